@@ -1,0 +1,42 @@
+# Everything runs from .venv, made from requirements.lock with hashes checked.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo run test check bench campaign clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## make .venv from the lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "installing into $(VENV) (once; later runs skip this)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: install  ## from nothing to a verified extract and a proved purge
+	@$(BIN)/openepm-journal demo
+
+run: install  ## the same service, left up on 127.0.0.1
+	@$(BIN)/openepm-journal demo --keep-running
+
+test: install  ## the whole test suite, on a real PostgreSQL
+	@$(BIN)/python -m pytest -n auto -m "not campaign"
+
+check: install  ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: install  ## figures with their floors, several runs each
+	@$(BIN)/python -m tests.bench
+
+campaign: install  ## the long tests: kills, every bit, every byte
+	@$(BIN)/python -m pytest -m campaign
+
+clean:  ## remove what install and run made here
+	rm -rf $(VENV) var dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

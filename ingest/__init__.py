@@ -1,0 +1,1 @@
+"""The HTTP edge: what modules, clients and auditors talk to."""

@@ -1,0 +1,172 @@
+"""The project's error tree, whole.
+
+JournalError
+├── VerificationError              bytes that do not prove what they claim; one child per verdict
+│   ├── MalformedError             "malformed"
+│   ├── BadSignatureError          "bad signature"
+│   ├── UntrustedError             "untrusted"
+│   ├── MismatchedPartError        "mismatched part"
+│   ├── BrokenChainError           "broken chain"
+│   ├── GapError                   "gap"
+│   ├── ForeignEntryError          "foreign entry"
+│   ├── ForkError                  "fork"
+│   ├── EarlyDeletionError         "early deletion"
+│   ├── OverRetentionError         "over-retention"
+│   └── NotCoveredError            "not covered"
+├── SubmissionError                an event cannot be recorded as submitted
+│   ├── InvalidEventError          not the shape, the times or the words we accept
+│   ├── KnownEventError            same (source, id), other content
+│   └── PurgedDayError             its first copy may be in a day already purged
+├── BusyError                      come back later: queue full, or a purge is being completed
+├── KeyStoreError                  a key cannot be had
+│   ├── AbsentKeyError             it is not there
+│   └── FencedDayError             its day is destroyed, for ever
+├── StoreError                     the database cannot do what was asked
+└── OperatorError                  a setting, a file or a clock the operator must put right
+"""
+
+from __future__ import annotations
+
+
+class JournalError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class VerificationError(JournalError):
+    """Bytes do not prove what they claim.
+
+    `verdict` is the class of failure in the words of FORMAT.md; `part` names the member, seal or index
+    at fault (empty where a caller above will name it).
+    """
+
+    verdict = "not verified"
+
+    def __init__(self, reason: str, *, part: str = "") -> None:
+        """Keep the reason (one sentence, no personal data) and the part at fault."""
+        super().__init__(f"{part}: {reason}" if part else reason)
+        self.reason = reason
+        self.part = part
+
+    def within(self, part: str) -> VerificationError:
+        """Return the same failure seen from outside: `part` put before what was already named."""
+        return type(self)(self.reason, part=f"{part} {self.part}".strip())
+
+
+class MalformedError(VerificationError):
+    """Not in the one accepted spelling."""
+
+    verdict = "malformed"
+
+
+class BadSignatureError(VerificationError):
+    """The signature is not over these bytes, or not by this key."""
+
+    verdict = "bad signature"
+
+
+class UntrustedError(VerificationError):
+    """The signature holds, but its certificate leads to nothing the auditor trusts."""
+
+    verdict = "untrusted"
+
+
+class MismatchedPartError(VerificationError):
+    """Two parts that must agree (digest, count, CSV, manifest, seal) do not."""
+
+    verdict = "mismatched part"
+
+
+class BrokenChainError(VerificationError):
+    """A hash does not follow from the one before."""
+
+    verdict = "broken chain"
+
+
+class GapError(VerificationError):
+    """An index is missing inside the range."""
+
+    verdict = "gap"
+
+
+class ForeignEntryError(VerificationError):
+    """An entry of another origin, index or day."""
+
+    verdict = "foreign entry"
+
+
+class ForkError(VerificationError):
+    """Two histories: two heads at one size, or two seals under one number."""
+
+    verdict = "fork"
+
+
+class EarlyDeletionError(VerificationError):
+    """Entries gone before their time, or that no seal excuses."""
+
+    verdict = "early deletion"
+
+
+class OverRetentionError(VerificationError):
+    """Something kept past its limit."""
+
+    verdict = "over-retention"
+
+
+class NotCoveredError(VerificationError):
+    """The seals do not reach the period asked."""
+
+    verdict = "not covered"
+
+
+class SubmissionError(JournalError):
+    """An event cannot be recorded as submitted.
+
+    `faults` lists (position in the batch, JSON Pointer within the event, reason), every fault found.
+    """
+
+    def __init__(self, faults: list[tuple[int, str, str]]) -> None:
+        """Keep the faults; the message shows the first."""
+        position, pointer, reason = faults[0]
+        super().__init__(f"event {position}{': ' + pointer if pointer else ''}: {reason}")
+        self.faults = faults
+
+
+class InvalidEventError(SubmissionError):
+    """Not the shape, the times or the words we accept."""
+
+
+class KnownEventError(SubmissionError):
+    """The same (source, id) is already recorded with other content."""
+
+
+class PurgedDayError(SubmissionError):
+    """The event is so old that an earlier copy may be in a day already purged."""
+
+
+class BusyError(JournalError):
+    """Nothing is wrong with the request; it must be made again later."""
+
+    def __init__(self, reason: str, *, retry_after_seconds: int) -> None:
+        """Keep how long the caller should wait."""
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class KeyStoreError(JournalError):
+    """A key cannot be had."""
+
+
+class AbsentKeyError(KeyStoreError):
+    """The key is not in the key store."""
+
+
+class FencedDayError(KeyStoreError):
+    """The day is destroyed: its key is never made nor read again."""
+
+
+class StoreError(JournalError):
+    """The database cannot do what was asked."""
+
+
+class OperatorError(JournalError):
+    """A setting, a file or a clock the operator must put right; the message says how."""

@@ -1,0 +1,1 @@
+"""Retention: what must go, when, and the proof that it went."""
