@@ -7,6 +7,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from journal.errors import OperatorError
+
+
+CLOCK_DEPARTURE_LIMIT = timedelta(minutes=15)
+
 
 class Clock(Protocol):
     """Where the service takes its time from."""
@@ -22,6 +27,32 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait that long on this clock."""
         ...
+
+
+class ClockGuard:
+    """Notices a wall clock that was moved: it then departs from the monotonic one.
+
+    A process that has noticed stops appending, sealing and purging until it is started again: by then
+    an operator has looked at the clock.
+    """
+
+    def __init__(self, clock: Clock, limit: timedelta = CLOCK_DEPARTURE_LIMIT) -> None:
+        """Take the two clocks as they stand now for the truth."""
+        self._clock = clock
+        self._limit = limit
+        self._start = clock.now() - timedelta(seconds=clock.monotonic())
+
+    def check(self) -> datetime:
+        """Return the wall clock's time. Raises OperatorError once it has departed by more than the limit."""
+        now = self._clock.now()
+        departure = abs(now - timedelta(seconds=self._clock.monotonic()) - self._start)
+        if departure > self._limit:
+            minutes = int(departure.total_seconds() // 60)
+            raise OperatorError(
+                f"the system clock was moved by {minutes} minutes while the service ran: nothing is written, "
+                "sealed or purged any more; put the clock right (timedatectl), then start the service again"
+            )
+        return now
 
 
 class SystemClock:

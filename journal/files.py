@@ -1,0 +1,87 @@
+"""Files that survive a power cut: written whole, then made durable with their directory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRIVATE = 0o600
+PRIVATE_DIRECTORY = 0o700
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the directory's own entries durable (a rename is not, until then)."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_private_directory(directory: Path) -> None:
+    """Make the directory and its parents, mode 0700, durable."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        sync_directory(path.parent)
+
+
+def create_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> bool:
+    """Create the file whole and durable; False, and nothing written, if it is there already.
+
+    Several processes may race: exactly one of them gets True, and no reader ever sees half a file.
+    """
+    temporary = _write_temporary(path, content, mode)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+        # Also after losing the race: the winner's entry must be durable before we rely on it.
+        sync_directory(path.parent)
+    return True
+
+
+def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
+    """Write the file whole and durable, in place of what was there."""
+    temporary = _write_temporary(path, content, mode)
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def shred_file(path: Path) -> None:
+    """Overwrite the file, make that durable, remove it; nothing to do where there is none.
+
+    Overwriting is best effort (a copying file system or a flash disk may keep the old blocks): what is
+    shredded here is always wrapped by a master key kept elsewhere.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.pwrite(descriptor, secrets.token_bytes(os.fstat(descriptor).st_size), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def _write_temporary(path: Path, content: bytes, mode: int) -> Path:
+    make_private_directory(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return temporary

@@ -1,0 +1,112 @@
+"""Settings: one TOML file or `JOURNAL_*` variables; a misspelt one is refused by name."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from journal.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "JOURNAL_"
+CONFIG_VARIABLE = "JOURNAL_CONFIG"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything the operator may choose; with nothing chosen, all of it lives under `home`.
+
+    `dsn` absent means the embedded PostgreSQL. Each database role connects with that DSN and its own name.
+    `service_name` is chosen once: the first migration writes it into the database and every origin.
+    """
+
+    home: str = "var"
+    listen: str = "127.0.0.1:8470"
+    service_name: str = "journal.localhost"
+    dsn: str | None = None
+    postgres: str | None = None
+    keystore: str | None = None
+    keystore_replicas: tuple[str, ...] = ()
+    master_key_file: str | None = None
+    signing_key: str | None = None
+    signing_cert: str | None = None
+    trust: str | None = None
+    seal_interval_seconds: int = 60
+    queue_events: int = 50_000
+    queue_bytes: int = 64 * 1024 * 1024
+    workers: int = 1
+
+    @property
+    def home_path(self) -> Path:
+        """Return where everything lives that has no place of its own."""
+        return Path(self.home).absolute()
+
+    @property
+    def keystore_path(self) -> Path:
+        """Return the key store's directory."""
+        return Path(self.keystore) if self.keystore else self.home_path / "keys"
+
+    @property
+    def master_key_path(self) -> Path:
+        """Return the master key's file; kept apart from the key store it wraps."""
+        return Path(self.master_key_file) if self.master_key_file else self.home_path / "master.key"
+
+    @property
+    def signing_key_path(self) -> Path:
+        """Return the signing key's file (PEM)."""
+        return Path(self.signing_key) if self.signing_key else self.home_path / "identity" / "signing.key"
+
+    @property
+    def signing_cert_path(self) -> Path:
+        """Return the signer's certificate chain (PEM, signer first, no root)."""
+        return Path(self.signing_cert) if self.signing_cert else self.home_path / "identity" / "signing.pem"
+
+    @property
+    def trust_path(self) -> Path:
+        """Return the certificate an auditor is given (PEM)."""
+        return Path(self.trust) if self.trust else self.home_path / "trust.pem"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return (host, port) of `listen`; OperatorError if it is not `host:port`."""
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest TCP port
+            raise OperatorError(f"listen is {self.listen!r}: write it host:port, for example 127.0.0.1:8470")
+        return host.strip("[]"), int(port)
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the TOML file named by JOURNAL_CONFIG, then the variables, which win.
+
+    Raises OperatorError naming the key that is unknown or of the wrong type.
+    """
+    known = Settings.__struct_fields__
+    values: dict[str, object] = {}
+    if path := environ.get(CONFIG_VARIABLE):
+        values |= _read_toml(Path(path))
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+            values[variable.removeprefix(PREFIX).lower()] = environ[variable]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(known)}"
+            raise OperatorError(f"setting {key} (or {PREFIX}{key.upper()}) does not exist{hint}")
+    if isinstance(replicas := values.get("keystore_replicas"), str):
+        values["keystore_replicas"] = tuple(part for part in replicas.split(":") if part)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise OperatorError(f"settings: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OperatorError(f"settings file {path}: {error}") from error
