@@ -168,5 +168,9 @@ class StoreError(JournalError):
     """The database cannot do what was asked."""
 
 
+class StoreUnavailableError(StoreError):
+    """The connection was refused, lost or cancelled: the outcome is unknown, and asking again tells."""
+
+
 class OperatorError(JournalError):
     """A setting, a file or a clock the operator must put right; the message says how."""

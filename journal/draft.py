@@ -1,0 +1,233 @@
+"""A draft: the next append, computed in memory over many chains from the heads we believe in."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from journal.chain import SALT_BYTES, Receipt, extend, leaf_hash
+from journal.entry import Compartment, encode_record, event_key
+from journal.envelope import seal_entry
+from journal.keystore import NONCE_BYTES
+from journal.store import AppendBatch
+from journal.times import day_of, format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from journal.keyring import Keyring
+    from journal.submission import Submission
+
+DRAW_BYTES = SALT_BYTES + NONCE_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadState:
+    """A chain's head as this process believes it to be."""
+
+    size: int
+    chain_hash: bytes
+    recorded_at: datetime | None
+
+
+class _ChainDraft:
+    """One chain within a draft: where it starts, and how far it has been extended."""
+
+    __slots__ = (
+        "base",
+        "chain_hash",
+        "cipher",
+        "day",
+        "key",
+        "origin_prefix",
+        "position",
+        "recorded_at",
+        "size",
+        "text",
+    )
+
+    def __init__(
+        self,
+        *,
+        position: int,
+        base: HeadState,
+        recorded_at: datetime,
+        cipher: AESGCM,
+        key: bytes,
+        origin: str,
+    ) -> None:
+        self.position = position
+        self.base = base
+        self.size = base.size
+        self.chain_hash = base.chain_hash
+        self.recorded_at = recorded_at
+        self.text = format_time(recorded_at)
+        self.day = day_of(recorded_at)
+        self.cipher = cipher
+        self.key = key
+        self.origin_prefix = origin.encode() + b"\0"
+
+
+class Draft:
+    """Submissions turned into the arrays of one append.
+
+    Salts and nonces are drawn anew in every draft: nothing computed for a lost one is used again.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        """Start empty."""
+        self._keyring = keyring
+        self._chains: dict[Compartment, _ChainDraft] = {}
+        self._keys: set[tuple[int, bytes]] = set()
+        self._owners: list[tuple[int, int]] = []  # per entry: (submission's place, ordinal within it)
+        self._activity: Counter[tuple[int, str]] = Counter()
+        self._spans: dict[tuple[int, bytes], list[int]] = {}
+        self.submissions: list[Submission] = []
+        self.batch = AppendBatch()
+
+    @property
+    def events(self) -> int:
+        """Return how many entries the draft holds."""
+        return len(self._owners)
+
+    @property
+    def compartments(self) -> list[Compartment]:
+        """Return the draft's chains, in the order of the batch's arrays."""
+        return list(self._chains)
+
+    def base(self, compartment: Compartment) -> HeadState:
+        """Return the head from which the chain was drafted."""
+        return self._chains[compartment].base
+
+    def head(self, compartment: Compartment) -> HeadState:
+        """Return the chain's head once this draft is appended."""
+        chain = self._chains[compartment]
+        return HeadState(size=chain.size, chain_hash=chain.chain_hash, recorded_at=chain.recorded_at)
+
+    def add(self, submission: Submission, head: HeadState, now: datetime) -> bool:
+        """Extend the submission's chain by its pending events; False, and nothing done, if one is here.
+
+        `head` is used where the chain is not in the draft yet. Raises KeyStoreError where the day has no key.
+        """
+        chain = self._chains.get(submission.compartment) or self._open_chain(
+            submission.compartment, head, now
+        )
+        pending = submission.pending()
+        if any((chain.position, submission.keys[ordinal]) in self._keys for ordinal in pending):
+            return False
+        place = len(self.submissions)
+        self.submissions.append(submission)
+        draws = os.urandom(DRAW_BYTES * len(pending))
+        for number, ordinal in enumerate(pending):
+            self._extend(chain, submission, ordinal, draws[number * DRAW_BYTES : (number + 1) * DRAW_BYTES])
+            self._owners.append((place, ordinal))
+        self.batch.next_size[chain.position] = chain.size
+        self.batch.next_hash[chain.position] = chain.chain_hash
+        return True
+
+    def finish(self) -> AppendBatch:
+        """Return the arrays, with the counters that go with them."""
+        batch = self.batch
+        batch.activity_chain, batch.activity_action, batch.activity_count = [], [], []
+        for (position, action), count in self._activity.items():
+            batch.activity_chain.append(position + 1)
+            batch.activity_action.append(action)
+            batch.activity_count.append(count)
+        batch.span_chain, batch.span_source, batch.span_low = [], [], []
+        batch.span_high, batch.span_count = [], []
+        for (position, source), (low, high, count) in self._spans.items():
+            batch.span_chain.append(position + 1)
+            batch.span_source.append(source)
+            batch.span_low.append(low)
+            batch.span_high.append(high)
+            batch.span_count.append(count)
+        return batch
+
+    def owner(self, entry: int) -> tuple[Submission, int]:
+        """Return the submission of the draft's entry (from 0), and its ordinal there."""
+        place, ordinal = self._owners[entry]
+        return self.submissions[place], ordinal
+
+    def settle(self) -> None:
+        """Hand out the receipts of everything in the draft: it is committed."""
+        batch = self.batch
+        chains = [(compartment.origin, chain.text) for compartment, chain in self._chains.items()]
+        created: Sequence[dict[int, Receipt]] = [{} for _ in self.submissions]
+        for entry, (place, ordinal) in enumerate(self._owners):
+            origin, recorded_at = chains[batch.entry_chain[entry] - 1]
+            created[place][ordinal] = Receipt(
+                origin,
+                batch.entry_index[entry],
+                recorded_at,
+                batch.entry_leaf[entry],
+                batch.entry_hash[entry],
+            )
+        for submission, receipts in zip(self.submissions, created, strict=True):
+            submission.settle(receipts)
+
+    def _open_chain(self, compartment: Compartment, head: HeadState, now: datetime) -> _ChainDraft:
+        # Time never goes back within a chain, whatever the clocks of the machines that append to it.
+        recorded_at = max(head.recorded_at, now) if head.recorded_at else now
+        chain = _ChainDraft(
+            position=len(self._chains),
+            base=head,
+            recorded_at=recorded_at,
+            cipher=self._keyring.cipher(compartment, day_of(recorded_at)),
+            key=self._keyring.event_key_key(compartment),
+            origin=compartment.origin,
+        )
+        self._chains[compartment] = chain
+        batch = self.batch
+        batch.chain_tenant.append(compartment.tenant)
+        batch.chain_category.append(compartment.category)
+        batch.chain_size.append(head.size)
+        batch.chain_hash.append(head.chain_hash)
+        batch.next_size.append(head.size)
+        batch.next_hash.append(head.chain_hash)
+        batch.chain_recorded_at.append(recorded_at)
+        return chain
+
+    def _extend(self, chain: _ChainDraft, submission: Submission, ordinal: int, draw: bytes) -> None:
+        event = submission.events[ordinal]
+        salt, nonce = draw[:SALT_BYTES], draw[SALT_BYTES:]
+        record = encode_record(
+            compartment=submission.compartment,
+            event=event.canonical,
+            index=chain.size,
+            recorded_at=chain.text,
+            submitted_by=submission.submitted_by,
+        )
+        leaf = leaf_hash(salt, record)
+        chain.chain_hash = extend(chain.chain_hash, leaf)
+        sealed = seal_entry(
+            chain.cipher,
+            nonce=nonce,
+            salt=salt,
+            record=record,
+            origin_prefix=chain.origin_prefix,
+            index=chain.size,
+        )
+        batch = self.batch
+        batch.entry_chain.append(chain.position + 1)
+        batch.entry_index.append(chain.size)
+        batch.entry_key.append(submission.keys[ordinal])
+        batch.entry_leaf.append(leaf)
+        batch.entry_hash.append(chain.chain_hash)
+        batch.entry_sealed.append(sealed)
+        batch.entry_since.append(submission.since[ordinal])
+        chain.size += 1
+        self._keys.add((chain.position, submission.keys[ordinal]))
+        self._activity[chain.position, event.action] += 1
+        if event.sequence is not None:
+            self._span(chain, event.source, event.sequence)
+
+    def _span(self, chain: _ChainDraft, source: str, sequence: int) -> None:
+        # No event has an empty id: a source's own key can be no event's key.
+        key = (chain.position, event_key(chain.key, source, ""))
+        low, high, count = self._spans.get(key, (sequence, sequence, 0))
+        self._spans[key] = [min(low, sequence), max(high, sequence), count + 1]

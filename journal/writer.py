@@ -1,0 +1,176 @@
+"""The writer: events in, receipts out, once the database has committed them.
+
+Group commit without delay: whatever waits when the connection is free goes in one append; while that
+one commits, the next draft is computed from the heads it will leave. Every process may do this at
+once: the database compares the heads and refuses, whole, what was drafted from stale ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from journal.appender import Appender
+from journal.clock import Clock, ClockGuard
+from journal.draft import Draft
+from journal.entry import Compartment, Event, event_key
+from journal.errors import BusyError, InvalidEventError, PurgedDayError, StoreError
+from journal.submission import FairQueue, Outcome, Submission, distinct_events
+from journal.times import day_of, format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journal.directory import Directory
+    from journal.keyring import Keyring
+    from journal.store import Store
+
+SKEW = timedelta(minutes=5)
+DRAFT_EVENTS = 2_000
+LARGE_EVENTS = 500
+STOPPING_RETRY_SECONDS = 5
+
+
+class Writer:
+    """Takes submissions from any number of requests and appends them, one draft at a time."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        directory: Directory,
+        clock: Clock,
+        queue_events: int = 50_000,
+        queue_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        """Wait for `run` to be started."""
+        self._keyring = keyring
+        self._directory = directory
+        self._guard = ClockGuard(clock)
+        self._appender = Appender(store=store, keyring=keyring, clock=clock)
+        self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
+        self._backlog: deque[Submission] = deque()
+        self._open: set[Submission] = set()
+        self._arrived = asyncio.Event()
+        self._closing = False
+
+    @property
+    def waiting_events(self) -> int:
+        """Return how many events wait to be drafted."""
+        return self._queue.events
+
+    async def submit(
+        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
+    ) -> list[Outcome]:
+        """Record the events, all or none, and return an outcome for each, in order.
+
+        Returns only once they are committed. Raises InvalidEventError (time too far ahead),
+        PurgedDayError, KnownEventError, BusyError (full, closing, or the outcome is not known: submit
+        the same events again), OperatorError (clock), StoreError (no such compartment).
+        """
+        now = self._guard.check()
+        if self._closing:
+            raise BusyError("the service is stopping", retry_after_seconds=STOPPING_RETRY_SECONDS)
+        self._refuse_times(compartment, events, now)
+        distinct, places = distinct_events(events)
+        key = self._keyring.event_key_key(compartment)
+        submission = Submission(
+            compartment=compartment,
+            submitted_by=submitted_by,
+            events=distinct,
+            keys=[event_key(key, event.source, event.id) for event in distinct],
+            since=[day_of(event.time - SKEW) for event in distinct],
+            places=places,
+            size_bytes=size_bytes,
+            future=asyncio.get_running_loop().create_future(),
+        )
+        self._queue.put(submission)
+        self._open.add(submission)
+        submission.future.add_done_callback(lambda future: self._closed(submission, future))
+        self._arrived.set()
+        # A caller that goes away does not take its events back: others may share their draft.
+        return await asyncio.shield(submission.future)
+
+    async def run(self) -> None:
+        """Append until `close` is called and nothing waits; an unforeseen failure fails all that waits."""
+        commit: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if not self._queue.events and not self._backlog:
+                    if self._closing:
+                        break
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    continue
+                draft = Draft(self._keyring)
+                await self._fill(draft)
+                if commit is not None:
+                    await commit
+                    await self._fill(draft)  # with what arrived meanwhile
+                commit = asyncio.create_task(self._appender.commit(draft))
+            if commit is not None:
+                await commit
+        finally:
+            if commit is not None and not commit.done():
+                commit.cancel()
+            for submission in list(self._open):
+                submission.fail(
+                    BusyError(
+                        "the service stopped before it could answer",
+                        retry_after_seconds=STOPPING_RETRY_SECONDS,
+                    )
+                )
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns once what waits is written."""
+        self._closing = True
+        self._arrived.set()
+
+    def _closed(self, submission: Submission, future: asyncio.Future[list[Outcome]]) -> None:
+        self._open.discard(submission)
+        if not future.cancelled():
+            future.exception()  # seen here, also where the caller has gone away
+
+    async def _fill(self, draft: Draft) -> None:
+        """Move waiting submissions into the draft, as many as it may hold."""
+        deferred: list[Submission] = []
+        while draft.events < DRAFT_EVENTS:
+            submission = self._take(DRAFT_EVENTS - draft.events if draft.events else None)
+            if submission is None:
+                break
+            if not await self._appender.add(draft, submission):
+                # One of its events is in this draft already: the next one will find it recorded.
+                deferred.append(submission)
+            if len(submission.events) >= LARGE_EVENTS:
+                await asyncio.sleep(0)  # let requests be served between two large batches
+        self._backlog.extend(deferred)
+
+    def _take(self, max_events: int | None) -> Submission | None:
+        """Return the next submission of at most that many events (any size where None)."""
+        if self._backlog and (max_events is None or len(self._backlog[0].events) <= max_events):
+            return self._backlog.popleft()
+        return self._queue.take(max_events)
+
+    def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
+        if ahead := [
+            (position, "/time", f"more than 5 minutes after the service's clock ({format_time(now)})")
+            for position, event in enumerate(events)
+            if event.time > now + SKEW
+        ]:
+            raise InvalidEventError(ahead)
+        category = self._directory.category(compartment.category)
+        if category is None:
+            raise StoreError(f"category {compartment.category} does not exist")
+        # What is this old may have been recorded and lawfully purged: a copy could not be recognised.
+        gone = day_of(now) - timedelta(days=category.retention_days)
+        gone = max(gone, category.fence) if category.fence else gone
+        oldest = datetime.combine(gone + timedelta(days=1), time(), tzinfo=UTC) + SKEW
+        if late := [
+            (position, "/time", f"too old: this category takes events from {format_time(oldest)} on")
+            for position, event in enumerate(events)
+            if event.time < oldest
+        ]:
+            raise PurgedDayError(late)
