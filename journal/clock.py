@@ -9,7 +9,6 @@ from typing import Protocol
 
 from journal.errors import OperatorError
 
-
 CLOCK_DEPARTURE_LIMIT = timedelta(minutes=15)
 
 

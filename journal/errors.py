@@ -143,6 +143,16 @@ class PurgedDayError(SubmissionError):
     """The event is so old that an earlier copy may be in a day already purged."""
 
 
+class RequestError(JournalError):
+    """A request cannot be served as it was made; `pointer` is the JSON Pointer of the member at fault."""
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        """Keep which member is at fault, and why."""
+        super().__init__(f"{pointer}: {reason}")
+        self.pointer = pointer
+        self.reason = reason
+
+
 class BusyError(JournalError):
     """Nothing is wrong with the request; it must be made again later."""
 

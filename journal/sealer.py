@@ -1,0 +1,167 @@
+"""The sealer: signed statements over the heads of all chains, numbered without a hole.
+
+Any process may seal: the database takes a number once. A close seal comes before any seal that
+could show a later day, so that sizes never go back from one seal to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal.clock import Clock, ClockGuard
+from journal.entry import Compartment
+from journal.errors import BusyError, JournalError
+from journal.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
+from journal.store import HeadRow, SealHeadRow, SealRow, SealState
+from journal.times import day_of
+from journal.trie import Trie
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from journal.identity import SigningIdentity
+    from journal.store import Store
+
+log = structlog.get_logger()
+
+# After midnight, until every clock within the append's tolerance agrees that the day is over.
+CLOSE_GRACE = timedelta(seconds=5)
+CLOSE_MARGIN_SECONDS = 0.2
+RACE_ATTEMPTS = 20
+OPEN_SEALS_KEPT = timedelta(days=7)
+
+
+class Sealer:
+    """Makes close seals for days that are over and open seals of the moment."""
+
+    def __init__(self, *, store: Store, identity: SigningIdentity, service_name: str, clock: Clock) -> None:
+        """Seal under this identity."""
+        self._store = store
+        self._identity = identity
+        self._service_name = service_name
+        self._clock = clock
+        self._guard = ClockGuard(clock)
+        self._lock = asyncio.Lock()
+
+    async def close_due_days(self) -> list[SealRow]:
+        """Make the close seal of every day that can receive nothing more, oldest first."""
+        async with self._lock:
+            return await self._close_due_days()
+
+    async def seal_open(self, *, even_if_still: bool) -> SealRow | None:
+        """Make an open seal over the heads of the moment; None where none moved and it was not asked for.
+
+        Raises BusyError where other processes kept taking the number.
+        """
+        async with self._lock:
+            for _ in range(RACE_ATTEMPTS):
+                await self._wait_for_grace()
+                await self._close_due_days()
+                state = await self._store.seal_state()
+                moved = _moved(state.heads, state.sealed)
+                if not moved and not even_if_still:
+                    return None
+                if (made := await self._make(state, None, state.heads, moved)) is not None:
+                    return made
+            raise BusyError("other processes are sealing", retry_after_seconds=1)
+
+    async def run(self, interval_seconds: int) -> None:
+        """Close days when they are over, seal while heads move, thin what is old; for ever."""
+        thinned_on: date | None = None
+        while True:
+            try:
+                await self.seal_open(even_if_still=False)
+                today = day_of(self._clock.now())
+                if thinned_on != today:
+                    await self._store.thin_seals(self._clock.now() - OPEN_SEALS_KEPT)
+                    await self._store.prune_seal_heads()
+                    thinned_on = today
+            except (JournalError, OSError) as error:
+                log.error("no seal was made", kind=type(error).__name__, reason=str(error))
+            await self._clock.sleep(interval_seconds)
+
+    async def _close_due_days(self) -> list[SealRow]:
+        made: list[SealRow] = []
+        while True:
+            state = await self._store.seal_state()
+            day = _next_close(state, self._guard.check())
+            if day is None:
+                return made
+            heads = await self._store.close_day(day)
+            row = await self._make(state, day, heads, _moved(heads, state.sealed))
+            if row is not None:
+                made.append(row)
+
+    async def _make(
+        self, state: SealState, day: date | None, heads: Sequence[HeadRow], moved: Sequence[SealHeadRow]
+    ) -> SealRow | None:
+        """Sign and store the next seal; None where another process took its number first."""
+        sealed_at = self._guard.check().replace(microsecond=0)
+        previous = parse_seal(state.text) if state.text is not None else None
+        previous_close = parse_seal(state.close_text) if state.close_text is not None else None
+        if previous is not None:
+            # Within one second of the last seal, or with clocks a little apart: time never goes back.
+            sealed_at = max(sealed_at, previous.sealed_at)
+        tree = await asyncio.to_thread(Trie, [sealed_head(self._service_name, head) for head in heads])
+        seal = Seal(
+            service=self._service_name,
+            number=state.number + 1,
+            sealed_at=sealed_at,
+            day=day,
+            chains=tree.chains,
+            root=tree.root,
+            previous=previous.digest if previous else NOTHING_HASH,
+            previous_close=previous_close.digest if previous_close else NOTHING_HASH,
+        )
+        signature = self._identity.sign(seal.text, sealed_at)
+        row = SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
+        return row if await self._store.put_seal(row, moved) else None
+
+    async def _wait_for_grace(self) -> None:
+        """Wait out the first seconds of a day: an open seal must not show it before the last one is closed."""
+        now = self._clock.now()
+        midnight = datetime.combine(day_of(now), time(), tzinfo=UTC)
+        if (left := (midnight + CLOSE_GRACE - now).total_seconds()) > 0:
+            await self._clock.sleep(left + CLOSE_MARGIN_SECONDS)
+
+
+def sealed_head(service_name: str, head: HeadRow | SealHeadRow) -> SealedHead:
+    """Return the head as the seal tree states it."""
+    return SealedHead(
+        origin=Compartment(service_name, head.tenant, head.category).origin,
+        size=head.size,
+        chain_hash=head.chain_hash,
+        kept_from=head.kept_from,
+        retention_days=head.retention_days,
+    )
+
+
+def _next_close(state: SealState, now: datetime) -> date | None:
+    """Return the oldest day that is over and has no close seal, or None."""
+    last = parse_seal(state.close_text).day if state.close_text is not None else None
+    day = last + timedelta(days=1) if last is not None else state.first_day
+    over_at = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC) + CLOSE_GRACE
+    return day if now >= over_at else None
+
+
+def _moved(heads: Sequence[HeadRow], sealed: Sequence[SealHeadRow]) -> list[SealHeadRow]:
+    """Return the heads that differ from what the last seal states."""
+    last = {(row.tenant, row.category): row for row in sealed}
+    moved = []
+    for head in heads:
+        row = SealHeadRow(
+            tenant=head.tenant,
+            category=head.category,
+            size=head.size,
+            chain_hash=head.chain_hash,
+            kept_from=head.kept_from,
+            retention_days=head.retention_days,
+        )
+        if last.get((head.tenant, head.category)) != row:
+            moved.append(row)
+    return moved
