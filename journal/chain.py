@@ -1,0 +1,64 @@
+"""The hash chain of a compartment (FORMAT.md, "Chain").
+
+Every structure that is hashed opens with its own tag byte and holds parts of fixed length before the one
+that is free, so that no two different inputs share their bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+HASH_BYTES = 32
+SALT_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a chain stands: its size (the last index + 1) and the chain hash at that size."""
+
+    size: int
+    chain_hash: bytes
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a module gets back: it proves, beside a seal, that its event stands in the chain."""
+
+    origin: str
+    index: int
+    recorded_at: str
+    leaf_hash: bytes
+    chain_hash: bytes
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return the receipt's JSON object, hashes in lower-case hexadecimal."""
+        return {
+            "origin": self.origin,
+            "index": self.index,
+            "recorded_at": self.recorded_at,
+            "leaf_hash": self.leaf_hash.hex(),
+            "chain_hash": self.chain_hash.hex(),
+        }
+
+
+def genesis(origin: str) -> Head:
+    """Return the head of the empty chain: C_0 = SHA-256(0x04 ‖ origin)."""
+    return Head(0, sha256(b"\x04" + origin.encode()).digest())
+
+
+def leaf_hash(salt: bytes, record: bytes) -> bytes:
+    """Return SHA-256(0x00 ‖ salt ‖ record); ValueError unless the salt is 16 bytes.
+
+    The salt makes the hash say nothing of a guessable record once salt and record are gone.
+    """
+    if len(salt) != SALT_BYTES:
+        raise ValueError("a salt is 16 bytes")
+    return sha256(b"\x00" + salt + record).digest()
+
+
+def extend(chain_hash: bytes, leaf: bytes) -> bytes:
+    """Return C_{i+1} = SHA-256(0x01 ‖ C_i ‖ leaf_i); ValueError unless both are 32 bytes."""
+    if len(chain_hash) != HASH_BYTES or len(leaf) != HASH_BYTES:
+        raise ValueError("a hash is 32 bytes")
+    return sha256(b"\x01" + chain_hash + leaf).digest()
