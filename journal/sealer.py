@@ -123,7 +123,7 @@ class Sealer:
         return row if await self._store.put_seal(row, moved) else None
 
     async def _wait_for_grace(self) -> None:
-        """Wait out the first seconds of a day: an open seal must not show it before the last one is closed."""
+        """Wait out a day's first seconds: no open seal shows it before the last one is closed."""
         now = self._clock.now()
         midnight = datetime.combine(day_of(now), time(), tzinfo=UTC)
         if (left := (midnight + CLOSE_GRACE - now).total_seconds()) > 0:
