@@ -25,6 +25,7 @@ NAME_LIMIT = 64
 _INTEGER_DIGITS = 16
 _TWICE = "a member appears twice"
 _NAME = "a member name is not 1 to 64 printable ASCII characters"
+_BEYOND = "an integer beyond ±(2^53-1)"
 
 
 class _Fault:
@@ -46,32 +47,32 @@ def _members(pairs: list[tuple[str, Any]]) -> Any:
     return _Fault(_TWICE, twice) if _is_name(twice) else _Fault(_NAME)
 
 
+# One object for each: a body of nothing but faults costs no more memory than a body of numbers.
+_BEYOND_FAULT = _Fault(_BEYOND)
+_NEGATIVE_ZERO_FAULT = _Fault("negative zero is not an integer")
+_FRACTION_FAULT = _Fault("a number with a fraction or an exponent")
+_CONSTANT_FAULT = _Fault("not a JSON value")
+
+
 def _integer(digits: str) -> Any:
     if digits == "-0":
-        return _Fault("negative zero is not an integer")
+        return _NEGATIVE_ZERO_FAULT
     # Measured before it is converted: the conversion of a long number takes quadratic time.
-    if len(digits) > _INTEGER_DIGITS + 1:
-        return _Fault("an integer beyond ±(2^53-1)")
-    return int(digits)
-
-
-def _fraction(_: str) -> Any:
-    return _Fault("a number with a fraction or an exponent")
-
-
-def _constant(_: str) -> Any:
-    return _Fault("not a JSON value")
+    return int(digits) if len(digits) <= _INTEGER_DIGITS + 1 else _BEYOND_FAULT
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_members, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+    object_pairs_hook=_members,
+    parse_int=_integer,
+    parse_float=lambda _: _FRACTION_FAULT,
+    parse_constant=lambda _: _CONSTANT_FAULT,
 )
 # The escapes of RFC 8785 section 3.2.2.2: two letters where such a one exists, else \u00xx in lower case.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
-def _is_name(name: str) -> bool:
-    return name.isascii() and name.isprintable() and 0 < len(name) <= NAME_LIMIT
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= NAME_LIMIT
 
 
 def _pointer(trail: Iterable[str | int]) -> str:
@@ -82,7 +83,7 @@ def _pointer(trail: Iterable[str | int]) -> str:
 def _fault_of(value: Any) -> str:
     """Name what is wrong with a value that is no string and no container, or return nothing."""
     if isinstance(value, int):
-        return "" if -INTEGER_LIMIT <= value <= INTEGER_LIMIT else "an integer beyond ±(2^53-1)"
+        return "" if -INTEGER_LIMIT <= value <= INTEGER_LIMIT else _BEYOND
     if value is None:
         return "null is not accepted"
     if isinstance(value, _Fault):
@@ -93,22 +94,21 @@ def _fault_of(value: Any) -> str:
 def _fault_of_text(text: str) -> str:
     if "\0" in text:
         return "the character U+0000"
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "a lone surrogate"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "a lone surrogate"
     return ""
 
 
 def _check(items: Iterable[tuple[Any, Any]], trail: list[str | int]) -> None:
     """Walk the members of an object or the elements of an array; MalformedError at the first fault.
 
-    `trail` holds the steps down to the container; its length is the depth, one less than the levels.
+    `trail` holds the steps down to the container, one for each level above its own.
     """
     for step, value in items:
         if isinstance(value, str):
-            fault = _fault_of_text(value)
+            fault = "" if value.isascii() and "\0" not in value else _fault_of_text(value)
         elif isinstance(value, (dict, list)):
             trail.append(step)
             _check_container(value, trail)
@@ -129,9 +129,8 @@ def _check_container(value: Any, trail: list[str | int]) -> None:
     if isinstance(value, list):
         _check(enumerate(value), trail)
         return
-    for name in value:
-        if not (isinstance(name, str) and _is_name(name)):
-            raise MalformedError(_NAME, part=_pointer(trail[1:]))
+    if not all(map(_is_name, value)):
+        raise MalformedError(_NAME, part=_pointer(trail[1:]))
     _check(value.items(), trail)
 
 
