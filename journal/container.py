@@ -69,7 +69,7 @@ class ContainerWriter:
     def write(self, content: bytes) -> bytes:
         """Continue the member begun."""
         self._plain_bytes += len(content)
-        limit_bytes = LIMITS_BYTES[self._begun_name()]
+        limit_bytes = LIMITS_BYTES.get(self._begun_name())
         if self._plain_bytes > (self._limit_bytes if limit_bytes is None else limit_bytes):
             raise OperatorError(f"{self._name} outgrows what an extract may hold: ask for fewer days")
         self._crc = zlib.crc32(content, self._crc)
@@ -215,7 +215,7 @@ class Container:
         descriptor = self._read_at(member.end - len(member.descriptor), len(member.descriptor))
         if header != member.local_header or descriptor != member.descriptor:
             raise MalformedError("its headers differ", part=member.name)
-        limit_bytes = LIMITS_BYTES[member.name]
+        limit_bytes = LIMITS_BYTES.get(member.name)
         if limit_bytes is None:
             return
         if member.packed_bytes != member.plain_bytes:

@@ -28,22 +28,20 @@ SIGNATURE = "META-INF/signature.p7s"
 MIMETYPE = "mimetype"
 MIMETYPE_CONTENT = b"application/vnd.etsi.asic-e+zip"  # ETSI EN 319 162-1, clause 4.4.3.1
 
+# The one order of members.
+NAMES = (MIMETYPE, ENTRIES, PROOF, SEALS, MANIFEST, TABLE, DOCUMENT, INSTRUCTIONS, DIGESTS, SIGNATURE)
 STREAMED = (ENTRIES, PROOF, TABLE)
 OPTIONAL = (DOCUMENT,)
-# The most a member read whole may hold, in the one order of members; None: streamed, bounded by the file.
+# The most that a member read whole may hold.
 LIMITS_BYTES = {
     MIMETYPE: len(MIMETYPE_CONTENT),
-    ENTRIES: None,
-    PROOF: None,
     SEALS: 64 * 2**20,
     MANIFEST: 64 * 2**10,
-    TABLE: None,
     DOCUMENT: 64 * 2**20,
     INSTRUCTIONS: 16 * 2**10,
     DIGESTS: 16 * 2**10,
     SIGNATURE: 32 * 2**10,
 }
-NAMES = tuple(LIMITS_BYTES)
 # 2^32-1 in a size field would mean zip64; 64 KiB are left for the directory.
 FILE_LIMIT_BYTES = 2**32 - 2**16
 
