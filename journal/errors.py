@@ -15,6 +15,8 @@ JournalError
 │   └── NotCoveredError            "not covered"
 ├── SubmissionError                an event cannot be recorded as submitted
 │   ├── InvalidEventError          not the shape, the times or the words we accept
+│   │   ├── MisshapenEventError    not of the published schema, whoever sends it and whenever
+│   │   └── OversizeEventError     an event, or a batch, larger than we take
 │   ├── KnownEventError            same (source, id), other content
 │   └── PurgedDayError             its first copy may be in a day already purged
 ├── BusyError                      come back later: queue full, or a purge is being completed
@@ -133,6 +135,14 @@ class SubmissionError(JournalError):
 
 class InvalidEventError(SubmissionError):
     """Not the shape, the times or the words we accept."""
+
+
+class MisshapenEventError(InvalidEventError):
+    """Not of the published schema, whoever sends it and whenever."""
+
+
+class OversizeEventError(InvalidEventError):
+    """An event, or a batch, larger than we take."""
 
 
 class KnownEventError(SubmissionError):
