@@ -1,0 +1,187 @@
+"""Every fault of a refused body, with its JSON Pointer: the slow reading that follows a failed fast one.
+
+`parse` reads JSON without losing what readers usually lose in silence (members given twice, the spelling
+of numbers); `check` compares a value with a shape of `shapes` and lists all that departs from it. Nothing
+here accepts anything: a body is accepted by the fast reading alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+# A body of 10,000 events holds some 400,000 values; one made only to be costly holds millions.
+VALUES_LIMIT = 1_000_000
+POINTER_LIMIT = 300
+
+
+class Fault(NamedTuple):
+    """What is wrong, where: JSON Pointer (RFC 6901) and a reason that reads after the member's name."""
+
+    pointer: str
+    reason: str
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which of its members were given more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
+class _Number:
+    """A JSON number: no shape holds one, so its value is not kept."""
+
+
+_NUMBER = _Number()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    value = _Object(pairs)
+    if len(value) != len(pairs):
+        times = Counter(name for name, _ in pairs)
+        value.repeated = tuple(name for name, count in times.items() if count > 1)
+    return value
+
+
+def _number(_: str) -> _Number:
+    return _NUMBER
+
+
+# Python's reader takes NaN and Infinity for numbers: no shape holds those either.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_number
+)
+
+
+def is_costly(body: bytes) -> bool:
+    """Tell whether a body holds more values than VALUES_LIMIT, before anything is built of them."""
+    # Each value but the first follows one of these three; a body this short cannot hold too many.
+    return len(body) > VALUES_LIMIT and body.count(b",") + body.count(b"[") + body.count(b"{") > VALUES_LIMIT
+
+
+def parse(body: bytes) -> Any:
+    """Read a body for `check`; what is not JSON at all is returned as the one Fault it is."""
+    if body.startswith(b"\xef\xbb\xbf"):
+        return Fault("", "the body begins with a byte order mark")
+    if is_costly(body):
+        return Fault("", f"the body holds more than {VALUES_LIMIT:,} values")
+    try:
+        return _DECODER.decode(body.decode())
+    except UnicodeDecodeError as error:
+        return Fault("", f"the body is not UTF-8 at byte {error.start}")
+    except json.JSONDecodeError as error:
+        return Fault("", f"the body is not JSON at character {error.pos}")
+    except RecursionError:
+        return Fault("", "the body is nested too deeply")
+
+
+def repeats_a_member(body: bytes) -> bool:
+    """Tell whether any object of a body that is known to be JSON holds a member twice."""
+    repeated = False
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeated
+        value = dict(pairs)
+        repeated = repeated or len(value) != len(pairs)
+        return value
+
+    json.JSONDecoder(object_pairs_hook=members).decode(body.decode())
+    return repeated
+
+
+def step(pointer: str, name: str | int) -> str:
+    """Extend a JSON Pointer; what could not be sent back, or is overlong, is replaced or cut."""
+    text = str(name).replace("~", "~0").replace("/", "~1").encode("utf-8", "replace").decode()
+    return f"{pointer}/{text}"[:POINTER_LIMIT]
+
+
+def check(value: Any, shape: inspect.Type, pointer: str = "") -> list[Fault]:
+    """List everything in which what `parse` returned departs from a shape (see `shape_of`)."""
+    if isinstance(value, Fault):
+        return [value]
+    faults: list[Fault] = []
+    _check(value, shape, pointer, faults)
+    return faults
+
+
+def _check(value: Any, shape: inspect.Type, pointer: str, faults: list[Fault]) -> None:
+    extra: dict[str, Any] = {}
+    if isinstance(shape, inspect.Metadata):
+        shape, extra = shape.type, shape.extra or {}
+    if value is None:
+        faults.append(Fault(pointer, "must not be null"))
+    elif isinstance(shape, inspect.StructType):
+        _check_object(value, shape, pointer, faults)
+    elif isinstance(shape, inspect.ListType):
+        _check_list(value, shape, pointer, faults)
+    elif not isinstance(value, str):
+        faults.append(Fault(pointer, f"must be a string, not {_kind(value)}"))
+    elif isinstance(shape, inspect.LiteralType):
+        if value not in shape.values:
+            faults.append(Fault(pointer, f"must be {_one_of(shape.values)}"))
+    elif isinstance(shape, inspect.StrType) and (reason := _fault_of_text(value, shape, extra)):
+        faults.append(Fault(pointer, reason))
+
+
+def _check_object(value: Any, shape: inspect.StructType, pointer: str, faults: list[Fault]) -> None:
+    if not isinstance(value, _Object):
+        faults.append(Fault(pointer, f"must be an object, not {_kind(value)}"))
+        return
+    faults.extend(Fault(step(pointer, name), "is given twice") for name in value.repeated)
+    fields = {field.encode_name: field for field in shape.fields}
+    faults.extend(Fault(step(pointer, name), "is not a known member") for name in value if name not in fields)
+    for name, field in fields.items():
+        if name in value:
+            _check(value[name], field.type, step(pointer, name), faults)
+        elif field.required:
+            faults.append(Fault(step(pointer, name), "is required"))
+
+
+def _check_list(value: Any, shape: inspect.ListType, pointer: str, faults: list[Fault]) -> None:
+    if not isinstance(value, list):
+        faults.append(Fault(pointer, f"must be a list, not {_kind(value)}"))
+        return
+    if shape.max_length is not None and len(value) > shape.max_length:
+        faults.append(Fault(pointer, f"holds more than {shape.max_length} items"))
+        return
+    if shape.min_length is not None and len(value) < shape.min_length:
+        faults.append(Fault(pointer, "is empty"))
+    for position, item in enumerate(value):
+        _check(item, shape.item_type, step(pointer, position), faults)
+
+
+def _fault_of_text(text: str, shape: inspect.StrType, extra: dict[str, Any]) -> str:
+    allowed = extra.get("controls", "")
+    if not text and shape.min_length:
+        return "is empty"
+    if shape.max_length is not None and len(text) > shape.max_length:
+        return f"is longer than {shape.max_length} characters"
+    if "\0" in text:
+        return "holds the character U+0000"
+    if any(character < " " and character not in allowed for character in text):
+        return "holds a control character"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds a lone surrogate"
+    rule = extra.get("rule")
+    return str(rule(text)) if rule else ""
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, _Number):
+        return "a number"
+    kinds = {bool: "a boolean", str: "a string", list: "a list", _Object: "an object", type(None): "null"}
+    return kinds[type(value)]
+
+
+def _one_of(values: tuple[str | int, ...]) -> str:
+    texts = [str(value) for value in values]
+    return texts[0] if len(texts) == 1 else f"one of {', '.join(texts)}"
+
+
+def shape_of(struct: type[msgspec.Struct]) -> inspect.Type:
+    """Return a struct's shape, for `check`."""
+    return inspect.type_info(struct)

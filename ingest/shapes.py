@@ -1,0 +1,176 @@
+"""The shape of an event: which members, which kinds, which lengths, which spellings.
+
+One description serves three readers: the fast decoder (`events`), the finder of every fault (`diagnosis`)
+and the published JSON Schema (`openapi.json`, kept equal by a test). CloudEvents 1.0 in its JSON format,
+made stricter where an access journal must be:
+
+| member            |          | rule                                                                        |
+|-------------------|----------|-----------------------------------------------------------------------------|
+| `specversion`     | required | "1.0"                                                                       |
+| `type`            | required | `fr.openepm.journal.` and one of the seven actions of art. 25               |
+| `source`          | required | URI reference, 1–256 characters, beginning with the credential's prefix     |
+| `id`              | required | 1–128 characters; unique per source, for ever                               |
+| `time`            | required | RFC 3339 with a zone, at most microseconds, at most 5 minutes ahead         |
+| `subject`         | required | but for `access`: the reference of the data, never the data; 1–256          |
+| `datacontenttype` | optional | "application/json"                                                          |
+| `sequence`        | optional | 1–16 decimal digits, as a string (CloudEvents' sequence extension)          |
+| `traceparent`     | optional | W3C Trace Context, 55 characters                                            |
+| `data`            | required | the object below                                                            |
+
+`dataschema`, `data_base64` and every other extension are refused: what nobody reads cannot leak.
+
+| member of `data` |          | rule                                                                         |
+|------------------|----------|------------------------------------------------------------------------------|
+| `actor`          | required | `account` 1–128; optional `name`, `role`, `unit`, 1–128 each                 |
+| `outcome`        | required | success, denied or failure                                                   |
+| `justification`  | required | for consultation, disclosure, combination; 1–2,000 characters, not blank     |
+| `recipients`     | required | for disclosure: 1–100 names of 1–256 characters                              |
+| `fields`         | optional | at most 100 names of fields, never their values                              |
+| `client`         | optional | `address` 1–64, `workstation` 1–128, `session` 1–128, each optional          |
+
+Lengths are in Unicode code points. No text holds a control character (U+0000–U+001F), but tabs and line
+breaks in a justification. Lists and objects may be given in any spelling of JSON (RFC 8259) without null,
+without a member twice, without a byte order mark.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from journal.errors import MalformedError
+from journal.times import normalise_time
+
+EVENT_LIMIT_BYTES = 16 * 1024
+TYPE_PREFIX = "fr.openepm.journal."
+ACTIONS = ("access", "consultation", "collection", "modification", "disclosure", "combination", "erasure")
+NO_SUBJECT = frozenset({"access"})
+NEED_JUSTIFICATION = frozenset({"consultation", "disclosure", "combination"})
+NEED_RECIPIENTS = frozenset({"disclosure"})
+
+# Names of fields: letters, digits and what joins them. No space, no "=", no "@": a value hardly fits.
+_FIELD = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
+_FIELD_MATCH = re.compile(_FIELD).fullmatch
+_SOURCE = r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
+_SOURCE_MATCH = re.compile(_SOURCE).fullmatch
+_TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT_MATCH = re.compile(_TRACEPARENT).fullmatch
+_SEQUENCE = "[0-9]{1,16}"
+_TIME = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_NO_CONTROL = r"[^\u0000-\u001f]*"
+_PROSE = r"(?=[\s\S]*\S)[^\u0000-\u0008\u000b\u000c\u000e-\u001f]*"
+LINE_CONTROLS = "\t\n\r"
+
+
+def fault_of_source(text: str) -> str:
+    """Say why a text is no URI reference (its characters alone, RFC 3986 section 2), or nothing."""
+    return "" if _SOURCE_MATCH(text) else "is not a URI reference"
+
+
+def fault_of_field(text: str) -> str:
+    """Say why a text is no name of a field, or nothing; it is not quoted, for it may be a value."""
+    return "" if _FIELD_MATCH(text) else "is not the name of a field (letters, digits, _ . -)"
+
+
+def fault_of_sequence(text: str) -> str:
+    """Say why a text is no sequence number, or nothing."""
+    return "" if text.isascii() and text.isdecimal() else "is not made of decimal digits"
+
+
+def fault_of_traceparent(text: str) -> str:
+    """Say why a text is no W3C traceparent, or nothing."""
+    return "" if _TRACEPARENT_MATCH(text) else "is not a W3C traceparent"
+
+
+def fault_of_justification(text: str) -> str:
+    """Say why a text justifies nothing, or nothing."""
+    return "is blank" if text.isspace() else ""
+
+
+def fault_of_time(text: str) -> str:
+    """Say why a text is no time we can record, or nothing."""
+    try:
+        normalise_time(text)
+    except MalformedError as error:
+        return f"cannot be recorded: {error.reason}"
+    return ""
+
+
+def _text(limit: int, **extra: Any) -> Meta:
+    """Describe a text of 1 to `limit` code points; `rule` finds faults, `pattern` tells others of them."""
+    pattern = extra.pop("pattern", _NO_CONTROL)
+    return Meta(
+        min_length=1, max_length=limit, extra=extra or None, extra_json_schema={"pattern": f"^{pattern}$"}
+    )
+
+
+Text64 = Annotated[str, _text(64)]
+Text128 = Annotated[str, _text(128)]
+Text256 = Annotated[str, _text(256)]
+Field = Annotated[str, _text(64, rule=fault_of_field, pattern=_FIELD)]
+Justification = Annotated[
+    str, _text(2000, rule=fault_of_justification, controls=LINE_CONTROLS, pattern=_PROSE)
+]
+Sequence = Annotated[str, _text(16, rule=fault_of_sequence, pattern=_SEQUENCE)]
+Source = Annotated[str, _text(256, rule=fault_of_source, pattern=_SOURCE)]
+Time = Annotated[
+    str,
+    Meta(extra={"rule": fault_of_time}, extra_json_schema={"format": "date-time", "pattern": f"^{_TIME}$"}),
+]
+Traceparent = Annotated[str, _text(55, rule=fault_of_traceparent, pattern=_TRACEPARENT)]
+
+
+# Members are declared in the order of their names, so that encoding a value writes the canonical order.
+class Client(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """Where the agent worked from."""
+
+    address: Text64 | UnsetType = UNSET
+    session: Text128 | UnsetType = UNSET
+    workstation: Text128 | UnsetType = UNSET
+
+
+class Actor(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """Who acted."""
+
+    account: Text128
+    name: Text128 | UnsetType = UNSET
+    role: Text128 | UnsetType = UNSET
+    unit: Text128 | UnsetType = UNSET
+
+
+class Data(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """What was done, why, and with what outcome."""
+
+    actor: Actor
+    client: Client | UnsetType = UNSET
+    fields: Annotated[list[Field], Meta(max_length=100)] | UnsetType = UNSET
+    justification: Justification | UnsetType = UNSET
+    outcome: Literal["success", "denied", "failure"]
+    recipients: Annotated[list[Text256], Meta(min_length=1, max_length=100)] | UnsetType = UNSET
+
+
+class CloudEvent(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """A CloudEvent 1.0 as modules submit it."""
+
+    data: Data
+    datacontenttype: Literal["application/json"] | UnsetType = UNSET
+    id: Text128
+    sequence: Sequence | UnsetType = UNSET
+    source: Source
+    specversion: Literal["1.0"]
+    subject: Text256 | UnsetType = UNSET
+    time: Time
+    traceparent: Traceparent | UnsetType = UNSET
+    type: Literal[
+        "fr.openepm.journal.access",
+        "fr.openepm.journal.consultation",
+        "fr.openepm.journal.collection",
+        "fr.openepm.journal.modification",
+        "fr.openepm.journal.disclosure",
+        "fr.openepm.journal.combination",
+        "fr.openepm.journal.erasure",
+    ]
