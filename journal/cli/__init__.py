@@ -1,0 +1,1 @@
+"""The operator's command line: the one place where every part meets."""

@@ -1,0 +1,260 @@
+"""`openepm-journal`: the operator's one command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from journal import __version__
+from journal.administration import REGIMES, ROLES
+from journal.cli import commands, demo, serve
+from journal.errors import BusyError, JournalError
+from journal.logs import configure_logs
+from journal.manifest import PURPOSES
+from journal.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from journal.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from journal.settings import Settings
+
+    Command = Callable[[Settings, argparse.Namespace], Coroutine[None, None, int]]
+
+FAILED = 1
+NOT_RUN = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if all it was asked is done, 1 if something is wrong, 2 if it could not run."""
+    arguments = _parser().parse_args(argv)
+    configure_logs(quiet=arguments.run is not serve.serve)
+    try:
+        settings = load_settings(os.environ)
+        run: Command = arguments.run
+        return uvloop.run(run(settings, arguments))
+    except BusyError as error:
+        print(f"openepm-journal: {error}; try again in {error.retry_after_seconds} s", file=sys.stderr)
+        return FAILED
+    except JournalError as error:
+        print(f"openepm-journal: {error}", file=sys.stderr)
+        return NOT_RUN
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="openepm-journal",
+        description="The access journal of OpenEPM: records, seals, extracts, purges.",
+        epilog="With no settings at all, everything lives under ./var (JOURNAL_HOME). "
+        "Example: openepm-journal serve",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    actions = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_running(actions)
+    _add_tenants(actions)
+    _add_categories(actions)
+    _add_credentials(actions)
+    _add_extract(actions)
+    _add_upkeep(actions)
+    return parser
+
+
+Actions = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add(actions: Actions, name: str, run: Command, text: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"Example: openepm-journal {example}",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _group(actions: Actions, name: str, text: str) -> Actions:
+    parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    group: Actions = parser.add_subparsers(metavar="ACTION", required=True)
+    return group
+
+
+def _add_running(actions: Actions) -> None:
+    parser = _add(actions, "serve", serve.serve, "run the service", "serve --workers 2")
+    parser.add_argument(
+        "--workers", type=_positive, help="processes sharing the address (default: the setting, 1)"
+    )
+    parser.add_argument("--worker-socket", type=int, help=argparse.SUPPRESS)
+    parser = _add(actions, "demo", demo.demo, "show the whole product on a week of made-up activity", "demo")
+    parser.add_argument(
+        "--keep-running", action="store_true", help="leave the service up afterwards, and say how to use it"
+    )
+    parser.add_argument("--directory", help="where to put it (default: demo under JOURNAL_HOME, made anew)")
+    _add(actions, "migrate", commands.migrate, "bring the database's schema up to date", "migrate")
+    _add(actions, "doctor", commands.doctor, "check settings, database, keys, seals and clock", "doctor")
+
+
+def _add_tenants(actions: Actions) -> None:
+    group = _group(actions, "tenant", "manage communes")
+    parser = _add(
+        group, "add", commands.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"'
+    )
+    parser.add_argument("code", metavar="CODE", help="its slug, never used again for another")
+    parser.add_argument("--name", required=True, help="its name, as people know it")
+    _add(group, "list", commands.tenant_list, "list the communes", "tenant list")
+    parser = _add(
+        group,
+        "close",
+        commands.tenant_close,
+        "end a contract: refuse its credentials, keep its days until purged",
+        "tenant close albi",
+    )
+    parser.add_argument("code", metavar="CODE")
+
+
+def _add_categories(actions: Actions) -> None:
+    group = _group(actions, "category", "manage categories")
+    parser = _add(
+        group,
+        "add",
+        commands.category_add,
+        "add a category to every commune",
+        'category add fourriere --label "Fourrière" --regime GDPR --retention-days 30',
+    )
+    parser.add_argument("code", metavar="CODE", help="its slug")
+    parser.add_argument("--label", required=True, help="its name, as people read it")
+    parser.add_argument("--regime", required=True, choices=REGIMES)
+    parser.add_argument(
+        "--retention-days",
+        type=int,
+        default=MAX_RETENTION_DAYS,
+        metavar="N",
+        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS} (default {MAX_RETENTION_DAYS})",
+    )
+    parser.add_argument(
+        "--needs-authorisation",
+        action="store_true",
+        help="an extract about one subject needs the reference of an authorisation",
+    )
+    _add(group, "list", commands.category_list, "list the categories", "category list")
+
+
+def _add_credentials(actions: Actions) -> None:
+    group = _group(actions, "credential", "manage credentials")
+    parser = _add(
+        group,
+        "add",
+        commands.credential_add,
+        "make a credential; its secret is printed once",
+        "credential add --role module --tenant albi --category main-courante --source-prefix /openepm/albi/",
+    )
+    parser.add_argument("--role", required=True, choices=ROLES)
+    parser.add_argument("--tenant", required=True, metavar="CODE")
+    parser.add_argument("--category", action="append", default=[], metavar="CODE", help="may be repeated")
+    parser.add_argument("--source-prefix", default="", metavar="P", help="what a module's sources begin with")
+    parser.add_argument("--label", default="", metavar="L", help="what it is for; no name of a person")
+    parser.add_argument(
+        "--expires-at", type=_moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z"
+    )
+    _add(
+        group,
+        "list",
+        commands.credential_list,
+        "list the credentials, without their secrets",
+        "credential list",
+    )
+    parser = _add(
+        group,
+        "revoke",
+        commands.credential_revoke,
+        "refuse a credential from now on",
+        "credential revoke 1f2e3d4c5b6a",
+    )
+    parser.add_argument("id", metavar="ID")
+
+
+def _add_extract(actions: Actions) -> None:
+    parser = _add(
+        actions,
+        "extract",
+        commands.extract,
+        "make an extract for a commune",
+        "extract --tenant albi --category ecrits --from 2026-11-01 --to 2026-11-15 --purpose lawfulness "
+        '--requester "DPD de la commune" --request-reference DPD-2026-14 -o albi.asice',
+    )
+    parser.add_argument("--tenant", required=True, metavar="CODE")
+    parser.add_argument("--category", required=True, metavar="CODE")
+    parser.add_argument(
+        "--from", dest="from_day", required=True, type=_day, metavar="DAY", help="first day, UTC, included"
+    )
+    parser.add_argument(
+        "--to", dest="to_day", required=True, type=_day, metavar="DAY", help="last day, UTC, included"
+    )
+    parser.add_argument("--purpose", required=True, choices=PURPOSES)
+    parser.add_argument("--requester", required=True, help="who asks")
+    parser.add_argument(
+        "--request-reference", required=True, metavar="REF", help="the client's request, in writing"
+    )
+    parser.add_argument("--authorisation", metavar="REF", help="needed for one subject in some categories")
+    for name in ("account", "subject", "action"):
+        parser.add_argument(
+            f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld"
+        )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE")
+
+
+def _add_upkeep(actions: Actions) -> None:
+    _add(
+        actions,
+        "seal",
+        commands.seal,
+        "close the days that are over and seal the heads of the moment",
+        "seal",
+    )
+    parser = _add(actions, "purge", commands.purge, "destroy the days whose time has come", "purge --dry-run")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument("--all", action="store_true", help="go beyond three days of one category in one run")
+    _add(
+        actions,
+        "verify-store",
+        commands.verify_store,
+        "check every row, chain and seal in the database against the keys",
+        "verify-store",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day: write it YYYY-MM-DD") from error
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no moment: write it 2027-06-30T00:00:00Z") from error
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no zone: end it with Z")
+    return moment.astimezone(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Making an extract: the request is journaled, a seal made, the range fixed; then the bytes flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from journal.chain import Head, genesis
+from journal.entry import JOURNAL_CATEGORY, Compartment
+from journal.errors import BusyError, RequestError, StoreError
+from journal.extract_stream import ExtractStream, Plan
+from journal.manifest import Filter, Request
+from journal.reader import DayRange
+from journal.rule import overdue_through
+from journal.service_event import service_event
+from journal.times import day_of, format_day
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from journal.clock import Clock
+    from journal.directory import Directory
+    from journal.identity import SigningIdentity
+    from journal.keyring import Keyring
+    from journal.reader import Reader, Statement
+    from journal.sealer import Sealer
+    from journal.store import Store
+    from journal.submission import Outcome
+    from journal.writer import Writer
+
+PURGE_RETRY_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractRequest:
+    """What a client or an auditor asks for: whole UTC days, both included, and why."""
+
+    from_day: date
+    to_day: date
+    purpose: str
+    requester: str
+    account: str | None = None
+    subject: str | None = None
+    action: str | None = None
+    request_reference: str | None = None
+    authorisation: str | None = None
+
+
+class Extraction:
+    """Makes extracts of one service."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        directory: Directory,
+        writer: Writer,
+        sealer: Sealer,
+        reader: Reader,
+        identity: SigningIdentity,
+        service_name: str,
+        clock: Clock,
+    ) -> None:
+        """Use the parts of the running service."""
+        self._store = store
+        self._keyring = keyring
+        self._directory = directory
+        self._writer = writer
+        self._sealer = sealer
+        self._reader = reader
+        self._identity = identity
+        self._service_name = service_name
+        self._clock = clock
+
+    async def extract(
+        self, compartment: Compartment, request: ExtractRequest, *, requested_by: str, disclose: bool
+    ) -> AsyncIterator[bytes]:
+        """Record the request, then return the container's bytes, to be read to the end.
+
+        Raises RequestError (what was asked cannot be), BusyError (a purge is under way). Once the bytes
+        flow, StoreError means that they must be thrown away: nothing short ever ends properly.
+        """
+        selection = await self._check(compartment, request, disclose=disclose)
+        recorded = await self._record(compartment, request, selection, requested_by)
+        seal = await self._sealer.seal_open(even_if_still=True)
+        if seal is None:
+            raise StoreError("no seal was made")
+        statement = await self._reader.statement(seal, compartment)
+        if statement is None:
+            raise StoreError("the seal does not hold this compartment")
+        plan = await self._plan(compartment, request, statement)
+        manifest_request = Request(
+            index=recorded.receipt.index, leaf=recorded.receipt.leaf_hash, reference=request.request_reference
+        )
+        stream = ExtractStream(
+            plan=plan,
+            selection=selection,
+            purpose=request.purpose,
+            requester=request.requester,
+            authorisation=request.authorisation,
+            request=manifest_request,
+            reader=self._reader,
+            keyring=self._keyring,
+            identity=self._identity,
+            clock=self._clock,
+        )
+        return stream.chunks()
+
+    async def _check(self, compartment: Compartment, request: ExtractRequest, *, disclose: bool) -> Filter:
+        category = self._directory.category(compartment.category)
+        if category is None:
+            raise RequestError("", "this category does not exist")
+        if request.from_day > request.to_day:
+            raise RequestError("/to", "the last day is before the first")
+        if request.to_day > day_of(self._clock.now()):
+            raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
+        if category.needs_authorisation and request.subject is not None and not request.authorisation:
+            raise RequestError("/authorisation", "one subject of this category needs its reference")
+        try:
+            selection = Filter(account=request.account, subject=request.subject, action=request.action)
+        except ValueError as error:
+            raise RequestError("/filter", str(error)) from error
+        if disclose:
+            return selection
+        if selection != Filter():
+            raise RequestError("/filter", "an auditor's extract withholds every entry")
+        return Filter(withhold_all=True)
+
+    async def _record(
+        self, compartment: Compartment, request: ExtractRequest, selection: Filter, requested_by: str
+    ) -> Outcome:
+        """Write the request in the tenant's `journal` category: nothing is sent before it is kept."""
+        data = {
+            "authorisation": request.authorisation,
+            "category": compartment.category,
+            "credential": requested_by,
+            "filter": selection.as_json(),
+            "from": format_day(request.from_day),
+            "purpose": request.purpose,
+            "reference": request.request_reference,
+            "requester": request.requester,
+            "to": format_day(request.to_day),
+        }
+        event = service_event(
+            service=self._service_name,
+            kind="extract",
+            event_id=str(uuid4()),
+            at=self._clock.now(),
+            subject=compartment.category,
+            data={name: value for name, value in data.items() if value is not None},
+        )
+        journal = Compartment(self._service_name, compartment.tenant, JOURNAL_CATEGORY)
+        outcomes = await self._writer.submit(journal, requested_by, [event], len(event.canonical))
+        return outcomes[0]
+
+    async def _plan(self, compartment: Compartment, request: ExtractRequest, latest: Statement) -> Plan:
+        """Fix the range of indexes from what the seals state (FORMAT.md, "Extract")."""
+        categories = {row.code: row for row in await self._store.read_categories()}
+        category = categories[compartment.category]
+        first = request.from_day - timedelta(days=1)
+        if category.fence is not None:
+            # What is purged cannot be shown: the extract begins where the chain still does.
+            first = max(first, category.fence)
+        closes = await self._closes(compartment, first, max(request.to_day, first))
+        base = Head(closes[first].head.size, closes[first].head.chain_hash) if first in closes else None
+        if base is None:
+            base = genesis(compartment.origin)
+        if category.fence == first and latest.head.kept_from < base.size:
+            raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
+        today = latest.seal.sealed_at.date()
+        ranges: list[DayRange] = []
+        head = base
+        for day in _days(max(request.from_day, first + timedelta(days=1)), request.to_day):
+            statement = closes.get(day) if day < today else latest
+            if statement is None:
+                continue
+            if statement.head.size > head.size:
+                ranges.append(DayRange(day=day, start=head.size, end=statement.head.size))
+            head = Head(statement.head.size, statement.head.chain_hash)
+        if first < request.to_day < today and request.to_day not in closes:
+            raise RequestError("/to", "this compartment did not exist on that day")
+        if ranges and ranges[0].day <= overdue_through(today, category.retention_days):
+            raise BusyError(
+                f"{format_day(ranges[0].day)} is past its limit and waits for the purge",
+                retry_after_seconds=PURGE_RETRY_SECONDS,
+            )
+        statements = [closes[day] for day in sorted(closes)]
+        return Plan(
+            compartment=compartment,
+            first_day=request.from_day,
+            last_day=request.to_day,
+            retention_days=category.retention_days,
+            base=base,
+            head=head,
+            ranges=ranges,
+            statements=[*statements, latest],
+        )
+
+    async def _closes(self, compartment: Compartment, first: date, last: date) -> dict[date, Statement]:
+        """Return what each close seal of these days states of the compartment, by day."""
+        closes: dict[date, Statement] = {}
+        for seal in await self._store.read_close_seals(first, last):
+            statement = await self._reader.statement(seal, compartment)
+            if statement is not None and seal.day is not None:
+                closes[seal.day] = statement
+        return closes
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    day = first
+    while day <= last:
+        yield day
+        day += timedelta(days=1)

@@ -1,0 +1,100 @@
+"""Reading back: seals and heads, and one compartment's entries page by page, always contiguous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from journal.errors import NotCoveredError, StoreError
+from journal.sealer import sealed_head
+from journal.trie import Trie
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import date
+
+    from journal.entry import Compartment
+    from journal.seal import SealedHead
+    from journal.store import EntryRow, SealRow, Store
+
+PAGE_ENTRIES = 1_000
+CACHED_TREES = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What one seal states of one chain: the seal, the chain's head, and its path to the root."""
+
+    seal: SealRow
+    head: SealedHead
+    path: list[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayRange:
+    """The indexes `start` ≤ i < `end` of a compartment, all recorded on `day`."""
+
+    day: date
+    start: int
+    end: int
+
+
+class Reader:
+    """Reads what the seals state and the rows they cover; writes nothing."""
+
+    def __init__(self, *, store: Store, service_name: str) -> None:
+        """Read this store."""
+        self._store = store
+        self._service_name = service_name
+        self._trees: OrderedDict[int, tuple[Trie, dict[str, SealedHead]]] = OrderedDict()
+
+    async def statement(self, seal: SealRow, compartment: Compartment) -> Statement | None:
+        """Return what the seal states of the compartment; None where its chain is not in that seal."""
+        tree, heads = await self._tree(seal.number)
+        head = heads.get(compartment.origin)
+        if head is None:
+            return None
+        return Statement(seal=seal, head=head, path=tree.path(compartment.origin))
+
+    async def latest(self, compartment: Compartment) -> Statement:
+        """Return what the latest seal states. Raises NotCoveredError before there is one."""
+        seal = await self._store.latest_seal()
+        statement = await self.statement(seal, compartment) if seal is not None else None
+        if statement is None:
+            raise NotCoveredError("no seal covers this compartment yet")
+        return statement
+
+    async def pages(
+        self, compartment: Compartment, ranges: Sequence[DayRange]
+    ) -> AsyncIterator[tuple[date, list[EntryRow]]]:
+        """Yield (day, its next entries) in order, in short pages, each its own transaction.
+
+        Raises StoreError as soon as one is missing: a purge has passed, or a row is gone.
+        """
+        for part in ranges:
+            expected = part.start
+            while expected < part.end:
+                limit = min(PAGE_ENTRIES, part.end - expected)
+                rows = await self._store.read_entries(
+                    compartment.tenant, compartment.category, part.day, expected, limit
+                )
+                if [row.index for row in rows] != list(range(expected, expected + limit)):
+                    raise StoreError(f"entries from index {expected} on are missing on {part.day}")
+                yield part.day, rows
+                expected += limit
+
+    async def _tree(self, number: int) -> tuple[Trie, dict[str, SealedHead]]:
+        """Return the seal's tree and its heads by origin; the trees used last are kept."""
+        found = self._trees.get(number)
+        if found is None:
+            rows = await self._store.read_seal_heads(number)
+            heads = {head.origin: head for head in (sealed_head(self._service_name, row) for row in rows)}
+            found = (await asyncio.to_thread(Trie, heads.values()), heads)
+            self._trees[number] = found
+            if len(self._trees) > CACHED_TREES:
+                self._trees.popitem(last=False)
+        else:
+            self._trees.move_to_end(number)
+        return found

@@ -1,0 +1,218 @@
+"""The running service: its parts put together, started, watched and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from journal import identity as signing
+from journal.clock import Clock, ClockGuard
+from journal.directory import Directory
+from journal.errors import JournalError, KeyStoreError, OperatorError
+from journal.extraction import Extraction
+from journal.keyring import Keyring
+from journal.keystore import KeyStore, read_master_key
+from journal.reader import Reader
+from journal.rule import overdue_through
+from journal.sealer import Sealer
+from journal.store import Store
+from journal.times import day_of, format_day
+from journal.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from journal.identity import SigningIdentity
+    from journal.settings import Settings
+
+DAYS_AHEAD_WANTED = 3
+STALE_DIRECTORY_SECONDS = 5.0
+STALE_SEAL = timedelta(minutes=10)
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """Everything a process needs to record, seal and extract; `start` makes it live."""
+
+    name: str
+    clock: Clock
+    settings: Settings
+    store: Store
+    keyring: Keyring
+    identity: SigningIdentity
+    directory: Directory
+    writer: Writer
+    sealer: Sealer
+    reader: Reader
+    extraction: Extraction
+    guard: ClockGuard
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @classmethod
+    async def open(cls, *, dsn: str, settings: Settings, clock: Clock) -> Self:
+        """Connect to a migrated database and read keys and identity; nothing runs yet.
+
+        Raises OperatorError where the database would acknowledge what it may lose, where keys or
+        certificates are missing, or where the database belongs to another service.
+        """
+        store = await Store.connect(dsn, application="openepm-journal")
+        try:
+            return await cls._assemble(store, settings, clock)
+        except BaseException:
+            await store.close()
+            raise
+
+    @classmethod
+    async def _assemble(cls, store: Store, settings: Settings, clock: Clock) -> Self:
+        if problems := await store.check_durability():
+            raise OperatorError(
+                "the database is not set to keep what it acknowledges: " + "; ".join(problems)
+            )
+        name = (await store.read_service()).name
+        keystore = KeyStore(
+            settings.keystore_path,
+            read_master_key(settings.master_key_path),
+            [Path(replica) for replica in settings.keystore_replicas],
+        )
+        identity = signing.load(settings.signing_key_path, settings.signing_cert_path)
+        if identity.service != name:
+            raise OperatorError(
+                f"the signing certificate is for {identity.service}, this journal is {name}: "
+                "set JOURNAL_SIGNING_CERT to a certificate whose subject alternative name is the service"
+            )
+        keyring = Keyring(keystore)
+        directory = Directory(store, keyring, clock)
+        await directory.refresh()
+        writer = Writer(
+            store=store,
+            keyring=keyring,
+            directory=directory,
+            clock=clock,
+            queue_events=settings.queue_events,
+            queue_bytes=settings.queue_bytes,
+        )
+        sealer = Sealer(store=store, identity=identity, service_name=name, clock=clock)
+        reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
+        extraction = Extraction(
+            store=store,
+            keyring=keyring,
+            directory=directory,
+            writer=writer,
+            sealer=sealer,
+            reader=reader,
+            identity=identity,
+            service_name=name,
+            clock=clock,
+        )
+        return cls(
+            name=name,
+            clock=clock,
+            settings=settings,
+            store=store,
+            keyring=keyring,
+            identity=identity,
+            directory=directory,
+            writer=writer,
+            sealer=sealer,
+            reader=reader,
+            extraction=extraction,
+            guard=ClockGuard(clock),
+        )
+
+    def start(self, *, seal: bool = True) -> None:
+        """Start writing, following the small tables and (unless another process does) sealing."""
+        self.watch("writer", self.writer.run())
+        self.watch("directory", self.directory.run())
+        if seal:
+            self.watch("sealer", self.sealer.run(self.settings.seal_interval_seconds))
+
+    def watch(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Run `work` as long as the service runs; `failed` returns once one of these has ended."""
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def failed(self) -> str:
+        """Wait until one of the watched tasks ends, which it never should; return which and why."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        task = next(iter(done))
+        error = None if task.cancelled() else task.exception()
+        return f"{task.get_name()}: {type(error).__name__ if error else 'ended'}"
+
+    async def close(self) -> None:
+        """Write what waits, stop everything, disconnect."""
+        self.writer.close()
+        for task in self._tasks:
+            if task.get_name() != "writer":
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.store.close()
+
+    async def readiness(self) -> dict[str, str | None]:
+        """Return, for each thing that must hold, None or what is wrong with it."""
+        checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
+            "clock": self._check_clock,
+            "database": self._check_database,
+            "keys": self._check_keys,
+            "partitions": self._check_partitions,
+            "retention": self._check_retention,
+            "seals": self._check_seals,
+        }
+        answers: dict[str, str | None] = {}
+        for name, check in checks.items():
+            try:
+                answers[name] = await check()
+            except (JournalError, OSError) as error:
+                answers[name] = str(error)
+        return answers
+
+    async def _check_clock(self) -> str | None:
+        self.guard.check()
+        return None
+
+    async def _check_database(self) -> str | None:
+        age = self.directory.age_seconds()
+        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else None
+
+    async def _check_keys(self) -> str | None:
+        today = day_of(self.clock.now())
+        for category in self.directory.categories():
+            for ahead in range(DAYS_AHEAD_WANTED + 1):
+                day = today + timedelta(days=ahead)
+                try:
+                    self.keyring.keystore.read_day_key(category.code, day)
+                except KeyStoreError as error:
+                    return str(error)
+        return None
+
+    async def _check_partitions(self) -> str | None:
+        made = set(await self.store.partitions())
+        today = day_of(self.clock.now())
+        for category in self.directory.categories():
+            for ahead in range(DAYS_AHEAD_WANTED + 1):
+                day = today + timedelta(days=ahead)
+                if (category.code, day) not in made:
+                    return f"no partition for {category.code} {format_day(day)}"
+        return None
+
+    async def _check_retention(self) -> str | None:
+        limits = {
+            category.code: overdue_through(day_of(self.clock.now()), category.retention_days)
+            for category in self.directory.categories()
+        }
+        for category, day in await self.store.partitions():
+            if day <= limits[category]:
+                return f"{category} {format_day(day)} is kept past its limit: run openepm-journal purge"
+        return None
+
+    async def _check_seals(self) -> str | None:
+        state = await self.store.seal_state()
+        sealed = {(row.tenant, row.category): row.size for row in state.sealed}
+        moved = any(sealed.get((head.tenant, head.category)) != head.size for head in state.heads)
+        latest = await self.store.latest_seal()
+        if latest is None:
+            return "no seal was made yet"
+        if moved and self.clock.now() - latest.sealed_at > STALE_SEAL:
+            return f"heads have moved since the last seal, {latest.number}, made more than 10 minutes ago"
+        return None

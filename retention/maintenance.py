@@ -1,0 +1,53 @@
+"""What must exist before it is needed: partitions and day keys, seven days ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal.errors import FencedDayError, JournalError
+from journal.times import day_of
+
+if TYPE_CHECKING:
+    from journal.clock import Clock
+    from journal.keyring import Keyring
+    from journal.store import Store
+
+log = structlog.get_logger()
+
+DAYS_AHEAD = 7
+INTERVAL_SECONDS = 3600
+
+
+class Maintenance:
+    """Makes partitions and keys ahead of time: a request never makes either."""
+
+    def __init__(self, *, store: Store, keyring: Keyring, clock: Clock) -> None:
+        """Maintain this store and this key store."""
+        self._store = store
+        self._keystore = keyring.keystore
+        self._clock = clock
+
+    async def prepare(self) -> None:
+        """Make what is missing for today and the next seven days: keys first, durable, then partitions."""
+        today = day_of(self._clock.now())
+        days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+        for category in await self._store.read_categories():
+            for day in days:
+                try:
+                    await asyncio.to_thread(self._keystore.make_day_key, category.code, day)
+                except FencedDayError as error:
+                    log.error("no key was made", category=category.code, reason=str(error))
+        await self._store.ensure_partitions(DAYS_AHEAD)
+
+    async def run(self) -> None:
+        """Prepare for ever, every hour."""
+        while True:
+            try:
+                await self.prepare()
+            except (JournalError, OSError) as error:
+                log.error("the next days could not be prepared", kind=type(error).__name__, reason=str(error))
+            await self._clock.sleep(INTERVAL_SECONDS)
