@@ -1,1 +1,36 @@
-"""The SQL of the journal."""
+"""The SQL of the journal: named statements, one file per database role, and forward-only migrations.
+
+A file of statements holds blocks. Each begins with `-- name: <name>`, then a line (or more) of intent, then one
+statement with `$n` parameters. Nothing is ever assembled in Python.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_BLOCK = re.compile(r"^-- name: ([a-z_]+)\n((?:-- .+\n)+)((?:(?!-- name: ).*\n?)+)", re.MULTILINE)
+
+
+def read(name: str) -> str:
+    """Return the text of one file of this directory, as it is."""
+    return resources.files("sql").joinpath(name).read_text(encoding="utf-8")
+
+
+def read_migrations() -> list[tuple[str, bytes]]:
+    """Return (file name, content) of every migration, in order."""
+    directory = resources.files("sql").joinpath("migrations")
+    files = [file for file in directory.iterdir() if file.name.endswith(".sql")]
+    return [(file.name, file.read_bytes()) for file in sorted(files, key=lambda file: file.name)]
+
+
+@cache
+def load(name: str) -> Mapping[str, str]:
+    """Return the statements of `<name>.sql` by name."""
+    return MappingProxyType({title: body.strip() for title, _, body in _BLOCK.findall(read(f"{name}.sql"))})

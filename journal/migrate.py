@@ -1,0 +1,116 @@
+"""Bring a database to the shape this code expects: forward only, each file once, each file whole.
+
+The SHA-256 of every applied file is kept in `journal.migration`. A database made by other files than these is
+refused: an edited or missing file means two installations of one version would differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+import sql
+from journal.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NAME: Final = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One file: its place in the order, its name, its exact bytes."""
+
+    number: int
+    name: str
+    content: bytes
+
+    @property
+    def sha256(self) -> bytes:
+        """What identifies the content."""
+        return hashlib.sha256(self.content).digest()
+
+
+def list_migrations(files: Sequence[tuple[str, bytes]]) -> list[Migration]:
+    """Return the migrations in order; OperatorError unless they are numbered 1, 2, 3… without a hole."""
+    migrations = []
+    for place, (name, content) in enumerate(files, start=1):
+        match = _NAME.fullmatch(name)
+        if match is None or int(match[1]) != place:
+            raise OperatorError(f"sql/migrations: {name} found where number {place:04d} was expected")
+        migrations.append(Migration(number=place, name=name, content=content))
+    return migrations
+
+
+def choose_pending(known: Sequence[Migration], applied: Sequence[tuple[int, str, bytes]]) -> list[Migration]:
+    """Return what is still to apply. `applied` holds (number, name, sha256) in order.
+
+    OperatorError if the database is newer than this code, or was made by other files.
+    """
+    if len(applied) > len(known):
+        raise OperatorError(
+            f"the database is at migration {len(applied)}, newer than this software's {len(known)}: update the software"
+        )
+    for migration, (number, name, sha256) in zip(known, applied, strict=False):
+        if (migration.number, migration.name, migration.sha256) != (number, name, sha256):
+            raise OperatorError(
+                f"migration {number} ({name}) was applied from a file that is not this software's {migration.name}: "
+                "applied files never change"
+            )
+    return list(known[len(applied) :])
+
+
+async def migrate(dsn: str, *, files: Sequence[tuple[str, bytes]] | None = None) -> list[str]:
+    """Apply what is missing as the owner that `dsn` names; return the names of the files applied.
+
+    Two runners are harmless: the second waits, then finds nothing to do. OperatorError as above, or if the roles
+    are missing and this owner may not create them.
+    """
+    known = list_migrations(sql.read_migrations() if files is None else files)
+    statements = sql.load("migrate")
+    connection = await asyncpg.connect(dsn, server_settings={"application_name": "journal-migrate"})
+    try:
+        await connection.execute(statements["lock"])
+        try:
+            return await _migrate_locked(connection, known)
+        finally:
+            await connection.execute(statements["unlock"])
+    finally:
+        await connection.close()
+
+
+async def _migrate_locked(connection: asyncpg.Connection, known: Sequence[Migration]) -> list[str]:
+    statements = sql.load("migrate")
+    await _ensure_roles(connection)
+    if not await connection.fetchval(statements["is_prepared"]):
+        async with connection.transaction():
+            await connection.execute(statements["prepare_schema"])
+            await connection.execute(statements["prepare_table"])
+    applied = [tuple(row) for row in await connection.fetch(statements["read_applied"])]
+    pending = choose_pending(known, applied)
+    for migration in pending:
+        async with connection.transaction():
+            await connection.execute(migration.content.decode())
+            await connection.execute(statements["record"], migration.number, migration.name, migration.sha256)
+    await connection.execute(sql.read("database.sql"))
+    return [migration.name for migration in pending]
+
+
+async def _ensure_roles(connection: asyncpg.Connection) -> None:
+    """Make the roles where they are missing or too powerful and we may; they belong to the whole cluster."""
+    statement = sql.load("migrate")["read_role_faults"]
+    if not await connection.fetch(statement):
+        return
+    try:
+        await connection.execute(sql.read("roles.sql"))
+    except asyncpg.InsufficientPrivilegeError as error:
+        names = ", ".join(row["name"] for row in await connection.fetch(statement))
+        raise OperatorError(f"run sql/roles.sql as a superuser first: {names} missing or not as it says") from error
+    if faulty := await connection.fetch(statement):
+        names = ", ".join(row["name"] for row in faulty)
+        raise OperatorError(f"these roles are members of others, which would give them more than theirs: {names}")

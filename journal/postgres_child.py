@@ -1,0 +1,65 @@
+"""Become one PostgreSQL program: an ordinary user to it, and gone when its parent is.
+
+Run by its path, as a program of its own (`python -I -S postgres_child.py MODE PARENT UID GID COMMAND…`): it needs no
+package, and nothing of it runs between fork and exec in a process that may have threads.
+
+MODE is `plain` (an ordinary user started us), `namespace` (root: the command sees UID and GID in a user namespace of
+its own, the files stay root's) or `drop` (root, where namespaces are refused: the command is UID and GID).
+Exit status 78 says that the mode was refused; otherwise it is the command's own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+REFUSED = 78
+CLONE_NEWUSER = 0x10000000
+PR_SET_PDEATHSIG = 1
+
+
+def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:
+    """Put this process in a user namespace where our own ids are `uid` and `gid`.
+
+    PostgreSQL refuses to run as root; in there it does not see that it is. OSError where the kernel refuses.
+    """
+    outside_uid, outside_gid = os.geteuid(), os.getegid()
+    if libc.unshare(CLONE_NEWUSER) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    # The kernel takes a group map from an unprivileged writer only once setgroups is given up.
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{uid} {outside_uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{gid} {outside_gid} 1", encoding="ascii")
+
+
+def _drop(uid: int, gid: int) -> None:
+    """Become `uid` and `gid` for good, groups included. OSError where the kernel refuses."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def main(mode: str, parent: int, uid: int, gid: int, command: list[str]) -> None:
+    """Take the user that `mode` says, ask to end with `parent`, become `command`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        if mode == "namespace":
+            _enter_namespace(libc, uid, gid)
+        elif mode == "drop":
+            _drop(uid, gid)
+    except OSError as error:
+        print(f"{mode} refused: {error}", file=sys.stderr)  # noqa: T201  # this program's only way to speak
+        sys.exit(REFUSED)
+    # After the change of user, which clears it. SIGINT is PostgreSQL's fast shutdown.
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+    if os.getppid() != parent:  # it died before we could ask
+        sys.exit(1)
+    os.execv(command[0], command)  # noqa: S606  # no shell is the point: the command is a list
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

@@ -1,0 +1,60 @@
+"""The database, as the rest of the project sees it.
+
+One class per database role (`ingest`, `read`, `seal`, `purge`, `admin`), put together in `Store`. Each method is one
+named statement of `sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in
+`sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
+"""
+
+from __future__ import annotations
+
+from journal.store.admin import AdminStatements
+from journal.store.ingest import IngestStatements
+from journal.store.purge import PurgeStatements
+from journal.store.read import ReadStatements
+from journal.store.seal import SealStatements
+from journal.store.values import (
+    ActivityRow,
+    AppendBatch,
+    AppendResult,
+    AppendRow,
+    CategoryRow,
+    CredentialRow,
+    DayDropped,
+    EntryRow,
+    GapRow,
+    HeadRow,
+    NewCredential,
+    Outcome,
+    PartitionRow,
+    SealHeadRow,
+    SealRow,
+    SealState,
+    ServiceRow,
+    TenantRow,
+)
+
+__all__ = [
+    "ActivityRow",
+    "AppendBatch",
+    "AppendResult",
+    "AppendRow",
+    "CategoryRow",
+    "CredentialRow",
+    "DayDropped",
+    "EntryRow",
+    "GapRow",
+    "HeadRow",
+    "NewCredential",
+    "Outcome",
+    "PartitionRow",
+    "SealHeadRow",
+    "SealRow",
+    "SealState",
+    "ServiceRow",
+    "Store",
+    "TenantRow",
+]
+
+
+class Store(IngestStatements, ReadStatements, SealStatements, PurgeStatements, AdminStatements):
+    """All five roles: `async with await Store.connect(dsn, application="…") as store`, or `connect` and `close`."""

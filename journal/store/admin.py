@@ -1,0 +1,86 @@
+"""What the operator's commands ask of the database (role journal_admin); the process that serves cannot.
+
+Trust sentence: whoever holds this role's password can make credentials, so can submit events and ask for extracts as
+anyone; each credential is itself an entry of the journal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.store.pools import Pools
+from journal.store.values import CredentialRow, NewCredential
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class AdminStatements(Pools):
+    """The service, its tenants, categories and credentials. A fault is a StoreError in plain words."""
+
+    async def create_service(self, name: str) -> None:
+        """Name the installation, once; its first day is today."""
+        await self._fetch("admin", "create_service", name)
+
+    async def add_tenant(self, code: str, name: str, genesis: Mapping[str, bytes]) -> None:
+        """Add a tenant and its chains. `genesis` holds the empty chain's hash for every category there is.
+
+        The reserved tenant `_service` has the category `journal` alone.
+        """
+        await self._fetch("admin", "add_tenant", code, name, list(genesis), list(genesis.values()))
+
+    async def add_category(
+        self,
+        code: str,
+        *,
+        label: str,
+        regime: str,
+        retention_days: int,
+        needs_authorisation: bool,
+        genesis: Mapping[str, bytes],
+    ) -> int:
+        """Add a category and its chains; return its id. `genesis` holds the empty chain's hash for every open tenant.
+
+        Its partitions are made by `ensure_partitions`: nothing can be appended before.
+        """
+        new_id: int = await self._fetch_value(
+            "admin",
+            "add_category",
+            code,
+            label,
+            regime,
+            retention_days,
+            needs_authorisation,
+            list(genesis),
+            list(genesis.values()),
+        )
+        return new_id
+
+    async def close_tenant(self, code: str) -> bool:
+        """Accept nothing more for a tenant; False if there is none of that code or it is closed."""
+        closed: bool = await self._fetch_value("admin", "close_tenant", code)
+        return closed
+
+    async def add_credential(self, credential: NewCredential) -> None:
+        """Store a credential."""
+        await self._fetch(
+            "admin",
+            "add_credential",
+            credential.id,
+            credential.secret_hash,
+            credential.role,
+            credential.tenant,
+            credential.categories,
+            credential.source_prefix,
+            credential.label,
+            credential.expires_at,
+        )
+
+    async def revoke_credential(self, credential_id: str) -> bool:
+        """End a credential; False if there is none of that id or it is already revoked."""
+        revoked: bool = await self._fetch_value("admin", "revoke_credential", credential_id)
+        return revoked
+
+    async def list_credentials(self) -> list[CredentialRow]:
+        """Return every credential, revoked and expired ones too."""
+        return [CredentialRow(**row) for row in await self._fetch("admin", "read_credentials")]

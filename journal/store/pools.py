@@ -1,0 +1,164 @@
+"""Connections, one pool per database role, and the one border where database errors become ours.
+
+No `command_timeout`: it cancels, and a COMMIT cancelled while it waits for the standby *succeeds* locally with a mere
+warning. Whoever waits too long abandons the connection instead. That warning ends the connection here, before its
+statement returns, so that nobody acknowledges what the standby may not have.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import asyncpg
+
+import sql
+from journal.errors import LockedError, StoreError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+Role = Literal["ingest", "read", "seal", "purge", "admin"]
+ROLES: Final[tuple[Role, ...]] = ("ingest", "read", "seal", "purge", "admin")
+
+POOL_SIZES: Final[Mapping[Role, int]] = {"ingest": 4, "read": 4, "seal": 2, "purge": 1, "admin": 1}
+CONNECT_LIMIT_SECONDS: Final = 10.0
+
+# A dead network is noticed by the kernel, in about half a minute, at both ends.
+SERVER_SETTINGS: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+    "idle_in_transaction_session_timeout": "10000",
+    "default_transaction_isolation": "read committed",
+    "timezone": "UTC",
+}
+
+# Constraint name to what its violation means; PostgreSQL's own message would quote the row.
+CONSTRAINTS: Final[Mapping[str, str]] = {
+    "service_pkey": "the service is already created",
+    "service_name_check": "the service's name is not a lower-case DNS name",
+    "tenant_pkey": "there is already a tenant of this code; codes are never reused",
+    "tenant_code_check": "the tenant's code is not a slug",
+    "category_pkey": "there is already a category of this code",
+    "slug_check": "the code is not a slug",
+    "category_regime_check": "the regime is LED or GDPR",
+    "category_retention_days_check": "retention is between 2 and 60 days",
+    "credential_pkey": "there is already a credential of this id",
+    "credential_role_check": "a credential's role is module, client, auditor or operator",
+    "credential_tenant_fkey": "there is no such tenant",
+}
+
+# 08 connection, 40 rolled back (deadlock, serialization), 53 resources, 57P0x shutdown.
+_TRANSIENT: Final = ("08", "40", "53", "57P")
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn every error of the driver into a StoreError, without the values that PostgreSQL's details may quote."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise _translate(error) from error
+    except asyncpg.DataError as error:
+        raise StoreError("a value does not fit the database") from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+        raise UnavailableError(f"the database cannot be reached or was lost ({type(error).__name__})") from error
+
+
+def _translate(error: asyncpg.PostgresError) -> StoreError:
+    """Return what the domain calls this error."""
+    state = error.sqlstate or ""
+    constraint = getattr(error, "constraint_name", None) or ""
+    if state.startswith("OJ"):  # raised by our own functions, whose sentences hold nothing personal
+        return StoreError(error.args[0])
+    if state == _LOCK_NOT_AVAILABLE:
+        return LockedError("locked by another transaction")
+    if state.startswith(_TRANSIENT):
+        return UnavailableError(f"the database is unavailable ({state} {type(error).__name__})")
+    if constraint in CONSTRAINTS:
+        return StoreError(CONSTRAINTS[constraint])
+    return StoreError(f"the database refused ({state} {type(error).__name__} {constraint})".replace(" )", ")"))
+
+
+def end_if_unreplicated(connection: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
+    """End the connection when a COMMIT did not wait for its standby.
+
+    asyncpg schedules a synchronous listener before it wakes who awaits the statement, so `borrow` sees the closed
+    connection before the result is used.
+    """
+    if getattr(message, "severity_en", None) == "WARNING" and "synchronous replication" in message.message:
+        connection.terminate()
+
+
+async def _reset(_: asyncpg.Connection) -> None:
+    """Spare a round trip a statement: no statement of ours sets anything that outlives its transaction."""
+
+
+class Pools:
+    """One lazy pool per role, over one address; passwords, where there are any, come from the usual password file."""
+
+    def __init__(self, pools: Mapping[Role, asyncpg.Pool]) -> None:
+        """Keep the pools; use `connect`."""
+        self._pools = pools
+
+    @classmethod
+    async def connect(cls, dsn: str, *, application: str, pool_sizes: Mapping[Role, int] | None = None) -> Self:
+        """Prepare a pool per role on `dsn` (its user is replaced). Nothing connects until a statement needs it.
+
+        `pool_sizes` overrides how many connections a role may have.
+        """
+        sizes = {**POOL_SIZES, **(pool_sizes or {})}
+        with translated():
+            return cls(
+                {
+                    role: await asyncpg.create_pool(
+                        dsn,
+                        user=f"journal_{role}",
+                        min_size=0,
+                        max_size=sizes[role],
+                        timeout=CONNECT_LIMIT_SECONDS,
+                        reset=_reset,
+                        server_settings=SERVER_SETTINGS | {"application_name": f"{application} {role}"},
+                    )
+                    for role in ROLES
+                }
+            )
+
+    async def close(self) -> None:
+        """Wait for the statements under way, then close every connection."""
+        with translated():
+            for pool in self._pools.values():
+                await pool.close()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.close()
+
+    @asynccontextmanager
+    async def borrow(self, role: Role) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection of a role; UnavailableError if it was lost meanwhile, whatever its statement said."""
+        with translated():
+            async with self._pools[role].acquire() as connection:
+                connection.add_log_listener(end_if_unreplicated)
+                yield connection
+                if connection.is_closed():
+                    raise UnavailableError("the connection ended before its result could be trusted")
+                connection.remove_log_listener(end_if_unreplicated)
+
+    async def _fetch(self, role: Role, name: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run one named statement in its own transaction."""
+        async with self.borrow(role) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(sql.load(role)[name], *arguments)
+            return rows
+
+    async def _fetch_value(self, role: Role, name: str, *arguments: Any) -> Any:
+        """Run one named statement that answers one value."""
+        async with self.borrow(role) as connection:
+            return await connection.fetchval(sql.load(role)[name], *arguments)

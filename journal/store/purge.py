@@ -1,0 +1,52 @@
+"""What the purge and the maintenance of partitions ask of the database (role journal_purge).
+
+Trust sentence: whoever holds this role's password can drop days that are sealed, early too: the seals then show an
+early deletion. It can read no entry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.store.pools import Pools
+from journal.store.values import DayDropped, PartitionRow
+
+if TYPE_CHECKING:
+    from datetime import date
+
+
+class PurgeStatements(Pools):
+    """Partitions ahead, fences, drops."""
+
+    async def ensure_partitions(self, days_ahead: int) -> list[str]:
+        """Make every missing partition up to `days_ahead` days from now; return their names. LockedError: again."""
+        return [row[0] for row in await self._fetch("purge", "ensure_partitions", days_ahead)]
+
+    async def partitions(self) -> list[PartitionRow]:
+        """Return what is on disk, by category and day, from the catalog rather than through the parent."""
+        return [PartitionRow(**row) for row in await self._fetch("purge", "partitions")]
+
+    async def raise_fence(self, category: str, day: date) -> date:
+        """Let nothing at or before `day` be written or read any more; return where the fence stands.
+
+        Waits for appends under way. A fence never goes back.
+        """
+        stands: date = await self._fetch_value("purge", "raise_fence", category, day)
+        return stands
+
+    async def drop_day(self, category: str, day: date) -> DayDropped:
+        """Remove a day's rows and counters; all zero if they are already gone.
+
+        LockedError if a page of an extract is being read: again in a moment. StoreError unless the fence is at or
+        past the day and the day has its close seal.
+        """
+        rows = await self._fetch("purge", "drop_day", category, day)
+        return DayDropped(**rows[0])
+
+    async def move_kept_from(self, category: str, day: date) -> int:
+        """Move the base of a category's chains to the close of `day`; return how many moved.
+
+        StoreError unless the day is sealed and nothing of it or of an earlier day is kept.
+        """
+        moved: int = await self._fetch_value("purge", "move_kept_from", category, day)
+        return moved

@@ -1,0 +1,249 @@
+"""What goes into the database and comes out of it: plain values, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+Outcome = Literal["appended", "conflict", "known", "clock", "closed", "fenced", "absent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendBatch:
+    """Entries for many chains, appended whole or not at all. Lists of one group have one length.
+
+    chain_*     one place per chain: the head the batch was computed from (`chain_size`, `chain_hash`), the head it
+                leads to (`next_size`, `next_hash`), and the `recorded_at` of all its entries
+    entry_*     one place per entry: its chain (place in the chain lists, from 1), index, event key (16 bytes), leaf
+                hash, chain hash at index + 1, sealed bytes, and the first day an earlier copy may be in
+    activity_*  one place per (chain, action): how many of the batch's entries
+    span_*      one place per (chain, source) that numbers its events: lowest and highest sequence, how many
+    """
+
+    chain_tenant: Sequence[str]
+    chain_category: Sequence[str]
+    chain_size: Sequence[int]
+    chain_hash: Sequence[bytes]
+    next_size: Sequence[int]
+    next_hash: Sequence[bytes]
+    chain_recorded_at: Sequence[datetime]
+    entry_chain: Sequence[int]
+    entry_index: Sequence[int]
+    entry_key: Sequence[bytes]
+    entry_leaf: Sequence[bytes]
+    entry_hash: Sequence[bytes]
+    entry_sealed: Sequence[bytes]
+    entry_since: Sequence[date]
+    activity_chain: Sequence[int] = ()
+    activity_action: Sequence[str] = ()
+    activity_count: Sequence[int] = ()
+    span_chain: Sequence[int] = ()
+    span_source: Sequence[bytes] = ()
+    span_low: Sequence[int] = ()
+    span_high: Sequence[int] = ()
+    span_count: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendRow:
+    """One thing the append has to say; which members are set depends on the outcome (see `AppendResult`)."""
+
+    position: int | None
+    size: int | None
+    chain_hash: bytes | None
+    recorded_at: datetime | None
+    leaf_hash: bytes | None
+    day: date | None
+    sealed: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendResult:
+    """What became of a batch. Only `appended` wrote anything. `position` counts from 1.
+
+    appended  no row
+    conflict  a row per chain that moved: `position` in the chain lists; its `size`, `chain_hash`, `recorded_at` now
+    known     a row per entry already recorded: `position` in the entry lists; `size` = its index, `chain_hash`,
+              `leaf_hash`, `day`, `sealed` of the first copy. All of the batch's known entries are listed.
+    clock     one row: `recorded_at` = the database's clock, more than 2 s from a chain's `recorded_at`
+    closed    a row per chain whose day can receive nothing more; `day` = the last closed day
+    fenced    a row per chain with an entry whose `since` is destroyed; `day` = the category's fence
+    absent    a row per chain that does not exist, or whose tenant is closed
+    """
+
+    outcome: Outcome
+    rows: list[AppendRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRow:
+    """A chain as it stands. `recorded_at` is None while it is empty, and in heads of a closed day that moved since."""
+
+    tenant: str
+    category: str
+    size: int
+    chain_hash: bytes
+    recorded_at: datetime | None
+    kept_from: int
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealHeadRow:
+    """A chain as a seal saw it."""
+
+    tenant: str
+    category: str
+    size: int
+    chain_hash: bytes
+    kept_from: int
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRow:
+    """A stored entry, still sealed."""
+
+    index: int
+    event_key: bytes
+    leaf_hash: bytes
+    chain_hash: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealRow:
+    """A seal; `day` is None for an open one."""
+
+    number: int
+    day: date | None
+    sealed_at: datetime
+    text: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealState:
+    """All that the next seal needs, in one snapshot.
+
+    number       of the latest seal, 0 before the first
+    text         of the latest seal; close_text and close_day of the latest close seal
+    first_day    the first day that is ever closed
+    closed_day   the last day that receives nothing more; its close seal is missing where close_day is not it
+                 (and where close_day is None and closed_day >= first_day)
+    heads        every chain as it stands; sealed: every chain as the latest seal saw it
+    now          the database's clock
+    """
+
+    number: int
+    text: bytes | None
+    close_text: bytes | None
+    close_day: date | None
+    first_day: date
+    closed_day: date
+    heads: list[HeadRow]
+    sealed: list[SealHeadRow]
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryRow:
+    """A legal class of data; `fence` is its last destroyed day, `first_day` the first it has partitions for."""
+
+    code: str
+    id: int
+    label: str
+    regime: str
+    retention_days: int
+    needs_authorisation: bool
+    first_day: date
+    fence: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRow:
+    """A commune."""
+
+    code: str
+    name: str
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRow:
+    """The installation; `closed_day` is the last day that receives nothing more."""
+
+    name: str
+    created_at: datetime
+    first_day: date
+    closed_day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialRow:
+    """A credential as stored: its secret only as SHA-256."""
+
+    id: str
+    secret_hash: bytes
+    role: str
+    tenant: str
+    categories: list[str]
+    source_prefix: str | None
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCredential:
+    """A credential to store."""
+
+    id: str
+    secret_hash: bytes
+    role: str
+    tenant: str
+    categories: list[str]
+    source_prefix: str | None = None
+    label: str = ""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityRow:
+    """How many entries of one action a category got on one day."""
+
+    category: str
+    day: date
+    action: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapRow:
+    """How many sources of a category skipped sequence numbers, and how many numbers they skipped."""
+
+    category: str
+    sources: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionRow:
+    """A leaf on disk; one that is not attached was left by an interrupted operation."""
+
+    category: str
+    day: date
+    attached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayDropped:
+    """How many rows went, of how many chains."""
+
+    count: int
+    chains: int

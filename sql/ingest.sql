@@ -1,0 +1,64 @@
+-- Statements of the role journal_ingest: the process that appends.
+
+-- name: append
+-- A batch over many chains, whole or not at all; one round trip, one transaction.
+SELECT outcome, "position", size, chain_hash, recorded_at, leaf_hash, day, sealed
+  FROM journal.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+
+-- name: lock_heads
+-- The way through a contended chain: held until the transaction ends.
+SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days
+  FROM journal.lock_heads($1, $2)
+
+-- name: read_heads
+-- In the order asked; a chain that does not exist is left out.
+SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days
+  FROM journal.read_heads($1, $2)
+
+-- name: read_credentials
+-- All of them, revoked and expired ones too: the caller judges.
+SELECT id, secret_hash, role, tenant, categories, source_prefix, label, created_at, expires_at, revoked_at
+  FROM journal.read_credentials()
+
+-- name: credential_version
+-- Grows whenever a credential is added or revoked.
+SELECT journal.credential_version()
+
+-- name: read_categories
+-- In the order they were added.
+SELECT code, id, label, regime, retention_days, needs_authorisation, first_day, fence
+  FROM journal.read_categories()
+
+-- name: read_tenants
+-- By code, closed ones too.
+SELECT code, name, closed FROM journal.read_tenants()
+
+-- name: read_service
+-- No row until the service is created.
+SELECT name, created_at, first_day, closed_day FROM journal.read_service()
+
+-- name: read_now
+-- The clock that the append compares with.
+SELECT journal.now()
+
+-- name: clock_is_simulated
+-- Never on a service that counts.
+SELECT journal.clock_is_simulated()
+
+-- name: read_durability
+-- What an acknowledgement rests on, as this role's own session has it.
+SELECT name, setting FROM pg_catalog.pg_settings
+ WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_sync_retry')
+ ORDER BY name
+
+-- name: begin
+-- Around lock_heads and append; the isolation level is what append's checks need.
+BEGIN ISOLATION LEVEL READ COMMITTED
+
+-- name: commit
+-- Its tag is compared: on a failed transaction it says ROLLBACK.
+COMMIT
+
+-- name: rollback
+-- Nothing was written.
+ROLLBACK

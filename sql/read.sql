@@ -1,0 +1,33 @@
+-- Statements of the role journal_read: extracts, heads, status.
+
+-- name: read_entries
+-- A page of a chain's day, straight in its partition.
+SELECT index, event_key, leaf_hash, chain_hash, sealed FROM journal.read_entries($1, $2, $3, $4, $5)
+
+-- name: read_seal
+-- One seal by its number.
+SELECT number, day, sealed_at, text, signature FROM journal.read_seal($1)
+
+-- name: latest_seal
+-- The last one taken.
+SELECT number, day, sealed_at, text, signature FROM journal.latest_seal()
+
+-- name: read_seals
+-- A page of seals in order of number.
+SELECT number, day, sealed_at, text, signature FROM journal.read_seals($1, $2)
+
+-- name: read_close_seals
+-- The close seals of a range of days.
+SELECT number, day, sealed_at, text, signature FROM journal.read_close_seals($1, $2)
+
+-- name: read_seal_heads
+-- Every chain as it stood at a seal.
+SELECT tenant, category, size, chain_hash, kept_from, retention_days FROM journal.read_seal_heads($1)
+
+-- name: read_activity
+-- Entries per category, day and action.
+SELECT category, day, action, count FROM journal.read_activity($1)
+
+-- name: read_gaps
+-- Sources that numbered events which never came.
+SELECT category, sources, missing FROM journal.read_gaps($1)

@@ -1,0 +1,45 @@
+-- Statements of the role journal_seal: the sealer.
+
+-- name: read_service
+-- Which day is closed.
+SELECT name, created_at, first_day, closed_day FROM journal.read_service()
+
+-- name: read_now
+-- The database's clock.
+SELECT journal.now()
+
+-- name: live_heads
+-- Every chain as it stands.
+SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days FROM journal.live_heads()
+
+-- name: latest_seal
+-- The last one taken.
+SELECT number, day, sealed_at, text, signature FROM journal.latest_seal()
+
+-- name: latest_close_seal
+-- The last one that ended a day.
+SELECT number, day, sealed_at, text, signature FROM journal.latest_close_seal()
+
+-- name: read_seal_heads
+-- Every chain as it stood at a seal.
+SELECT tenant, category, size, chain_hash, kept_from, retention_days FROM journal.read_seal_heads($1)
+
+-- name: close_day
+-- End appends into a day; waits for those under way.
+SELECT journal.close_day($1)
+
+-- name: closed_heads
+-- Every chain as it stood at the end of the day that awaits its seal.
+SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days FROM journal.closed_heads($1)
+
+-- name: put_seal
+-- Compare-and-swap on the number.
+SELECT journal.put_seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+
+-- name: thin_seals
+-- Remove old open seals.
+SELECT journal.thin_seals($1)
+
+-- name: prune_seal_heads
+-- Forget heads that no base can be among.
+SELECT journal.prune_seal_heads()
