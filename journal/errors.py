@@ -24,6 +24,8 @@ JournalError
 │   ├── AbsentKeyError             it is not there
 │   └── FencedDayError             its day is destroyed, for ever
 ├── StoreError                     the database cannot do what was asked
+│   ├── LockedError                another transaction holds it: ask again in a moment
+│   └── UnavailableError           no definite answer: a write may have happened or not
 └── OperatorError                  a setting, a file or a clock the operator must put right
 """
 
@@ -188,8 +190,15 @@ class StoreError(JournalError):
     """The database cannot do what was asked."""
 
 
-class StoreUnavailableError(StoreError):
-    """The connection was refused, lost or cancelled: the outcome is unknown, and asking again tells."""
+class LockedError(StoreError):
+    """Another transaction holds what this one needs; nothing was done, ask again in a moment."""
+
+
+class UnavailableError(StoreError):
+    """The database gave no definite answer: a write may have happened or not.
+
+    Asking again on another connection, with the same events, finds out.
+    """
 
 
 class OperatorError(JournalError):
