@@ -160,7 +160,7 @@ def _parse_time_at(pointer: str, text: str) -> datetime:
     try:
         return parse_time(text)
     except MalformedError as error:
-        raise MalformedError(error.reason, part=pointer) from error
+        raise error.within(pointer) from error
 
 
 def parse_record(record: bytes) -> Entry:
