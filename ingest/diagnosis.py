@@ -52,9 +52,7 @@ def _number(_: str) -> _Number:
 
 
 # Python's reader takes NaN and Infinity for numbers: no shape holds those either.
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_number
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_number)
 
 
 def is_costly(body: bytes) -> bool:

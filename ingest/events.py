@@ -104,9 +104,7 @@ def decode_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event]:
     return events
 
 
-def _accept(
-    values: Sequence[CloudEvent], body: bytes, now: datetime, source_prefix: str
-) -> list[Event] | None:
+def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
     """Check and normalise what msgspec has read; None at the first fault."""
     latest = now + SKEW
     sources: set[str] = set()
@@ -215,9 +213,7 @@ class _Faults:
     def examine_batch(self, value: Any) -> None:
         """Note every fault of a parsed batch."""
         if not isinstance(value, list):
-            faults = (
-                [value] if isinstance(value, diagnosis.Fault) else [diagnosis.Fault("", "must be a list")]
-            )
+            faults = [value] if isinstance(value, diagnosis.Fault) else [diagnosis.Fault("", "must be a list")]
             self._misshapen.extend((0, *fault) for fault in faults)
         elif not value:
             self._misshapen.append((0, "", "the batch is empty"))
@@ -241,11 +237,7 @@ class _Faults:
 
     def _examine_circumstances(self, position: int, event: dict[str, Any], at_fault: set[str]) -> None:
         source, time = event.get("source"), event.get("time")
-        if (
-            isinstance(source, str)
-            and "/source" not in at_fault
-            and not source.startswith(self._source_prefix)
-        ):
+        if isinstance(source, str) and "/source" not in at_fault and not source.startswith(self._source_prefix):
             self._invalid.append(
                 (position, "/source", f"does not begin with {self._source_prefix}, as this credential's must")
             )

@@ -58,9 +58,7 @@ _SOURCE_MATCH = re.compile(_SOURCE).fullmatch
 _TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT_MATCH = re.compile(_TRACEPARENT).fullmatch
 _SEQUENCE = "[0-9]{1,16}"
-_TIME = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 _NO_CONTROL = r"[^\u0000-\u001f]*"
 _PROSE = r"(?=[\s\S]*\S)[^\u0000-\u0008\u000b\u000c\u000e-\u001f]*"
 LINE_CONTROLS = "\t\n\r"
@@ -103,18 +101,14 @@ def fault_of_time(text: str) -> str:
 def _text(limit: int, **extra: Any) -> Meta:
     """Describe a text of 1 to `limit` code points; `rule` finds faults, `pattern` tells others of them."""
     pattern = extra.pop("pattern", _NO_CONTROL)
-    return Meta(
-        min_length=1, max_length=limit, extra=extra or None, extra_json_schema={"pattern": f"^{pattern}$"}
-    )
+    return Meta(min_length=1, max_length=limit, extra=extra or None, extra_json_schema={"pattern": f"^{pattern}$"})
 
 
 Text64 = Annotated[str, _text(64)]
 Text128 = Annotated[str, _text(128)]
 Text256 = Annotated[str, _text(256)]
 Field = Annotated[str, _text(64, rule=fault_of_field, pattern=_FIELD)]
-Justification = Annotated[
-    str, _text(2000, rule=fault_of_justification, controls=LINE_CONTROLS, pattern=_PROSE)
-]
+Justification = Annotated[str, _text(2000, rule=fault_of_justification, controls=LINE_CONTROLS, pattern=_PROSE)]
 Sequence = Annotated[str, _text(16, rule=fault_of_sequence, pattern=_SEQUENCE)]
 Source = Annotated[str, _text(256, rule=fault_of_source, pattern=_SOURCE)]
 Time = Annotated[

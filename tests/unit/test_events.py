@@ -1,0 +1,383 @@
+"""Events from bytes: what is accepted, in which bytes it is kept, and how every fault is named."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.events import BATCH_LIMIT_EVENTS, decode_batch, decode_single
+from ingest.shapes import ACTIONS, EVENT_LIMIT_BYTES
+from journal import canonical
+from journal.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
+from journal.times import normalise_time, parse_time
+from tests.refused_events import (
+    REFUSED,
+    SOURCE_PREFIX,
+    TRACEPARENT,
+    Refused,
+    batch_of,
+    full_event,
+    valid_event,
+)
+
+if TYPE_CHECKING:
+    from journal.entry import Event
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+STATUS = {MisshapenEventError: 400, OversizeEventError: 413, InvalidEventError: 422}
+
+
+def single(event: Any) -> Any:
+    """Decode one event given as a value."""
+    return decode_single(json.dumps(event).encode(), NOW, SOURCE_PREFIX)
+
+
+def refusal(body: bytes, *, batch: bool = False) -> InvalidEventError:
+    """Return the error a body meets."""
+    with pytest.raises(InvalidEventError) as caught:
+        (decode_batch if batch else decode_single)(body, NOW, SOURCE_PREFIX)
+    return caught.value
+
+
+def decoded_or_refused(body: bytes) -> Event | InvalidEventError:
+    """Return what a body is read as, or the error it meets."""
+    try:
+        return decode_single(body, NOW, SOURCE_PREFIX)
+    except InvalidEventError as error:
+        return error
+
+
+def reference(value: dict[str, Any]) -> bytes:
+    """Return the canonical bytes an accepted event must have."""
+    return canonical.encode(value | {"time": normalise_time(value["time"])})
+
+
+class TestAccepted:
+    """What a module may send."""
+
+    @pytest.mark.parametrize("action", ACTIONS)
+    def test_every_action_is_accepted(self, action: str) -> None:
+        """Each of the seven actions is a type of its own, and the entry is counted under it."""
+        assert single(valid_event(action)).action == action
+
+    def test_the_full_event_keeps_everything(self) -> None:
+        """Source, id, time, action and sequence are read; every member is in the canonical bytes."""
+        event = single(full_event())
+        assert (event.source, event.id) == ("urn:openepm:albi:main-courante", "01JQ3W-0001")
+        assert event.time == datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=UTC)
+        assert (event.action, event.sequence) == ("disclosure", 42)
+        assert event.canonical == canonical.encode(full_event())
+
+    def test_what_is_optional_may_be_left_out(self) -> None:
+        """An access needs an actor and an outcome, no subject and no justification."""
+        event = valid_event("access", data={"actor": {"account": "a"}, "outcome": "denied"})
+        del event["subject"]
+        assert single(event).sequence is None
+
+    @pytest.mark.parametrize(
+        ("given_time", "kept"),
+        [
+            ("2026-03-01T10:00:00Z", "2026-03-01T10:00:00.000000Z"),
+            ("2026-03-01T10:00:00.5Z", "2026-03-01T10:00:00.500000Z"),
+            ("2026-03-01T00:30:00.123456+01:00", "2026-02-28T23:30:00.123456Z"),
+            ("2026-03-01T04:30:00-05:30", "2026-03-01T10:00:00.000000Z"),
+            ("2026-03-01t10:00:00z", "2026-03-01T10:00:00.000000Z"),
+            ("2026-03-01T10:00:00-00:00", "2026-03-01T10:00:00.000000Z"),
+            ("2026-03-01T12:05:00Z", "2026-03-01T12:05:00.000000Z"),
+        ],
+    )
+    def test_a_time_is_normalised(self, given_time: str, kept: str) -> None:
+        """Any zone is accepted, up to five minutes ahead; what is kept is UTC with microseconds."""
+        event = single(valid_event(time=given_time))
+        assert json.loads(event.canonical)["time"] == kept
+        assert event.time == parse_time(kept)
+
+    def test_lines_and_tabs_are_text_in_a_justification(self) -> None:
+        """A justification may be typed on several lines; quotes, backslashes and colons are plain text."""
+        event = valid_event()
+        event["data"]["justification"] = 'motif :\t"vérifié"\r\n\\ suite \\n\\u0000 : fin'
+        assert single(event).canonical == reference(event)
+
+    def test_a_colon_spelt_as_an_escape_is_a_colon(self) -> None:
+        """Escapes that no writer needs are legal JSON, and hide nothing."""
+        body = json.dumps(valid_event()).replace("urn:openepm", r"urn\u003aopenepm").encode()
+        assert decode_single(body, NOW, SOURCE_PREFIX).canonical == canonical.encode(valid_event())
+
+    def test_a_single_may_weigh_16_kib_and_no_more(self) -> None:
+        """The limit is on the bytes as sent, and inclusive."""
+        body = json.dumps(valid_event()).encode()
+        assert decode_single(body.ljust(EVENT_LIMIT_BYTES), NOW, SOURCE_PREFIX)
+        error = refusal(body.ljust(EVENT_LIMIT_BYTES + 1))
+        assert isinstance(error, OversizeEventError)
+
+    def test_the_trace_is_kept(self) -> None:
+        """A W3C trace context links an entry to the request that made it."""
+        assert TRACEPARENT.encode() in single(valid_event(traceparent=TRACEPARENT)).canonical
+
+
+class TestRefused:
+    """Every way to be refused, alone and in a batch."""
+
+    def test_no_two_cases_are_the_same(self) -> None:
+        """Each way to be refused is another way."""
+        assert len({case.body for case in REFUSED}) == len({case.name for case in REFUSED}) == len(REFUSED)
+
+    @pytest.mark.parametrize("case", REFUSED, ids=str)
+    def test_alone(self, case: Refused) -> None:
+        """The kind of error gives the status; a fault points at the member."""
+        error = refusal(case.body)
+        assert STATUS[type(error)] == case.status
+        assert (0, case.pointer) in [(position, pointer) for position, pointer, _ in error.faults]
+        assert "cannot be read as an event" not in str(error)
+
+    @pytest.mark.parametrize("case", [case for case in REFUSED if case.pointer], ids=str)
+    def test_in_a_batch(self, case: Refused) -> None:
+        """The one refused event is named by its position, and none of its neighbours is."""
+        error = refusal(batch_of(case), batch=True)
+        assert STATUS[type(error)] == case.status
+        assert {position for position, _, _ in error.faults} == {2}
+        assert case.pointer in [pointer for _, pointer, _ in error.faults]
+
+    def test_every_fault_is_named_at_once(self) -> None:
+        """A module's author corrects everything after one answer."""
+        event = full_event()
+        event |= {"id": "", "time": "2026-03-01T10:00:00", "extra": None}
+        event["data"]["actor"]["account"] = "a\0"
+        del event["data"]["recipients"]
+        error = refusal(json.dumps(event).encode())
+        assert sorted(error.faults) == [
+            (0, "/data/actor/account", "holds the character U+0000"),
+            (0, "/data/recipients", "is required for disclosure"),
+            (0, "/extra", "is not a known member"),
+            (0, "/id", "is empty"),
+            (0, "/time", "cannot be recorded: the time has no zone"),
+        ]
+
+    def test_faults_of_every_event_of_a_batch(self) -> None:
+        """Faults of both kinds are listed by position; the shape decides the kind of error."""
+        events = [valid_event(id=str(number)) for number in range(5)]
+        events[1]["time"] = "2126-01-01T00:00:00Z"
+        events[3]["data"]["justification"] = " "
+        error = refusal(json.dumps(events).encode(), batch=True)
+        assert isinstance(error, MisshapenEventError)
+        assert [(position, pointer) for position, pointer, _ in error.faults] == [
+            (1, "/time"),
+            (3, "/data/justification"),
+        ]
+
+    def test_more_than_five_minutes_ahead(self) -> None:
+        """A clock may be a little wrong; an event of the future is refused."""
+        late = (NOW + timedelta(minutes=5, microseconds=1)).isoformat()
+        error = refusal(json.dumps(valid_event(time=late)).encode())
+        assert error.faults == [(0, "/time", "is more than 5 minutes ahead of the service's clock")]
+        assert type(error) is InvalidEventError
+
+    def test_a_refused_value_is_not_repeated(self) -> None:
+        """Reasons name rules, not what was sent: an answer may be logged by who receives it."""
+        event = valid_event()
+        event["data"]["fields"] = ["nom: Dupont"]
+        assert "Dupont" not in str(refusal(json.dumps(event).encode()).faults)
+
+
+class TestBatch:
+    """Limits and shape of a batch."""
+
+    def test_in_order(self) -> None:
+        """Events come out in the order they were sent, each with its own bytes."""
+        events = [valid_event(id=f"e{number}", sequence=str(number)) for number in range(50)]
+        decoded = decode_batch(json.dumps(events).encode(), NOW, SOURCE_PREFIX)
+        assert [event.canonical for event in decoded] == [canonical.encode(event) for event in events]
+
+    def test_the_same_event_twice_is_no_fault(self) -> None:
+        """A sender that repeats itself within a batch gets the same receipt twice."""
+        body = json.dumps([valid_event(), valid_event()]).encode()
+        first, second = decode_batch(body, NOW, SOURCE_PREFIX)
+        assert first == second
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            (b"[]", "the batch is empty"),
+            (b"{}", "must be a list"),
+            (json.dumps(valid_event()).encode(), "must be a list"),
+            (b"", "the body is not JSON at character 0"),
+            (b"[" * 5_000, "the body is nested too deeply"),
+            (b"[" + b"0," * 1_000_000 + b"0]", "the body holds more than 1,000,000 values"),
+        ],
+    )
+    def test_not_a_batch(self, body: bytes, reason: str) -> None:
+        """What is no list of events is refused in words, at no event in particular."""
+        error = refusal(body, batch=True)
+        assert isinstance(error, MisshapenEventError)
+        assert error.faults == [(0, "", reason)]
+
+    def test_what_is_no_event_is_named_by_position(self) -> None:
+        """A batch of anything but objects is refused item by item."""
+        error = refusal(b'[1, null, "a", [], true]', batch=True)
+        assert [position for position, _, _ in error.faults] == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize("depth", range(100, 1_100, 50))
+    def test_depth_is_never_an_accident(self, depth: int) -> None:
+        """However deep what nobody asked for goes, the answer is a refusal."""
+        event = valid_event(extra="@")
+        nested = b"[" * depth + b"]" * depth
+        body = b"[" + json.dumps(event).encode().replace(b'"@"', nested) + b"]"
+        assert refusal(body, batch=True).faults in (
+            [(0, "/extra", "is not a known member")],
+            [(0, "", "the body is nested too deeply")],
+        )
+
+    def test_at_most_10_000_events(self) -> None:
+        """The limit is inclusive; one more is named by the position of the first event too many."""
+        one = json.dumps(valid_event()).encode()
+        body = b"[" + b",".join([one] * BATCH_LIMIT_EVENTS) + b"]"
+        assert len(decode_batch(body, NOW, SOURCE_PREFIX)) == BATCH_LIMIT_EVENTS
+        error = refusal(body[:-1] + b"," + one + b"]", batch=True)
+        assert isinstance(error, OversizeEventError)
+        assert error.faults[0][0] == BATCH_LIMIT_EVENTS
+
+    def test_an_event_of_a_batch_is_weighed_in_canonical_form(self) -> None:
+        """Indentation and escapes of a batch are free; the event itself has 16 KiB, inclusive."""
+        event = valid_event("disclosure", time="2026-03-01T11:00:00+01:00")
+        event["data"]["recipients"] = ["é" * 250] * 30
+        event["data"]["justification"] += "j" * (EVENT_LIMIT_BYTES - len(reference(event)))
+        assert len(reference(event)) == EVENT_LIMIT_BYTES
+        body = json.dumps([valid_event(id="x"), event], indent=8).encode()
+        assert len(decode_batch(body, NOW, SOURCE_PREFIX)) == 2
+        event["subject"] += "s"
+        error = refusal(json.dumps([valid_event(id="x"), event]).encode(), batch=True)
+        assert isinstance(error, OversizeEventError)
+        assert error.faults == [(1, "", "is larger than 16 KiB")]
+
+
+TEXT = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=40)
+ACTORS = st.fixed_dictionaries({"account": TEXT}, optional={"name": TEXT, "role": TEXT, "unit": TEXT})
+TIMES = st.builds(
+    lambda moment, zone: moment.strftime("%Y-%m-%dT%H:%M:%S") + zone,
+    st.datetimes(datetime(1971, 1, 1), datetime(2026, 2, 28)),  # noqa: DTZ001  (the zone is drawn apart)
+    st.sampled_from(["Z", ".1Z", ".123456Z", "+00:00", ".5+02:00", "-11:30", ".000001+14:00", "z"]),
+)
+EVENTS = st.builds(
+    lambda event, action, data, actor: (
+        event | {"type": f"fr.openepm.journal.{action}", "data": data | {"actor": actor}}
+    ),
+    st.fixed_dictionaries(
+        {
+            "specversion": st.just("1.0"),
+            "source": st.sampled_from([SOURCE_PREFIX + "a", SOURCE_PREFIX + "b?c=%20#d"]),
+            "id": TEXT,
+            "time": TIMES,
+            "subject": TEXT,
+        },
+        optional={
+            "datacontenttype": st.just("application/json"),
+            "sequence": st.from_regex(r"[0-9]{1,16}", fullmatch=True),
+            "traceparent": st.just(TRACEPARENT),
+        },
+    ),
+    st.sampled_from(ACTIONS),
+    st.fixed_dictionaries(
+        {
+            "outcome": st.sampled_from(["success", "denied", "failure"]),
+            "justification": st.builds(lambda text: f"x{text}", TEXT | st.sampled_from(['"\n:"', "\\\t", "\r"])),
+            "recipients": st.lists(TEXT, min_size=1, max_size=3),
+        },
+        optional={
+            "fields": st.lists(st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True), max_size=3),
+            "client": st.fixed_dictionaries({}, optional={"address": TEXT, "session": TEXT}),
+        },
+    ),
+    ACTORS,
+)
+
+
+@st.composite
+def spellings(draw: st.DrawFn, value: Any) -> str:
+    """Spell a value in one of the many ways JSON allows: order, white space, escapes."""
+    space = st.sampled_from(["", "", "", " ", "\n\t", "\r\n  "])
+    if isinstance(value, str):
+        escaped = draw(st.sets(st.sampled_from(sorted(set(value)) or [" "]), max_size=3))
+        units = {
+            mark: "".join(f"\\u{unit:04x}" for unit in memoryview(mark.encode("utf-16-le")).cast("H"))
+            for mark in escaped
+        }
+        return '"' + "".join(units.get(mark) or json.dumps(mark, ensure_ascii=False)[1:-1] for mark in value) + '"'
+    if isinstance(value, list):
+        parts = [draw(spellings(item)) for item in value]
+        return "[" + draw(space) + f"{draw(space)},{draw(space)}".join(parts) + draw(space) + "]"
+    names = draw(st.permutations(sorted(value)))
+    members = [draw(spellings(name)) + draw(space) + ":" + draw(space) + draw(spellings(value[name])) for name in names]
+    return "{" + draw(space) + f"{draw(space)},{draw(space)}".join(members) + draw(space) + "}"
+
+
+@given(st.data(), EVENTS)
+def test_any_spelling_is_kept_in_the_canonical_one(data: st.DataObject, event: dict[str, Any]) -> None:
+    """Whatever the order, white space and escapes, the bytes kept are those of RFC 8785."""
+    body = data.draw(spellings(event)).encode()
+    decoded = decode_single(body, NOW, SOURCE_PREFIX)
+    assert decoded.canonical == reference(event)
+    assert canonical.decode(decoded.canonical, limit_bytes=EVENT_LIMIT_BYTES) == json.loads(decoded.canonical)
+    assert decoded.time == parse_time(json.loads(decoded.canonical)["time"])
+
+
+@given(st.data(), EVENTS)
+def test_a_member_given_twice_is_never_accepted(data: st.DataObject, event: dict[str, Any]) -> None:
+    """Wherever it is repeated, however it is spelt, with the same value or another."""
+    path = data.draw(st.sampled_from([(), ("data",), ("data", "actor")]))
+    target = event
+    for step in path:
+        target = target[step]
+    name = data.draw(st.sampled_from(sorted(target)))
+    extra = data.draw(spellings(name)) + data.draw(st.sampled_from([":", " :", "\t\n: "]))
+    extra += data.draw(spellings(data.draw(st.sampled_from([target[name], "", ":", '":', {}, []]))))
+    mark = '{"@": ""}'
+    target["@"] = {"@": ""}
+    body = json.dumps(event, ensure_ascii=False)
+    body = body.replace(f'"@": {mark}', extra)
+    error = refusal(body.encode())
+    pointer = "".join(f"/{step}" for step in (*path, name))
+    assert (0, pointer, "is given twice") in error.faults
+
+
+@given(st.data(), EVENTS)
+def test_no_bytes_are_accepted_that_strict_json_refuses(data: st.DataObject, event: dict[str, Any]) -> None:
+    """A body damaged anywhere is refused by name, or is another valid event kept as such."""
+    body = bytearray(json.dumps(event, ensure_ascii=data.draw(st.booleans())).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        piece = data.draw(
+            st.binary(max_size=3)
+            | st.sampled_from([b'"', b"\\", b":", b",", b"{", b"}", b"[", b"null", b"0", b"\\u0000", b"\\ud800"])
+        )
+        body[at : at + data.draw(st.integers(0, 3))] = piece
+    outcome = decoded_or_refused(bytes(body))
+    if isinstance(outcome, InvalidEventError):
+        assert "cannot be read as an event" not in str(outcome)
+    else:
+        value = canonical.parse(bytes(body), limit_bytes=EVENT_LIMIT_BYTES)
+        assert outcome.canonical == reference(value)
+
+
+@given(
+    st.text(max_size=40)
+    | st.from_regex(
+        r"[0-9]{4}-[0-1][0-9]-[0-3][0-9][Tt ][0-9]{2}:[0-6][0-9]:[0-9]{2}(\.[0-9]{0,7})?([Zz]|[+-][0-2][0-9]:[0-9]{2})?"  # noqa: E501
+    )
+)
+def test_times_are_read_as_the_core_reads_them(text: str) -> None:
+    """The edge's quick reading of a time and the core's careful one never differ."""
+    body = json.dumps(valid_event(time=text)).encode()
+    far = datetime(9999, 12, 31, 23, 50, tzinfo=UTC)
+    try:
+        expected = normalise_time(text)
+    except MalformedError:
+        with pytest.raises(MisshapenEventError):
+            decode_single(body, far, SOURCE_PREFIX)
+    else:
+        if parse_time(expected) <= far:
+            assert json.loads(decode_single(body, far, SOURCE_PREFIX).canonical)["time"] == expected
