@@ -1,8 +1,7 @@
-"""Certificates (RFC 5280) as this project accepts them: read strictly, one profile, one way to build a path.
+"""Certificates (RFC 5280), read strictly; their keys, and who signed them. Whom to trust is in `trust`.
 
-Only what the profile needs is read: names are compared as their bytes, keys are P-256, P-384 or RSA, and a
-critical extension we do not know refuses the certificate. `cryptography` does the arithmetic, nothing else,
-so that every version of it gives the same verdict.
+Names are compared as their bytes, keys are P-256, P-384 or RSA. `cryptography` does the arithmetic alone, so
+that every version of it gives the same verdict.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ CERTIFICATE_LIMIT_BYTES = 8 * 1024
 PEM_LIMIT_BYTES = 4 * 1024 * 1024  # a whole system's bundle of roots fits
 RSA_MODULUS_BITS = range(2048, 8192 + 1)
 RSA_EXPONENT = 65537
-
 
 _EC_PUBLIC_KEY = der.object_identifier("1.2.840.10045.2.1")
 _NULL = der.encode(der.NULL)
@@ -60,6 +58,8 @@ _NAME_LABELS: Mapping[bytes, str] = {
         "2.5.4.10": "O",
         "2.5.4.11": "OU",
         "2.5.4.97": "organizationIdentifier",
+        "0.9.2342.19200300.100.1.25": "DC",
+        "1.2.840.113549.1.9.1": "emailAddress",
     }.items()
 }
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
@@ -98,7 +98,7 @@ def pem_to_der(pem: bytes) -> list[bytes]:
         found = [base64.b64decode(b"".join(body.split()), validate=True) for body in _PEM.findall(pem)]
     except binascii.Error as error:
         raise MalformedError("a PEM certificate is not base64") from error
-    if not found:
+    if not found or b"" in found:
         raise MalformedError("no certificate in PEM form")
     return found
 
@@ -126,12 +126,13 @@ def read(element: der.Element) -> Certificate:
     version, serial, inner, issuer, validity, subject, key, extensions = signed.members(der.SEQUENCE, 8)
     if [part.integer() for part in version.members(0xA0)] != [2]:
         raise MalformedError("a certificate is not of version 3")
-    if not 0 < serial.integer() < 1 << 160:
-        raise MalformedError("a certificate's serial number is not positive, or longer than 20 octets")
+    # Old roots have the serial number 0 (RFC 5280 §4.1.2.2 asks readers to bear with them).
+    if not 0 <= serial.integer() < 1 << 160:
+        raise MalformedError("a certificate's serial number is negative, or longer than 20 octets")
     # The outer algorithm is outside the signature: unless it is the inner one, it says nothing.
     if inner.encoded != algorithm.encoded:
         raise MalformedError("a certificate names two signature algorithms")
-    not_before, not_after = (part.moment() for part in validity.members(der.SEQUENCE, 2))
+    not_before, not_after = (part.time() for part in validity.members(der.SEQUENCE, 2))
     (listed,) = extensions.members(0xA3, 1)
     return Certificate(
         encoded=element.encoded,
@@ -151,14 +152,11 @@ def read(element: der.Element) -> Certificate:
 def _read_extensions(listed: der.Element) -> dict[bytes, tuple[bool, bytes]]:
     found: dict[bytes, tuple[bool, bytes]] = {}
     for extension in listed.members(der.SEQUENCE):
-        members = extension.members(der.SEQUENCE)
-        identifier, *flag, value = members if len(members) == 3 else extension.members(der.SEQUENCE, 2)  # noqa: PLR2004 - the flag is optional
-        # DER leaves a default value out: a criticality that is written is TRUE.
-        if [part.expect(der.BOOLEAN).content for part in flag] not in ([], [b"\xff"]):
-            raise MalformedError("an extension's criticality is not in its one spelling")
+        critical = [part.encoded for part in extension.members(der.SEQUENCE)[1:2]] == [der.TRUE]
+        identifier, *_, value = extension.members(der.SEQUENCE, 3 if critical else 2)
         if identifier.expect(der.OBJECT_IDENTIFIER).encoded in found:
             raise MalformedError("a certificate has one extension twice")
-        found[identifier.encoded] = (bool(flag), value.octets())
+        found[identifier.encoded] = (critical, value.octets())
     return found
 
 
@@ -178,12 +176,7 @@ def public_key(certificate: Certificate) -> PublicKey:
         raise UntrustedError("its key is of a kind we do not accept", part=certificate.name)
     numbers = der.decode(octets, limit_bytes=CERTIFICATE_LIMIT_BYTES).members(der.SEQUENCE, 2)
     modulus, exponent = (number.integer() for number in numbers)
-    if (
-        modulus.bit_length() not in RSA_MODULUS_BITS
-        or modulus < 0
-        or not modulus & 1
-        or exponent != RSA_EXPONENT
-    ):
+    if modulus.bit_length() not in RSA_MODULUS_BITS or modulus < 0 or not modulus & 1 or exponent != RSA_EXPONENT:
         raise UntrustedError("its RSA key is of a size or form we do not accept", part=certificate.name)
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()
 
@@ -224,11 +217,11 @@ def name_text(name: der.Element) -> str:
     for relative in reversed(name.members(der.SEQUENCE)):
         for attribute in relative.members(der.SET):
             kind, value = attribute.members(der.SEQUENCE, 2)
-            label = _NAME_LABELS.get(kind.expect(der.OBJECT_IDENTIFIER).encoded, "OID")
+            identifier = kind.expect(der.OBJECT_IDENTIFIER)
+            label = _NAME_LABELS.get(identifier.encoded, f"#{identifier.encoded.hex()}")
             readable = value.tag in (der.UTF8_STRING, der.PRINTABLE_STRING, der.IA5_STRING)
-            parts.append(
-                f"{label}={_escape(value.content.decode()) if readable else '#' + value.encoded.hex()}"
-            )
+            text = _escape(value.content.decode()) if readable else f"#{value.encoded.hex()}"
+            parts.append(f"{label}={text}")
     return ", ".join(parts)
 
 

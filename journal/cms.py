@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from journal import certificates as x509
+from journal import certificates as certs
 from journal import der, trust
 from journal.errors import BadSignatureError, MalformedError, UntrustedError
 
@@ -55,7 +55,7 @@ class Signature:
 class _Values:
     """What varies from one signature to another; the chain goes from the signer up."""
 
-    chain: tuple[x509.Certificate, ...]
+    chain: tuple[certs.Certificate, ...]
     content_digest: bytes
     signing_time: datetime
     r: int
@@ -74,15 +74,20 @@ def sign(
     `certificates` are DER: the signer's, then its intermediates in order, no root. `signing_time` is UTC, in
     whole seconds. `sign_bytes` returns the ECDSA-Sig-Value of P-256 with SHA-256 over the bytes it is given;
     of its two twins (r, s) and (r, n - s) the one with the low s is kept. The bytes depend on nothing else.
-    Raises ValueError for a time or a digest that cannot be written, MalformedError for a certificate
-    that cannot be read.
+    Raises ValueError for a digest, a time or a number of certificates the profile has no place for,
+    VerificationError where the signature would not verify.
     """
     if len(content_digest) != sha256().digest_size:
         raise ValueError("the content digest is not a SHA-256")
-    chain = tuple(x509.parse(certificate) for certificate in certificates)
+    if not 1 <= len(certificates) <= trust.CHAIN_LIMIT:
+        raise ValueError(f"{len(certificates)} certificates in a signature")
+    chain = tuple(certs.parse(certificate) for certificate in certificates)
     attributes = _signed_attributes(chain, content_digest, signing_time)
-    r, s = x509.read_ecdsa(sign_bytes(attributes))
-    return _encode(_Values(chain, content_digest, signing_time, r, min(s, P256_ORDER - s)))
+    r, s = certs.read_ecdsa(sign_bytes(attributes))
+    values = _Values(chain, content_digest, signing_time, r, min(s, P256_ORDER - s))
+    # A signature that its own certificate refuses (another key, a failing device) must never be kept.
+    _check_value(values)
+    return _encode(values)
 
 
 def verify(
@@ -109,11 +114,11 @@ def verify(
     _check_value(values)
     signer = values.chain[0]
     trust.check_service(signer, service)
-    trust.check_path(values.chain, [x509.parse(anchor) for anchor in anchors], at=at or values.signing_time)
+    trust.check_path(values.chain, [_read_anchor(anchor) for anchor in anchors], at=at or values.signing_time)
     return Signature(
         signer=signer.encoded,
         subject=signer.name,
-        issuer=x509.name_text(signer.issuer),
+        issuer=certs.name_text(signer.issuer),
         serial=signer.serial,
         signing_time=values.signing_time,
         not_before=signer.not_before,
@@ -121,11 +126,18 @@ def verify(
     )
 
 
+def _read_anchor(anchor: bytes) -> certs.Certificate:
+    try:
+        return certs.parse(anchor)
+    except MalformedError as error:
+        raise error.within("trusted certificate") from error
+
+
 def _check_value(values: _Values) -> None:
     """Check the ECDSA signature over the signed attributes (RFC 5652 §5.4)."""
-    if values.s > P256_ORDER // 2:
-        raise MalformedError("an ECDSA signature is not the low one of its two twins")
-    key = x509.public_key(values.chain[0])
+    if values.r >= P256_ORDER or not 0 < values.s <= P256_ORDER // 2:
+        raise MalformedError("an ECDSA signature is out of range, or the high one of its two twins")
+    key = certs.public_key(values.chain[0])
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UntrustedError("the signer's key is not P-256", part=values.chain[0].name)
     attributes = _signed_attributes(values.chain, values.content_digest, values.signing_time)
@@ -158,9 +170,7 @@ def _encode(values: _Values) -> bytes:
     return der.sequence(_SIGNED_DATA, der.encode(_CONTEXT_0, signed_data))
 
 
-def _signed_attributes(
-    chain: Sequence[x509.Certificate], content_digest: bytes, signing_time: datetime
-) -> bytes:
+def _signed_attributes(chain: Sequence[certs.Certificate], content_digest: bytes, signing_time: datetime) -> bytes:
     """Return the signed attributes as the SET OF that is hashed.
 
     signing-certificate-v2 (RFC 5035 §4) lists the whole chain, not the signer alone: every certificate of
@@ -201,7 +211,7 @@ def _parse(signature: bytes) -> _Values:
     if not found.keys() >= {_MESSAGE_DIGEST, _SIGNING_TIME, _SIGNING_CERTIFICATE_V2}:
         raise MalformedError("a signature lacks a signed attribute of its profile")
     (listed,) = found[_SIGNING_CERTIFICATE_V2].members(der.SEQUENCE, 1)
-    r, s = x509.read_ecdsa(value.octets())
+    r, s = certs.read_ecdsa(value.octets())
     return _Values(
         chain=_order(certificates.members(_CONTEXT_0), listed.members(der.SEQUENCE)),
         content_digest=found[_MESSAGE_DIGEST].octets(),
@@ -211,9 +221,7 @@ def _parse(signature: bytes) -> _Values:
     )
 
 
-def _order(
-    certificates: Sequence[der.Element], listed: Sequence[der.Element]
-) -> tuple[x509.Certificate, ...]:
+def _order(certificates: Sequence[der.Element], listed: Sequence[der.Element]) -> tuple[certs.Certificate, ...]:
     """Return the certificates in the order of their hashes in signing-certificate-v2: the signer's first."""
     if not 1 <= len(listed) <= trust.CHAIN_LIMIT:
         raise MalformedError(f"a signature lists {len(listed)} certificates")
@@ -223,5 +231,5 @@ def _order(
         certificate = by_hash.get(identifier.members(der.SEQUENCE, 1)[0].octets())
         if certificate is None:
             raise MalformedError("a signature lists a certificate it does not hold")
-        chain.append(x509.read(certificate))
+        chain.append(certs.read(certificate))
     return tuple(chain)

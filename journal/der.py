@@ -34,12 +34,14 @@ GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
 SET = 0x31
 
+TRUE = b"\x01\x01\xff"  # the only BOOLEAN ever written where FALSE is the default: DER leaves defaults out
 DEPTH_LIMIT = 32  # a time-stamp token, the deepest object we read, needs 18
-IDENTIFIER_LIMIT_BYTES = 64  # keeps the arcs small enough to print
+IDENTIFIER_LIMIT_BYTES = 64
 
 # Numeric, Teletex, Visible, Universal and BMP strings: met in names, carried as they are.
 _OPAQUE_STRINGS = frozenset({0x12, 0x14, 0x1A, 0x1C, 0x1E})
 _TIME = re.compile(rb"([0-9]{4})" + rb"([0-9]{2})" * 5 + rb"(?:\.([0-9]{0,5}[1-9]))?Z")
+_ARCS = re.compile(rb"(?:(?:[\x81-\xff][\x80-\xff]*)?[\x00-\x7f])+")
 _PRINTABLE = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*")
 
 
@@ -170,12 +172,8 @@ def _check_null(content: bytes) -> None:
 
 
 def _check_object_identifier(content: bytes) -> None:
-    # An arc may not begin with 0x80 (a leading zero), and the last octet ends its arc.
-    starts = [0, *(at + 1 for at, octet in enumerate(content[:-1]) if octet < 0x80)]
-    if not content or len(content) > IDENTIFIER_LIMIT_BYTES or content[-1] >= 0x80:
-        raise MalformedError("an OBJECT IDENTIFIER is empty, too long or cut short")
-    if any(content[at] == 0x80 for at in starts):
-        raise MalformedError("an OBJECT IDENTIFIER has an arc not in its shortest form")
+    if len(content) > IDENTIFIER_LIMIT_BYTES or not _ARCS.fullmatch(content):
+        raise MalformedError("an OBJECT IDENTIFIER is empty, too long, cut short or not in its shortest form")
 
 
 def _check_utf8(content: bytes) -> None:

@@ -73,7 +73,7 @@ class SigningIdentity:
 
         Raises OperatorError where the certificates are not valid at that time.
         """
-        second = at.astimezone(UTC).replace(microsecond=0)
+        second = _to_second(at)
         if not self.not_before <= second <= self.not_after:
             raise OperatorError(
                 f"nothing is signed at {second:%Y-%m-%dT%H:%M:%SZ}: the certificate of {self.service} is "
@@ -140,7 +140,7 @@ def make_development_authority(
     The signing key is written last: a process killed on the way leaves a root nobody can use, and the next
     call begins anew. Concurrent calls wait for one another.
     """
-    begin = (not_before or now - timedelta(hours=1)).astimezone(UTC).replace(microsecond=0)
+    begin = _to_second(not_before or now - timedelta(hours=1))
     trust_path = trust_path or directory / "trust.pem"
     make_private_directory(directory)
     with _locked(directory):
@@ -157,6 +157,12 @@ def make_development_authority(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return create_durably(directory / "signing.key", pem)
+
+
+def _to_second(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC).replace(microsecond=0)
 
 
 @contextmanager

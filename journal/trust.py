@@ -95,13 +95,9 @@ def check_path(
 
 def dns_names(certificate: Certificate) -> list[str]:
     """Return the dNSNames of its subject alternative name (RFC 5280 §4.2.1.6), in order."""
-    names = _extension(certificate, _SUBJECT_ALTERNATIVE_NAME)
+    names = _members(certificate, _SUBJECT_ALTERNATIVE_NAME) or ()
     try:
-        return (
-            [n.content.decode("ascii") for n in names.members(der.SEQUENCE) if n.tag == _DNS_NAME]
-            if names
-            else []
-        )
+        return [name.content.decode("ascii") for name in names if name.tag == _DNS_NAME]
     except UnicodeDecodeError as error:
         raise MalformedError("a dNSName is not ASCII", part=certificate.name) from error
 
@@ -111,10 +107,15 @@ def _extension(certificate: Certificate, identifier: bytes) -> der.Element | Non
     return None if found is None else der.decode(found[1], limit_bytes=CERTIFICATE_LIMIT_BYTES)
 
 
+def _members(certificate: Certificate, identifier: bytes) -> tuple[der.Element, ...] | None:
+    found = _extension(certificate, identifier)
+    return None if found is None else found.members(der.SEQUENCE)
+
+
 def _check_signer(certificate: Certificate, purpose: bytes) -> None:
     _check_extensions(certificate, _DIGITAL_SIGNATURE, "digitalSignature")
     if _basic_constraints(certificate)[0]:
-        raise UntrustedError("an authority's certificate signs", part=certificate.name)
+        raise UntrustedError("it is an authority, and signs", part=certificate.name)
     if purpose not in (_purposes(certificate) or ()):
         raise UntrustedError("its extended key usage is not the one needed", part=certificate.name)
 
@@ -132,32 +133,27 @@ def _check_authority(certificate: Certificate, *, below: int, purpose: bytes) ->
 
 
 def _check_extensions(certificate: Certificate, usage: int, usage_name: str) -> None:
-    unknown = {key for key, (critical, _) in certificate.extensions.items() if critical} - _KNOWN_EXTENSIONS
+    critical = {identifier for identifier, (critical, _) in certificate.extensions.items() if critical}
     # We do not apply name constraints, so we must not pass over them, critical or not.
-    if unknown or _NAME_CONSTRAINTS in certificate.extensions:
-        raise UntrustedError("it has a critical extension we do not know", part=certificate.name)
+    if critical - _KNOWN_EXTENSIONS or _NAME_CONSTRAINTS in certificate.extensions:
+        raise UntrustedError("it has an extension we do not apply", part=certificate.name)
     found = _extension(certificate, _KEY_USAGE)
-    if found is None or not found.bits()[:1] or not found.bits()[0] & usage:
+    if found is None or not (found.bits() or b"\x00")[0] & usage:
         raise UntrustedError(f"its key usage lacks {usage_name}", part=certificate.name)
 
 
 def _basic_constraints(certificate: Certificate) -> tuple[bool, int | None]:
     """Return (is an authority, path length); without the extension it is none (RFC 5280 §6.1.4 k)."""
-    found = _extension(certificate, _BASIC_CONSTRAINTS)
-    if found is None or not found.members(der.SEQUENCE):
+    members = _members(certificate, _BASIC_CONSTRAINTS)
+    if not members:
         return False, None
-    flag, *lengths = found.children
+    flag, *lengths = members
     limits = [length.integer() for length in lengths]
-    # DER leaves a default value out: an authority flag that is written is TRUE.
-    if flag.expect(der.BOOLEAN).content != b"\xff" or len(limits) > 1 or any(limit < 0 for limit in limits):
+    if flag.encoded != der.TRUE or len(limits) > 1 or any(limit < 0 for limit in limits):
         raise MalformedError("basic constraints are not in their one spelling", part=certificate.name)
     return True, limits[0] if limits else None
 
 
 def _purposes(certificate: Certificate) -> list[bytes] | None:
-    found = _extension(certificate, _EXTENDED_KEY_USAGE)
-    return (
-        None
-        if found is None
-        else [m.expect(der.OBJECT_IDENTIFIER).encoded for m in found.members(der.SEQUENCE)]
-    )
+    members = _members(certificate, _EXTENDED_KEY_USAGE)
+    return None if members is None else [purpose.encoded for purpose in members]

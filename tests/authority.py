@@ -1,0 +1,159 @@
+"""Certificates of any shape for tests, right or wrong, written with the project's own DER writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from hashlib import sha256
+from typing import TYPE_CHECKING, Union
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from journal import cms, der
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    PrivateKey = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
+
+SERVICE = "journal.example.fr"
+NOW = datetime(2026, 3, 14, 12, 0, 0, tzinfo=timezone.utc)
+YEAR = timedelta(days=365)
+
+DIGITAL_SIGNATURE = 0x80
+KEY_CERT_SIGN = 0x04
+EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
+CLIENT_AUTHENTICATION = "1.3.6.1.5.5.7.3.2"
+
+_NULL = der.encode(der.NULL)
+ECDSA_SHA256 = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
+ECDSA_SHA384 = der.sequence(der.object_identifier("1.2.840.10045.4.3.3"))
+RSA_SHA256 = der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), _NULL)
+RSA_SHA1 = der.sequence(der.object_identifier("1.2.840.113549.1.1.5"), _NULL)
+_HASHES = {ECDSA_SHA384: hashes.SHA384(), RSA_SHA1: hashes.SHA1()}
+
+
+def new_key(number: int) -> ec.EllipticCurvePrivateKey:
+    """Return always the same P-256 key for a number."""
+    return ec.derive_private_key(0x5EA1 + number, ec.SECP256R1())
+
+
+def name(text: str) -> bytes:
+    """Return a distinguished name of one common name."""
+    return der.sequence(
+        der.set_of(der.sequence(der.object_identifier("2.5.4.3"), der.encode(der.UTF8_STRING, text.encode())))
+    )
+
+
+def extension(dotted: str, value: bytes, *, critical: bool = False) -> bytes:
+    """Return one extension around its encoded value."""
+    return der.sequence(der.object_identifier(dotted), der.TRUE if critical else b"", der.octet_string(value))
+
+
+def basic_constraints(*members: bytes) -> bytes:
+    """Return basic constraints with these encoded members; none: not an authority."""
+    return extension("2.5.29.19", der.sequence(*members), critical=True)
+
+
+def key_usage(bits: int) -> bytes:
+    """Return a key usage whose first octet of bits is this."""
+    return extension("2.5.29.15", der.encode(der.BIT_STRING, b"\x00", bytes([bits])), critical=True)
+
+
+def extended_key_usage(*purposes: str) -> bytes:
+    """Return an extended key usage of these purposes."""
+    return extension("2.5.29.37", der.sequence(*map(der.object_identifier, purposes)))
+
+
+def alternative_names(*names: bytes) -> bytes:
+    """Return a subject alternative name of these encoded general names."""
+    return extension("2.5.29.17", der.sequence(*names))
+
+
+def dns_name(text: str) -> bytes:
+    """Return a dNSName."""
+    return der.encode(0x82, text.encode())
+
+
+SIGNER = (
+    basic_constraints(),
+    key_usage(DIGITAL_SIGNATURE),
+    extended_key_usage(EMAIL_PROTECTION),
+    alternative_names(dns_name(SERVICE)),
+)
+AUTHORITY = (basic_constraints(der.TRUE), key_usage(KEY_CERT_SIGN))
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A certificate and its private key."""
+
+    certificate: bytes
+    key: PrivateKey
+    name: bytes
+
+
+def issue(
+    subject: str | bytes,
+    key: PrivateKey,
+    *,
+    issuer: Holder | None = None,
+    extensions: Sequence[bytes] = SIGNER,
+    begin: datetime = NOW - YEAR,
+    end: datetime = NOW + YEAR,
+    serial: int = 7,
+    version: int = 2,
+    algorithm: bytes = ECDSA_SHA256,
+    outer_algorithm: bytes | None = None,
+    public_key: bytes | None = None,
+) -> Holder:
+    """Return a certificate of any shape, signed by its issuer or by itself."""
+    subject = name(subject) if isinstance(subject, str) else subject
+    signing_key = issuer.key if issuer else key
+    signed = der.sequence(
+        der.encode(0xA0, der.integer(version)),
+        der.integer(serial),
+        algorithm,
+        issuer.name if issuer else subject,
+        der.sequence(der.time(begin), der.time(end)),
+        subject,
+        public_key or spki(key),
+        der.encode(0xA3, der.sequence(*extensions)),
+    )
+    digest = _HASHES.get(algorithm, hashes.SHA256())
+    if isinstance(signing_key, rsa.RSAPrivateKey):
+        signature = signing_key.sign(signed, padding.PKCS1v15(), digest)
+    else:
+        signature = signing_key.sign(signed, ec.ECDSA(digest))
+    certificate = der.sequence(signed, outer_algorithm or algorithm, der.encode(der.BIT_STRING, b"\x00", signature))
+    return Holder(certificate, key, subject)
+
+
+def spki(key: PrivateKey) -> bytes:
+    """Return the key's SubjectPublicKeyInfo."""
+    return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+ROOT = issue("Root authority", new_key(1), extensions=AUTHORITY, end=NOW + 10 * YEAR)
+INTERMEDIATE = issue("Issuing authority", new_key(2), issuer=ROOT, extensions=AUTHORITY)
+LEAF = issue("Seals and extracts", new_key(3), issuer=INTERMEDIATE)
+CHAIN = (LEAF, INTERMEDIATE)
+
+
+def sign(
+    content: bytes,
+    *,
+    chain: Sequence[Holder] = CHAIN,
+    at: datetime = NOW,
+    key: ec.EllipticCurvePrivateKey | None = None,
+) -> bytes:
+    """Return a detached signature by the chain's first key (or another), claiming `at`."""
+    signing_key = key or (chain or CHAIN)[0].key
+    assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
+    return cms.sign(
+        sha256(content).digest(),
+        certificates=[holder.certificate for holder in chain],
+        signing_time=at,
+        sign_bytes=lambda data: signing_key.sign(data, ec.ECDSA(hashes.SHA256())),
+    )

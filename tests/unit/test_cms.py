@@ -1,0 +1,494 @@
+"""Signatures: one profile, one spelling, and the exact verdict for whatever else."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journal import certificates, cms, der
+from journal.errors import BadSignatureError, MalformedError, UntrustedError, VerificationError
+from tests import authority as made
+from tests.authority import (
+    AUTHORITY,
+    CHAIN,
+    INTERMEDIATE,
+    LEAF,
+    NOW,
+    ROOT,
+    SERVICE,
+    SIGNER,
+    YEAR,
+    Holder,
+    issue,
+    new_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTENT = b"openepm-journal/seal/v1\n"
+DIGEST = sha256(CONTENT).digest()
+SIGNATURE = made.sign(CONTENT)
+SECOND = timedelta(seconds=1)
+
+
+def check(
+    signature: bytes,
+    *,
+    digest: bytes = DIGEST,
+    anchors: Sequence[Holder] = (ROOT,),
+    service: str = SERVICE,
+    at: datetime | None = None,
+) -> cms.Signature:
+    """Verify against the test root."""
+    trusted = [anchor.certificate for anchor in anchors]
+    return cms.verify(signature, digest, anchors=trusted, service=service, at=at)
+
+
+# --- what is accepted
+
+
+def test_a_signature_verifies_and_says_whose_it_is() -> None:
+    """The verified signature carries its certificate, names, serial number, validity and claimed time."""
+    assert check(SIGNATURE) == cms.Signature(
+        signer=LEAF.certificate,
+        subject="CN=Seals and extracts",
+        issuer="CN=Issuing authority",
+        serial=7,
+        signing_time=NOW,
+        not_before=NOW - YEAR,
+        not_after=NOW + YEAR,
+    )
+
+
+def test_a_signature_may_have_no_intermediate_or_two() -> None:
+    """Chains of one to three certificates, the root never among them."""
+    check(made.sign(CONTENT, chain=[issue("Seals", new_key(3), issuer=ROOT)]))
+    second = issue("Second", new_key(4), issuer=INTERMEDIATE, extensions=AUTHORITY)
+    chain = [issue("Seals", new_key(3), issuer=second), second, INTERMEDIATE]
+    signature = made.sign(CONTENT, chain=chain)
+    check(signature)
+    assert ROOT.certificate not in signature
+    for refused in ([], [*chain, ROOT]):
+        with pytest.raises(ValueError, match="certificates in a signature"):
+            made.sign(CONTENT, chain=refused)
+    four = tuple(certificates.parse(holder.certificate) for holder in (*chain, ROOT))
+    with pytest.raises(MalformedError, match="lists 4"):
+        check(encode(chain=four))
+
+
+def test_the_same_inputs_give_the_same_bytes() -> None:
+    """Nothing but the arguments goes into a signature: no clock, no randomness."""
+    value = der.sequence(der.integer(5), der.integer(6))
+    values = cms._Values(tuple(certificates.parse(h.certificate) for h in CHAIN), DIGEST, NOW, 5, 6)
+    assert cms._encode(values) == cms._encode(values)
+    assert value in cms._encode(values)
+
+
+def test_the_time_is_written_in_the_form_of_its_year() -> None:
+    """UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5652 §11.3)."""
+    root = issue("Root authority", new_key(1), extensions=AUTHORITY, end=NOW + 100 * YEAR)
+    chain = [issue("Seals", new_key(3), issuer=root, end=NOW + 100 * YEAR)]
+    for moment, encoded in (
+        (datetime(2049, 12, 31, 23, 59, 59, tzinfo=timezone.utc), b"\x17\x0d491231235959Z"),
+        (datetime(2050, 1, 1, tzinfo=timezone.utc), b"\x18\x0f20500101000000Z"),
+    ):
+        signature = made.sign(CONTENT, chain=chain, at=moment)
+        assert encoded in signature
+        assert check(signature, anchors=[root]).signing_time == moment
+
+
+def test_the_higher_twin_of_an_ecdsa_value_is_never_written() -> None:
+    """Whichever of the two the device returns, the one with the low s goes into the signature."""
+    seen = set()
+
+    def sign_and_note(data: bytes) -> bytes:
+        value = new_key(3).sign(data, ec.ECDSA(hashes.SHA256()))
+        seen.add(certificates.read_ecdsa(value)[1] > cms.P256_ORDER // 2)
+        return value
+
+    for _ in range(100):
+        signature = cms.sign(
+            DIGEST, certificates=[h.certificate for h in CHAIN], signing_time=NOW, sign_bytes=sign_and_note
+        )
+        assert check(signature).signing_time == NOW
+        if seen == {False, True}:
+            return
+    pytest.fail("a hundred values, all on one side")
+
+
+# --- what is never signed
+
+
+@pytest.mark.parametrize("digest", [b"", DIGEST[:31], DIGEST + b"\x00"])
+def test_what_is_no_digest_is_not_signed(digest: bytes) -> None:
+    """A SHA-256 has 32 bytes; anything else is the caller's mistake."""
+    with pytest.raises(ValueError, match="SHA-256"):
+        cms.sign(digest, certificates=[LEAF.certificate], signing_time=NOW, sign_bytes=bytes)
+
+
+def test_a_signature_its_own_certificate_refuses_is_not_returned() -> None:
+    """Another key, or a device that answers anything: the mistake shows before anything is kept."""
+    with pytest.raises(BadSignatureError):
+        made.sign(CONTENT, key=new_key(99))
+    for answer in (b"", der.sequence(der.integer(1), der.integer(cms.P256_ORDER))):
+        with pytest.raises(MalformedError):
+            cms.sign(DIGEST, certificates=[LEAF.certificate], signing_time=NOW, sign_bytes=lambda _, a=answer: a)
+
+
+# --- bad signatures
+
+
+def test_other_content_is_a_bad_signature() -> None:
+    """The digest signed is not the digest of these bytes."""
+    with pytest.raises(BadSignatureError, match="other content"):
+        check(SIGNATURE, digest=sha256(b"other").digest())
+
+
+def encode(**values: object) -> bytes:
+    """Return a signature with some of its values replaced, in the profile's own spelling."""
+    return cms._encode(replace(cms._parse(SIGNATURE), **values))  # type: ignore[arg-type] # any value
+
+
+def test_a_value_changed_in_the_right_spelling_is_a_bad_signature() -> None:
+    """Digest, time, chain and numbers are all under the signature; only the key's holder can change them."""
+    other = sha256(b"other").digest()
+    with pytest.raises(BadSignatureError, match="by the key"):
+        check(encode(content_digest=other), digest=other)
+    with pytest.raises(BadSignatureError, match="by the key"):
+        check(encode(signing_time=NOW + SECOND))
+    with pytest.raises(BadSignatureError, match="by the key"):
+        check(encode(chain=tuple(certificates.parse(h.certificate) for h in (LEAF, INTERMEDIATE, ROOT))))
+    with pytest.raises(BadSignatureError, match="by the key"):
+        check(encode(chain=(certificates.parse(LEAF.certificate),)))
+    for numbers in ({"r": 1}, {"s": 1}, {"r": cms.P256_ORDER - 1}):
+        with pytest.raises(BadSignatureError, match="by the key"):
+            check(encode(**numbers))
+
+
+def test_another_issuance_of_the_same_key_is_a_bad_signature() -> None:
+    """A renewed certificate of the same key and name cannot take the place of the one that signed."""
+    renewed = issue("Seals and extracts", new_key(3), issuer=INTERMEDIATE, serial=8)
+    with pytest.raises(BadSignatureError, match="by the key"):
+        check(encode(chain=tuple(certificates.parse(h.certificate) for h in (renewed, INTERMEDIATE))))
+
+
+def test_another_signature_of_the_issuer_under_an_intermediate_is_a_bad_signature() -> None:
+    """The twin (r, n - s) of the root's own ECDSA value verifies, but is not the certificate that was signed."""
+    outer = [m.encoded for m in der.decode(INTERMEDIATE.certificate, limit_bytes=9000).children]
+    r, s = certificates.read_ecdsa(certificates.parse(INTERMEDIATE.certificate).signature)
+    value = der.sequence(der.integer(r), der.integer(cms.P256_ORDER - s))
+    twin = certificates.parse(der.sequence(*outer[:2], der.encode(der.BIT_STRING, b"\x00", value)))
+    assert certificates.is_signed_by(twin, certificates.parse(ROOT.certificate))
+    with pytest.raises(BadSignatureError, match="by the key"):
+        check(encode(chain=(certificates.parse(LEAF.certificate), twin)))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [{"s": cms.P256_ORDER // 2 + 1}, {"s": cms.P256_ORDER}, {"r": cms.P256_ORDER}, {"r": 1 << 300}],
+)
+def test_numbers_out_of_range_are_malformed(numbers: dict[str, int]) -> None:
+    """R below the order of the group, s in its lower half."""
+    with pytest.raises(MalformedError, match="out of range"):
+        check(encode(**numbers))
+
+
+def test_the_higher_twin_is_malformed() -> None:
+    """(r, n - s) is as good a signature mathematically; here a signature has one spelling."""
+    values = cms._parse(SIGNATURE)
+    with pytest.raises(MalformedError, match="twins"):
+        check(encode(s=cms.P256_ORDER - values.s))
+
+
+# --- untrusted
+
+
+@pytest.mark.parametrize("anchors", [[], [INTERMEDIATE], [issue("Root authority", new_key(9), extensions=AUTHORITY)]])
+def test_no_path_to_an_anchor_is_untrusted(anchors: list[Holder]) -> None:
+    """No anchor, one that is not the issuer, one of the same name and another key."""
+    with pytest.raises(UntrustedError, match="trusts"):
+        check(SIGNATURE, anchors=anchors)
+
+
+def test_a_chain_made_by_oneself_with_the_same_names_is_untrusted() -> None:
+    """Names prove nothing: same names and serial numbers, other keys, also with its own root in the message."""
+    root = issue("Root authority", new_key(31), extensions=AUTHORITY)
+    authority = issue("Issuing authority", new_key(32), issuer=root, extensions=AUTHORITY)
+    signer = issue("Seals and extracts", new_key(33), issuer=authority)
+    with pytest.raises(UntrustedError, match="trusts"):
+        check(made.sign(CONTENT, chain=[signer, authority]))
+    with pytest.raises(UntrustedError, match="self-issued"):
+        check(made.sign(CONTENT, chain=[signer, authority, root]))
+    with pytest.raises(UntrustedError, match="self-issued"):
+        check(made.sign(CONTENT, chain=[issue("Seals and extracts", new_key(33))]))
+
+
+@pytest.mark.parametrize("service", ["other.example.fr", "", "é", SERVICE.upper()])
+def test_another_service_is_untrusted(service: str) -> None:
+    """A vendor's certificate for one service does not vouch for another."""
+    with pytest.raises(UntrustedError, match="made out"):
+        check(SIGNATURE, service=service)
+
+
+def test_a_signature_outside_the_validity_it_claims_is_untrusted() -> None:
+    """An expired, retired or future certificate does not sign; to the second, both ends included."""
+    for moment in (NOW - YEAR, NOW + YEAR):
+        assert check(made.sign(CONTENT, at=moment)).signing_time == moment
+    for moment in (NOW - YEAR - SECOND, NOW + YEAR + SECOND):
+        with pytest.raises(UntrustedError, match="valid from"):
+            check(made.sign(CONTENT, at=moment))
+
+
+def test_an_old_signature_of_a_retired_certificate_still_verifies() -> None:
+    """What counts is the time of signing, not the day of reading."""
+    retired = issue("Seals", new_key(3), issuer=INTERMEDIATE, end=NOW - 10 * SECOND)
+    assert check(made.sign(CONTENT, chain=[retired, INTERMEDIATE], at=NOW - 10 * SECOND)).not_after < NOW
+
+
+def test_a_time_stamp_speaks_louder_than_the_time_claimed() -> None:
+    """With a proved time, that is when the certificates must be valid."""
+    assert check(SIGNATURE, at=NOW + YEAR).signing_time == NOW
+    with pytest.raises(UntrustedError, match="valid from"):
+        check(SIGNATURE, at=NOW + YEAR + SECOND)
+    late = made.sign(CONTENT, at=NOW + YEAR + SECOND)
+    check(late, at=NOW)
+
+
+def test_a_signer_of_another_kind_of_key_is_untrusted() -> None:
+    """The profile is P-256 with SHA-256 alone, however good the other curve."""
+    key = ec.derive_private_key(77, ec.SECP384R1())
+    chain = (issue("Seals", key, issuer=INTERMEDIATE), INTERMEDIATE)
+    with pytest.raises(UntrustedError, match="P-256"):
+        check(encode(chain=tuple(certificates.parse(h.certificate) for h in chain)))
+    odd = der.sequence(
+        der.sequence(der.object_identifier("1.3.101.112")), der.encode(der.BIT_STRING, b"\x00", b"k" * 32)
+    )
+    chain = (issue("Seals", new_key(3), issuer=INTERMEDIATE, public_key=odd), INTERMEDIATE)
+    with pytest.raises(UntrustedError, match="kind"):
+        check(encode(chain=tuple(certificates.parse(h.certificate) for h in chain)))
+
+
+@pytest.mark.parametrize(
+    ("extensions", "reason"),
+    [
+        ([*SIGNER[:2], SIGNER[3]], "extended key usage"),
+        ([SIGNER[0], *SIGNER[2:]], "digitalSignature"),
+        ([AUTHORITY[0], made.key_usage(0xFF), *SIGNER[2:]], "authority, and signs"),
+        (SIGNER[:3], "made out"),
+        ([*SIGNER, made.extension("1.2.3", b"", critical=True)], "do not apply"),
+    ],
+)
+def test_a_signer_out_of_profile_is_untrusted(extensions: Sequence[bytes], reason: str) -> None:
+    """The signature holds; its certificate does not fit."""
+    signer = issue("Seals", new_key(3), issuer=INTERMEDIATE, extensions=extensions)
+    with pytest.raises(UntrustedError, match=reason):
+        check(made.sign(CONTENT, chain=[signer, INTERMEDIATE]))
+
+
+def test_a_signed_chain_must_be_exactly_the_path() -> None:
+    """Even under the signer's own signature, nothing is missing and nothing is there for no use."""
+    idle = issue("Idle authority", new_key(5), issuer=ROOT, extensions=AUTHORITY)
+    for chain, reason in (([LEAF], "trusts"), ([*CHAIN, idle], "issued by the next"), ([*CHAIN, ROOT], "self-issued")):
+        with pytest.raises(UntrustedError, match=reason):
+            check(made.sign(CONTENT, chain=chain))
+
+
+def test_an_anchor_that_cannot_be_read_is_named() -> None:
+    """What the auditor brought is at fault, not what is verified."""
+    with pytest.raises(MalformedError, match="trusted certificate: "):
+        cms.verify(SIGNATURE, DIGEST, anchors=[b"-----BEGIN"], service=SERVICE)
+
+
+# --- malformed
+
+
+def rebuilt(path: Sequence[int], *replacement: bytes) -> bytes:
+    """Return the signature with the element at a path of positions replaced (or left out)."""
+
+    def rebuild(element: der.Element, path: Sequence[int]) -> bytes:
+        if not path:
+            return b"".join(replacement)
+        children = [child.encoded for child in element.children]
+        children[path[0]] = rebuild(element.children[path[0]], path[1:])
+        return der.encode(element.tag, *children)
+
+    return rebuild(der.decode(SIGNATURE, limit_bytes=1 << 20), path)
+
+
+SIGNED_DATA = (1, 0)
+SIGNER_INFO = (*SIGNED_DATA, 4, 0)
+ATTRIBUTES = (*SIGNER_INFO, 3)
+
+
+def element_at(path: Sequence[int]) -> bytes:
+    """Return the encoded element at a path of positions."""
+    element = der.decode(SIGNATURE, limit_bytes=1 << 20)
+    for position in path:
+        element = element.children[position]
+    return element.encoded
+
+
+NULL = der.encode(der.NULL)
+SHA256_NULL = der.sequence(der.object_identifier("2.16.840.1.101.3.4.2.1"), NULL)
+INFO = element_at(SIGNER_INFO)
+ATTRIBUTE = der.sequence(der.object_identifier("1.2.3"), der.set_of(NULL))
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(SIGNATURE + b"\x00", id="a byte more"),
+        pytest.param(b"\x30\x82\x80\x00" + b"\x00" * 0x8000, id="too long"),
+        pytest.param(rebuilt((0,), der.object_identifier("1.2.840.113549.1.7.3")), id="enveloped data"),
+        pytest.param(rebuilt((1,)), id="no content"),
+        pytest.param(rebuilt((1, 0)), id="no signed data"),
+        pytest.param(rebuilt((1, 0), element_at((1, 0)), NULL), id="two contents"),
+        pytest.param(rebuilt((*SIGNED_DATA, 0), der.integer(3)), id="version 3"),
+        pytest.param(rebuilt((*SIGNED_DATA, 1), der.set_of()), id="no digest algorithm"),
+        pytest.param(rebuilt((*SIGNED_DATA, 1), der.set_of(SHA256_NULL)), id="digest algorithm with parameters"),
+        pytest.param(
+            rebuilt((*SIGNED_DATA, 2, 0), der.object_identifier("1.2.840.113549.1.7.3")), id="other content type"
+        ),
+        pytest.param(
+            rebuilt(
+                (*SIGNED_DATA, 2, 0), element_at((*SIGNED_DATA, 2, 0)), der.encode(0xA0, der.octet_string(CONTENT))
+            ),
+            id="content inside",
+        ),
+        pytest.param(rebuilt((*SIGNED_DATA, 3)), id="no certificates"),
+        pytest.param(rebuilt((*SIGNED_DATA, 3, 0), element_at((*SIGNED_DATA, 3, 1))), id="one certificate twice"),
+        pytest.param(rebuilt((*SIGNED_DATA, 3, 0)), id="one certificate less"),
+        pytest.param(
+            rebuilt(
+                (*SIGNED_DATA, 3),
+                der.encode(0xA0, *sorted([LEAF.certificate, INTERMEDIATE.certificate, ROOT.certificate])),
+            ),
+            id="an extra certificate",
+        ),
+        pytest.param(
+            rebuilt(
+                (*SIGNED_DATA, 3), der.encode(0xA0, *sorted([LEAF.certificate, INTERMEDIATE.certificate], reverse=True))
+            ),
+            id="certificates out of order",
+        ),
+        pytest.param(
+            rebuilt((*SIGNED_DATA, 3), element_at((*SIGNED_DATA, 3)), der.encode(0xA1)), id="revocation lists"
+        ),
+        pytest.param(rebuilt((*SIGNED_DATA, 4), der.set_of()), id="no signer"),
+        pytest.param(rebuilt((*SIGNED_DATA, 4), der.set_of(INFO, INFO)), id="two signers"),
+        pytest.param(rebuilt((*SIGNER_INFO, 0), der.integer(3)), id="signer version 3"),
+        pytest.param(rebuilt((*SIGNER_INFO, 1), der.encode(0x80, b"key")), id="key identifier"),
+        pytest.param(rebuilt((*SIGNER_INFO, 1, 1), der.integer(8)), id="other serial number"),
+        pytest.param(rebuilt((*SIGNER_INFO, 1, 0), made.name("Another")), id="other issuer"),
+        pytest.param(rebuilt((*SIGNER_INFO, 2), SHA256_NULL), id="signer's digest with parameters"),
+        pytest.param(rebuilt((*SIGNER_INFO, 3)), id="no signed attributes"),
+        pytest.param(rebuilt((*ATTRIBUTES, 0)), id="an attribute less"),
+        pytest.param(rebuilt((*ATTRIBUTES, 0), element_at((*ATTRIBUTES, 0)), ATTRIBUTE), id="an attribute more"),
+        pytest.param(rebuilt((*ATTRIBUTES, 0), element_at((*ATTRIBUTES, 1))), id="an attribute twice"),
+        pytest.param(rebuilt((*ATTRIBUTES, 0), ATTRIBUTE), id="other attribute for the content type"),
+        pytest.param(rebuilt((*ATTRIBUTES, 1), ATTRIBUTE), id="other attribute for the time"),
+        pytest.param(rebuilt((*ATTRIBUTES, 2), ATTRIBUTE), id="other attribute for the digest"),
+        pytest.param(rebuilt((*ATTRIBUTES, 3), ATTRIBUTE), id="other attribute for the certificate"),
+        pytest.param(rebuilt((*ATTRIBUTES, 0, 1, 0), der.object_identifier("1.2.3")), id="other content type signed"),
+        pytest.param(rebuilt((*ATTRIBUTES, 1, 1), der.set_of()), id="attribute without a value"),
+        pytest.param(
+            rebuilt((*ATTRIBUTES, 1, 1), der.set_of(der.time(NOW), der.time(NOW))), id="attribute with two values"
+        ),
+        pytest.param(rebuilt((*ATTRIBUTES, 1, 1, 0), der.encode(0x18, b"20260314120000Z")), id="time in the long form"),
+        pytest.param(
+            rebuilt((*ATTRIBUTES, 1, 1, 0), der.encode(0x18, b"20600314120000.5Z")), id="time with a fraction"
+        ),
+        pytest.param(rebuilt((*ATTRIBUTES, 1, 1, 0), der.encode(0x18, b"18600314120000Z")), id="time before 1950"),
+        pytest.param(rebuilt((*ATTRIBUTES, 3, 1, 0, 0), der.sequence()), id="no certificate listed"),
+        pytest.param(
+            rebuilt((*ATTRIBUTES, 3, 1, 0, 0), der.sequence(*[element_at((*ATTRIBUTES, 3, 1, 0, 0, 0))] * 4)),
+            id="four certificates listed",
+        ),
+        pytest.param(
+            rebuilt((*ATTRIBUTES, 3, 1, 0, 0, 0), der.sequence(der.octet_string(bytes(32)))),
+            id="unknown certificate listed",
+        ),
+        pytest.param(
+            rebuilt((*ATTRIBUTES, 3, 1, 0, 0, 0), der.sequence(SHA256_NULL, der.octet_string(bytes(32)))),
+            id="hash algorithm spelt out",
+        ),
+        pytest.param(rebuilt((*ATTRIBUTES, 3, 1, 0, 0), element_at((*ATTRIBUTES, 3, 1, 0, 0)), NULL), id="policies"),
+        pytest.param(
+            rebuilt((*SIGNER_INFO, 4), der.sequence(der.object_identifier("1.2.840.10045.4.3.3"))),
+            id="other signature algorithm",
+        ),
+        pytest.param(
+            rebuilt((*SIGNER_INFO, 4), der.sequence(der.object_identifier("1.2.840.10045.4.3.2"), NULL)),
+            id="signature algorithm with parameters",
+        ),
+        pytest.param(rebuilt((*SIGNER_INFO, 5), der.octet_string(b"")), id="empty signature"),
+        pytest.param(
+            rebuilt((*SIGNER_INFO, 5), element_at((*SIGNER_INFO, 5)), der.encode(0xA1, ATTRIBUTE)),
+            id="unsigned attribute",
+        ),
+    ],
+)
+def test_anything_outside_the_profile_is_malformed(signature: bytes) -> None:
+    """Every field of the message is fixed or checked: none can be something else, or be spelt otherwise."""
+    assert signature != SIGNATURE
+    with pytest.raises(MalformedError):
+        check(signature)
+
+
+def test_a_signature_cut_short_is_malformed() -> None:
+    """At every length."""
+    for length in range(len(SIGNATURE)):
+        with pytest.raises(MalformedError):
+            check(SIGNATURE[:length])
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_any_byte_changed_is_refused(part: int) -> None:
+    """All 255 other values of each of the first hundred bytes, three other values of every other byte."""
+    values = random.Random(part)
+    for at in range(part, len(SIGNATURE), 8):
+        for flip in range(1, 256) if at < 100 else values.sample(range(1, 256), 3):
+            changed = bytearray(SIGNATURE)
+            changed[at] ^= flip
+            with pytest.raises(VerificationError):
+                check(bytes(changed))
+
+
+@pytest.mark.campaign
+def test_any_byte_changed_to_any_value_is_refused() -> None:
+    """All 255 other values of every byte."""
+    for at in range(len(SIGNATURE)):
+        for flip in range(1, 256):
+            changed = bytearray(SIGNATURE)
+            changed[at] ^= flip
+            with pytest.raises(VerificationError):
+                check(bytes(changed))
+
+
+@given(st.binary(max_size=400))
+def test_random_bytes_are_malformed(data: bytes) -> None:
+    """Nothing else escapes from the verifier, whatever it is given."""
+    with pytest.raises(MalformedError):
+        check(data)
+
+
+@given(st.data())
+def test_a_signature_with_pieces_moved_is_refused(data: st.DataObject) -> None:
+    """Pieces cut, doubled or swapped: never accepted, never another error."""
+    start, stop, to = (data.draw(st.integers(0, len(SIGNATURE))) for _ in range(3))
+    changed = SIGNATURE[:to] + SIGNATURE[start:stop] + SIGNATURE[data.draw(st.integers(to, len(SIGNATURE))) :]
+    if changed == SIGNATURE:
+        return
+    with pytest.raises(VerificationError):
+        check(changed)
