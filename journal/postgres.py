@@ -19,6 +19,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import IO, Final, Self
 from urllib.parse import quote
 
@@ -84,8 +86,8 @@ def _lock(path: Path, operation: int) -> IO[bytes] | None:
 class EmbeddedPostgres:
     """The PostgreSQL of one home. `start` owns it, `attach` uses the running one or owns it for a while.
 
-    The server ends when the *thread* that started it ends (PR_SET_PDEATHSIG): start it from the main thread.
-    Every method raises OperatorError, with the server's own words where it spoke.
+    The server ends with this process, however that ends. Every method raises OperatorError, with the server's own
+    words where it spoke.
     """
 
     def __init__(self, home: Path, *, origin: Origin = "any", mode: Mode = "any") -> None:
@@ -298,16 +300,7 @@ class EmbeddedPostgres:
             command += ["-c", f"{name}={value}"]
         said = self._root / "start.log"
         with said.open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: S603  # a list, no shell, made of paths of ours
-                command_as(identity, command),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=binaries.environment,
-                cwd="/",
-                # A Ctrl-C at the terminal is for the service, which stops the server when it has drained.
-                start_new_session=True,
-            )
+            self._process = _spawn(command_as(identity, command), environment=binaries.environment, output=output)
         deadline = time.monotonic() + START_LIMIT_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -332,6 +325,39 @@ class EmbeddedPostgres:
             except subprocess.TimeoutExpired:
                 continue
             return
+
+
+def _spawn(command: list[str], *, environment: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a child from a thread that lasts as long as it does.
+
+    The kernel tells a child that its parent is gone when the *thread* that made it ends: the caller's may be a
+    pool's, which ends earlier.
+    """
+    started: SimpleQueue[subprocess.Popen[bytes] | OSError] = SimpleQueue()
+
+    def hold() -> None:
+        try:
+            process = subprocess.Popen(  # noqa: S603  # a list, no shell, made of paths of ours
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd="/",
+                # A Ctrl-C at the terminal is for the service, which stops the server when it has drained.
+                start_new_session=True,
+            )
+        except OSError as error:
+            started.put(error)
+            return
+        started.put(process)
+        process.wait()
+
+    Thread(target=hold, name="postgres", daemon=True).start()
+    process = started.get()
+    if isinstance(process, OSError):
+        raise OperatorError(f"PostgreSQL could not be started: {process}") from process
+    return process
 
 
 def _chown_tree(directory: Path, identity: Identity) -> None:
