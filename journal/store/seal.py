@@ -59,12 +59,11 @@ class SealStatements(Pools):
         # Nothing can be appended to the day from here on, so its heads are read without stopping anyone.
         return [HeadRow(**row) for row in await self._fetch("seal", "closed_heads", day)]
 
-    async def put_seal(
+    async def put_seal(  # noqa: PLR0917  # the order of a seal's own members
         self,
         number: int,
         day: date | None,
         sealed_at: datetime,
-        *,
         text: bytes,
         signature: bytes,
         moved: Sequence[SealHeadRow],
