@@ -13,7 +13,7 @@ from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
 from journal.errors import OperatorError
 from journal.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.service_event import SUBMITTED_BY, service_event
-from journal.store import CategoryRow, CredentialRow
+from journal.store import NewCredential
 from journal.times import format_time
 
 if TYPE_CHECKING:
@@ -37,18 +37,6 @@ class NewCategory:
     regime: str = "LED"
     retention_days: int = MAX_RETENTION_DAYS
     needs_authorisation: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCredential:
-    """A credential as the operator describes it."""
-
-    role: str
-    tenant: str
-    categories: tuple[str, ...]
-    source_prefix: str = ""
-    label: str = ""
-    expires_at: datetime | None = None
 
 
 DEFAULT_CATEGORIES = (
@@ -86,21 +74,15 @@ class Administration:
             limits = f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}"
             raise OperatorError(f"retention of {category.retention_days} days: choose {limits}")
         await self._service.store.add_category(
-            CategoryRow(
-                code=category.code,
-                id=0,
-                label=category.label,
-                regime=category.regime,
-                retention_days=category.retention_days,
-                needs_authorisation=category.needs_authorisation,
-                fence=None,
-            ),
-            {
-                tenant.code: genesis(
-                    Compartment(self._service.name, tenant.code, category.code).origin
-                ).chain_hash
+            category.code,
+            label=category.label,
+            regime=category.regime,
+            retention_days=category.retention_days,
+            needs_authorisation=category.needs_authorisation,
+            genesis={
+                tenant.code: self._genesis(tenant.code, category.code)
                 for tenant in self._service.directory.tenants()
-                if tenant.code != RESERVED_TENANT
+                if not tenant.closed and tenant.code != RESERVED_TENANT
             },
         )
         await self._service.directory.refresh()
@@ -112,28 +94,53 @@ class Administration:
         }
         await self.record(RESERVED_TENANT, "setting", subject=category.code, data=data)
 
-    async def add_credential(self, new: NewCredential) -> tuple[str, str]:
-        """Make a credential and return (its id, the whole token): the secret is kept nowhere."""
-        self._check_credential(new)
+    async def close_tenant(self, code: str) -> None:
+        """Accept nothing more for a commune and refuse its credentials. Raises OperatorError.
+
+        Its days are purged as they come of age; its closed heads stay in the seals for ever.
+        """
+        tenant = self._service.directory.tenant(code)
+        if tenant is None or code == RESERVED_TENANT:
+            raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
+        for row in await self._service.store.list_credentials():
+            if row.tenant == code and row.revoked_at is None:
+                await self.revoke_credential(row.id)
+        if not tenant.closed:
+            await self.record(code, "tenant", subject=code, data={"change": "closed"})
+            await self._service.store.close_tenant(code)
+            await self._service.directory.refresh()
+
+    async def add_credential(
+        self,
+        *,
+        role: str,
+        tenant: str,
+        categories: Sequence[str],
+        source_prefix: str = "",
+        label: str = "",
+        expires_at: datetime | None = None,
+    ) -> tuple[str, str]:
+        """Make a credential and return (its id, the whole token): the secret is kept nowhere. Raises OperatorError."""
+        self._check_credential(role, tenant, categories, source_prefix, expires_at)
         identifier, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
+        data: dict[str, Any] = {"categories": sorted(categories), "change": "added", "role": role}
+        if expires_at is not None:
+            data["expires_at"] = format_time(expires_at)
+        # Recorded before it exists: no credential is ever valid without its entry.
+        await self.record(tenant, "credential", subject=identifier, data=data)
         await self._service.store.add_credential(
-            CredentialRow(
+            NewCredential(
                 id=identifier,
                 secret_hash=hashlib.sha256(secret.encode()).digest(),
-                role=new.role,
-                tenant=new.tenant,
-                categories=new.categories,
-                source_prefix=new.source_prefix,
-                label=new.label,
-                created_at=self._service.clock.now(),
-                expires_at=new.expires_at,
-                revoked_at=None,
+                role=role,
+                tenant=tenant,
+                categories=list(categories),
+                source_prefix=source_prefix or None,
+                label=label,
+                expires_at=expires_at,
             )
         )
-        data: dict[str, Any] = {"categories": sorted(new.categories), "change": "added", "role": new.role}
-        if new.expires_at is not None:
-            data["expires_at"] = format_time(new.expires_at)
-        await self.record(new.tenant, "credential", subject=identifier, data=data)
+        await self._service.directory.refresh()
         return identifier, f"oej_{identifier}_{secret}"
 
     async def revoke_credential(self, identifier: str) -> None:
@@ -160,31 +167,30 @@ class Administration:
 
     def _genesis_of(self, tenant: str) -> dict[str, bytes]:
         return {
-            category.code: self._genesis(tenant, category.code)
-            for category in self._service.directory.categories()
+            category.code: self._genesis(tenant, category.code) for category in self._service.directory.categories()
         }
 
     def _genesis(self, tenant: str, category: str) -> bytes:
         return genesis(Compartment(self._service.name, tenant, category).origin).chain_hash
 
-    def _check_credential(self, new: NewCredential) -> None:
-        if new.role not in ROLES:
-            raise OperatorError(f"role {new.role!r}: choose {_enumerate(ROLES)}")
-        tenant = self._service.directory.tenant(new.tenant)
-        if tenant is None or tenant.closed:
-            raise OperatorError(f"there is no tenant {new.tenant}: see openepm-journal tenant list")
-        for code in new.categories:
-            if self._service.directory.category(code) is None:
-                known = _enumerate([category.code for category in self._service.directory.categories()])
-                raise OperatorError(f"there is no category {code}: the categories are {known}")
-        if new.role == "module":
-            if JOURNAL_CATEGORY in new.categories:
-                raise OperatorError("the journal category cannot be posted to: no module needs it")
-            if not new.source_prefix:
-                raise OperatorError("a module needs --source-prefix: what its events' source begins with")
-        if not new.categories:
+    def _check_credential(
+        self, role: str, tenant: str, categories: Sequence[str], source_prefix: str, expires_at: datetime | None
+    ) -> None:
+        if role not in ROLES:
+            raise OperatorError(f"role {role!r}: choose {_enumerate(ROLES)}")
+        row = self._service.directory.tenant(tenant)
+        if row is None or row.closed:
+            raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")
+        if not categories:
             raise OperatorError("a credential needs at least one --category")
-        if new.expires_at is not None and new.expires_at <= self._service.clock.now():
+        known = [category.code for category in self._service.directory.categories()]
+        if unknown := [code for code in categories if code not in known]:
+            raise OperatorError(f"there is no category {unknown[0]}: the categories are {_enumerate(known)}")
+        if role == "module" and JOURNAL_CATEGORY in categories:
+            raise OperatorError("the journal category cannot be posted to: no module needs it")
+        if role == "module" and not source_prefix:
+            raise OperatorError("a module needs --source-prefix: what its events' source begins with")
+        if expires_at is not None and expires_at <= self._service.clock.now():
             raise OperatorError("--expires-at is in the past")
 
 

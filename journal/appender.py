@@ -11,7 +11,7 @@ from journal.chain import Receipt
 from journal.draft import Draft, HeadState
 from journal.entry import Compartment, parse_record
 from journal.envelope import open_entry
-from journal.errors import BusyError, JournalError, KnownEventError, StoreError, StoreUnavailableError
+from journal.errors import BusyError, JournalError, KnownEventError, StoreError, UnavailableError
 from journal.times import format_time
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Appender:
         if compartment not in self._heads:
             try:
                 rows = await self._store.read_heads([compartment.tenant], [compartment.category])
-            except StoreUnavailableError:
+            except UnavailableError:
                 submission.fail(_busy("the database does not answer"))
                 return True
             self._learn([compartment], rows)
@@ -72,7 +72,7 @@ class Appender:
                     result = await self._store.append(draft.finish())
                 else:
                     draft, result = await self._append_locked(draft)
-            except StoreUnavailableError:
+            except UnavailableError:
                 # Committed or not: the same events, asked for again, will be found or written.
                 draft = await self._redraft_from_database(draft)
                 continue
@@ -143,9 +143,7 @@ class Appender:
         entry = parse_record(record)
         if canonical.encode(entry.event) != submission.events[ordinal].canonical:
             return None
-        return Receipt(
-            compartment.origin, row.size, format_time(entry.recorded_at), row.leaf_hash, row.chain_hash
-        )
+        return Receipt(compartment.origin, row.size, format_time(entry.recorded_at), row.leaf_hash, row.chain_hash)
 
     async def _check_clock(self, draft: Draft, row: AppendRow) -> None:
         departure = abs((row.recorded_at - self._clock.now()).total_seconds())
@@ -165,10 +163,8 @@ class Appender:
         await self._clock.sleep(PAUSE_SECONDS)
         compartments = draft.compartments
         try:
-            rows = await self._store.read_heads(
-                [c.tenant for c in compartments], [c.category for c in compartments]
-            )
-        except StoreUnavailableError:
+            rows = await self._store.read_heads([c.tenant for c in compartments], [c.category for c in compartments])
+        except UnavailableError:
             return draft
         self._learn(compartments, rows)
         return self._redraft(draft.submissions)

@@ -16,7 +16,7 @@ from journal.times import day_of, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -88,7 +88,13 @@ class Draft:
         self._activity: Counter[tuple[int, str]] = Counter()
         self._spans: dict[tuple[int, bytes], list[int]] = {}
         self.submissions: list[Submission] = []
-        self.batch = AppendBatch()
+        self._entry_chain: list[int] = []
+        self._entry_index: list[int] = []
+        self._entry_key: list[bytes] = []
+        self._entry_leaf: list[bytes] = []
+        self._entry_hash: list[bytes] = []
+        self._entry_sealed: list[bytes] = []
+        self._entry_since: list[date] = []
 
     @property
     def events(self) -> int:
@@ -114,9 +120,7 @@ class Draft:
 
         `head` is used where the chain is not in the draft yet. Raises KeyStoreError where the day has no key.
         """
-        chain = self._chains.get(submission.compartment) or self._open_chain(
-            submission.compartment, head, now
-        )
+        chain = self._chains.get(submission.compartment) or self._open_chain(submission.compartment, head, now)
         pending = submission.pending()
         if any((chain.position, submission.keys[ordinal]) in self._keys for ordinal in pending):
             return False
@@ -126,27 +130,35 @@ class Draft:
         for number, ordinal in enumerate(pending):
             self._extend(chain, submission, ordinal, draws[number * DRAW_BYTES : (number + 1) * DRAW_BYTES])
             self._owners.append((place, ordinal))
-        self.batch.next_size[chain.position] = chain.size
-        self.batch.next_hash[chain.position] = chain.chain_hash
         return True
 
     def finish(self) -> AppendBatch:
         """Return the arrays, with the counters that go with them."""
-        batch = self.batch
-        batch.activity_chain, batch.activity_action, batch.activity_count = [], [], []
-        for (position, action), count in self._activity.items():
-            batch.activity_chain.append(position + 1)
-            batch.activity_action.append(action)
-            batch.activity_count.append(count)
-        batch.span_chain, batch.span_source, batch.span_low = [], [], []
-        batch.span_high, batch.span_count = [], []
-        for (position, source), (low, high, count) in self._spans.items():
-            batch.span_chain.append(position + 1)
-            batch.span_source.append(source)
-            batch.span_low.append(low)
-            batch.span_high.append(high)
-            batch.span_count.append(count)
-        return batch
+        activity, spans = self._activity, self._spans
+        return AppendBatch(
+            chain_tenant=[compartment.tenant for compartment in self._chains],
+            chain_category=[compartment.category for compartment in self._chains],
+            chain_size=[chain.base.size for chain in self._chains.values()],
+            chain_hash=[chain.base.chain_hash for chain in self._chains.values()],
+            next_size=[chain.size for chain in self._chains.values()],
+            next_hash=[chain.chain_hash for chain in self._chains.values()],
+            chain_recorded_at=[chain.recorded_at for chain in self._chains.values()],
+            entry_chain=self._entry_chain,
+            entry_index=self._entry_index,
+            entry_key=self._entry_key,
+            entry_leaf=self._entry_leaf,
+            entry_hash=self._entry_hash,
+            entry_sealed=self._entry_sealed,
+            entry_since=self._entry_since,
+            activity_chain=[position for position, _ in activity],
+            activity_action=[action for _, action in activity],
+            activity_count=list(activity.values()),
+            span_chain=[position for position, _ in spans],
+            span_source=[source for _, source in spans],
+            span_low=[low for low, _, _ in spans.values()],
+            span_high=[high for _, high, _ in spans.values()],
+            span_count=[count for _, _, count in spans.values()],
+        )
 
     def owner(self, entry: int) -> tuple[Submission, int]:
         """Return the submission of the draft's entry (from 0), and its ordinal there."""
@@ -155,17 +167,16 @@ class Draft:
 
     def settle(self) -> None:
         """Hand out the receipts of everything in the draft: it is committed."""
-        batch = self.batch
         chains = [(compartment.origin, chain.text) for compartment, chain in self._chains.items()]
         created: Sequence[dict[int, Receipt]] = [{} for _ in self.submissions]
         for entry, (place, ordinal) in enumerate(self._owners):
-            origin, recorded_at = chains[batch.entry_chain[entry] - 1]
+            origin, recorded_at = chains[self._entry_chain[entry] - 1]
             created[place][ordinal] = Receipt(
                 origin,
-                batch.entry_index[entry],
+                self._entry_index[entry],
                 recorded_at,
-                batch.entry_leaf[entry],
-                batch.entry_hash[entry],
+                self._entry_leaf[entry],
+                self._entry_hash[entry],
             )
         for submission, receipts in zip(self.submissions, created, strict=True):
             submission.settle(receipts)
@@ -174,7 +185,7 @@ class Draft:
         # Time never goes back within a chain, whatever the clocks of the machines that append to it.
         recorded_at = max(head.recorded_at, now) if head.recorded_at else now
         chain = _ChainDraft(
-            position=len(self._chains),
+            position=len(self._chains) + 1,
             base=head,
             recorded_at=recorded_at,
             cipher=self._keyring.cipher(compartment, day_of(recorded_at)),
@@ -182,14 +193,6 @@ class Draft:
             origin=compartment.origin,
         )
         self._chains[compartment] = chain
-        batch = self.batch
-        batch.chain_tenant.append(compartment.tenant)
-        batch.chain_category.append(compartment.category)
-        batch.chain_size.append(head.size)
-        batch.chain_hash.append(head.chain_hash)
-        batch.next_size.append(head.size)
-        batch.next_hash.append(head.chain_hash)
-        batch.chain_recorded_at.append(recorded_at)
         return chain
 
     def _extend(self, chain: _ChainDraft, submission: Submission, ordinal: int, draw: bytes) -> None:
@@ -212,14 +215,13 @@ class Draft:
             origin_prefix=chain.origin_prefix,
             index=chain.size,
         )
-        batch = self.batch
-        batch.entry_chain.append(chain.position + 1)
-        batch.entry_index.append(chain.size)
-        batch.entry_key.append(submission.keys[ordinal])
-        batch.entry_leaf.append(leaf)
-        batch.entry_hash.append(chain.chain_hash)
-        batch.entry_sealed.append(sealed)
-        batch.entry_since.append(submission.since[ordinal])
+        self._entry_chain.append(chain.position)
+        self._entry_index.append(chain.size)
+        self._entry_key.append(submission.keys[ordinal])
+        self._entry_leaf.append(leaf)
+        self._entry_hash.append(chain.chain_hash)
+        self._entry_sealed.append(sealed)
+        self._entry_since.append(submission.since[ordinal])
         chain.size += 1
         self._keys.add((chain.position, submission.keys[ordinal]))
         self._activity[chain.position, event.action] += 1

@@ -17,7 +17,7 @@ from journal.entry import Entry, parse_record
 from journal.envelope import open_entry
 from journal.errors import StoreError
 from journal.extract import signed_names, write_digests, write_instructions
-from journal.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
+from journal.listing import disclosed_line, encode_seals, withheld_line
 from journal.manifest import Filter, Manifest
 from journal.rule import overdue_through
 from journal.times import day_of
@@ -97,7 +97,7 @@ class ExtractStream:
             yield chunk
         async for chunk in self._member(container, layout.PROOF, self._proof):
             yield chunk
-        yield container.add(layout.SEALS, encode_seals(map(_listed, self._plan.statements)))
+        yield container.add(layout.SEALS, encode_seals(stated.listed() for stated in self._plan.statements))
         manifest = self._manifest()
         yield container.add(layout.MANIFEST, manifest.encode())
         async for chunk in self._member(container, layout.TABLE, self._table, spreadsheet.HEADER):
@@ -188,12 +188,3 @@ class ExtractStream:
 
 def _pack(container: ContainerWriter, render: Render, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
     return container.write(render(cipher, rows))
-
-
-def _listed(statement: Statement) -> ListedSeal:
-    return ListedSeal(
-        text=statement.seal.text,
-        signature=statement.seal.signature,
-        head=statement.head,
-        path=tuple(statement.path),
-    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -22,7 +23,8 @@ from journal.files import create_durably, replace_durably, shred_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from journal.settings import Settings
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -36,9 +38,7 @@ def read_master_key(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         raise OperatorError(f"master key {path} cannot be read: {error}") from error
     if len(key) != KEY_BYTES:
-        raise OperatorError(
-            f"master key {path} holds {len(key)} bytes; it must hold {KEY_BYTES}, in hexadecimal"
-        )
+        raise OperatorError(f"master key {path} holds {len(key)} bytes; it must hold {KEY_BYTES}, in hexadecimal")
     return key
 
 
@@ -83,11 +83,7 @@ class KeyStore:
         for directory in self._directories:
             folder = directory / "days" / category
             if folder.is_dir():
-                days |= {
-                    date.fromisoformat(path.name)
-                    for path in folder.iterdir()
-                    if not path.name.startswith(".")
-                }
+                days |= {date.fromisoformat(path.name) for path in folder.iterdir() if not path.name.startswith(".")}
         return sorted(days)
 
     def make_tenant_key(self, tenant: str) -> bool:
@@ -123,9 +119,7 @@ class KeyStore:
     def _refuse_fenced(self, category: str, day: date) -> None:
         fence = self.fence(category)
         if fence is not None and day <= fence:
-            raise FencedDayError(
-                f"{category} {day} is destroyed (fence {fence}): its key is never made nor read again"
-            )
+            raise FencedDayError(f"{category} {day} is destroyed (fence {fence}): its key is never made nor read again")
 
     def _make(self, name: str) -> bool:
         nonce = os.urandom(NONCE_BYTES)
@@ -141,9 +135,7 @@ class KeyStore:
         for directory in self._directories:
             try:
                 wrapped = (directory / name).read_bytes()
-                return self._wrapper.decrypt(
-                    wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode()
-                )
+                return self._wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
             except FileNotFoundError:
                 continue
             except (InvalidTag, ValueError) as error:
@@ -159,3 +151,9 @@ class KeyStore:
 
 def _day_name(category: str, day: date) -> str:
     return f"days/{category}/{day.isoformat()}"
+
+
+def open_keystore(settings: Settings) -> KeyStore:
+    """Open the key store the settings name. Raises OperatorError where the master key cannot be read."""
+    replicas = [Path(replica) for replica in settings.keystore_replicas]
+    return KeyStore(settings.keystore_path, read_master_key(settings.master_key_path), replicas)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from journal.errors import NotCoveredError, StoreError
+from journal.listing import ListedSeal, encode_head_answer
 from journal.sealer import sealed_head
+from journal.times import format_day, format_seconds
 from journal.trie import Trie
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import date
+    from pathlib import Path
 
     from journal.entry import Compartment
     from journal.seal import SealedHead
@@ -31,6 +35,10 @@ class Statement:
     head: SealedHead
     path: list[bytes]
 
+    def listed(self) -> ListedSeal:
+        """Return it as extracts and head answers carry it."""
+        return ListedSeal(text=self.seal.text, signature=self.seal.signature, head=self.head, path=tuple(self.path))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayRange:
@@ -44,10 +52,11 @@ class DayRange:
 class Reader:
     """Reads what the seals state and the rows they cover; writes nothing."""
 
-    def __init__(self, *, store: Store, service_name: str) -> None:
-        """Read this store."""
+    def __init__(self, *, store: Store, service_name: str, trust_path: Path) -> None:
+        """Read this store; `trust_path` holds the certificate an auditor is given."""
         self._store = store
         self._service_name = service_name
+        self._trust_path = trust_path
         self._trees: OrderedDict[int, tuple[Trie, dict[str, SealedHead]]] = OrderedDict()
 
     async def statement(self, seal: SealRow, compartment: Compartment) -> Statement | None:
@@ -84,6 +93,52 @@ class Reader:
                     raise StoreError(f"entries from index {expected} on are missing on {part.day}")
                 yield part.day, rows
                 expected += limit
+
+    async def head(self, compartment: Compartment) -> bytes:
+        """Return the answer of `GET …/head`: what an auditor keeps as a known seal."""
+        return encode_head_answer((await self.latest(compartment)).listed())
+
+    async def seals(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Return the seals numbered above `after`, at most `limit`, as JSON objects."""
+        return [
+            {
+                "number": row.number,
+                "signature": b64encode(row.signature).decode(),
+                "text": row.text.decode("ascii"),
+            }
+            for row in await self._store.read_seals(after, limit)
+        ]
+
+    def trust(self) -> bytes:
+        """Return the certificates an auditor trusts (PEM)."""
+        return self._trust_path.read_bytes()
+
+    async def status(self, tenant: str) -> list[dict[str, Any]]:
+        """Return plain counters of the tenant's categories, never by agent, as JSON objects."""
+        categories = await self._store.read_categories()
+        codes = [category.code for category in categories]
+        heads = {row.category: row for row in await self._store.read_heads([tenant] * len(codes), codes)}
+        gaps = {row.category: row for row in await self._store.read_gaps(tenant)}
+        days: dict[str, dict[str, dict[str, int]]] = {}
+        for row in await self._store.read_activity(tenant):
+            days.setdefault(row.category, {}).setdefault(format_day(row.day), {})[row.action] = row.count
+        seal = await self._store.latest_seal()
+        last_seal = {"number": seal.number, "sealed_at": format_seconds(seal.sealed_at)} if seal else None
+        return [
+            {
+                "base": heads[category.code].kept_from,
+                "category": category.code,
+                "days": days.get(category.code, {}),
+                "label": category.label,
+                "last_purged_day": format_day(category.fence) if category.fence else None,
+                "last_seal": last_seal,
+                "missing": gaps[category.code].missing if category.code in gaps else 0,
+                "retention_days": category.retention_days,
+                "size": heads[category.code].size,
+            }
+            for category in categories
+            if category.code in heads
+        ]
 
     async def _tree(self, number: int) -> tuple[Trie, dict[str, SealedHead]]:
         """Return the seal's tree and its heads by origin; the trees used last are kept."""

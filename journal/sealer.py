@@ -119,8 +119,10 @@ class Sealer:
             previous_close=previous_close.digest if previous_close else NOTHING_HASH,
         )
         signature = self._identity.sign(seal.text, sealed_at)
-        row = SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
-        return row if await self._store.put_seal(row, moved) else None
+        stored = await self._store.put_seal(seal.number, day, sealed_at, seal.text, signature, moved)
+        if not stored:
+            return None
+        return SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
 
     async def _wait_for_grace(self) -> None:
         """Wait out a day's first seconds: no open seal shows it before the last one is closed."""
@@ -143,8 +145,7 @@ def sealed_head(service_name: str, head: HeadRow | SealHeadRow) -> SealedHead:
 
 def _next_close(state: SealState, now: datetime) -> date | None:
     """Return the oldest day that is over and has no close seal, or None."""
-    last = parse_seal(state.close_text).day if state.close_text is not None else None
-    day = last + timedelta(days=1) if last is not None else state.first_day
+    day = state.close_day + timedelta(days=1) if state.close_day is not None else state.first_day
     over_at = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC) + CLOSE_GRACE
     return day if now >= over_at else None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from journal import identity as signing
@@ -14,7 +13,7 @@ from journal.directory import Directory
 from journal.errors import JournalError, KeyStoreError, OperatorError
 from journal.extraction import Extraction
 from journal.keyring import Keyring
-from journal.keystore import KeyStore, read_master_key
+from journal.keystore import open_keystore
 from journal.reader import Reader
 from journal.rule import overdue_through
 from journal.sealer import Sealer
@@ -68,22 +67,15 @@ class Service:
     @classmethod
     async def _assemble(cls, store: Store, settings: Settings, clock: Clock) -> Self:
         if problems := await store.check_durability():
-            raise OperatorError(
-                "the database is not set to keep what it acknowledges: " + "; ".join(problems)
-            )
+            raise OperatorError("the database is not set to keep what it acknowledges: " + "; ".join(problems))
         name = (await store.read_service()).name
-        keystore = KeyStore(
-            settings.keystore_path,
-            read_master_key(settings.master_key_path),
-            [Path(replica) for replica in settings.keystore_replicas],
-        )
         identity = signing.load(settings.signing_key_path, settings.signing_cert_path)
         if identity.service != name:
             raise OperatorError(
                 f"the signing certificate is for {identity.service}, this journal is {name}: "
                 "set JOURNAL_SIGNING_CERT to a certificate whose subject alternative name is the service"
             )
-        keyring = Keyring(keystore)
+        keyring = Keyring(open_keystore(settings))
         directory = Directory(store, keyring, clock)
         await directory.refresh()
         writer = Writer(
@@ -187,7 +179,7 @@ class Service:
         return None
 
     async def _check_partitions(self) -> str | None:
-        made = set(await self.store.partitions())
+        made = {(row.category, row.day) for row in await self.store.partitions()}
         today = day_of(self.clock.now())
         for category in self.directory.categories():
             for ahead in range(DAYS_AHEAD_WANTED + 1):
@@ -201,9 +193,9 @@ class Service:
             category.code: overdue_through(day_of(self.clock.now()), category.retention_days)
             for category in self.directory.categories()
         }
-        for category, day in await self.store.partitions():
-            if day <= limits[category]:
-                return f"{category} {format_day(day)} is kept past its limit: run openepm-journal purge"
+        for row in await self.store.partitions():
+            if row.day <= limits[row.category]:
+                return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
         return None
 
     async def _check_seals(self) -> str | None:

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from journal import canonical
 from journal.clock import Clock, ClockGuard
-from journal.entry import JOURNAL_CATEGORY, Compartment
-from journal.errors import StoreError
+from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.errors import JournalError, LockedError
 from journal.rule import purgeable_through
 from journal.service_event import SUBMITTED_BY, service_event
 from journal.times import day_of, format_day
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import date
-
-    from journal.store import PurgeRow, Store
 
     from journal.keyring import Keyring
     from journal.sealer import Sealer
+    from journal.store import PurgeSpan, Store
     from journal.writer import Writer
 
 log = structlog.get_logger()
@@ -35,6 +37,7 @@ log = structlog.get_logger()
 MAX_DAYS_PER_RUN = 3
 LOCK_ATTEMPTS = 200
 LOCK_PAUSE_SECONDS = 0.05
+INTERVAL_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +72,24 @@ class Purger:
         self._guard = ClockGuard(clock)
 
     async def due(self) -> list[DueDay]:
-        """Return what may go now, oldest first: days with a partition or a key, and days half purged."""
+        """Return what may go now, oldest first: days with rows or a key, and days whose purge was cut short."""
         today = day_of(self._guard.check())
-        partitions = await self._store.partitions()
-        unfinished = {(row.category, row.day) for row in await self._store.read_purges() if not row.finished}
+        days: dict[str, set[date]] = {}
+        for row in await self._store.partitions():
+            days.setdefault(row.category, set()).add(row.day)
+        for unfinished in await self._store.unfinished_purges():
+            length = (unfinished.last_day - unfinished.first_day).days + 1
+            days.setdefault(unfinished.category, set()).update(
+                unfinished.first_day + timedelta(days=number) for number in range(length)
+            )
         found: list[DueDay] = []
         for category in await self._store.read_categories():
             last = purgeable_through(today, category.retention_days)
-            days = {day for code, day in partitions if code == category.code}
-            days |= set(self._keyring.keystore.day_keys(category.code))
-            days |= {day for code, day in unfinished if code == category.code}
+            kept = days.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
             found += [
                 DueDay(category=category.code, day=day, retention_days=category.retention_days)
-                for day in sorted(days)
-                if day <= last
+                for day in kept
+                if category.first_day <= day <= last
             ]
         return sorted(found, key=lambda due: (due.day, due.category))
 
@@ -101,9 +108,16 @@ class Purger:
         await self._record()
         return done
 
+    async def run_forever(self) -> None:
+        """Purge every hour: nightly work, done again while anything is due."""
+        while True:
+            await self._clock.sleep(INTERVAL_SECONDS)
+            try:
+                await self.run()
+            except (JournalError, OSError) as error:
+                log.error("the purge failed", kind=type(error).__name__, reason=str(error))
+
     async def _purge(self, due: DueDay) -> None:
-        if await self._store.close_seal(due.day) is None and due.day >= await self._first_day():
-            raise StoreError(f"{due.day} has no close seal yet: it cannot be purged")
         await self._store.raise_fence(due.category, due.day)
         self._keyring.keystore.raise_fence(due.category, due.day)
         self._keyring.learn_fence(due.category, due.day)
@@ -112,16 +126,12 @@ class Purger:
         await self._store.move_kept_from(due.category, due.day)
         log.info("a day was purged", category=due.category, day=format_day(due.day))
 
-    async def _first_day(self) -> date:
-        service = await self._store.read_service()
-        return day_of(service.created_at)
-
     async def _drop(self, due: DueDay) -> None:
         """Drop the partition, politely: each attempt waits a moment for the lock, then lets others pass."""
         for attempt in range(LOCK_ATTEMPTS):
             try:
                 await self._store.drop_day(due.category, due.day)
-            except StoreError:
+            except LockedError:
                 if attempt == LOCK_ATTEMPTS - 1:
                     raise
                 await self._clock.sleep(LOCK_PAUSE_SECONDS)
@@ -129,43 +139,36 @@ class Purger:
                 return
 
     async def _record(self) -> None:
-        """Write one `purge` entry per tenant for what was purged and is not recorded yet."""
-        purges = [row for row in await self._store.read_purges() if not row.recorded]
-        if not purges:
-            return
-        at = max(row.started_at for row in purges)
-        name = hashlib.sha256(repr([(row.category, row.day) for row in purges]).encode()).hexdigest()[:16]
-        for tenant in await self._store.read_tenants():
-            days = await self._purged_of(tenant.code, purges)
-            if not days or tenant.closed:
-                continue
+        """Write one `purge` entry per tenant for what went and is not recorded yet."""
+        spans = await self._store.read_purge_spans()
+        closed = {tenant.code for tenant in await self._store.read_tenants() if tenant.closed}
+        for tenant, group in groupby(spans, key=attrgetter("tenant")):
+            gone = list(group)
+            at = max(span.moved_at for span in gone)
+            days = [_describe(span) for span in gone]
             event = service_event(
                 service=self._service_name,
                 kind="purge",
-                event_id=f"purge-{name}",
+                # A run cut short here finds the same spans, hence the same event: recorded once.
+                event_id=f"purge-{hashlib.sha256(canonical.encode(days)).hexdigest()[:32]}",
                 at=at,
-                subject=tenant.code,
+                subject=tenant,
                 data={"days": days},
             )
-            compartment = Compartment(self._service_name, tenant.code, JOURNAL_CATEGORY)
+            # A closed tenant's chains take nothing more.
+            owner = RESERVED_TENANT if tenant in closed else tenant
+            compartment = Compartment(self._service_name, owner, JOURNAL_CATEGORY)
             await self._writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
-        await self._store.mark_purges_recorded([(row.category, row.day) for row in purges])
+            await self._store.forget_purge_spans(tenant, at)
 
-    async def _purged_of(self, tenant: str, purges: Sequence[PurgeRow]) -> list[dict[str, Any]]:
-        """Return what went of this tenant: category, day, count, first and last index, rule, seal number."""
-        days: list[dict[str, Any]] = []
-        for row in purges:
-            for span in await self._store.read_purge_spans(row.category, row.day):
-                if span.tenant != tenant:
-                    continue
-                purged: dict[str, Any] = {
-                    "category": row.category,
-                    "count": span.end - span.start,
-                    "day": format_day(row.day),
-                    "retention_days": row.retention_days,
-                    "seal": row.seal_number,
-                }
-                if span.end > span.start:
-                    purged |= {"first_index": span.start, "last_index": span.end - 1}
-                days.append(purged)
-        return days
+
+def _describe(span: PurgeSpan) -> dict[str, Any]:
+    return {
+        "category": span.category,
+        "count": span.end_index - span.first_index,
+        "day": format_day(span.day),
+        "first_index": span.first_index,
+        "last_index": span.end_index - 1,
+        "retention_days": span.retention_days,
+        "seal": span.seal_number,
+    }

@@ -19,3 +19,15 @@ SELECT count, chains FROM journal.drop_day($1, $2)
 -- name: move_kept_from
 -- Say in the heads what is gone.
 SELECT journal.move_kept_from($1, $2)
+
+-- name: unfinished_purges
+-- Days fenced whose purge is not wholly done.
+SELECT category, first_day, last_day FROM journal.unfinished_purges()
+
+-- name: read_purge_spans
+-- What went and is not recorded yet.
+SELECT tenant, category, day, first_index, end_index, seal_number, moved_at, retention_days FROM journal.read_purge_spans()
+
+-- name: forget_purge_spans
+-- A tenant's purge entry is written.
+SELECT journal.forget_purge_spans($1, $2)

@@ -31,3 +31,8 @@ SELECT category, day, action, count FROM journal.read_activity($1)
 -- name: read_gaps
 -- Sources that numbered events which never came.
 SELECT category, sources, missing FROM journal.read_gaps($1)
+
+-- name: scan_entries
+-- A page of everything in one leaf, whatever its rows say they are.
+SELECT tenant, category, day, index, event_key, leaf_hash, chain_hash, sealed
+  FROM journal.scan_entries($1, $2, $3, $4, $5)

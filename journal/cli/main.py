@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from journal.settings import Settings
 
     Command = Callable[[Settings, argparse.Namespace], Coroutine[None, None, int]]
+    Actions = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse gives it no public name
 
 FAILED = 1
 NOT_RUN = 2
@@ -54,8 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="openepm-journal",
         description="The access journal of OpenEPM: records, seals, extracts, purges.",
-        epilog="With no settings at all, everything lives under ./var (JOURNAL_HOME). "
-        "Example: openepm-journal serve",
+        epilog="With no settings at all, everything lives under ./var (JOURNAL_HOME). Example: openepm-journal serve",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     actions = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -66,9 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_extract(actions)
     _add_upkeep(actions)
     return parser
-
-
-Actions = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add(actions: Actions, name: str, run: Command, text: str, example: str) -> argparse.ArgumentParser:
@@ -90,9 +87,7 @@ def _group(actions: Actions, name: str, text: str) -> Actions:
 
 def _add_running(actions: Actions) -> None:
     parser = _add(actions, "serve", serve.serve, "run the service", "serve --workers 2")
-    parser.add_argument(
-        "--workers", type=_positive, help="processes sharing the address (default: the setting, 1)"
-    )
+    parser.add_argument("--workers", type=_positive, help="processes sharing the address (default: the setting, 1)")
     parser.add_argument("--worker-socket", type=int, help=argparse.SUPPRESS)
     parser = _add(actions, "demo", demo.demo, "show the whole product on a week of made-up activity", "demo")
     parser.add_argument(
@@ -105,9 +100,7 @@ def _add_running(actions: Actions) -> None:
 
 def _add_tenants(actions: Actions) -> None:
     group = _group(actions, "tenant", "manage communes")
-    parser = _add(
-        group, "add", commands.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"'
-    )
+    parser = _add(group, "add", commands.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"')
     parser.add_argument("code", metavar="CODE", help="its slug, never used again for another")
     parser.add_argument("--name", required=True, help="its name, as people know it")
     _add(group, "list", commands.tenant_list, "list the communes", "tenant list")
@@ -162,9 +155,7 @@ def _add_credentials(actions: Actions) -> None:
     parser.add_argument("--category", action="append", default=[], metavar="CODE", help="may be repeated")
     parser.add_argument("--source-prefix", default="", metavar="P", help="what a module's sources begin with")
     parser.add_argument("--label", default="", metavar="L", help="what it is for; no name of a person")
-    parser.add_argument(
-        "--expires-at", type=_moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z"
-    )
+    parser.add_argument("--expires-at", type=_moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z")
     _add(
         group,
         "list",
@@ -196,19 +187,13 @@ def _add_extract(actions: Actions) -> None:
     parser.add_argument(
         "--from", dest="from_day", required=True, type=_day, metavar="DAY", help="first day, UTC, included"
     )
-    parser.add_argument(
-        "--to", dest="to_day", required=True, type=_day, metavar="DAY", help="last day, UTC, included"
-    )
+    parser.add_argument("--to", dest="to_day", required=True, type=_day, metavar="DAY", help="last day, UTC, included")
     parser.add_argument("--purpose", required=True, choices=PURPOSES)
     parser.add_argument("--requester", required=True, help="who asks")
-    parser.add_argument(
-        "--request-reference", required=True, metavar="REF", help="the client's request, in writing"
-    )
+    parser.add_argument("--request-reference", required=True, metavar="REF", help="the client's request, in writing")
     parser.add_argument("--authorisation", metavar="REF", help="needed for one subject in some categories")
     for name in ("account", "subject", "action"):
-        parser.add_argument(
-            f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld"
-        )
+        parser.add_argument(f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld")
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
 
 

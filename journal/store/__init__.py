@@ -26,11 +26,14 @@ from journal.store.values import (
     NewCredential,
     Outcome,
     PartitionRow,
+    PurgeSpan,
     SealHeadRow,
     SealRow,
     SealState,
     ServiceRow,
+    StoredRow,
     TenantRow,
+    UnfinishedPurge,
 )
 
 __all__ = [
@@ -47,12 +50,15 @@ __all__ = [
     "NewCredential",
     "Outcome",
     "PartitionRow",
+    "PurgeSpan",
     "SealHeadRow",
     "SealRow",
     "SealState",
     "ServiceRow",
     "Store",
+    "StoredRow",
     "TenantRow",
+    "UnfinishedPurge",
 ]
 
 

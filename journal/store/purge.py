@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.store.pools import Pools
-from journal.store.values import DayDropped, PartitionRow
+from journal.store.values import DayDropped, PartitionRow, PurgeSpan, UnfinishedPurge
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
 
 class PurgeStatements(Pools):
@@ -50,3 +50,15 @@ class PurgeStatements(Pools):
         """
         moved: int = await self._fetch_value("purge", "move_kept_from", category, day)
         return moved
+
+    async def unfinished_purges(self) -> list[UnfinishedPurge]:
+        """Return the days whose purge was begun and cut short, by category."""
+        return [UnfinishedPurge(**row) for row in await self._fetch("purge", "unfinished_purges")]
+
+    async def read_purge_spans(self) -> list[PurgeSpan]:
+        """Return what went and is not recorded yet, by tenant, category, day."""
+        return [PurgeSpan(**row) for row in await self._fetch("purge", "read_purge_spans")]
+
+    async def forget_purge_spans(self, tenant: str, before: datetime) -> None:
+        """Forget what went of a tenant up to a moment: its entry is written."""
+        await self._fetch("purge", "forget_purge_spans", tenant, before)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.store.pools import Pools
-from journal.store.values import ActivityRow, EntryRow, GapRow, SealHeadRow, SealRow
+from journal.store.values import ActivityRow, EntryRow, GapRow, SealHeadRow, SealRow, StoredRow
 
 if TYPE_CHECKING:
     from datetime import date
@@ -26,6 +26,13 @@ class ReadStatements(Pools):
         """
         rows = await self._fetch("read", "read_entries", tenant, category, day, first_index, limit)
         return [EntryRow(**row) for row in rows]
+
+    async def scan_entries(
+        self, category: str, day: date, after_tenant: str, after_index: int, limit: int
+    ) -> list[StoredRow]:
+        """Return at most `limit` rows of one leaf after (tenant, index), in that order, all columns as stored."""
+        rows = await self._fetch("read", "scan_entries", category, day, after_tenant, after_index, limit)
+        return [StoredRow(**row) for row in rows]
 
     async def read_seal(self, number: int) -> SealRow | None:
         """Return one seal; None if there is none of that number, or it was thinned."""

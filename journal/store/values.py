@@ -247,3 +247,40 @@ class DayDropped:
 
     count: int
     chains: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedPurge:
+    """Days of a category that are fenced and not wholly purged, both included."""
+
+    category: str
+    first_day: date
+    last_day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeSpan:
+    """Entries of one chain that went with a day, `first_index` ≤ i < `end_index`, and under which rule and seal."""
+
+    tenant: str
+    category: str
+    day: date
+    first_index: int
+    end_index: int
+    seal_number: int
+    moved_at: datetime
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """A row of a leaf with all its columns, believed in nothing."""
+
+    tenant: str
+    category: str
+    day: date
+    index: int
+    event_key: bytes
+    leaf_hash: bytes
+    chain_hash: bytes
+    sealed: bytes

@@ -1,0 +1,233 @@
+"""The operator's short commands: each opens the installation, does one thing, says what it did."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from journal.administration import NewCategory
+from journal.audit import Audit
+from journal.cli.installation import Installation, open_database, open_service, prepare
+from journal.clock import SystemClock
+from journal.entry import Compartment
+from journal.errors import JournalError, OperatorError
+from journal.extraction import ExtractRequest
+from journal.migrate import migrate as run_migrations
+from journal.service_event import SUBMITTED_BY
+from journal.times import format_day, format_seconds
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator
+
+    from journal.settings import Settings
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Installation]:
+    """Open the configured installation beside whatever else uses it; make it where there is none yet."""
+    clock = SystemClock()
+    async with open_database(settings) as dsn:
+        await prepare(dsn, settings, clock)
+        async with open_service(dsn, settings, clock) as installation:
+            await installation.maintenance.prepare()
+            yield installation
+
+
+async def migrate(settings: Settings, _: argparse.Namespace) -> int:
+    """Apply what is missing of the schema."""
+    async with open_database(settings) as dsn:
+        applied = await run_migrations(dsn)
+    print(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+    return 0
+
+
+async def doctor(settings: Settings, _: argparse.Namespace) -> int:
+    """Print every check and its result; 1 if one fails."""
+    async with opened(settings) as installation:
+        service = installation.service
+        checks = await service.readiness()
+        if await service.store.clock_is_simulated():
+            checks["clock"] = "the database's clock is simulated: this installation proves nothing"
+        print(f"service {service.name}, certificate valid until {service.identity.not_after:%Y-%m-%d}")
+        for name, problem in checks.items():
+            print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
+    return int(any(checks.values()))
+
+
+async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Add a commune."""
+    async with opened(settings) as installation:
+        await installation.administration.add_tenant(arguments.code, arguments.name)
+    print(
+        f"tenant {arguments.code} added; next: openepm-journal credential add --role module --tenant {arguments.code} …"
+    )
+    return 0
+
+
+async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
+    """List the communes."""
+    async with opened(settings) as installation:
+        for row in installation.service.directory.tenants():
+            print(f"{row.code}\t{row.name}{chr(9) + 'closed' if row.closed else ''}")
+    return 0
+
+
+async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int:
+    """End a contract."""
+    async with opened(settings) as installation:
+        await installation.administration.close_tenant(arguments.code)
+    print(f"tenant {arguments.code} closed: nothing more is accepted for it; its days go as they come of age")
+    return 0
+
+
+async def category_add(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Add a category."""
+    async with opened(settings) as installation:
+        await installation.administration.add_category(
+            NewCategory(
+                code=arguments.code,
+                label=arguments.label,
+                regime=arguments.regime,
+                retention_days=arguments.retention_days,
+                needs_authorisation=arguments.needs_authorisation,
+            )
+        )
+        await installation.maintenance.prepare()
+    print(f"category {arguments.code} added, kept {arguments.retention_days} days")
+    return 0
+
+
+async def category_list(settings: Settings, _: argparse.Namespace) -> int:
+    """List the categories."""
+    async with opened(settings) as installation:
+        for row in installation.service.directory.categories():
+            authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
+            print(f"{row.code}\t{row.label}\t{row.regime}\t{row.retention_days} days{authorisation}")
+    return 0
+
+
+async def credential_add(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Make a credential; the token alone goes to standard output, once."""
+    async with opened(settings) as installation:
+        identifier, token = await installation.administration.add_credential(
+            role=arguments.role,
+            tenant=arguments.tenant,
+            categories=arguments.category,
+            source_prefix=arguments.source_prefix,
+            label=arguments.label,
+            expires_at=arguments.expires_at,
+        )
+    print(f"credential {identifier} ({arguments.role}); its token, shown this once:", file=sys.stderr)
+    print(token)
+    return 0
+
+
+async def credential_list(settings: Settings, _: argparse.Namespace) -> int:
+    """List the credentials."""
+    async with opened(settings) as installation:
+        for row in await installation.service.store.list_credentials():
+            state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
+            print(f"{row.id}\t{row.role}\t{row.tenant}\t{','.join(row.categories)}\t{state}\t{row.label}")
+    return 0
+
+
+async def credential_revoke(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Revoke a credential."""
+    async with opened(settings) as installation:
+        await installation.administration.revoke_credential(arguments.id)
+    print(f"credential {arguments.id} is refused from now on")
+    return 0
+
+
+async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Make an extract; the file appears only once it is whole."""
+    output = Path(arguments.output)
+    if output.exists():
+        raise OperatorError(f"{output} exists: choose another name, an extract is never overwritten")
+    part = output.with_name(output.name + ".part")
+    async with opened(settings) as installation:
+        compartment = _compartment(installation, arguments.tenant, arguments.category)
+        chunks = await installation.service.extraction.extract(
+            compartment,
+            ExtractRequest(
+                from_day=arguments.from_day,
+                to_day=arguments.to_day,
+                purpose=arguments.purpose,
+                requester=arguments.requester,
+                account=arguments.account,
+                subject=arguments.subject,
+                action=arguments.action,
+                request_reference=arguments.request_reference,
+                authorisation=arguments.authorisation,
+            ),
+            requested_by=SUBMITTED_BY,
+            disclose=True,
+        )
+        try:
+            with part.open("xb") as file, tqdm(unit="B", unit_scale=True, disable=None, desc="extract") as progress:
+                async for chunk in chunks:
+                    file.write(chunk)
+                    progress.update(len(chunk))
+            part.rename(output)
+        finally:
+            part.unlink(missing_ok=True)
+    print(f"{output}; check it with: journal-verify {output} --trust {settings.trust_path}")
+    return 0
+
+
+async def seal(settings: Settings, _: argparse.Namespace) -> int:
+    """Close the days that are over, then seal the heads."""
+    async with opened(settings) as installation:
+        made = [*await installation.service.sealer.close_due_days()]
+        if (row := await installation.service.sealer.seal_open(even_if_still=False)) is not None:
+            made.append(row)
+    for row in made:
+        kind = f"close {format_day(row.day)}" if row.day else "open"
+        print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
+    if not made:
+        print("nothing moved since the last seal")
+    return 0
+
+
+async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Destroy what is due, or say what would be."""
+    async with opened(settings) as installation:
+        if arguments.dry_run:
+            done = await installation.purger.due()
+        else:
+            done = await installation.purger.run(max_days=None if arguments.all else 3)
+    for due in done:
+        print(f"{'would purge' if arguments.dry_run else 'purged'} {due.category} {format_day(due.day)}")
+    if not done:
+        print("nothing is due")
+    return 0
+
+
+async def verify_store(settings: Settings, _: argparse.Namespace) -> int:
+    """Check everything in the database; 1 if something is wrong."""
+    async with opened(settings) as installation:
+        audit = Audit(installation.service)
+        with tqdm(unit=" entries", disable=None, desc="verify-store") as progress:
+            findings = await audit.run(progress.update)
+        for finding in findings:
+            print(finding)
+        print(f"{audit.entries} entries in {audit.chains} chains, {audit.seals} seals: ", end="")
+        print(f"{len(findings)} findings" if findings else "everything verifies")
+    return int(bool(findings))
+
+
+def _compartment(installation: Installation, tenant: str, category: str) -> Compartment:
+    directory = installation.service.directory
+    if directory.tenant(tenant) is None:
+        raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")
+    if directory.category(category) is None:
+        raise OperatorError(f"there is no category {category}: see openepm-journal category list")
+    try:
+        return Compartment(installation.service.name, tenant, category)
+    except JournalError as error:
+        raise OperatorError(str(error)) from error

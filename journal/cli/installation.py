@@ -1,0 +1,137 @@
+"""An installation: its database, keys and certificates, made at the first `serve`, opened by every command."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+import sql
+from journal.administration import DEFAULT_CATEGORIES, Administration
+from journal.chain import genesis
+from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.errors import StoreError
+from journal.files import make_private_directory
+from journal.identity import make_development_authority
+from journal.keystore import make_master_key, open_keystore
+from journal.migrate import migrate
+from journal.postgres import EmbeddedPostgres
+from journal.service import Service
+from journal.store import Store
+from retention.maintenance import Maintenance
+from retention.purge import Purger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import timedelta
+
+    from journal.clock import Clock
+    from journal.settings import Settings
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[str]:
+    """Give the owner's DSN of the configured database, starting the embedded one where none runs."""
+    if settings.dsn is not None:
+        yield settings.dsn
+        return
+    make_private_directory(settings.home_path)
+    server = await asyncio.to_thread(EmbeddedPostgres(settings.home_path).attach)
+    try:
+        yield server.dsn()
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timedelta | None = None) -> None:
+    """Bring the schema up to date and make what a first start needs; repeating it changes nothing.
+
+    `simulate` moves the database's clock, once and for ever: for tests and the demo alone.
+    """
+    await migrate(dsn)
+    if simulate is not None:
+        await simulate_clock(dsn, simulate)
+    if settings.dsn is None:
+        make_master_key(settings.master_key_path)
+        make_development_authority(
+            settings.signing_key_path.parent,
+            settings.service_name,
+            clock.now(),
+            trust_path=settings.trust_path,
+        )
+    store = await Store.connect(dsn, application="openepm-journal prepare")
+    try:
+        await _found(store, settings)
+    finally:
+        await store.close()
+
+
+async def _found(store: Store, settings: Settings) -> None:
+    """Give a new service its name, its default categories and the reserved tenant, in that order.
+
+    The reserved tenant comes last: until it is there, a start cut short is resumed by the next one.
+    """
+    try:
+        name = (await store.read_service()).name
+    except StoreError:
+        await store.create_service(settings.service_name)
+        name = settings.service_name
+    if any(tenant.code == RESERVED_TENANT for tenant in await store.read_tenants()):
+        return
+    made = {category.code for category in await store.read_categories()}
+    for category in DEFAULT_CATEGORIES:
+        if category.code not in made:
+            await store.add_category(
+                category.code,
+                label=category.label,
+                regime=category.regime,
+                retention_days=category.retention_days,
+                needs_authorisation=category.needs_authorisation,
+                genesis={},
+            )
+    keystore = open_keystore(settings)
+    keystore.make_tenant_key(RESERVED_TENANT)
+    origin = Compartment(name, RESERVED_TENANT, JOURNAL_CATEGORY).origin
+    await store.add_tenant(RESERVED_TENANT, "the service itself", {JOURNAL_CATEGORY: genesis(origin).chain_hash})
+
+
+@asynccontextmanager
+async def open_service(dsn: str, settings: Settings, clock: Clock) -> AsyncIterator[Installation]:
+    """Open the parts without serving requests: the writer runs, nothing seals by itself."""
+    service = await Service.open(dsn=dsn, settings=settings, clock=clock)
+    service.start(seal=False)
+    try:
+        yield Installation(service)
+    finally:
+        await service.close()
+
+
+class Installation:
+    """A service with what only an installation has: its administration, its purge, its maintenance."""
+
+    def __init__(self, service: Service) -> None:
+        """Put the parts together."""
+        self.service = service
+        self.administration = Administration(service)
+        self.maintenance = Maintenance(store=service.store, keyring=service.keyring, clock=service.clock)
+        self.purger = Purger(
+            store=service.store,
+            keyring=service.keyring,
+            sealer=service.sealer,
+            writer=service.writer,
+            service_name=service.name,
+            clock=service.clock,
+        )
+
+
+async def simulate_clock(dsn: str, ahead: timedelta) -> None:
+    """Move the database's clock: for tests and the demo alone, `doctor` says when it was done."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        if await connection.fetchval("SELECT to_regclass('journal.simulated_clock')") is None:
+            await connection.execute(sql.read("simulated_clock.sql"))
+        await connection.execute("UPDATE journal.simulated_clock SET ahead = $1", ahead)
+    finally:
+        await connection.close()

@@ -1,0 +1,157 @@
+"""`serve`: the service, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+from ingest.app import create_app
+
+from journal.cli.installation import Installation, open_database, open_service, prepare
+from journal.clock import Clock, SystemClock
+from journal.errors import OperatorError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator
+
+    from journal.settings import Settings
+
+log = structlog.get_logger()
+
+BACKLOG = 512
+DRAIN_SECONDS = 20.0
+FAILED = 1
+
+
+async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run the service; 0 once it was asked to stop and everything accepted is written, 1 if a part of it failed."""
+    clock = SystemClock()
+    if arguments.worker_socket is not None:
+        listener = socket.socket(fileno=arguments.worker_socket)
+        return await _work(settings, listener, clock)
+    listener = bind(settings)
+    async with open_database(settings) as dsn:
+        await prepare(dsn, settings, clock)
+        workers = await _start_workers(dsn, listener, (arguments.workers or settings.workers) - 1)
+        try:
+            async with open_service(dsn, settings, clock) as installation:
+                await first_steps(installation)
+                async with listening(installation, listener):
+                    run_forever(installation)
+                    host, port = listener.getsockname()[:2]
+                    print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
+                    return await _until_stopped(installation, workers)
+        finally:
+            await _stop_workers(workers)
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Take the address before anything else is started. Raises OperatorError."""
+    host, port = settings.address
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise OperatorError(
+            f"cannot listen on {settings.listen}: {error.strerror}; choose another address with JOURNAL_LISTEN"
+        ) from error
+    return listener
+
+
+async def first_steps(installation: Installation) -> None:
+    """Do what must be done before the first request: keys and partitions, days to close, a night that was missed."""
+    await installation.maintenance.prepare()
+    await installation.service.sealer.close_due_days()
+    await installation.purger.run()
+    await installation.service.sealer.seal_open(even_if_still=False)
+
+
+def run_forever(installation: Installation) -> None:
+    """Start what goes on beside the requests, in one process of the service."""
+    service = installation.service
+    service.watch("sealer", service.sealer.run(service.settings.seal_interval_seconds))
+    service.watch("maintenance", installation.maintenance.run())
+    service.watch("purge", installation.purger.run_forever())
+
+
+@asynccontextmanager
+async def listening(installation: Installation, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve requests on the listener; at the end, answer those that were accepted."""
+    runner = web.AppRunner(
+        create_app(installation.service), access_log=None, handle_signals=False, shutdown_timeout=DRAIN_SECONDS
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _work(settings: Settings, listener: socket.socket, clock: Clock) -> int:
+    """Serve requests beside the process that started this one; what goes on beside them is its affair."""
+    if settings.dsn is None:
+        raise OperatorError("a worker needs the database of the process that starts it")
+    async with (
+        open_service(settings.dsn, settings, clock) as installation,
+        listening(installation, listener),
+    ):
+        return await _until_stopped(installation, [])
+
+
+async def _until_stopped(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
+    """Wait for a signal (0), or for a part or a worker to end, which none should (1)."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    asked = asyncio.create_task(stopped.wait())
+    failed = asyncio.create_task(installation.service.failed())
+    gone = [asyncio.create_task(worker.wait()) for worker in workers]
+    await asyncio.wait([asked, failed, *gone], return_when=asyncio.FIRST_COMPLETED)
+    for task in (asked, *gone):
+        task.cancel()
+    if stopped.is_set():
+        failed.cancel()
+        return 0
+    reason = failed.result() if failed.done() else "a worker ended"
+    failed.cancel()
+    log.error("the service stops because a part of it failed", part=reason)
+    return FAILED
+
+
+async def _start_workers(dsn: str, listener: socket.socket, count: int) -> list[asyncio.subprocess.Process]:
+    """Start more processes on the same socket: the kernel gives each connection to one of them."""
+    descriptor = listener.fileno()
+    return [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "journal.cli.main",
+            "serve",
+            "--worker-socket",
+            str(descriptor),
+            pass_fds=[descriptor],
+            env=dict(os.environ) | {"JOURNAL_DSN": dsn},
+        )
+        for _ in range(count)
+    ]
+
+
+async def _stop_workers(workers: list[asyncio.subprocess.Process]) -> None:
+    for worker in workers:
+        if worker.returncode is None:
+            worker.terminate()
+    for worker in workers:
+        await worker.wait()
