@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from hashlib import sha256
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Callable
 
 from journal.errors import MalformedError, OperatorError
 from journal.layout import (
@@ -125,9 +125,13 @@ class Container:
     ContainerWriter would have written around the same compressed content; OSError as the file raises it.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        """Read the layout and check every byte of it; `file` must stay open and unchanged."""
+    def __init__(self, file: BinaryIO, *, notify: Callable[[int], None] = lambda _: None) -> None:
+        """Read the layout and check every byte of it; `file` must stay open and unchanged.
+
+        `notify` is told how many bytes of content have been read of a streamed member, as they are.
+        """
         self._file = file
+        self._notify = notify
         self._digests: dict[str, bytes] = {}
         members = self._read_layout(file.seek(0, 2))
         self._members = {member.name: member for member in members}
@@ -237,7 +241,9 @@ class Container:
             for packed in self._pieces(member):
                 rest = packed
                 while rest:
-                    yield inflater.decompress(rest, _CHUNK_BYTES)
+                    plain = inflater.decompress(rest, _CHUNK_BYTES)
+                    self._notify(len(plain))
+                    yield plain
                     rest = inflater.unconsumed_tail
                 if inflater.unused_data:
                     raise MalformedError("bytes follow its compressed content", part=member.name)

@@ -182,10 +182,10 @@ def withheld_line(index: int, leaf: bytes) -> bytes:
     return b'{"index":%d,"leaf":"%b"}\n' % (index, leaf.hex().encode())
 
 
-def parse_proof_line(line: bytes) -> tuple[int, bytes | None, bytes | None]:
-    """Read a line of proof.ndjson, without its LF: its index; salt if disclosed; leaf hash if withheld."""
+def parse_proof_line(line: bytes) -> tuple[int, bool, bytes]:
+    """Read a line of proof.ndjson, without its LF: index, whether disclosed, then its salt or its leaf hash."""
     match = _PROOF_LINE.fullmatch(line)
     if not match:
         raise MalformedError("not a line of proof.ndjson")
     index, salt, leaf = match.groups()
-    return int(index), salt and bytes.fromhex(salt.decode()), leaf and bytes.fromhex(leaf.decode())
+    return int(index), leaf is None, bytes.fromhex((leaf or salt).decode())

@@ -94,13 +94,14 @@ _HIDDEN = re.compile(f"[{_UNSEEN}]")
 _RISKY = re.compile(f"(^|[,;|\t])(?=[{_BLANK}{_UNSEEN}\"']*[{_FORMULA}])")
 _RISKY_START = ("\t", "\r", "\n", "\0")
 _SUSPECT = re.compile(f"[{_UNSEEN}]|(?:^|[,;|])[{_BLANK}\"']*[{_FORMULA}]")
+_DELETE = 0x7F
 _SEPARATOR = '";"'
 
 
 def _show(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if code < ord(" "):
-        return chr(0x2400 + code)  # the pictures of control characters
+    if code < ord(" ") or code == _DELETE:
+        return chr(0x2400 + min(code, 0x21))  # the pictures of control characters, U+2421 that of DELETE
     return f"⟦U+{code:04X}⟧"
 
 
