@@ -103,24 +103,19 @@ class Entry:
     record: bytes
 
 
-def encode_record(
-    *, compartment: Compartment, event: bytes, index: int, recorded_at: str, submitted_by: str
-) -> bytes:
+def encode_record(*, compartment: Compartment, event: bytes, index: int, recorded_at: str, submitted_by: str) -> bytes:
     """Write the record of an entry around the canonical bytes of its event.
 
     `event` and `recorded_at` are trusted to be canonical: the edge and `format_time` made them.
     ValueError if the record is longer than RECORD_LIMIT_BYTES or `submitted_by` cannot be spelt.
     """
-    record = (
-        b'{"category":"%b","event":%b,"index":%d,"recorded_at":"%b","submitted_by":%b,"tenant":"%b","v":1}'
-        % (
-            compartment.category.encode(),
-            event,
-            index,
-            recorded_at.encode(),
-            canonical.encode(submitted_by),
-            compartment.tenant.encode(),
-        )
+    record = b'{"category":"%b","event":%b,"index":%d,"recorded_at":"%b","submitted_by":%b,"tenant":"%b","v":1}' % (
+        compartment.category.encode(),
+        event,
+        index,
+        recorded_at.encode(),
+        canonical.encode(submitted_by),
+        compartment.tenant.encode(),
     )
     if len(record) > RECORD_LIMIT_BYTES:
         raise ValueError("the record is longer than the format allows")

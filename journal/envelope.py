@@ -60,9 +60,7 @@ def associated_data(origin: str, index: int) -> bytes:
     return origin.encode() + b"\0" + index.to_bytes(8, "big")
 
 
-def seal_entry(
-    cipher: AESGCM, *, nonce: bytes, salt: bytes, record: bytes, origin_prefix: bytes, index: int
-) -> bytes:
+def seal_entry(cipher: AESGCM, *, nonce: bytes, salt: bytes, record: bytes, origin_prefix: bytes, index: int) -> bytes:
     """Return nonce ‖ AES-256-GCM(salt ‖ record), bound to the origin and the index.
 
     `origin_prefix` is origin ‖ 0x00, made once per chain. ValueError unless the nonce is 12 bytes and the

@@ -84,9 +84,7 @@ class Trie:
         The keys there share the bits above `depth`, and are sorted: bisect on the smallest key with it set.
         """
         start = int.from_bytes(self._keys[first], "big") >> (DEPTH_LIMIT - depth) << 1 | 1
-        return bisect_left(
-            self._keys, (start << (DEPTH_LIMIT - depth - 1)).to_bytes(HASH_BYTES, "big"), first, end
-        )
+        return bisect_left(self._keys, (start << (DEPTH_LIMIT - depth - 1)).to_bytes(HASH_BYTES, "big"), first, end)
 
     def _hash(self, first: int, end: int, depth: int) -> bytes:
         if first == end:
@@ -96,9 +94,7 @@ class Trie:
         place = (first, end, depth)
         if place not in self._nodes:
             middle = self._middle(first, end, depth)
-            self._nodes[place] = _node(
-                self._hash(first, middle, depth + 1), self._hash(middle, end, depth + 1)
-            )
+            self._nodes[place] = _node(self._hash(first, middle, depth + 1), self._hash(middle, end, depth + 1))
         return self._nodes[place]
 
 

@@ -258,9 +258,7 @@ FRAGMENTS = st.sampled_from(
 
 
 @given(
-    st.binary()
-    | st.lists(FRAGMENTS, max_size=60).map(b"".join)
-    | st.text(st.characters()).map(repr).map(str.encode)
+    st.binary() | st.lists(FRAGMENTS, max_size=60).map(b"".join) | st.text(st.characters()).map(repr).map(str.encode)
 )
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     """No input whatever makes the reader fail in another way than by refusing."""

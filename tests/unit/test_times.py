@@ -149,9 +149,7 @@ def test_an_instant_has_one_spelling_whatever_its_offset(moment: datetime, minut
     assert times.normalise_time(local.isoformat(timespec="microseconds")) == times.format_time(moment)
 
 
-@pytest.mark.parametrize(
-    "read", [times.parse_time, times.normalise_time, times.parse_day, times.parse_seconds]
-)
+@pytest.mark.parametrize("read", [times.parse_time, times.normalise_time, times.parse_day, times.parse_seconds])
 @given(text=ANY_TEXT)
 def test_any_text_is_read_or_refused(read: Callable[[str], object], text: str) -> None:
     """No text makes a reader fail in another way than by refusing."""
@@ -166,9 +164,7 @@ def test_another_spelling_of_a_day_is_refused(text: str) -> None:
         times.parse_day(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "2026-03-14T08:00:00.0Z", "2026-03-14T08:00:00+00:00", "2026-03-14T25:00:00Z"]
-)
+@pytest.mark.parametrize("text", ["", "2026-03-14T08:00:00.0Z", "2026-03-14T08:00:00+00:00", "2026-03-14T25:00:00Z"])
 def test_another_spelling_of_seconds_is_refused(text: str) -> None:
     """Only YYYY-MM-DDTHH:MM:SSZ of the calendar is read as a seal's time."""
     with pytest.raises(MalformedError):

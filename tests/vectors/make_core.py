@@ -264,8 +264,7 @@ def canonical() -> dict[str, Any]:
     """List the cases of canonical JSON, each as value, text and bytes."""
     return {
         "accepted": [
-            {"name": name, "value": value, "text": text, "hex": text.encode().hex()}
-            for name, value, text in ACCEPTED
+            {"name": name, "value": value, "text": text, "hex": text.encode().hex()} for name, value, text in ACCEPTED
         ],
         "respelt": [{"name": name, "hex": data.hex(), "canonical": text} for name, data, text in RESPELT],
         "refused": [{"name": name, "hex": data.hex()} for name, data in REFUSED],
@@ -308,9 +307,7 @@ def record_text(index: int) -> str:
 
 def entries() -> dict[str, Any]:
     """Make one chain of three entries, with everything derived from them."""
-    data_key = hkdf(
-        DAY_KEY, TENANT_KEY, b"\0".join((b"openepm-journal/v1/data-key", ORIGIN.encode(), DAY.encode()))
-    )
+    data_key = hkdf(DAY_KEY, TENANT_KEY, b"\0".join((b"openepm-journal/v1/data-key", ORIGIN.encode(), DAY.encode())))
     event_key_key = hkdf(TENANT_KEY, bytes(32), b"openepm-journal/v1/event-key\0" + ORIGIN.encode())
     chain_hash = sha(b"\x04", ORIGIN.encode())
     chain: dict[str, Any] = {
@@ -462,10 +459,7 @@ def trees(heads: list[dict[str, Any]]) -> list[dict[str, Any]]:
             {
                 "chains": count,
                 "root": node(leaves, "").hex(),
-                "paths": [
-                    [sibling.hex() for sibling in path(leaves, bits(head["origin"]))]
-                    for head in heads[:count]
-                ],
+                "paths": [[sibling.hex() for sibling in path(leaves, bits(head["origin"]))] for head in heads[:count]],
             }
         )
     return made
