@@ -24,6 +24,7 @@ from journal.trie import Trie
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
     from journal.seal import Seal
     from journal.service import Service
     from journal.store import HeadRow, PartitionRow, SealHeadRow, SealRow, StoredRow
