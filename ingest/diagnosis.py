@@ -109,7 +109,8 @@ def check(value: Any, shape: inspect.Type, pointer: str = "") -> list[Fault]:
 def _check(value: Any, shape: inspect.Type, pointer: str, faults: list[Fault]) -> None:
     extra: dict[str, Any] = {}
     if isinstance(shape, inspect.Metadata):
-        shape, extra = shape.type, shape.extra or {}
+        extra = shape.extra or {}
+        shape = shape.type
     if value is None:
         faults.append(Fault(pointer, "must not be null"))
     elif isinstance(shape, inspect.StructType):
@@ -175,7 +176,7 @@ def _kind(value: Any) -> str:
     return kinds[type(value)]
 
 
-def _one_of(values: tuple[str | int, ...]) -> str:
+def _one_of(values: tuple[Any, ...]) -> str:
     texts = [str(value) for value in values]
     return texts[0] if len(texts) == 1 else f"one of {', '.join(texts)}"
 

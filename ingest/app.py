@@ -1,0 +1,178 @@
+"""The HTTP edge: the table of calls, and what holds for every one of them.
+
+Around each call: one structured log line, one translation of errors into problems (RFC 9457), headers that
+give nothing away. Before each call that is not public: who asks, whether this role may, how often.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPMethod
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+from aiohttp import hdrs, web
+
+from ingest.auth import authenticate
+from ingest.edge import CALLER, COUNT, EDGE, make_edge
+from ingest.extracts import post_extract
+from ingest.limits import Limits
+from ingest.probes import get_health, get_openapi, get_readiness
+from ingest.problems import (
+    BAD_REQUEST,
+    EXPECTATION,
+    INTERNAL,
+    RATE,
+    ProblemError,
+    absent,
+    problem_of,
+    response_of,
+)
+from ingest.reading import get_head, get_seals, get_status, get_trust
+from ingest.submissions import BATCH_LIMIT_BYTES, post_events
+from journal.errors import BusyError, JournalError, SubmissionError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ingest.edge import Handler, PublicHandler
+    from journal.service import Service
+
+log = structlog.get_logger()
+
+SERVER = "openepm-journal"
+_METHODS = frozenset(HTTPMethod)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call: method and path, who may make it (`public` where nobody is asked), which query it takes."""
+
+    method: str
+    path: str
+    roles: frozenset[str] = frozenset()
+    handler: Handler | None = None
+    public: PublicHandler | None = None
+    query: frozenset[str] = frozenset()
+
+
+MODULE = frozenset({"module"})
+READERS = frozenset({"client", "auditor"})
+
+CALLS = (
+    Call(method="POST", path="/v1/categories/{category}/events", roles=MODULE, handler=post_events),
+    Call(method="POST", path="/v1/categories/{category}/extracts", roles=READERS, handler=post_extract),
+    Call(method="GET", path="/v1/categories/{category}/head", roles=READERS, handler=get_head),
+    Call(method="GET", path="/v1/seals", roles=READERS, handler=get_seals, query=frozenset({"after"})),
+    Call(method="GET", path="/v1/trust", roles=READERS, handler=get_trust),
+    Call(method="GET", path="/v1/status", roles=frozenset({"client", "operator"}), handler=get_status),
+    Call(method="GET", path="/v1/openapi.json", public=get_openapi),
+    Call(method="GET", path="/healthz", public=get_health),
+    Call(method="GET", path="/readyz", public=get_readiness),
+)
+
+
+def create_app(service: Service, limits: Limits | None = None) -> web.Application:
+    """Return the application before a started service; serve it with `server.Runner`."""
+    app = web.Application(middlewares=[_observe], client_max_size=BATCH_LIMIT_BYTES)
+    app[EDGE] = make_edge(service, limits or Limits())
+    for call in CALLS:
+        app.router.add_route(call.method, call.path, partial(_answer, call), expect_handler=_expect)
+    app.on_response_prepare.append(_set_headers)
+    return app
+
+
+async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
+    """Let a request through to its handler, or refuse it."""
+    edge = request.app[EDGE]
+    if call.handler is None:
+        assert call.public is not None
+        _check_query(request, call)
+        return await call.public(request, edge)
+    caller = authenticate(request, edge.service)
+    request[CALLER] = caller
+    if caller.role not in call.roles:
+        raise absent()
+    if wait_seconds := edge.rate.wait_seconds(caller.id):
+        headers = {"Retry-After": str(int(wait_seconds) + 1)}
+        raise ProblemError(RATE, "Slow down, and send batches.", headers=headers)
+    _check_query(request, call)
+    return await call.handler(request, edge, caller)
+
+
+def _check_query(request: web.Request, call: Call) -> None:
+    if set(request.query) - call.query:
+        taken = ", ".join(sorted(call.query)) or "none"
+        raise ProblemError(BAD_REQUEST, f"A parameter that this call does not take; it takes: {taken}.")
+
+
+@web.middleware
+async def _observe(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer every error as a problem, and say of each request the one thing the log may hold."""
+    clock = request.app[EDGE].service.clock
+    started_at = clock.monotonic()
+    status = 0  # nobody was there any more to be answered
+    try:
+        response = await _guarded(request, handler)
+        status = response.status
+    finally:
+        caller = request.get(CALLER)
+        resource = request.match_info.route.resource
+        log.info(
+            "request answered" if status else "request abandoned",
+            method=request.method if request.method in _METHODS else "other",
+            route=resource.canonical if resource else "unknown",
+            status=status,
+            duration_seconds=round(clock.monotonic() - started_at, 6),
+            credential=caller.id if caller else None,
+            count=request.get(COUNT),
+        )
+    return response
+
+
+async def _guarded(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    if hdrs.UPGRADE in request.headers:
+        # What follows would not be read as HTTP, by us or by whoever stands before us.
+        return response_of(ProblemError(BAD_REQUEST, "No other protocol is spoken here.", close=True))
+    try:
+        return await handler(request)
+    except ConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001  (the border: every error becomes an answer)
+        problem = problem_of(error)
+        if problem is None:
+            return _failed(error)
+        if isinstance(error, JournalError) and not isinstance(error, BusyError | SubmissionError):
+            log.warning("a request was not served", kind=type(error).__name__)
+        return response_of(problem)
+
+
+def _failed(error: Exception) -> web.Response:
+    """Answer what nobody foresaw: an identifier joins the answer and the log; the log holds places, no values."""
+    error_id = uuid4().hex
+    places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
+    log.error("a request failed", error_id=error_id, kind=type(error).__name__, places=places)
+    detail = f"The failure is logged under {error_id}. Nothing is known of what was asked: submit it again."
+    return response_of(ProblemError(INTERNAL, detail), error_id=error_id)
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Let the body come where its sender waits for leave; refuse any other expectation (RFC 9110 section 10.1.1)."""
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        return response_of(ProblemError(EXPECTATION, "Only 100-continue can be expected here.", close=True))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
+    return None
+
+
+async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = SERVER
+    response.headers[hdrs.CACHE_CONTROL] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,0 +1,59 @@
+"""What every handler works with, kept in the application under typed keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from ingest.limits import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Limits, RequestRate, Shares
+from ingest.readiness import Readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from journal.service import Service
+    from journal.store import CredentialRow
+
+    Handler = Callable[[web.Request, "Edge", CredentialRow], Awaitable[web.StreamResponse]]
+    PublicHandler = Callable[[web.Request, "Edge"], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """The running service, and what its callers may ask of it at once."""
+
+    service: Service
+    limits: Limits
+    rate: RequestRate
+    bodies: Shares
+    extracts: Shares
+    readiness: Readiness
+
+
+def make_edge(service: Service, limits: Limits) -> Edge:
+    """Put an edge before a service."""
+    return Edge(
+        service=service,
+        limits=limits,
+        rate=RequestRate(service.clock, limits),
+        bodies=Shares(
+            total=limits.bodies_bytes,
+            each=limits.bodies_bytes_per_credential,
+            reason="too many bodies are being received",
+            retry_after_seconds=BODIES_RETRY_SECONDS,
+        ),
+        extracts=Shares(
+            total=limits.extracts,
+            each=max(1, limits.extracts // 2),
+            reason="other extracts are being made",
+            retry_after_seconds=EXTRACTS_RETRY_SECONDS,
+        ),
+        readiness=Readiness(service),
+    )
+
+
+EDGE: web.AppKey[Edge] = web.AppKey("edge", Edge)
+CALLER: web.RequestKey[CredentialRow] = web.RequestKey("caller")
+COUNT: web.RequestKey[int] = web.RequestKey("count", int)

@@ -1,0 +1,61 @@
+"""`POST /v1/categories/{category}/events`: events in, receipts out, once they are committed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+
+from ingest.auth import compartment_of
+from ingest.bodies import media_type, read_body
+from ingest.edge import COUNT
+from ingest.events import decode_batch, decode_single
+from ingest.problems import absent
+from ingest.shapes import EVENT_LIMIT_BYTES
+from journal.entry import JOURNAL_CATEGORY
+
+if TYPE_CHECKING:
+    from ingest.edge import Edge
+    from journal.store import CredentialRow
+
+SINGLE = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+BATCH_LIMIT_BYTES = 16 * 1024 * 1024
+# Up to here the loop is held for a few milliseconds; a larger body is decoded beside it.
+INLINE_LIMIT_BYTES = 256 * 1024
+
+
+async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
+    """Record one event or a batch, whole or not at all; answer the receipts.
+
+    A caller that hangs up takes nothing back: handlers are not cancelled when their connection ends, and the
+    writer shields what it has queued.
+    """
+    compartment = compartment_of(request, edge.service, caller)
+    if compartment.category == JOURNAL_CATEGORY:
+        raise absent()
+    kind = media_type(request, (SINGLE, BATCH))
+    body = await read_body(
+        request,
+        limit_bytes=EVENT_LIMIT_BYTES if kind == SINGLE else BATCH_LIMIT_BYTES,
+        limits=edge.limits,
+        bodies=edge.bodies,
+        credential=caller.id,
+    )
+    now, prefix = edge.service.clock.now(), caller.source_prefix or ""
+    if kind == SINGLE:
+        events = [decode_single(body, now, prefix)]
+    elif len(body) <= INLINE_LIMIT_BYTES:
+        events = decode_batch(body, now, prefix)
+    else:
+        events = await asyncio.to_thread(decode_batch, body, now, prefix)
+    request[COUNT] = len(events)
+    outcomes = await edge.service.writer.submit(compartment, caller.id, events, len(body))
+    receipts = [outcome.receipt.as_json() for outcome in outcomes]
+    return web.Response(
+        body=orjson.dumps(receipts[0] if kind == SINGLE else {"receipts": receipts}),
+        status=201 if any(outcome.created for outcome in outcomes) else 200,
+        content_type="application/json",
+    )
