@@ -63,7 +63,7 @@ class Directory:
     async def refresh(self) -> None:
         """Ask the database whether anything moved, and read it if so. Raises StoreError."""
         asked_at = self._clock.monotonic()
-        version = await self._store.credential_version()
+        version = await self._store.directory_version()
         if version != self._version:
             self._tenants = {row.code: row for row in await self._store.read_tenants()}
             self._credentials = {row.id: row for row in await self._store.read_credentials()}

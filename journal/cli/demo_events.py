@@ -75,9 +75,10 @@ class DemoActivity:
         """Return the source its events name."""
         return f"/openepm/{self._tenant}/{self._category}"
 
-    def day(self, midnight: datetime, count: int) -> list[dict[str, Any]]:
-        """Return `count` events spread over the day, mostly in office hours, in order of time."""
-        offsets = sorted(min(86_399.0, max(0.0, self._random.gauss(50_400, 14_400))) for _ in range(count))
+    def day(self, midnight: datetime, count: int, *, until: datetime) -> list[dict[str, Any]]:
+        """Return `count` events of a day up to `until`, mostly in office hours, in order of time."""
+        latest = (until - midnight).total_seconds()
+        offsets = sorted(min(latest, max(0.0, self._random.gauss(46_800, 12_600))) for _ in range(count))
         return [self.event(midnight + timedelta(seconds=offset)) for offset in offsets]
 
     def event(self, at: datetime) -> dict[str, Any]:

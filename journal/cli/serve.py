@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
-from ingest.app import create_app
 
+from ingest.app import create_app
+from ingest.server import Runner
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
 from journal.errors import OperatorError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BACKLOG = 512
-DRAIN_SECONDS = 20.0
 FAILED = 1
 
 
@@ -48,7 +48,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
                     run_forever(installation)
                     host, port = listener.getsockname()[:2]
                     print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
-                    return await _until_stopped(installation, workers)
+                    return await until_stopped(installation, workers)
         finally:
             await _stop_workers(workers)
 
@@ -88,9 +88,7 @@ def run_forever(installation: Installation) -> None:
 @asynccontextmanager
 async def listening(installation: Installation, listener: socket.socket) -> AsyncIterator[None]:
     """Serve requests on the listener; at the end, answer those that were accepted."""
-    runner = web.AppRunner(
-        create_app(installation.service), access_log=None, handle_signals=False, shutdown_timeout=DRAIN_SECONDS
-    )
+    runner = Runner(create_app(installation.service))
     await runner.setup()
     await web.SockSite(runner, listener).start()
     try:
@@ -107,10 +105,10 @@ async def _work(settings: Settings, listener: socket.socket, clock: Clock) -> in
         open_service(settings.dsn, settings, clock) as installation,
         listening(installation, listener),
     ):
-        return await _until_stopped(installation, [])
+        return await until_stopped(installation, [])
 
 
-async def _until_stopped(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
+async def until_stopped(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
     """Wait for a signal (0), or for a part or a worker to end, which none should (1)."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -91,9 +91,9 @@ class IngestStatements(Pools):
         """Return every credential, revoked and expired ones too."""
         return [CredentialRow(**row) for row in await self._fetch("ingest", "read_credentials")]
 
-    async def credential_version(self) -> int:
-        """Return a number that grows with every credential added or revoked; cheap."""
-        version: int = await self._fetch_value("ingest", "credential_version")
+    async def directory_version(self) -> int:
+        """Return a number that grows with every change of tenants, categories, fences or credentials; cheap."""
+        version: int = await self._fetch_value("ingest", "directory_version")
         return version
 
     async def read_categories(self) -> list[CategoryRow]:

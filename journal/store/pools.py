@@ -147,10 +147,12 @@ class Pools:
         with translated():
             async with self._pools[role].acquire() as connection:
                 connection.add_log_listener(end_if_unreplicated)
-                yield connection
-                if connection.is_closed():
-                    raise UnavailableError("the connection ended before its result could be trusted")
-                connection.remove_log_listener(end_if_unreplicated)
+                try:
+                    yield connection
+                    if connection.is_closed():
+                        raise UnavailableError("the connection ended before its result could be trusted")
+                finally:
+                    connection.remove_log_listener(end_if_unreplicated)
 
     async def _fetch(self, role: Role, name: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run one named statement in its own transaction."""

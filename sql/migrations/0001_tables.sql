@@ -45,7 +45,7 @@ CREATE TABLE journal.service (
   created_at timestamptz NOT NULL,
   first_day date NOT NULL, -- the first that is ever closed
   closed_day date NOT NULL, -- the last that can receive nothing more; its close seal may still be missing
-  credential_version bigint NOT NULL DEFAULT 0, -- every process looks at it twice a second
+  directory_version bigint NOT NULL DEFAULT 0, -- moves with tenants, categories, fences and credentials
   pruned_before bigint NOT NULL DEFAULT 0 -- heads of seals below this number are no longer kept
 );
 

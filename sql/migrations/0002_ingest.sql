@@ -233,10 +233,10 @@ AS $$
    ORDER BY c.created_at, c.id
 $$;
 
-CREATE FUNCTION journal.credential_version() RETURNS bigint
+CREATE FUNCTION journal.directory_version() RETURNS bigint
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT s.credential_version FROM journal.service AS s
+  SELECT s.directory_version FROM journal.service AS s
 $$;
 
 CREATE FUNCTION journal.read_categories()

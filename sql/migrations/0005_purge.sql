@@ -57,6 +57,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = 'there is no such category';
   END IF;
+  UPDATE journal.service SET directory_version = directory_version + 1;
   RETURN stands;
 END
 $$;

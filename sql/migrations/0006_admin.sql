@@ -31,6 +31,7 @@ BEGIN
   SELECT of_code, g.category, g.genesis FROM unnest(chain_category, chain_genesis) AS g (category, genesis);
   INSERT INTO journal.head (tenant, category, size, chain_hash, kept_from)
   SELECT of_code, g.category, 0, g.genesis, 0 FROM unnest(chain_category, chain_genesis) AS g (category, genesis);
+  UPDATE journal.service SET directory_version = directory_version + 1;
 END
 $$;
 
@@ -63,6 +64,7 @@ BEGIN
   EXECUTE format('ALTER TABLE journal.entry ATTACH PARTITION journal.%I FOR VALUES IN (%L)', 'entry_' || new_id, of_code);
   EXECUTE format('CREATE TRIGGER entry_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journal.%I '
                  'FOR EACH STATEMENT EXECUTE FUNCTION journal.refuse_change()', 'entry_' || new_id);
+  UPDATE journal.service SET directory_version = directory_version + 1;
   RETURN new_id;
 END
 $$;
@@ -74,7 +76,11 @@ BEGIN
   -- Waits for the appends under way; later ones find it closed.
   PERFORM pg_advisory_xact_lock(7304680770881318763);
   UPDATE journal.tenant AS t SET closed_at = journal.now() WHERE t.code = of_code AND t.closed_at IS NULL;
-  RETURN FOUND;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE journal.service SET directory_version = directory_version + 1;
+  RETURN true;
 END
 $$;
 
@@ -89,7 +95,7 @@ BEGIN
   END IF;
   INSERT INTO journal.credential (id, secret_hash, role, tenant, categories, source_prefix, label, created_at, expires_at)
   VALUES (of_id, of_secret_hash, of_role, of_tenant, of_categories, of_source_prefix, of_label, journal.now(), of_expires_at);
-  UPDATE journal.service SET credential_version = credential_version + 1;
+  UPDATE journal.service SET directory_version = directory_version + 1;
 END
 $$;
 
@@ -102,7 +108,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  UPDATE journal.service SET credential_version = credential_version + 1;
+  UPDATE journal.service SET directory_version = directory_version + 1;
   RETURN true;
 END
 $$;

@@ -15,7 +15,7 @@ GRANT EXECUTE ON FUNCTION
       integer[], text[], bigint[], integer[], bytea[], bigint[], bigint[], bigint[]),
     journal.lock_heads(text[], text[]),
     journal.read_heads(text[], text[]),
-    journal.credential_version()
+    journal.directory_version()
   TO journal_ingest;
 
 GRANT EXECUTE ON FUNCTION journal.read_credentials() TO journal_ingest, journal_admin;
