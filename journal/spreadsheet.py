@@ -78,7 +78,7 @@ _DATA = frozenset(("actor", "client", "fields", "justification", "outcome", "rec
 _ACTOR = ("account", "name", "role", "unit")
 _CLIENT = ("address", "workstation", "session")
 
-# Begin a formula: ASCII, then their full-width, small, superscript and mathematical twins.
+# Begin a formula: ASCII, then their full-width, small and mathematical twins.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
 # Not seen, or changing how others are seen: controls, soft hyphen, Arabic letter mark, Hangul fillers,
 # Mongolian vowel separator, zero-width and bidirectional marks, line separators, variation selectors,
@@ -89,13 +89,15 @@ _UNSEEN = (
 )
 _BLANK = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _HIDDEN = re.compile(f"[{_UNSEEN}]")
-# At the start, or after what another separator than ours would split at: blanks and quotation marks are
-# passed over by one spreadsheet or another.
-_RISKY = re.compile(f"(^|[,;|\t])(?=[{_BLANK}{_UNSEEN}\"']*[{_FORMULA}])")
-_RISKY_START = ("\t", "\r", "\n", "\0")
-_SUSPECT = re.compile(f"[{_UNSEEN}]|(?:^|[,;|])[{_BLANK}\"']*[{_FORMULA}]")
+# At the start, or where another separator than ours would begin a cell; one spreadsheet or another passes
+# over blanks and quotation marks.
+_FORMULA_START = re.compile(f"(^|[,;|])(?=[{_BLANK}\"']*[{_FORMULA}])")
+_UNSEEN_START = ("\t", "\r", "\n", "\0")
+# The same two for a whole line, its cells set apart by U+0000, which no record holds.
+_APART = "\0"
+_SUSPECT = re.compile(f"[{_UNSEEN}]".replace("\0-", "\1-"))
+_SUSPECT_START = re.compile(f"[,;|\0][{_BLANK}\"']*[{_FORMULA}]")
 _DELETE = 0x7F
-_SEPARATOR = '";"'
 
 
 def _show(match: re.Match[str]) -> str:
@@ -110,20 +112,19 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(_show, text)
 
 
-def _cell(text: str) -> str:
-    """Return `text` as it stands between the quotation marks of a field."""
-    safe = _RISKY.sub(r"\1'", text)
-    if safe.startswith(_RISKY_START):
-        safe = "'" + safe
-    return visible(safe).replace('"', '""')
+def _safe(text: str) -> str:
+    """Return `text` with an apostrophe before all that begins a formula, and nothing unseen."""
+    safe = _FORMULA_START.sub(r"\1'", visible(text))
+    return f"'{safe}" if text.startswith(_UNSEEN_START) else safe
 
 
 def _line(texts: list[str]) -> bytes:
-    joined = _SEPARATOR.join(texts)
-    # Almost every line is plain; one search finds those that need work on their cells.
-    if joined.count('"') != 2 * (len(texts) - 1) or _SUSPECT.search(joined):
-        joined = _SEPARATOR.join(map(_cell, texts))
-    return f'"{joined}"\r\n'.encode()
+    joined = _APART + _APART.join(texts)
+    # Almost every line is plain: one look at the whole finds those that need work on their cells.
+    if joined.count(_APART) != len(texts) or _SUSPECT.search(joined) or _SUSPECT_START.search(joined):
+        joined = _APART + _APART.join(map(_safe, texts))
+    quoted = joined[1:].replace('"', '""').replace(_APART, '";"')
+    return f'"{quoted}"\r\n'.encode()
 
 
 HEADER = b"\xef\xbb\xbf" + _line(list(COLUMNS))
@@ -141,8 +142,10 @@ def _text(value: Any) -> str:
 
 
 def _word(words: dict[str, str], code: Any) -> str:
+    """Write a code in French, with the code itself where the word is another."""
     text = _text(code)
-    return f"{words[text]} ({text})" if text in words else text
+    word = words.get(text, text)
+    return text if word == text else f"{word} ({text})"
 
 
 def _open(value: Any, name: str, shown: Collection[str], rest: dict[str, Any]) -> dict[str, Any]:
