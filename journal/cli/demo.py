@@ -154,7 +154,12 @@ class Demo:
 
     async def _verify(self, path: Path, *, expect: int, says: str = "") -> tuple[str, None]:
         code, output = await _run(
-            [sys.executable, "-m", "journal.verify_cli", str(path), "--trust", str(self._service.settings.trust_path)]
+            [
+                str(Path(sys.executable).with_name("journal-verify")),
+                str(path),
+                "--trust",
+                str(self._service.settings.trust_path),
+            ]
         )
         if code != expect or says not in output.lower():
             raise OperatorError(f"journal-verify ended with {code}, not {expect}:\n{output}")
