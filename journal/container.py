@@ -237,19 +237,18 @@ class Container:
     def _inflate(self, member: Member) -> Iterator[bytes]:
         """Yield the inflated content; the deflate stream (RFC 1951) must end where the member does."""
         inflater = zlib.decompressobj(_RAW_DEFLATE)
-        try:
-            for packed in self._pieces(member):
-                rest = packed
-                while rest:
+        for packed in self._pieces(member):
+            rest, full = packed, False
+            # A full piece may leave more behind although all that was packed is taken in.
+            while rest or full:
+                try:
                     plain = inflater.decompress(rest, _CHUNK_BYTES)
-                    self._notify(len(plain))
-                    yield plain
-                    rest = inflater.unconsumed_tail
-                if inflater.unused_data:
-                    raise MalformedError("bytes follow its compressed content", part=member.name)
-            while piece := inflater.decompress(b"", _CHUNK_BYTES):
-                yield piece
-        except zlib.error as error:
-            raise MalformedError("its compressed content is damaged", part=member.name) from error
+                except zlib.error as error:
+                    raise MalformedError("its compressed content is damaged", part=member.name) from error
+                self._notify(len(plain))
+                yield plain
+                rest, full = inflater.unconsumed_tail, len(plain) == _CHUNK_BYTES
+            if inflater.unused_data:
+                raise MalformedError("bytes follow its compressed content", part=member.name)
         if not inflater.eof:
             raise MalformedError("its compressed content is cut short", part=member.name)

@@ -97,7 +97,9 @@ class Extract:
             TABLE: spreadsheet.HEADER + b"".join(rows),
             INSTRUCTIONS: write_instructions(self.manifest),
         }
-        return {name: {**made, **self.parts}[name] for name in NAMES if name in {**made, **self.parts} and name in SIGNED}
+        return {
+            name: {**made, **self.parts}[name] for name in NAMES if name in {**made, **self.parts} and name in SIGNED
+        }
 
     def pack(
         self,
@@ -137,6 +139,7 @@ class World:
     def __init__(
         self, *, compartment: Compartment = COMPARTMENT, retention_days: int = 60, other_chains: int = 3
     ) -> None:
+        """Begin with an empty chain and no seal."""
         self.compartment = compartment
         self.retention_days = retention_days
         self.kept_from = 0
