@@ -16,10 +16,11 @@ from journal.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from journal.clock import Clock
     from journal.keyring import Keyring
-    from journal.store import AppendBatch, AppendResult, AppendRow, HeadRow, Store
+    from journal.store import AppendBatch, AppendResult, HeadRow, KnownEntry, Store
     from journal.submission import Submission
 
 log = structlog.get_logger()
@@ -107,26 +108,26 @@ class Appender:
         compartments = draft.compartments
         match result.outcome:
             case "conflict":
-                for row in result.rows:
-                    self._heads[compartments[row.position - 1]] = HeadState(
-                        size=row.size, chain_hash=row.chain_hash, recorded_at=row.recorded_at
+                for head in result.moved:
+                    self._heads[compartments[head.position - 1]] = HeadState(
+                        size=head.size, chain_hash=head.chain_hash, recorded_at=head.recorded_at
                     )
             case "known":
-                self._recognise(draft, result.rows)
+                self._recognise(draft, result.known)
             case "clock":
-                await self._check_clock(draft, result.rows[0])
+                self._check_clock(draft, result.database_now)
             case "absent":
-                self._drop(draft, {compartments[row.position - 1] for row in result.rows})
+                self._drop(draft, {compartments[position - 1] for position in result.chains})
             case "closed" | "fenced":
                 # Midnight passed between the draft and the append, or this clock lags: try with a new time.
                 await self._clock.sleep(PAUSE_SECONDS)
 
-    def _recognise(self, draft: Draft, rows: Iterable[AppendRow]) -> None:
+    def _recognise(self, draft: Draft, entries: Iterable[KnownEntry]) -> None:
         """Give known events their first receipt, and refuse whole what repeats an id with other content."""
         faults: dict[Submission, list[tuple[int, str, str]]] = {}
-        for row in rows:
-            submission, ordinal = draft.owner(row.position - 1)
-            receipt = self._first_receipt(submission, ordinal, row)
+        for known in entries:
+            submission, ordinal = draft.owner(known.position - 1)
+            receipt = self._first_receipt(submission, ordinal, known)
             if receipt is None:
                 fault = (submission.position_of(ordinal), "/id", "already recorded with other content")
                 faults.setdefault(submission, []).append(fault)
@@ -135,18 +136,21 @@ class Appender:
         for submission, found in faults.items():
             submission.fail(KnownEventError(sorted(found)))
 
-    def _first_receipt(self, submission: Submission, ordinal: int, row: AppendRow) -> Receipt | None:
+    def _first_receipt(self, submission: Submission, ordinal: int, known: KnownEntry) -> Receipt | None:
         compartment = submission.compartment
-        cipher = self._keyring.cipher(compartment, row.day)
+        cipher = self._keyring.cipher(compartment, known.day)
         prefix = compartment.origin.encode() + b"\0"
-        _, record = open_entry(cipher, row.sealed, origin_prefix=prefix, index=row.size)
+        _, record = open_entry(cipher, known.sealed, origin_prefix=prefix, index=known.index)
         entry = parse_record(record)
         if canonical.encode(entry.event) != submission.events[ordinal].canonical:
             return None
-        return Receipt(compartment.origin, row.size, format_time(entry.recorded_at), row.leaf_hash, row.chain_hash)
+        recorded_at = format_time(entry.recorded_at)
+        return Receipt(compartment.origin, known.index, recorded_at, known.leaf_hash, known.chain_hash)
 
-    async def _check_clock(self, draft: Draft, row: AppendRow) -> None:
-        departure = abs((row.recorded_at - self._clock.now()).total_seconds())
+    def _check_clock(self, draft: Draft, database_now: datetime | None) -> None:
+        """Give up where the clocks differ; a draft that merely waited is made again."""
+        now = self._clock.now()
+        departure = abs((database_now - now).total_seconds()) if database_now else 0.0
         if departure > CLOCK_TOLERANCE_SECONDS:
             log.error("the service's clock and the database's differ", departure_seconds=round(departure, 1))
             self._give_up(draft, "the clocks of the service and of the database differ")

@@ -15,10 +15,11 @@ from journal.store.pools import Pools
 from journal.store.values import (
     AppendBatch,
     AppendResult,
-    AppendRow,
     CategoryRow,
     CredentialRow,
     HeadRow,
+    KnownEntry,
+    MovedHead,
     ServiceRow,
     TenantRow,
 )
@@ -41,10 +42,27 @@ _arguments: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(*_FIELD
 def _read_result(rows: list[asyncpg.Record]) -> AppendResult:
     """Return what `journal.append` said; every row of one answer has the same outcome."""
     outcome = rows[0]["outcome"]
-    if outcome == "appended":
-        return AppendResult(outcome=outcome, rows=[])
-    names = AppendRow.__dataclass_fields__
-    return AppendResult(outcome=outcome, rows=[AppendRow(**{name: row[name] for name in names}) for row in rows])
+    match outcome:
+        case "conflict":
+            return AppendResult(outcome=outcome, moved=[_moved(row) for row in rows])
+        case "known":
+            return AppendResult(outcome=outcome, known=[_known(row) for row in rows])
+        case "clock":
+            return AppendResult(outcome=outcome, database_now=rows[0]["recorded_at"])
+        case "appended":
+            return AppendResult(outcome=outcome)
+        case _:
+            return AppendResult(outcome=outcome, chains=[row["position"] for row in rows])
+
+
+def _moved(row: asyncpg.Record) -> MovedHead:
+    names = ("position", "size", "chain_hash", "recorded_at")
+    return MovedHead(**{name: row[name] for name in names})
+
+
+def _known(row: asyncpg.Record) -> KnownEntry:
+    names = ("position", "chain_hash", "leaf_hash", "day", "sealed")
+    return KnownEntry(index=row["size"], **{name: row[name] for name in names})
 
 
 class IngestStatements(Pools):

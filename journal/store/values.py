@@ -49,34 +49,45 @@ class AppendBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppendRow:
-    """One thing the append has to say; which members are set depends on the outcome (see `AppendResult`)."""
+class MovedHead:
+    """A chain that is not where the batch expected it: its place in the chain lists (from 1), and where it stands."""
 
-    position: int | None
-    size: int | None
-    chain_hash: bytes | None
+    position: int
+    size: int
+    chain_hash: bytes
     recorded_at: datetime | None
-    leaf_hash: bytes | None
-    day: date | None
-    sealed: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownEntry:
+    """An entry already recorded: its place in the entry lists (from 1), and its first copy."""
+
+    position: int
+    index: int
+    chain_hash: bytes
+    leaf_hash: bytes
+    day: date
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendResult:
-    """What became of a batch. Only `appended` wrote anything. `position` counts from 1.
+    """What became of a batch. Only `appended` wrote anything.
 
-    appended  no row
-    conflict  a row per chain that moved: `position` in the chain lists; its `size`, `chain_hash`, `recorded_at` now
-    known     a row per entry already recorded: `position` in the entry lists; `size` = its index, `chain_hash`,
-              `leaf_hash`, `day`, `sealed` of the first copy. All of the batch's known entries are listed.
-    clock     one row: `recorded_at` = the database's clock, more than 2 s from a chain's `recorded_at`
-    closed    a row per chain whose day can receive nothing more; `day` = the last closed day
-    fenced    a row per chain with an entry whose `since` is destroyed; `day` = the category's fence
-    absent    a row per chain that does not exist, or whose tenant is closed
+    appended  nothing more to say
+    conflict  `moved`: every chain that moved
+    known     `known`: every entry of the batch that is recorded already
+    clock     `database_now`: more than 2 s from a chain's `recorded_at`
+    closed    `chains` (places in the chain lists, from 1): their day can receive nothing more
+    fenced    `chains`: an entry's `since` is destroyed
+    absent    `chains`: they do not exist, or their tenant is closed
     """
 
     outcome: Outcome
-    rows: list[AppendRow]
+    moved: Sequence[MovedHead] = ()
+    known: Sequence[KnownEntry] = ()
+    chains: Sequence[int] = ()
+    database_now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
