@@ -1,0 +1,154 @@
+"""The manifest of an extract and its filter: one spelling, valid once built."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+
+from journal import canonical
+from journal.chain import Head
+from journal.entry import Compartment, encode_record, parse_record
+from journal.errors import MalformedError
+from journal.manifest import PURPOSES, Filter, Manifest, Request, account_of, action_of, parse_manifest
+from journal.times import format_time
+from tests.unit.extracts import COMPARTMENT, World, event, march, noon, sample
+
+EXTRACT = sample()
+MANIFEST = EXTRACT.manifest
+
+
+def record_of(event: Any, compartment: Compartment = COMPARTMENT) -> bytes:
+    """Return a record around any event."""
+    return encode_record(
+        compartment=compartment,
+        event=canonical.encode(event),
+        index=7,
+        recorded_at="2026-03-02T12:00:00.000000Z",
+        submitted_by="module-1",
+    )
+
+
+def changed(**members: Any) -> bytes:
+    """Return the manifest's bytes with other members; None leaves one out."""
+    value = {**json.loads(MANIFEST.encode()), **members}
+    return canonical.encode({name: member for name, member in value.items() if member is not None})
+
+
+def test_a_manifest_comes_back_as_it_was() -> None:
+    """Bytes and values are each other's inverse, with everything given and with the least."""
+    full = replace(
+        MANIFEST,
+        authorisation="parquet 12/2026",
+        filter=Filter(account="a", subject="s", action="access"),
+        disclosed=1,
+        withheld=3,
+    )
+    least = replace(MANIFEST, request=Request(0, bytes(32)))
+    for manifest in (MANIFEST, full, least, replace(least, filter=Filter(withhold_all=True), disclosed=0, withheld=4)):
+        assert parse_manifest(manifest.encode()) == manifest
+    assert b'"authorisation"' not in MANIFEST.encode()
+    assert b'"reference"' not in least.encode()
+    assert json.loads(MANIFEST.encode())["filter"] == {}
+
+
+@pytest.mark.parametrize(
+    ("members", "part"),
+    [
+        ({"format": "openepm-journal/extract/v2"}, "/format"),
+        ({"from": "2026-3-2"}, ""),
+        ({"from": "2026-03-04"}, ""),
+        ({"from": "1969-12-31"}, ""),
+        ({"to": 20260303}, "/to"),
+        ({"origin": "openepm-journal/v2/x/y/z"}, ""),
+        ({"base": {"size": 2}}, "/base"),
+        ({"base": {"size": 7, "chain_hash": "00" * 32}}, ""),
+        ({"base": {"size": -1, "chain_hash": "00" * 32}}, ""),
+        ({"base": {"size": True, "chain_hash": "00" * 32}}, "/base/size"),
+        ({"base": {"size": 2, "chain_hash": "00" * 31}}, ""),
+        ({"base": {"size": 2, "chain_hash": "AA" * 32}}, "/base/chain_hash"),
+        ({"base": {"size": 2, "chain_hash": "zz" * 32}}, "/base/chain_hash"),
+        ({"head": "no"}, "/head"),
+        ({"disclosed": 3}, ""),
+        ({"disclosed": 5, "withheld": -1}, ""),
+        ({"disclosed": "4"}, "/disclosed"),
+        ({"disclosed": 3, "withheld": 1}, ""),
+        ({"filter": {"withhold": "all"}}, ""),
+        ({"filter": {"withhold": "some"}}, "/filter/withhold"),
+        ({"filter": {"withhold": "all", "account": "x"}, "disclosed": 0, "withheld": 4}, ""),
+        ({"filter": {"account": ""}}, ""),
+        ({"filter": {"account": "x" * 1025}}, ""),
+        ({"filter": {"day": "x"}}, "/filter"),
+        ({"filter": []}, "/filter"),
+        ({"purpose": "curiosity"}, ""),
+        ({"requester": ""}, ""),
+        ({"requester": None}, ""),
+        ({"authorisation": ""}, ""),
+        ({"software": "x" * 1025}, ""),
+        ({"request": {"index": 1}}, "/request"),
+        ({"request": {"index": -1, "leaf": "00" * 32}}, ""),
+        ({"request": {"index": 1, "leaf": "00"}}, ""),
+        ({"request": {"index": 1, "leaf": "00" * 32, "reference": ""}}, ""),
+        ({"issued_at": "2026-03-05T12:00:00Z"}, ""),
+        ({"extra": "x"}, ""),
+    ],
+    ids=str,
+)
+def test_a_manifest_that_is_not_one_is_refused(members: dict[str, Any], part: str) -> None:
+    """Every member is there, of its kind, and in accord with the others; the one at fault is named."""
+    with pytest.raises(MalformedError) as caught:
+        parse_manifest(changed(**members))
+    assert caught.value.part == part
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", MANIFEST.encode() + b"\n", b"{}", b"\xff"])
+def test_other_bytes_than_a_manifest_are_refused(data: bytes) -> None:
+    """One spelling, and only an object."""
+    with pytest.raises(MalformedError):
+        parse_manifest(data)
+
+
+def test_the_purposes_are_those_of_the_law() -> None:
+    """Directive (EU) 2016/680, article 25(2)."""
+    assert PURPOSES == ("lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings")
+
+
+def test_a_filter_asks_for_what_equals_it_in_every_member() -> None:
+    """Absent members ask nothing; an event that lacks what is asked does not match."""
+    entry = parse_record(record_of(event(4)))
+    assert account_of(entry) == "agent-1"
+    assert action_of(entry) == "consultation"
+    for selection in (Filter(), Filter(account="agent-1"), Filter(subject="main-courante/4", action="consultation")):
+        assert selection.matches(entry)
+    for selection in (
+        Filter(account="agent-2"),
+        Filter(account="agent-1", subject="main-courante/5"),
+        Filter(action="access"),
+        Filter(withhold_all=True),
+    ):
+        assert not selection.matches(entry)
+    for data in ({}, [], {"actor": "agent-1"}):
+        bare = {name: member for name, member in event(4, data=data, type="other").items() if name != "subject"}
+        entry = parse_record(record_of(bare))
+        assert account_of(entry) is None
+        assert action_of(entry) == "other"
+        assert not Filter(account="agent-1").matches(entry)
+        assert not Filter(subject="main-courante/4").matches(entry)
+
+
+def test_the_values_say_what_they_need() -> None:
+    """What cannot be written is refused when it is built."""
+    with pytest.raises(ValueError, match="origin"):
+        replace(MANIFEST, origin="x")
+    with pytest.raises(ValueError, match="in their order"):
+        replace(MANIFEST, first_day=date(1969, 12, 31))
+    with pytest.raises(ValueError, match="from its base to its head"):
+        replace(MANIFEST, base=Head(2**53, bytes(32)))
+    with pytest.raises(ValueError, match="aware"):
+        replace(MANIFEST, issued_at=MANIFEST.issued_at.replace(tzinfo=None)).encode()
+    assert format_time(MANIFEST.issued_at) in MANIFEST.encode().decode()
+    assert isinstance(MANIFEST, Manifest)
+    assert World().extract(march(1), march(1), at=noon(march(1))).manifest.disclosed == 0
