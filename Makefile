@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo run test check bench campaign clean
+.PHONY: help install demo run test test-wheel check bench campaign clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed  ## make .venv from the lock
 
@@ -25,6 +25,9 @@ run: install  ## the same service, left up on 127.0.0.1
 
 test: install  ## the whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest -n auto -m "not campaign"
+
+test-wheel: install  ## the integration tests on the wheel's PostgreSQL
+	@$(BIN)/python -m pytest tests/integration -n auto -m "not campaign" --postgres=wheel
 
 check: install  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
