@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +22,6 @@ from tests.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 CONTENT = b"openepm-journal/seal/v1\nwhatever a seal says\r\n\x00\xff"
 SECOND = timedelta(seconds=1)
@@ -374,3 +376,16 @@ def test_openssl_accepts_every_shape_of_chain_we_sign_with(tmp_path: Path) -> No
             signature = made.sign(CONTENT, chain=[signer, *authorities], at=moment)
             assert verify(signature, anchors).signing_time == moment
             assert openssl_verifies(tmp_path, signature, CONTENT, anchors, "-cades", at=moment)
+
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "signature.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS["accepted"], ids=lambda vector: vector["name"])
+def test_openssl_accepts_the_vectors(tmp_path: Path, vector: dict[str, str]) -> None:
+    """The signatures kept as vectors are good for a verifier that is not ours."""
+    anchors = tmp_path / "trust.pem"
+    anchors.write_bytes(certificates.der_to_pem([base64.b64decode(VECTORS["trusted"])]))
+    signature = base64.b64decode(vector["signature"])
+    at = datetime.fromisoformat(vector["signing_time"])
+    assert openssl_verifies(tmp_path, signature, VECTORS["content"].encode(), anchors, "-cades", at=at)

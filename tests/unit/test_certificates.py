@@ -155,6 +155,24 @@ def test_a_signature_that_is_not_whole_octets_is_malformed() -> None:
         certificates.parse(der.sequence(outer[0], outer[1], der.encode(der.BIT_STRING, b"\x01\x80")))
 
 
+def test_a_certificate_is_at_most_8_kib() -> None:
+    """The limit itself is still read."""
+    room = 8 * 1024 - len(issue("Wide", new_key(3), serial=1 << 64, extensions=[padding(1000)]).certificate)
+    for more in range(-4, 5):  # the length of an ECDSA signature varies
+        encoded = issue("Wide", new_key(3), serial=1 << 64, extensions=[padding(1000 + room + more)]).certificate
+        element = der.decode(encoded, limit_bytes=1 << 20)
+        if len(encoded) <= 8 * 1024:
+            assert certificates.read(element) == certificates.parse(encoded)
+        else:
+            with pytest.raises(MalformedError, match="8192"):
+                certificates.read(element)
+
+
+def padding(length: int) -> bytes:
+    """Return an extension of that many bytes of nothing."""
+    return made.extension("1.2.3", bytes(length))
+
+
 def test_a_certificate_within_a_structure_has_the_same_limit() -> None:
     """8 KiB, wherever it is read."""
     element = der.decode(der.sequence(der.octet_string(b"x" * 9000)), limit_bytes=1 << 20)
@@ -193,6 +211,7 @@ def test_pem_returns() -> None:
         (b"-----BEGIN CERTIFICATE-----\nAAAA", "no certificate"),
         (LEAF.certificate, "no certificate"),
         (b" " * (4 * 1024 * 1024 + 1), "at most"),
+        (b" " * (4 * 1024 * 1024), "no certificate"),
     ],
 )
 def test_pem_without_a_certificate_is_malformed(pem: bytes, reason: str) -> None:
@@ -267,6 +286,15 @@ def test_keys_of_another_kind_or_form_are_refused(
         certificates.public_key(certificates.parse(holder.certificate))
 
 
+@pytest.mark.parametrize("bits", [2048, 8192])
+def test_rsa_keys_have_2048_to_8192_bits(bits: int) -> None:
+    """Both ends included."""
+    numbers = der.sequence(der.integer(1 << (bits - 1) | 1), der.integer(65537))
+    spki = der.sequence(certificates._RSA, der.encode(der.BIT_STRING, b"\x00", numbers))
+    holder = issue("Odd", new_key(3), issuer=ROOT, public_key=spki)
+    assert certificates.public_key(certificates.parse(holder.certificate)).key_size == bits
+
+
 @pytest.mark.parametrize(
     ("key", "algorithm"),
     [
@@ -312,6 +340,7 @@ def test_other_signature_algorithms_are_refused(algorithm: bytes, root_key: Call
         der.sequence(der.integer(1)),
         der.sequence(der.integer(0), der.integer(1)),
         der.sequence(der.integer(1), der.integer(-1)),
+        der.sequence(der.integer(1), der.integer(0)),
         der.sequence(der.integer(1), der.integer(1), der.integer(1)),
         b"\x30\x81\x06" + der.integer(1) + der.integer(1),
     ],
@@ -320,6 +349,22 @@ def test_an_ecdsa_value_of_another_spelling_is_malformed(signature: bytes) -> No
     """Two positive integers in strict DER."""
     with pytest.raises(MalformedError):
         certificates.read_ecdsa(signature)
+
+
+def test_a_certificates_own_signature_has_one_spelling() -> None:
+    """Refused by our reader, whatever the version of `cryptography` makes of it."""
+    outer, _ = parts(INTERMEDIATE.certificate)
+    r, s = certificates.read_ecdsa(certificates.parse(INTERMEDIATE.certificate).signature)
+    padded = der.sequence(der.encode(der.INTEGER, b"\x00" + r.to_bytes(33, "big")), der.integer(s))
+    other = der.sequence(*outer[:2], der.encode(der.BIT_STRING, b"\x00", padded))
+    with pytest.raises(MalformedError, match="shortest"):
+        check([LEAF, Holder(other, INTERMEDIATE.key, INTERMEDIATE.name)])
+
+
+@pytest.mark.parametrize("serial", [0, (1 << 160) - 1])
+def test_serial_numbers_have_up_to_20_octets(serial: int) -> None:
+    """Zero too: old roots have it."""
+    assert certificates.parse(issue("Root", new_key(1), serial=serial).certificate).serial == serial
 
 
 def test_numbers_beyond_the_curve_are_no_signature() -> None:
@@ -385,6 +430,18 @@ def test_both_ends_of_the_validity_are_included(end: str, at: datetime) -> None:
             [ROOT],
             "issued by the next",
             id="intermediate of the same name",
+        ),
+        pytest.param(
+            [LEAF, issue("Renamed authority", new_key(2), issuer=ROOT, extensions=AUTHORITY)],
+            [ROOT],
+            "issued by the next",
+            id="intermediate of the same key and another name",
+        ),
+        pytest.param(
+            CHAIN,
+            [issue("Renamed root", new_key(1), extensions=AUTHORITY)],
+            "trusts",
+            id="anchor of the same key and another name",
         ),
         pytest.param([issue("Seals", new_key(3))], [ROOT], "self-issued", id="self-signed signer"),
         pytest.param(CHAIN, [INTERMEDIATE], "trusts", id="intermediate as the anchor"),
@@ -495,7 +552,7 @@ def test_both_ends_of_the_validity_are_included(end: str, at: datetime) -> None:
         pytest.param(intermediate(extensions=[AUTHORITY[1]]), [ROOT], "no authority", id="no constraints"),
         pytest.param(intermediate(extensions=[AUTHORITY[0]]), [ROOT], "keyCertSign", id="authority without key usage"),
         pytest.param(
-            intermediate(extensions=[AUTHORITY[0], made.key_usage(0x80)]),
+            intermediate(extensions=[AUTHORITY[0], made.key_usage(0xFB)]),
             [ROOT],
             "keyCertSign",
             id="authority that may only sign data",
@@ -512,6 +569,12 @@ def test_any_other_path_is_untrusted(chain: Sequence[Holder], anchors: Sequence[
     """Each departs from the profile in one way, and is refused for that reason."""
     with pytest.raises(UntrustedError, match=reason):
         check(chain, anchors)
+
+
+def test_the_anchors_path_length_counts_the_intermediates() -> None:
+    """One intermediate: a root for paths of one will do."""
+    constraints = made.basic_constraints(der.TRUE, der.integer(1))
+    check(CHAIN, [issue("Root authority", new_key(1), extensions=[constraints, AUTHORITY[1]])])
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +55,38 @@ def check(
     """Verify against the test root."""
     trusted = [anchor.certificate for anchor in anchors]
     return cms.verify(signature, digest, anchors=trusted, service=service, at=at)
+
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "signature.json").read_text())
+
+
+# --- vectors
+
+
+def check_vector(vector: dict[str, str]) -> cms.Signature:
+    """Verify a signature kept since version 1 of the format."""
+    return cms.verify(
+        base64.b64decode(vector["signature"]),
+        sha256(VECTORS["content"].encode()).digest(),
+        anchors=[base64.b64decode(VECTORS["trusted"])],
+        service=VECTORS["service"],
+    )
+
+
+@pytest.mark.parametrize("vector", VECTORS["accepted"], ids=lambda vector: vector["name"])
+def test_signatures_once_accepted_verify_for_ever(vector: dict[str, str]) -> None:
+    """The kept bytes verify, and say the same."""
+    found = check_vector(vector)
+    assert (found.subject, found.issuer) == (vector["subject"], vector["issuer"])
+    assert f"{found.signing_time:%Y-%m-%dT%H:%M:%SZ}" == vector["signing_time"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["name"])
+def test_signatures_once_refused_are_refused_for_the_same_reason(vector: dict[str, str]) -> None:
+    """One fault each, and the class of the failure."""
+    with pytest.raises(VerificationError) as refusal:
+        check_vector(vector)
+    assert refusal.value.verdict == vector["class"]
 
 
 # --- what is accepted
@@ -268,6 +303,11 @@ def test_a_signer_of_another_kind_of_key_is_untrusted() -> None:
     """The profile is P-256 with SHA-256 alone, however good the other curve."""
     key = ec.derive_private_key(77, ec.SECP384R1())
     chain = (issue("Seals", key, issuer=INTERMEDIATE), INTERMEDIATE)
+    with pytest.raises(UntrustedError, match="CN=Seals: the signer's key is not P-256"):
+        check(encode(chain=tuple(certificates.parse(h.certificate) for h in chain)))
+    numbers = der.sequence(der.integer(1 << 2047 | 1), der.integer(65537))
+    rsa = der.sequence(certificates._RSA, der.encode(der.BIT_STRING, b"\x00", numbers))
+    chain = (issue("Seals", new_key(3), issuer=INTERMEDIATE, public_key=rsa), INTERMEDIATE)
     with pytest.raises(UntrustedError, match="P-256"):
         check(encode(chain=tuple(certificates.parse(h.certificate) for h in chain)))
     odd = der.sequence(
@@ -444,6 +484,14 @@ def test_anything_outside_the_profile_is_malformed(signature: bytes) -> None:
     assert signature != SIGNATURE
     with pytest.raises(MalformedError):
         check(signature)
+
+
+def test_a_signature_is_at_most_32_kib() -> None:
+    """What is longer is refused before it is read."""
+    with pytest.raises(MalformedError, match="at most 32768"):
+        check(der.octet_string(bytes(32 * 1024 - 3)))
+    with pytest.raises(MalformedError, match="DER tag"):
+        check(der.octet_string(bytes(32 * 1024 - 4)))
 
 
 def test_a_signature_cut_short_is_malformed() -> None:
