@@ -1,0 +1,89 @@
+"""A real PostgreSQL for every test that wants one: a server per test process, a fresh database per test."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+import sql
+from journal.migrate import migrate
+from journal.postgres import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+SERVICE = "journal.test"
+ORIGINS = {"any": "any", "debian": "distribution", "wheel": "wheel"}
+
+_numbers = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run choose its PostgreSQL."""
+    parser.addoption(
+        "--postgres", choices=sorted(ORIGINS), default="any", help="the distribution's PostgreSQL, or the wheel's"
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
+    """A running server whose database `journal` is migrated and serves as template: do not connect to it."""
+    # Not pytest's own temporary directory: that one keeps the last three clusters.
+    with tempfile.TemporaryDirectory(prefix="oej-test-") as home:
+        server = EmbeddedPostgres(Path(home), origin=ORIGINS[pytestconfig.getoption("postgres")])
+        with server, ThreadPoolExecutor(1) as other_thread:
+            # The fixtures' own loop stays untouched.
+            other_thread.submit(asyncio.run, migrate(server.dsn())).result()
+            yield server
+
+
+@pytest.fixture
+async def dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The owner's address of a fresh, migrated, empty database."""
+    name = f"test_{next(_numbers)}"
+    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
+    try:
+        await superuser.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} OWNER {OWNER}")
+        owner = await asyncpg.connect(postgres.dsn(database=name))
+        await owner.execute(sql.read("database.sql"))
+        await owner.close()
+        yield postgres.dsn(database=name)
+        await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await superuser.close()
+
+
+@pytest.fixture
+async def store(dsn: str) -> AsyncIterator[Store]:
+    """A store on a fresh database where the service `journal.test` is created, and nothing else."""
+    async with await Store.connect(dsn, application="test") as connected:
+        await connected.create_service(SERVICE)
+        yield connected
+
+
+@pytest.fixture
+async def owner(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """The owner's own connection to the test's database: to look, and to do harm."""
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def move_clock(owner: asyncpg.Connection) -> Callable[..., Awaitable[None]]:
+    """Put the database's clock ahead of the real one: `await move_clock(days=1)`, from the real time each call."""
+    await owner.execute(sql.read("simulated_clock.sql"))
+
+    async def move(**ahead: float) -> None:
+        await owner.execute("UPDATE journal.simulated_clock SET ahead = $1", timedelta(**ahead))
+
+    return move
