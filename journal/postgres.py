@@ -57,6 +57,7 @@ SETTINGS: Final = {
     "jit": "off",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    "min_wal_size": "512MB",
     "max_connections": "200",
     # Neither statements nor their values are ever in the log.
     "log_statement": "none",
