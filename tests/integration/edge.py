@@ -64,8 +64,10 @@ class RunningEdge:
 
     installation: Installation
     clock: SimulatedClock
+    app: web.Application
     port: int
     session: aiohttp.ClientSession
+    superuser_dsn: str
     tokens: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
 
@@ -113,7 +115,7 @@ class RunningEdge:
 
 @asynccontextmanager
 async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """Give the owner's address of a fresh, migrated, empty database, for as long as the block lasts."""
+    """Give the name of a fresh, migrated, empty database, for as long as the block lasts."""
     name = f"edge_{uuid4().hex}"
     superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
     try:
@@ -121,7 +123,7 @@ async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
         owner = await asyncpg.connect(postgres.dsn(database=name))
         await owner.execute(sql.read("database.sql"))
         await owner.close()
-        yield postgres.dsn(database=name)
+        yield name
         await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await superuser.close()
@@ -134,19 +136,28 @@ async def running_edge(
     """Run a service with two communes and a credential of each role for the first, named after the role."""
     clock = SimulatedClock()
     chosen = Settings(home=str(home), service_name=SERVICE, **settings)
-    async with fresh_database(postgres) as dsn:
+    async with fresh_database(postgres) as name:
+        dsn = postgres.dsn(database=name)
         await prepare(dsn, chosen, clock)
         async with open_service(dsn, chosen, clock) as installation:
             await installation.maintenance.prepare()
             for tenant in (TENANT, OTHER_TENANT):
                 await installation.administration.add_tenant(tenant, tenant.capitalize())
-            runner = Runner(create_app(installation.service, limits))
+            app = create_app(installation.service, limits)
+            runner = Runner(app)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             port = runner.addresses[0][1]
             async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-                edge = RunningEdge(installation=installation, clock=clock, port=port, session=session)
+                edge = RunningEdge(
+                    installation=installation,
+                    clock=clock,
+                    app=app,
+                    port=port,
+                    session=session,
+                    superuser_dsn=postgres.dsn(SUPERUSER, database=name),
+                )
                 for role in ("module", "client", "auditor", "operator"):
                     await edge.add_credential(role, role=role)
                 try:

@@ -1,0 +1,228 @@
+"""Extracts over HTTP: journaled first, streamed whole or visibly cut off, withheld from auditors."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+from msgspec import inspect
+
+from ingest.edge import EDGE
+from ingest.extract_request import ExtractBody, ExtractFilter
+from ingest.shapes import ACTIONS
+from journal.certificates import pem_to_der
+from journal.manifest import PURPOSES
+from journal.service_event import KINDS
+from journal.verify import verify_extract
+from tests.integration.edge import CATEGORY, EXTRACTS, HEAD, TENANT, Answer, RunningEdge
+from tests.refused_events import valid_event
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def today() -> str:
+    """Return the UTC day."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def wanted(**members: Any) -> dict[str, Any]:
+    """Return a valid request for an extract of today."""
+    return {"from": today(), "to": today(), "purpose": "lawfulness", "requester": "DPD d'Albi"} | members
+
+
+async def extract(edge: RunningEdge, value: Any, token: str = "client", path: str = EXTRACTS) -> Answer:
+    """Ask for an extract."""
+    return await edge.post(value, token=token, path=path, media_type="application/json")
+
+
+async def read(edge: RunningEdge, answer: Answer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Verify a container as an auditor does; return its manifest and the disclosed records."""
+    anchors = pem_to_der((await edge.ask("GET", "/v1/trust", token="auditor")).body)
+    verify_extract(io.BytesIO(answer.body), anchors=anchors)
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as container:
+        records = [json.loads(line) for line in container.read("entries.ndjson").splitlines()]
+        return json.loads(container.read("manifest.json")), records
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def entries(edge: RunningEdge) -> None:
+    """Record accesses by two agents."""
+    moment = datetime.now(UTC).isoformat()
+    events = [valid_event(id=f"{number}", time=moment, subject=f"MC-{number % 3}") for number in range(12)]
+    for number, event in enumerate(events):
+        event["data"]["actor"]["account"] = "mmartin" if number % 4 == 0 else "jdupont"
+    assert (await edge.post(events)).status == 201
+
+
+class TestContents:
+    """What each role gets."""
+
+    async def test_a_client_gets_everything(self, edge: RunningEdge) -> None:
+        """The container verifies, names its file by compartment and days, and withholds nothing."""
+        answer = await extract(edge, wanted(request_reference="DPD-2026-14"))
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "application/vnd.etsi.asic-e+zip"
+        name = f"{TENANT}_{CATEGORY}_{today()}_{today()}.asice"
+        assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+        manifest, records = await read(edge, answer)
+        assert (manifest["disclosed"], manifest["withheld"]) == (12, 0)
+        assert [record["index"] for record in records] == list(range(12))
+        assert manifest["request"]["reference"] == "DPD-2026-14"
+
+    async def test_an_auditor_gets_the_proof_alone(self, edge: RunningEdge) -> None:
+        """Every entry is withheld, and the extract still verifies."""
+        manifest, records = await read(edge, await extract(edge, wanted(), token="auditor"))
+        assert (manifest["disclosed"], manifest["withheld"], records) == (0, 12, [])
+
+    @pytest.mark.parametrize(
+        ("chosen", "count"),
+        [({"account": "mmartin"}, 3), ({"action": "consultation"}, 12), ({"action": "erasure"}, 0), ({}, 12)],
+    )
+    async def test_a_filter_withholds_the_rest(self, edge: RunningEdge, chosen: dict[str, str], count: int) -> None:
+        """Only the entries asked for are disclosed; the others are counted."""
+        manifest, records = await read(edge, await extract(edge, wanted(filter=chosen)))
+        assert (manifest["disclosed"], manifest["withheld"]) == (count, 12 - count)
+        assert len(records) == count
+
+    async def test_one_subject_needs_an_authorisation(self, edge: RunningEdge) -> None:
+        """Here the category asks for one; its reference is in the manifest."""
+        refused = await extract(edge, wanted(filter={"subject": "MC-1"}))
+        assert (refused.status, refused.faults) == (422, [(0, "/authorisation")])
+        allowed = await extract(edge, wanted(filter={"subject": "MC-1"}, authorisation="TJ Albi 2026/7"))
+        manifest, records = await read(edge, allowed)
+        assert manifest["authorisation"] == "TJ Albi 2026/7"
+        assert len(records) == 4
+
+    async def test_the_request_is_journaled_first(self, edge: RunningEdge) -> None:
+        """The entry about it is there before the first byte of the answer can be read."""
+        before = await edge.size("journal")
+        async with edge.session.post(
+            EXTRACTS,
+            json=wanted(requester="CNIL"),
+            headers={"Authorization": f"Bearer {edge.tokens['auditor']}"},
+        ) as answer:
+            assert answer.status == 200
+            assert await edge.size("journal") == before + 1
+            await answer.read()
+
+    async def test_the_journal_of_the_journal(self, edge: RunningEdge) -> None:
+        """A client whose credential holds the reserved category can see who asked for what."""
+        await edge.add_credential("journal", role="client", categories=["journal"])
+        await extract(edge, wanted(requester="Procureur de la République"))
+        path = "/v1/categories/journal/extracts"
+        answer = await extract(edge, wanted(filter={"action": "service.extract"}), token="journal", path=path)
+        _, records = await read(edge, answer)
+        requesters = [record["event"]["data"]["requester"] for record in records]
+        assert "Procureur de la République" in requesters
+
+    async def test_the_head_is_what_the_latest_seal_states(self, edge: RunningEdge) -> None:
+        """The answer names the chain, its size and its hash, with the signed seal."""
+        await edge.service.sealer.seal_open(even_if_still=True)
+        head = (await edge.ask("GET", HEAD, token="auditor")).json
+        assert json.dumps(head).count('"size":') == 1
+        seals = (await edge.ask("GET", "/v1/seals", token="auditor")).json["seals"]
+        assert [seal["number"] for seal in seals] == list(range(1, len(seals) + 1))
+        after = (await edge.ask("GET", "/v1/seals?after=1", token="client")).json["seals"]
+        assert after == seals[1:]
+
+
+class TestRefused:
+    """What is no request, and what cannot be served."""
+
+    @pytest.mark.parametrize(
+        ("body", "status", "pointer"),
+        [
+            (b"", 400, ""),
+            (b"[]", 400, ""),
+            (b"{", 400, ""),
+            (wanted(**{"from": "2026-02-30"}), 400, "/from"),
+            (wanted(to="today"), 400, "/to"),
+            (wanted(to=20261101), 400, "/to"),
+            (wanted(purpose="curiosity"), 400, "/purpose"),
+            (wanted(requester=""), 400, "/requester"),
+            (wanted(requester="a\x00b"), 400, "/requester"),
+            (wanted(requester=None), 400, "/requester"),
+            (wanted(tenant="castres"), 400, "/tenant"),
+            (wanted(filter={"name": "x"}), 400, "/filter/name"),
+            (wanted(filter={"action": "deletion"}), 400, "/filter/action"),
+            (wanted(filter=[]), 400, "/filter"),
+            (json.dumps(wanted()).replace('{"', '{"to": "2026-01-01", "', 1).encode(), 400, "/to"),
+            (b" " * 17_000, 413, ""),
+            (wanted(**{"from": "2999-01-02", "to": "2999-01-03"}), 422, "/to"),
+            (wanted(**{"from": "2026-01-02", "to": "2026-01-01"}), 422, "/to"),
+        ],
+    )
+    async def test_every_fault_is_named(
+        self, edge: RunningEdge, body: dict[str, Any] | bytes, status: int, pointer: str
+    ) -> None:
+        """A refusal points at the member; nothing is journaled, for nothing was asked."""
+        before = await edge.size("journal")
+        answer = await extract(edge, body)
+        assert (answer.status, answer.faults) == (status, [(0, pointer)])
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert await edge.size("journal") == before
+
+    async def test_an_auditor_cannot_filter(self, edge: RunningEdge) -> None:
+        """What is withheld would say who did what, entry by entry."""
+        answer = await extract(edge, wanted(filter={"account": "jdupont"}), token="auditor")
+        assert (answer.status, answer.faults) == (422, [(0, "/filter")])
+
+    async def test_another_media_type(self, edge: RunningEdge) -> None:
+        """A request is JSON."""
+        answer = await edge.post(wanted(), token="client", path=EXTRACTS, media_type="text/plain")
+        assert answer.status == 415
+
+    async def test_days_may_be_long_gone(self, edge: RunningEdge) -> None:
+        """A day before the chain began is refused in words, not served empty."""
+        long_ago = (date.fromisoformat(today()) - timedelta(days=400)).isoformat()
+        answer = await extract(edge, wanted(**{"from": long_ago, "to": long_ago}))
+        assert (answer.status, answer.faults) == (422, [(0, "/to")])
+
+    async def test_extracts_at_once_are_few(self, own_edge: RunningEdge) -> None:
+        """Making extracts must not take the process away from those who submit: some wait, and are told so."""
+        shares = own_edge.app[EDGE].extracts
+        with shares.hold("another", 2), shares.hold("a third", 2):
+            answer = await extract(own_edge, wanted())
+        assert answer.status == 503
+        assert 30 <= int(answer.headers["Retry-After"]) <= 60
+        assert (await extract(own_edge, wanted())).status == 200
+
+
+class TestCutOff:
+    """An answer that ends early."""
+
+    async def test_rows_that_are_missing(self, own_edge: RunningEdge) -> None:
+        """A container that cannot be finished is cut off: no reader can take it for whole."""
+        moment = datetime.now(UTC).isoformat()
+        await own_edge.post([valid_event(id=f"{number}", time=moment) for number in range(3)])
+        superuser = await asyncpg.connect(own_edge.superuser_dsn)
+        await superuser.execute("SET session_replication_role = replica; DELETE FROM journal.entry WHERE index = 1")
+        await superuser.close()
+        with pytest.raises(aiohttp.ClientError):
+            await extract(own_edge, wanted())
+        assert (await own_edge.post(valid_event(id="after", time=moment))).status == 201
+
+    async def test_a_caller_that_hangs_up(self, edge: RunningEdge) -> None:
+        """Its extract is closed at once, and its place is free for the next."""
+        for _ in range(6):
+            async with edge.session.post(
+                EXTRACTS, json=wanted(), headers={"Authorization": f"Bearer {edge.tokens['client']}"}
+            ) as answer:
+                assert answer.status == 200
+                answer.close()
+        assert (await extract(edge, wanted())).status == 200
+
+
+async def test_purposes_and_actions_are_the_cores() -> None:
+    """The words the edge takes are those the manifest and the entries know."""
+    (purpose,) = [field.type for field in inspect.type_info(ExtractBody).fields if field.name == "purpose"]
+    (action,) = [field.type for field in inspect.type_info(ExtractFilter).fields if field.name == "action"]
+    assert set(purpose.values) == set(PURPOSES)
+    assert set(action.values) == {*ACTIONS, *(f"service.{kind}" for kind in KINDS)}
