@@ -102,10 +102,10 @@ def _bare(problem: ProblemError) -> web.Response:
     return response
 
 
-def check_aiohttp() -> None:
+def check_aiohttp(installed: str = aiohttp.__version__) -> None:
     """Refuse an aiohttp with known request smuggling, or without its parser in C. Raises OperatorError."""
-    version = tuple(int(part) for part in aiohttp.__version__.split(".")[:3])
+    version = tuple(int(part) for part in installed.split(".")[:3])
     if version < OLDEST_AIOHTTP:
-        raise OperatorError(f"aiohttp {aiohttp.__version__} is too old: install what requirements.lock names")
+        raise OperatorError(f"aiohttp {installed} is too old: install what requirements.lock names")
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise OperatorError("aiohttp runs without its C parser: install its wheel, as requirements.lock names it")
