@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from journal.chain import extend, genesis
 from journal.entry import Compartment
 from journal.store import AppendBatch, HeadRow
-from tests.conftest import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from journal.store import Store
+
+SERVICE = "journal.test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
