@@ -143,6 +143,7 @@ class World:
         self.compartment = compartment
         self.retention_days = retention_days
         self.kept_from = 0
+        self.purged_through = date.min
         self.chain = [genesis(compartment.origin).chain_hash]
         self.records: list[bytes] = []
         self.salts: list[bytes] = []
@@ -247,6 +248,7 @@ class World:
 
     def purge(self, day: date) -> None:
         """Let the chain begin after this day from now on."""
+        self.purged_through = day
         self.kept_from = self.closes[day].head.size
 
     def extract(

@@ -1,0 +1,356 @@
+"""What the seals of an extract establish: coverage, base and head, lawful purge and its opposites."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from journal.chain import Head
+from journal.errors import (
+    BrokenChainError,
+    EarlyDeletionError,
+    MalformedError,
+    MismatchedPartError,
+    NotCoveredError,
+    OverRetentionError,
+    VerificationError,
+)
+from journal.rule import purgeable_through
+from journal.verify import verify_extract
+from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened
+
+if TYPE_CHECKING:
+    from journal.report import Report
+
+DAY = timedelta(days=1)
+
+
+def verify(extract: Extract) -> Report:
+    """Verify an extract that the service signs, whatever is in it."""
+    return verify_extract(opened(extract.pack()), anchors=ANCHORS)
+
+
+def failure(extract: Extract) -> VerificationError:
+    """Return the error an extract is refused with."""
+    with pytest.raises(VerificationError) as caught:
+        verify(extract)
+    return caught.value
+
+
+def listing(world: World, days: range, **changes: Any) -> Extract:
+    """Return the extract of 3 and 4 March, made on the 6th, that lists the close seals of `days` alone."""
+    fresh = world.seal(noon(march(6)))
+    seals = [world.closes[march(day)] for day in days] + [fresh]
+    return world.extract(march(3), march(4), at=noon(march(6), minutes=1), seals=seals, **changes)
+
+
+# --- coverage
+
+
+def test_the_seals_reach_the_whole_period() -> None:
+    """From the eve to the last day; neither fewer nor more."""
+    verify(listing(World().live(1, 5), range(2, 5)))
+    error = failure(listing(World().live(1, 5), range(2, 4), head=World().live(1, 3).head()))
+    assert (type(error), error.reason) == (NotCoveredError, "no close seal of 2026-03-04")
+    for days in (range(1, 5), range(2, 6)):
+        error = failure(listing(World().live(1, 5), days))
+        assert (type(error), error.part) == (MismatchedPartError, "seals.json")
+
+
+def test_no_day_is_missing_from_the_seals_not_even_an_empty_one() -> None:
+    """The close seal of an empty day is what shows that it was empty (T-06)."""
+    world = World().live(1, 2).live(3, 3, entries=0).live(4, 5)
+    extract = listing(world, range(2, 5))
+    verify(extract)
+    extract.seals.pop(1)
+    error = failure(extract)
+    assert (type(error), error.reason) == (NotCoveredError, "no close seal of 2026-03-03")
+
+
+def test_a_period_that_is_not_over_is_covered_up_to_the_open_seal() -> None:
+    """The report says to which second; a period in the future is refused."""
+    world = World().live(1, 3)
+    world.append(noon(march(4)))
+    report = verify(world.extract(march(3), march(4), at=noon(march(4), hour=13)))
+    assert report.covered_until == noon(march(4), hour=13)
+    assert report.verdict.endswith("up to 2026-03-04T13:00:00Z")
+    error = failure(world.extract(march(3), march(5), at=noon(march(4), hour=14)))
+    assert (type(error), error.part) == (NotCoveredError, "seals.json")
+
+
+def test_today_alone_is_covered() -> None:
+    """The close seal of its eve begins it."""
+    world = World().live(1, 3)
+    world.append(noon(march(4)))
+    assert verify(world.extract(march(4), march(4), at=noon(march(4), hour=13))).manifest.disclosed == 1
+
+
+def test_a_chain_that_begins_in_the_period_is_covered_from_its_genesis() -> None:
+    """Nothing can come before index 0; with close seals of its own, or on its first day."""
+    assert verify(World().live(3, 4).extract(march(1), march(4), at=noon(march(5)))).manifest.disclosed == 4
+    world = World()
+    world.append(noon(march(4)))
+    assert verify(world.extract(march(1), march(4), at=noon(march(4), hour=13))).manifest.disclosed == 1
+    assert verify(World().extract(march(4), march(4), at=noon(march(4)))).manifest.disclosed == 0
+
+
+def test_a_chain_that_no_seal_of_the_period_holds_is_not_covered() -> None:
+    """An open seal made later says nothing of days before it."""
+    world = World()
+    fresh = world.seal(noon(march(4)))
+    world.closes[march(3)] = fresh
+    error = failure(world.extract(march(1), march(3), at=noon(march(4), minutes=1), seals=[fresh]))
+    assert (type(error), error.reason) == (NotCoveredError, "no close seal of 2026-03-03")
+
+
+def test_an_entry_of_before_the_first_close_seal_shows() -> None:
+    """Early close seals cannot be left out to hide when the first entries were recorded."""
+    world = World().live(1, 4)
+    seals = [world.closes[march(4)], world.seal(noon(march(5)))]
+    error = failure(world.extract(march(3), march(4), at=noon(march(5), minutes=1), seals=seals, base=world.head(0)))
+    assert type(error).__name__ == "ForeignEntryError"
+
+
+def test_seals_stand_in_their_order_the_open_one_last() -> None:
+    """Whatever else is in the list, or is not."""
+    world = World().live(1, 5)
+    extract = listing(world, range(2, 5))
+    seals = extract.seals
+    orders = {
+        "no seal": [],
+        "no open seal": seals[:-1],
+        "two open seals": [*seals, world.seal(noon(march(7)))],
+        "reversed": seals[::-1],
+        "swapped": [seals[1], seals[0], *seals[2:]],
+        "twice": [seals[0], *seals],
+        "open first": [seals[-1], *seals[:-1]],
+    }
+    for name, order in orders.items():
+        error = failure(replace(extract, seals=order))
+        assert (type(error), error.part) == (MalformedError, "seals.json"), name
+
+
+# --- head and base
+
+
+def test_the_head_is_the_one_of_the_last_day() -> None:
+    """Neither another size nor another hash."""
+    for head in (World().live(1, 5).head(6), Head(8, bytes(32))):
+        error = failure(_with_head(head))
+        assert (type(error), error.part) == (MismatchedPartError, "manifest.json")
+
+
+def _with_head(head: Head) -> Extract:
+    world = World().live(1, 5)
+    extract = listing(world, range(2, 5))
+    count = head.size - extract.manifest.base.size
+    return replace(extract, manifest=replace(extract.manifest, head=head, disclosed=count))
+
+
+def with_base(world: World, base: Head) -> Extract:
+    """Return the extract of 3 and 4 March that begins elsewhere."""
+    return listing(world, range(2, 5), base=base)
+
+
+def test_nothing_is_missing_at_the_beginning() -> None:
+    """An extract that begins after its eve, with no purge to excuse it, hides entries."""
+    world = World().live(1, 5)
+    for size in (5, 6, 8):
+        error = failure(with_base(world, world.head(size)))
+        assert (type(error), error.part) == (EarlyDeletionError, "manifest.json")
+
+
+def test_nothing_is_added_at_the_beginning() -> None:
+    """An extract that begins before its eve discloses what was not asked for."""
+    world = World().live(1, 5)
+    error = failure(with_base(world, world.head(2)))
+    assert (type(error), error.part) == (MismatchedPartError, "manifest.json")
+
+
+def test_the_base_is_the_head_of_the_eve() -> None:
+    """Its chain hash too: the chain is walked from there."""
+    error = failure(with_base(World().live(1, 5), Head(4, bytes(32))))
+    assert (type(error), error.part) == (BrokenChainError, "manifest.json")
+
+
+def test_an_extract_is_issued_after_the_seal_made_for_it() -> None:
+    """A seal of the future covers nothing."""
+    error = failure(listing(World().live(1, 5), range(2, 5), issued_at=noon(march(6)) - DAY))
+    assert (type(error), error.part) == (MismatchedPartError, "manifest.json")
+
+
+# --- purge
+
+
+def purged(through: int, *, last: int = 5, retention_days: int = 3) -> World:
+    """Return a chain that purged each night what it might, up to a day, and lived on to another."""
+    world = World(retention_days=retention_days)
+    for day in map(march, range(1, last + 1)):
+        world.append(noon(day))
+        if (due := purgeable_through(day, retention_days)) in world.closes and due <= march(through):
+            world.purge(due)
+        world.close(day)
+    return world
+
+
+def night(world: World, day: int, due: int) -> World:
+    """Let the purge of one more day be done on a day."""
+    world.append(noon(march(day)))
+    world.purge(march(due))
+    return world
+
+
+def test_a_lawful_purge_is_stated_with_its_days() -> None:
+    """The extract begins where the chain does, and says up to when it is purged, and how much."""
+    world = night(purged(3), 6, 4)
+    report = verify(world.extract(march(3), march(6), at=noon(march(6), hour=13)))
+    assert report.purged is not None
+    assert (report.purged.through, report.purged.before_index, report.purged.count) == (march(4), 4, 2)
+    assert "still kept" in report.verdict
+    assert any("2 entries of the period before index 4 are gone" in sentence for sentence in report.checked)
+    assert "What the purged entries said." in report.not_checked
+
+
+def test_a_period_purged_whole_is_covered() -> None:
+    """By the close seals of its days, while their heads are kept, or by that of the last day purged."""
+    world = purged(6, last=8)
+    full = world.extract(march(2), march(3), at=noon(march(9)))
+    full = replace(full, manifest=replace(full.manifest, base=world.head(3), disclosed=0), records=[], proof=[])
+    assert verify(full).purged is not None
+    world = night(purged(6, last=8), 9, 7)
+    seals = [world.closes[march(7)], world.seal(noon(march(9), hour=13))]
+    late = world.extract(
+        march(2), march(3), at=noon(march(9), hour=14), seals=seals, base=world.head(7), head=world.head(7)
+    )
+    report = verify(late)
+    assert report.purged is not None
+    assert (report.purged.through, report.purged.count) == (march(7), None)
+
+
+def test_one_late_close_seal_covers_only_a_period_of_which_nothing_is_left() -> None:
+    """It cannot stand for the days before it while there are entries to show."""
+    world = World().live(1, 5)
+    seals = [world.closes[march(5)], world.seal(noon(march(6)))]
+    error = failure(
+        world.extract(
+            march(2), march(3), at=noon(march(6), minutes=1), seals=seals, base=world.head(0), head=world.head()
+        )
+    )
+    assert (type(error), error.part) == (MismatchedPartError, "seals.json")
+
+
+def test_a_list_that_begins_at_the_last_day_purged_is_enough() -> None:
+    """Heads of older close seals are forgotten with the entries they counted."""
+    world = night(purged(3), 6, 4)
+    fresh = world.seal(noon(march(6), hour=13))
+    seals = [world.closes[march(4)], world.closes[march(5)], fresh]
+    report = verify(world.extract(march(1), march(6), at=noon(march(6), hour=14), seals=seals, base=world.head(4)))
+    assert report.purged is not None
+    assert (report.purged.through, report.purged.count) == (march(4), None)
+
+
+def test_a_purge_before_its_time_is_an_early_deletion() -> None:
+    """In the last seal, or in one that was closed while the entries should still have been there."""
+    world = night(purged(3), 6, 5)
+    error = failure(world.extract(march(3), march(6), at=noon(march(6), hour=13)))
+    assert (type(error), error.part) == (EarlyDeletionError, "seals.json seal 6")
+    world = World(retention_days=4).live(1, 3, entries=1)
+    world.purge(march(3))
+    world.close(march(4))
+    error = failure(world.extract(march(3), march(5), at=noon(march(5))))
+    assert (type(error), error.part) == (EarlyDeletionError, "seals.json seal 4")
+
+
+def test_leaving_close_seals_out_hides_no_early_deletion() -> None:
+    """A list that begins late proves that what came before could be purged, or the extract is refused."""
+    world = night(World(retention_days=4).live(1, 5, entries=1), 6, 5)
+    fresh = world.seal(noon(march(6), hour=13))
+    error = failure(
+        world.extract(
+            march(1), march(6), at=noon(march(6), hour=14), seals=[world.closes[march(5)], fresh], base=world.head(5)
+        )
+    )
+    assert (type(error), error.part) == (EarlyDeletionError, "seals.json seal 6")
+    world = World()
+    world.append(noon(march(1)))
+    world.kept_from = 1
+    error = failure(world.extract(march(1), march(1), at=noon(march(1), hour=13), base=world.head(1)))
+    assert (type(error), error.part) == (EarlyDeletionError, "seals.json seal 1")
+
+
+def test_a_purge_ends_with_a_day() -> None:
+    """A base in the middle of one is no purge."""
+    world = World(retention_days=3).live(1, 5)
+    world.kept_from = 3
+    error = failure(world.extract(march(1), march(5), at=noon(march(6))))
+    assert type(error) is OverRetentionError  # 3 and 4 March had to be gone
+    world = World(retention_days=5).live(1, 5)
+    world.kept_from = 3
+    error = failure(world.extract(march(2), march(5), at=noon(march(6))))
+    assert (type(error), error.reason) == (EarlyDeletionError, "it begins in the middle of a day")
+
+
+def test_what_is_kept_past_its_limit_is_over_retention() -> None:
+    """By the last seal, or by what the extract holds although the seals say it is gone."""
+    world = purged(1)
+    error = failure(world.extract(march(2), march(5), at=noon(march(6))))
+    assert (type(error), error.part) == (OverRetentionError, "seals.json seal 6")
+    world = night(purged(3), 6, 4)
+    error = failure(world.extract(march(3), march(6), at=noon(march(6), hour=13), base=world.head(2)))
+    assert (type(error), error.part) == (OverRetentionError, "manifest.json")
+
+
+def test_an_extract_issued_late_holds_nothing_that_is_due_by_then() -> None:
+    """The day it is issued counts, not that of its seal."""
+    world = night(purged(3), 6, 4)
+    at = noon(march(6), hour=13)
+    verify(world.extract(march(5), march(6), at=at, issued_at=noon(march(7))))
+    error = failure(world.extract(march(5), march(6), at=at + timedelta(hours=1), issued_at=noon(march(8))))
+    assert (type(error), error.part) == (OverRetentionError, "manifest.json")
+
+
+def test_a_purge_that_was_late_and_is_done_is_told_not_refused() -> None:
+    """Over-retention is judged when the extract is issued; what is over is worth knowing."""
+    world = World(retention_days=3).live(1, 4, entries=1)
+    world.append(noon(march(5)))
+    world.purge(march(3))
+    report = verify(world.extract(march(1), march(5), at=noon(march(5), hour=13)))
+    assert [remark[:30] for remark in report.remarks] == ["A purge was late, and is done "] * 2
+    assert "on 2026-03-05 entries from index 0 on were still kept" in report.remarks[1]
+    assert "those of 2026-03-02 had to be gone" in report.remarks[1]
+
+
+def test_a_longer_retention_does_not_make_an_old_purge_early() -> None:
+    """What was lawfully purged under the shorter one stays so; the change is told."""
+    world = purged(3)
+    world.retention_days = 60
+    report = verify(world.extract(march(2), march(5), at=noon(march(6))))
+    assert any("entries are kept 60 days; before, 3" in remark for remark in report.remarks)
+    world.kept_from = 4
+    error = failure(world.extract(march(2), march(5), at=noon(march(6), hour=13)))
+    assert (type(error), error.part) == (EarlyDeletionError, "seals.json seal 7")
+
+
+def test_a_shorter_retention_takes_effect_at_once() -> None:
+    """From the change on, the entries that would be past the new limit must be gone."""
+    world = World(retention_days=60).live(1, 5, entries=1)
+    world.retention_days = 3
+    error = failure(world.extract(march(2), march(5), at=noon(march(6))))
+    assert type(error) is OverRetentionError
+    world.purge(march(4))
+    report = verify(world.extract(march(2), march(5), at=noon(march(6), hour=13)))
+    assert report.purged is not None
+    assert any("entries are kept 3 days; before, 60" in remark for remark in report.remarks)
+
+
+def test_days_long_ago_and_the_end_of_the_calendar_are_compared_without_harm() -> None:
+    """No date of a signed extract makes the arithmetic fail."""
+    world = World().live(1, 2)
+    assert (
+        verify(world.extract(march(1).replace(year=1970, month=1), march(2), at=noon(march(3)))).manifest.disclosed == 4
+    )
+    error = failure(world.extract(march(1), march(1).replace(year=9999), at=noon(march(3), hour=13)))
+    assert type(error) is NotCoveredError
