@@ -1,0 +1,146 @@
+"""The published description of the calls says what the code does: no more, no less."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+
+from ingest.app import CALLS
+from ingest.events import BATCH_LIMIT_EVENTS
+from ingest.extract_request import ExtractBody
+from ingest.probes import OPENAPI
+from ingest.problems import KINDS
+from ingest.reading import SEALS_LIMIT
+from ingest.shapes import ACTIONS, CloudEvent
+from ingest.submissions import BATCH, SINGLE
+from journal.chain import Receipt
+from tests.refused_events import REFUSED, full_event, valid_event
+
+DOCUMENT = json.loads(OPENAPI)
+SCHEMAS = DOCUMENT["components"]["schemas"]
+OPERATIONS = {
+    (method.upper(), path): operation
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters"
+}
+# What no schema can say of a body that was read: members given twice, days of no calendar, lone surrogates.
+UNSAYABLE = {
+    "a day of no calendar",
+    "an hour of no clock",
+    "a leap second",
+    "a zone of no place",
+    "before the calendar",
+    "duplicate member",
+    "duplicate member, escaped",
+    "duplicate object",
+    "duplicate hidden by an escaped colon",
+    "duplicate hidden by two escaped colons",
+    "lone surrogate",
+    "lone low surrogate",
+    "same member twice",
+}
+
+
+def resolve(schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference within the document."""
+    if "$ref" not in schema:
+        return schema
+    target: Any = DOCUMENT
+    for step in schema["$ref"].removeprefix("#/").split("/"):
+        target = target[step]
+    return dict(target)
+
+
+def follows(value: Any, schema: dict[str, Any]) -> bool:
+    """Tell whether a value follows a schema, in the part of JSON Schema that this document uses."""
+    schema = resolve(schema)
+    kinds = {"object": dict, "array": list, "string": str, "integer": int}
+    rules = [
+        "type" not in schema or (isinstance(value, kinds[schema["type"]]) and not isinstance(value, bool)),
+        "enum" not in schema or value in schema["enum"],
+        "const" not in schema or value == schema["const"],
+        all(follows(value, part) for part in schema.get("allOf", [])),
+        "if" not in schema or follows(value, schema.get("then" if follows(value, schema["if"]) else "else", {})),
+    ]
+    if isinstance(value, str):
+        rules += [
+            schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)),
+            # ECMAScript's "$" is the end; Python's may stand before a last line break.
+            re.search(re.sub(r"\$$", r"\\Z", schema.get("pattern", "")), value) is not None,
+        ]
+    if isinstance(value, list):
+        rules += [schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))]
+        rules += [follows(item, schema.get("items", {})) for item in value]
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        rules += [all(name in value for name in schema.get("required", []))]
+        rules += [schema.get("additionalProperties", True) or all(name in known for name in value)]
+        rules += [follows(value[name], known[name]) for name in value if name in known]
+    return all(rules)
+
+
+def test_every_call_is_described_and_no_other() -> None:
+    """Methods, paths, parameters, and who needs a credential."""
+    assert {(call.method, call.path) for call in CALLS} == set(OPERATIONS)
+    for call in CALLS:
+        operation = OPERATIONS[call.method, call.path]
+        roles = re.search(r"Roles: ([a-z, ]+)", operation.get("description", ""))
+        assert set(roles.group(1).split(", ") if roles else []) == set(call.roles)
+        assert (operation.get("security") == []) == (call.handler is None)
+        assert {parameter["name"] for parameter in operation.get("parameters", [])} == set(call.query)
+
+
+def test_every_kind_of_problem_is_described() -> None:
+    """Types are listed, each status has its answer, and every call says that it may fail."""
+    assert SCHEMAS["Problem"]["properties"]["type"]["enum"] == [kind.type for kind in KINDS]
+    assert max(Counter(kind.type for kind in KINDS).values()) == 1
+    assert set(DOCUMENT["components"]["responses"]) == {str(kind.status) for kind in KINDS}
+    for answer in DOCUMENT["components"]["responses"].values():
+        assert set(answer["content"]) == {"application/problem+json"}
+    assert all("500" in operation["responses"] for operation in OPERATIONS.values())
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """No part of the document points outside it."""
+    references = re.findall(r'"\$ref": "([^"]+)"', OPENAPI.decode())
+    assert references
+    assert all(resolve({"$ref": reference}) for reference in references)
+
+
+def test_bodies_are_the_shapes_that_are_read() -> None:
+    """The schemas of events and of requests for extracts are those the code checks by."""
+    _, generated = msgspec.json.schema_components([CloudEvent, ExtractBody], ref_template="#/components/schemas/{name}")
+    for name, schema in generated.items():
+        published = {key: value for key, value in SCHEMAS[name].items() if key != "allOf"}
+        assert published == {key: value for key, value in schema.items() if key != "title"}
+
+
+def test_limits_are_the_ones_enforced() -> None:
+    """Media types, events in a batch, seals in an answer, members of a receipt."""
+    bodies = OPERATIONS["POST", "/v1/categories/{category}/events"]["requestBody"]["content"]
+    assert set(bodies) == {SINGLE, BATCH}
+    assert bodies[BATCH]["schema"]["maxItems"] == BATCH_LIMIT_EVENTS
+    seals = OPERATIONS["GET", "/v1/seals"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert seals["properties"]["seals"]["maxItems"] == SEALS_LIMIT
+    receipt = Receipt("o", 0, "t", bytes(32), bytes(32)).as_json()
+    assert list(receipt) == SCHEMAS["Receipt"]["required"] == list(SCHEMAS["Receipt"]["properties"])
+
+
+@pytest.mark.parametrize("event", [full_event(), *(valid_event(action) for action in ACTIONS)], ids=str)
+def test_what_is_accepted_follows_the_schema(event: dict[str, Any]) -> None:
+    """A module checked against the schema has nothing to fear from the decoder."""
+    assert follows(event, SCHEMAS["CloudEvent"])
+
+
+def test_what_is_misshapen_does_not_follow_the_schema() -> None:
+    """400 means that the schema would have told, but for what no schema can say."""
+    readable = [case for case in REFUSED if case.pointer]
+    values = {case.name: json.loads(case.body, parse_int=float) for case in readable}
+    following = {name for name, value in values.items() if follows(value, SCHEMAS["CloudEvent"])}
+    assert following == UNSAYABLE | {case.name for case in readable if case.status == 422}
