@@ -19,16 +19,9 @@ from ingest.reading import SEALS_LIMIT
 from ingest.shapes import ACTIONS, CloudEvent
 from ingest.submissions import BATCH, SINGLE
 from journal.chain import Receipt
+from tests.published import DOCUMENT, OPERATIONS, SCHEMAS, follows, resolve
 from tests.refused_events import REFUSED, full_event, valid_event
 
-DOCUMENT = json.loads(OPENAPI)
-SCHEMAS = DOCUMENT["components"]["schemas"]
-OPERATIONS = {
-    (method.upper(), path): operation
-    for path, item in DOCUMENT["paths"].items()
-    for method, operation in item.items()
-    if method != "parameters"
-}
 # What no schema can say of a body that was read: members given twice, days of no calendar, lone surrogates.
 UNSAYABLE = {
     "a day of no calendar",
@@ -45,44 +38,6 @@ UNSAYABLE = {
     "lone low surrogate",
     "same member twice",
 }
-
-
-def resolve(schema: dict[str, Any]) -> dict[str, Any]:
-    """Follow a reference within the document."""
-    if "$ref" not in schema:
-        return schema
-    target: Any = DOCUMENT
-    for step in schema["$ref"].removeprefix("#/").split("/"):
-        target = target[step]
-    return dict(target)
-
-
-def follows(value: Any, schema: dict[str, Any]) -> bool:
-    """Tell whether a value follows a schema, in the part of JSON Schema that this document uses."""
-    schema = resolve(schema)
-    kinds = {"object": dict, "array": list, "string": str, "integer": int}
-    rules = [
-        "type" not in schema or (isinstance(value, kinds[schema["type"]]) and not isinstance(value, bool)),
-        "enum" not in schema or value in schema["enum"],
-        "const" not in schema or value == schema["const"],
-        all(follows(value, part) for part in schema.get("allOf", [])),
-        "if" not in schema or follows(value, schema.get("then" if follows(value, schema["if"]) else "else", {})),
-    ]
-    if isinstance(value, str):
-        rules += [
-            schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)),
-            # ECMAScript's "$" is the end; Python's may stand before a last line break.
-            re.search(re.sub(r"\$$", r"\\Z", schema.get("pattern", "")), value) is not None,
-        ]
-    if isinstance(value, list):
-        rules += [schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))]
-        rules += [follows(item, schema.get("items", {})) for item in value]
-    if isinstance(value, dict):
-        known = schema.get("properties", {})
-        rules += [all(name in value for name in schema.get("required", []))]
-        rules += [schema.get("additionalProperties", True) or all(name in known for name in value)]
-        rules += [follows(value[name], known[name]) for name in value if name in known]
-    return all(rules)
 
 
 def test_every_call_is_described_and_no_other() -> None:
