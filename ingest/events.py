@@ -221,6 +221,8 @@ class _Faults:
             self.oversize(BATCH_LIMIT_EVENTS, f"the batch holds more than {BATCH_LIMIT_EVENTS:,} events")
         else:
             for position, event in enumerate(value):
+                if len(self._misshapen) >= FAULTS_LIMIT:
+                    break  # enough to correct; the list must not outgrow the body
                 if _compact_size(event) > EVENT_LIMIT_BYTES:
                     self.oversize(position, f"is larger than {EVENT_LIMIT_BYTES // 1024} KiB")
                 else:

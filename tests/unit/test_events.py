@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.events import BATCH_LIMIT_EVENTS, decode_batch, decode_single
+from ingest.events import BATCH_LIMIT_EVENTS, FAULTS_LIMIT, decode_batch, decode_single
 from ingest.shapes import ACTIONS, EVENT_LIMIT_BYTES
 from journal import canonical
 from journal.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
@@ -231,6 +231,12 @@ class TestBatch:
             [(0, "/extra", "is not a known member")],
             [(0, "", "the body is nested too deeply")],
         )
+
+    def test_faults_without_end_are_cut(self) -> None:
+        """However much is wrong, the list of faults is bounded."""
+        event = b'{"' + b'":1,"'.join(f"m{number}".encode() for number in range(1_000)) + b'":1}'
+        error = refusal(b"[" + b",".join([event] * 100) + b"]", batch=True)
+        assert len(error.faults) == FAULTS_LIMIT
 
     def test_at_most_10_000_events(self) -> None:
         """The limit is inclusive; one more is named by the position of the first event too many."""
