@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from journal.chain import extend, genesis
+from journal.chain import Head, extend, genesis
 from journal.entry import Compartment
 from journal.store import AppendBatch, HeadRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from journal.store import Store
+    from journal.store import EntryRow, Store
 
 SERVICE = "journal.test"
+CATEGORY = "main-courante"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ def genesis_of(tenant: str, category: str) -> bytes:
 
 
 async def add_chains(
-    store: Store, tenants: Iterable[str], categories: Sequence[str] = ("main-courante",), *, retention_days: int = 60
+    store: Store, tenants: Iterable[str], categories: Sequence[str] = (CATEGORY,), *, retention_days: int = 60
 ) -> list[HeadRow]:
     """Make categories, tenants and today's partitions; return the heads by tenant, then category."""
     for category in categories:
@@ -120,6 +121,43 @@ def advanced(head: HeadRow, made: AppendBatch, place: int = 1) -> HeadRow:
         chain_hash=made.next_hash[place - 1],
         recorded_at=made.chain_recorded_at[place - 1],
     )
+
+
+async def append(store: Store, head: HeadRow, events: Sequence[Pending]) -> HeadRow:
+    """Append to one chain now, which must succeed; return the head as it then stands."""
+    made = batch([(head, events)], await store.read_now())
+    result = await store.append(made)
+    assert result.outcome == "appended", result
+    return advanced(head, made)
+
+
+async def read_chain(store: Store, head: HeadRow, *days: date) -> list[EntryRow]:
+    """Return a chain's entries over some days."""
+    rows: list[EntryRow] = []
+    for day in days:
+        rows += await store.read_entries(head.tenant, head.category, day, 0, 1_000_000)
+    return rows
+
+
+def check_chain(rows: Sequence[EntryRow], head: HeadRow) -> None:
+    """Assert that the rows are a chain without a hole that ends at the head, each event once."""
+    chain = Head(size=0, chain_hash=genesis_of(head.tenant, head.category))
+    for row in rows:
+        assert row.index == chain.size
+        chain = Head(size=chain.size + 1, chain_hash=extend(chain.chain_hash, row.leaf_hash))
+        assert row.chain_hash == chain.chain_hash
+    assert (chain.size, chain.chain_hash) == (head.size, head.chain_hash)
+    assert len({row.event_key for row in rows}) == len(rows)
+
+
+def seconds_until(moment: datetime) -> float:
+    """Return how far the real clock is from a moment."""
+    return (moment - datetime.now(UTC)).total_seconds()
+
+
+def midnight_after(day: date) -> datetime:
+    """Return the end of a day."""
+    return datetime.combine(day, time(), tzinfo=UTC) + timedelta(days=1)
 
 
 def _push(lists: dict[str, list[object]], **values: object) -> None:

@@ -92,6 +92,14 @@ async def owner(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
+async def superuser(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Open the superuser's connection to the test's database: to look where the owner may not, and to kill."""
+    connection = await asyncpg.connect(dsn, user=SUPERUSER)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
 async def move_clock(owner: asyncpg.Connection) -> Callable[..., Awaitable[None]]:
     """Put the database's clock ahead of the real one by `timedelta`'s arguments, each call from the real time."""
     await owner.execute(sql.read("simulated_clock.sql"))
