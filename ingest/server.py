@@ -6,6 +6,7 @@ met. Both may hold what must not leave: they are replaced here.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -104,7 +105,7 @@ def _bare(problem: ProblemError) -> web.Response:
 
 def check_aiohttp(installed: str = aiohttp.__version__) -> None:
     """Refuse an aiohttp with known request smuggling, or without its parser in C. Raises OperatorError."""
-    version = tuple(int(part) for part in installed.split(".")[:3])
+    version = tuple(int(part) for part in re.findall("[0-9]+", installed)[:3])
     if version < OLDEST_AIOHTTP:
         raise OperatorError(f"aiohttp {installed} is too old: install what requirements.lock names")
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:

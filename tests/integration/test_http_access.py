@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from ingest.app import CALLS, Call
+from journal.store import NewCredential
 from tests.integration.edge import CATEGORY, EVENTS, HEAD, OTHER_CATEGORY, OTHER_TENANT, TENANT, Answer, RunningEdge
-from tests.refused_events import valid_event
+from tests.refused_events import SOURCE_PREFIX, valid_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,6 +194,26 @@ async def test_nothing_of_the_record_can_be_sent(edge: RunningEdge, member: str)
     event = valid_event(time=datetime.now(UTC).isoformat(), **{member: "1"})
     answer = await edge.post(event)
     assert (answer.status, answer.faults) == (400, [(0, f"/{member}")])
+
+
+async def test_the_reserved_category_cannot_be_posted_to(edge: RunningEdge) -> None:
+    """Not even with a credential that should never have been made."""
+    secret = "A" * 43
+    await edge.service.store.add_credential(
+        NewCredential(
+            id="0123456789ab",
+            secret_hash=hashlib.sha256(secret.encode()).digest(),
+            role="module",
+            tenant=TENANT,
+            categories=["journal"],
+            source_prefix=SOURCE_PREFIX,
+        )
+    )
+    await edge.service.directory.refresh()
+    before = await edge.size("journal")
+    event = valid_event(time=datetime.now(UTC).isoformat())
+    answer = await edge.post(event, token=f"oej_0123456789ab_{secret}", path="/v1/categories/journal/events")
+    assert (answer.status, await edge.size("journal")) == (404, before)
 
 
 async def test_status_shows_only_granted_categories(edge: RunningEdge) -> None:
