@@ -94,6 +94,14 @@ def test_what_is_no_seal_is_refused(vector: dict[str, str]) -> None:
         parse_seal(vector["text"].encode())
 
 
+def test_the_size_of_a_seal_comes_first() -> None:
+    """1,024 bytes are looked at, and refused for what they say; one more is refused for its size alone."""
+    with pytest.raises(MalformedError, match="not a seal of format v1"):
+        parse_seal(b"\n" * 1024)
+    with pytest.raises(MalformedError, match="at most 1024 bytes"):
+        parse_seal(b"\n" * 1025)
+
+
 @given(seals())
 def test_a_seal_reads_back_from_its_text(seal: Seal) -> None:
     """Every seal has a text, which reads back as that seal."""
