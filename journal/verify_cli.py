@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from dataclasses import replace
@@ -43,33 +42,31 @@ class _NotRunError(Exception):
     """What was given cannot be used; the message says why."""
 
 
-def main() -> int:
-    """Run the command on the process's own arguments and streams."""
-    return run(sys.argv[1:], sys.stdout, sys.stderr)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify as the arguments say (the process's own by default) and return the exit status.
 
-
-def run(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
-    """Verify as the arguments say; the result goes to `out`, everything else to `err`; return the exit status.
-
-    SystemExit for arguments that are wrong (2) and for --help (0), as argparse has it.
+    The result goes to standard output, everything else to standard error. SystemExit for arguments that are
+    wrong (2) and for --help (0), as argparse has it.
     """
     options = _parser().parse_args(arguments)
-    for stream in (out, err):
-        # A terminal that lacks a character must not keep the verdict from being told.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
-        report = _verify(options, err)
-        _print(_as_json(report) if options.json else _as_text(report), out)
+        report = _verify(options)
     except VerificationError as error:
-        _print(_failure_as_json(error) if options.json else _failure_as_text(error), out)
+        _say(_failure_as_json(error) if options.json else _failure_as_text(error), sys.stdout)
         return EXIT_WRONG
     except (_NotRunError, OSError) as error:
-        print(f"journal-verify: {visible(str(error))}", file=err)
+        _say(f"journal-verify: {visible(str(error))}", sys.stderr)
         return EXIT_NOT_RUN
+    _say(_as_json(report) if options.json else _as_text(report), sys.stdout)
     for sentence in report.unanswered:
-        print(f"journal-verify: not checked: {visible(sentence)}", file=err)
+        _say(f"journal-verify: not checked: {visible(sentence)}", sys.stderr)
     return EXIT_NOT_RUN if report.unanswered else EXIT_VERIFIED
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Print a text; a terminal that lacks one of its characters must not keep the verdict from being told."""
+    encoding = stream.encoding or "ascii"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verify(options: argparse.Namespace, err: TextIO) -> Report:
+def _verify(options: argparse.Namespace) -> Report:
     anchors = _read_anchors(options.trust)
     if options.tsa_trust is not None:
         _read_anchors(options.tsa_trust)
@@ -107,8 +104,8 @@ def _verify(options: argparse.Namespace, err: TextIO) -> Report:
             known.append(read_known(file, path.name))
     with options.file.open("rb") as file:
         if not file.seekable():
-            raise _NotRunError(f"{options.file} is not a file that can be read twice")
-        report = verify_extract(file, anchors=anchors, known=known, progress=_progress(err))
+            raise _NotRunError(f"{options.file} cannot be read twice: give a file")
+        report = verify_extract(file, anchors=anchors, known=known, progress=_progress(sys.stderr))
     if options.tsa_trust is None:
         return report
     count = sum(statement.timestamped for statement in report.seals)
@@ -142,10 +139,6 @@ def _progress(err: TextIO) -> Callable[[int, int], None] | None:
             err.flush()
 
     return show
-
-
-def _print(text: str, out: TextIO) -> None:
-    print(text, file=out, flush=True)
 
 
 def _as_json(report: Report) -> str:

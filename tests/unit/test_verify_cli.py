@@ -1,0 +1,210 @@
+"""`journal-verify`: what it prints where, and how it exits (X-07)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.certificates import der_to_pem
+from journal.listing import encode_head_answer
+from journal.manifest import Filter
+from journal.verify_cli import _progress, main
+from tests import authority
+from tests.unit.extracts import ANCHORS, World, march, noon, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
+COMMAND = "import sys; from journal.verify_cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a directory with an extract, a damaged one, trusted certificates and a known seal."""
+    world = World().live(1, 4)
+    (tmp_path / "good").write_bytes(world.extract(march(2), march(3), at=noon(march(5))).pack())
+    (tmp_path / "known.json").write_bytes(encode_head_answer(world.closes[march(2)]))
+    (tmp_path / "beyond.json").write_bytes(encode_head_answer(world.closes[march(4)]))
+    (tmp_path / "bad").write_bytes((tmp_path / "good").read_bytes()[:-1])
+    (tmp_path / "trust.pem").write_bytes(der_to_pem(ANCHORS))
+    return tmp_path
+
+
+def run(files: Path, *arguments: str, trust: str = "trust.pem") -> int:
+    """Run the command in-process, file names taken from the directory."""
+    named = [str(files / text) if (files / text).exists() else text for text in arguments]
+    return main([*named, "--trust", str(files / trust)])
+
+
+def test_a_verified_extract_exits_0(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The result on standard output, nothing on standard error."""
+    assert run(files, "good") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("VERIFIED  authentic and complete: all 4 entries of 2026-03-02 to 2026-03-03")
+    assert "openepm-journal/v1/journal.example.fr/montreuil/main-courante" in out
+    for title in ("\nchecked:\n", "\nnot checked:\n"):
+        assert title in out
+    assert "worth knowing" not in out
+    assert err == ""
+
+
+def test_a_known_seal_that_agrees_exits_0(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was asked, it was checked; several may be given."""
+    assert run(files, "good", "--known-seal", "known.json", "--known-seal", "good") == 0
+    assert "known.json seal 2 agrees" in capsys.readouterr().out
+
+
+def test_something_wrong_exits_1(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The class, the part and the reason are the result."""
+    assert run(files, "bad") == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("NOT VERIFIED  malformed: not a whole extract")
+    assert err == ""
+    (files / "other.pem").write_bytes(
+        der_to_pem([authority.issue("Other", authority.new_key(8), extensions=authority.AUTHORITY).certificate])
+    )
+    assert run(files, "good", trust="other.pem") == 1
+    assert capsys.readouterr().out.startswith("NOT VERIFIED  untrusted: META-INF/signature.p7s")
+    (files / "known.json").write_bytes(b"{}")
+    assert run(files, "good", "--known-seal", "known.json") == 1
+    assert capsys.readouterr().out.startswith("NOT VERIFIED  malformed: known.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--known-seal", "beyond.json"), "beyond.json: not comparable"),
+        (("--tsa-trust", "trust.pem"), "--tsa-trust: no time-stamp was found"),
+    ],
+)
+def test_what_was_asked_and_cannot_be_had_exits_2(
+    files: Path, capsys: pytest.CaptureFixture[str], arguments: Sequence[str], sentence: str
+) -> None:
+    """0 only if all that was asked was verified; the report still says what was."""
+    assert run(files, "good", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("VERIFIED")
+    assert sentence in out
+    assert err.startswith("journal-verify: not checked: ")
+    assert sentence in err
+
+
+def test_time_stamps_found_are_said_not_to_be_checked(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are read past, and that is not hidden."""
+    world = World().live(1, 2)
+    world.close(march(3), timestamp=b"token")
+    (files / "stamped").write_bytes(world.extract(march(3), march(3), at=noon(march(4))).pack())
+    assert run(files, "stamped", "--tsa-trust", "trust.pem") == 2
+    assert "the 1 time-stamps found are not checked by this version" in capsys.readouterr().out
+    assert run(files, "stamped") == 0
+
+
+def test_what_cannot_be_run_exits_2(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names the file, on standard error alone."""
+    (files / "empty.pem").write_bytes(b"")
+    (files / "not.pem").write_bytes(der_to_pem([b"not a certificate"]))
+    (files / "directory").mkdir()
+    cases = [
+        (("absent",), "trust.pem", "absent"),
+        (("directory",), "trust.pem", "directory"),
+        (("good",), "absent.pem", "absent.pem"),
+        (("good",), "empty.pem", "empty.pem: no certificate in PEM form"),
+        (("good",), "not.pem", "not.pem: "),
+        (("good", "--known-seal", "absent"), "trust.pem", "absent"),
+        (("good", "--tsa-trust", "empty.pem"), "trust.pem", "empty.pem"),
+    ]
+    for arguments, trust, words in cases:
+        assert run(files, *arguments, trust=trust) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("journal-verify: ")
+        assert words in err
+        assert err.count("\n") == 1
+
+
+def test_a_pipe_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An extract is read twice: through a pipe it cannot be."""
+    reading, writing = os.pipe()
+    assert run(files, f"/dev/fd/{reading}") == 2
+    os.close(reading)
+    os.close(writing)
+    assert "cannot be read twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("good",), ("good", "--trust"), ("good", "--trust", "x", "--unknown")])
+def test_wrong_arguments_exit_2(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The usage is told on standard error."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: journal-verify" in capsys.readouterr().err
+
+
+def test_help_has_an_example_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard output, and every class of failure by its name."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "journal-verify extract.asice --trust trust.pem --known-seal" in text
+    for verdict in ("bad signature", "untrusted", "mismatched part", "early deletion", "over-retention", "not covered"):
+        assert verdict in text
+
+
+def test_json_is_one_object(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of success and of failure alike."""
+    assert run(files, "good", "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["verified"], value["disclosed"], value["unanswered"]) == (True, 4, [])
+    assert run(files, "bad", "--json") == 1
+    value = json.loads(capsys.readouterr().out)
+    assert value.keys() == {"verified", "verdict", "part", "reason"}
+    assert (value["verified"], value["verdict"], value["part"]) == (False, "malformed", "")
+
+
+def test_nothing_in_an_extract_acts_on_the_terminal(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and bidirectional marks are shown, in the report as in a refusal."""
+    (files / "sly").write_bytes(sample(requester="\x1b[2J\u202eVERIFIED").pack())
+    assert run(files, "sly") == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "␛[2J⟦U+202E⟧VERIFIED" in out
+
+
+def test_a_terminal_without_the_characters_still_gets_the_verdict(files: Path) -> None:
+    """An ASCII output escapes what it cannot show."""
+    (files / "accents").write_bytes(sample(requester="Mairie de Nîmes", selection=Filter(subject="é")).pack())
+    result = subprocess.run(
+        [sys.executable, "-c", COMMAND, files / "accents", "--trust", files / "trust.pem"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert result.stdout.startswith(b"VERIFIED")
+    assert b"N\\xeemes" in result.stdout
+
+
+def test_progress_is_shown_on_a_terminal_only(files: Path) -> None:
+    """On a terminal one line that is wiped at the end; elsewhere nothing."""
+    with (files / "log").open("w") as log:
+        assert _progress(log) is None
+    master, slave = os.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        show = _progress(terminal)
+        assert show is not None
+        for done_bytes in (0, 5, 9, 500, 1000):
+            show(done_bytes, 1000)
+        expected = b"\rverifying: 0 %\rverifying: 50 %\r\33[K"
+        shown = b""
+        while len(shown) < len(expected):
+            shown += os.read(master, 1000)
+        assert shown == expected
+    os.close(master)
