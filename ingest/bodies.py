@@ -35,7 +35,7 @@ async def read_body(
 ) -> bytes:
     """Read the whole body. Raises ProblemError (400, 408, 411, 413), or BusyError where memory is short."""
     length = request.content_length
-    if length is None or hdrs.TRANSFER_ENCODING in request.headers:
+    if length is None:
         raise ProblemError(LENGTH, "Send Content-Length: bodies in chunks are not taken.", close=True)
     if length > limit_bytes:
         reason = f"is larger than {limit_bytes // 1024} KiB"
