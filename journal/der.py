@@ -160,9 +160,9 @@ def _check_integer(content: bytes) -> None:
 
 
 def _check_bit_string(content: bytes) -> None:
-    # The first octet counts the padding bits of the last one; an empty string has none.
-    limit = 1 if len(content) == 1 else 8
-    if not content or content[0] >= limit or (limit > 1 and content[-1] & ((1 << content[0]) - 1)):
+    # The first octet counts the padding bits of the last one. In a string of that octet alone n of them are
+    # asked of the number n itself, which is below 2^n and so zero only for none.
+    if not content or content[0] > 7 or content[-1] & ((1 << content[0]) - 1):
         raise MalformedError("a BIT STRING has wrong padding")
 
 

@@ -32,6 +32,7 @@ def rebuild(element: der.Element) -> bytes:
         ("", "cut short"),
         ("30", "cut short"),
         ("0500ff", "after the end"),
+        ("300130", "cut short"),
         ("040261", "cut short"),
         ("30030402aa", "cut short"),  # the member reaches past its sequence
         ("3002040100", "cut short"),  # the same, with bytes behind
@@ -52,7 +53,8 @@ def rebuild(element: der.Element) -> bytes:
         ("0202ff80", "INTEGER"),
         ("0a020001", "INTEGER"),
         ("0300", "BIT STRING"),
-        ("030101", "BIT STRING"),
+        *((f"0301{unused:02x}", "BIT STRING") for unused in range(1, 256)),
+        ("03020800", "BIT STRING"),
         ("03020801", "BIT STRING"),
         ("03020101", "BIT STRING"),
         ("030207c0", "BIT STRING"),
@@ -183,8 +185,9 @@ def test_sizes_and_depths_are_bounded() -> None:
     """A value beyond the caller's limit, or nested beyond 32 levels, is refused before it costs anything."""
     with pytest.raises(MalformedError, match="at most 3"):
         der.decode(b"\x04\x02ab", limit_bytes=3)
+    assert der.decode(b"\x04\x02ab", limit_bytes=4).octets() == b"ab"
     nested = b""
-    for _ in range(der.DEPTH_LIMIT):
+    for _ in range(32):
         nested = der.sequence(nested)
     assert der.decode(nested, limit_bytes=LIMIT).encoded == nested
     with pytest.raises(MalformedError, match="deeper"):
@@ -294,6 +297,7 @@ def test_accessors_refuse_another_type() -> None:
     element = read("3006020101040161")
     number, octets = element.members(der.SEQUENCE, 2)
     assert (number.integer(), octets.octets()) == (1, b"a")
+    assert element.members(der.SEQUENCE) == (number, octets)
     for refused in (
         lambda: element.members(der.SET),
         lambda: element.members(der.SEQUENCE, 3),
@@ -302,6 +306,7 @@ def test_accessors_refuse_another_type() -> None:
         number.bits,
         number.whole_bits,
         number.time,
+        der.decode(der.octet_string(b"20260314120000Z"), limit_bytes=LIMIT).time,
     ):
         with pytest.raises(MalformedError):
             refused()
