@@ -62,7 +62,8 @@ BEGIN
 END
 $$;
 
--- Drop a fenced and sealed day, its counters too. Zero of everything if it is already gone.
+-- Drop a fenced and sealed day, its counters too. Zero of everything if it is already gone, or is older than the
+-- category.
 CREATE FUNCTION journal.drop_day(of_category text, of_day date, OUT count bigint, OUT chains bigint)
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms'
 AS $$
@@ -70,19 +71,24 @@ DECLARE
   kept record;
   leaf text;
 BEGIN
-  SELECT c.id, c.fence INTO kept FROM journal.category AS c WHERE c.code = of_category;
+  -- One purger at a time: the other would look for a table that the first is dropping.
+  PERFORM pg_advisory_xact_lock(7304680770881318764);
+  SELECT c.id, c.fence, c.first_day INTO kept FROM journal.category AS c WHERE c.code = of_category;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = 'there is no such category';
   END IF;
   IF kept.fence IS NULL OR kept.fence < of_day THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ007', MESSAGE = format('the fence of %s is not at %s yet', of_category, of_day);
   END IF;
+  count := 0;
+  chains := 0;
+  IF of_day < kept.first_day THEN
+    RETURN;
+  END IF;
   IF NOT EXISTS (SELECT FROM journal.seal AS s WHERE s.day = of_day) THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ007', MESSAGE = format('the day %s has no close seal yet', of_day);
   END IF;
   leaf := journal.leaf_name(kept.id, of_day);
-  count := 0;
-  chains := 0;
   IF to_regclass('journal.' || leaf) IS NOT NULL THEN
     EXECUTE format('SELECT count(*), count(DISTINCT e.tenant) FROM journal.%I AS e', leaf) INTO count, chains;
     EXECUTE format('DROP TABLE journal.%I', leaf);
