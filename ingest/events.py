@@ -66,22 +66,24 @@ _CONTROL_ESCAPE = re.compile(rb"\\[bfnrtu]")
 
 
 def decode_single(body: bytes, now: datetime, source_prefix: str) -> Event:
-    """Read one event, at most EVENT_LIMIT_BYTES as sent; `now` is aware, in UTC.
+    """Read one event, at most EVENT_LIMIT_BYTES as sent and in canonical form; `now` is aware, in UTC.
 
     Raises MisshapenEventError, OversizeEventError or InvalidEventError, with every fault found.
     """
     found = _Faults(now, source_prefix)
-    if len(body) > EVENT_LIMIT_BYTES:
-        found.oversize(0, f"is larger than {EVENT_LIMIT_BYTES // 1024} KiB")
-        raise found.error()
-    try:
-        events = _accept([_SINGLE.decode(body)], body, now, source_prefix)
-    except _UNREADABLE:
-        events = None
-    if events is None:
+    events = None
+    if len(body) <= EVENT_LIMIT_BYTES:
+        try:
+            events = _accept([_SINGLE.decode(body)], body, now, source_prefix)
+        except _UNREADABLE:
+            events = None
+        if events and len(events[0].canonical) <= EVENT_LIMIT_BYTES:
+            return events[0]
+    if events or len(body) > EVENT_LIMIT_BYTES:
+        found.oversize(0)
+    else:
         found.examine(0, diagnosis.parse(body))
-        raise found.error()
-    return events[0]
+    raise found.error()
 
 
 def decode_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event]:
@@ -206,7 +208,7 @@ class _Faults:
         # The fast reading refused the body: it stays refused, also where this one finds nothing to blame.
         return kind(faults[:FAULTS_LIMIT] or [(0, "", "cannot be read as an event")])
 
-    def oversize(self, position: int, reason: str) -> None:
+    def oversize(self, position: int, reason: str = f"is larger than {EVENT_LIMIT_BYTES // 1024} KiB") -> None:
         """Note an event, or a batch, that is too large."""
         self._oversize.append((position, "", reason))
 
@@ -224,7 +226,7 @@ class _Faults:
                 if len(self._misshapen) >= FAULTS_LIMIT:
                     break  # enough to correct; the list must not outgrow the body
                 if _compact_size(event) > EVENT_LIMIT_BYTES:
-                    self.oversize(position, f"is larger than {EVENT_LIMIT_BYTES // 1024} KiB")
+                    self.oversize(position)
                 else:
                     self.examine(position, event)
 

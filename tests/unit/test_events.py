@@ -115,6 +115,18 @@ class TestAccepted:
         error = refusal(body.ljust(EVENT_LIMIT_BYTES + 1))
         assert isinstance(error, OversizeEventError)
 
+    def test_nor_may_a_single_grow_beyond_16_kib(self) -> None:
+        """The limit is also on the canonical bytes, where a short time grows longer."""
+        event = valid_event("disclosure", time="2026-03-01T10:00:00Z")
+        event["data"]["recipients"] = ["é" * 250] * 30
+        event["data"]["justification"] += "j" * (EVENT_LIMIT_BYTES - len(reference(event)))
+        body = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        assert len(body.encode()) < EVENT_LIMIT_BYTES
+        assert len(decode_single(body.encode(), NOW, SOURCE_PREFIX).canonical) == EVENT_LIMIT_BYTES
+        longer = body.replace("jj", "jjj", 1).encode()
+        assert len(longer) < EVENT_LIMIT_BYTES
+        assert refusal(longer).faults == [(0, "", "is larger than 16 KiB")]
+
     def test_the_trace_is_kept(self) -> None:
         """A W3C trace context links an entry to the request that made it."""
         assert TRACEPARENT.encode() in single(valid_event(traceparent=TRACEPARENT)).canonical
