@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -61,19 +62,20 @@ def compare(
 
     Where the extract holds the entries up to a known seal's head, the caller compares the chain hash there.
     """
+    verified = {kept: [_read(listed, kept.name, manifest.origin, anchors) for listed in kept.seals] for kept in known}
+    signed = [*statements, *itertools.chain.from_iterable(verified.values())]
     held: list[Statement] = []
     compared: list[Statement] = []
     latest: list[Statement] = []
     unanswered: list[str] = []
-    for kept in known:
-        verified = [_read(listed, kept.name, manifest.origin, anchors) for listed in kept.seals]
-        surviving = [statement for statement in verified if not is_declared_lost(statement, statements)]
+    for kept, found in verified.items():
+        surviving = [statement for statement in found if not is_declared_lost(statement, signed)]
         within = [s for s in surviving if manifest.base.size <= s.head.size <= manifest.head.size]
         held += surviving
         compared += within
         latest += within[-1:]
         if not within:
-            unanswered.append(_why(kept.name, verified, surviving, manifest))
+            unanswered.append(_why(kept.name, found, surviving, manifest))
     check_one_history([*statements, *held])
     return Comparison(tuple(compared), tuple(latest), tuple(unanswered))
 
@@ -85,7 +87,7 @@ def _read(listed: ListedSeal, name: str, origin: str, anchors: Sequence[bytes]) 
 
 
 def is_declared_lost(known: Statement, statements: Sequence[Statement]) -> bool:
-    """Tell whether a seal of the extract declares the known one lost in a disaster.
+    """Tell whether one of these seals declares the known one lost in a disaster.
 
     Such a seal names the last that survived; later numbers made before it are lost, and given again.
     """

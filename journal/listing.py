@@ -120,6 +120,8 @@ def parse_seals(data: bytes, origin: str) -> Iterator[ListedSeal]:
             raise MalformedError(error.reason, part=f"/seals/{place}{error.part}") from error
         start = stop + 1
         place += 1
+    if not place:
+        raise MalformedError("no seal", part="/seals")
 
 
 def _parse_listed_seal(data: bytes, origin: str) -> ListedSeal:

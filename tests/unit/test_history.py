@@ -120,7 +120,6 @@ def test_seals_stand_in_their_order_the_open_one_last() -> None:
     extract = listing(world, range(2, 5))
     seals = extract.seals
     orders = {
-        "no seal": [],
         "no open seal": seals[:-1],
         "two open seals": [*seals, world.seal(noon(march(7)))],
         "reversed": seals[::-1],

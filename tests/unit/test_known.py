@@ -242,6 +242,22 @@ def test_a_seal_declared_lost_is_not_a_fork() -> None:
     assert type(failure(undeclared.extract(march(2), march(3), at=noon(march(4))), kept(lost))) is ForkError
 
 
+def test_a_loss_may_be_declared_by_another_seal_that_was_kept() -> None:
+    """The extract need not list the seal that declares it."""
+    world = World().live(1, 2)
+    world.append(noon(march(3)))
+    lost = world.seal(noon(march(3), hour=13))
+    recovered = World().live(1, 2)
+    recovered.append(noon(march(3), hour=15), subject="after the disaster")
+    declaring = recovered.seal(noon(march(3), hour=16), recovered_from=2)
+    recovered.close(march(3))
+    extract = recovered.extract(march(2), march(3), at=noon(march(4)))
+    assert type(failure(extract, kept(lost))) is ForkError
+    report = verify(extract, kept(lost), kept(declaring, name="declaring.json"))
+    assert len(report.unanswered) == 1
+    assert any("declaring.json seal 3 agrees" in sentence for sentence in report.checked)
+
+
 def test_a_loss_covers_only_what_came_before_it() -> None:
     """What was sealed after the recovery, or survived it, is held against the extract like any other."""
     world = World().live(1, 2)
