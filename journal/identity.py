@@ -73,6 +73,19 @@ class SigningIdentity:
 
         Raises OperatorError where the certificates are not valid at that time.
         """
+        return cms.sign(
+            sha256(content).digest(),
+            certificates=self.certificates,
+            signing_time=self.check_valid(at),
+            sign_bytes=self.sign_raw,
+        )
+
+    def sign_raw(self, data: bytes) -> bytes:
+        """Return the bare signature of `data`: ECDSA with SHA-256, DER (RFC 3279 section 2.2.3)."""
+        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+    def check_valid(self, at: datetime) -> datetime:
+        """Return `at` to the second. Raises OperatorError where the certificates are not valid at that time."""
         second = _to_second(at)
         if not self.not_before <= second <= self.not_after:
             raise OperatorError(
@@ -80,12 +93,7 @@ class SigningIdentity:
                 f"valid from {self.not_before:%Y-%m-%dT%H:%M:%SZ} to {self.not_after:%Y-%m-%dT%H:%M:%SZ}. "
                 "Check this machine's clock, or install a renewed certificate."
             )
-        return cms.sign(
-            sha256(content).digest(),
-            certificates=self.certificates,
-            signing_time=second,
-            sign_bytes=lambda data: self._key.sign(data, ec.ECDSA(hashes.SHA256())),
-        )
+        return second
 
 
 def load(key_path: Path, cert_path: Path) -> SigningIdentity:
@@ -187,9 +195,7 @@ def _new_authority(kind: str, begin: datetime, years: int, *, issuer: _Holder | 
     # The number keeps two authorities of one installation apart by name, for verifiers that look there first.
     number = secrets.token_hex(8)
     builder = _builder(f"OpenEPM journal development {kind} authority {number}", key, begin, years, issuer)
-    builder = builder.add_extension(
-        x509.BasicConstraints(ca=True, path_length=1 if issuer is None else 0), True
-    )
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=1 if issuer is None else 0), True)
     builder = builder.add_extension(_key_usage(authority=True), True)
     return _Holder(key=key, certificate=_issue(builder, key, issuer))
 
@@ -218,9 +224,7 @@ def _builder(
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=365 * years + years // 4))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
 
 

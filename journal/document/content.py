@@ -1,0 +1,241 @@
+"""What the document says, as plain data: words and figures, no layout and no markup."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from journal.manifest import Filter, account_of, action_of
+from journal.spreadsheet import visible
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from journal.entry import Entry
+    from journal.manifest import Manifest
+
+MAX_ROWS = 2_000
+MAX_CELL_CHARACTERS = 240
+UNBROKEN_CHARACTERS = 16
+
+MONTHS = (
+    *("janvier", "février", "mars", "avril", "mai", "juin"),
+    *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
+)
+PURPOSES = {
+    "lawfulness": "vérification de la licéité du traitement",
+    "self-monitoring": "autocontrôle",
+    "integrity-security": "intégrité et sécurité des données",
+    "criminal-proceedings": "procédure pénale",
+}
+ACTIONS = {
+    "access": "Accès",
+    "consultation": "Consultation",
+    "collection": "Collecte",
+    "modification": "Modification",
+    "disclosure": "Communication",
+    "combination": "Interconnexion",
+    "erasure": "Effacement",
+    "service.extract": "Demande d'extrait",
+    "service.purge": "Purge",
+    "service.credential": "Moyen d'accès",
+    "service.setting": "Réglage",
+    "service.tenant": "Commune",
+    "service.alarm": "Alarme",
+}
+OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
+COLUMNS = ("N°", "Enregistrée le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
+
+_UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What a pass over the disclosed entries leaves for the document; bounded, whatever their number."""
+
+    by_action: Counter[str] = field(default_factory=Counter)
+    by_day: Counter[date] = field(default_factory=Counter)
+    rows: list[list[str]] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        """Take one disclosed entry into account."""
+        self.by_action[action_of(entry)] += 1
+        self.by_day[entry.recorded_at.date()] += 1
+        if len(self.rows) < MAX_ROWS:
+            self.rows.append(_row(entry))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What the document says besides the manifest and the entries."""
+
+    tenant_name: str
+    category_label: str
+    service: str
+    signer: str
+    manifest_sha256: str
+    first_seal: int
+    last_seal: int
+    sealed_at: datetime
+    covered_at: datetime | None
+    purged: tuple[date, date] | None
+
+
+def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circumstances) -> dict[str, Any]:
+    """Return everything the template shows, in French; equal arguments give equal content."""
+    days = sorted(gathered.by_day)
+    return {
+        "title": "Extrait du journal des accès",
+        "service": circumstances.service,
+        "tenant_name": visible(circumstances.tenant_name),
+        "category_label": visible(circumstances.category_label),
+        "period": _period(manifest.first_day, manifest.last_day),
+        "origin": manifest.origin,
+        "summary": _summary(manifest, circumstances),
+        "request": _request(manifest),
+        "disclosed": manifest.disclosed,
+        "by_action": [
+            [ACTIONS.get(action, action), count]
+            for action, count in sorted(gathered.by_action.items(), key=lambda item: (-item[1], item[0]))
+        ],
+        "by_day": _chart(gathered),
+        "chart_alt": (
+            f"Histogramme des entrées communiquées par jour, du {french_day(days[0])} au {french_day(days[-1])}."
+            if days
+            else ""
+        ),
+        "integrity": _integrity(manifest, circumstances),
+        "steps": [
+            "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
+            "Sur un poste hors ligne : journal-verify FICHIER --trust trust.pem",
+            "Ou ouvrez verifier.html dans un navigateur, sans réseau, et déposez-y les deux fichiers.",
+        ],
+        "caution": (
+            "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
+            "leur preuve, que la vérification contrôle une à une. Heures en temps universel (UTC)."
+        ),
+        "truncated": "Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier.",
+        "columns": list(COLUMNS),
+        "rows": gathered.rows,
+    }
+
+
+def french_day(day: date) -> str:
+    """Write a day as French people read it."""
+    return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def french_moment(moment: datetime) -> str:
+    """Write a moment, to the second, in universal time."""
+    return f"{french_day(moment.date())} à {moment:%H h %M min %S s} (UTC)"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def _period(first: date, last: date) -> str:
+    return f"le {french_day(first)}" if first == last else f"du {french_day(first)} au {french_day(last)}"
+
+
+def _count(count: int) -> str:
+    return "une entrée" if count == 1 else f"{_number(count)} entrées"
+
+
+def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
+    sentences: list[str] = []
+    if manifest.filter.withhold_all:
+        sentences.append(
+            f"Cet extrait d'audit prouve l'existence et l'ordre de {_count(manifest.withheld)}, sans en communiquer "
+            "le contenu."
+        )
+    elif manifest.filter != Filter():
+        sentences.append(
+            f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande ; "
+            f"{_count(manifest.withheld)} de la période ne sont pas communiquées, mais leur nombre est prouvé."
+        )
+    elif manifest.disclosed:
+        sentences.append(
+            f"Cet extrait communique l'intégralité des entrées conservées de la période, soit "
+            f"{_count(manifest.disclosed)} : la suite des empreintes prouve qu'aucune ne manque."
+        )
+    else:
+        sentences.append("Aucune entrée n'est conservée pour cette période, et la suite des empreintes le prouve.")
+    if circumstances.purged is not None:
+        first, last = circumstances.purged
+        sentences.append(
+            f"Les entrées {_period(first, last)} ont été détruites au terme légal de leur conservation, comme "
+            "l'attestent les sceaux."
+        )
+    if circumstances.covered_at is not None:
+        sentences.append(f"Le dernier jour n'est couvert que jusqu'au {french_moment(circumstances.covered_at)}.")
+    return " ".join(sentences)
+
+
+def _request(manifest: Manifest) -> list[list[str]]:
+    names = {"account": "compte", "subject": "objet", "action": "action"}
+    scope = " ; ".join(f"{names[name]} : {value}" for name, value in manifest.filter.as_json().items() if name in names)
+    if manifest.filter.withhold_all:
+        scope = "preuve sans contenu"
+    return [
+        ["Demandeur", visible(manifest.requester)],
+        ["Finalité", PURPOSES[manifest.purpose]],
+        ["Référence de la demande", visible(manifest.request.reference or "sans")],
+        ["Autorisation", visible(manifest.authorisation or "sans")],
+        ["Portée", visible(scope or "toutes les entrées")],
+        ["Inscription de la demande", f"entrée n° {_number(manifest.request.index)} de la catégorie « journal »"],
+        ["Établi le", french_moment(manifest.issued_at)],
+    ]
+
+
+def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[str]]:
+    purged = _period(*circumstances.purged) if circumstances.purged else "aucune dans la période"
+    covered = manifest.head.size - manifest.base.size
+    indexes = f"n° {_number(manifest.base.size)} à {_number(manifest.head.size - 1)}" if covered else "aucune"
+    return [
+        ["Entrées couvertes", indexes],
+        ["Communiquées, retenues", f"{_number(manifest.disclosed)}, {_number(manifest.withheld)}"],
+        ["Empreinte avant la première", manifest.base.chain_hash.hex()],
+        ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
+        ["Sceaux", f"n° {_number(circumstances.first_seal)} à {_number(circumstances.last_seal)}"],
+        ["Dernier sceau", french_moment(circumstances.sealed_at)],
+        ["Purge légale", purged],
+        ["Empreinte du manifeste", circumstances.manifest_sha256],
+        ["Signataire", circumstances.signer],
+        ["Logiciel", manifest.software],
+    ]
+
+
+def _chart(gathered: Gathered) -> list[list[Any]]:
+    """Return a bar for each day, from the first to the last that has entries, empty days between them too."""
+    if not gathered.by_day:
+        return []
+    first, last = min(gathered.by_day), max(gathered.by_day)
+    days = [first.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
+    return [[f"{day:%d/%m}", gathered.by_day[day]] for day in days]
+
+
+def _row(entry: Entry) -> list[str]:
+    data = entry.event.get("data")
+    data = data if isinstance(data, dict) else {}
+    action = action_of(entry)
+    cells = (
+        _number(entry.index),
+        f"{entry.recorded_at:%Y-%m-%d %H:%M:%S}",
+        ACTIONS.get(action, action),
+        account_of(entry),
+        entry.event.get("subject"),
+        data.get("justification"),
+        OUTCOMES.get(str(data.get("outcome")), data.get("outcome")),
+    )
+    return [_cell(value) for value in cells]
+
+
+def _cell(value: Any) -> str:
+    """Return a cell's text: nothing hidden, nothing endless, and no word that cannot be broken."""
+    text = visible(value) if isinstance(value, str) else ""
+    if len(text) > MAX_CELL_CHARACTERS:
+        text = text[:MAX_CELL_CHARACTERS] + " […]"
+    return _UNBROKEN.sub(lambda match: match[0] + "\u200b", text)

@@ -1,0 +1,117 @@
+"""The process that makes one document: laid out by typst, signed (PAdES) through the service that started it.
+
+Apart from the service, because a long table takes hundreds of megabytes, which go back with the process, and
+because neither library needs to be near the keys. Frames on standard input and output: a request comes, then
+what must be signed goes, its signature comes, and the document goes.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from base64 import b64decode
+from datetime import UTC, datetime
+from importlib import resources
+from io import BytesIO
+from typing import Any, Final
+
+import typst
+from asn1crypto import x509
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.sign import fields, signers
+from pyhanko_certvalidator.registry import SimpleCertificateStore
+
+from journal.document.frames import frame, read_frame
+
+MEMORY_BYTES = 4 * 1024**3
+STANDARD: Final = "a-3a"
+FIELD = "Signature"
+DIGEST = "sha256"
+# A P-256 signature with its certificates takes about 3 KiB: more is reserved, and filled up with zeros.
+RESERVED_BYTES = 16 * 1024
+RAW_SIGNATURE_BYTES = 72
+
+
+def main() -> None:
+    """Make the document. Equal requests give equal bytes, the signature apart: fixed fonts, fixed time."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    request = json.loads(read_frame(sys.stdin.buffer))
+    made_at = datetime.fromtimestamp(request["made_at"], UTC)
+    document = _lay_out(request["content"], made_at)
+    certificates = [x509.Certificate.load(b64decode(certificate)) for certificate in request["certificates"]]
+    _send(_sign(document, certificates, request["content"]["service"], made_at))
+
+
+def _lay_out(content: dict[str, Any], made_at: datetime) -> bytes:
+    template = resources.files("journal.document").joinpath("extrait.typ")
+    with resources.as_file(template) as path:
+        return typst.compile(
+            path,
+            root=path.parent,
+            font_paths=[],
+            ignore_system_fonts=True,
+            sys_inputs={"data": json.dumps(content, ensure_ascii=False)},
+            pdf_standards=[STANDARD],
+            timestamp=made_at,
+        )
+
+
+def _sign(document: bytes, certificates: list[x509.Certificate], name: str, at: datetime) -> bytes:
+    """Sign invisibly, in an incremental update (ETSI EN 319 142-1, PAdES-B-B)."""
+    metadata = signers.PdfSignatureMetadata(
+        field_name=FIELD,
+        md_algorithm=DIGEST,
+        subfilter=fields.SigSeedSubFilter.PADES,
+        reason="Extrait du journal des accès",
+        name=name,
+    )
+    writer = IncrementalPdfFileWriter(BytesIO(document))
+    signed = _PdfSigner(metadata, _Signer(certificates), at).sign_pdf(writer, bytes_reserved=RESERVED_BYTES)
+    content: bytes = signed.getvalue()
+    return content
+
+
+def _send(content: bytes) -> None:
+    sys.stdout.buffer.write(frame(content))
+    sys.stdout.buffer.flush()
+
+
+class _PdfSigner(signers.PdfSigner):
+    """A signer of documents whose clock is given."""
+
+    def __init__(self, metadata: signers.PdfSignatureMetadata, signer: signers.Signer, at: datetime) -> None:
+        super().__init__(metadata, signer)
+        self._at = at
+
+    def init_signing_session(self, *arguments: Any, **named: Any) -> Any:
+        session = super().init_signing_session(*arguments, **named)
+        session.system_time = self._at
+        return session
+
+
+class _Signer(signers.Signer):
+    """The service's identity, as pyHanko wants it; its key stays in the service."""
+
+    def __init__(self, certificates: list[x509.Certificate]) -> None:
+        store = SimpleCertificateStore()  # type: ignore[no-untyped-call] # pyHanko leaves it without types
+        store.register_multiple(certificates[1:])
+        super().__init__(signing_cert=certificates[0], cert_registry=store, embed_roots=False)
+
+    async def async_sign_raw(
+        self,
+        data: bytes,
+        digest_algorithm: str,
+        dry_run: bool = False,  # noqa: FBT001, FBT002 - pyHanko's own signature
+    ) -> bytes:
+        """Ask the service for a P-256 signature with SHA-256."""
+        if digest_algorithm != DIGEST:
+            raise ValueError(digest_algorithm)
+        if dry_run:
+            return bytes(RAW_SIGNATURE_BYTES)
+        _send(data)
+        return read_frame(sys.stdin.buffer)
+
+
+if __name__ == "__main__":
+    main()
