@@ -26,7 +26,7 @@ DIGESTS = "META-INF/ASiCManifest.xml"
 SIGNATURE = "META-INF/signature.p7s"
 
 MIMETYPE = "mimetype"
-MIMETYPE_CONTENT = b"application/vnd.etsi.asic-e+zip"  # ETSI EN 319 162-1, clause 4.4.3.1
+MIMETYPE_CONTENT = b"application/vnd.etsi.asic-e+zip"  # ETSI EN 319 162-1, clause 4.4
 
 # The one order of members.
 NAMES = (MIMETYPE, ENTRIES, PROOF, SEALS, MANIFEST, TABLE, DOCUMENT, INSTRUCTIONS, DIGESTS, SIGNATURE)

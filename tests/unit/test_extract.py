@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
+from base64 import b64encode
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
+from journal import spreadsheet
 from journal.errors import MalformedError
 from journal.extract import SIGNED, read_digests, signed_names, write_digests, write_instructions
 from journal.layout import DOCUMENT, ENTRIES, NAMES
+from journal.times import format_day, format_time
 from tests.unit.extracts import sample
 
 EXTRACT = sample()
@@ -68,3 +73,37 @@ def test_the_instructions_name_the_extract_and_the_commands() -> None:
     assert f"-attime {int(MANIFEST.issued_at.timestamp())}" in text
     assert len(text.splitlines()) < 20
     assert ENTRIES in text
+
+
+FORMAT = (Path(__file__).parents[2] / "FORMAT.md").read_text(encoding="utf-8")
+
+
+def test_the_format_gives_the_templates_word_for_word() -> None:
+    """Whoever has only the document makes the same bytes."""
+    text = write_instructions(MANIFEST).decode()
+    for name, value in (
+        ("{origin}", MANIFEST.origin),
+        ("{from}", format_day(MANIFEST.first_day)),
+        ("{to}", format_day(MANIFEST.last_day)),
+        ("{issued_at}", format_time(MANIFEST.issued_at)),
+        ("{epoch}", str(int(MANIFEST.issued_at.timestamp()))),
+    ):
+        text = text.replace(value, name)
+    assert f"```\n{text}```" in FORMAT
+    digests = write_digests({ENTRIES: bytes(32)}).decode()
+    for value, name in (
+        ("application/x-ndjson", "<media type>"),
+        (ENTRIES, "<name>"),
+        (b64encode(bytes(32)).decode(), "<base64 of the SHA-256>"),
+    ):
+        digests = digests.replace(value, name)
+    assert f"```xml\n{digests}```" in FORMAT
+
+
+def test_the_format_lists_the_columns_and_the_members() -> None:
+    """In their order, with their limits."""
+    columns = re.findall(r"^\| ([^|`]+) \|", FORMAT[FORMAT.index("### 11.5") : FORMAT.index("### 11.6")], re.MULTILINE)
+    assert tuple(columns[1:]) == spreadsheet.COLUMNS
+    assert re.findall(
+        r"^\| `([^`]+)` \|", FORMAT[FORMAT.index("## 11.") : FORMAT.index("### 11.1")], re.MULTILINE
+    ) == list(NAMES)
