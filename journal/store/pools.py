@@ -53,6 +53,7 @@ CONSTRAINTS: Final[Mapping[str, str]] = {
 # 08 connection, 40 rolled back (deadlock, serialization), 53 resources, 57P0x shutdown.
 _TRANSIENT: Final = ("08", "40", "53", "57P")
 _LOCK_NOT_AVAILABLE: Final = "55P03"
+_DATA: Final = "22"
 
 
 @contextmanager
@@ -62,10 +63,19 @@ def translated() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(error) from error
-    except asyncpg.DataError as error:
-        raise StoreError("a value does not fit the database") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         raise UnavailableError(f"the database cannot be reached or was lost ({type(error).__name__})") from error
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Say so where a value was read that Python has no word for: a date of the year 20000, put there by hand."""
+    try:
+        yield
+    except asyncpg.InterfaceError:
+        raise  # one of them is a ValueError, about what was sent
+    except (ValueError, OverflowError) as error:
+        raise StoreError("a value in the database is out of range") from error
 
 
 def _translate(error: asyncpg.PostgresError) -> StoreError:
@@ -78,6 +88,8 @@ def _translate(error: asyncpg.PostgresError) -> StoreError:
         return LockedError("locked by another transaction")
     if state.startswith(_TRANSIENT):
         return UnavailableError(f"the database is unavailable ({state} {type(error).__name__})")
+    if state.startswith(_DATA):  # the driver's own refusals too
+        return StoreError(f"a value does not fit the database ({state})")
     if constraint in CONSTRAINTS:
         return StoreError(CONSTRAINTS[constraint])
     return StoreError(f"the database refused ({state} {type(error).__name__} {constraint})".replace(" )", ")"))
@@ -157,10 +169,12 @@ class Pools:
     async def _fetch(self, role: Role, name: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run one named statement in its own transaction."""
         async with self.borrow(role) as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(sql.load(role)[name], *arguments)
+            with readable():
+                rows: list[asyncpg.Record] = await connection.fetch(sql.load(role)[name], *arguments)
             return rows
 
     async def _fetch_value(self, role: Role, name: str, *arguments: Any) -> Any:
         """Run one named statement that answers one value."""
         async with self.borrow(role) as connection:
-            return await connection.fetchval(sql.load(role)[name], *arguments)
+            with readable():
+                return await connection.fetchval(sql.load(role)[name], *arguments)
