@@ -94,9 +94,7 @@ def read_digests(content: bytes, names: Sequence[str]) -> dict[str, bytes]:
     values = map(b64decode, _DIGEST_VALUE.findall(content))
     digests = dict(zip(names, values))
     if len(digests) != len(names) or write_digests(digests) != content:
-        raise MalformedError(
-            "not the digests of the parts that are here, from the one template", part=DIGESTS
-        )
+        raise MalformedError("not the digests of the parts that are here, from the one template", part=DIGESTS)
     return digests
 
 

@@ -242,9 +242,7 @@ def parse_manifest(data: bytes) -> Manifest:
             filter=_parse_filter(members["filter"]),
             purpose=members["purpose"],
             requester=members["requester"],
-            request=Request(
-                request["index"], _unhex(request["leaf"], "/request/leaf"), request.get("reference")
-            ),
+            request=Request(request["index"], _unhex(request["leaf"], "/request/leaf"), request.get("reference")),
             issued_at=parse_time(members["issued_at"]),
             software=members["software"],
             authorisation=members.get("authorisation"),
