@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
+
+import structlog
 
 from journal import __version__, layout, spreadsheet
 from journal.chain import leaf_hash
 from journal.container import ContainerWriter
+from journal.document.content import Circumstances, Gathered, document_content
+from journal.document.render import DocumentError, render
 from journal.entry import Entry, parse_record
 from journal.envelope import open_entry
 from journal.errors import StoreError
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
 
     Render = Callable[[AESGCM, list[EntryRow]], bytes]
 
+log = structlog.get_logger()
+
 SOFTWARE = f"openepm-journal/{__version__}"
 
 
@@ -47,6 +54,8 @@ class Plan:
     """The fixed range of an extract, and what the seals state of it, the open seal last."""
 
     compartment: Compartment
+    tenant_name: str
+    category_label: str
     first_day: date
     last_day: date
     retention_days: int
@@ -54,6 +63,7 @@ class Plan:
     head: Head
     ranges: list[DayRange]
     statements: list[Statement]
+    purged: tuple[date, date] | None  # days asked for that are lawfully gone, first and last
 
 
 class ExtractStream:
@@ -88,6 +98,7 @@ class ExtractStream:
         # One bit an entry: which ones the first pass disclosed, so that the later ones agree with it.
         self._shown = bytearray((plan.head.size - plan.base.size + 7) // 8)
         self._disclosed = 0
+        self._gathered = Gathered()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the container. An error thrown here means: throw away what came."""
@@ -102,8 +113,11 @@ class ExtractStream:
         yield container.add(layout.MANIFEST, manifest.encode())
         async for chunk in self._member(container, layout.TABLE, self._table, spreadsheet.HEADER):
             yield chunk
+        document = await self._document(manifest)
+        if document is not None:
+            yield container.add(layout.DOCUMENT, document)
         yield container.add(layout.INSTRUCTIONS, write_instructions(manifest))
-        names = [name for name in signed_names(layout.NAMES) if name != layout.DOCUMENT]
+        names = [name for name in signed_names(layout.NAMES) if name != layout.DOCUMENT or document is not None]
         digests = write_digests({name: container.digest(name) for name in names})
         yield container.add(layout.DIGESTS, digests)
         yield container.add(layout.SIGNATURE, self._identity.sign(digests, manifest.issued_at))
@@ -153,7 +167,11 @@ class ExtractStream:
         )
 
     def _table(self, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
-        return b"".join(spreadsheet.row(entry) for entry in self._shown_entries(cipher, rows))
+        lines: list[bytes] = []
+        for entry in self._shown_entries(cipher, rows):
+            lines.append(spreadsheet.row(entry))
+            self._gathered.add(entry)
+        return b"".join(lines)
 
     def _shown_entries(self, cipher: AESGCM, rows: list[EntryRow]) -> Iterator[Entry]:
         for row in rows:
@@ -163,6 +181,29 @@ class ExtractStream:
     def _is_shown(self, row: EntryRow) -> bool:
         place = row.index - self._plan.base.size
         return bool(self._shown[place >> 3] >> (place & 7) & 1)
+
+    async def _document(self, manifest: Manifest) -> bytes | None:
+        """Make the people's view; the extract proves as much without it, so its failure ends nothing."""
+        plan = self._plan
+        latest = plan.statements[-1].seal
+        circumstances = Circumstances(
+            tenant_name=plan.tenant_name,
+            category_label=plan.category_label,
+            service=plan.compartment.service,
+            signer=self._identity.subject,
+            manifest_sha256=sha256(manifest.encode()).hexdigest(),
+            first_seal=plan.statements[0].seal.number,
+            last_seal=latest.number,
+            sealed_at=latest.sealed_at,
+            covered_at=latest.sealed_at if plan.last_day >= day_of(latest.sealed_at) else None,
+            purged=plan.purged,
+        )
+        try:
+            content = document_content(manifest, self._gathered, circumstances)
+            return await render(content, self._identity, manifest.issued_at)
+        except DocumentError as error:
+            log.error("an extract goes without its document", reason=str(error))
+            return None
 
     def _manifest(self) -> Manifest:
         plan = self._plan

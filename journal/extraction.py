@@ -188,8 +188,11 @@ class Extraction:
                 retry_after_seconds=PURGE_RETRY_SECONDS,
             )
         statements = [closes[day] for day in sorted(closes)]
+        tenant = self._directory.tenant(compartment.tenant)
         return Plan(
             compartment=compartment,
+            tenant_name=tenant.name if tenant else compartment.tenant,
+            category_label=category.label,
             first_day=request.from_day,
             last_day=request.to_day,
             retention_days=category.retention_days,
@@ -197,6 +200,7 @@ class Extraction:
             head=head,
             ranges=ranges,
             statements=[*statements, latest],
+            purged=(request.from_day, min(first, request.to_day)) if first >= request.from_day else None,
         )
 
     async def _closes(self, compartment: Compartment, first: date, last: date) -> dict[date, Statement]:

@@ -59,6 +59,11 @@ class SigningIdentity:
         self.service = names[0]
 
     @property
+    def subject(self) -> str:
+        """Return the signer's name, for people."""
+        return self._chain[0].name
+
+    @property
     def not_before(self) -> datetime:
         """Return when the whole chain begins to be valid."""
         return max(certificate.not_before for certificate in self._chain)
