@@ -171,6 +171,8 @@ class Extraction:
         if category.fence == first and latest.head.kept_from < base.size:
             raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
         today = latest.seal.sealed_at.date()
+        if request.to_day <= first and not closes:
+            raise RequestError("/to", "this compartment did not exist on that day")
         ranges: list[DayRange] = []
         head = base
         for day in _days(max(request.from_day, first + timedelta(days=1)), request.to_day):

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from journal.manifest import Filter, account_of, action_of
-from journal.spreadsheet import visible
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -48,6 +48,12 @@ ACTIONS = {
 OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
 COLUMNS = ("N°", "Enregistrée le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
 
+# What the two fonts that typst carries can show: Latin, Greek and Cyrillic, and the usual signs. PDF/A refuses a
+# document with a character that has no glyph, and an extract must never lack its document for one strange name.
+_UNPRINTABLE = re.compile(
+    "[^ -~\u00a0-\u00ac\u00ae-\u02ff\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u0482\u048a-\u04ff\u1e00-\u1eff"
+    "\u2010-\u2027\u202f-\u2040\u2044-\u2052\u20a0-\u20bf\u2190-\u21ff\u2200-\u22ff\u2500-\u25ff\u27e6\u27e7]"
+)
 _UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
 
 
@@ -89,8 +95,8 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
     return {
         "title": "Extrait du journal des accès",
         "service": circumstances.service,
-        "tenant_name": visible(circumstances.tenant_name),
-        "category_label": visible(circumstances.category_label),
+        "tenant_name": printable(circumstances.tenant_name),
+        "category_label": printable(circumstances.category_label),
         "period": _period(manifest.first_day, manifest.last_day),
         "origin": manifest.origin,
         "summary": _summary(manifest, circumstances),
@@ -120,6 +126,11 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "columns": list(COLUMNS),
         "rows": gathered.rows,
     }
+
+
+def printable(text: str) -> str:
+    """Return the text with every character that hides, or that no font of the document has, replaced by its code."""
+    return _UNPRINTABLE.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", normalize("NFC", text))
 
 
 def french_day(day: date) -> str:
@@ -180,11 +191,11 @@ def _request(manifest: Manifest) -> list[list[str]]:
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
     return [
-        ["Demandeur", visible(manifest.requester)],
+        ["Demandeur", printable(manifest.requester)],
         ["Finalité", PURPOSES[manifest.purpose]],
-        ["Référence de la demande", visible(manifest.request.reference or "sans")],
-        ["Autorisation", visible(manifest.authorisation or "sans")],
-        ["Portée", visible(scope or "toutes les entrées")],
+        ["Référence de la demande", printable(manifest.request.reference or "sans")],
+        ["Autorisation", printable(manifest.authorisation or "sans")],
+        ["Portée", printable(scope or "toutes les entrées")],
         ["Inscription de la demande", f"entrée n° {_number(manifest.request.index)} de la catégorie « journal »"],
         ["Établi le", french_moment(manifest.issued_at)],
     ]
@@ -203,7 +214,7 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
         ["Dernier sceau", french_moment(circumstances.sealed_at)],
         ["Purge légale", purged],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
-        ["Signataire", circumstances.signer],
+        ["Signataire", printable(circumstances.signer)],
         ["Logiciel", manifest.software],
     ]
 
@@ -235,7 +246,8 @@ def _row(entry: Entry) -> list[str]:
 
 def _cell(value: Any) -> str:
     """Return a cell's text: nothing hidden, nothing endless, and no word that cannot be broken."""
-    text = visible(value) if isinstance(value, str) else ""
+    text = value if isinstance(value, str) else ""
     if len(text) > MAX_CELL_CHARACTERS:
         text = text[:MAX_CELL_CHARACTERS] + " […]"
+    text = printable(" ".join(text.split()))
     return _UNBROKEN.sub(lambda match: match[0] + "\u200b", text)
