@@ -1,0 +1,239 @@
+"""The people's view: made by typst and pyHanko for real, read back by Debian's own tools where they are."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asn1crypto import x509
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.validation import validate_pdf_signature
+from pyhanko.sign.validation.settings import KeyUsageConstraints
+from pyhanko_certvalidator import ValidationContext
+
+from journal import identity
+from journal.certificates import pem_to_der
+from journal.chain import Head
+from journal.document.content import MAX_ROWS, Circumstances, Gathered, document_content, printable
+from journal.document.render import DocumentError, render
+from journal.entry import Entry
+from journal.identity import SigningIdentity, make_development_authority
+from journal.manifest import Filter, Manifest, Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SERVICE = "journal.test"
+ORIGIN = f"openepm-journal/v1/{SERVICE}/albi/main-courante"
+AT = datetime(2026, 11, 23, 9, 41, 52, tzinfo=UTC)
+FIRST = date(2026, 9, 25)
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> SigningIdentity:
+    """An identity under a root of its own."""
+    make_development_authority(tmp_path, SERVICE, AT)
+    return identity.load(tmp_path / "signing.key", tmp_path / "signing.pem")
+
+
+def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: str = "Relecture") -> Entry:
+    """A recorded consultation."""
+    event = {
+        "data": {"actor": {"account": account}, "justification": reason, "outcome": "success"},
+        "subject": "MC-2026-0001",
+        "type": "fr.openepm.journal.consultation",
+    }
+    at = datetime(2026, 9, 25, 10, tzinfo=UTC) + timedelta(days=days, microseconds=index)
+    return Entry(index, at, "albi", "main-courante", "c1", event, b"")
+
+
+def make_content(
+    entries: list[Entry], *, selection: Filter | None = None, withheld: int = 0, **changed: Any
+) -> dict[str, Any]:
+    """What the document of an extract of these entries says."""
+    gathered = Gathered()
+    for entry in entries:
+        gathered.add(entry)
+    manifest = Manifest(
+        origin=ORIGIN,
+        first_day=FIRST,
+        last_day=date(2026, 11, 23),
+        base=Head(0, b"\1" * 32),
+        head=Head(len(entries) + withheld, b"\2" * 32),
+        disclosed=len(entries),
+        withheld=withheld,
+        filter=selection or Filter(),
+        purpose="lawfulness",
+        requester=changed.pop("requester", "Déléguée à la protection des données"),
+        request=Request(index=7, leaf=b"\3" * 32, reference="DPD-2026-14"),
+        issued_at=AT,
+        software="openepm-journal/0",
+    )
+    circumstances: dict[str, Any] = {
+        "tenant_name": "Ville d'Albi",
+        "category_label": "Main courante",
+        "service": SERVICE,
+        "signer": "CN=test",
+        "manifest_sha256": "ab" * 32,
+        "first_seal": 1,
+        "last_seal": 2,
+        "sealed_at": AT,
+        "covered_at": None,
+        "purged": None,
+    }
+    return document_content(manifest, gathered, Circumstances(**circumstances | changed))
+
+
+def read_text(document: bytes, path: Path) -> str:
+    """The document's text, as Debian's pdftotext reads it."""
+    reader = shutil.which("pdftotext")
+    assert reader, "install poppler-utils: these tests read documents with pdftotext"
+    path.write_bytes(document)
+    command = [reader, "-layout", str(path), "-"]
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+
+def base_revision(document: bytes) -> bytes:
+    """What was laid out, before the signature was added after it."""
+    return document[: document.index(b"%%EOF") + 5]
+
+
+async def test_it_says_who_asked_what_and_how_much(signer: SigningIdentity, tmp_path: Path) -> None:
+    """The request, the counts, the purge and the fingerprint can be read, with their accents."""
+    content = make_content([make_entry(n, days=n % 3) for n in range(12)], purged=(FIRST, FIRST))
+    text = read_text(await render(content, signer, AT), tmp_path / "a.pdf")
+    for words in (
+        "Ville d'Albi".upper(),
+        "Déléguée à la protection",
+        "DPD-2026-14",
+        "12 entrées",
+        "ab" * 16,
+        "z.vidal",
+    ):
+        assert words in text.replace("\u202f", " "), words
+    assert "25 septembre 2026 ont été détruites" in re.sub(r"\s+", " ", text)
+
+
+@pytest.mark.parametrize(
+    ("entries", "selection", "withheld", "says"),
+    [
+        pytest.param(0, None, 0, "Aucune entrée", id="empty"),
+        pytest.param(1, None, 0, "une entrée", id="one"),
+        pytest.param(3, Filter(account="z.vidal"), 9, "9 entrées de la période ne sont pas", id="filtered"),
+        pytest.param(0, Filter(withhold_all=True), 12_345, "12 345 entrées, sans en communiquer", id="auditor"),
+    ],
+)
+async def test_every_kind_of_extract_has_its_words(
+    signer: SigningIdentity, tmp_path: Path, entries: int, selection: Filter | None, withheld: int, says: str
+) -> None:
+    """Empty, single, filtered and withheld extracts are each told as what they are."""
+    content = make_content([make_entry(n) for n in range(entries)], selection=selection, withheld=withheld)
+    text = read_text(await render(content, signer, AT), tmp_path / "a.pdf")
+    assert says in re.sub(r"\s+", " ", text.replace("\u202f", " "))
+
+
+async def test_equal_content_gives_equal_bytes(signer: SigningIdentity) -> None:
+    """What is laid out does not depend on the moment or the machine; only the signature's revision does."""
+    content = make_content([make_entry(n, days=n) for n in range(60)])
+    first, second = await render(content, signer, AT), await render(content, signer, AT)
+    assert base_revision(first) == base_revision(second)
+
+
+async def test_the_signature_is_over_the_whole_document(signer: SigningIdentity, tmp_path: Path) -> None:
+    """pyHanko, with the root alone, finds the signature intact, valid, trusted, and covering every byte."""
+    document = await render(make_content([make_entry(0)]), signer, AT)
+    (tmp_path / "a.pdf").write_bytes(document)
+    with (tmp_path / "a.pdf").open("rb") as file:
+        signature = PdfFileReader(file).embedded_signatures[0]
+        roots = [x509.Certificate.load(der) for der in pem_to_der((tmp_path / "trust.pem").read_bytes())]
+        context = ValidationContext(trust_roots=roots, moment=AT, allow_fetching=False)
+        status = await _validate(signature, context)
+    assert status.intact
+    assert status.valid
+    assert status.trusted
+    assert status.coverage.name == "ENTIRE_FILE"
+
+
+async def _validate(signature: Any, context: ValidationContext) -> Any:
+    # pyHanko runs a loop of its own.
+    usage = KeyUsageConstraints(key_usage={"digital_signature"})
+    return await asyncio.to_thread(validate_pdf_signature, signature, context, key_usage_settings=usage)
+
+
+async def test_a_changed_byte_breaks_the_signature(signer: SigningIdentity, tmp_path: Path) -> None:
+    """The signature is over the content: one digit changed in it is noticed."""
+    document = bytearray(await render(make_content([make_entry(0)]), signer, AT))
+    document[len(document) // 4] ^= 1
+    (tmp_path / "a.pdf").write_bytes(document)
+    tool = shutil.which("pdfsig")
+    assert tool, "install poppler-utils: these tests check signatures with pdfsig"
+    answer = subprocess.run([tool, str(tmp_path / "a.pdf")], capture_output=True, check=False, text=True).stdout
+    assert "Signature is Valid" not in answer
+
+
+async def test_the_table_is_capped_in_words(signer: SigningIdentity, tmp_path: Path) -> None:
+    """Beyond the first 2,000 entries the document says where the others are, and counts them all."""
+    content = make_content([make_entry(n) for n in range(MAX_ROWS + 5)])
+    assert len(content["rows"]) == MAX_ROWS
+    content["rows"] = content["rows"][:3]  # the layout of a long table is the campaign's
+    text = read_text(await render(content, signer, AT), tmp_path / "a.pdf")
+    assert "les 3 premières sur 2 005" in text.replace("\u202f", " ")
+    assert "extrait.csv et entries.ndjson" in text
+
+
+@pytest.mark.campaign
+async def test_a_long_document_is_made(signer: SigningIdentity) -> None:
+    """A hundred thousand entries over sixty days give the first 2,000 rows and every count."""
+    content = make_content([make_entry(n, days=n // 1_700) for n in range(100_000)])
+    assert sum(count for _, count in content["by_day"]) == 100_000
+    assert (await render(content, signer, AT)).startswith(b"%PDF-")
+
+
+async def test_nothing_active_and_nothing_hidden(signer: SigningIdentity, tmp_path: Path) -> None:
+    """Markup is shown as text; control, bidirectional and unknown characters as their codes; no script, no link."""
+    hostile = "#strong[x] $a$ <b> \u202egnp.exe \u0007 \u0645 😀 =1+1 https://example.org"
+    document = await render(make_content([make_entry(0, account=hostile, reason=hostile)]), signer, AT)
+    text = re.sub(r"\s+", "", read_text(document, tmp_path / "a.pdf").replace("\u200b", ""))
+    for words in ("#strong[x]", "$a$", "⟦U+202E⟧", "⟦U+0007⟧", "⟦U+0645⟧", "⟦U+1F600⟧"):
+        assert words in text, words
+    for name in (b"/JavaScript", b"/JS", b"/URI", b"/Launch", b"/EmbeddedFile", b"/OpenAction"):
+        assert name not in document
+
+
+@given(text=st.text())
+@settings(deadline=None)
+def test_every_text_becomes_printable(text: str) -> None:
+    """Whatever is written, what is shown holds only characters the fonts have, and stays as it is shown twice."""
+    shown = printable(text)
+    assert printable(shown) == shown
+
+
+@given(text=st.text(max_size=200))
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_text_breaks_the_layout(signer: SigningIdentity, text: str) -> None:
+    """Any text whatever, anywhere in it, gives a document."""
+    entries = [make_entry(0, account=text, reason=text)]
+    content = make_content(entries, tenant_name=text, category_label=text, requester=text or "x")
+    assert (await render(content, signer, AT)).startswith(b"%PDF-")
+
+
+async def test_every_character_said_to_be_printable_has_a_glyph(signer: SigningIdentity) -> None:
+    """PDF/A refuses a missing glyph: a document of all the characters we let through is made."""
+    everything = [chr(code) for code in range(0x20, 0x2800) if printable(chr(code)) == chr(code)]
+    entries = [
+        make_entry(0, reason=" ".join(everything[start : start + 100])) for start in range(0, len(everything), 100)
+    ]
+    assert (await render(make_content(entries), signer, AT)).startswith(b"%PDF-")
+
+
+async def test_what_cannot_be_laid_out_is_an_error_of_ours(signer: SigningIdentity) -> None:
+    """Content the template does not understand ends in a DocumentError, not in a hang."""
+    with pytest.raises(DocumentError):
+        await render({"service": SERVICE}, signer, AT)
