@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo run test test-wheel check bench campaign clean
+.PHONY: help install demo run tools test test-wheel check bench campaign clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,13 @@ demo: install  ## from nothing to a verified extract and a proved purge
 run: install  ## the same service, left up on 127.0.0.1
 	@$(BIN)/openepm-journal demo --keep-running
 
-test: install  ## the whole test suite, on a real PostgreSQL
+tools: install  ## the programs some tests need, where we may install them
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  $(BIN)/python -m tests.needs | xargs -r sh -c \
+	    'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' -; \
+	fi
+
+test: tools  ## the whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest -n auto -m "not campaign"
 
 test-wheel: install  ## the integration tests on the wheel's PostgreSQL
