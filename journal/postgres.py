@@ -59,7 +59,8 @@ SETTINGS: Final = {
     "max_wal_size": "2GB",
     "min_wal_size": "512MB",
     "max_connections": "200",
-    # Neither statements nor their values are ever in the log.
+    # Neither statements nor their values are ever in the log, nor the rows that an error's detail would quote.
+    "log_error_verbosity": "terse",
     "log_statement": "none",
     "log_min_error_statement": "panic",
     "log_min_duration_statement": "-1",
@@ -179,7 +180,10 @@ class EmbeddedPostgres:
         self._locks.enter_context(clients)
 
     def _make_root(self) -> None:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperatorError(f"the embedded PostgreSQL has no home: {error}") from error
 
     def _own(self, owner: IO[bytes]) -> None:
         """Start, holding the owner's lock from here on; let go of it on failure."""

@@ -1,0 +1,171 @@
+"""Migrations: forward only, each file once and whole, none edited after the fact."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+import sql
+from journal.errors import OperatorError
+from journal.migrate import choose_pending, list_migrations, migrate
+from journal.postgres import OWNER, SUPERUSER
+from tests.integration.test_grants import ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from journal.postgres import EmbeddedPostgres
+
+FILES = sql.read_migrations()
+NAMES = [name for name, _ in FILES]
+
+
+@pytest.fixture
+async def empty(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """Give the owner's address of a database that has seen no migration."""
+    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
+    await superuser.execute(f"CREATE DATABASE empty TEMPLATE template0 OWNER {OWNER}")
+    yield postgres.dsn(database="empty")
+    await superuser.execute("DROP DATABASE empty WITH (FORCE)")
+    await superuser.close()
+
+
+async def read_shape(dsn: str) -> list[tuple[str, ...]]:
+    """Return every relation, function and trigger of the schema."""
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch(
+        """
+        SELECT 'relation', relname, relkind::text FROM pg_class WHERE relnamespace = 'journal'::regnamespace
+        UNION ALL SELECT 'function', proname, md5(pg_get_functiondef(oid)) FROM pg_proc
+         WHERE pronamespace = 'journal'::regnamespace
+        UNION ALL SELECT 'trigger', tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal
+        ORDER BY 1, 2, 3
+        """
+    )
+    await connection.close()
+    return [tuple(row) for row in rows]
+
+
+async def test_every_file_is_applied_once(empty: str) -> None:
+    """The second run finds nothing to do, and the database says which files made it."""
+    assert await migrate(empty) == NAMES
+    assert await migrate(empty) == []
+    connection = await asyncpg.connect(empty)
+    applied = await connection.fetch("SELECT number, name FROM journal.migration ORDER BY number")
+    await connection.close()
+    assert [tuple(row) for row in applied] == list(enumerate(NAMES, start=1))
+
+
+async def test_runners_at_once_are_harmless(empty: str) -> None:
+    """One does it all, the others wait and find nothing to do."""
+    results = await asyncio.gather(*(migrate(empty) for _ in range(4)))
+    assert sorted(results) == [[], [], [], NAMES]
+
+
+async def test_version_by_version_or_at_once_makes_the_same(empty: str, dsn: str) -> None:
+    """A database brought forward file by file is the one made anew."""
+    for number in range(1, len(FILES) + 1):
+        assert await migrate(empty, files=FILES[:number]) == [NAMES[number - 1]]
+    assert await read_shape(empty) == await read_shape(dsn)
+
+
+async def test_an_edited_file_is_refused(empty: str) -> None:
+    """Even by a space: two installations of one version would differ."""
+    await migrate(empty)
+    edited = [*FILES[:2], (FILES[2][0], FILES[2][1] + b" "), *FILES[3:]]
+    with pytest.raises(OperatorError, match=r"migration 3 .*applied files never change"):
+        await migrate(empty, files=edited)
+
+
+async def test_a_renamed_file_is_refused(empty: str) -> None:
+    """The same content under another name is not the same history."""
+    await migrate(empty)
+    renamed = [("0001_other.sql", FILES[0][1]), *FILES[1:]]
+    with pytest.raises(OperatorError, match="applied files never change"):
+        await migrate(empty, files=renamed)
+
+
+async def test_a_database_newer_than_the_software_is_refused(empty: str) -> None:
+    """An old release does not run on a schema it does not know."""
+    await migrate(empty)
+    with pytest.raises(OperatorError, match="newer than this software"):
+        await migrate(empty, files=FILES[:-1])
+
+
+async def test_a_file_that_fails_leaves_nothing(empty: str) -> None:
+    """The files before it stay, it is wholly undone, and a corrected one is applied."""
+    name = f"{len(FILES) + 1:04d}_more.sql"
+    broken = (name, b"CREATE TABLE journal.more (); SELECT 1 / 0;")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(empty, files=[*FILES, broken])
+    assert ("relation", "more", "r") not in await read_shape(empty)
+    assert await migrate(empty, files=[*FILES, (name, b"CREATE TABLE journal.more ();")]) == [name]
+    assert ("relation", "more", "r") in await read_shape(empty)
+
+
+@pytest.mark.parametrize("names", [["0002_a.sql"], ["0001_a.sql", "0003_b.sql"], ["1_a.sql"], ["0001_a.txt"]], ids=str)
+def test_files_are_numbered_without_a_hole(names: list[str]) -> None:
+    """A missing file is named, not passed over."""
+    with pytest.raises(OperatorError, match="was expected"):
+        list_migrations([(name, b"") for name in names])
+
+
+def test_what_is_pending_follows_what_is_applied() -> None:
+    """Only the files after the last applied one."""
+    known = list_migrations([("0001_a.sql", b"a"), ("0002_b.sql", b"b")])
+    first = (1, "0001_a.sql", known[0].sha256)
+    assert choose_pending(known, []) == known
+    assert choose_pending(known, [first]) == known[1:]
+    assert choose_pending(known, [first, (2, "0002_b.sql", known[1].sha256)]) == []
+
+
+async def test_a_role_with_too_much_power_is_put_right_or_refused(empty: str, postgres: EmbeddedPostgres) -> None:
+    """An owner that may not change roles says which one, and what to run; a superuser takes the power away."""
+    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
+    await superuser.execute("ALTER ROLE journal_read CREATEDB")
+    try:
+        with pytest.raises(OperatorError, match=r"roles\.sql as a superuser first: journal_read"):
+            await migrate(empty)
+        await migrate(postgres.dsn(SUPERUSER, database="empty"))
+        assert not await superuser.fetchval("SELECT rolcreatedb FROM pg_roles WHERE rolname = 'journal_read'")
+    finally:
+        await superuser.execute("ALTER ROLE journal_read NOCREATEDB")
+        await superuser.close()
+
+
+@pytest.mark.usefixtures("empty")
+async def test_a_role_that_belongs_to_another_is_refused(postgres: EmbeddedPostgres) -> None:
+    """Membership would give it the other's rights; whoever granted it must take it back."""
+    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
+    await superuser.execute("GRANT pg_read_all_data TO journal_ingest")
+    try:
+        with pytest.raises(OperatorError, match=r"members of others.*journal_ingest"):
+            await migrate(postgres.dsn(SUPERUSER, database="empty"))
+    finally:
+        await superuser.execute("REVOKE pg_read_all_data FROM journal_ingest")
+        await superuser.close()
+
+
+async def test_what_a_restore_forgets_is_asserted_again(dsn: str) -> None:
+    """Who may connect is the database's own list: every run says it anew."""
+    owner = await asyncpg.connect(dsn)
+    name = await owner.fetchval("SELECT current_database()")
+    await owner.execute(f"GRANT ALL ON DATABASE {name} TO PUBLIC")
+    await owner.execute(f"REVOKE ALL ON DATABASE {name} FROM journal_ingest")
+    assert await migrate(dsn) == []
+    acl = "SELECT has_database_privilege($1, current_database(), $2)"
+    for role in ROLES:
+        assert await owner.fetchval(acl, role, "CONNECT")
+        assert not await owner.fetchval(acl, role, "TEMPORARY")
+    await owner.close()
+
+
+def test_statements_are_named_blocks_with_their_intent() -> None:
+    """Every statement of every role's file is found under its name, and none is empty."""
+    for role in ("ingest", "read", "seal", "purge", "admin", "migrate"):
+        statements = sql.load(role)
+        assert len(statements) == sql.read(f"{role}.sql").count("-- name: ")
+        assert all(statements.values())
