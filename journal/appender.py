@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import structlog
 
-from journal import canonical
-from journal.chain import Receipt
+from journal.chain import genesis
 from journal.draft import Draft, HeadState
-from journal.entry import Compartment, parse_record
-from journal.envelope import open_entry
-from journal.errors import BusyError, JournalError, KnownEventError, StoreError, UnavailableError
-from journal.times import format_time
+from journal.errors import JournalError, LockedError, StoreError, UnavailableError
+from journal.refusal import CLOCK_TOLERANCE_SECONDS, come_back, recognise, refuse_absent, refuse_ahead, refuse_fenced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from journal.clock import Clock
+    from journal.entry import Compartment
     from journal.keyring import Keyring
-    from journal.store import AppendBatch, AppendResult, HeadRow, KnownEntry, Store
+    from journal.store import AppendBatch, AppendResult, HeadRow, Store
     from journal.submission import Submission
 
 log = structlog.get_logger()
@@ -28,8 +27,6 @@ log = structlog.get_logger()
 CONFLICTS_BEFORE_LOCK = 3
 DEADLINE_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
-BUSY_RETRY_SECONDS = 5
-CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 class Appender:
@@ -46,7 +43,7 @@ class Appender:
         self._heads: dict[Compartment, HeadState] = {}
 
     async def add(self, draft: Draft, submission: Submission) -> bool:
-        """Add the submission to the draft; False if one of its events is there already.
+        """Add the submission to the draft; False if one of its events is there already, with other content.
 
         What can never be appended is failed here and now, and counts as added.
         """
@@ -54,15 +51,19 @@ class Appender:
         if compartment not in self._heads:
             try:
                 rows = await self._store.read_heads([compartment.tenant], [compartment.category])
-            except UnavailableError:
-                submission.fail(_busy("the database does not answer"))
-                return True
-            self._learn([compartment], rows)
+            except StoreError:
+                # Believe it empty: once the database answers, the append says where it stands.
+                start = genesis(compartment.origin)
+                self._heads[compartment] = HeadState(size=0, chain_hash=start.chain_hash, recorded_at=None)
+            else:
+                self._learn([compartment], rows)
         return self._extend(draft, submission)
 
     async def commit(self, draft: Draft) -> None:
         """Append the draft, amended as often as the database asks; every submission is settled or failed."""
-        deadline = self._clock.monotonic() + DEADLINE_SECONDS
+        await self._commit(draft, self._clock.monotonic() + DEADLINE_SECONDS)
+
+    async def _commit(self, draft: Draft, deadline: float) -> None:
         conflicts = 0
         while draft.submissions:
             if self._clock.monotonic() > deadline:
@@ -73,10 +74,13 @@ class Appender:
                     result = await self._store.append(draft.finish())
                 else:
                     draft, result = await self._append_locked(draft)
-            except UnavailableError:
+            except (UnavailableError, LockedError):
                 # Committed or not: the same events, asked for again, will be found or written.
                 draft = await self._redraft_from_database(draft)
                 continue
+            except StoreError as error:
+                await self._isolate(draft, deadline, error)
+                return
             if result.outcome == "appended":
                 draft.settle()
                 return
@@ -101,6 +105,25 @@ class Appender:
         )
         return drafts[-1], result
 
+    async def _isolate(self, draft: Draft, deadline: float, error: StoreError) -> None:
+        """Find whom the database refuses, half by half, so that the others are recorded.
+
+        What it refuses is a property of a category (no partition) or of a chain, never of one event alone.
+        """
+        compartments = sorted(draft.compartments, key=attrgetter("category", "tenant"))
+        if len(compartments) == 1:
+            log.error("the database refuses a chain", category=compartments[0].category, reason=str(error))
+            self._heads.pop(compartments[0], None)
+            for submission in draft.submissions:
+                submission.fail(error)
+            return
+        for compartment in compartments:
+            self._heads[compartment] = draft.base(compartment)
+        middle = len(compartments) // 2
+        for half in (set(compartments[:middle]), set(compartments[middle:])):
+            part = [submission for submission in draft.submissions if submission.compartment in half]
+            await self._commit(self._redraft(part), deadline)
+
     async def _amend(self, draft: Draft, result: AppendResult) -> None:
         """Learn from a refusal: nothing of the draft was written."""
         for compartment in draft.compartments:
@@ -113,63 +136,50 @@ class Appender:
                         size=head.size, chain_hash=head.chain_hash, recorded_at=head.recorded_at
                     )
             case "known":
-                self._recognise(draft, result.known)
+                recognise(draft, result.known, self._keyring)
             case "clock":
-                self._check_clock(draft, result.database_now)
+                await self._check_clock(draft, result.database_now)
             case "absent":
                 self._drop(draft, {compartments[position - 1] for position in result.chains})
-            case "closed" | "fenced":
+            case "fenced":
+                await self._refuse_fenced(draft, {compartments[position - 1] for position in result.chains})
+            case "closed":
                 # Midnight passed between the draft and the append, or this clock lags: try with a new time.
                 await self._clock.sleep(PAUSE_SECONDS)
 
-    def _recognise(self, draft: Draft, entries: Iterable[KnownEntry]) -> None:
-        """Give known events their first receipt, and refuse whole what repeats an id with other content."""
-        faults: dict[Submission, list[tuple[int, str, str]]] = {}
-        for known in entries:
-            submission, ordinal = draft.owner(known.position - 1)
-            receipt = self._first_receipt(submission, ordinal, known)
-            if receipt is None:
-                fault = (submission.position_of(ordinal), "/id", "already recorded with other content")
-                faults.setdefault(submission, []).append(fault)
-            else:
-                submission.known[ordinal] = receipt
-        for submission, found in faults.items():
-            submission.fail(KnownEventError(sorted(found)))
-
-    def _first_receipt(self, submission: Submission, ordinal: int, known: KnownEntry) -> Receipt | None:
-        compartment = submission.compartment
-        cipher = self._keyring.cipher(compartment, known.day)
-        prefix = compartment.origin.encode() + b"\0"
-        _, record = open_entry(cipher, known.sealed, origin_prefix=prefix, index=known.index)
-        entry = parse_record(record)
-        if canonical.encode(entry.event) != submission.events[ordinal].canonical:
-            return None
-        recorded_at = format_time(entry.recorded_at)
-        return Receipt(compartment.origin, known.index, recorded_at, known.leaf_hash, known.chain_hash)
-
-    def _check_clock(self, draft: Draft, database_now: datetime | None) -> None:
-        """Give up where the clocks differ; a draft that merely waited is made again."""
+    async def _check_clock(self, draft: Draft, database_now: datetime | None) -> None:
+        """Give up where the clocks differ, refuse chains ahead of both; a draft that merely waited is made again."""
         now = self._clock.now()
-        departure = abs((database_now - now).total_seconds()) if database_now else 0.0
+        database_now = database_now or now
+        departure = abs((database_now - now).total_seconds())
         if departure > CLOCK_TOLERANCE_SECONDS:
             log.error("the service's clock and the database's differ", departure_seconds=round(departure, 1))
             self._give_up(draft, "the clocks of the service and of the database differ")
+            return
+        refuse_ahead(draft, database_now)
+        await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _refuse_fenced(self, draft: Draft, fenced: set[Compartment]) -> None:
+        try:
+            rows = await self._store.read_categories()
+        except StoreError:
+            return  # the next append says the same
+        refuse_fenced(draft, fenced, {row.code: row.fence for row in rows if row.fence is not None})
 
     def _drop(self, draft: Draft, absent: set[Compartment]) -> None:
         for compartment in absent:
             self._heads.pop(compartment, None)
-        for submission in draft.submissions:
-            if submission.compartment in absent:
-                submission.fail(StoreError("the compartment does not exist, or its contract has ended"))
+        refuse_absent(draft, absent)
 
     async def _redraft_from_database(self, draft: Draft) -> Draft:
-        """Draft again from heads read anew, once the database answers."""
+        """Draft again from heads read anew; the same draft while the database does not answer and somebody waits."""
         await self._clock.sleep(PAUSE_SECONDS)
         compartments = draft.compartments
         try:
             rows = await self._store.read_heads([c.tenant for c in compartments], [c.category for c in compartments])
-        except UnavailableError:
-            return draft
+        except StoreError:
+            waits = any(not submission.future.done() for submission in draft.submissions)
+            return draft if waits else Draft(self._keyring)
         self._learn(compartments, rows)
         return self._redraft(draft.submissions)
 
@@ -192,7 +202,7 @@ class Appender:
             added = draft.add(submission, head, self._clock.now())
         except JournalError as error:
             log.error("events could not be drafted", kind=type(error).__name__, reason=str(error))
-            submission.fail(_busy("the service has no key for today"))
+            submission.fail(come_back("the service has no key for today"))
             return True
         if added:
             self._heads[submission.compartment] = draft.head(submission.compartment)
@@ -213,8 +223,4 @@ class Appender:
         for compartment in draft.compartments:
             self._heads.pop(compartment, None)
         for submission in draft.submissions:
-            submission.fail(_busy(reason))
-
-
-def _busy(reason: str) -> BusyError:
-    return BusyError(reason, retry_after_seconds=BUSY_RETRY_SECONDS)
+            submission.fail(come_back(reason))

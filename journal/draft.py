@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+    from journal.entry import Event
     from journal.keyring import Keyring
     from journal.submission import Submission
 
@@ -83,8 +84,10 @@ class Draft:
         """Start empty."""
         self._keyring = keyring
         self._chains: dict[Compartment, _ChainDraft] = {}
-        self._keys: set[tuple[int, bytes]] = set()
+        self._entries: dict[tuple[int, bytes], int] = {}  # by chain and event key: which entry
         self._owners: list[tuple[int, int]] = []  # per entry: (submission's place, ordinal within it)
+        self._copies: dict[int, list[tuple[int, int]]] = {}  # by entry: others that wait for the same event
+        self._copied = 0
         self._activity: Counter[tuple[int, str]] = Counter()
         self._spans: dict[tuple[int, bytes], list[int]] = {}
         self.submissions: list[Submission] = []
@@ -98,8 +101,8 @@ class Draft:
 
     @property
     def events(self) -> int:
-        """Return how many entries the draft holds."""
-        return len(self._owners)
+        """Return how many submitted events the draft holds."""
+        return len(self._owners) + self._copied
 
     @property
     def compartments(self) -> list[Compartment]:
@@ -116,16 +119,28 @@ class Draft:
         return HeadState(size=chain.size, chain_hash=chain.chain_hash, recorded_at=chain.recorded_at)
 
     def add(self, submission: Submission, head: HeadState, now: datetime) -> bool:
-        """Extend the submission's chain by its pending events; False, and nothing done, if one is here.
+        """Extend the submission's chain by its pending events; False, and nothing done, if one contradicts the draft.
 
+        An event that is here already, with the same content, waits for the same entry.
         `head` is used where the chain is not in the draft yet. Raises KeyStoreError where the day has no key.
         """
         chain = self._chains.get(submission.compartment) or self._open_chain(submission.compartment, head, now)
         pending = submission.pending()
-        if any((chain.position, submission.keys[ordinal]) in self._keys for ordinal in pending):
-            return False
+        copies: list[tuple[int, int]] = []
+        for ordinal in pending:
+            entry = self._entries.get((chain.position, submission.keys[ordinal]))
+            if entry is not None:
+                if self._event(entry).canonical != submission.events[ordinal].canonical:
+                    return False
+                copies.append((entry, ordinal))
         place = len(self.submissions)
         self.submissions.append(submission)
+        if copies:
+            copied = {ordinal for _, ordinal in copies}
+            pending = [ordinal for ordinal in pending if ordinal not in copied]
+            self._copied += len(copies)
+            for entry, ordinal in copies:
+                self._copies.setdefault(entry, []).append((place, ordinal))
         draws = os.urandom(DRAW_BYTES * len(pending))
         for number, ordinal in enumerate(pending):
             self._extend(chain, submission, ordinal, draws[number * DRAW_BYTES : (number + 1) * DRAW_BYTES])
@@ -160,10 +175,11 @@ class Draft:
             span_count=[count for _, _, count in spans.values()],
         )
 
-    def owner(self, entry: int) -> tuple[Submission, int]:
-        """Return the submission of the draft's entry (from 0), and its ordinal there."""
-        place, ordinal = self._owners[entry]
-        return self.submissions[place], ordinal
+    def owners(self, entry: int) -> list[tuple[Submission, int]]:
+        """Return who waits for the draft's entry (from 0): submissions, and its ordinal in each."""
+        return [
+            (self.submissions[place], ordinal) for place, ordinal in (self._owners[entry], *self._copies.get(entry, ()))
+        ]
 
     def settle(self) -> None:
         """Hand out the receipts of everything in the draft: it is committed."""
@@ -171,15 +187,22 @@ class Draft:
         created: Sequence[dict[int, Receipt]] = [{} for _ in self.submissions]
         for entry, (place, ordinal) in enumerate(self._owners):
             origin, recorded_at = chains[self._entry_chain[entry] - 1]
-            created[place][ordinal] = Receipt(
+            receipt = Receipt(
                 origin,
                 self._entry_index[entry],
                 recorded_at,
                 self._entry_leaf[entry],
                 self._entry_hash[entry],
             )
+            created[place][ordinal] = receipt
+            for copy_place, copy_ordinal in self._copies.get(entry, ()):
+                self.submissions[copy_place].known[copy_ordinal] = receipt
         for submission, receipts in zip(self.submissions, created, strict=True):
             submission.settle(receipts)
+
+    def _event(self, entry: int) -> Event:
+        place, ordinal = self._owners[entry]
+        return self.submissions[place].events[ordinal]
 
     def _open_chain(self, compartment: Compartment, head: HeadState, now: datetime) -> _ChainDraft:
         # Time never goes back within a chain, whatever the clocks of the machines that append to it.
@@ -223,7 +246,7 @@ class Draft:
         self._entry_sealed.append(sealed)
         self._entry_since.append(submission.since[ordinal])
         chain.size += 1
-        self._keys.add((chain.position, submission.keys[ordinal]))
+        self._entries[chain.position, submission.keys[ordinal]] = len(self._owners)
         self._activity[chain.position, event.action] += 1
         if event.sequence is not None:
             self._span(chain, event.source, event.sequence)

@@ -10,7 +10,7 @@ from journal.errors import BusyError, KnownEventError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
     from datetime import date
 
     from journal.chain import Receipt
@@ -51,9 +51,12 @@ class Submission:
             return list(range(len(self.events)))
         return [ordinal for ordinal in range(len(self.events)) if ordinal not in self.known]
 
-    def position_of(self, ordinal: int) -> int:
-        """Return the caller's position of a distinct event (of its first copy)."""
-        return self.places.index(ordinal)
+    def first_positions(self) -> dict[int, int]:
+        """Return, by ordinal, the caller's position of each distinct event (of its first copy)."""
+        positions: dict[int, int] = {}
+        for position, ordinal in enumerate(self.places):
+            positions.setdefault(ordinal, position)
+        return positions
 
     def settle(self, created: dict[int, Receipt]) -> None:
         """Hand the receipts over; a caller that has gone away is no fault."""
@@ -80,21 +83,36 @@ def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
     """
     first: dict[tuple[str, str], int] = {}
     distinct: list[Event] = []
+    positions: list[int] = []  # of the first copies
     places: list[int] = []
     faults: list[tuple[int, str, str]] = []
     for position, event in enumerate(events):
         place = first.setdefault((event.source, event.id), len(distinct))
         if place == len(distinct):
             distinct.append(event)
+            positions.append(position)
         elif distinct[place].canonical != event.canonical:
-            earlier = places.index(place)
-            faults.append(
-                (position, "/id", f"same source and id as event {earlier} of this batch, other content")
-            )
+            earlier = positions[place]
+            faults.append((position, "/id", f"same source and id as event {earlier} of this batch, other content"))
         places.append(place)
     if faults:
         raise KnownEventError(faults)
     return distinct, places
+
+
+class _Line:
+    """What one tenant waits with, in order."""
+
+    __slots__ = ("bytes", "events", "submissions")
+
+    def __init__(self) -> None:
+        self.submissions: deque[Submission] = deque()
+        self.events = 0
+        self.bytes = 0
+
+    def count(self, submission: Submission, sign: int) -> None:
+        self.events += sign * len(submission.events)
+        self.bytes += sign * submission.size_bytes
 
 
 class FairQueue:
@@ -107,40 +125,49 @@ class FairQueue:
         """Bound the whole queue."""
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._waiting: OrderedDict[str, deque[Submission]] = OrderedDict()
-        self._tenant_events: dict[str, int] = {}
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
         self.events = 0
         self.bytes = 0
 
     def put(self, submission: Submission) -> None:
         """Add at the end of its tenant's line. Raises BusyError where it does not fit."""
-        tenant, count = submission.compartment.tenant, len(submission.events)
-        of_tenant = self._tenant_events.get(tenant, 0)
+        events, size = len(submission.events), submission.size_bytes
+        line = self._lines.get(submission.compartment.tenant)
         if (
-            self.events + count > self._max_events
-            or self.bytes + submission.size_bytes > self._max_bytes
+            self.events + events > self._max_events
+            or self.bytes + size > self._max_bytes
             # A tenant with nothing waiting may always bring one batch, whatever its size.
-            or (of_tenant and of_tenant + count > self._max_events // 2)
-        ):
-            raise BusyError(
-                "too many events are waiting to be written", retry_after_seconds=OVERLOAD_RETRY_SECONDS
+            or (
+                line is not None
+                and (line.events + events > self._max_events // 2 or line.bytes + size > self._max_bytes // 2)
             )
-        self._waiting.setdefault(tenant, deque()).append(submission)
-        self._tenant_events[tenant] = of_tenant + count
-        self.events += count
-        self.bytes += submission.size_bytes
+        ):
+            raise BusyError("too many events are waiting to be written", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
+        self._enter(submission).append(submission)
 
-    def take(self, max_events: int | None) -> Submission | None:
-        """Remove the next tenant's first submission; None where none has at most `max_events` (if given)."""
-        for tenant, line in self._waiting.items():
-            if max_events is not None and len(line[0].events) > max_events:
+    def put_back(self, submission: Submission) -> None:
+        """Return what was taken to the front of its tenant's line; the tenant has had its turn."""
+        self._enter(submission).appendleft(submission)
+
+    def take(self, max_events: int | None, passing_over: Container[str] = ()) -> Submission | None:
+        """Remove the next tenant's first submission, of at most `max_events` if given; None where there is none."""
+        for tenant, line in self._lines.items():
+            if tenant in passing_over or (max_events is not None and len(line.submissions[0].events) > max_events):
                 continue
-            submission = line.popleft()
-            self._waiting.move_to_end(tenant)
-            self._tenant_events[tenant] -= len(submission.events)
-            if not line:
-                del self._waiting[tenant], self._tenant_events[tenant]
-            self.events -= len(submission.events)
-            self.bytes -= submission.size_bytes
+            submission = line.submissions.popleft()
+            self._count(line, submission, -1)
+            self._lines.move_to_end(tenant)
+            if not line.submissions:
+                del self._lines[tenant]
             return submission
         return None
+
+    def _enter(self, submission: Submission) -> deque[Submission]:
+        line = self._lines.setdefault(submission.compartment.tenant, _Line())
+        self._count(line, submission, 1)
+        return line.submissions
+
+    def _count(self, line: _Line, submission: Submission, sign: int) -> None:
+        line.count(submission, sign)
+        self.events += sign * len(submission.events)
+        self.bytes += sign * submission.size_bytes

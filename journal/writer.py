@@ -8,15 +8,14 @@ once: the database compares the heads and refuses, whole, what was drafted from 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from journal.appender import Appender
 from journal.clock import Clock, ClockGuard
 from journal.draft import Draft
-from journal.entry import Compartment, Event, event_key
-from journal.errors import BusyError, InvalidEventError, PurgedDayError, StoreError
+from journal.entry import RECORD_LIMIT_BYTES, Compartment, Event, event_key
+from journal.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
 from journal.submission import FairQueue, Outcome, Submission, distinct_events
 from journal.times import day_of, format_time
 
@@ -31,6 +30,9 @@ SKEW = timedelta(minutes=5)
 DRAFT_EVENTS = 2_000
 LARGE_EVENTS = 500
 STOPPING_RETRY_SECONDS = 5
+ANSWER_LIMIT_SECONDS = 30.0
+# What a record holds beside its event (names, an index, a time) always fits in the rest.
+EVENT_LIMIT_BYTES = RECORD_LIMIT_BYTES - 1024
 
 
 class Writer:
@@ -45,14 +47,15 @@ class Writer:
         clock: Clock,
         queue_events: int = 50_000,
         queue_bytes: int = 64 * 1024 * 1024,
+        answer_limit_seconds: float = ANSWER_LIMIT_SECONDS,
     ) -> None:
-        """Wait for `run` to be started."""
+        """Wait for `run` to be started. Nobody waits longer than `answer_limit_seconds` for an answer."""
         self._keyring = keyring
         self._directory = directory
         self._guard = ClockGuard(clock)
         self._appender = Appender(store=store, keyring=keyring, clock=clock)
         self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
-        self._backlog: deque[Submission] = deque()
+        self._answer_limit_seconds = answer_limit_seconds
         self._open: set[Submission] = set()
         self._arrived = asyncio.Event()
         self._closing = False
@@ -68,13 +71,14 @@ class Writer:
         """Record the events, all or none, and return an outcome for each, in order.
 
         Returns only once they are committed. Raises InvalidEventError (time too far ahead),
-        PurgedDayError, KnownEventError, BusyError (full, closing, or the outcome is not known: submit
-        the same events again), OperatorError (clock), StoreError (no such compartment).
+        OversizeEventError, PurgedDayError, KnownEventError, BusyError (full, closing, or the outcome is not
+        known: submit the same events again), OperatorError (clock), StoreError (no such compartment).
         """
         now = self._guard.check()
         if self._closing:
             raise BusyError("the service is stopping", retry_after_seconds=STOPPING_RETRY_SECONDS)
         self._refuse_times(compartment, events, now)
+        _refuse_oversize(events)
         distinct, places = distinct_events(events)
         key = self._keyring.event_key_key(compartment)
         submission = Submission(
@@ -89,7 +93,8 @@ class Writer:
         )
         self._queue.put(submission)
         self._open.add(submission)
-        submission.future.add_done_callback(lambda future: self._closed(submission, future))
+        limit = asyncio.get_running_loop().call_later(self._answer_limit_seconds, _expire, submission)
+        submission.future.add_done_callback(lambda future: self._closed(submission, future, limit))
         self._arrived.set()
         # A caller that goes away does not take its events back: others may share their draft.
         return await asyncio.shield(submission.future)
@@ -99,7 +104,10 @@ class Writer:
         commit: asyncio.Task[None] | None = None
         try:
             while True:
-                if not self._queue.events and not self._backlog:
+                if commit is not None and commit.done():
+                    await commit  # its failure, if it failed, is this task's
+                    commit = None
+                if not self._queue.events:
                     if self._closing:
                         break
                     self._arrived.clear()
@@ -111,9 +119,11 @@ class Writer:
                     await commit
                     await self._fill(draft)  # with what arrived meanwhile
                 commit = asyncio.create_task(self._appender.commit(draft))
+                commit.add_done_callback(lambda _: self._arrived.set())
             if commit is not None:
                 await commit
         finally:
+            self._closing = True
             if commit is not None and not commit.done():
                 commit.cancel()
             for submission in list(self._open):
@@ -129,30 +139,30 @@ class Writer:
         self._closing = True
         self._arrived.set()
 
-    def _closed(self, submission: Submission, future: asyncio.Future[list[Outcome]]) -> None:
+    def _closed(
+        self, submission: Submission, future: asyncio.Future[list[Outcome]], limit: asyncio.TimerHandle
+    ) -> None:
         self._open.discard(submission)
+        limit.cancel()
         if not future.cancelled():
             future.exception()  # seen here, also where the caller has gone away
 
     async def _fill(self, draft: Draft) -> None:
         """Move waiting submissions into the draft, as many as it may hold."""
-        deferred: list[Submission] = []
+        contradicted: set[str] = set()
         while draft.events < DRAFT_EVENTS:
-            submission = self._take(DRAFT_EVENTS - draft.events if draft.events else None)
+            room = DRAFT_EVENTS - draft.events if draft.events else None
+            submission = self._queue.take(room, passing_over=contradicted)
             if submission is None:
                 break
+            if submission.future.done():
+                continue  # its caller was told to come back
             if not await self._appender.add(draft, submission):
-                # One of its events is in this draft already: the next one will find it recorded.
-                deferred.append(submission)
+                # The draft holds one of its ids with other content: the next one will find which was recorded.
+                self._queue.put_back(submission)
+                contradicted.add(submission.compartment.tenant)
             if len(submission.events) >= LARGE_EVENTS:
                 await asyncio.sleep(0)  # let requests be served between two large batches
-        self._backlog.extend(deferred)
-
-    def _take(self, max_events: int | None) -> Submission | None:
-        """Return the next submission of at most that many events (any size where None)."""
-        if self._backlog and (max_events is None or len(self._backlog[0].events) <= max_events):
-            return self._backlog.popleft()
-        return self._queue.take(max_events)
 
     def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
         if ahead := [
@@ -174,3 +184,22 @@ class Writer:
             if event.time < oldest
         ]:
             raise PurgedDayError(late)
+
+
+def _refuse_oversize(events: Sequence[Event]) -> None:
+    """Refuse what cannot become a record here, where it harms nobody else."""
+    if faults := [
+        (position, "", "is larger than a record may be")
+        for position, event in enumerate(events)
+        if len(event.canonical) > EVENT_LIMIT_BYTES
+    ]:
+        raise OversizeEventError(faults)
+
+
+def _expire(submission: Submission) -> None:
+    submission.fail(
+        BusyError(
+            "no answer in time: whether the events are recorded is not known, send the same again",
+            retry_after_seconds=STOPPING_RETRY_SECONDS,
+        )
+    )
