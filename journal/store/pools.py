@@ -50,8 +50,8 @@ CONSTRAINTS: Final[Mapping[str, str]] = {
     "credential_tenant_fkey": "there is no such tenant",
 }
 
-# 08 connection, 40 rolled back (deadlock, serialization), 53 resources, 57P0x shutdown.
-_TRANSIENT: Final = ("08", "40", "53", "57P")
+# 08 connection, 40 rolled back (deadlock, serialization), 53 resources, 57P0x shutdown, 57014 cancelled by hand.
+_TRANSIENT: Final = ("08", "40", "53", "57P", "57014")
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _DATA: Final = "22"
 
