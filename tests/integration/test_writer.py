@@ -1,0 +1,693 @@
+"""The writer on a real database: what becomes of events, whatever comes with them and whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from journal.administration import NewCategory
+from journal.cli.installation import simulate_clock
+from journal.errors import (
+    BusyError,
+    InvalidEventError,
+    JournalError,
+    KnownEventError,
+    OversizeEventError,
+    PurgedDayError,
+    StoreError,
+)
+from journal.times import day_of
+from tests.faults.rig import CATEGORY, TENANTS, as_superuser, open_rig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from journal.entry import Event
+    from journal.submission import Outcome
+    from journal.writer import Writer
+    from tests.faults.rig import Rig
+
+ALBI, CASTRES = TENANTS
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+async def rig(dsn: str, tmp_path: Path) -> AsyncIterator[Rig]:
+    """A service of two communes whose writer runs."""
+    async with open_rig(dsn, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def superuser(rig: Rig) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser's own connection to the same database."""
+    connection = await asyncpg.connect(as_superuser(rig.dsn))
+    yield connection
+    await connection.close()
+
+
+@asynccontextmanager
+async def running(writer: Writer) -> AsyncIterator[Writer]:
+    """Run a writer for as long as the block lasts; what waits at its end is written."""
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        writer.close()
+        await task
+
+
+def indexes(outcomes: list[Outcome]) -> list[int]:
+    """Return the indexes of the receipts."""
+    return [outcome.receipt.index for outcome in outcomes]
+
+
+async def blocked_append(superuser: asyncpg.Connection) -> int:
+    """Wait until an append waits for a lock; return its backend's pid."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            pid: int | None = await superuser.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE usename = 'journal_ingest' AND wait_event_type = 'Lock'"
+                " AND datname = current_database()"
+            )
+            if pid is not None:
+                return pid
+
+
+# Duplicates
+
+
+async def test_copies_within_a_batch_share_one_receipt(rig: Rig) -> None:
+    """A batch that holds an event twice is valid; both places get the receipt of the one entry."""
+    first, second = rig.events("a", "b")
+    outcomes = await rig.submit([first, second, first])
+    assert indexes(outcomes) == [0, 1, 0]
+    assert outcomes[0].receipt == outcomes[2].receipt
+    assert await rig.size() == 2
+
+
+async def test_copies_with_other_content_within_a_batch_are_refused_whole(rig: Rig) -> None:
+    """Every position that repeats an id with other content is named; nothing of the batch is recorded."""
+    first, second = rig.events("a", "b")
+    with pytest.raises(KnownEventError) as caught:
+        await rig.submit([first, second, rig.rival(first), rig.rival(second)])
+    assert [position for position, _, _ in caught.value.faults] == [2, 3]
+    assert await rig.size() == 0
+
+
+async def test_copies_in_many_requests_at_once_are_one_entry(rig: Rig) -> None:
+    """One event sent in many requests at once is recorded once: one creates it, all hold the same receipt."""
+    (event,) = rig.events("a")
+    started = perf_counter()
+    answers = await asyncio.gather(*(rig.submit([event]) for _ in range(3_000)))
+    assert perf_counter() - started < 10
+    assert {outcome.receipt for (outcome,) in answers} == {answers[0][0].receipt}
+    assert sum(outcome.created for (outcome,) in answers) == 1
+    assert await rig.size() == 1
+
+
+async def test_copies_of_a_recorded_event_in_many_requests_at_once(rig: Rig) -> None:
+    """A storm of retries of an event recorded long ago is answered at once with its first receipt."""
+    events = rig.events("a", "b")
+    recorded = await rig.submit(events)
+    started = perf_counter()
+    answers = await asyncio.gather(*(rig.submit(events) for _ in range(3_000)))
+    assert perf_counter() - started < 10
+    for outcomes in answers:
+        assert [outcome.receipt for outcome in outcomes] == [outcome.receipt for outcome in recorded]
+        assert not any(outcome.created for outcome in outcomes)
+
+
+async def test_overlapping_batches_at_once(rig: Rig) -> None:
+    """Batches that share events with their neighbours get one receipt per event, whoever was first."""
+    events = rig.events(*range(60))
+    answers = await asyncio.gather(*(rig.submit(events[start : start + 20]) for start in range(41)))
+    receipts: dict[int, set[Any]] = {}
+    for start, outcomes in enumerate(answers):
+        for place, outcome in enumerate(outcomes, start):
+            receipts.setdefault(place, set()).add(outcome.receipt)
+    assert all(len(found) == 1 for found in receipts.values())
+    assert sorted(receipt.index for found in receipts.values() for receipt in found) == list(range(60))
+    assert await rig.audit() == []
+
+
+async def test_rivals_in_many_requests_at_once(rig: Rig) -> None:
+    """Of many requests with one id and different contents one wins; every other is refused, its batch-mates too."""
+    (event,) = rig.events("a")
+    others = rig.events(*range(200))
+    answers = await asyncio.gather(
+        *(rig.submit([other, rig.rival(event, f"Motif {number}")]) for number, other in enumerate(others)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(answer, KnownEventError) for answer in answers) == 199
+    assert await rig.size() == 2
+
+
+async def test_rivals_do_not_hold_up_other_communes(rig: Rig) -> None:
+    """While one commune's module repeats an id with ever other content, others are served as usual."""
+    (event,) = rig.events("a")
+    rivals = [asyncio.create_task(rig.submit([rig.rival(event, f"Motif {number}")])) for number in range(5_000)]
+    started = perf_counter()
+    for name in range(20):
+        await rig.submit(rig.events(name), tenant=CASTRES)
+    seconds = perf_counter() - started
+    assert not all(task.done() for task in rivals)
+    assert seconds < 2
+    for task in rivals:
+        task.cancel()
+
+
+async def test_a_copy_after_midnight_is_recognised(rig: Rig) -> None:
+    """An event recorded just before midnight and sent again after it, its day closed, has its first receipt."""
+    today = day_of(rig.clock.now())
+    await rig.travel_to_day(today, rig.clock.now().time().replace(23, 59, 57, 0))
+    events = rig.events("late", minutes_ago=0)
+    recorded = await rig.submit(events)
+    await rig.travel_to_day(today + timedelta(days=1), rig.clock.now().time().replace(0, 0, 8, 0))
+    await rig.service.sealer.close_due_days()
+    (again, new) = await rig.submit([*events, *rig.events("new", minutes_ago=0)])
+    assert (again.receipt, again.created) == (recorded[0].receipt, False)
+    assert (new.receipt.index, new.created) == (1, True)
+    assert new.receipt.recorded_at.startswith((today + timedelta(days=1)).isoformat())
+    with pytest.raises(KnownEventError):
+        await rig.submit([rig.rival(events[0])])
+    assert await rig.audit() == []
+
+
+async def test_midnight_passes_while_events_stream_in(rig: Rig) -> None:
+    """Over midnight nothing is refused or lost, and no entry of the old day comes after one of the new."""
+    today = day_of(rig.clock.now())
+    await rig.travel_to_day(today, rig.clock.now().time().replace(23, 59, 59, 0))
+    midnight = rig.clock.now() + timedelta(seconds=1)
+    number = 0
+    recorded = []
+    while rig.clock.now() < midnight + timedelta(seconds=0.5):
+        events = rig.events(*range(number, number + 5), minutes_ago=0)
+        recorded += await rig.submit(events)
+        number += 5
+    assert indexes(recorded) == list(range(number))
+    days = [outcome.receipt.recorded_at[:10] for outcome in recorded]
+    assert days == sorted(days)
+    assert set(days) == {today.isoformat(), (today + timedelta(days=1)).isoformat()}
+
+
+# Mixed drafts
+
+
+async def test_known_with_other_content_in_the_middle_leaves_neighbours(rig: Rig) -> None:
+    """Of requests appended together, only the one that contradicts a recorded event is refused, whole."""
+    (known,) = rig.events("known")
+    await rig.submit([known])
+    before, mates, after = rig.events("before"), rig.events("mate-1", "mate-2"), rig.events("after")
+    answers = await asyncio.gather(
+        rig.submit(before),
+        rig.submit([mates[0], rig.rival(known), mates[1]]),
+        rig.submit(after),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], KnownEventError)
+    assert answers[1].faults == [(1, "/id", "already recorded with other content")]
+    assert [indexes(answers[0]), indexes(answers[2])] == [[1], [2]]
+    recorded = await rig.submit(mates)
+    assert indexes(recorded) == [3, 4]
+    assert await rig.audit() == []
+
+
+async def test_a_batch_of_known_and_new_is_accepted_whole(rig: Rig) -> None:
+    """Known events keep their first receipts, new ones get theirs, in the order they were sent."""
+    events = rig.events(*range(6))
+    first = await rig.submit(events[::2])
+    outcomes = await rig.submit(events)
+    assert [outcome.created for outcome in outcomes] == [False, True] * 3
+    assert [outcome.receipt for outcome in outcomes[::2]] == [outcome.receipt for outcome in first]
+    assert indexes(outcomes) == [0, 3, 1, 4, 2, 5]
+
+
+async def test_a_closed_commune_leaves_neighbours(rig: Rig) -> None:
+    """A commune whose contract ends while its events wait is refused; others in the same append are recorded."""
+    await asyncio.gather(rig.submit(rig.events(1)), rig.submit(rig.events(1), tenant=CASTRES))
+    await rig.service.store.close_tenant(CASTRES)
+    ours, theirs = await asyncio.gather(
+        rig.submit(rig.events(2)), rig.submit(rig.events(2), tenant=CASTRES), return_exceptions=True
+    )
+    assert indexes(ours) == [1]
+    assert isinstance(theirs, StoreError)
+    assert await rig.size(CASTRES) == 1
+
+
+async def test_a_compartment_that_does_not_exist_is_refused(rig: Rig) -> None:
+    """Events for a commune that was never added are refused, before and beside others."""
+    rig.service.keyring.keystore.make_tenant_key("nowhere")
+    ours, theirs = await asyncio.gather(
+        rig.submit(rig.events(1)), rig.submit(rig.events(1), tenant="nowhere"), return_exceptions=True
+    )
+    assert indexes(ours) == [0]
+    assert isinstance(theirs, StoreError)
+
+
+async def test_a_damaged_first_copy_harms_nobody_else(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """Where the recorded copy of a repeated event does not open any more, that request alone fails."""
+    events = rig.events("damaged")
+    await rig.submit(events)
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute("UPDATE journal.entry SET sealed = overlay(sealed PLACING '\\x00'::bytea FROM 40)")
+    for number in range(3):
+        answers = await asyncio.gather(rig.submit(events), rig.submit(rig.events(number)), return_exceptions=True)
+        assert isinstance(answers[0], JournalError)
+        assert not isinstance(answers[0], KnownEventError)
+        assert indexes(answers[1]) == [number + 1]
+
+
+async def test_events_of_a_day_destroyed_meanwhile_are_refused(rig: Rig) -> None:
+    """A fence raised while late events wait refuses them, their first copy being gone; others are recorded."""
+    await rig.installation.administration.add_category(NewCategory(code="brief", label="Brief", retention_days=2))
+    await rig.installation.maintenance.prepare()
+    today = day_of(rig.clock.now())
+    await rig.travel_to_day(today + timedelta(days=1))
+    await rig.service.sealer.close_due_days()
+    await rig.submit(rig.events("x"), category="brief")
+    late = rig.events("late", minutes_ago=24 * 60)
+    # This process has not heard of it yet.
+    await rig.service.store.raise_fence("brief", today)
+    started = perf_counter()
+    answers = await asyncio.gather(
+        rig.submit(late, category="brief"),
+        rig.submit(rig.events("y"), category="brief"),
+        rig.submit(rig.events("z")),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[0], PurgedDayError)
+    assert [indexes(answers[1]), indexes(answers[2])] == [[1], [0]]
+    assert perf_counter() - started < 5
+
+
+async def test_a_missing_partition_harms_only_its_category(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """Where one category cannot be written, its events are refused for now and the others' are recorded."""
+    today = day_of(rig.clock.now())
+    await rig.submit(rig.events(0))
+    name = await superuser.fetchval(
+        "SELECT journal.leaf_name(id, $2) FROM journal.category WHERE code = $1", "ecrits", today
+    )
+    await superuser.execute(f"DROP TABLE journal.{name}")
+    answers = await asyncio.gather(
+        rig.submit(rig.events(1)),
+        rig.submit(rig.events(1), category="ecrits"),
+        rig.submit(rig.events(1), tenant=CASTRES),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], JournalError)
+    assert [indexes(answers[0]), indexes(answers[2])] == [[1], [0]]
+    await rig.installation.maintenance.prepare()
+    assert indexes(await rig.submit(rig.events(1), category="ecrits")) == [0]
+
+
+async def test_a_day_without_key_is_refused_for_now(rig: Rig) -> None:
+    """A day whose key was not made ahead takes nothing, and says so at once; it does once the key is there."""
+    far = day_of(rig.clock.now()) + timedelta(days=30)
+    rig.clock.offset += timedelta(days=30)
+    await simulate_clock(rig.dsn, rig.clock.offset)
+    with pytest.raises(BusyError, match="no key"):
+        await rig.submit(rig.events("a"))
+    await rig.travel_to_day(far)
+    assert indexes(await rig.submit(rig.events("a"))) == [0]
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "error"),
+    [(-6, InvalidEventError), (-4, None), (59 * 24 * 60, None), (61 * 24 * 60, PurgedDayError)],
+)
+async def test_times_that_are_taken(rig: Rig, minutes_ago: float, error: type[JournalError] | None) -> None:
+    """Five minutes ahead are forgiven; what may have been recorded and purged is refused."""
+    now = rig.clock.now()
+    (event,) = rig.events("a")
+    object.__setattr__(event, "time", now - timedelta(minutes=minutes_ago))
+    if error is None:
+        assert indexes(await rig.submit([event])) == [0]
+    else:
+        with pytest.raises(error):
+            await rig.submit([event])
+
+
+async def test_clocks_that_differ_stop_the_writing(rig: Rig) -> None:
+    """Where service and database disagree on the time nothing is recorded, until they agree again."""
+    for seconds in (60, -60):
+        await simulate_clock(rig.dsn, rig.clock.offset + timedelta(seconds=seconds))
+        with pytest.raises(BusyError, match="clocks"):
+            await rig.submit(rig.events("a"))
+    await simulate_clock(rig.dsn, rig.clock.offset)
+    assert indexes(await rig.submit(rig.events("a"))) == [0]
+
+
+async def test_a_small_difference_of_clocks_is_borne(rig: Rig) -> None:
+    """A second of difference, either way, is nobody's concern."""
+    for number, seconds in enumerate((1, -1)):
+        await simulate_clock(rig.dsn, rig.clock.offset + timedelta(seconds=seconds))
+        assert indexes(await rig.submit(rig.events(number))) == [number]
+
+
+async def test_a_chain_ahead_of_the_clock_waits_alone(rig: Rig) -> None:
+    """After the clock was set back, chains with entries from its future wait for it; the others go on."""
+    here = rig.clock.offset
+    ahead = here + timedelta(minutes=10)
+    await rig.travel(rig.clock.now() + timedelta(minutes=10))
+    await rig.submit(rig.events("a"))
+    rig.clock.offset = here
+    await simulate_clock(rig.dsn, here)
+    started = perf_counter()
+    ours, theirs = await asyncio.gather(
+        rig.submit(rig.events("b")), rig.submit(rig.events("b"), tenant=CASTRES), return_exceptions=True
+    )
+    assert isinstance(ours, BusyError)
+    assert indexes(theirs) == [0]
+    assert perf_counter() - started < 5
+    rig.clock.offset = ahead
+    await simulate_clock(rig.dsn, ahead)
+    assert indexes(await rig.submit(rig.events("b"))) == [1]
+
+
+async def test_a_clock_moved_while_the_service_runs_stops_the_writing(rig: Rig) -> None:
+    """A wall clock that leaves the monotonic one by more than 15 minutes ends all writing by this process."""
+    writer = rig.make_writer()
+    # Only the wall clock: what a hand on `date` does.
+    writer._guard._start -= timedelta(minutes=16)
+    async with running(writer):
+        with pytest.raises(JournalError, match="clock was moved by 16 minutes"):
+            await rig.submit(rig.events("a"), writer=writer)
+
+
+# Bounds and fairness
+
+
+async def test_the_queue_is_bounded_in_events(rig: Rig) -> None:
+    """What does not fit is refused with a time to come back; one commune may fill half, and all of them the whole."""
+    writer = rig.make_writer(queue_events=100)
+    waiting = [asyncio.create_task(rig.submit(rig.events(*range(50)), writer=writer))]
+    await asyncio.sleep(0)
+    with pytest.raises(BusyError) as caught:
+        await rig.submit(rig.events("one"), writer=writer)
+    assert caught.value.retry_after_seconds > 0
+    waiting.append(asyncio.create_task(rig.submit(rig.events(*range(50)), tenant=CASTRES, writer=writer)))
+    await asyncio.sleep(0)
+    assert writer.waiting_events == 100
+    with pytest.raises(BusyError):
+        await rig.submit(rig.events("other"), tenant=CASTRES, writer=writer)
+    async with running(writer):
+        assert [indexes(outcomes) for outcomes in await asyncio.gather(*waiting)] == [list(range(50))] * 2
+    assert writer.waiting_events == 0
+
+
+async def test_the_queue_is_bounded_in_bytes(rig: Rig) -> None:
+    """Few but large events fill it too, and there as well one commune leaves room for the others."""
+    (event,) = rig.events("a")
+    size = len(event.canonical)
+    writer = rig.make_writer(queue_bytes=100 * size)
+    waiting = [asyncio.create_task(rig.submit(rig.events(*range(100, 150)), writer=writer))]
+    await asyncio.sleep(0)
+    with pytest.raises(BusyError):
+        await rig.submit(rig.events("one"), writer=writer)
+    waiting.append(asyncio.create_task(rig.submit(rig.events("two"), tenant=CASTRES, writer=writer)))
+    async with running(writer):
+        assert [len(outcomes) for outcomes in await asyncio.gather(*waiting)] == [50, 1]
+
+
+async def test_room_is_given_back(rig: Rig) -> None:
+    """However often the queue was full, written events and refused ones leave no trace in its counts."""
+    writer = rig.make_writer(queue_events=10, queue_bytes=100_000)
+    async with running(writer):
+        for turn in range(30):
+            await asyncio.gather(
+                *(rig.submit(rig.events(f"{turn}-{number}"), writer=writer) for number in range(10)),
+                return_exceptions=True,
+            )
+    assert (writer.waiting_events, writer._queue.bytes) == (0, 0)
+
+
+async def test_a_flood_does_not_hold_up_other_communes(rig: Rig) -> None:
+    """While one commune's flood waits, another's event is answered after a few appends, not after the flood."""
+    writer = rig.make_writer(queue_events=40_000)
+    flood = [
+        asyncio.create_task(rig.submit(rig.events(*range(start, start + 500)), writer=writer))
+        for start in range(0, 20_000, 500)
+    ]
+    await asyncio.sleep(0)
+    async with running(writer):
+        await rig.submit(rig.events("one"), tenant=CASTRES, writer=writer)
+        answered = sum(task.done() for task in flood)
+        assert answered <= 8
+        await asyncio.gather(*flood)
+
+
+async def test_a_large_batch_is_not_starved_by_small_ones(rig: Rig) -> None:
+    """While another commune keeps the queue busy with single events and rivals, a large batch gets its turn."""
+    (event,) = rig.events("a")
+    stop = asyncio.Event()
+
+    async def keep_busy(name: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            rival = rig.rival(event, f"{name} {number}")
+            await asyncio.gather(
+                rig.submit(rig.events(f"{name} {number}"), tenant=CASTRES),
+                rig.submit([rival], tenant=CASTRES),
+                return_exceptions=True,
+            )
+
+    busy = [asyncio.create_task(keep_busy(name)) for name in range(20)]
+    await rig.submit(rig.events("b"), tenant=CASTRES)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        outcomes = await rig.submit(rig.events(*range(5_000)))
+    stop.set()
+    await asyncio.gather(*busy)
+    assert indexes(outcomes) == list(range(5_000))
+
+
+async def test_the_largest_batch(rig: Rig) -> None:
+    """A batch of 10,000 events is recorded whole, in order, and others are served meanwhile."""
+    events = rig.events(*range(10_000))
+    large = asyncio.create_task(rig.submit(events))
+    waits = []
+    while not large.done():
+        started = perf_counter()
+        await rig.submit(rig.events(len(waits)), tenant=CASTRES)
+        waits.append(perf_counter() - started)
+    outcomes = await large
+    assert indexes(outcomes) == list(range(10_000))
+    assert max(waits) < 5
+    again = await rig.submit(events)
+    assert [outcome.receipt for outcome in again] == [outcome.receipt for outcome in outcomes]
+    rivals = [rig.rival(events[number]) for number in (0, 5_000, 9_999)]
+    with pytest.raises(KnownEventError) as caught:
+        await rig.submit([*rig.events("new"), *rivals])
+    assert [position for position, _, _ in caught.value.faults] == [1, 2, 3]
+    assert await rig.audit() == []
+
+
+async def test_an_event_beyond_the_record_limit_is_refused_before_it_waits(rig: Rig) -> None:
+    """What could never become a record is refused at the door, and named; the writer does not stumble on it."""
+    good, large = rig.events("good", "large")
+    object.__setattr__(large, "canonical", large.canonical.replace(b"Relecture", b"R" * 20 * 1024))
+    with pytest.raises(OversizeEventError) as caught:
+        await rig.submit([good, large])
+    assert [position for position, _, _ in caught.value.faults] == [1]
+    assert indexes(await rig.submit([good])) == [0]
+
+
+# Callers that go, services that stop
+
+
+async def test_a_caller_that_goes_away_takes_nothing_with_it(rig: Rig) -> None:
+    """Events whose caller is gone are recorded, and those beside them answered."""
+    events = rig.events(*range(20))
+    calls = [asyncio.create_task(rig.submit([event])) for event in events]
+    await asyncio.sleep(0)
+    for call in calls[::2]:
+        call.cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+    assert [indexes(answer) for answer in answers[1::2]] == [[number] for number in range(1, 20, 2)]
+    assert await rig.size() == 20
+    again = await rig.submit(events)
+    assert not any(outcome.created for outcome in again)
+
+
+async def test_closing_writes_what_waits(rig: Rig) -> None:
+    """Events accepted before the end are recorded and answered; later ones are told to come back."""
+    writer = rig.make_writer()
+    calls = [
+        asyncio.create_task(rig.submit(rig.events(*range(start, start + 100)), writer=writer))
+        for start in range(0, 5_000, 100)
+    ]
+    await asyncio.sleep(0)
+    task = asyncio.create_task(writer.run())
+    await calls[0]
+    writer.close()
+    with pytest.raises(BusyError, match="stopping"):
+        await rig.submit(rig.events("later"), writer=writer)
+    await task
+    answers = await asyncio.gather(*calls)
+    assert sorted(index for outcomes in answers for index in indexes(outcomes)) == list(range(5_000))
+    assert await rig.audit() == []
+
+
+async def test_a_writer_that_is_killed_leaves_nobody_waiting(rig: Rig) -> None:
+    """Where the writer ends before its time every caller hears so, and later ones are turned away."""
+    writer = rig.make_writer()
+    calls = [asyncio.create_task(rig.submit(rig.events(number), writer=writer)) for number in range(10)]
+    await asyncio.sleep(0)
+    task = asyncio.create_task(writer.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, BusyError) for answer in answers)
+    with pytest.raises(BusyError):
+        await rig.submit(rig.events("later"), writer=writer)
+
+
+# A database that is slow, gone, or back
+
+
+async def test_an_append_whose_connection_dies_is_found_or_done_again(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """A backend ended in the middle of an append costs nobody anything: the same events are asked for again."""
+    await rig.submit(rig.events("first"))
+    async with superuser.transaction():
+        await superuser.execute("SELECT FROM journal.head WHERE tenant = $1 FOR UPDATE", ALBI)
+        call = asyncio.create_task(rig.submit(rig.events("second")))
+        await superuser.execute("SELECT pg_terminate_backend($1)", await blocked_append(superuser))
+    assert indexes(await call) == [1]
+    assert await rig.audit() == []
+
+
+async def test_an_append_that_is_cancelled_by_hand_is_done_again(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """A statement cancelled by the database's administrator is no reason to stop."""
+    await rig.submit(rig.events("first"))
+    async with superuser.transaction():
+        await superuser.execute("SELECT FROM journal.head WHERE tenant = $1 FOR UPDATE", ALBI)
+        call = asyncio.create_task(rig.submit(rig.events("second")))
+        await superuser.execute("SELECT pg_cancel_backend($1)", await blocked_append(superuser))
+    assert indexes(await call) == [1]
+
+
+async def test_backends_that_die_at_random(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """With every connection ended again and again under load, each event is recorded once and answered."""
+    calls = [asyncio.create_task(rig.submit(rig.events(number))) for number in range(400)]
+    kills = 0
+    while kills < 15:
+        kills += await superuser.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE usename = 'journal_ingest' AND datname = current_database()"
+        )
+        calls += [asyncio.create_task(rig.submit(rig.events(number))) for number in range(len(calls), len(calls) + 9)]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    outcomes = [outcome for answer in await asyncio.gather(*calls) for outcome in answer]
+    assert sorted(indexes(outcomes)) == list(range(len(calls)))
+    assert await rig.audit() == []
+
+
+async def test_a_database_that_takes_no_connection_is_waited_for(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """Events sent while the database cannot be reached are answered once it can."""
+    await rig.submit(rig.events("before"))
+    name = await superuser.fetchval("SELECT current_database()")
+    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+    await superuser.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND usename LIKE 'journal_%'"
+    )
+    call = asyncio.create_task(rig.submit(rig.events("meanwhile")))
+    done, _ = await asyncio.wait([call], timeout=1)
+    assert not done
+    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+    assert indexes(await call) == [1]
+
+
+async def test_nobody_waits_for_ever(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """While an append hangs every caller is told, after the limit, to send the same events again."""
+    await rig.submit(rig.events("first"))
+    writer = rig.make_writer(answer_limit_seconds=0.5)
+    second = rig.events("second")
+    async with running(writer), superuser.transaction():
+        await superuser.execute("SELECT FROM journal.head WHERE tenant = $1 FOR UPDATE", ALBI)
+        hanging = asyncio.create_task(rig.submit(second, writer=writer))
+        await blocked_append(superuser)
+        behind = asyncio.create_task(rig.submit(rig.events("third"), tenant=CASTRES, writer=writer))
+        answers = await asyncio.gather(hanging, behind, return_exceptions=True)
+        assert all(isinstance(answer, BusyError) for answer in answers)
+    assert indexes(await rig.submit(second)) == [1]
+    assert await rig.audit() == []
+
+
+# Other processes
+
+
+async def test_a_storm_of_conflicts(rig: Rig) -> None:
+    """Four writers of four processes' worth on one chain: everyone progresses, nobody sees an error."""
+    rigs = [rig, *[await rig.open_another() for _ in range(3)]]
+
+    async def work(number: int, chosen: Rig) -> list[Outcome]:
+        outcomes = []
+        for turn in range(100):
+            outcomes += await chosen.submit(rig.events(f"{number}-{turn}"))
+        return outcomes
+
+    answers = await asyncio.gather(*(work(number, chosen) for number, chosen in enumerate(rigs)))
+    assert sorted(index for outcomes in answers for index in indexes(outcomes)) == list(range(400))
+    for outcomes in answers:
+        assert indexes(outcomes) == sorted(indexes(outcomes))
+    assert await rig.audit() == []
+
+
+async def test_a_contested_chain_progresses_under_its_lock(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """After a few conflicts on end the append takes the chain's row lock: then no rival can come before it."""
+    await superuser.execute("ALTER SYSTEM SET track_functions = 'all'")
+    await superuser.execute("SELECT pg_reload_conf()")
+    rigs = [rig, *[await rig.open_another() for _ in range(3)]]
+
+    async def work(number: int, chosen: Rig) -> None:
+        for turn in range(100):
+            await chosen.submit(rig.events(*(f"{number}-{turn}-{place}" for place in range(20))))
+
+    await asyncio.gather(*(work(number, chosen) for number, chosen in enumerate(rigs)))
+    for chosen in rigs:
+        await chosen.service.store.close()
+    calls = await superuser.fetchval("SELECT calls FROM pg_stat_user_functions WHERE funcname = 'lock_heads'")
+    assert calls
+
+
+async def test_the_same_events_through_two_processes(rig: Rig) -> None:
+    """Events sent to two processes at once are recorded once; both hand out the same receipts."""
+    other = await rig.open_another()
+    events = rig.events(*range(500))
+    answers = await asyncio.gather(
+        *(chosen.submit(events[start : start + 25]) for start in range(0, 500, 25) for chosen in (rig, other))
+    )
+    by_event: dict[str, set[Any]] = {}
+    for position, outcomes in enumerate(answers):
+        for event, outcome in zip(_slice(events, position), outcomes, strict=True):
+            by_event.setdefault(event.id, set()).add(outcome.receipt)
+    assert all(len(receipts) == 1 for receipts in by_event.values())
+    created = sum(outcome.created for outcomes in answers for outcome in outcomes)
+    assert created == await rig.size() == 500
+    assert await rig.audit() == []
+
+
+def _slice(events: list[Event], position: int) -> list[Event]:
+    start = position // 2 * 25
+    return events[start : start + 25]
+
+
+async def test_categories_of_one_commune_do_not_know_each_other(rig: Rig) -> None:
+    """The same event in two categories is two entries, each the first of its own chain."""
+    (event,) = rig.events("a")
+    answers = await asyncio.gather(rig.submit([event]), rig.submit([event], category="ecrits"))
+    assert [indexes(outcomes) for outcomes in answers] == [[0], [0]]
+    assert [await rig.size(category=category) for category in (CATEGORY, "ecrits")] == [1, 1]
