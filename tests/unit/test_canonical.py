@@ -179,7 +179,7 @@ def test_a_kind_of_string_is_a_string() -> None:
         object(),
         json.loads("[" * 33 + "]" * 33),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_spelling_is_not_written(value: Any) -> None:
     """Writing refuses all that reading refuses, and what is no JSON at all."""
