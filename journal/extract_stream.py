@@ -100,6 +100,11 @@ class ExtractStream:
         self._disclosed = 0
         self._gathered = Gathered()
 
+    @property
+    def plan(self) -> Plan:
+        """What the extract holds, fixed before a byte of it is made."""
+        return self._plan
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the container. An error thrown here means: throw away what came."""
         container = ContainerWriter()

@@ -7,11 +7,12 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from journal import canonical
 from journal.chain import Head, genesis
 from journal.entry import JOURNAL_CATEGORY, Compartment
 from journal.errors import BusyError, RequestError, StoreError
 from journal.extract_stream import ExtractStream, Plan
-from journal.manifest import Filter, Request
+from journal.manifest import PURPOSES, Filter, Request
 from journal.reader import DayRange
 from journal.rule import overdue_through
 from journal.service_event import service_event
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from journal.writer import Writer
 
 PURGE_RETRY_SECONDS = 30
+TEXT_LIMIT_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,12 @@ class Extraction:
         Raises RequestError (what was asked cannot be), BusyError (a purge is under way). Once the bytes
         flow, StoreError means that they must be thrown away: nothing short ever ends properly.
         """
+        return (await self.open(compartment, request, requested_by=requested_by, disclose=disclose)).chunks()
+
+    async def open(
+        self, compartment: Compartment, request: ExtractRequest, *, requested_by: str, disclose: bool
+    ) -> ExtractStream:
+        """Record the request and fix what the extract will hold; errors as for `extract`."""
         selection = await self._check(compartment, request, disclose=disclose)
         recorded = await self._record(compartment, request, selection, requested_by)
         seal = await self._sealer.seal_open(even_if_still=True)
@@ -95,7 +103,7 @@ class Extraction:
         manifest_request = Request(
             index=recorded.receipt.index, leaf=recorded.receipt.leaf_hash, reference=request.request_reference
         )
-        stream = ExtractStream(
+        return ExtractStream(
             plan=plan,
             selection=selection,
             purpose=request.purpose,
@@ -107,7 +115,6 @@ class Extraction:
             identity=self._identity,
             clock=self._clock,
         )
-        return stream.chunks()
 
     async def _check(self, compartment: Compartment, request: ExtractRequest, *, disclose: bool) -> Filter:
         category = self._directory.category(compartment.category)
@@ -117,6 +124,7 @@ class Extraction:
             raise RequestError("/to", "the last day is before the first")
         if request.to_day > day_of(self._clock.now()):
             raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
+        _check_words(request)
         if category.needs_authorisation and request.subject is not None and not request.authorisation:
             raise RequestError("/authorisation", "one subject of this category needs its reference")
         try:
@@ -213,6 +221,23 @@ class Extraction:
             if statement is not None and seal.day is not None:
                 closes[seal.day] = statement
         return closes
+
+
+def _check_words(request: ExtractRequest) -> None:
+    """Refuse, before anything is journaled, what would not say who asks, why, and by what leave."""
+    if request.purpose not in PURPOSES:
+        raise RequestError("/purpose", f"none of those the law allows: {', '.join(PURPOSES)}")
+    for name in ("requester", "request_reference", "authorisation", "account", "subject"):
+        text = getattr(request, name)
+        if text is None:
+            continue
+        pointer = f"/filter/{name}" if name in ("account", "subject") else f"/{name}"
+        if not text.strip() or len(text) > TEXT_LIMIT_CHARACTERS:
+            raise RequestError(pointer, f"blank, or longer than {TEXT_LIMIT_CHARACTERS} characters")
+        try:
+            canonical.encode(text)
+        except ValueError as error:
+            raise RequestError(pointer, str(error)) from error
 
 
 def _days(first: date, last: date) -> Iterator[date]:

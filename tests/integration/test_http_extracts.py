@@ -157,6 +157,10 @@ class TestRefused:
             (b" " * 17_000, 413, ""),
             (wanted(**{"from": "2999-01-02", "to": "2999-01-03"}), 422, "/to"),
             (wanted(**{"from": "2026-01-02", "to": "2026-01-01"}), 422, "/to"),
+            (wanted(requester=" "), 422, "/requester"),
+            (wanted(request_reference="\u3000"), 422, "/request_reference"),
+            (wanted(filter={"subject": "MC-1"}, authorisation=" "), 422, "/authorisation"),
+            (wanted(filter={"account": " "}), 422, "/filter/account"),
         ],
     )
     async def test_every_fault_is_named(
