@@ -1,12 +1,14 @@
 """Connections, one pool per database role, and the one border where database errors become ours.
 
 No `command_timeout`: it cancels, and a COMMIT cancelled while it waits for the standby *succeeds* locally with a mere
-warning. Whoever waits too long abandons the connection instead. That warning ends the connection here, before its
-statement returns, so that nobody acknowledges what the standby may not have.
+warning. Whoever waits too long abandons the connection instead: it is ended without a word to the server, which may
+be gone. That warning ends the connection too, before its statement returns, so that nobody acknowledges what the
+standby may not have.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -23,9 +25,12 @@ ROLES: Final[tuple[Role, ...]] = ("ingest", "read", "seal", "purge", "admin")
 
 POOL_SIZES: Final[Mapping[Role, int]] = {"ingest": 4, "read": 4, "seal": 2, "purge": 1, "admin": 1}
 CONNECT_LIMIT_SECONDS: Final = 10.0
+# How long a connection is lent before it is taken for dead: a network that swallows everything answers nothing.
+LENT_LIMITS_SECONDS: Final[Mapping[Role, float]] = {"ingest": 20, "read": 60, "seal": 120, "purge": 600, "admin": 60}
 
-# A dead network is noticed by the kernel, in about half a minute, at both ends.
+# The server's side of the same: a client that is gone holds no lock for long.
 SERVER_SETTINGS: Final = {
+    "client_connection_check_interval": "5000",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -112,17 +117,27 @@ async def _reset(_: asyncpg.Connection) -> None:
 class Pools:
     """One lazy pool per role, over one address; passwords, where there are any, come from the usual password file."""
 
-    def __init__(self, pools: Mapping[Role, asyncpg.Pool]) -> None:
+    def __init__(self, pools: Mapping[Role, asyncpg.Pool], limits_seconds: Mapping[Role, float]) -> None:
         """Keep the pools; use `connect`."""
         self._pools = pools
+        self._limits_seconds = limits_seconds
 
     @classmethod
-    async def connect(cls, dsn: str, *, application: str, pool_sizes: Mapping[Role, int] | None = None) -> Self:
+    async def connect(
+        cls,
+        dsn: str,
+        *,
+        application: str,
+        pool_sizes: Mapping[Role, int] | None = None,
+        limits_seconds: Mapping[Role, float] | None = None,
+    ) -> Self:
         """Prepare a pool per role on `dsn` (its user is replaced). Nothing connects until a statement needs it.
 
-        `pool_sizes` overrides how many connections a role may have.
+        `pool_sizes` and `limits_seconds` override, for the roles they name, how many connections there may be and
+        how long one may be used.
         """
         sizes = {**POOL_SIZES, **(pool_sizes or {})}
+        limits = {**LENT_LIMITS_SECONDS, **(limits_seconds or {})}
         with translated():
             return cls(
                 {
@@ -136,7 +151,8 @@ class Pools:
                         server_settings=SERVER_SETTINGS | {"application_name": f"{application} {role}"},
                     )
                     for role in ROLES
-                }
+                },
+                limits,
             )
 
     async def close(self) -> None:
@@ -156,14 +172,17 @@ class Pools:
     @asynccontextmanager
     async def borrow(self, role: Role) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection of a role; UnavailableError if it was lost meanwhile, whatever its statement said."""
+        limit = self._limits_seconds[role]
         with translated():
-            async with self._pools[role].acquire() as connection:
+            async with self._pools[role].acquire(timeout=limit) as connection:
                 connection.add_log_listener(end_if_unreplicated)
+                alarm = asyncio.get_running_loop().call_later(limit, connection.terminate)
                 try:
                     yield connection
                     if connection.is_closed():
                         raise UnavailableError("the connection ended before its result could be trusted")
                 finally:
+                    alarm.cancel()
                     connection.remove_log_listener(end_if_unreplicated)
 
     async def _fetch(self, role: Role, name: str, *arguments: Any) -> list[asyncpg.Record]:

@@ -17,7 +17,7 @@ from journal.migrate import migrate
 from journal.postgres import EmbeddedPostgres
 from journal.store import NewCredential, Store
 from journal.store.ingest import judge_durability
-from tests.chains import CATEGORY, SERVICE, add_chains, append, batch, fresh, genesis_of, read_chain
+from tests.chains import CATEGORY, SERVICE, Pending, add_chains, append, batch, fresh, genesis_of, read_chain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -253,6 +253,40 @@ async def test_a_killed_connection_is_unavailable_and_replaced(store: Store, sup
     outcomes = await asyncio.gather(store.read_now(), return_exceptions=True)
     assert isinstance(outcomes[0], UnavailableError) or not isinstance(outcomes[0], BaseException)
     await store.read_now()
+
+
+async def test_a_statement_that_never_answers_is_abandoned(dsn: str, owner: asyncpg.Connection) -> None:
+    """Its outcome is unknown, for it may still happen; asked again, the event is recorded once."""
+    async with await Store.connect(dsn, application="test", limits_seconds={"ingest": 0.3}) as store:
+        await store.create_service(SERVICE)
+        (head,) = await add_chains(store, ["albi"])
+        made = batch([(head, fresh(1))], await store.read_now())
+        async with owner.transaction():
+            await owner.execute("SELECT FROM journal.head FOR UPDATE")
+            with pytest.raises(UnavailableError):
+                await store.append(made)
+            with pytest.raises(UnavailableError):
+                await store.append_locked(["albi"], [CATEGORY], lambda _: made)
+        # The abandoned appends go on, now that they can: the next one comes after them.
+        while (result := await store.append(made)).outcome != "conflict":
+            assert result.outcome == "appended"
+        (moved,) = await store.read_heads(["albi"], [CATEGORY])
+        result = await store.append(batch([(moved, [Pending(key=made.entry_key[0])])], await store.read_now()))
+        assert result.outcome == "known"
+        assert len(await read_chain(store, head, (await store.read_now()).date())) == 1
+
+
+async def test_a_pool_whose_connections_are_all_held_is_unavailable(dsn: str) -> None:
+    """Waiting for a turn has a limit too."""
+    sizes, limits = {"read": 1}, {"read": 0.3}
+    async with await Store.connect(dsn, application="test", pool_sizes=sizes, limits_seconds=limits) as store:
+        first = store.borrow("read")
+        await first.__aenter__()
+        with pytest.raises(UnavailableError):
+            await store.latest_seal()
+        with pytest.raises(UnavailableError):
+            await first.__aexit__(None, None, None)
+        assert await store.latest_seal() is None
 
 
 async def test_a_commit_that_did_not_wait_for_its_standby_is_not_acknowledged() -> None:
