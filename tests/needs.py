@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Program to Debian package.
 PACKAGES = {
     "chromium": "chromium",
+    "curl": "curl",
     "openssl": "openssl",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",

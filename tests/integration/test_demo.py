@@ -1,0 +1,63 @@
+"""The demo as a stranger runs it, and the `curl` it prints, pasted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("openepm-journal"))
+
+
+def free_port() -> int:
+    """A port nobody listens on, a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.needs("openssl", "curl")
+def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
+    """Every step holds; the service left up records the pasted event, answers the head, and stops when asked."""
+    environment = os.environ | {"JOURNAL_LISTEN": f"127.0.0.1:{free_port()}", "PYTHONUNBUFFERED": "1"}
+    command = [COMMAND, "demo", "--keep-running", "--directory", str(tmp_path / "demo")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        printed = ""
+        for line in demo.stdout:
+            printed += line
+            if "An auditor's certificate is" in line:
+                break
+        try:
+            assert "Every step held." in printed, printed
+            post, head = re.findall(r"^curl .*?(?:\n(?!\n).*?)*(?=\n\n)", printed, flags=re.MULTILINE)
+            receipt = orjson.loads(paste(post))
+            assert receipt["origin"] == "openepm-journal/v1/journal.example.fr/albi/main-courante"
+            assert orjson.loads(paste(head))["origin"] == receipt["origin"]
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.wait(timeout=60)
+    assert demo.returncode == 0
+
+
+def paste(command: str) -> bytes:
+    """What a shell prints for a pasted command."""
+    return subprocess.run([str(shutil.which("bash")), "-c", command], capture_output=True, check=True).stdout
+
+
+def test_the_demo_removes_nothing_that_is_not_a_demo(tmp_path: Path) -> None:
+    """A directory that holds something else is refused, and left as it was."""
+    (tmp_path / "precious").write_text("kept")
+    done = subprocess.run([COMMAND, "demo", "--directory", str(tmp_path)], capture_output=True, check=False, text=True)
+    assert done.returncode == 2
+    assert "not a demo" in done.stderr
+    assert (tmp_path / "precious").read_text() == "kept"
