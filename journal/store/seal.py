@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import sql
 from journal.errors import StoreError
-from journal.store.pools import Pools
+from journal.store.pools import Pools, readable
 from journal.store.values import HeadRow, SealHeadRow, SealState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
+
+    import asyncpg
 
 
 class SealStatements(Pools):
@@ -26,28 +28,10 @@ class SealStatements(Pools):
 
     async def seal_state(self) -> SealState:
         """Return all that the next seal needs, in one snapshot. StoreError before the service is created."""
-        statements = sql.load("seal")
-        async with (
-            self.borrow("seal") as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            service = await connection.fetchrow(statements["read_service"])
-            if service is None:
-                raise StoreError("the service is not created yet")
-            latest = await connection.fetchrow(statements["latest_seal"])
-            close = await connection.fetchrow(statements["latest_close_seal"])
-            number = 0 if latest is None else latest["number"]
-            return SealState(
-                number=number,
-                text=None if latest is None else latest["text"],
-                close_text=None if close is None else close["text"],
-                close_day=None if close is None else close["day"],
-                first_day=service["first_day"],
-                closed_day=service["closed_day"],
-                heads=[HeadRow(**row) for row in await connection.fetch(statements["live_heads"])],
-                sealed=[SealHeadRow(**row) for row in await connection.fetch(statements["read_seal_heads"], number)],
-                now=await connection.fetchval(statements["read_now"]),
-            )
+        async with self.borrow("seal") as connection:
+            with readable():
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    return await _read_state(connection)
 
     async def close_day(self, day: date) -> list[HeadRow]:
         """End appends into `day` and return every chain as it stood at its end, by category then tenant.
@@ -102,3 +86,24 @@ class SealStatements(Pools):
         """Forget heads too old for any base to be among them; return how many. Texts and signatures stay."""
         removed: int = await self._fetch_value("seal", "prune_seal_heads")
         return removed
+
+
+async def _read_state(connection: asyncpg.Connection) -> SealState:
+    statements = sql.load("seal")
+    service = await connection.fetchrow(statements["read_service"])
+    if service is None:
+        raise StoreError("the service is not created yet")
+    latest = await connection.fetchrow(statements["latest_seal"])
+    close = await connection.fetchrow(statements["latest_close_seal"])
+    number = 0 if latest is None else latest["number"]
+    return SealState(
+        number=number,
+        text=None if latest is None else latest["text"],
+        close_text=None if close is None else close["text"],
+        close_day=None if close is None else close["day"],
+        first_day=service["first_day"],
+        closed_day=service["closed_day"],
+        heads=[HeadRow(**row) for row in await connection.fetch(statements["live_heads"])],
+        sealed=[SealHeadRow(**row) for row in await connection.fetch(statements["read_seal_heads"], number)],
+        now=await connection.fetchval(statements["read_now"]),
+    )
