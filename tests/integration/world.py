@@ -1,0 +1,193 @@
+"""A whole service without HTTP, on a clock that tests move: what is written, sealed, purged, extracted, checked."""
+
+from __future__ import annotations
+
+import io
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import asyncpg
+
+import sql
+from journal import canonical
+from journal.audit import Audit
+from journal.certificates import pem_to_der
+from journal.cli.installation import Installation, open_service, prepare, simulate_clock
+from journal.clock import SimulatedClock
+from journal.entry import Compartment, Event
+from journal.extraction import ExtractRequest
+from journal.known import read_known
+from journal.postgres import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.settings import Settings
+from journal.times import format_time
+from journal.verify import verify_extract
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from journal.audit import Finding
+    from journal.chain import Receipt
+    from journal.report import Report
+    from journal.service import Service
+
+SERVICE = "journal.test"
+TENANT, OTHER_TENANT = "albi", "sete"
+CATEGORY = "main-courante"
+DAY = timedelta(days=1)
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+_numbers = count(1)
+
+
+def make_event(at: datetime, **members: Any) -> Event:
+    """Return an event of its own, as the edge would hand it over; `members` replace or add some."""
+    number = next(_numbers)
+    value = {
+        "data": {"actor": {"account": f"agent-{number % 3}"}, "justification": "x", "outcome": "success"},
+        "id": f"{number}",
+        "source": "/openepm",
+        "specversion": "1.0",
+        "subject": f"MC-{number % 5}",
+        "time": format_time(at),
+        "type": "fr.openepm.journal.consultation",
+    } | members
+    action = value["type"].removeprefix("fr.openepm.journal.")
+    return Event(source=value["source"], id=value["id"], time=at, action=action, canonical=canonical.encode(value))
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """An installation, the clock it lives by, and the address of its database."""
+
+    installation: Installation
+    clock: SimulatedClock
+    dsn: str
+    superuser_dsn: str
+    settings: Settings
+    extracts: list[bytes] = field(default_factory=list)
+
+    @property
+    def service(self) -> Service:
+        """The service."""
+        return self.installation.service
+
+    @property
+    def today(self) -> date:
+        """The simulated day."""
+        return self.clock.now().date()
+
+    async def travel(self, moment: datetime) -> None:
+        """Move every clock to a moment and prepare the days around, as the running service would have."""
+        self.clock.offset = moment - datetime.now(UTC)
+        await simulate_clock(self.dsn, self.clock.offset)
+        await self.service.directory.refresh()
+        await self.installation.maintenance.prepare()
+
+    async def travel_to(self, day: date, hour: float = 9) -> None:
+        """Move every clock to an hour of a day."""
+        await self.travel(datetime.combine(day, time(), tzinfo=UTC) + timedelta(hours=hour))
+
+    async def record(
+        self, entries: int, *, tenant: str = TENANT, category: str = CATEGORY, events: Iterable[Event] = ()
+    ) -> list[Receipt]:
+        """Record events of the moment, made here unless given."""
+        given = list(events) or [make_event(self.clock.now()) for _ in range(entries)]
+        compartment = Compartment(SERVICE, tenant, category)
+        outcomes = await self.service.writer.submit(compartment, "test", given, 1000 * len(given))
+        return [outcome.receipt for outcome in outcomes]
+
+    async def seal(self) -> None:
+        """Close the days that are over, then seal the heads of the moment."""
+        await self.service.sealer.seal_open(even_if_still=False)
+
+    async def extract(
+        self,
+        first: date,
+        last: date,
+        *,
+        tenant: str = TENANT,
+        category: str = CATEGORY,
+        disclose: bool = True,
+        **asked: Any,
+    ) -> bytes:
+        """Return an extract, whole."""
+        values = {"purpose": "lawfulness", "requester": "DPD"} | asked
+        request = ExtractRequest(from_day=first, to_day=last, **values)
+        chunks = await self.service.extraction.extract(
+            Compartment(SERVICE, tenant, category), request, requested_by="test", disclose=disclose
+        )
+        return b"".join([chunk async for chunk in chunks])
+
+    def verify(self, extract: bytes, *, known: Iterable[bytes] = ()) -> Report:
+        """Verify an extract as an auditor who was given the certificate on the first day."""
+        anchors = pem_to_der(self.settings.trust_path.read_bytes())
+        seals = [read_known(io.BytesIO(answer), "kept") for answer in known]
+        return verify_extract(io.BytesIO(extract), anchors=anchors, known=seals)
+
+    async def audit(self) -> list[Finding]:
+        """Check the whole store."""
+        return await Audit(self.service).run(lambda _: None)
+
+    async def size(self, tenant: str = TENANT, category: str = CATEGORY) -> int:
+        """Return how many entries the chain ever had."""
+        (head,) = await self.service.store.read_heads([tenant], [category])
+        return head.size
+
+    @asynccontextmanager
+    async def superuser(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend the connection of somebody whom no trigger, no key and no privilege stops."""
+        connection = await asyncpg.connect(self.superuser_dsn)
+        try:
+            # Harm is done by the thousand: its commits need not wait for a disk.
+            await connection.execute("SET session_replication_role = replica; SET synchronous_commit = off")
+            yield connection
+        finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def another_process(self, clock: SimulatedClock | None = None) -> AsyncIterator[Installation]:
+        """Open the same installation a second time, as another process would."""
+        async with open_service(self.dsn, self.settings, clock or self.clock) as installation:
+            yield installation
+
+
+@asynccontextmanager
+async def new_world(
+    postgres: EmbeddedPostgres,
+    home: Path,
+    *,
+    start: datetime = START,
+    tenants: Iterable[str] = (TENANT, OTHER_TENANT),
+    **settings: Any,
+) -> AsyncIterator[World]:
+    """Make an installation that begins at a simulated moment, with these tenants and the default categories."""
+    clock = SimulatedClock(start - datetime.now(UTC))
+    chosen = Settings(home=str(home), service_name=SERVICE, **settings)
+    name = f"world_{uuid4().hex}"
+    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
+    try:
+        await superuser.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} OWNER {OWNER}")
+        dsn = postgres.dsn(database=name)
+        owner = await asyncpg.connect(dsn)
+        await owner.execute(sql.read("database.sql"))
+        await owner.close()
+        await prepare(dsn, chosen, clock, simulate=clock.offset)
+        async with open_service(dsn, chosen, clock) as installation:
+            await installation.maintenance.prepare()
+            for tenant in tenants:
+                await installation.administration.add_tenant(tenant, tenant.capitalize())
+            yield World(
+                installation=installation,
+                clock=clock,
+                dsn=dsn,
+                superuser_dsn=postgres.dsn(SUPERUSER, database=name),
+                settings=chosen,
+            )
+        await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await superuser.close()
