@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from typing import TYPE_CHECKING, Union
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
@@ -37,6 +38,14 @@ _HASHES = {ECDSA_SHA384: hashes.SHA384(), RSA_SHA1: hashes.SHA1()}
 def new_key(number: int) -> ec.EllipticCurvePrivateKey:
     """Return always the same P-256 key for a number."""
     return ec.derive_private_key(0x5EA1 + number, ec.SECP256R1())
+
+
+def ecdsa(digest: hashes.HashAlgorithm) -> ec.ECDSA:
+    """Return the algorithm, deterministic (RFC 6979) where it can be: what is made twice is then the same."""
+    try:
+        return ec.ECDSA(digest, deterministic_signing=True)
+    except (TypeError, UnsupportedAlgorithm):  # cryptography before 43, OpenSSL before 3.2
+        return ec.ECDSA(digest)
 
 
 def name(text: str) -> bytes:
@@ -125,7 +134,7 @@ def issue(
     if isinstance(signing_key, rsa.RSAPrivateKey):
         signature = signing_key.sign(signed, padding.PKCS1v15(), digest)
     else:
-        signature = signing_key.sign(signed, ec.ECDSA(digest))
+        signature = signing_key.sign(signed, ecdsa(digest))
     certificate = der.sequence(signed, outer_algorithm or algorithm, der.encode(der.BIT_STRING, b"\x00", signature))
     return Holder(certificate, key, subject)
 
@@ -155,5 +164,5 @@ def sign(
         sha256(content).digest(),
         certificates=[holder.certificate for holder in chain],
         signing_time=at,
-        sign_bytes=lambda data: signing_key.sign(data, ec.ECDSA(hashes.SHA256())),
+        sign_bytes=lambda data: signing_key.sign(data, ecdsa(hashes.SHA256())),
     )
