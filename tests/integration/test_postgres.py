@@ -194,6 +194,25 @@ async def test_a_long_home_gets_a_short_socket(home: Path) -> None:
     shutil.rmtree(places[0])
 
 
+async def test_a_socket_directory_that_others_may_enter_is_not_used_again(home: Path) -> None:
+    """Anyone may take a name in /tmp once it is free: whoever owns the directory could answer in our place."""
+    deep = home / ("long-" * 30)
+    with EmbeddedPostgres(deep) as server:
+        pass
+    recorded = deep / "postgresql" / "socket"
+    first = recorded.read_text(encoding="utf-8")
+    os.chmod(first, 0o755)  # noqa: PTH101  # a directory the server told us, as it told it
+    with EmbeddedPostgres(deep) as server:
+        assert await ask(server, "SELECT 1") == 1
+        second = recorded.read_text(encoding="utf-8")
+    assert second != first
+    shutil.rmtree(second)
+    with EmbeddedPostgres(deep) as server:
+        assert await ask(server, "SELECT 1") == 1
+    for name in {first, recorded.read_text(encoding="utf-8")}:
+        shutil.rmtree(name)
+
+
 def test_an_ordinary_user_runs_it_too(home: Path) -> None:
     """Without any privilege, from a fresh home to a clean stop."""
     shutil.copytree(REPOSITORY / "journal", home / "journal", ignore=shutil.ignore_patterns("__pycache__"))
