@@ -68,8 +68,8 @@ def choose_pending(known: Sequence[Migration], applied: Sequence[tuple[int, str,
 async def migrate(dsn: str, *, files: Sequence[tuple[str, bytes]] | None = None) -> list[str]:
     """Apply what is missing as the owner that `dsn` names; return the names of the files applied.
 
-    Two runners are harmless: the second waits, then finds nothing to do. OperatorError as above, or if the roles
-    are missing and this owner may not create them.
+    Two runners are harmless: the second waits, then finds nothing to do. OperatorError as above, if the owner is a
+    superuser, or if the roles are missing and it may not create them.
     """
     known = list_migrations(sql.read_migrations() if files is None else files)
     statements = sql.load("migrate")
@@ -86,6 +86,11 @@ async def migrate(dsn: str, *, files: Sequence[tuple[str, bytes]] | None = None)
 
 async def _migrate_locked(connection: asyncpg.Connection, known: Sequence[Migration]) -> list[str]:
     statements = sql.load("migrate")
+    if await connection.fetchval(statements["is_superuser"]):
+        raise OperatorError(
+            "the database's owner is a superuser, and every function would run with its rights: "
+            "make the database over to an ordinary role, and name that one in JOURNAL_DSN"
+        )
     await _ensure_roles(connection)
     if not await connection.fetchval(statements["is_prepared"]):
         async with connection.transaction():
@@ -102,15 +107,21 @@ async def _migrate_locked(connection: asyncpg.Connection, known: Sequence[Migrat
 
 
 async def _ensure_roles(connection: asyncpg.Connection) -> None:
-    """Make the roles where they are missing or too powerful and we may; they belong to the whole cluster."""
+    """Make the roles where they are missing and we may; they belong to the whole cluster.
+
+    OperatorError where they are missing, may do more than call functions, or are members of others.
+    """
     statement = sql.load("migrate")["read_role_faults"]
     if not await connection.fetch(statement):
         return
+    refusal: Exception | None = None
     try:
         await connection.execute(sql.read("roles.sql"))
     except asyncpg.InsufficientPrivilegeError as error:
-        names = ", ".join(row["name"] for row in await connection.fetch(statement))
-        raise OperatorError(f"run sql/roles.sql as a superuser first: {names} missing or not as it says") from error
+        refusal = error
     if faulty := await connection.fetch(statement):
         names = ", ".join(row["name"] for row in faulty)
-        raise OperatorError(f"these roles are members of others, which would give them more than theirs: {names}")
+        raise OperatorError(
+            f"these roles are missing, too powerful, or members of others: {names}. "
+            "Run sql/roles.sql as a superuser, and revoke what they were made members of"
+        ) from refusal

@@ -6,6 +6,10 @@ SELECT pg_catalog.pg_advisory_lock(7304680770881318762)
 -- The next runner may look.
 SELECT pg_catalog.pg_advisory_unlock(7304680770881318762)
 
+-- name: is_superuser
+-- Functions run with the rights of the owner who makes them.
+SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user
+
 -- name: prepare_schema
 -- Where everything lives. REVOKE: a schema made by a database's owner is nobody else's, but say so.
 CREATE SCHEMA IF NOT EXISTS journal
