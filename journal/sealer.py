@@ -14,7 +14,7 @@ import structlog
 
 from journal.clock import Clock, ClockGuard
 from journal.entry import Compartment
-from journal.errors import BusyError, JournalError
+from journal.errors import BusyError, JournalError, StoreError
 from journal.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
 from journal.store import HeadRow, SealHeadRow, SealRow, SealState
 from journal.times import day_of
@@ -47,6 +47,7 @@ class Sealer:
         self._clock = clock
         self._guard = ClockGuard(clock)
         self._lock = asyncio.Lock()
+        self._declares_loss = False
 
     async def close_due_days(self) -> list[SealRow]:
         """Make the close seal of every day that can receive nothing more, oldest first."""
@@ -69,6 +70,20 @@ class Sealer:
                 if (made := await self._make(state, None, state.heads, moved)) is not None:
                     return made
             raise BusyError("other processes are sealing", retry_after_seconds=1)
+
+    async def declare_loss(self) -> int:
+        """Let the next seal say that what followed the last one of this restored database is lost; return its number.
+
+        Verifiers then name the loss as declared, not as a fork. To be done before anything else seals.
+        Raises StoreError where there is no seal to recover from.
+        """
+        async with self._lock:
+            state = await self._store.seal_state()
+            if state.number == 0:
+                raise StoreError("there is no seal yet: nothing can have been lost after one")
+            self._declares_loss = True
+        await self.seal_open(even_if_still=True)
+        return state.number
 
     async def run(self, interval_seconds: int) -> None:
         """Close days when they are over, seal while heads move, thin what is old; for ever."""
@@ -98,7 +113,11 @@ class Sealer:
                 made.append(row)
 
     async def _make(
-        self, state: SealState, day: date | None, heads: Sequence[HeadRow], moved: Sequence[SealHeadRow]
+        self,
+        state: SealState,
+        day: date | None,
+        heads: Sequence[HeadRow],
+        moved: Sequence[SealHeadRow],
     ) -> SealRow | None:
         """Sign and store the next seal; None where another process took its number first."""
         sealed_at = self._guard.check().replace(microsecond=0)
@@ -117,11 +136,13 @@ class Sealer:
             root=tree.root,
             previous=previous.digest if previous else NOTHING_HASH,
             previous_close=previous_close.digest if previous_close else NOTHING_HASH,
+            recovered_from=state.number if self._declares_loss else None,
         )
         signature = self._identity.sign(seal.text, sealed_at)
         stored = await self._store.put_seal(seal.number, day, sealed_at, seal.text, signature, moved)
         if not stored:
             return None
+        self._declares_loss = False
         return SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
 
     async def _wait_for_grace(self) -> None:

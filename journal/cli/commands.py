@@ -13,7 +13,7 @@ from journal.administration import NewCategory
 from journal.audit import Audit
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import SystemClock
-from journal.entry import Compartment
+from journal.entry import RESERVED_TENANT, Compartment
 from journal.errors import JournalError, OperatorError
 from journal.extraction import ExtractRequest
 from journal.migrate import migrate as run_migrations
@@ -191,6 +191,21 @@ async def seal(settings: Settings, _: argparse.Namespace) -> int:
         print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
     if not made:
         print("nothing moved since the last seal")
+    return 0
+
+
+async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Declare that a disaster lost what followed the last seal of the restored database."""
+    if not arguments.declare_loss:
+        raise OperatorError(
+            "recover does one thing: --declare-loss, after a restore that lost entries, before serve is started; "
+            "the next seal then says so to every verifier, for ever"
+        )
+    async with opened(settings) as installation:
+        number = await installation.service.sealer.declare_loss()
+        data = {"alarm": "declared loss", "recovered_from": number}
+        await installation.administration.record(RESERVED_TENANT, "alarm", subject="seal", data=data)
+    print(f"declared: what followed seal {number} is lost; the seals say so from now on")
     return 0
 
 

@@ -208,6 +208,14 @@ def _add_upkeep(actions: Actions) -> None:
     parser = _add(actions, "purge", commands.purge, "destroy the days whose time has come", "purge --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--all", action="store_true", help="go beyond three days of one category in one run")
+    parser = _add(
+        actions,
+        "recover",
+        commands.recover,
+        "after a disaster: declare what is lost, before serve is started",
+        "recover --declare-loss",
+    )
+    parser.add_argument("--declare-loss", action="store_true", help="make the next seal say so to every verifier")
     _add(
         actions,
         "verify-store",
