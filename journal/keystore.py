@@ -11,6 +11,7 @@ another name does not open. Whoever can write here without the master key can at
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from journal.errors import AbsentKeyError, FencedDayError, KeyStoreError, OperatorError
-from journal.files import create_durably, replace_durably, shred_file
+from journal.errors import AbsentKeyError, FencedDayError, KeyStoreError, MalformedError, OperatorError
+from journal.files import create_durably, replace_durably, shred_file, sync_directory
+from journal.times import parse_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,8 +52,8 @@ def make_master_key(path: Path) -> None:
 class KeyStore:
     """Day keys, tenant keys and fences, in one directory and its replicas.
 
-    A key is durable in every copy before it is ever returned. The fence of a category is the newest
-    of those found in any copy, and of those learnt from the database.
+    A key is durable in every copy before it is ever returned, and read from the first copy that opens. The
+    fence of a category is the newest of those found in any copy, and of those learnt from the database.
     """
 
     def __init__(self, directory: Path, master_key: bytes, replicas: Iterable[Path] = ()) -> None:
@@ -61,9 +63,11 @@ class KeyStore:
         self._learnt_fences: dict[str, date] = {}
 
     def make_day_key(self, category: str, day: date) -> bool:
-        """Make the day's key, durable in every copy; False if it was there. Raises FencedDayError."""
+        """Make the day's key, durable in every copy; False if it was in one. Raises FencedDayError, KeyStoreError."""
         self._refuse_fenced(category, day)
-        return self._make(_day_name(category, day))
+        made = self._make(_day_name(category, day))
+        self._shred_fenced(category, day)
+        return made
 
     def read_day_key(self, category: str, day: date) -> bytes:
         """Return the day's key (32 bytes). Raises FencedDayError, AbsentKeyError, KeyStoreError."""
@@ -78,12 +82,11 @@ class KeyStore:
         self._shred(_day_name(category, day))
 
     def day_keys(self, category: str) -> list[date]:
-        """Return the days that have a key in any copy, oldest first."""
+        """Return the days that have a key in any copy, oldest first; other files there are nobody's."""
         days: set[date] = set()
-        for directory in self._directories:
-            folder = directory / "days" / category
-            if folder.is_dir():
-                days |= {date.fromisoformat(path.name) for path in folder.iterdir() if not path.name.startswith(".")}
+        for name in self._names(f"days/{category}"):
+            with suppress(MalformedError):
+                days.add(parse_day(name))
         return sorted(days)
 
     def make_tenant_key(self, tenant: str) -> bool:
@@ -95,15 +98,18 @@ class KeyStore:
         return self._read(f"tenants/{tenant}")
 
     def fence(self, category: str) -> date | None:
-        """Return the last destroyed day of the category, the newest known anywhere."""
+        """Return the last destroyed day of the category, the newest known anywhere. Raises KeyStoreError.
+
+        A copy that cannot be read might hold a newer one: nothing is then served.
+        """
         found = [self._learnt_fences[category]] if category in self._learnt_fences else []
         for directory in self._directories:
             try:
                 found.append(date.fromisoformat((directory / "fences" / category).read_text("ascii").strip()))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            except ValueError as error:
-                raise KeyStoreError(f"the fence of {category} cannot be read") from error
+            except (OSError, ValueError) as error:
+                raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
         return max(found, default=None)
 
     def learn_fence(self, category: str, day: date) -> None:
@@ -116,37 +122,142 @@ class KeyStore:
         for directory in self._directories:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
 
+    def repair(self) -> None:
+        """Bring every copy up to date with the others: what one has lost or holds damaged, and fences.
+
+        KeyStoreError, once everything else is repaired, naming the first key that no copy can give.
+        """
+        if len(self._directories) == 1:
+            return
+        failures: list[KeyStoreError] = []
+        for category in self._names("fences"):
+            if (fence := self.fence(category)) is not None:
+                self.raise_fence(category, fence)
+        for category in self._names("days"):
+            for day in self.day_keys(category):
+                fence = self.fence(category)
+                if fence is None or fence < day:
+                    self._repair(_day_name(category, day), failures)
+                    self._shred_fenced(category, day)
+        for tenant in self._names("tenants"):
+            self._repair(f"tenants/{tenant}", failures)
+        if failures:
+            raise failures[0]
+
     def _refuse_fenced(self, category: str, day: date) -> None:
         fence = self.fence(category)
         if fence is not None and day <= fence:
             raise FencedDayError(f"{category} {day} is destroyed (fence {fence}): its key is never made nor read again")
 
+    def _shred_fenced(self, category: str, day: date) -> None:
+        """Undo a copy written just after another process destroyed the key."""
+        try:
+            self._refuse_fenced(category, day)
+        except FencedDayError:
+            self._shred(_day_name(category, day))
+            raise
+
     def _make(self, name: str) -> bool:
+        found = self._find(name)
+        if found is not None:
+            self._copy(name, *found)
+            return False
+        self._check_master_key()
         nonce = os.urandom(NONCE_BYTES)
         wrapped = nonce + self._wrapper.encrypt(nonce, os.urandom(KEY_BYTES), _LABEL + name.encode())
-        first, *replicas = (directory / name for directory in self._directories)
         # The first directory decides between racing processes; the replicas copy what won there.
+        first = self._directories[0] / name
         made = create_durably(first, wrapped)
-        for replica in replicas:
-            create_durably(replica, first.read_bytes())
+        wrapped = first.read_bytes()
+        self._copy(name, wrapped, self._open(name, wrapped))
         return made
 
+    def _check_master_key(self) -> None:
+        """Make no key under another master key than the others: it could not be read once the right one is back."""
+        failure: KeyStoreError | None = None
+        for tenant in self._names("tenants"):
+            try:
+                self._find(f"tenants/{tenant}")
+            except KeyStoreError as error:
+                failure = error
+            else:
+                return
+        if failure is not None:
+            raise KeyStoreError("the master key opens none of the tenants' keys: is it another one's?") from failure
+
+    def _repair(self, name: str, failures: list[KeyStoreError]) -> None:
+        try:
+            found = self._find(name)
+            if found is not None:  # else destroyed since it was listed
+                self._copy(name, *found)
+        except KeyStoreError as error:
+            failures.append(error)
+
+    def _copy(self, name: str, wrapped: bytes, key: bytes) -> None:
+        """Put the wrapped key in every directory where it is lost or does not open."""
+        for directory in self._directories:
+            path = directory / name
+            try:
+                present = path.read_bytes()
+            except FileNotFoundError:
+                create_durably(path, wrapped)
+                continue
+            try:
+                differs = self._open(name, present) != key
+            except KeyStoreError:
+                replace_durably(path, wrapped)
+                continue
+            if differs:
+                raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
+            # Whoever wrote it may not have come to this yet.
+            sync_directory(path.parent)
+
     def _read(self, name: str) -> bytes:
+        found = self._find(name)
+        if found is None:
+            raise AbsentKeyError(f"key {name} is not in the key store")
+        return found[1]
+
+    def _find(self, name: str) -> tuple[bytes, bytes] | None:
+        """Return the first copy that opens, wrapped and open; None where there is no copy at all."""
+        failure: KeyStoreError | None = None
         for directory in self._directories:
             try:
                 wrapped = (directory / name).read_bytes()
-                return self._wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
-            except FileNotFoundError:
+                return wrapped, self._open(name, wrapped)
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            except (InvalidTag, ValueError) as error:
-                raise KeyStoreError(
-                    f"key {name} does not open: damaged file, copied from elsewhere, or another master key"
-                ) from error
-        raise AbsentKeyError(f"key {name} is not in the key store")
+            except OSError as error:
+                failure = failure or KeyStoreError(f"key {name} cannot be read: {error.strerror}")
+            except KeyStoreError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return None
+
+    def _open(self, name: str, wrapped: bytes) -> bytes:
+        try:
+            return self._wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
+        except (InvalidTag, ValueError) as error:
+            raise KeyStoreError(
+                f"key {name} does not open: damaged file, copied from elsewhere, or another master key"
+            ) from error
+
+    def _names(self, folder: str) -> list[str]:
+        """Return the names in a folder of any copy; those with a dot in front are not whole yet."""
+        found: set[str] = set()
+        for directory in self._directories:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found |= {path.name for path in (directory / folder).iterdir() if not path.name.startswith(".")}
+        return sorted(found)
 
     def _shred(self, name: str) -> None:
         for directory in self._directories:
-            shred_file(directory / name)
+            path = directory / name
+            # What a process that was killed left on the way to this file holds the same key.
+            for leftover in path.parent.glob(f".{path.name}.*"):
+                shred_file(leftover)
+            shred_file(path)
 
 
 def _day_name(category: str, day: date) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from journal.errors import FencedDayError, JournalError
+from journal.errors import JournalError, KeyStoreError
 from journal.times import day_of
 
 if TYPE_CHECKING:
@@ -32,16 +32,24 @@ class Maintenance:
         self._clock = clock
 
     async def prepare(self) -> None:
-        """Make what is missing for today and the next seven days: keys first, durable, then partitions."""
+        """Make what is missing for today and the next seven days: keys first, durable, then partitions.
+
+        A category whose keys cannot be made is logged, and readiness tells: the others go on. Raises StoreError.
+        """
         today = day_of(self._clock.now())
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
         for category in await self._store.read_categories():
             for day in days:
                 try:
                     await asyncio.to_thread(self._keystore.make_day_key, category.code, day)
-                except FencedDayError as error:
+                except (KeyStoreError, OSError) as error:
                     log.error("no key was made", category=category.code, reason=str(error))
         await self._store.ensure_partitions(DAYS_AHEAD)
+        # Last: what cannot be repaired must not keep the next days from being prepared.
+        try:
+            await asyncio.to_thread(self._keystore.repair)
+        except (KeyStoreError, OSError) as error:
+            log.error("the key store's copies could not all be repaired", reason=str(error))
 
     async def run(self) -> None:
         """Prepare for ever, every hour."""
