@@ -168,12 +168,10 @@ def test_another_master_key(store: KeyStore, directories: list[Path]) -> None:
     wrong = opened(directories, bytes(32))
     with pytest.raises(KeyStoreError, match="another master key"):
         wrong.read_day_key(CATEGORY, DAY)
-    for attempt in (
-        lambda: wrong.make_day_key(CATEGORY, DAY + timedelta(days=1)),
-        lambda: wrong.make_tenant_key("new"),
-    ):
-        with pytest.raises(KeyStoreError, match="the master key opens none"):
-            attempt()
+    with pytest.raises(KeyStoreError, match="the master key opens none"):
+        wrong.make_day_key(CATEGORY, DAY + timedelta(days=1))
+    with pytest.raises(KeyStoreError, match="the master key opens none"):
+        wrong.make_tenant_key("new")
     assert store.day_keys(CATEGORY) == [DAY]
 
 
