@@ -306,6 +306,19 @@ async def test_a_day_whose_partition_is_missing_is_not_skipped_by_the_search(
         await store.append(batch([(head, [Pending(key=b"k" * 16, since=day)])], await store.read_now()))
 
 
+async def test_moving_heads_leaves_their_index_alone(store: Store, owner: asyncpg.Connection) -> None:
+    """Every update is heap-only, so that a chain's ten-thousandth batch costs what its first did."""
+    (head,) = await add_chains(store, ["albi"])
+    for _ in range(50):
+        head = await append(store, head, fresh(1))
+    counters = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'head'"
+    updated = heap_only = 0
+    while updated < 50:  # statistics arrive when the backend that made them is idle
+        updated, heap_only = await owner.fetchrow(counters)
+        await owner.execute("SELECT pg_stat_clear_snapshot()")
+    assert (updated, heap_only) == (50, 50)
+
+
 async def test_another_isolation_level_is_refused(store: Store, dsn: str) -> None:
     """In an old snapshot, a day just closed would still look open."""
     (head,) = await add_chains(store, ["albi"])
