@@ -62,10 +62,11 @@ BEGIN
   FOR kind IN SELECT c.id, c.code, c.first_day, c.fence, c.retention_days FROM journal.category AS c ORDER BY c.id LOOP
     leaf := journal.leaf_name(kind.id, of_day);
     IF to_regclass('journal.' || leaf) IS NULL THEN
-      IF of_day >= kind.first_day THEN
+      IF of_day >= kind.first_day AND (kind.fence IS NULL OR of_day > kind.fence) THEN
         RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = format('there is no partition %s', leaf);
       END IF;
-      -- The category is younger than the day: an empty leaf of the same shape says "no entry".
+      -- The category is younger than the day, or the day was fenced before it came to this database (an old backup
+      -- restored beside a newer key store): the parent, where the day is not found either, says "no entry".
       leaf := 'entry';
     END IF;
     -- A head not moved since the day's end is the answer; otherwise the day's last entry; otherwise the chain stood

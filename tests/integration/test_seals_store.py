@@ -260,6 +260,23 @@ async def test_a_day_whose_partition_is_missing_is_not_sealed(
         await store.close_day(day)
 
 
+async def test_a_day_fenced_before_it_came_is_sealed_without_a_partition(
+    store: Store, owner: asyncpg.Connection, move_clock: MoveClock
+) -> None:
+    """An old backup restored beside a newer key store has no partition for it, and will never have one."""
+    (head,) = await add_chains(store, ["albi"])
+    day = (await store.read_now()).date()
+    head = await append(store, head, fresh(2))
+    await move_clock(**after(day))
+    await close(store, day)
+    fenced = day + timedelta(days=1)
+    await owner.execute(f"DROP TABLE journal.entry_1_{fenced:%Y%m%d}")
+    await store.raise_fence(CATEGORY, fenced)
+    await move_clock(**after(fenced))
+    await append(store, head, fresh(1))
+    assert [sealed(row) for row in await store.close_day(fenced)] == [sealed(head)]
+
+
 async def test_reading_seals(store: Store) -> None:
     """By number, by page, the latest; None where there is none."""
     await add_chains(store, ["albi"])
