@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
@@ -28,6 +31,7 @@ ORIGINS = {"any": "any", "debian": "distribution", "wheel": "wheel"}
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 * 1024**3
+STARTING_SECONDS = 60
 
 _numbers = count(1)
 
@@ -46,12 +50,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _sweep(directory: Path) -> None:
+    """Remove what killed runs left in memory: clusters whose owner's lock nobody holds, or is about to hold."""
+    for lock in directory.glob("oej-test-*/postgresql/owner.lock"):
+        with contextlib.suppress(OSError), lock.open("ab") as file:
+            if time.time() - lock.stat().st_ctime < STARTING_SECONDS:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parents[1], ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
     """Run a server whose database `journal` is migrated and serves as template: do not connect to it."""
     # Not pytest's own temporary directory: that one keeps the last three clusters. In memory where there is room: what
     # these tests prove does not rest on the disk, and a checkpoint per dropped database would be most of their time.
-    with tempfile.TemporaryDirectory(prefix="oej-test-", dir=_choose_directory()) as home:
+    directory = _choose_directory()
+    if directory is not None:
+        _sweep(directory)
+    with tempfile.TemporaryDirectory(prefix="oej-test-", dir=directory) as home:
         server = EmbeddedPostgres(Path(home), origin=ORIGINS[pytestconfig.getoption("postgres")])
         with server, ThreadPoolExecutor(1) as other_thread:
             # The fixtures' own loop stays untouched.

@@ -464,6 +464,7 @@ async def test_a_connection_killed_while_it_waits_wrote_nothing(
         waiting = asyncio.create_task(store.append(made))
         waiter = None
         while waiter is None:
+            assert not waiting.done()
             waiter = await owner.fetchval(
                 "SELECT pid FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
             )

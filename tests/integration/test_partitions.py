@@ -12,7 +12,7 @@ import pytest
 from journal.errors import LockedError, StoreError
 from journal.store import DayDropped, HeadRow, Store
 from tests.chains import CATEGORY, add_chains, append, fresh, genesis_of, midnight_after, read_chain, seconds_until
-from tests.integration.test_seals_store import after, close
+from tests.integration.test_seals_store import after, close, until_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -221,8 +221,7 @@ async def test_the_fence_waits_for_the_appends_under_way(store: Store, owner: as
     async with owner.transaction():
         await owner.execute("SELECT journal.lock_heads('{albi}', '{main-courante}')")
         raising = asyncio.create_task(store.raise_fence(CATEGORY, day))
-        while not await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"):
-            assert not raising.done()
+        await until_waiting(owner, "advisory", raising)
     assert await raising == day
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -189,18 +189,18 @@ async def test_closing_waits_for_the_appends_under_way(
     async with superuser.transaction():
         await superuser.execute("SELECT FROM journal.head FOR UPDATE")
         appending = asyncio.create_task(store.append(made))
-        await until_waiting(owner, "transactionid")
+        await until_waiting(owner, "transactionid", appending)
         await move_clock(**after(day))
         closing = asyncio.create_task(store.close_day(day))
-        await until_waiting(owner, "advisory")
+        await until_waiting(owner, "advisory", closing)
     assert (await appending).outcome == "appended"
     assert [row.size for row in await closing] == [1]
 
 
-async def until_waiting(owner: asyncpg.Connection, kind: str) -> None:
-    """Return once some transaction waits for a lock of this kind."""
+async def until_waiting(owner: asyncpg.Connection, kind: str, task: asyncio.Task[Any]) -> None:
+    """Return once some transaction waits for a lock of this kind, which `task` must not do without."""
     while not await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = $1", kind):
-        pass
+        assert not task.done()
 
 
 async def test_the_heads_at_a_days_end_are_what_they_were(store: Store, move_clock: MoveClock) -> None:
