@@ -14,7 +14,7 @@ import structlog
 
 from journal.clock import Clock, ClockGuard
 from journal.entry import Compartment
-from journal.errors import BusyError, JournalError, StoreError
+from journal.errors import BusyError, JournalError, StoreError, UnavailableError
 from journal.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
 from journal.store import HeadRow, SealHeadRow, SealRow, SealState
 from journal.times import day_of
@@ -33,6 +33,7 @@ log = structlog.get_logger()
 CLOSE_GRACE = timedelta(seconds=5)
 CLOSE_MARGIN_SECONDS = 0.2
 RACE_ATTEMPTS = 20
+RACE_PAUSE_SECONDS = 0.2
 OPEN_SEALS_KEPT = timedelta(days=7)
 
 
@@ -67,7 +68,13 @@ class Sealer:
                 moved = _moved(state.heads, state.sealed)
                 if not moved and not even_if_still:
                     return None
-                if (made := await self._make(state, None, state.heads, moved)) is not None:
+                try:
+                    made = await self._make(state, None, state.heads, moved)
+                except StoreError as error:
+                    await self._raise_unless_overtaken(error, state)
+                    await self._clock.sleep(RACE_PAUSE_SECONDS)
+                    continue
+                if made is not None:
                     return made
             raise BusyError("other processes are sealing", retry_after_seconds=1)
 
@@ -104,13 +111,29 @@ class Sealer:
         made: list[SealRow] = []
         while True:
             state = await self._store.seal_state()
-            day = _next_close(state, self._guard.check())
+            # Both clocks must agree that the day is over.
+            day = _next_close(state, min(self._guard.check(), state.now))
             if day is None:
                 return made
-            heads = await self._store.close_day(day)
+            try:
+                heads = await self._store.close_day(day)
+            except StoreError as error:
+                await self._raise_unless_overtaken(error, state)
+                await self._clock.sleep(RACE_PAUSE_SECONDS)
+                continue
             row = await self._make(state, day, heads, _moved(heads, state.sealed))
             if row is not None:
                 made.append(row)
+
+    async def _raise_unless_overtaken(self, error: StoreError, before: SealState) -> None:
+        """Raise it, unless another process seals too, or midnight has come to the database before this clock."""
+        if isinstance(error, UnavailableError):
+            raise error
+        state = await self._store.seal_state()
+        sealed = (state.number, state.close_day) != (before.number, before.close_day)
+        closing = state.closed_day > before.closed_day
+        if not sealed and not closing and state.now - _midnight(state.now) > CLOSE_GRACE:
+            raise error
 
     async def _make(
         self,
@@ -126,7 +149,10 @@ class Sealer:
         if previous is not None:
             # Within one second of the last seal, or with clocks a little apart: time never goes back.
             sealed_at = max(sealed_at, previous.sealed_at)
-        tree = await asyncio.to_thread(Trie, [sealed_head(self._service_name, head) for head in heads])
+        try:
+            tree = await asyncio.to_thread(Trie, [sealed_head(self._service_name, head) for head in heads])
+        except ValueError as error:
+            raise StoreError(f"the heads that are stored cannot be sealed ({error}): run verify-store") from error
         seal = Seal(
             service=self._service_name,
             number=state.number + 1,
@@ -148,8 +174,7 @@ class Sealer:
     async def _wait_for_grace(self) -> None:
         """Wait out a day's first seconds: no open seal shows it before the last one is closed."""
         now = self._clock.now()
-        midnight = datetime.combine(day_of(now), time(), tzinfo=UTC)
-        if (left := (midnight + CLOSE_GRACE - now).total_seconds()) > 0:
+        if (left := (_midnight(now) + CLOSE_GRACE - now).total_seconds()) > 0:
             await self._clock.sleep(left + CLOSE_MARGIN_SECONDS)
 
 
@@ -162,6 +187,11 @@ def sealed_head(service_name: str, head: HeadRow | SealHeadRow) -> SealedHead:
         kept_from=head.kept_from,
         retention_days=head.retention_days,
     )
+
+
+def _midnight(now: datetime) -> datetime:
+    """Return the moment its UTC day began."""
+    return datetime.combine(day_of(now), time(), tzinfo=UTC)
 
 
 def _next_close(state: SealState, now: datetime) -> date | None:
