@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import TYPE_CHECKING, Self
 
 from journal import identity as signing
@@ -15,19 +15,22 @@ from journal.extraction import Extraction
 from journal.keyring import Keyring
 from journal.keystore import open_keystore
 from journal.reader import Reader
-from journal.rule import overdue_through
+from journal.rule import overdue_through, purgeable_through
 from journal.sealer import Sealer
 from journal.store import Store
-from journal.times import day_of, format_day
+from journal.times import day_of, format_day, format_seconds
 from journal.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import datetime
 
     from journal.identity import SigningIdentity
     from journal.settings import Settings
 
 DAYS_AHEAD_WANTED = 3
+# A day that goes tonight was handed over the day before, or where it is kept for two days, in these hours.
+HANDOVER_BY = time(3)
 STALE_DIRECTORY_SECONDS = 5.0
 STALE_SEAL = timedelta(minutes=10)
 
@@ -49,6 +52,8 @@ class Service:
     extraction: Extraction
     guard: ClockGuard
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    # The last seal when heads were first seen to have moved since, and when they had.
+    _unsealed: tuple[int, datetime] | None = None
 
     @classmethod
     async def open(cls, *, dsn: str, settings: Settings, clock: Clock) -> Self:
@@ -144,8 +149,10 @@ class Service:
     async def readiness(self) -> dict[str, str | None]:
         """Return, for each thing that must hold, None or what is wrong with it."""
         checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
+            "certificate": self._check_certificate,
             "clock": self._check_clock,
             "database": self._check_database,
+            "handover": self._check_handover,
             "keys": self._check_keys,
             "partitions": self._check_partitions,
             "retention": self._check_retention,
@@ -159,6 +166,14 @@ class Service:
                 answers[name] = str(error)
         return answers
 
+    async def _check_certificate(self) -> str | None:
+        if self.identity.not_before <= self.clock.now() <= self.identity.not_after:
+            return None
+        return (
+            f"the signing certificate is valid from {format_seconds(self.identity.not_before)} to "
+            f"{format_seconds(self.identity.not_after)}: nothing is sealed or extracted until it is renewed"
+        )
+
     async def _check_clock(self) -> str | None:
         self.guard.check()
         return None
@@ -166,6 +181,20 @@ class Service:
     async def _check_database(self) -> str | None:
         age = self.directory.age_seconds()
         return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else None
+
+    async def _check_handover(self) -> str | None:
+        if faults := await self.store.read_handover_faults():
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            return f"since {faults[0].since:%Y-%m-%d %H:%M} UTC: {faults[0].detail}{more}"
+        now = self.clock.now()
+        if now.time() < HANDOVER_BY:
+            return None
+        for category in self.directory.categories():
+            day = purgeable_through(day_of(now), category.retention_days)
+            if late := await self.store.handover_due(category.code, day):
+                which = f"{late[0].tenant} {category.code} {format_day(day)}"
+                return f"{which} is purged tonight and not handed over yet: run openepm-journal handover"
+        return None
 
     async def _check_keys(self) -> str | None:
         today = day_of(self.clock.now())
@@ -200,11 +229,17 @@ class Service:
 
     async def _check_seals(self) -> str | None:
         state = await self.store.seal_state()
-        sealed = {(row.tenant, row.category): row.size for row in state.sealed}
-        moved = any(sealed.get((head.tenant, head.category)) != head.size for head in state.heads)
-        latest = await self.store.latest_seal()
-        if latest is None:
+        if state.number == 0:
             return "no seal was made yet"
-        if moved and self.clock.now() - latest.sealed_at > STALE_SEAL:
-            return f"heads have moved since the last seal, {latest.number}, made more than 10 minutes ago"
+        sealed = {(row.tenant, row.category): row.size for row in state.sealed}
+        waiting = [
+            head.recorded_at or state.now
+            for head in state.heads
+            if sealed.get((head.tenant, head.category)) != head.size
+        ]
+        # A head moves on while it waits: since when one does is what is remembered, from one question to the next.
+        if not waiting or self._unsealed is None or self._unsealed[0] != state.number:
+            self._unsealed = (state.number, min(waiting)) if waiting else None
+        if self._unsealed is not None and state.now - min(self._unsealed[1], *waiting) > STALE_SEAL:
+            return f"heads have moved since the last seal, {state.number}, more than 10 minutes ago"
         return None
