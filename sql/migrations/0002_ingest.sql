@@ -51,7 +51,7 @@ CREATE FUNCTION journal.find_known(
   RETURNS TABLE (outcome text, "position" integer, size bigint, chain_hash bytea, recorded_at timestamptz,
                  leaf_hash bytea, day date, sealed bytea)
   LANGUAGE plpgsql STABLE SECURITY DEFINER
-  -- No sequential scan: an empty leaf's statistics would let the planner choose one for a full leaf.
+  -- No sequential scan, however small the planner believes a leaf to be: it is planned now and may be full tonight.
   SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
 #variable_conflict use_column
@@ -100,6 +100,7 @@ CREATE FUNCTION journal.append(
                  leaf_hash bytea, day date, sealed bytea)
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER
   -- No sequential scan: an empty leaf's statistics would let the planner choose one for a full leaf.
+  -- No sequential scan of heads: a plan made when they were few is kept when they are many.
   -- Memory for the arrays of the largest batch (16 MiB), which would go through a file otherwise.
   SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET work_mem = '64MB'
 AS $$

@@ -152,6 +152,9 @@ async def test_days_are_closed_and_sealed_one_after_the_other(store: Store, move
         await store.close_day(day)
     with pytest.raises(StoreError, match="must wait for the close seal"):
         await store.put_seal(2, None, now, b"", b"", [])
+    await store.close_day(next_day)
+    with pytest.raises(StoreError, match="must wait for the close seal"):
+        await store.put_seal(2, None, now, b"", b"", [])
     assert await close(store, next_day) == 2
     assert await put_open(store) == 3
     closes = await store.read_close_seals(day, next_day)
