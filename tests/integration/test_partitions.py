@@ -273,6 +273,33 @@ async def test_a_detached_partition_is_still_seen_and_dropped(
     assert day not in await days_of(store)
 
 
+async def test_an_interrupted_detachment_is_seen_and_dropped(
+    store: Store, owner: asyncpg.Connection, dsn: str, past_day: tuple[list[HeadRow], date]
+) -> None:
+    """Pending for ever, it would hide the rows from the parent and leave them on disk."""
+    _, day = past_day
+    leaf = f"entry_1_{day:%Y%m%d}"
+    reader, detacher = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
+    async with reader.transaction():
+        await reader.fetch("SELECT FROM journal.entry_1 LIMIT 1")
+        detaching = asyncio.create_task(
+            detacher.execute(f"ALTER TABLE journal.entry_1 DETACH PARTITION journal.{leaf} CONCURRENTLY")
+        )
+        await until_waiting(owner, "virtualxid", detaching)
+        await owner.execute("SELECT pg_cancel_backend($1)", detacher.get_server_pid())
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await detaching
+    await reader.close()
+    await detacher.close()
+    pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"
+    assert await owner.fetchval(pending) == 1
+    assert [row.day for row in await store.partitions() if not row.attached] == [day]
+    await store.raise_fence(CATEGORY, day)
+    assert (await store.drop_day(CATEGORY, day)).count == 5
+    assert await owner.fetchval(pending) == 0
+    assert await owner.fetchval("SELECT to_regclass($1)", f"journal.{leaf}") is None
+
+
 async def test_a_category_made_later_has_its_own_first_day(store: Store, move_clock: MoveClock) -> None:
     """Days before it need no partition, no seal of their own, and have nothing to purge."""
     await add_chains(store, ["albi"])
