@@ -1,0 +1,108 @@
+"""The published extracts: `journal.verify` says of each what index.json says every verifier must."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from journal import errors
+from journal.certificates import pem_to_der
+from journal.errors import VerificationError
+from journal.known import read_known
+from journal.times import format_day, format_seconds
+from journal.verify import verify_extract
+
+if TYPE_CHECKING:
+    from journal.report import Report
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "tests" / "vectors" / "v1" / "extracts"
+CASES: list[dict[str, Any]] = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))["cases"]
+CLASSES = {
+    kind.verdict
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, VerificationError) and kind is not VerificationError
+}
+
+
+def verify(case: dict[str, Any]) -> Report:
+    """Verify a case with what its auditor brings."""
+    anchors = pem_to_der((FOLDER / case["trust"]).read_bytes())
+    known = []
+    for kept in case["known"]:
+        with (FOLDER / kept["file"]).open("rb") as file:
+            known.append(read_known(file, kept["name"]))
+    with (FOLDER / case["file"]).open("rb") as file:
+        return verify_extract(file, anchors=anchors, known=known)
+
+
+def found(report: Report) -> dict[str, Any]:
+    """Return what a report says, as the index spells it."""
+    facts: dict[str, Any] = {
+        "disclosed": report.manifest.disclosed,
+        "withheld": report.manifest.withheld,
+        "unanswered": len(report.unanswered),
+    }
+    if report.purged is not None:
+        facts["purged_through"] = format_day(report.purged.through)
+    if report.covered_until is not None:
+        facts["covered_until"] = format_seconds(report.covered_until)
+    return facts
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_every_vector_has_its_verdict(case: dict[str, Any]) -> None:
+    """The class in the format's words, and the part at fault; of what verifies, the facts."""
+    if case["class"] == "verified":
+        assert found(verify(case)) == case["facts"]
+        return
+    with pytest.raises(VerificationError) as caught:
+        verify(case)
+    assert caught.value.verdict == case["class"], caught.value
+    assert case["part"] in caught.value.part, caught.value
+
+
+def test_the_index_names_every_file_and_no_other() -> None:
+    """Each by its SHA-256: the committed bytes are the vectors."""
+    listed = [*CASES, *(kept for case in CASES for kept in case["known"])]
+    digests = {file["file"]: file["sha256"] for file in listed}
+    assert len(digests) == len(listed)
+    for name, digest in digests.items():
+        assert sha256((FOLDER / name).read_bytes()).hexdigest() == digest, name
+    anchors = {case["trust"] for case in CASES} | {case["tsa_trust"] for case in CASES if "tsa_trust" in case}
+    present = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    assert present == {*digests, *anchors, "index.json", "README.md"}
+
+
+def test_every_class_has_its_vectors() -> None:
+    """At least 60 that fail, one failure each, of every class; and the valid ones of every kind."""
+    failing = [case for case in CASES if case["class"] != "verified"]
+    assert {case["class"] for case in failing} == CLASSES
+    assert len(failing) >= 60
+    assert len(CASES) - len(failing) >= 10
+    assert len({case["name"] for case in CASES}) == len(CASES)
+    for case in CASES:
+        assert case["about"].endswith("."), case["name"]
+        assert ("facts" in case) == (case["class"] == "verified")
+        assert ("part" in case) == (case["class"] != "verified")
+
+
+def test_the_vectors_stay_small() -> None:
+    """Whoever writes a verifier takes them along."""
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 4 * 2**20
+
+
+@pytest.mark.campaign
+def test_what_makes_the_vectors_still_makes_them() -> None:
+    """The program runs, and finds every file it would make but for signatures that are drawn anew."""
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.vectors.make_extracts"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    other = [line.rpartition(" ")[2] for line in made.stderr.splitlines()]
+    assert set(other) <= {"document.asice"}, made.stderr

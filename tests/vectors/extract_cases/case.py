@@ -1,0 +1,153 @@
+"""What a vector is, and how its small world is made: one chain, one signer, a few entries a day."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from journal import canonical
+from journal.certificates import der_to_pem
+from journal.container import Container
+from journal.layout import DIGESTS, MIMETYPE
+from tests import authority
+from tests.unit.extracts import Extract, World, march, noon, opened, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
+
+    from journal.listing import ListedSeal
+
+VERIFIED = "verified"
+TRUST = "trust.pem"
+
+# Directly under the root: seals and extracts are then small.
+SIGNER = authority.issue("Seals and extracts", authority.new_key(3), issuer=authority.ROOT)
+CHAIN = (SIGNER,)
+OTHER_ROOT = authority.issue("Other root", authority.new_key(40), extensions=authority.AUTHORITY)
+
+ANCHORS = {
+    TRUST: der_to_pem([authority.ROOT.certificate]),
+    "other.pem": der_to_pem([OTHER_ROOT.certificate]),
+    "both.pem": b"Subject: both, with text around\n" + der_to_pem([OTHER_ROOT.certificate, authority.ROOT.certificate]),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One vector: an extract, what the auditor brings, and what every verifier must say.
+
+    `part` stands in the part that the verifier names; empty where it is the file as a whole. `facts` are what
+    a verifier finds in an extract that verifies.
+    """
+
+    name: str
+    about: str
+    extract: bytes
+    verdict: str = VERIFIED
+    part: str = ""
+    trust: str = TRUST
+    known: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def facts(
+    disclosed: int,
+    withheld: int = 0,
+    *,
+    purged_through: date | None = None,
+    covered_until: datetime | None = None,
+    unanswered: int = 0,
+) -> dict[str, Any]:
+    """Return what a verifier finds; what does not apply is left out."""
+    found: dict[str, Any] = {"disclosed": disclosed, "withheld": withheld, "unanswered": unanswered}
+    if purged_through is not None:
+        found["purged_through"] = purged_through.isoformat()
+    if covered_until is not None:
+        found["covered_until"] = f"{covered_until:%Y-%m-%dT%H:%M:%SZ}"
+    return found
+
+
+# When the extract is made that most vectors are made of, by `lived`.
+MADE_AT = noon(march(4))
+
+
+class Small(World):
+    """A world of two chains, whose seals bear one certificate."""
+
+    def __init__(self, **changes: Any) -> None:
+        """Begin with an empty chain and no seal."""
+        super().__init__(**{"other_chains": 1, **changes})
+
+    def seal(
+        self,
+        sealed_at: datetime,
+        day: date | None = None,
+        *,
+        chain: Sequence[authority.Holder] = CHAIN,
+        **changes: Any,
+    ) -> ListedSeal:
+        """Make the next seal."""
+        return super().seal(sealed_at, day, chain=chain, **changes)
+
+
+def lived(**changes: Any) -> Extract:
+    """Return the extract of 2 March, indexes 2 to 5, of a chain that lived three days, made on the 4th."""
+    world = Small().live(1, 1).live(2, 2, entries=4).live(3, 3, entries=1)
+    return world.extract(march(2), march(2), at=MADE_AT, **changes)
+
+
+def short(**changes: Any) -> Extract:
+    """Return the extract of a chain's first day, four entries under one open seal: the smallest that has all."""
+    world = Small()
+    for minute in range(4):
+        world.append(noon(march(4), hour=9, minutes=minute))
+    return world.extract(march(4), march(4), at=MADE_AT, **changes)
+
+
+def signed(extract: Extract, **changes: Any) -> bytes:
+    """Return the container, whatever is in it, signed by the service."""
+    return extract.pack(**{"chain": CHAIN, **changes})
+
+
+def members(whole: bytes) -> dict[str, bytes]:
+    """Return the members of a container, but the first."""
+    container = Container(opened(whole))
+    return {name: b"".join(container.stream(name)) for name in container.names if name != MIMETYPE}
+
+
+def exchanged(whole: bytes, **contents: bytes) -> bytes:
+    """Return the container with members replaced and nothing signed anew; names without their dots."""
+    found = members(whole)
+    by_key = {name.replace(".", "_").replace("/", "_"): name for name in found}
+    return pack({**found, **{by_key[key]: content for key, content in contents.items()}})
+
+
+def with_parts(extract: Extract, parts: Mapping[str, bytes]) -> bytes:
+    """Return the container with members of these bytes instead, signed by the service."""
+    return signed(replace(extract, parts={**extract.parts, **parts}))
+
+
+def with_member(extract: Extract, name: str, pointer: str, value: Any) -> bytes:
+    """Return the container in whose JSON member one value is replaced, or removed where it is None; signed."""
+    content = json.loads(extract.contents()[name])
+    *steps, last = pointer.split("/")[1:]
+    place = content
+    for step in steps:
+        place = place[int(step) if isinstance(place, list) else step]
+    if value is None:
+        del place[last]
+    else:
+        place[int(last) if isinstance(place, list) else last] = value
+    return with_parts(extract, {name: canonical.encode(content)})
+
+
+def digests_of(extract: Extract) -> bytes:
+    """Return the bytes that are signed."""
+    return members(signed(extract))[DIGESTS]
+
+
+ONE_SECOND = timedelta(seconds=1)
+ONE_DAY = timedelta(days=1)

@@ -1,0 +1,296 @@
+"""Entries, proof and table that do not agree with each other or with the chain, signed by the service."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from journal import canonical
+from journal.chain import Head
+from journal.entry import Compartment
+from journal.layout import ENTRIES, PROOF, TABLE
+from journal.listing import disclosed_line, withheld_line
+from journal.manifest import Filter
+from tests import authority
+from tests.unit.extracts import COMPARTMENT, march, noon
+from tests.vectors.extract_cases.case import Case, Small, lived, short, signed, with_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.unit.extracts import Extract
+
+GAP, FOREIGN, BROKEN, MALFORMED, MISMATCHED = (
+    "gap",
+    "foreign entry",
+    "broken chain",
+    "malformed",
+    "mismatched part",
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield them."""
+    yield from _indexes()
+    yield from _lines()
+    yield from _chain()
+    yield from _foreign()
+    yield from _table()
+
+
+def altered(change: Callable[[Extract], object], extract: Extract | None = None) -> bytes:
+    """Return an extract with one change made to its parts before it is signed."""
+    extract = extract or lived()
+    change(extract)
+    return signed(extract)
+
+
+def _indexes() -> Iterator[Case]:
+    for place, name in enumerate(("first", "second", "third", "last")):
+        extract = lived()
+        extract.proof.pop(place)
+        extract.records.pop(place)
+        yield Case(
+            name=f"{name}-entry-removed",
+            about=f"The {name} entry is missing from entries, proof and table.",
+            extract=signed(extract),
+            verdict=GAP,
+            part=PROOF,
+        )
+    swapped = lived()
+    swapped.proof[1:3] = swapped.proof[2:0:-1]
+    yield Case(
+        name="proof-lines-swapped",
+        about="Two lines of the proof are swapped.",
+        extract=signed(swapped),
+        verdict=GAP,
+        part=PROOF,
+    )
+    yield Case(
+        name="proof-line-twice",
+        about="A line of the proof stands twice.",
+        extract=altered(lambda extract: extract.proof.insert(1, extract.proof[0])),
+        verdict=FOREIGN,
+        part=PROOF,
+    )
+    yield Case(
+        name="proof-line-more",
+        about="A line follows the last index.",
+        extract=altered(lambda extract: extract.proof.append(withheld_line(6, bytes(32)))),
+        verdict=MISMATCHED,
+        part=PROOF,
+    )
+    yield Case(
+        name="record-missing",
+        about="The last record is missing from entries and table, not from the proof.",
+        extract=altered(lambda extract: extract.records.pop()),
+        verdict=MISMATCHED,
+        part=ENTRIES,
+    )
+    more = lived()
+    table = more.contents()[TABLE]
+    more.records.append(more.records[-1])
+    yield Case(
+        name="record-more",
+        about="A record follows the last.",
+        extract=with_parts(more, {TABLE: table}),
+        verdict=MISMATCHED,
+        part=ENTRIES,
+    )
+    filtered = lived(selection=Filter(action="consultation"))
+    other = replace(filtered, manifest=replace(filtered.manifest, filter=Filter(action="erasure")))
+    yield Case(
+        name="disclosed-beyond-the-filter",
+        about="Entries are disclosed that the filter does not ask for.",
+        extract=signed(other),
+        verdict=MISMATCHED,
+        part="entries.ndjson index 2",
+    )
+
+
+def _lines() -> Iterator[Case]:
+    line = short().proof[1]
+    for name, about, changed in (
+        ("space", "A space follows a colon.", line.replace(b":", b": ", 1)),
+        ("index-padded", "An index has a leading zero.", line.replace(b":1,", b":01,")),
+        ("salt-in-capitals", "A salt is in capitals.", b'{"index":1,"salt":"' + b"AB" * 16 + b'"}\n'),
+        ("salt-and-leaf", "A line has salt and leaf hash.", line[:-2] + b',"leaf":"' + b"ab" * 32 + b'"}\n'),
+        ("empty-line", "A line is empty.", b"\n"),
+        ("cr-lf", "A line ends in CR LF.", line[:-1] + b"\r\n"),
+    ):
+        yield Case(
+            name=f"proof-{name}",
+            about=about,
+            extract=altered(lambda extract, changed=changed: extract.proof.__setitem__(1, changed), short()),
+            verdict=MALFORMED,
+            part=PROOF,
+        )
+    proof = b"".join(short().proof)
+    yield Case(
+        name="proof-cut-short",
+        about="The last line of the proof lacks its LF.",
+        extract=with_parts(short(), {PROOF: proof[:-1]}),
+        verdict=MALFORMED,
+        part=PROOF,
+    )
+    record = short().records[1]
+    value = json.loads(record)
+    for name, about, changed in (
+        ("space", "A space follows a record.", record + b" "),
+        ("escape", "A letter of a record is spelt as an escape.", record.replace(b"brigadier", b"\\u0062rigadier")),
+        ("unknown-member", "A record has a member there is not.", record[:-1] + b',"w":1}'),
+        ("version-2", "A record is of version 2.", record[:-2] + b"2}"),
+        ("event-without-id", "An event has no identifier.", _without(value, "id")),
+        (
+            "event-other-time",
+            "An event's time has no fraction.",
+            record.replace(b'"time":"2026-03-01T08:00:00.000000Z"', b'"time":"2026-03-01T08:00:00Z"'),
+        ),
+        ("too-long", "A record has 20,481 bytes.", _filled(value, 20_481)),
+    ):
+        assert changed != record, name
+        extract = short()
+        table = extract.contents()[TABLE]
+        extract.records[1] = changed
+        yield Case(
+            name=f"record-{name}",
+            about=about,
+            extract=with_parts(extract, {TABLE: table}),
+            verdict=MALFORMED,
+            part=ENTRIES,
+        )
+
+
+def _without(value: dict[str, Any], name: str) -> bytes:
+    event = {key: member for key, member in value["event"].items() if key != name}
+    return canonical.encode({**value, "event": event})
+
+
+def _filled(value: dict[str, Any], count: int) -> bytes:
+    missing = count - len(canonical.encode({**value, "event": {**value["event"], "pad": ""}}))
+    return canonical.encode({**value, "event": {**value["event"], "pad": "x" * missing}})
+
+
+def _chain() -> Iterator[Case]:
+    yield Case(
+        name="other-salt",
+        about="A salt is another.",
+        extract=altered(lambda extract: extract.proof.__setitem__(0, disclosed_line(2, bytes(16)))),
+        verdict=BROKEN,
+        part=PROOF,
+    )
+    withheld = lived(selection=Filter(withhold_all=True))
+    withheld.proof[3] = withheld_line(5, bytes(32))
+    yield Case(
+        name="other-leaf",
+        about="The leaf hash of a withheld entry is another.",
+        extract=signed(withheld),
+        verdict=BROKEN,
+        part=PROOF,
+    )
+    changed = lived()
+    value = json.loads(changed.records[2])
+    value["event"]["data"]["actor"]["account"] = "agent-9"
+    changed.records[2] = canonical.encode(value)
+    yield Case(
+        name="other-record",
+        about="An account was replaced in an entry, and the table made anew.",
+        extract=signed(changed),
+        verdict=BROKEN,
+        part=PROOF,
+    )
+    world = Small()
+    world.append(noon(march(1)))
+    wrong = Head(1, bytes(32))
+    world.close(march(1), chain_hash=wrong.chain_hash)
+    world.live(2, 2)
+    yield Case(
+        name="base-does-not-carry",
+        about="The close seal of the eve has a chain hash that the entries do not follow from.",
+        extract=signed(world.extract(march(2), march(2), at=noon(march(3)), base=wrong)),
+        verdict=BROKEN,
+        part=PROOF,
+    )
+
+
+def foreign(compartment: Compartment = COMPARTMENT, *, index: int = 2, **changes: Any) -> bytes:
+    """Return an extract whose chain itself holds a record that says something else of itself."""
+    world = Small().live(1, 1)
+    other = Small(compartment=compartment)
+    other.records = [b""] * index
+    other.chain *= index + 1
+    other.salts = [b""] * index
+    other.append(changes.pop("at", noon(march(2))))
+    world.append_record(other.records[-1])
+    world.close(march(2))
+    return signed(world.extract(march(2), march(2), at=noon(march(3))))
+
+
+def _foreign() -> Iterator[Case]:
+    service = authority.SERVICE
+    midnight = noon(march(2), hour=0)
+    for name, about, extract in (
+        ("tenant", "An entry of another tenant.", foreign(Compartment(service, "bagnolet", "main-courante"))),
+        ("category", "An entry of another category.", foreign(Compartment(service, "montreuil", "ecrits"))),
+        ("index", "An entry that says another index.", foreign(index=3)),
+        ("day-before", "An entry of the day before.", foreign(at=midnight - timedelta(microseconds=1))),
+        ("day-after", "An entry of the day after.", foreign(at=midnight + timedelta(days=1))),
+    ):
+        yield Case(
+            name=f"foreign-{name}",
+            about=f"{about} Chained and sealed by the service.",
+            extract=extract,
+            verdict=FOREIGN,
+            part="entries.ndjson index 2",
+        )
+    world = Small().live(1, 1)
+    world.append(noon(march(2)))
+    world.append(noon(march(2)) - timedelta(microseconds=1))
+    world.close(march(2))
+    yield Case(
+        name="foreign-order",
+        about="An entry recorded a microsecond before the one above it. Chained and sealed by the service.",
+        extract=signed(world.extract(march(2), march(2), at=noon(march(3)))),
+        verdict=FOREIGN,
+        part="entries.ndjson index 3",
+    )
+
+
+def _table() -> Iterator[Case]:
+    rows = short().contents()[TABLE].splitlines(keepends=True)
+    for name, about, changed in (
+        ("without-columns", "The line of the columns is missing.", rows[1:]),
+        ("without-mark", "The byte order mark is missing.", [rows[0][3:], *rows[1:]]),
+        ("line-missing", "The last line is missing.", rows[:-1]),
+        ("line-more", "A line stands twice.", [*rows, rows[-1]]),
+        ("lines-swapped", "Two lines are swapped.", [rows[0], rows[2], rows[1], *rows[3:]]),
+        ("other-account", "An account is another.", [*rows[:2], rows[2].replace(b"agent", b"Agent"), *rows[3:]]),
+        (
+            "other-word",
+            "An action's word is another.",
+            [*rows[:2], rows[2].replace(b"consultation", b"effacement"), *rows[3:]],
+        ),
+        ("lf-alone", "Lines end in LF alone.", [row.replace(b"\r\n", b"\n") for row in rows]),
+        ("empty", "The table is empty.", []),
+    ):
+        yield Case(
+            name=f"table-{name}",
+            about=f"{about} Signed by the service.",
+            extract=with_parts(short(), {TABLE: b"".join(changed)}),
+            verdict=MISMATCHED,
+            part=TABLE,
+        )
+    world = Small().live(1, 1)
+    world.append(noon(march(2)), subject="=1+1")
+    world.close(march(2))
+    formula = world.extract(march(2), march(2), at=noon(march(3)))
+    unsafe = formula.contents()[TABLE].replace(b"'=1+1", b"=1+1")
+    yield Case(
+        name="table-formula",
+        about="A cell is a formula, as the entry says it, unguarded. Signed by the service.",
+        extract=with_parts(formula, {TABLE: unsafe}),
+        verdict=MISMATCHED,
+        part=TABLE,
+    )

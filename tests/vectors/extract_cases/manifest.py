@@ -1,0 +1,122 @@
+"""Manifests that are none, signed by the service: malformed, whatever else is right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from journal.entry import JOURNAL_CATEGORY, Compartment
+from journal.layout import INSTRUCTIONS, MANIFEST
+from journal.manifest import Filter, Request
+from tests import authority
+from tests.unit.extracts import march, noon
+from tests.vectors.extract_cases.case import MADE_AT, Case, Small, short, signed, with_member, with_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Name, what is wrong, JSON Pointer, value (none: removed).
+CHANGES: tuple[tuple[str, str, str, Any], ...] = (
+    ("unknown-member", "A member that the format does not have.", "/note", "x"),
+    ("member-missing", "The requester is missing.", "/requester", None),
+    ("other-format", "It says it is of format v2.", "/format", "openepm-journal/extract/v2"),
+    ("boolean-for-a-number", "A count is true.", "/withheld", False),
+    ("counts-do-not-add-up", "The counts are not those between base and head.", "/disclosed", 5),
+    ("hash-in-capitals", "A hash is in capitals.", "/head/chain_hash", "AB" * 32),
+    ("days-reversed", "The last day is before the first.", "/to", "2026-03-01"),
+    ("other-purpose", "A purpose that the law does not name.", "/purpose", "curiosity"),
+    ("requester-too-long", "The requester has 1,025 characters.", "/requester", "é" * 1025),
+    ("filter-unknown-member", "The filter has a member there is not.", "/filter", {"unit": "PM 93"}),
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield them."""
+    for name, about, pointer, value in CHANGES:
+        extract = with_member(short(), MANIFEST, pointer, value)
+        yield Case(name=f"manifest-{name}", about=about, extract=extract, verdict="malformed", part=MANIFEST)
+    yield from _spellings()
+    yield from _contradictions()
+
+
+def _spellings() -> Iterator[Case]:
+    content = short().contents()[MANIFEST]
+    for name, about, changed in (
+        ("order", "Two members stand in the other order.", _swapped(content)),
+        ("member-twice", "A member stands twice, with one value.", content[:-1] + b',"withheld":0}'),
+        ("escape", "A letter is spelt as an escape.", content.replace(b"Mairie", b"\\u004dairie")),
+        ("null", "An authorisation is null.", b'{"authorisation":null,' + content[1:]),
+        ("lone-surrogate", "A text holds half of a pair.", content.replace(b"Mairie", b"\\ud83d")),
+        ("nested-too-deep", "Arrays are nested 1,000 deep.", b"[" * 1000 + b"]" * 1000),
+    ):
+        yield Case(
+            name=f"manifest-{name}",
+            about=about,
+            extract=with_parts(short(), {MANIFEST: changed}),
+            verdict="malformed",
+            part=MANIFEST,
+        )
+
+
+def _swapped(content: bytes) -> bytes:
+    first, second = b'"disclosed":4,', b'"filter":{},'
+    assert first + second in content
+    return content.replace(first + second, second + first)
+
+
+def _contradictions() -> Iterator[Case]:
+    unfiltered = short(selection=Filter(account="agent-1"))
+    yield Case(
+        name="manifest-unfiltered-yet-withheld",
+        about="The filter is empty, and entries are withheld.",
+        extract=with_member(unfiltered, MANIFEST, "/filter", {}),
+        verdict="malformed",
+        part=MANIFEST,
+    )
+    yield Case(
+        name="manifest-withholds-all-yet-disclosed",
+        about="The filter withholds all, and entries are disclosed.",
+        extract=with_member(short(), MANIFEST, "/filter", {"withhold": "all"}),
+        verdict="malformed",
+        part=MANIFEST,
+    )
+    yield Case(
+        name="manifest-filter-of-both-kinds",
+        about="The filter withholds all, and asks for an account.",
+        extract=with_member(unfiltered, MANIFEST, "/filter/withhold", "all"),
+        verdict="malformed",
+        part=MANIFEST,
+    )
+    yield Case(
+        name="instructions-of-the-services-own",
+        about="The instructions are others than the format's, signed by the service.",
+        extract=with_parts(short(), {INSTRUCTIONS: b"Faites-nous confiance.\n"}),
+        verdict="mismatched part",
+        part=INSTRUCTIONS,
+    )
+    world = Small(compartment=Compartment(authority.SERVICE, "montreuil", JOURNAL_CATEGORY)).live(1, 2)
+    world.append(noon(march(3)))
+    other = world.extract(march(2), march(3), at=noon(march(3), hour=13), request=Request(4, bytes(32)))
+    yield Case(
+        name="request-is-another-entry",
+        about="The leaf hash of the request is not that of the entry, which the extract holds.",
+        extract=signed(other),
+        verdict="mismatched part",
+        part=MANIFEST,
+    )
+    counted = short(selection=Filter(action="consultation"))
+    yield Case(
+        name="counted-wrong",
+        about="The manifest counts an entry as withheld that is disclosed.",
+        extract=signed(replace(counted, manifest=replace(counted.manifest, disclosed=3, withheld=1))),
+        verdict="mismatched part",
+        part=MANIFEST,
+    )
+    yield Case(
+        name="issued-before-its-seal",
+        about="It was issued a second before the open seal made for it.",
+        extract=signed(short(issued_at=MADE_AT - timedelta(seconds=1))),
+        verdict="mismatched part",
+        part=MANIFEST,
+    )
