@@ -59,23 +59,25 @@ def verify_extract(
     file: BinaryIO,
     *,
     anchors: Sequence[bytes],
+    tsa_anchors: Sequence[bytes] | None = None,
     known: Sequence[Known] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Verify an extract and say what it proves.
 
-    `file` is seekable and must not change; `anchors` are trusted certificates (DER); `known` is what
-    `read_known` read. `progress` is called with the bytes done and the bytes in all.
+    `file` is seekable and must not change; `anchors` are trusted certificates (DER), `tsa_anchors` those trusted to
+    certify time-stamps, without which none is checked; `known` is what `read_known` read. `progress` is called with
+    the bytes done and the bytes in all.
     Raises a child of VerificationError that names the part at fault; OSError only as the file raises it.
     """
     counter = _Counter(progress)
     container = Container(file, notify=counter.add)
     counter.total_bytes = _READINGS * sum(container.size_bytes(name) for name in STREAMED)
     manifest, signature = _check_signature(container, anchors)
-    statements = tuple(_read_statements(container, manifest, anchors))
+    statements = tuple(_read_statements(container, manifest, anchors, tsa_anchors))
     check_one_history(statements)
     history = History(statements, manifest)
-    comparison = compare(known, manifest, statements, anchors=anchors)
+    comparison = compare(known, manifest, statements, anchors=anchors, tsa_anchors=tsa_anchors)
     if container.read(INSTRUCTIONS) != write_instructions(manifest):
         raise MismatchedPartError("not the text that belongs to this manifest", part=INSTRUCTIONS)
     _Walk(container, manifest, history, (*statements, *comparison.statements)).check()
@@ -136,7 +138,9 @@ def _check_digest(container: Container, name: str, digest: bytes) -> None:
         raise MismatchedPartError("its content is not what was signed", part=name)
 
 
-def _read_statements(container: Container, manifest: Manifest, anchors: Sequence[bytes]) -> Iterator[Statement]:
+def _read_statements(
+    container: Container, manifest: Manifest, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
+) -> Iterator[Statement]:
     listed = parse_seals(container.read(SEALS), manifest.origin)
     while True:
         try:
@@ -145,7 +149,14 @@ def _read_statements(container: Container, manifest: Manifest, anchors: Sequence
             raise error.within(SEALS) from error
         if seal is None:
             return
-        yield read_statement(seal, anchors=anchors, part=SEALS, known=False)
+        yield read_statement(
+            seal,
+            anchors=anchors,
+            part=SEALS,
+            known=False,
+            tsa_anchors=tsa_anchors,
+            seen_at=manifest.issued_at,
+        )
 
 
 class _Walk:
@@ -241,9 +252,11 @@ class _Walk:
 
     def _check_head(self, size: int, chain_hash: bytes) -> None:
         for statement in self._checkpoints.get(size, ()):
-            if statement.head.chain_hash != chain_hash:
-                kind = ForkError if statement.known else BrokenChainError
-                raise kind(f"at size {size} the chain is not the one in {statement.name}", part=PROOF)
+            if statement.head.chain_hash == chain_hash:
+                continue
+            if statement.known:
+                raise ForkError(f"at size {size} the extract's chain is another", part=statement.name)
+            raise BrokenChainError(f"at size {size} the chain is not the one in {statement.name}", part=PROOF)
 
     def _check_ends(self) -> None:
         """Check that nothing is left over, which also reads each part to its end."""
