@@ -28,3 +28,11 @@ SELECT journal.revoke_credential($1)
 -- All of them, revoked and expired ones too.
 SELECT id, secret_hash, role, tenant, categories, source_prefix, label, created_at, expires_at, revoked_at
   FROM journal.read_credentials()
+
+-- name: set_recipient
+-- The certificate a tenant's days are handed over to; null ends it.
+SELECT journal.set_recipient($1, $2)
+
+-- name: read_recipients
+-- Those registered, of open tenants.
+SELECT tenant, registered_at, certificate FROM journal.read_recipients()

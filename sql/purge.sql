@@ -31,3 +31,57 @@ SELECT tenant, category, day, first_index, end_index, seal_number, moved_at, ret
 -- name: forget_purge_spans
 -- A tenant's purge entry is written.
 SELECT journal.forget_purge_spans($1, $2)
+
+-- name: read_recipients
+-- Who wants its days handed over before they are purged.
+SELECT tenant, registered_at, certificate FROM journal.read_recipients()
+
+-- name: handover_due
+-- What of a category is not handed over up to a day.
+SELECT tenant, base_size, head_size, done_day FROM journal.handover_due($1, $2)
+
+-- name: note_handover
+-- A file is written and durable, and has not its name yet.
+SELECT journal.note_handover($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+
+-- name: place_handover
+-- It has its name.
+SELECT journal.place_handover($1, $2, $3, $4)
+
+-- name: forget_handover
+-- It is nowhere.
+SELECT journal.forget_handover($1, $2, $3)
+
+-- name: unlisted_handovers
+-- What a run that was cut short left to be done.
+SELECT category, first_day, last_day, base_size, base_hash, head_size, head_hash, file_bytes, file_sha256,
+       recipient_sha256, placed_at
+  FROM journal.unlisted_handovers($1)
+
+-- name: list_handovers
+-- The manifests name every file placed up to a moment.
+SELECT journal.list_handovers($1, $2)
+
+-- name: lapse_handovers
+-- A day goes without: its limit has come.
+SELECT journal.lapse_handovers($1, $2, $3, $4)
+
+-- name: raise_handover_fault
+-- What keeps a tenant's hand-over from being made.
+SELECT journal.raise_handover_fault($1, $2, $3, $4, $5)
+
+-- name: clear_handover_fault
+-- It works again.
+SELECT journal.clear_handover_fault($1)
+
+-- name: read_handover_faults
+-- What is wrong now.
+SELECT tenant, since, reason, detail FROM journal.read_handover_faults()
+
+-- name: read_handover_alarms
+-- What must still become an entry.
+SELECT number, raised_at, day, tenant, category, reason, detail FROM journal.read_handover_alarms()
+
+-- name: forget_handover_alarm
+-- Its entries are written.
+SELECT journal.forget_handover_alarm($1)

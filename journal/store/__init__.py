@@ -1,13 +1,22 @@
 """The database, as the rest of the project sees it.
 
-One class per database role (`ingest`, `read`, `seal`, `purge`, `admin`), put together in `Store`. Each method is one
-named statement of `sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in
-`sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
+One class per database role (`ingest`, `read`, `seal`, `purge` with the hand-over it waits for, `admin`), put together
+in `Store`. Each method is one named statement of `sql/<role>.sql`, which calls one function; the functions, and what
+they guarantee, are in `sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing
+else of its own.
 """
 
 from __future__ import annotations
 
 from journal.store.admin import AdminStatements
+from journal.store.handover import (
+    HandoverAlarm,
+    HandoverDue,
+    HandoverFault,
+    HandoverFile,
+    HandoverStatements,
+    RecipientRow,
+)
 from journal.store.ingest import IngestStatements
 from journal.store.purge import PurgeStatements
 from journal.store.read import ReadStatements
@@ -46,6 +55,10 @@ __all__ = [
     "DayDropped",
     "EntryRow",
     "GapRow",
+    "HandoverAlarm",
+    "HandoverDue",
+    "HandoverFault",
+    "HandoverFile",
     "HeadRow",
     "KnownEntry",
     "MovedHead",
@@ -53,6 +66,7 @@ __all__ = [
     "Outcome",
     "PartitionRow",
     "PurgeSpan",
+    "RecipientRow",
     "SealHeadRow",
     "SealRow",
     "SealState",
@@ -64,5 +78,5 @@ __all__ = [
 ]
 
 
-class Store(IngestStatements, ReadStatements, SealStatements, PurgeStatements, AdminStatements):
+class Store(IngestStatements, ReadStatements, SealStatements, PurgeStatements, HandoverStatements, AdminStatements):
     """All five roles: `async with await Store.connect(dsn, application="…") as store`, or `connect` and `close`."""

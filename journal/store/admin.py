@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from journal.store.handover import RecipientRow
 from journal.store.pools import Pools
 from journal.store.values import CredentialRow, NewCredential
 
@@ -60,6 +61,15 @@ class AdminStatements(Pools):
         """Accept nothing more for a tenant; False if there is none of that code or it is closed."""
         closed: bool = await self._fetch_value("admin", "close_tenant", code)
         return closed
+
+    async def set_recipient(self, tenant: str, certificate: bytes | None) -> bool:
+        """Register the certificate (DER) a tenant's days are handed over to; None ends it, False if there was none."""
+        changed: bool = await self._fetch_value("admin", "set_recipient", tenant, certificate)
+        return changed
+
+    async def list_recipients(self) -> list[RecipientRow]:
+        """Return the open tenants that registered a certificate, by code."""
+        return [RecipientRow(**row) for row in await self._fetch("admin", "read_recipients")]
 
     async def add_credential(self, credential: NewCredential) -> None:
         """Store a credential."""
