@@ -1,4 +1,4 @@
-"""What the operator sets up: tenants, categories, credentials; each act is itself an entry of `journal`."""
+"""What the operator sets up: tenants, categories, credentials, hand-overs; each act is itself an entry of `journal`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import uuid4
 from journal.chain import genesis
 from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
 from journal.errors import OperatorError
+from journal.recipient import read_recipient_pem
 from journal.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.service_event import SUBMITTED_BY, service_event
 from journal.store import NewCredential
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from journal.recipient import Recipient
     from journal.service import Service
 
 ROLES = ("module", "client", "auditor", "operator")
@@ -110,6 +112,28 @@ class Administration:
             await self._service.store.close_tenant(code)
             await self._service.directory.refresh()
 
+    async def register_recipient(self, code: str, pem: bytes) -> Recipient:
+        """Hand a commune's days over, encrypted to this certificate (PEM), before they go. Raises OperatorError."""
+        self._check_open(code)
+        recipient = read_recipient_pem(pem)
+        recipient.check_valid(self._service.clock.now())
+        data = {
+            "change": "hand-over certificate registered",
+            "not_after": format_time(recipient.certificate.not_after),
+            "sha256": recipient.sha256.hex(),
+        }
+        await self.record(code, "setting", subject="handover", data=data)
+        await self._service.store.set_recipient(code, recipient.certificate.encoded)
+        return recipient
+
+    async def end_handover(self, code: str) -> None:
+        """Hand nothing more over to a commune. Raises OperatorError where nothing was."""
+        self._check_open(code)
+        if code not in {row.tenant for row in await self._service.store.list_recipients()}:
+            raise OperatorError(f"{code} has registered no certificate: nothing is handed over")
+        await self.record(code, "setting", subject="handover", data={"change": "hand-over ended"})
+        await self._service.store.set_recipient(code, None)
+
     async def add_credential(
         self,
         *,
@@ -164,6 +188,11 @@ class Administration:
         )
         compartment = Compartment(self._service.name, tenant, JOURNAL_CATEGORY)
         await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+
+    def _check_open(self, code: str) -> None:
+        tenant = self._service.directory.tenant(code)
+        if tenant is None or tenant.closed or code == RESERVED_TENANT:
+            raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
 
     def _genesis_of(self, tenant: str) -> dict[str, bytes]:
         return {

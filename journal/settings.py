@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signing_key: str | None = None
     signing_cert: str | None = None
     trust: str | None = None
+    handover_directory: str | None = None
     seal_interval_seconds: int = 60
     queue_events: int = 50_000
     queue_bytes: int = 64 * 1024 * 1024
@@ -70,6 +71,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def trust_path(self) -> Path:
         """Return the certificate an auditor is given (PEM)."""
         return Path(self.trust) if self.trust else self.home_path / "trust.pem"
+
+    @property
+    def handover_path(self) -> Path:
+        """Return where communes fetch their hand-over: each in a directory of its own below."""
+        return Path(self.handover_directory) if self.handover_directory else self.home_path / "handover"
 
     @property
     def address(self) -> tuple[str, int]:

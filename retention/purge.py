@@ -1,8 +1,9 @@
 """The purge: a day's rows dropped, its key destroyed, and both recorded where everyone can check.
 
 Steps for one category and day, each safe to repeat, in this order:
-close seal made → fence raised (database, then key store) → partition dropped → key shredded in every
-copy → `kept_from` moved, which the next seals show → one `purge` entry per tenant and run.
+close seal made → handed over where a commune wants that, or its limit come → fence raised (database, then key store)
+→ partition dropped → key shredded in every copy → `kept_from` moved, which the next seals show → one `purge` entry per
+tenant and run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from journal.errors import JournalError, LockedError
 from journal.rule import purgeable_through
 from journal.service_event import SUBMITTED_BY, service_event
 from journal.times import day_of, format_day
+from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
+from retention.policy import goes_at, waits_until
 
 if TYPE_CHECKING:
     from datetime import date
@@ -47,6 +50,7 @@ class DueDay:
     category: str
     day: date
     retention_days: int
+    begun: bool = False  # behind the fence already: nothing can be read of it any more
 
 
 class Purger:
@@ -87,25 +91,45 @@ class Purger:
             last = purgeable_through(today, category.retention_days)
             kept = days.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
             found += [
-                DueDay(category=category.code, day=day, retention_days=category.retention_days)
+                DueDay(
+                    category=category.code,
+                    day=day,
+                    retention_days=category.retention_days,
+                    begun=category.fence is not None and day <= category.fence,
+                )
                 for day in kept
                 if category.first_day <= day <= last
             ]
         return sorted(found, key=lambda due: (due.day, due.category))
 
-    async def run(self, *, max_days: int | None = MAX_DAYS_PER_RUN) -> list[DueDay]:
-        """Purge what is due, at most `max_days` days of each category (None: all), and record it."""
+    async def waiting(self, due: DueDay) -> list[str]:
+        """Return the communes to which a day is still to be handed over before it goes."""
+        return [row.tenant for row in await self._store.handover_due(due.category, due.day)]
+
+    async def run(self, *, max_days: int | None = MAX_DAYS_PER_RUN, to_the_limit: bool = False) -> list[DueDay]:
+        """Purge what is due, at most `max_days` days of each category (None: all), and record it.
+
+        A day that is still to be handed over stays until two hours before its limit; with `to_the_limit`, where a
+        hand-over is about to be tried, until the limit itself.
+        """
         await self._sealer.close_due_days()
         taken: dict[str, int] = {}
+        held: set[str] = set()
         done: list[DueDay] = []
         for due in await self.due():
             taken[due.category] = taken.get(due.category, 0) + 1
-            if max_days is None or taken[due.category] <= max_days:
-                await self._purge(due)
-                done.append(due)
+            if max_days is not None and taken[due.category] > max_days:
+                continue
+            # A fence has all days before it behind it: what is later than a day that waits, waits as well.
+            if due.category in held or await self._waits(due, to_the_limit=to_the_limit):
+                held.add(due.category)
+                continue
+            await self._purge(due)
+            done.append(due)
         if done:
             await self._sealer.seal_open(even_if_still=False)
         await self._record()
+        await enter_alarms(store=self._store, writer=self._writer, service_name=self._service_name)
         return done
 
     async def run_forever(self) -> None:
@@ -116,6 +140,20 @@ class Purger:
                 await self.run()
             except (JournalError, OSError) as error:
                 log.error("the purge failed", kind=type(error).__name__, reason=str(error))
+
+    async def _waits(self, due: DueDay, *, to_the_limit: bool) -> bool:
+        """Tell whether a day is kept for its hand-over; where its time is up, note that it goes without."""
+        if not (tenants := await self.waiting(due)):
+            return False
+        limit = goes_at if to_the_limit else waits_until
+        until = limit(due.day, due.retention_days)
+        about = {"category": due.category, "day": format_day(due.day), "tenants": tenants}
+        if not due.begun and self._guard.check() < until:
+            log.warning("a purge waits for its hand-over", **about, until=until.isoformat())
+            return True
+        await self._store.lapse_handovers(due.category, due.day, LAPSED_REASON, LAPSED_DETAIL)
+        log.error("a day goes without hand-over: its limit has come", **about, detail=LAPSED_DETAIL)
+        return False
 
     async def _purge(self, due: DueDay) -> None:
         await self._store.raise_fence(due.category, due.day)

@@ -85,6 +85,25 @@ async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int
     return 0
 
 
+async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Register the certificate of a commune's hand-over, or end it."""
+    if arguments.none:
+        async with opened(settings) as installation:
+            await installation.administration.end_handover(arguments.code)
+        print(f"nothing more is handed over to {arguments.code}")
+        return 0
+    try:
+        pem = Path(arguments.certificate).read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{arguments.certificate} cannot be read: {error.strerror}") from error
+    async with opened(settings) as installation:
+        recipient = await installation.administration.register_recipient(arguments.code, pem)
+    print(f"days of {arguments.code} are handed over below {settings.handover_path / arguments.code} before they go")
+    print(f"certificate {recipient.certificate.name}, valid until {recipient.certificate.not_after:%Y-%m-%d}")
+    print(f"SHA-256 {recipient.sha256.hex()}: have the commune read it out to you, by another way than the file came")
+    return 0
+
+
 async def category_add(settings: Settings, arguments: argparse.Namespace) -> int:
     """Add a category."""
     async with opened(settings) as installation:
@@ -209,6 +228,21 @@ async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def handover(settings: Settings, _: argparse.Namespace) -> int:
+    """Hand over what is due; 1 if something that should be cannot."""
+    async with opened(settings) as installation:
+        done = await installation.handover.run()
+        faults = await installation.service.store.read_handover_faults()
+    for handed in done:
+        days = f"{format_day(handed.file.first_day)} to {format_day(handed.file.last_day)}"
+        print(f"{handed.tenant} {handed.file.category} {days}: {handed.path}")
+    for fault in faults:
+        print(f"openepm-journal: {fault.detail}", file=sys.stderr)
+    if not done and not faults:
+        print("nothing is due")
+    return int(bool(faults))
+
+
 async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
     """Destroy what is due, or say what would be."""
     async with opened(settings) as installation:
@@ -216,8 +250,12 @@ async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
             done = await installation.purger.due()
         else:
             done = await installation.purger.run(max_days=None if arguments.all else 3)
+        waiting = {due: await installation.purger.waiting(due) for due in await installation.purger.due()}
     for due in done:
         print(f"{'would purge' if arguments.dry_run else 'purged'} {due.category} {format_day(due.day)}")
+    for due, tenants in waiting.items():
+        if tenants:
+            print(f"{due.category} {format_day(due.day)} waits for the hand-over to {', '.join(tenants)}")
     if not done:
         print("nothing is due")
     return 0

@@ -20,6 +20,7 @@ from journal.migrate import migrate
 from journal.postgres import EmbeddedPostgres
 from journal.service import Service
 from journal.store import Store
+from retention.handover import Handover
 from retention.maintenance import Maintenance
 from retention.purge import Purger
 
@@ -109,7 +110,7 @@ async def open_service(dsn: str, settings: Settings, clock: Clock) -> AsyncItera
 
 
 class Installation:
-    """A service with what only an installation has: its administration, its purge, its maintenance."""
+    """A service with what only an installation has: its administration, hand-over, purge, maintenance."""
 
     def __init__(self, service: Service) -> None:
         """Put the parts together."""
@@ -122,6 +123,17 @@ class Installation:
             sealer=service.sealer,
             writer=service.writer,
             service_name=service.name,
+            clock=service.clock,
+        )
+        self.handover = Handover(
+            store=service.store,
+            sealer=service.sealer,
+            extraction=service.extraction,
+            identity=service.identity,
+            writer=service.writer,
+            service_name=service.name,
+            root=service.settings.handover_path,
+            make_root=service.settings.handover_directory is None,
             clock=service.clock,
         )
 

@@ -112,6 +112,17 @@ def _add_tenants(actions: Actions) -> None:
         "tenant close albi",
     )
     parser.add_argument("code", metavar="CODE")
+    parser = _add(
+        group,
+        "handover",
+        commands.tenant_handover,
+        "hand a commune's days over, encrypted to its certificate, before they are purged",
+        "tenant handover albi --certificate albi.pem",
+    )
+    parser.add_argument("code", metavar="CODE")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--certificate", metavar="PEM", help="RSA of 2048 bits or more, P-256 or P-384; no private key")
+    choice.add_argument("--none", action="store_true", help="hand nothing more over")
 
 
 def _add_categories(actions: Actions) -> None:
@@ -204,6 +215,13 @@ def _add_upkeep(actions: Actions) -> None:
         commands.seal,
         "close the days that are over and seal the heads of the moment",
         "seal",
+    )
+    _add(
+        actions,
+        "handover",
+        commands.handover,
+        "hand over what is about to be purged, to the communes that registered a certificate",
+        "handover",
     )
     parser = _add(actions, "purge", commands.purge, "destroy the days whose time has come", "purge --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")

@@ -73,7 +73,8 @@ async def first_steps(installation: Installation) -> None:
     """Do what must be done before the first request: keys and partitions, days to close, a night that was missed."""
     await installation.maintenance.prepare()
     await installation.service.sealer.close_due_days()
-    await installation.purger.run()
+    # What is still to be handed over gets its chance first: the hand-over begins beside the requests.
+    await installation.purger.run(to_the_limit=True)
     await installation.service.sealer.seal_open(even_if_still=False)
 
 
@@ -82,6 +83,7 @@ def run_forever(installation: Installation) -> None:
     service = installation.service
     service.watch("sealer", service.sealer.run(service.settings.seal_interval_seconds))
     service.watch("maintenance", installation.maintenance.run())
+    service.watch("handover", installation.handover.run_forever())
     service.watch("purge", installation.purger.run_forever())
 
 

@@ -1,0 +1,69 @@
+"""Alarms about the hand-over become entries: one in the commune's `journal` category, one in the service's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.errors import PurgedDayError
+from journal.service_event import SUBMITTED_BY, service_event
+from journal.times import format_day
+
+if TYPE_CHECKING:
+    from journal.store import HandoverAlarm, Store
+    from journal.writer import Writer
+
+log = structlog.get_logger()
+
+# Why a day went without hand-over: for the commune, then for the operator.
+LAPSED_REASON = "the day reached its limit before it was handed over: it was purged"
+LAPSED_DETAIL = (
+    "the day reached its limit before it was handed over and was purged, as the law asks: nothing brings it back. "
+    "Earlier alarms say why the hand-over failed: put that right, run openepm-journal handover, tell the commune"
+)
+
+
+async def enter_alarms(*, store: Store, writer: Writer, service_name: str) -> int:
+    """Write the entries of every alarm that has none yet; return how many alarms. Cut short, it is finished next time.
+
+    The commune is told what happened to its days; what the operator must do stands in the service's own entry alone.
+    """
+    alarms = await store.read_handover_alarms()
+    if not alarms:
+        return 0
+    closed = {tenant.code for tenant in await store.read_tenants() if tenant.closed}
+    for alarm in alarms:
+        data = _describe(alarm)
+        told = {RESERVED_TENANT: data | {"detail": alarm.detail, "tenant": alarm.tenant}}
+        if alarm.tenant not in closed:
+            told[alarm.tenant] = data
+        for owner, told_data in told.items():
+            # One number, one event: an alarm written twice is recorded once.
+            event = service_event(
+                service=service_name,
+                kind="alarm",
+                event_id=f"handover-alarm-{alarm.number}",
+                at=alarm.raised_at,
+                subject=alarm.category or alarm.tenant,
+                data=told_data,
+            )
+            compartment = Compartment(service_name, owner, JOURNAL_CATEGORY)
+            try:
+                await writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+            except PurgedDayError:
+                # It could not be written for as long as entries are kept: nobody could read it any more either.
+                log.error("an alarm is too old to be recorded", tenant=alarm.tenant, reason=alarm.reason)
+        await store.forget_handover_alarm(alarm.number)
+    return len(alarms)
+
+
+def _describe(alarm: HandoverAlarm) -> dict[str, Any]:
+    about = {
+        "category": alarm.category,
+        "day": format_day(alarm.day) if alarm.day is not None else None,
+        "reason": alarm.reason,
+        "what": "handover",
+    }
+    return {name: value for name, value in about.items() if value is not None}

@@ -1,0 +1,183 @@
+"""One commune's hand-over: extracts made, encrypted, put in their place, and named in a signed manifest.
+
+Steps for one file, in this order: extract made and encrypted into a `.part` file, made durable → noted in the
+database with its hash → renamed, made durable → said to be placed, from when on the purge may take its days → named
+in the night's manifest. Cut short between any two, it is finished by the next run, which makes nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from journal.entry import Compartment
+from journal.extraction import ExtractRequest
+from journal.service_event import SUBMITTED_BY
+from journal.store import HandoverFile
+from journal.times import day_of, format_day
+from retention.encryption import Encryption
+from retention.handover_list import encode_list, file_name, list_name, period_name
+from retention.outbox import PART
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from datetime import date
+    from pathlib import Path
+
+    from journal.clock import Clock
+    from journal.extract_stream import ExtractStream
+    from journal.extraction import Extraction
+    from journal.identity import SigningIdentity
+    from journal.recipient import Recipient
+    from journal.store import CategoryRow, Store
+    from retention.outbox import Outbox, Part
+
+log = structlog.get_logger()
+
+REQUESTER = "remise avant purge"
+PURPOSE = "lawfulness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuePeriod:
+    """Whole days of a category that a commune wants before they go."""
+
+    category: CategoryRow
+    first_day: date
+    last_day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A file that is in its place."""
+
+    tenant: str
+    file: HandoverFile
+    path: Path
+
+
+class Delivery:
+    """Works in one commune's outbox, which it holds. Every method may raise OSError and JournalError."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        tenant: str,
+        service_name: str,
+        store: Store,
+        extraction: Extraction,
+        identity: SigningIdentity,
+        clock: Clock,
+    ) -> None:
+        """Use the parts of the running service."""
+        self._outbox = outbox
+        self._tenant = tenant
+        self._service_name = service_name
+        self._store = store
+        self._extraction = extraction
+        self._identity = identity
+        self._clock = clock
+
+    async def resume(self) -> list[HandedOver]:
+        """Finish what a run that was cut short has written, and return it; remove what it has not."""
+        resumed: list[HandedOver] = []
+        for file in await self._store.unlisted_handovers(self._tenant):
+            if file.placed_at is not None:
+                continue
+            name = file_name(self._tenant, file)
+            if await asyncio.to_thread(self._outbox.holds, name + PART, file.file_sha256):
+                resumed.append(await self._place(file))
+            elif await asyncio.to_thread(self._outbox.holds, name, file.file_sha256):
+                resumed.append(await self._say_placed(file))
+            else:
+                await self._store.forget_handover(self._tenant, file)
+        await asyncio.to_thread(self._outbox.clear)
+        return resumed
+
+    async def hand_over(self, recipient: Recipient, period: DuePeriod) -> HandedOver | None:
+        """Make, encrypt and place one extract; None where another run was faster."""
+        compartment = Compartment(self._service_name, self._tenant, period.category.code)
+        name = period_name(self._tenant, period.category.code, period.first_day, period.last_day)
+        request = ExtractRequest(
+            from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=REQUESTER
+        )
+        # The file first: no request is journaled every hour for a directory that nothing can be written to.
+        part = await asyncio.to_thread(self._outbox.create, name)
+        try:
+            stream = await self._extraction.open(compartment, request, requested_by=SUBMITTED_BY, disclose=True)
+            await _write(part, stream, Encryption(recipient))
+        except BaseException:
+            part.abandon()
+            raise
+        plan = stream.plan
+        file = HandoverFile(
+            category=period.category.code,
+            first_day=period.first_day,
+            last_day=period.last_day,
+            base_size=plan.base.size,
+            base_hash=plan.base.chain_hash,
+            head_size=plan.head.size,
+            head_hash=plan.head.chain_hash,
+            file_bytes=part.bytes,
+            file_sha256=part.digest,
+            recipient_sha256=recipient.sha256,
+        )
+        if not await self._store.note_handover(self._tenant, file):
+            await asyncio.to_thread(part.abandon)
+            return None
+        return await self._place(file)
+
+    async def list_files(self) -> None:
+        """Write the manifest of every night that has files in none; written again, it names the earlier ones too."""
+        files = [file for file in await self._store.unlisted_handovers(self._tenant) if file.placed_at]
+        for night, group in groupby(files, key=_night):
+            content = encode_list(service=self._service_name, tenant=self._tenant, night=night, files=list(group))
+            signature = self._identity.sign(content, self._clock.now())
+            name = list_name(self._tenant, night)
+            # The signature first: a manifest that is there can be checked.
+            await asyncio.to_thread(self._outbox.put, f"{name}.p7s", signature)
+            await asyncio.to_thread(self._outbox.put, name, content)
+        if files:
+            await self._store.list_handovers(self._tenant, max(file.placed_at for file in files if file.placed_at))
+
+    async def _place(self, file: HandoverFile) -> HandedOver:
+        await asyncio.to_thread(self._outbox.place, file_name(self._tenant, file))
+        return await self._say_placed(file)
+
+    async def _say_placed(self, file: HandoverFile) -> HandedOver:
+        await self._store.place_handover(self._tenant, file)
+        days = f"{format_day(file.first_day)} to {format_day(file.last_day)}"
+        log.info("days were handed over", tenant=self._tenant, category=file.category, days=days)
+        return HandedOver(tenant=self._tenant, file=file, path=self._outbox.path(file_name(self._tenant, file)))
+
+
+async def _write(part: Part, stream: ExtractStream, encryption: Encryption) -> None:
+    """Encrypt the extract into the file as it comes."""
+    await _finished(lambda: part.write(encryption.start()))
+    # A generator: closing it, whatever happens, is what gives back what it holds.
+    async with aclosing(cast("AsyncGenerator[bytes, None]", stream.chunks())) as chunks:
+        async for chunk in chunks:
+            await _finished(lambda chunk=chunk: part.write(encryption.update(chunk)))  # type: ignore[misc]  # bound now
+    await _finished(lambda: part.write(encryption.finish()))
+    await _finished(part.finish)
+
+
+async def _finished(work: Callable[[], None]) -> None:
+    """Run in a thread, and be back only once it has ended, also when cancelled: its file is then closed."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _night(file: HandoverFile) -> date:
+    assert file.placed_at is not None  # those without are not asked about
+    return day_of(file.placed_at)

@@ -1,0 +1,238 @@
+"""Hand-over before purge: what is about to go is put, encrypted, where the commune fetches it.
+
+For each commune that registered a certificate and each of its compartments, `journal` included: one complete extract
+of the days in the window that are not handed over yet. What fails is noted in the database, becomes an alarm once, and
+shows in readiness until it works again; the purge waits, but never past the limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal.clock import Clock, ClockGuard
+from journal.errors import BusyError, JournalError, UnavailableError
+from journal.files import make_private_directory
+from journal.recipient import Recipient, read_recipient
+from journal.times import day_of, format_day
+from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
+from retention.delivery import Delivery, DuePeriod, HandedOver
+from retention.outbox import HeldError, Outbox
+from retention.policy import handover_through, readable_from, waits_until
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+    from pathlib import Path
+
+    from journal.extraction import Extraction
+    from journal.identity import SigningIdentity
+    from journal.sealer import Sealer
+    from journal.store import CategoryRow, RecipientRow, Store
+    from journal.writer import Writer
+
+log = structlog.get_logger()
+
+INTERVAL_SECONDS = 3600
+DETAIL_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What keeps something from being handed over: `reason` for the commune, `detail` for the operator."""
+
+    reason: str
+    detail: str
+    period: DuePeriod | None = None
+
+
+class Handover:
+    """Hands over whatever is in the window; a run cut short anywhere is finished by the next one."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sealer: Sealer,
+        extraction: Extraction,
+        identity: SigningIdentity,
+        writer: Writer,
+        service_name: str,
+        root: Path,
+        make_root: bool,
+        clock: Clock,
+    ) -> None:
+        """Hand over below `root`, which is made only where `make_root`: a place the operator chose must be there."""
+        self._store = store
+        self._sealer = sealer
+        self._extraction = extraction
+        self._identity = identity
+        self._writer = writer
+        self._service_name = service_name
+        self._root = root
+        self._make_root = make_root
+        self._clock = clock
+        self._guard = ClockGuard(clock)
+
+    async def run(self) -> list[HandedOver]:
+        """Hand over what is due, and return it. What fails is noted, alarmed once, and tried again by the next run.
+
+        Raises UnavailableError (nothing can be noted), OperatorError (clock).
+        """
+        today = day_of(self._guard.check())
+        done: list[HandedOver] = []
+        if recipients := await self._store.read_recipients():
+            await self._close_days()
+            due = await self._due(today)
+            for row in recipients:
+                done += await self._serve(row, due.get(row.tenant, []))
+        await enter_alarms(store=self._store, writer=self._writer, service_name=self._service_name)
+        return done
+
+    async def run_forever(self) -> None:
+        """Hand over every hour: nightly work, done again while anything is due."""
+        while True:
+            try:
+                await self.run()
+            except (JournalError, OSError) as error:
+                log.error("the hand-over failed", kind=type(error).__name__, reason=str(error))
+            await self._clock.sleep(INTERVAL_SECONDS)
+
+    async def _close_days(self) -> None:
+        try:
+            await self._sealer.close_due_days()
+        except UnavailableError:
+            raise
+        except (JournalError, OSError) as error:
+            # Days closed before can be handed over all the same, unless it fails there too, and is noted.
+            log.error("no day could be closed", kind=type(error).__name__, reason=str(error))
+
+    async def _due(self, today: date) -> dict[str, list[DuePeriod]]:
+        """Return what each commune wants now; what can no longer be read lapses."""
+        found: dict[str, list[DuePeriod]] = {}
+        for category in await self._store.read_categories():
+            begin = _begin(category, today)
+            gone = begin - timedelta(days=1)
+            await self._store.lapse_handovers(category.code, gone, LAPSED_REASON, LAPSED_DETAIL)
+            last = handover_through(today, category.retention_days)
+            for due in await self._store.handover_due(category.code, last):
+                first = max(begin, due.done_day + timedelta(days=1)) if due.done_day else begin
+                if first <= last:
+                    period = DuePeriod(category=category, first_day=first, last_day=last)
+                    found.setdefault(due.tenant, []).append(period)
+        return found
+
+    async def _serve(self, row: RecipientRow, due: list[DuePeriod]) -> list[HandedOver]:
+        """Do all that there is to do for one commune; note what is wrong, or that nothing is any more."""
+        done: list[HandedOver] = []
+        problems: list[Problem] = []
+        try:
+            if self._make_root:
+                await asyncio.to_thread(make_private_directory, self._root)
+            with closing(await asyncio.to_thread(Outbox.hold, self._root, row.tenant)) as outbox:
+                delivery = self._delivery(outbox, row.tenant)
+                if done := await delivery.resume():
+                    due = (await self._due(day_of(self._guard.check()))).get(row.tenant, [])
+                recipient = self._read(row, problems)
+                if recipient is not None:
+                    for period in due:
+                        done += await self._try(delivery, recipient, period, problems)
+                await delivery.list_files()
+        except HeldError:
+            log.warning("another run is handing over", tenant=row.tenant)
+            return done
+        except UnavailableError:
+            raise
+        except (JournalError, OSError) as error:
+            problems.append(self._problem(error, None))
+        await self._note(row.tenant, problems, due)
+        return done
+
+    def _delivery(self, outbox: Outbox, tenant: str) -> Delivery:
+        return Delivery(
+            outbox=outbox,
+            tenant=tenant,
+            service_name=self._service_name,
+            store=self._store,
+            extraction=self._extraction,
+            identity=self._identity,
+            clock=self._clock,
+        )
+
+    def _read(self, row: RecipientRow, problems: list[Problem]) -> Recipient | None:
+        """Return the commune's certificate where it can be encrypted to now: told early, before a day is due."""
+        try:
+            recipient = read_recipient(row.certificate)
+            recipient.check_valid(self._clock.now())
+        except JournalError as error:
+            detail = f"{error}, and register it: openepm-journal tenant handover {row.tenant} --certificate PEM"
+            problems.append(
+                Problem(reason="the certificate registered for the hand-over cannot be used", detail=detail)
+            )
+            return None
+        return recipient
+
+    async def _try(
+        self, delivery: Delivery, recipient: Recipient, period: DuePeriod, problems: list[Problem]
+    ) -> list[HandedOver]:
+        """Hand one period over; one that fails does not keep the others."""
+        try:
+            handed = await delivery.hand_over(recipient, period)
+        except UnavailableError:
+            raise
+        except BusyError as error:
+            log.warning("a hand-over must wait for the next run", category=period.category.code, reason=str(error))
+        except (JournalError, OSError) as error:
+            problems.append(self._problem(error, period))
+        else:
+            return [handed] if handed is not None else []
+        return []
+
+    def _problem(self, error: JournalError | OSError, period: DuePeriod | None) -> Problem:
+        if isinstance(error, OSError):
+            return Problem(
+                reason="the directory of the hand-over cannot be written",
+                detail=f"{error.filename or self._root}: {error.strerror or type(error).__name__}: make room and let "
+                "the service write there, mount it, or name another directory with JOURNAL_HANDOVER_DIRECTORY",
+                period=period,
+            )
+        return Problem(
+            reason="the extract for the hand-over could not be made",
+            detail=f"{error}: see openepm-journal doctor and openepm-journal verify-store",
+            period=period,
+        )
+
+    async def _note(self, tenant: str, problems: list[Problem], due: list[DuePeriod]) -> None:
+        """Tell whoever is on call what is wrong, where, and what to do; or that it is over."""
+        if not problems:
+            if await self._store.clear_handover_fault(tenant):
+                log.info("the hand-over works again", tenant=tenant)
+            return
+        problem = problems[0]
+        period = problem.period or min(due, key=_deadline, default=None)
+        detail = f"{tenant}: {problem.detail}; then run openepm-journal handover"
+        if period is not None:
+            what = f"{period.category.code} {format_day(period.first_day)}"
+            detail += f"; {what} is purged at {_deadline(period):%Y-%m-%d %H:%M} UTC, handed over or not"
+        log.error("a hand-over cannot be made", tenant=tenant, reason=problem.reason, detail=detail)
+        await self._store.raise_handover_fault(
+            tenant,
+            category=period.category.code if period else None,
+            day=period.first_day if period else None,
+            reason=problem.reason,
+            detail=detail[:DETAIL_CHARACTERS],
+        )
+
+
+def _begin(category: CategoryRow, today: date) -> date:
+    """Return the first day of a category that can still be read."""
+    begin = max(readable_from(today, category.retention_days), category.first_day)
+    return max(begin, category.fence + timedelta(days=1)) if category.fence else begin
+
+
+def _deadline(period: DuePeriod) -> datetime:
+    return waits_until(period.first_day, period.category.retention_days)

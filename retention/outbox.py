@@ -1,0 +1,139 @@
+"""Where a commune's hand-over is put: files that appear whole, durable, under their own name, or not at all.
+
+Trust sentence: whoever can write to the directory can remove or replace files; the manifests are signed, each file
+vouches for its own bytes, and what it holds is signed again. Whoever can read it learns how many bytes there were.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from hashlib import sha256
+from typing import TYPE_CHECKING, Self
+
+from journal.files import sync_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Encrypted, and meant for whoever fetches them, by their group.
+FILE_MODE, DIRECTORY_MODE = 0o640, 0o750
+PART = ".part"
+READ_BYTES = 1024 * 1024
+
+
+class HeldError(Exception):
+    """Another run is at work in this directory."""
+
+
+class Outbox:
+    """One commune's directory, held by one run at a time, until `close`. Every method may raise OSError."""
+
+    def __init__(self, directory: Path, lock: int) -> None:
+        """Work in a directory whose lock is held; use `hold`."""
+        self._directory = directory
+        self._lock = lock
+
+    @classmethod
+    def hold(cls, root: Path, tenant: str) -> Self:
+        """Hold `root`/`tenant`, made where it is missing. `root` is not: a file system that is not mounted shows.
+
+        Raises HeldError where another run is at work, OSError.
+        """
+        if not root.is_dir():
+            number = errno.ENOTDIR if root.exists() else errno.ENOENT
+            raise OSError(number, os.strerror(number), str(root))
+        directory = root / tenant
+        if not directory.is_dir():
+            directory.mkdir(mode=DIRECTORY_MODE)
+            sync_directory(root)
+        # A file rather than the directory itself: network file systems lock nothing that is open for reading alone.
+        lock = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            if isinstance(error, BlockingIOError):
+                raise HeldError from error
+            raise
+        return cls(directory, lock)
+
+    def close(self) -> None:
+        """Let others work here; the end of the process does the same."""
+        os.close(self._lock)
+
+    def path(self, name: str) -> Path:
+        """Return where a file of this name stands."""
+        return self._directory / name
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a small file whole and durable, in place of what was there."""
+        part = self.create(name)
+        part.write(content)
+        part.finish()
+        self.place(name)
+
+    def create(self, name: str) -> Part:
+        """Begin a file, which has not its name until `place`."""
+        return Part(self._directory / (name + PART))
+
+    def place(self, name: str) -> None:
+        """Give a finished file its name."""
+        (self._directory / (name + PART)).replace(self._directory / name)
+        sync_directory(self._directory)
+
+    def holds(self, name: str, digest: bytes) -> bool:
+        """Tell whether a file of this name is there with this SHA-256."""
+        path = self._directory / name
+        if not path.is_file():
+            return False
+        hash_ = sha256()
+        with path.open("rb") as file:
+            while block := file.read(READ_BYTES):
+                hash_.update(block)
+        return hash_.digest() == digest
+
+    def clear(self) -> None:
+        """Remove what runs that were cut short left half written: nobody else is at work here."""
+        for part in self._directory.glob(f"*{PART}"):
+            part.unlink()
+
+
+class Part:
+    """A file being written, hashed as it goes."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin it, in place of any rest of an earlier attempt."""
+        self._path = path
+        self._hash = sha256()
+        self.bytes = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, FILE_MODE)
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of what was written."""
+        return self._hash.digest()
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        self._hash.update(data)
+        self.bytes += len(data)
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def finish(self) -> None:
+        """Make it durable and close it."""
+        os.fsync(self._descriptor)
+        self._close()
+
+    def abandon(self) -> None:
+        """Close and remove it, as far as that goes: what it failed on may still be wrong."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)

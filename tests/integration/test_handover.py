@@ -1,0 +1,583 @@
+"""The hand-over before purge: what is about to go reaches the commune, encrypted, or somebody is told in time."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import subprocess
+import zipfile
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from structlog.testing import capture_logs
+
+from journal.administration import NewCategory
+from journal.canonical import encode
+from journal.certificates import der_to_pem
+from journal.errors import OperatorError
+from retention.handover import Handover
+from tests.authority import Holder, issue, key_usage, new_key
+from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import date, datetime
+    from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
+    from retention.delivery import HandedOver
+
+FIRST = START.date()
+YEAR = 365 * DAY
+# Of a category kept 5 days: handed over from the third day after on, purged on the fourth, gone before the fifth.
+SHORT = NewCategory(code="brefs", label="Brefs", retention_days=5)
+
+
+def commune(kind: str = "EC", *, end: datetime = START + YEAR) -> Holder:
+    """Return a commune's certificate and key."""
+    if kind == "RSA":
+        key = rsa.generate_private_key(65537, 2048)
+        return issue("Mairie d'Albi", key, issuer=issue("AC", new_key(9)), extensions=(key_usage(0x20),), end=end)
+    return issue("Mairie d'Albi", new_key(21), issuer=issue("AC", new_key(9)), extensions=(key_usage(0x08),), end=end)
+
+
+def opened(path: Path, holder: Holder, directory: Path) -> bytes:
+    """Open a file as the commune does, with Debian's openssl."""
+    pem = holder.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (directory / "commune.key").write_bytes(pem)
+    (directory / "commune.pem").write_bytes(der_to_pem([holder.certificate]))
+    done = subprocess.run(
+        ["openssl", "cms", "-decrypt", "-binary", "-inform", "DER", "-in", path, "-recip", directory / "commune.pem",
+         "-inkey", directory / "commune.key", "-out", directory / "opened.asice"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return (directory / "opened.asice").read_bytes()
+
+
+@asynccontextmanager
+async def commune_world(
+    postgres: EmbeddedPostgres, home: Path, holder: Holder | None = None, **settings: Any
+) -> AsyncIterator[World]:
+    """Make an installation whose first commune, not its second, wants its days handed over."""
+    async with new_world(postgres, home, **settings) as world:
+        administration = world.installation.administration
+        await administration.add_category(SHORT)
+        await world.installation.maintenance.prepare()
+        await administration.register_recipient(TENANT, der_to_pem([(holder or commune()).certificate]))
+        yield world
+
+
+@pytest.fixture
+async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+    """Give an installation with the default directory, where both communes have entries of the first day."""
+    async with commune_world(postgres, tmp_path / "home") as made:
+        await record_both(made)
+        yield made
+
+
+async def record_both(world: World) -> None:
+    """Record entries of the moment for both communes."""
+    for tenant in (TENANT, OTHER_TENANT):
+        await world.record(3, tenant=tenant, category=SHORT.code)
+
+
+async def run(world: World) -> list[HandedOver]:
+    """Hand over what is due."""
+    return await world.installation.handover.run()
+
+
+async def days_kept(world: World, category: str = SHORT.code) -> list[date]:
+    """Return the days of a category on disk, up to the simulated one."""
+    rows = await world.service.store.partitions()
+    return [row.day for row in rows if row.category == category and row.day <= world.today]
+
+
+async def entries(world: World, kind: str, tenant: str = TENANT) -> list[dict[str, Any]]:
+    """Return the data of the `journal` entries of a kind, read back through an extract."""
+    extract = await world.extract(max(FIRST, world.today - 59 * DAY), world.today, tenant=tenant, category="journal")
+    report = world.verify(extract)
+    assert report.manifest.withheld == 0
+    return [
+        record["event"]["data"]
+        for record in members(extract)
+        if record["event"]["type"] == f"fr.openepm.journal.service.{kind}"
+    ]
+
+
+def members(extract: bytes) -> list[dict[str, Any]]:
+    """Return the records disclosed in an extract."""
+    with zipfile.ZipFile(io.BytesIO(extract)) as container:
+        return [json.loads(line) for line in container.read("entries.ndjson").splitlines()]
+
+
+def root(world: World) -> Path:
+    """Return where communes fetch their files."""
+    return world.settings.handover_path
+
+
+def names(world: World, tenant: str = TENANT) -> list[str]:
+    """Return the files a commune finds."""
+    return sorted(path.name for path in (root(world) / tenant).iterdir() if not path.name.startswith("."))
+
+
+@pytest.mark.parametrize("kind", ["RSA", "EC"])
+async def test_a_59_day_old_day(postgres: EmbeddedPostgres, tmp_path: Path, kind: str) -> None:
+    """It reaches the commune before it may go, opens with openssl, verifies alone, and is then purged."""
+    holder = commune(kind)
+    async with new_world(postgres, tmp_path / "home") as world:
+        await world.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
+        for tenant in (TENANT, OTHER_TENANT):
+            await world.record(3, tenant=tenant)
+        await world.travel_to(FIRST + 57 * DAY)
+        assert await run(world) == []
+        await world.travel_to(FIRST + 58 * DAY, hour=1)
+        done = await run(world)
+        assert [(handed.tenant, handed.file.category) for handed in done] == [(TENANT, CATEGORY), (TENANT, "journal")]
+        day = FIRST.isoformat()
+        extract = opened(root(world) / TENANT / f"{TENANT}_{CATEGORY}_{day}_{day}.asice.p7m", holder, tmp_path)
+        assert not (root(world) / OTHER_TENANT).exists()
+        # As the law wants it, in the hour in which it may first go.
+        await world.travel_to(FIRST + 59 * DAY, hour=0.5)
+        purged = await world.installation.purger.run()
+        assert {(due.category, due.day) for due in purged} == {
+            (category.code, FIRST) for category in await world.service.store.read_categories()
+        }
+        report = world.verify(extract)
+        manifest = report.manifest
+        assert (manifest.first_day, manifest.last_day, manifest.disclosed, manifest.withheld) == (FIRST, FIRST, 3, 0)
+        assert (manifest.purpose, manifest.requester) == ("lawfulness", "remise avant purge")
+        assert [record["index"] for record in members(extract)] == [0, 1, 2]
+        assert await entries(world, "alarm") == []
+
+
+class TestFiles:
+    """What the commune finds."""
+
+    async def test_a_manifest_says_what_was_put_there(self, world: World, tmp_path: Path) -> None:
+        """Signed, canonical, with the hash of every file and where it joins its chain; nothing personal."""
+        await world.travel_to(FIRST + 3 * DAY)
+        (handed,) = await run(world)
+        night = world.today.isoformat()
+        day = FIRST.isoformat()
+        name, file = f"{TENANT}_manifest_{night}.json", f"{TENANT}_{SHORT.code}_{day}_{day}.asice.p7m"
+        assert names(world) == [file, name, f"{name}.p7s"]
+        content = (root(world) / TENANT / name).read_bytes()
+        manifest = json.loads(content)
+        assert encode(manifest) == content
+        (listed,) = manifest.pop("files")
+        assert manifest == {
+            "format": "openepm-journal/handover/v1", "night": night, "service": "journal.test", "tenant": TENANT,
+        }  # fmt: skip
+        held = (root(world) / TENANT / file).read_bytes()
+        extract = world.verify(opened(root(world) / TENANT / file, commune(), tmp_path)).manifest
+        assert listed == {
+            "base": {"chain_hash": extract.base.chain_hash.hex(), "size": 0},
+            "bytes": len(held),
+            "from": day,
+            "head": {"chain_hash": extract.head.chain_hash.hex(), "size": 3},
+            "name": file,
+            "origin": extract.origin,
+            "placed_at": listed["placed_at"],
+            "recipient": sha256(commune().certificate).hexdigest(),
+            "sha256": sha256(held).hexdigest(),
+            "to": day,
+        }
+        assert handed.path.read_bytes() == held
+        signature = root(world) / TENANT / f"{name}.p7s"
+        moment = str(int(world.clock.now().timestamp()))
+        subprocess.run(
+            ["openssl", "cms", "-verify", "-binary", "-inform", "DER", "-in", signature, "-attime", moment,
+             "-content", root(world) / TENANT / name, "-CAfile", world.settings.trust_path, "-out", "/dev/null"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+    async def test_files_of_following_nights_join(self, world: World) -> None:
+        """Each begins where the one before ended, and a day without entries makes no file of its own."""
+        await world.travel_to(FIRST + DAY)
+        await record_both(world)
+        await world.travel_to(FIRST + 3 * DAY)
+        await record_both(world)
+        made = []
+        for ahead in range(3, 8):
+            await world.travel_to(FIRST + ahead * DAY)
+            made += [handed.file for handed in await run(world)]
+            await world.installation.purger.run()
+        assert [(file.first_day, file.last_day, file.base_size, file.head_size) for file in made] == [
+            (FIRST, FIRST, 0, 3),
+            (FIRST + DAY, FIRST + DAY, 3, 6),
+            (FIRST + 2 * DAY, FIRST + 3 * DAY, 6, 9),
+        ]
+        assert all(before.head_hash == after.base_hash for before, after in pairwise(made))
+
+    async def test_a_night_missed_makes_one_file(self, world: World) -> None:
+        """Both days that are due then are one period."""
+        await world.travel_to(FIRST + DAY)
+        await record_both(world)
+        await world.travel_to(FIRST + 4 * DAY)
+        (handed,) = await run(world)
+        assert (handed.file.first_day, handed.file.last_day) == (FIRST, FIRST + DAY)
+        assert handed.file.head_size == 6
+
+    async def test_nothing_is_done_twice(self, world: World) -> None:
+        """Another run finds nothing, asks for no extract and touches no file."""
+        await world.travel_to(FIRST + 3 * DAY)
+        assert len(await run(world)) == 1
+        before = {path: path.stat().st_mtime_ns for path in (root(world) / TENANT).iterdir()}
+        size = await world.size(category="journal")
+        assert await run(world) == []
+        assert await world.size(category="journal") == size
+        assert {path: path.stat().st_mtime_ns for path in (root(world) / TENANT).iterdir()} == before | {
+            root(world) / TENANT / ".lock": (root(world) / TENANT / ".lock").stat().st_mtime_ns
+        }
+
+    async def test_two_runs_at_once(self, world: World) -> None:
+        """One of them does the work, once; the other leaves it to that one."""
+        await world.travel_to(FIRST + 3 * DAY)
+        async with world.another_process() as other:
+            done = await asyncio.gather(run(world), other.handover.run())
+        assert sorted(map(len, done)) == [0, 1]
+        assert len(names(world)) == 3
+        assert await world.service.store.read_handover_faults() == []
+
+    async def test_the_journal_of_the_journal_is_handed_over_too(self, world: World) -> None:
+        """Requests made for hand-overs are entries like others, and in their time handed over themselves."""
+        await world.travel_to(FIRST + 3 * DAY)
+        await run(world)
+        asked = await entries(world, "extract")
+        assert asked[0] == {
+            "category": SHORT.code, "credential": "_service", "filter": {}, "from": FIRST.isoformat(),
+            "purpose": "lawfulness", "requester": "remise avant purge", "to": FIRST.isoformat(),
+        }  # fmt: skip
+
+
+class TestPurge:
+    """What waits, for how long, and what does not."""
+
+    async def test_it_waits_for_the_hand_over(self, world: World) -> None:
+        """A day that may go stays while it is not handed over, for every commune; then it goes."""
+        await world.travel_to(FIRST + 4 * DAY, hour=0.5)
+        with capture_logs() as logs:
+            assert await world.installation.purger.run() == []
+        assert [(log["event"], log["tenants"]) for log in logs if log["log_level"] == "warning"] == [
+            ("a purge waits for its hand-over", [TENANT])
+        ]
+        assert FIRST in await days_kept(world)
+        await run(world)
+        assert [due.day for due in await world.installation.purger.run()] == [FIRST]
+
+    async def test_without_a_certificate_nothing_waits(self, world: World) -> None:
+        """Once the commune wants no hand-over any more, the day goes when it may."""
+        await world.travel_to(FIRST + 4 * DAY, hour=0.5)
+        await world.installation.administration.end_handover(TENANT)
+        assert [due.day for due in await world.installation.purger.run()] == [FIRST]
+        assert (await entries(world, "setting"))[-1] == {"change": "hand-over ended"}
+
+    async def test_days_without_entries_do_not_wait(self, world: World) -> None:
+        """There is nothing to hand over, and the day goes when it may."""
+        await world.travel_to(FIRST + 4 * DAY)
+        await run(world)
+        await world.installation.purger.run()
+        await world.travel_to(FIRST + 5 * DAY, hour=0.5)
+        assert [due.day for due in await world.installation.purger.run()] == [FIRST + DAY]
+
+    async def test_a_closed_commune_does_not_hold_anything_up(self, world: World) -> None:
+        """Its contract has ended: nothing can be asked for in its name."""
+        await world.installation.administration.close_tenant(TENANT)
+        await world.travel_to(FIRST + 4 * DAY, hour=0.5)
+        assert await run(world) == []
+        assert [due.day for due in await world.installation.purger.run()] == [FIRST]
+
+    async def test_a_category_kept_two_days(self, world: World) -> None:
+        """It is handed over once its day is closed, in the hours before it goes."""
+        await world.installation.administration.add_category(NewCategory(code="deux", label="Deux", retention_days=2))
+        await world.installation.maintenance.prepare()
+        await world.record(2, category="deux")
+        await world.travel_to(FIRST + DAY, hour=0.1)
+        assert [(due.category, due.day) for due in await world.installation.purger.run()] == []
+        assert [handed.file.category for handed in await run(world)] == ["deux"]
+        assert [(due.category, due.day) for due in await world.installation.purger.run()] == [("deux", FIRST)]
+
+
+class TestFailure:
+    """What goes wrong is told at once, and the limit holds."""
+
+    @pytest.fixture
+    async def blocked(self, postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+        """Give an installation whose directory lies below a regular file: nobody can write there, root neither."""
+        (tmp_path / "file").write_bytes(b"")
+        where = str(tmp_path / "file" / "handover")
+        async with commune_world(postgres, tmp_path / "home", handover_directory=where) as made:
+            await record_both(made)
+            yield made
+
+    async def test_the_alarm_and_the_limit(self, blocked: World, tmp_path: Path) -> None:
+        """The first failure is an alarm; the purge waits while it may; then the day goes before its limit."""
+        assert (await blocked.service.readiness())["handover"] is None
+        await blocked.travel_to(FIRST + 3 * DAY, hour=3)
+        size = await blocked.size(category="journal")
+        with capture_logs() as logs:
+            assert await run(blocked) == []
+        (error,) = [log for log in logs if log["log_level"] == "error"]
+        where = str(tmp_path / "file" / "handover")
+        for word in (TENANT, where, "JOURNAL_HANDOVER_DIRECTORY", "openepm-journal handover", "2026-03-06 22:00 UTC"):
+            assert word in error["detail"]
+        # Nothing was asked for in the commune's name, but for the alarm.
+        assert await blocked.size(category="journal") == size + 1
+        assert where in str((await blocked.service.readiness())["handover"])
+        (told,) = await entries(blocked, "alarm")
+        assert told == {
+            "category": SHORT.code, "day": FIRST.isoformat(), "what": "handover",
+            "reason": "the directory of the hand-over cannot be written",
+        }  # fmt: skip
+        (ours,) = await entries(blocked, "alarm", "_service")
+        assert ours == told | {"detail": error["detail"], "tenant": TENANT}
+        await run(blocked)
+        assert len(await entries(blocked, "alarm")) == 1
+
+        for hour in (0.5, 21.5):
+            await blocked.travel_to(FIRST + 4 * DAY, hour=hour)
+            assert await blocked.installation.purger.run() == []
+        assert FIRST in await days_kept(blocked)
+        await blocked.travel_to(FIRST + 4 * DAY, hour=22.5)
+        with capture_logs() as logs:
+            assert [due.day for due in await blocked.installation.purger.run()] == [FIRST]
+        assert "nothing brings it back" in str(logs)
+        lapsed = (await entries(blocked, "alarm"))[-1]
+        assert lapsed["reason"] == "the day reached its limit before it was handed over: it was purged"
+        assert lapsed["day"] == FIRST.isoformat()
+        assert "nothing brings it back" in (await entries(blocked, "alarm", "_service"))[-1]["detail"]
+        # No seal ever showed the day past its limit.
+        await blocked.travel_to(FIRST + 5 * DAY, hour=1)
+        report = blocked.verify(await blocked.extract(FIRST, blocked.today, category=SHORT.code))
+        assert "late" not in str(report)
+        assert (await blocked.service.readiness())["retention"] is None
+
+    async def test_it_works_again(self, blocked: World, tmp_path: Path) -> None:
+        """Once the directory is there, the next run hands over, and readiness is as before."""
+        await blocked.travel_to(FIRST + 3 * DAY)
+        await run(blocked)
+        (tmp_path / "file").unlink()
+        (tmp_path / "file" / "handover").mkdir(parents=True)
+        assert len(await run(blocked)) == 1
+        assert (await blocked.service.readiness())["handover"] is None
+
+    async def test_a_directory_that_is_chosen_is_never_made(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+        """One that is not there is not mounted: what was put below its name would be lost to the commune."""
+        where = tmp_path / "mount"
+        async with commune_world(postgres, tmp_path / "home", handover_directory=str(where)) as world:
+            await run(world)
+            assert not where.exists()
+            (fault,) = await world.service.store.read_handover_faults()
+            assert f"{where}: No such file or directory" in fault.detail
+
+    async def test_a_certificate_that_has_expired(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+        """It is told as soon as it has, before any day is due; another one puts it right."""
+        async with commune_world(postgres, tmp_path / "home", commune(end=START + DAY)) as world:
+            await record_both(world)
+            await world.travel_to(FIRST + 2 * DAY)
+            assert await run(world) == []
+            (fault,) = await world.service.store.read_handover_faults()
+            for word in (TENANT, "valid from", "2026-03-03", "tenant handover albi --certificate PEM"):
+                assert word in fault.detail
+            assert (await entries(world, "alarm"))[0]["reason"].startswith("the certificate registered")
+            await world.travel_to(FIRST + 3 * DAY)
+            assert await run(world) == []
+            with pytest.raises(OperatorError, match="ask the commune for a current one"):
+                await world.installation.administration.register_recipient(
+                    TENANT, der_to_pem([commune(end=START + DAY).certificate])
+                )
+            await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+            assert len(await run(world)) == 1
+            assert await world.service.store.read_handover_faults() == []
+
+    async def test_a_night_too_late(self, world: World) -> None:
+        """Where the service was down for so long that a day may not be read any more, it goes, and that is told."""
+        await world.travel_to(FIRST + 5 * DAY, hour=4)
+        assert await run(world) == []
+        (told,) = await entries(world, "alarm")
+        assert (told["category"], told["day"]) == (SHORT.code, FIRST.isoformat())
+        assert [due.day for due in await world.installation.purger.run()] == [FIRST, FIRST + DAY]
+        assert len(await entries(world, "alarm")) == 1
+
+    async def test_a_start_in_the_last_hours(self, world: World) -> None:
+        """A service that starts then tries to hand over before it purges; at the limit itself it waits no more."""
+        await world.travel_to(FIRST + 4 * DAY, hour=22.5)
+        assert await world.installation.purger.run(to_the_limit=True) == []
+        assert len(await run(world)) == 1
+        assert len(await world.installation.purger.run(to_the_limit=True)) == 1
+
+    async def test_the_limit_itself(self, world: World) -> None:
+        """From then on nothing makes it wait."""
+        await world.travel_to(FIRST + 5 * DAY, hour=0.1)
+        assert FIRST in [due.day for due in await world.installation.purger.run(to_the_limit=True)]
+        assert [told["day"] for told in await entries(world, "alarm")] == [FIRST.isoformat()]
+
+    async def test_a_day_not_handed_over_by_three_shows(self, world: World) -> None:
+        """Where nobody hands over at all, readiness says so on the day that is the last."""
+        await world.travel_to(FIRST + 4 * DAY, hour=2)
+        await world.seal()
+        assert (await world.service.readiness())["handover"] is None
+        await world.travel_to(FIRST + 4 * DAY, hour=3.5)
+        assert f"{TENANT} {SHORT.code} {FIRST}" in str((await world.service.readiness())["handover"])
+
+    async def test_one_compartment_that_fails_does_not_keep_the_others(self, world: World) -> None:
+        """A row that is gone is told; what can be handed over is."""
+        await world.installation.administration.add_category(NewCategory(code="cinq", label="Cinq", retention_days=5))
+        await world.installation.maintenance.prepare()
+        await world.record(2, category="cinq")
+        async with world.superuser() as connection:
+            await connection.execute("DELETE FROM journal.entry WHERE category = $1 AND index = 1", SHORT.code)
+        await world.travel_to(FIRST + 3 * DAY)
+        assert [handed.file.category for handed in await run(world)] == ["cinq"]
+        (fault,) = await world.service.store.read_handover_faults()
+        assert "entries from index 0 on are missing" in fault.detail
+        assert not [name for name in names(world) if name.endswith(".part")]
+
+
+class Died(BaseException):
+    """The process is gone: nothing after this runs."""
+
+
+class Deadly:
+    """The real store, until a step at which the process dies: before it was done, or after."""
+
+    def __init__(self, store: Any, step: str, *, after: bool) -> None:
+        """Die at this step."""
+        self._store = store
+        self._step = step
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the store's own method, or the deadly one."""
+        method: Callable[..., Awaitable[Any]] = getattr(self._store, name)
+        if name != self._step:
+            return method
+
+        async def die(*arguments: Any) -> None:
+            if self._after:
+                await method(*arguments)
+            raise Died
+
+        return die
+
+
+STEPS = ("note_handover", "place_handover", "list_handovers")
+
+
+class TestCutShort:
+    """A run that dies at any step is finished by the next one."""
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    @pytest.mark.parametrize("step", STEPS)
+    async def test_at_every_step(self, world: World, tmp_path: Path, step: str, *, after: bool) -> None:
+        """Afterwards there is one file, whole, which the database and a signed manifest name; the day then goes."""
+        service = world.service
+        await world.travel_to(FIRST + 3 * DAY)
+        dying = Handover(
+            store=Deadly(service.store, step, after=after),  # type: ignore[arg-type]  # the store, but for one step
+            sealer=service.sealer,
+            extraction=service.extraction,
+            identity=service.identity,
+            writer=service.writer,
+            service_name=service.name,
+            root=root(world),
+            make_root=True,
+            clock=world.clock,
+        )
+        with pytest.raises(Died):
+            await dying.run()
+        requests = await world.size(category="journal")
+        await run(world)
+        # Where the file was noted, it is the one that is kept: no second extract is asked for.
+        noted = step != "note_handover" or after
+        assert await world.size(category="journal") == requests + (0 if noted else 1)
+        day, night = FIRST.isoformat(), world.today.isoformat()
+        file, manifest = f"{TENANT}_{SHORT.code}_{day}_{day}.asice.p7m", f"{TENANT}_manifest_{night}.json"
+        assert names(world) == [file, manifest, f"{manifest}.p7s"]
+        (listed,) = json.loads((root(world) / TENANT / manifest).read_bytes())["files"]
+        assert listed["sha256"] == sha256((root(world) / TENANT / file).read_bytes()).hexdigest()
+        assert world.verify(opened(root(world) / TENANT / file, commune(), tmp_path)).manifest.disclosed == 3
+        assert await run(world) == []
+        await world.travel_to(FIRST + 4 * DAY, hour=0.5)
+        assert [due.day for due in await world.installation.purger.run()] == [FIRST]
+        assert await entries(world, "alarm") == []
+
+    async def test_half_a_file_left_behind(self, world: World) -> None:
+        """It is removed, whatever its name, and the whole one made."""
+        await world.travel_to(FIRST + 3 * DAY)
+        (root(world) / TENANT).mkdir(parents=True)
+        day = FIRST.isoformat()
+        for name in (f"{TENANT}_{SHORT.code}_{day}_{day}.asice.p7m.part", "other.part"):
+            (root(world) / TENANT / name).write_bytes(b"half")
+        await run(world)
+        assert not [name for name in names(world) if name.endswith(".part")]
+        assert len(names(world)) == 3
+
+    async def test_a_noted_file_that_is_gone(self, world: World) -> None:
+        """It is made again: what the database says of a file is never believed without the file."""
+        await world.travel_to(FIRST + 3 * DAY)
+        await run(world)
+        async with world.superuser() as connection:
+            await connection.execute("UPDATE journal.handover SET placed_at = NULL, listed_at = NULL")
+        for path in (root(world) / TENANT).glob("*.p7m"):
+            path.write_bytes(b"something else")
+        assert len(await run(world)) == 1
+        (path,) = (root(world) / TENANT).glob("*.p7m")
+        assert path.stat().st_size > 1000
+
+    async def test_an_alarm_not_yet_entered(self, world: World) -> None:
+        """A lapse noted by a run that died before its entries is entered by whichever job runs next, once."""
+        await world.travel_to(FIRST + 5 * DAY, hour=0.1)
+        dying = Handover(
+            store=Deadly(world.service.store, "read_handover_alarms", after=False),  # type: ignore[arg-type]  # as above
+            sealer=world.service.sealer,
+            extraction=world.service.extraction,
+            identity=world.service.identity,
+            writer=world.service.writer,
+            service_name=world.service.name,
+            root=root(world),
+            make_root=True,
+            clock=world.clock,
+        )
+        with pytest.raises(Died):
+            await dying.run()
+        assert await entries(world, "alarm") == []
+        await world.installation.purger.run()
+        await run(world)
+        assert len(await entries(world, "alarm")) == 1
+        assert len(await entries(world, "alarm", "_service")) == 1
+
+
+class TestRegistration:
+    """Who may be handed over to."""
+
+    async def test_it_is_an_entry(self, world: World) -> None:
+        """The commune's journal says which certificate, and until when it is good."""
+        (told,) = await entries(world, "setting")
+        assert told == {
+            "change": "hand-over certificate registered",
+            "not_after": "2027-03-02T09:00:00.000000Z",
+            "sha256": sha256(commune().certificate).hexdigest(),
+        }
+
+    @pytest.mark.parametrize("code", ["nowhere", "_service"])
+    async def test_only_communes(self, world: World, code: str) -> None:
+        """Neither one that does not exist, nor the service itself."""
+        with pytest.raises(OperatorError, match="no tenant"):
+            await world.installation.administration.register_recipient(code, der_to_pem([commune().certificate]))
+
+    async def test_nothing_to_end(self, world: World) -> None:
+        """Ending what never began is a mistake, and nothing is recorded."""
+        size = await world.size(OTHER_TENANT, "journal")
+        with pytest.raises(OperatorError, match="no certificate"):
+            await world.installation.administration.end_handover(OTHER_TENANT)
+        assert await world.size(OTHER_TENANT, "journal") == size
