@@ -325,3 +325,18 @@ async def test_before_the_first_seal(world: World) -> None:
     """Until something is sealed, nothing is stated of any chain."""
     with pytest.raises(NotCoveredError, match="no seal covers"):
         await world.service.reader.latest(Compartment(SERVICE, TENANT, CATEGORY))
+
+
+async def test_a_declared_loss_is_in_the_first_seal_after_it(world: World) -> None:
+    """The next seal says from which one the database was recovered, even a close seal; those after it do not."""
+    with pytest.raises(StoreError, match="no seal yet"):
+        await sealer_of(world).declare_loss()
+    await world.record(1)
+    await sealer_of(world).seal_open(even_if_still=False)
+    await world.travel(START + 2 * DAY)
+    before = (await seals_of(world))[-1]
+    await world.record(1)
+    assert await sealer_of(world).declare_loss() == before.number
+    after = (await seals_of(world))[before.number :]
+    assert [seal.recovered_from for seal in after] == [before.number] + [None] * (len(after) - 1)
+    assert await world.audit() == []
