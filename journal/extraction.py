@@ -12,7 +12,7 @@ from journal.chain import Head, genesis
 from journal.entry import JOURNAL_CATEGORY, Compartment
 from journal.errors import BusyError, RequestError, StoreError
 from journal.extract_stream import ExtractStream, Plan
-from journal.manifest import PURPOSES, Filter, Request
+from journal.manifest import FIRST_DAY, PURPOSES, Filter, Request
 from journal.reader import DayRange
 from journal.rule import overdue_through
 from journal.service_event import service_event
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PURGE_RETRY_SECONDS = 30
 TEXT_LIMIT_CHARACTERS = 256
+FILTERS = ("account", "action", "subject")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +118,15 @@ class Extraction:
         )
 
     async def _check(self, compartment: Compartment, request: ExtractRequest, *, disclose: bool) -> Filter:
+        """Refuse what cannot be, before anything is written about it; return what the extract discloses."""
         category = self._directory.category(compartment.category)
-        if category is None:
-            raise RequestError("", "this category does not exist")
+        tenant = self._directory.tenant(compartment.tenant)
+        if category is None or not await self._store.read_heads([compartment.tenant], [compartment.category]):
+            raise RequestError("", "this compartment does not exist")
+        if tenant is not None and tenant.closed:
+            raise RequestError("", "the contract has ended: nothing is recorded for it any more, no request either")
+        if request.from_day < FIRST_DAY:
+            raise RequestError("/from", f"it is before {format_day(FIRST_DAY)}")
         if request.from_day > request.to_day:
             raise RequestError("/to", "the last day is before the first")
         if request.to_day > day_of(self._clock.now()):
@@ -169,14 +176,17 @@ class Extraction:
         categories = {row.code: row for row in await self._store.read_categories()}
         category = categories[compartment.category]
         first = request.from_day - timedelta(days=1)
-        if category.fence is not None:
+        # A database restored from a backup may have forgotten a destruction that the key store remembers.
+        fences = (category.fence, self._keyring.keystore.fence(compartment.category))
+        fence = max((day for day in fences if day is not None), default=None)
+        if fence is not None:
             # What is purged cannot be shown: the extract begins where the chain still does.
-            first = max(first, category.fence)
+            first = max(first, fence)
         closes = await self._closes(compartment, first, max(request.to_day, first))
         base = Head(closes[first].head.size, closes[first].head.chain_hash) if first in closes else None
         if base is None:
             base = genesis(compartment.origin)
-        if category.fence == first and latest.head.kept_from < base.size:
+        if fence == first and latest.head.kept_from < base.size:
             raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
         today = latest.seal.sealed_at.date()
         if request.to_day <= first and not closes:
@@ -227,11 +237,11 @@ def _check_words(request: ExtractRequest) -> None:
     """Refuse, before anything is journaled, what would not say who asks, why, and by what leave."""
     if request.purpose not in PURPOSES:
         raise RequestError("/purpose", f"none of those the law allows: {', '.join(PURPOSES)}")
-    for name in ("requester", "request_reference", "authorisation", "account", "subject"):
+    for name in ("requester", "request_reference", "authorisation", *FILTERS):
         text = getattr(request, name)
         if text is None:
             continue
-        pointer = f"/filter/{name}" if name in ("account", "subject") else f"/{name}"
+        pointer = f"/filter/{name}" if name in FILTERS else f"/{name}"
         if not text.strip() or len(text) > TEXT_LIMIT_CHARACTERS:
             raise RequestError(pointer, f"blank, or longer than {TEXT_LIMIT_CHARACTERS} characters")
         try:
