@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo run tools test test-wheel check bench campaign clean
+.PHONY: help install demo run tools test test-wheel check bench campaign verifier clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: tools  ## the whole test suite, on a real PostgreSQL
 
 test-wheel: install  ## the integration tests on the wheel's PostgreSQL
 	@$(BIN)/python -m pytest tests/integration -n auto -m "not campaign" --postgres=wheel
+
+verifier: install  ## dist/journal-verify.pyz and its SHA-256
+	@$(BIN)/python -m journal.cli.verifier dist
 
 check: install  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

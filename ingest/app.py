@@ -17,6 +17,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from ingest.auth import authenticate
+from ingest.downloads import get_verifier, get_verifier_digest
 from ingest.edge import CALLER, COUNT, EDGE, make_edge
 from ingest.extracts import post_extract
 from ingest.limits import Limits
@@ -31,7 +32,7 @@ from ingest.problems import (
     problem_of,
     response_of,
 )
-from ingest.reading import get_head, get_seals, get_status, get_trust
+from ingest.reading import get_extracts, get_head, get_seals, get_status, get_trust
 from ingest.submissions import BATCH_LIMIT_BYTES, post_events
 from journal.errors import BusyError, JournalError, SubmissionError
 
@@ -65,11 +66,20 @@ READERS = frozenset({"client", "auditor"})
 CALLS = (
     Call(method="POST", path="/v1/categories/{category}/events", roles=MODULE, handler=post_events),
     Call(method="POST", path="/v1/categories/{category}/extracts", roles=READERS, handler=post_extract),
+    Call(
+        method="GET",
+        path="/v1/extracts",
+        roles=READERS,
+        handler=get_extracts,
+        query=frozenset({"after", "limit"}),
+    ),
     Call(method="GET", path="/v1/categories/{category}/head", roles=READERS, handler=get_head),
     Call(method="GET", path="/v1/seals", roles=READERS, handler=get_seals, query=frozenset({"after"})),
     Call(method="GET", path="/v1/trust", roles=READERS, handler=get_trust),
     Call(method="GET", path="/v1/status", roles=frozenset({"client", "operator"}), handler=get_status),
     Call(method="GET", path="/v1/openapi.json", public=get_openapi),
+    Call(method="GET", path="/journal-verify.pyz", public=get_verifier),
+    Call(method="GET", path="/journal-verify.pyz.sha256", public=get_verifier_digest),
     Call(method="GET", path="/healthz", public=get_health),
     Call(method="GET", path="/readyz", public=get_readiness),
 )

@@ -26,11 +26,14 @@ ROLES = ("module", "client", "auditor", "operator")
 ALLOWED = {
     ("POST", "/v1/categories/{category}/events"): {"module"},
     ("POST", "/v1/categories/{category}/extracts"): {"client", "auditor"},
+    ("GET", "/v1/extracts"): {"client", "auditor"},
     ("GET", "/v1/categories/{category}/head"): {"client", "auditor"},
     ("GET", "/v1/seals"): {"client", "auditor"},
     ("GET", "/v1/trust"): {"client", "auditor"},
     ("GET", "/v1/status"): {"client", "operator"},
     ("GET", "/v1/openapi.json"): set(),
+    ("GET", "/journal-verify.pyz"): set(),
+    ("GET", "/journal-verify.pyz.sha256"): set(),
     ("GET", "/healthz"): set(),
     ("GET", "/readyz"): set(),
 }
