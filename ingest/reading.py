@@ -1,4 +1,4 @@
-"""What clients, auditors and operators read: heads, seals, trust, status. Modules read nothing."""
+"""What clients, auditors and operators read: heads, seals, trust, status, the register. Modules read nothing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from aiohttp import web
 
 from ingest.auth import compartment_of
 from ingest.problems import BAD_REQUEST, ProblemError
+from journal.register import Register
 
 if TYPE_CHECKING:
     from ingest.edge import Edge
     from journal.store import CredentialRow
 
 SEALS_LIMIT = 100
+EXTRACTS_LIMIT = 100
 _NUMBER = re.compile(r"[0-9]{1,15}").fullmatch
 
 
@@ -28,10 +30,26 @@ async def get_head(request: web.Request, edge: Edge, caller: CredentialRow) -> w
 
 async def get_seals(request: web.Request, edge: Edge, _: CredentialRow) -> web.StreamResponse:
     """Answer the seals numbered above `after`, at most SEALS_LIMIT, in order."""
-    given = request.query.getall("after", ["0"])
-    if len(given) != 1 or not _NUMBER(given[0]):
-        raise ProblemError(BAD_REQUEST, "The parameter after is the number of a seal, given once.")
-    return _json({"seals": await edge.service.reader.seals(int(given[0]), SEALS_LIMIT)})
+    after = _number(request, "after", "the number of a seal", "0")
+    return _json({"seals": await edge.service.reader.seals(after, SEALS_LIMIT)})
+
+
+async def get_extracts(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
+    """Answer who asked for extracts of the categories this credential may see, and why, in order.
+
+    An auditor is not told which account or subject was asked for: that is content.
+    """
+    after = _number(request, "after", "the index of an entry", "0") if "after" in request.query else -1
+    limit = _number(request, "limit", f"a number from 1 to {EXTRACTS_LIMIT}", str(EXTRACTS_LIMIT))
+    if not 1 <= limit <= EXTRACTS_LIMIT:
+        raise ProblemError(BAD_REQUEST, f"The parameter limit is a number from 1 to {EXTRACTS_LIMIT}, given once.")
+    service = edge.service
+    register = Register(store=service.store, keyring=service.keyring, service_name=service.name, clock=service.clock)
+    page = await register.page(
+        caller.tenant, caller.categories, after=after, limit=limit, values=caller.role == "client"
+    )
+    following = {} if page.next_after is None else {"next_after": page.next_after}
+    return _json({"tenant": caller.tenant, "extracts": page.extracts} | following)
 
 
 async def get_trust(_: web.Request, edge: Edge, __: CredentialRow) -> web.StreamResponse:
@@ -45,6 +63,14 @@ async def get_status(_: web.Request, edge: Edge, caller: CredentialRow) -> web.S
     rows = await edge.service.reader.status(caller.tenant)
     categories = [row for row in rows if row["category"] in caller.categories]
     return _json({"tenant": caller.tenant, "categories": categories})
+
+
+def _number(request: web.Request, name: str, what: str, default: str) -> int:
+    """Return a parameter that is a number, given at most once. Raises ProblemError (400)."""
+    given = request.query.getall(name, [default])
+    if len(given) != 1 or not _NUMBER(given[0]):
+        raise ProblemError(BAD_REQUEST, f"The parameter {name} is {what}, given once.")
+    return int(given[0])
 
 
 def _json(value: object) -> web.Response:
