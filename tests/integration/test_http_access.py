@@ -42,7 +42,7 @@ CATEGORIES = {
     "own": CATEGORY,
     "not granted": OTHER_CATEGORY,
     "absent": "no-such",
-    "no slug": "%2e%2E",
+    "no slug": "%2e%2E.",  # two dots alone would be resolved before they are sent
     "reserved": "journal",
 }
 WRONG = {

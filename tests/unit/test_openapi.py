@@ -15,7 +15,7 @@ from ingest.events import BATCH_LIMIT_EVENTS
 from ingest.extract_request import ExtractBody
 from ingest.probes import OPENAPI
 from ingest.problems import KINDS
-from ingest.reading import SEALS_LIMIT
+from ingest.reading import EXTRACTS_LIMIT, SEALS_LIMIT
 from ingest.shapes import ACTIONS, CloudEvent
 from ingest.submissions import BATCH, SINGLE
 from journal.chain import Receipt
@@ -83,6 +83,9 @@ def test_limits_are_the_ones_enforced() -> None:
     assert bodies[BATCH]["schema"]["maxItems"] == BATCH_LIMIT_EVENTS
     seals = OPERATIONS["GET", "/v1/seals"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert seals["properties"]["seals"]["maxItems"] == SEALS_LIMIT
+    limit = SCHEMAS["Extracts"]["properties"]["extracts"]["maxItems"]
+    (asked,) = [row for row in OPERATIONS["GET", "/v1/extracts"]["parameters"] if row["name"] == "limit"]
+    assert limit == asked["schema"]["maximum"] == asked["schema"]["default"] == EXTRACTS_LIMIT
     receipt = Receipt("o", 0, "t", bytes(32), bytes(32)).as_json()
     assert list(receipt) == SCHEMAS["Receipt"]["required"] == list(SCHEMAS["Receipt"]["properties"])
 
