@@ -56,13 +56,21 @@ def read_known(file: BinaryIO, name: str) -> Known:
 
 
 def compare(
-    known: Sequence[Known], manifest: Manifest, statements: Sequence[Statement], *, anchors: Sequence[bytes]
+    known: Sequence[Known],
+    manifest: Manifest,
+    statements: Sequence[Statement],
+    *,
+    anchors: Sequence[bytes],
+    tsa_anchors: Sequence[bytes] | None = None,
 ) -> Comparison:
     """Verify the known seals and check that they and the extract's are of one history.
 
     Where the extract holds the entries up to a known seal's head, the caller compares the chain hash there.
     """
-    verified = {kept: [_read(listed, kept.name, manifest.origin, anchors) for listed in kept.seals] for kept in known}
+    verified = {
+        kept: [_read(listed, kept.name, manifest.origin, anchors, tsa_anchors) for listed in kept.seals]
+        for kept in known
+    }
     signed = [*statements, *itertools.chain.from_iterable(verified.values())]
     held: list[Statement] = []
     compared: list[Statement] = []
@@ -80,10 +88,12 @@ def compare(
     return Comparison(tuple(compared), tuple(latest), tuple(unanswered))
 
 
-def _read(listed: ListedSeal, name: str, origin: str, anchors: Sequence[bytes]) -> Statement:
+def _read(
+    listed: ListedSeal, name: str, origin: str, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
+) -> Statement:
     if listed.head.origin != origin:
         raise MismatchedPartError(f"it is of {listed.head.origin}", part=name)
-    return read_statement(listed, anchors=anchors, part=name, known=True)
+    return read_statement(listed, anchors=anchors, part=name, known=True, tsa_anchors=tsa_anchors)
 
 
 def is_declared_lost(known: Statement, statements: Sequence[Statement]) -> bool:

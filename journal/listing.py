@@ -17,12 +17,12 @@ from journal.chain import HASH_BYTES, SALT_BYTES
 from journal.cms import SIGNATURE_LIMIT_BYTES
 from journal.errors import MalformedError
 from journal.seal import SEAL_LIMIT_BYTES, SealedHead, parse_head
+from journal.timestamp_token import TIMESTAMP_LIMIT_BYTES
 from journal.trie import DEPTH_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-TIMESTAMP_LIMIT_BYTES = 64 * 1024
 # A path as long as it can be, a signature and a time-stamp in base64, and room for the rest.
 LISTED_SEAL_LIMIT_BYTES = DEPTH_LIMIT * (2 * HASH_BYTES + 3) + 2 * (
     SIGNATURE_LIMIT_BYTES + TIMESTAMP_LIMIT_BYTES + SEAL_LIMIT_BYTES
@@ -42,8 +42,8 @@ _PROOF_LINE = re.compile(
 class ListedSeal:
     """A seal as an extract carries it: enough to verify it, and this chain's head in it, with nothing else.
 
-    `text` and `signature` are the exact bytes; `timestamp` is an RFC 3161 token over the text, where there
-    is one.
+    `text` and `signature` are the exact bytes; `timestamp` is an RFC 3161 token over the text, where a close
+    seal has one.
     """
 
     text: bytes
@@ -79,6 +79,12 @@ def _parse_path(value: Any) -> tuple[bytes, ...]:
     if [sibling.hex() for sibling in path] != value or any(len(sibling) != HASH_BYTES for sibling in path):
         raise MalformedError("not a list of 32-byte hashes in lower-case hexadecimal", part="/path")
     return path
+
+
+def _parse_timestamp(value: dict[str, Any], pointer: str) -> bytes | None:
+    if "timestamp" not in value:
+        return None
+    return _unbase64(value["timestamp"], TIMESTAMP_LIMIT_BYTES, f"{pointer}/timestamp")
 
 
 def _parse_seal_head(origin: str, value: Any) -> SealedHead:
@@ -129,29 +135,26 @@ def _parse_listed_seal(data: bytes, origin: str) -> ListedSeal:
     required = {"head", "path", "signature", "text"}
     if not isinstance(value, dict) or not required <= value.keys() <= required | {"timestamp"}:
         raise MalformedError("its members are not those of the format")
-    timestamp = None
-    if "timestamp" in value:
-        timestamp = _unbase64(value["timestamp"], TIMESTAMP_LIMIT_BYTES, "/timestamp")
     return ListedSeal(
         text=_parse_text(value["text"], "/text"),
         signature=_unbase64(value["signature"], SIGNATURE_LIMIT_BYTES, "/signature"),
         head=_parse_seal_head(origin, value["head"]),
         path=_parse_path(value["path"]),
-        timestamp=timestamp,
+        timestamp=_parse_timestamp(value, ""),
     )
 
 
 def encode_head_answer(listed: ListedSeal) -> bytes:
     """Write the answer of `GET …/head`."""
+    seal = {"signature": b64encode(listed.signature).decode(), "text": listed.text.decode("ascii")}
+    if listed.timestamp is not None:
+        seal["timestamp"] = b64encode(listed.timestamp).decode()
     return canonical.encode(
         {
             "head": listed.head.as_json(),
             "origin": listed.head.origin,
             "path": [sibling.hex() for sibling in listed.path],
-            "seal": {
-                "signature": b64encode(listed.signature).decode(),
-                "text": listed.text.decode("ascii"),
-            },
+            "seal": seal,
         }
     )
 
@@ -162,7 +165,8 @@ def parse_head_answer(data: bytes) -> ListedSeal:
     if not isinstance(value, dict) or value.keys() != {"head", "origin", "path", "seal"}:
         raise MalformedError("not the answer of GET …/head")
     seal = value["seal"]
-    if not isinstance(seal, dict) or seal.keys() != {"signature", "text"}:
+    required = {"signature", "text"}
+    if not isinstance(seal, dict) or not required <= seal.keys() <= required | {"timestamp"}:
         raise MalformedError("its members are not those of the format", part="/seal")
     if not isinstance(value["origin"], str):
         raise MalformedError("not a string", part="/origin")
@@ -171,6 +175,7 @@ def parse_head_answer(data: bytes) -> ListedSeal:
         signature=_unbase64(seal["signature"], SIGNATURE_LIMIT_BYTES, "/seal/signature"),
         head=_parse_seal_head(value["origin"], value["head"]),
         path=_parse_path(value["path"]),
+        timestamp=_parse_timestamp(seal, "/seal"),
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from journal import attested
 from journal.entry import JOURNAL_CATEGORY, parse_origin
 from journal.layout import DOCUMENT
 from journal.manifest import Filter
 from journal.statement import Statement, seal_text
 from journal.times import day_of, format_day, format_seconds, format_time
+from journal.timestamp import time_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -81,7 +83,13 @@ class Report:
 def _seal_json(statement: Statement) -> dict[str, Any]:
     seal = statement.seal
     kind = "open" if seal.day is None else format_day(seal.day)
-    return {"number": seal.number, "day": kind, "sealed_at": format_seconds(seal.sealed_at)}
+    result = {"number": seal.number, "day": kind, "sealed_at": format_seconds(seal.sealed_at)}
+    if statement.timestamp is not None:
+        result["timestamp"] = {
+            "stamped_at": time_text(statement.timestamp.stamped_at),
+            "authority": statement.timestamp.authority,
+        }
+    return result
 
 
 def write_report(
@@ -96,7 +104,7 @@ def write_report(
     """Say what was established by checks that all passed."""
     today = manifest.last_day == history.last.day
     return Report(
-        verdict=_verdict(manifest, history),
+        verdict=_verdict(manifest, statements, history),
         manifest=manifest,
         signature=signature,
         seals=statements,
@@ -109,7 +117,7 @@ def write_report(
     )
 
 
-def _verdict(manifest: Manifest, history: History) -> str:
+def _verdict(manifest: Manifest, statements: tuple[Statement, ...], history: History) -> str:
     period = f"{format_day(manifest.first_day)} to {format_day(manifest.last_day)} (whole days, UTC)"
     if manifest.filter == Filter():
         verdict = f"authentic and complete: all {manifest.disclosed} entries of {period} that are still kept"
@@ -121,6 +129,10 @@ def _verdict(manifest: Manifest, history: History) -> str:
         )
     if manifest.last_day == history.last.day:
         verdict += f", up to {format_seconds(history.last.seal.sealed_at)}"
+    for statement, timestamp in attested.stamped(statements)[-1:]:
+        verdict += (
+            f"; what {seal_text(statement)} covers could not be rewritten after {attested.moment_text(timestamp)}"
+        )
     return verdict
 
 
@@ -143,6 +155,7 @@ def _checked(
         ),
         "The table says the same as the entries disclosed.",
     ]
+    sentences += attested.checked_texts(statements)
     if history.purged is not None:
         sentences.append(_purged_text(history.purged))
     if manifest.filter != Filter() and manifest.disclosed:
@@ -180,7 +193,7 @@ def _remarks(statements: tuple[Statement, ...], history: History) -> list[str]:
         earlier, later = before.head.retention_days, after.head.retention_days
         if earlier != later:
             sentences.append(f"From {seal_text(after)} on, entries are kept {later} days; before, {earlier}.")
-    return sentences
+    return [*sentences, *attested.remark_texts(statements)]
 
 
 def _not_checked(
@@ -191,10 +204,8 @@ def _not_checked(
     comparison: Comparison,
 ) -> list[str]:
     issued = format_day(day_of(manifest.issued_at))
-    sentences = [_rewriting_text(manifest, comparison)]
-    timestamps = sum(statement.timestamped for statement in statements)
-    if timestamps:
-        sentences.append(f"{timestamps} seals carry a time-stamp, which this version does not check.")
+    sentences = [_rewriting_text(manifest, statements, comparison)]
+    sentences += attested.unchecked_texts(statements)
     sentences.append("Signing times are the signer's own claim; certificates were not checked for revocation.")
     if manifest.withheld:
         sentences.append("What the withheld entries say, and that none of them is one the filter asks for.")
@@ -219,7 +230,13 @@ def _holds_request(manifest: Manifest) -> bool:
     return category == JOURNAL_CATEGORY and manifest.base.size <= manifest.request.index < manifest.head.size
 
 
-def _rewriting_text(manifest: Manifest, comparison: Comparison) -> str:
+def _rewriting_text(manifest: Manifest, statements: tuple[Statement, ...], comparison: Comparison) -> str:
+    for statement, timestamp in attested.stamped(statements)[-1:]:
+        end = max([statement.head.size, *(known.head.size for known in comparison.latest)])
+        return (
+            f"Until {attested.moment_text(timestamp)} the service could rewrite what {seal_text(statement)} covers and "
+            f"no earlier time-stamp or known seal does; entries from index {end} on, until it issued this extract."
+        )
     if not comparison.latest:
         return (
             "No outside anchor was given: the service, which holds the signing key, could have rewritten "

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from journal import cms
+from journal import cms, timestamp
 from journal.entry import parse_origin
 from journal.errors import (
     BrokenChainError,
@@ -22,7 +22,7 @@ from journal.trie import root_from_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from journal.listing import ListedSeal
 
@@ -33,7 +33,8 @@ _ONE_DAY = timedelta(days=1)
 class Statement:
     """What one verified seal states of one chain.
 
-    `name` says where it was found and its number; `known` that the auditor brought it.
+    `name` says where it was found and its number; `known` that the auditor brought it; `timestamped` that it bears
+    a time-stamp, `timestamp` what that attests, where the auditor brought certificates to check it with.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Statement:
     head: SealedHead
     signature: cms.Signature
     timestamped: bool
+    timestamp: timestamp.Timestamp | None = None
 
     @property
     def day(self) -> date:
@@ -49,8 +51,20 @@ class Statement:
         return day_of(self.seal.sealed_at)
 
 
-def read_statement(listed: ListedSeal, *, anchors: Sequence[bytes], part: str, known: bool) -> Statement:
-    """Verify one seal by itself: its text, its signature, and this chain's head under its root."""
+def read_statement(
+    listed: ListedSeal,
+    *,
+    anchors: Sequence[bytes],
+    part: str,
+    known: bool,
+    tsa_anchors: Sequence[bytes] | None = None,
+    seen_at: datetime | None = None,
+) -> Statement:
+    """Verify one seal by itself: its text, its time-stamp, its signature, and this chain's head under its root.
+
+    `tsa_anchors` are the certificates (DER) trusted to certify time-stamps; without them none is checked. `seen_at` is
+    when the time-stamp was there at the latest, if that is known.
+    """
     try:
         seal = parse_seal(listed.text)
     except MalformedError as error:
@@ -60,14 +74,38 @@ def read_statement(listed: ListedSeal, *, anchors: Sequence[bytes], part: str, k
         service = parse_origin(listed.head.origin).service
         if seal.service != service:
             raise MismatchedPartError(f"it is a seal of {seal.service}")
-        signature = cms.verify(listed.signature, sha256(listed.text).digest(), anchors=anchors, service=service)
+        stamp = _read_timestamp(listed, seal, tsa_anchors, seen_at)
+        signature = cms.verify(
+            listed.signature,
+            sha256(listed.text).digest(),
+            anchors=anchors,
+            service=service,
+            at=stamp.stamped_at if stamp else None,
+        )
         if signature.signing_time != seal.sealed_at:
             raise MismatchedPartError("it was signed at another time than it says")
         if root_from_path(listed.head, listed.path) != seal.root:
             raise BrokenChainError("the head and its path do not lead to the root that is signed")
     except VerificationError as error:
         raise error.within(name) from error
-    return Statement(name, known, seal, listed.head, signature, listed.timestamp is not None)
+    return Statement(name, known, seal, listed.head, signature, listed.timestamp is not None, stamp)
+
+
+def _read_timestamp(
+    listed: ListedSeal, seal: Seal, tsa_anchors: Sequence[bytes] | None, seen_at: datetime | None
+) -> timestamp.Timestamp | None:
+    if listed.timestamp is None:
+        return None
+    if seal.day is None:
+        raise MalformedError("an open seal bears a time-stamp")
+    if tsa_anchors is None:
+        return None
+    try:
+        return timestamp.verify(
+            listed.timestamp, seal.digest, anchors=tsa_anchors, made_at=seal.sealed_at, seen_at=seen_at
+        )
+    except VerificationError as error:
+        raise error.within("time-stamp") from error
 
 
 def check_one_history(statements: Sequence[Statement]) -> None:

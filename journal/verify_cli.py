@@ -96,8 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _verify(options: argparse.Namespace) -> Report:
     anchors = _read_anchors(options.trust)
-    if options.tsa_trust is not None:
-        _read_anchors(options.tsa_trust)
+    tsa_anchors = None if options.tsa_trust is None else _read_anchors(options.tsa_trust)
     known = []
     for path in options.known_seal:
         with path.open("rb") as file:
@@ -105,12 +104,12 @@ def _verify(options: argparse.Namespace) -> Report:
     with options.file.open("rb") as file:
         if not file.seekable():
             raise _NotRunError(f"{options.file} cannot be read twice: give a file")
-        report = verify_extract(file, anchors=anchors, known=known, progress=_progress(sys.stderr))
-    if options.tsa_trust is None:
+        report = verify_extract(
+            file, anchors=anchors, tsa_anchors=tsa_anchors, known=known, progress=_progress(sys.stderr)
+        )
+    if tsa_anchors is None or any(statement.timestamp for statement in report.seals):
         return report
-    count = sum(statement.timestamped for statement in report.seals)
-    found = f"the {count} time-stamps found are not checked by this version" if count else "no time-stamp was found"
-    return replace(report, unanswered=(*report.unanswered, f"--tsa-trust: {found}"))
+    return replace(report, unanswered=(*report.unanswered, "--tsa-trust: no time-stamp was found"))
 
 
 def _read_anchors(path: Path) -> list[bytes]:

@@ -117,13 +117,6 @@ def test_a_document_is_accepted_and_said_not_to_be_compared() -> None:
     assert not any(DOCUMENT in sentence for sentence in verify(sample()).not_checked)
 
 
-def test_time_stamps_are_said_not_to_be_checked() -> None:
-    """They come with a later version; one that is there is not passed over in silence."""
-    extract = sample()
-    extract.seals[0] = replace(extract.seals[0], timestamp=b"token")
-    assert any("1 seals carry a time-stamp" in sentence for sentence in verify(extract).not_checked)
-
-
 def test_a_declared_loss_is_named() -> None:
     """A seal that declares a disaster is told as worth knowing."""
     world = World().live(1, 3)

@@ -96,16 +96,6 @@ def test_what_was_asked_and_cannot_be_had_exits_2(
     assert sentence in err
 
 
-def test_time_stamps_found_are_said_not_to_be_checked(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are read past, and that is not hidden."""
-    world = World().live(1, 2)
-    world.close(march(3), timestamp=b"token")
-    (files / "stamped").write_bytes(world.extract(march(3), march(3), at=noon(march(4))).pack())
-    assert run(files, "stamped", "--tsa-trust", "trust.pem") == 2
-    assert "the 1 time-stamps found are not checked by this version" in capsys.readouterr().out
-    assert run(files, "stamped") == 0
-
-
 def test_what_cannot_be_run_exits_2(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The message names the file, on standard error alone."""
     (files / "empty.pem").write_bytes(b"")
