@@ -1,0 +1,119 @@
+"""The hand-over killed with `kill -9` wherever it is: what the commune finds is whole, named, and there once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.administration import NewCategory
+from journal.certificates import der_to_pem
+from tests.integration.test_handover import commune, opened
+from tests.integration.world import DAY, START, TENANT, World, new_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
+
+CATEGORIES = ("un", "deux", "trois")
+ENTRIES = 3_000
+
+
+@asynccontextmanager
+async def due_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
+    """Make an installation where three compartments are due to be handed over."""
+    async with new_world(postgres, home, tenants=[TENANT]) as world:
+        administration = world.installation.administration
+        for code in CATEGORIES:
+            await administration.add_category(NewCategory(code=code, label=code.capitalize(), retention_days=5))
+        await world.installation.maintenance.prepare()
+        await administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+        for code in CATEGORIES:
+            await world.record(ENTRIES, category=code)
+        await world.travel(START + 3 * DAY)
+        yield world
+
+
+async def kill_when(world: World, happens: Callable[[], bool]) -> bool:
+    """Run the hand-over in a process of its own, and kill it once something happens; False if it ended before."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.faults.handing_over",
+        world.dsn, world.settings.home, str(world.clock.offset.total_seconds()),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"begins\n"
+    while process.returncode is None and not happens():  # noqa: ASYNC110  (a file tells nobody that it appears)
+        await asyncio.sleep(0.001)
+    killed = process.returncode is None
+    if killed:
+        process.kill()
+    await process.communicate()
+    return killed
+
+
+async def test_killed_at_every_stage(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """While it writes, once a file has its name, at a manifest, and at random: the next run makes all of it whole."""
+    async with due_world(postgres, tmp_path / "home") as world:
+        box = world.settings.handover_path / TENANT
+        chance = random.Random(3)
+        loop = asyncio.get_running_loop()
+
+        def within(seconds: float) -> Callable[[], bool]:
+            end = loop.time() + chance.random() * seconds
+            return lambda: loop.time() > end
+
+        def count(pattern: str) -> Callable[[], bool]:
+            before = len(list(box.glob(pattern)))
+            return lambda: len(list(box.glob(pattern))) > before
+
+        kills = 0
+        stages = [count("*.part"), within(1), count("*.p7m"), within(1), count("*.p7m.part"), within(2), count("*.p7s")]
+        for happens in stages:
+            kills += await kill_when(world, happens)
+        assert kills >= 3
+        await world.installation.handover.run()
+        check(world, box, tmp_path)
+        assert await world.installation.handover.run() == []
+        await world.travel(START + 4 * DAY)
+        assert sorted(due.category for due in await world.installation.purger.run()) == sorted(CATEGORIES)
+        assert await world.service.store.read_handover_alarms() == []
+
+
+def check(world: World, box: Path, directory: Path) -> None:
+    """Hold what the commune finds against itself."""
+    day = START.date().isoformat()
+    files = {f"{TENANT}_{code}_{day}_{day}.asice.p7m": code for code in CATEGORIES}
+    found = {path.name for path in box.iterdir() if path.suffix == ".p7m"}
+    assert found == set(files)
+    assert not list(box.glob("*.part"))
+    listed = {}
+    for path in sorted(box.glob("*.json")):
+        listed |= {file["name"]: file for file in json.loads(path.read_bytes())["files"]}
+        assert (box / f"{path.name}.p7s").exists()
+    assert set(listed) == set(files)
+    for name, code in files.items():
+        assert listed[name]["sha256"] == sha256((box / name).read_bytes()).hexdigest()
+        report = world.verify(opened(box / name, commune(), directory))
+        assert (report.manifest.disclosed, report.manifest.origin.endswith(f"/{code}")) == (ENTRIES, True)
+
+
+@pytest.mark.campaign
+async def test_killed_many_times(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Thirty kills at random moments of one night's hand-over end as one that was never disturbed."""
+    async with due_world(postgres, tmp_path / "home") as world:
+        chance = random.Random(17)
+        loop = asyncio.get_running_loop()
+        for _ in range(30):
+            end = loop.time() + 2 + chance.random() * 3
+            await kill_when(world, lambda end=end: loop.time() > end)  # type: ignore[misc]  # bound at each turn
+        await world.installation.handover.run()
+        check(world, world.settings.handover_path / TENANT, tmp_path)
