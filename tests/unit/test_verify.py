@@ -163,7 +163,7 @@ def test_a_report_is_json_whole() -> None:
     assert value["purged"] == {"through": "2026-03-02", "before_index": 4}
     assert value["seals"][0] == {"number": 1, "day": "2026-03-01", "sealed_at": "2026-03-02T00:00:05Z"}
     assert value["seals"][-1]["day"] == "open"
-    assert value["verdict"] == report.verdict
+    assert (value["verdict"], value["sentence"]) == ("verified", report.verdict)
     assert "purged" not in verify(sample()).as_json()
 
 

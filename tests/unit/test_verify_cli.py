@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,7 @@ import pytest
 
 from journal.certificates import der_to_pem
 from journal.listing import encode_head_answer
-from journal.manifest import Filter
-from journal.verify_cli import _progress, main
+from journal.verify_cli import main
 from tests import authority
 from tests.unit.extracts import ANCHORS, World, march, noon, sample
 
@@ -119,15 +116,6 @@ def test_what_cannot_be_run_exits_2(files: Path, capsys: pytest.CaptureFixture[s
         assert err.count("\n") == 1
 
 
-def test_a_pipe_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An extract is read twice: through a pipe it cannot be."""
-    reading, writing = os.pipe()
-    assert run(files, f"/dev/fd/{reading}") == 2
-    os.close(reading)
-    os.close(writing)
-    assert "cannot be read twice" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("arguments", [(), ("good",), ("good", "--trust"), ("good", "--trust", "x", "--unknown")])
 def test_wrong_arguments_exit_2(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The usage is told on standard error."""
@@ -155,8 +143,26 @@ def test_json_is_one_object(files: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (value["verified"], value["disclosed"], value["unanswered"]) == (True, 4, [])
     assert run(files, "bad", "--json") == 1
     value = json.loads(capsys.readouterr().out)
-    assert value.keys() == {"verified", "verdict", "part", "reason"}
+    assert value.keys() == {"verified", "verdict", "sentence", "part", "reason"}
     assert (value["verified"], value["verdict"], value["part"]) == (False, "malformed", "")
+    assert value["sentence"] == f"malformed: {value['reason']}"
+
+
+def test_every_member_of_the_json_is_in_the_format(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What programs rely on is written down, and what is written down is there."""
+    text = (ROOT / "FORMAT.md").read_text(encoding="utf-8")
+    text = text[text.index("### 12.5 ") : text.index("## 13. ")]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    described = {name for row in rows for name in re.findall("`([a-z_]+)`", row)}
+    world = World(retention_days=3).live(1, 3)
+    world.purge(march(1))
+    world.live(4, 4)
+    world.purge(march(2))
+    (files / "full").write_bytes(world.extract(march(1), march(5), at=noon(march(5))).pack())
+    run(files, "full", "--json")
+    assert set(json.loads(capsys.readouterr().out)) == described
+    run(files, "bad", "--json")
+    assert set(json.loads(capsys.readouterr().out)) - described == {"part", "reason"}
 
 
 def test_nothing_in_an_extract_acts_on_the_terminal(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,35 +172,3 @@ def test_nothing_in_an_extract_acts_on_the_terminal(files: Path, capsys: pytest.
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "␛[2J⟦U+202E⟧VERIFIED" in out
-
-
-def test_a_terminal_without_the_characters_still_gets_the_verdict(files: Path) -> None:
-    """An ASCII output escapes what it cannot show."""
-    (files / "accents").write_bytes(sample(requester="Mairie de Nîmes", selection=Filter(subject="é")).pack())
-    result = subprocess.run(
-        [sys.executable, "-c", COMMAND, files / "accents", "--trust", files / "trust.pem"],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        check=True,
-        cwd=ROOT,
-    )
-    assert result.stdout.startswith(b"VERIFIED")
-    assert b"N\\xeemes" in result.stdout
-
-
-def test_progress_is_shown_on_a_terminal_only(files: Path) -> None:
-    """On a terminal one line that is wiped at the end; elsewhere nothing."""
-    with (files / "log").open("w") as log:
-        assert _progress(log) is None
-    master, slave = os.openpty()
-    with os.fdopen(slave, "w") as terminal:
-        show = _progress(terminal)
-        assert show is not None
-        for done_bytes in (0, 5, 9, 500, 1000):
-            show(done_bytes, 1000)
-        expected = b"\rverifying: 0 %\rverifying: 50 %\r\33[K"
-        shown = b""
-        while len(shown) < len(expected):
-            shown += os.read(master, 1000)
-        assert shown == expected
-    os.close(master)
