@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Encrypted, and meant for whoever fetches them, by their group.
 FILE_MODE, DIRECTORY_MODE = 0o640, 0o750
+INHERITED = 0o7000
 PART = ".part"
 READ_BYTES = 1024 * 1024
 
@@ -47,6 +49,7 @@ class Outbox:
         directory = root / tenant
         if not directory.is_dir():
             directory.mkdir(mode=DIRECTORY_MODE)
+            _share(directory, DIRECTORY_MODE)
             sync_directory(root)
         # A file rather than the directory itself: network file systems lock nothing that is open for reading alone.
         lock = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -110,6 +113,7 @@ class Part:
         self.bytes = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, FILE_MODE)
+        _share(path, FILE_MODE)
 
     @property
     def digest(self) -> bytes:
@@ -137,3 +141,9 @@ class Part:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+
+def _share(path: Path, mode: int) -> None:
+    """Let the group in whatever the service's umask, where the file system has modes; what it inherited stays."""
+    with suppress(OSError):
+        path.chmod(path.stat().st_mode & INHERITED | mode)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import stat
 import subprocess
 import zipfile
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,8 @@ from journal.canonical import encode
 from journal.certificates import der_to_pem
 from journal.errors import OperatorError
 from retention.handover import Handover
+from retention.policy import goes_at, handover_through, readable_from, waits_until
+from retention.purge import INTERVAL_SECONDS
 from tests.authority import Holder, issue, key_usage, new_key
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
 
@@ -159,6 +164,22 @@ async def test_a_59_day_old_day(postgres: EmbeddedPostgres, tmp_path: Path, kind
         assert await entries(world, "alarm") == []
 
 
+@pytest.mark.parametrize("retention_days", [2, 3, 5, 30, 60])
+def test_the_window(retention_days: int) -> None:
+    """A day is first asked for once it is closed and at the latest a day before it may go; its wait ends in time."""
+    for ahead in range(retention_days + 1):
+        today = FIRST + ahead * DAY
+        asked = handover_through(today, retention_days) >= FIRST
+        readable = readable_from(today, retention_days) <= FIRST
+        assert asked == (ahead >= max(1, retention_days - 2))
+        assert readable == (ahead < retention_days)
+    ends, limit = waits_until(FIRST, retention_days), goes_at(FIRST, retention_days)
+    assert limit.date() == FIRST + retention_days * DAY
+    # The purge runs every hour: at least one of its runs falls between the two.
+    assert limit - ends > timedelta(seconds=INTERVAL_SECONDS)
+    assert ends.date() >= FIRST + max(1, retention_days - 2) * DAY
+
+
 class TestFiles:
     """What the commune finds."""
 
@@ -238,6 +259,20 @@ class TestFiles:
         assert {path: path.stat().st_mtime_ns for path in (root(world) / TENANT).iterdir()} == before | {
             root(world) / TENANT / ".lock": (root(world) / TENANT / ".lock").stat().st_mtime_ns
         }
+
+    async def test_whoever_fetches_may_read(self, world: World) -> None:
+        """The group reads and nobody else, whatever the service's umask; what the directory hands down stays."""
+        before = os.umask(0o077)
+        try:
+            root(world).mkdir(mode=0o2750)
+            root(world).chmod(0o2750)
+            await world.travel_to(FIRST + 3 * DAY)
+            await run(world)
+        finally:
+            os.umask(before)
+        box = root(world) / TENANT
+        assert stat.S_IMODE(box.stat().st_mode) == 0o2750
+        assert {stat.S_IMODE((box / name).stat().st_mode) for name in names(world)} == {0o640}
 
     async def test_two_runs_at_once(self, world: World) -> None:
         """One of them does the work, once; the other leaves it to that one."""
