@@ -10,8 +10,9 @@ another name does not open. Whoever can write here without the master key can at
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +20,18 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from journal.errors import AbsentKeyError, FencedDayError, KeyStoreError, MalformedError, OperatorError
-from journal.files import create_durably, replace_durably, shred_file, sync_directory
+from journal.errors import AbsentKeyError, BusyError, FencedDayError, KeyStoreError, MalformedError, OperatorError
+from journal.files import create_durably, make_private_directory, replace_durably, shred_file, sync_directory
 from journal.times import parse_day
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from journal.settings import Settings
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+PURGE_RETRY_SECONDS = 30
 _LABEL = b"openepm-journal/v1/wrapped-key\x00"
 
 
@@ -80,6 +82,24 @@ class KeyStore:
         if fence is None or fence < day:
             raise KeyStoreError(f"the key of {category} {day} is not shredded: its fence is not raised")
         self._shred(_day_name(category, day))
+
+    @contextmanager
+    def destroying(self) -> Iterator[None]:
+        """Hold the right to destroy keys, which one run has at a time; it ends with the process.
+
+        Raises BusyError where another has it.
+        """
+        directory = self._directories[0]
+        make_private_directory(directory)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError("another purge is running", retry_after_seconds=PURGE_RETRY_SECONDS) from error
+            yield
+        finally:
+            os.close(descriptor)
 
     def day_keys(self, category: str) -> list[date]:
         """Return the days that have a key in any copy, oldest first; other files there are nobody's."""

@@ -9,6 +9,7 @@ tenant and run.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -20,7 +21,7 @@ import structlog
 from journal import canonical
 from journal.clock import Clock, ClockGuard
 from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.errors import JournalError, LockedError
+from journal.errors import JournalError, LockedError, PurgedDayError, StoreError
 from journal.rule import purgeable_through
 from journal.service_event import SUBMITTED_BY, service_event
 from journal.times import day_of, format_day
@@ -28,8 +29,10 @@ from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.policy import goes_at, waits_until
 
 if TYPE_CHECKING:
-    from datetime import date
+    from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+    from datetime import date, datetime
 
+    from journal.entry import Event
     from journal.keyring import Keyring
     from journal.sealer import Sealer
     from journal.store import PurgeSpan, Store
@@ -41,6 +44,8 @@ MAX_DAYS_PER_RUN = 3
 LOCK_ATTEMPTS = 200
 LOCK_PAUSE_SECONDS = 0.05
 INTERVAL_SECONDS = 3600
+# An entry of so many is well below what a record may hold.
+SPANS_PER_ENTRY = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class DueDay:
     day: date
     retention_days: int
     begun: bool = False  # behind the fence already: nothing can be read of it any more
+    again: bool = False  # wholly purged once: a backup has brought back rows or a key
 
 
 class Purger:
@@ -77,29 +83,31 @@ class Purger:
 
     async def due(self) -> list[DueDay]:
         """Return what may go now, oldest first: days with rows or a key, and days whose purge was cut short."""
-        today = day_of(self._guard.check())
-        days: dict[str, set[date]] = {}
-        for row in await self._store.partitions():
-            days.setdefault(row.category, set()).add(row.day)
-        for unfinished in await self._store.unfinished_purges():
-            length = (unfinished.last_day - unfinished.first_day).days + 1
-            days.setdefault(unfinished.category, set()).update(
-                unfinished.first_day + timedelta(days=number) for number in range(length)
-            )
+        # Both clocks must agree that a day may go.
+        today = day_of(min(self._guard.check(), await self._store.read_now()))
+        unfinished: dict[str, set[date]] = {}
+        for row in await self._store.unfinished_purges():
+            unfinished[row.category] = set(_days(row.first_day, row.last_day))
+        kept: dict[str, set[date]] = {}
+        for leaf in await self._store.partitions():
+            kept.setdefault(leaf.category, set()).add(leaf.day)
         found: list[DueDay] = []
         for category in await self._store.read_categories():
             last = purgeable_through(today, category.retention_days)
-            kept = days.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
-            found += [
-                DueDay(
-                    category=category.code,
-                    day=day,
-                    retention_days=category.retention_days,
-                    begun=category.fence is not None and day <= category.fence,
-                )
-                for day in kept
-                if category.first_day <= day <= last
-            ]
+            cut_short = unfinished.get(category.code, set())
+            days = kept.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
+            for day in days | cut_short:
+                if category.first_day <= day <= last:
+                    begun = category.fence is not None and day <= category.fence
+                    found.append(
+                        DueDay(
+                            category=category.code,
+                            day=day,
+                            retention_days=category.retention_days,
+                            begun=begun,
+                            again=begun and day not in cut_short,
+                        )
+                    )
         return sorted(found, key=lambda due: (due.day, due.category))
 
     async def waiting(self, due: DueDay) -> list[str]:
@@ -111,26 +119,55 @@ class Purger:
 
         A day that is still to be handed over stays until two hours before its limit; with `to_the_limit`, where a
         hand-over is about to be tried, until the limit itself.
+
+        One run at a time: BusyError where there is another. Where a day or a category fails, the others go all the
+        same, and the first failure is raised at the end.
         """
-        await self._sealer.close_due_days()
-        taken: dict[str, int] = {}
+        with self._keyring.keystore.destroying():
+            # What an interrupted run has not written comes first: it must not be mixed with what goes now.
+            failures: list[JournalError | OSError] = []
+            await self._try(self._record(), failures)
+            await self._try(self._sealer.close_due_days(), failures)
+            done = [due async for due in self._purge_due(max_days, failures, to_the_limit=to_the_limit)]
+            if done:
+                await self._try(self._sealer.seal_open(even_if_still=False), failures)
+            await self._try(self._record(), failures)
+            await enter_alarms(store=self._store, writer=self._writer, service_name=self._service_name)
+            if failures:
+                raise failures[0]
+            return done
+
+    async def _purge_due(
+        self, max_days: int | None, failures: list[JournalError | OSError], *, to_the_limit: bool
+    ) -> AsyncIterator[DueDay]:
+        taken: Counter[str] = Counter()
+        # A fence has all days before it behind it: what is later than a day that stays, stays as well.
         held: set[str] = set()
-        done: list[DueDay] = []
         for due in await self.due():
-            taken[due.category] = taken.get(due.category, 0) + 1
-            if max_days is not None and taken[due.category] > max_days:
+            taken[due.category] += 1
+            if due.category in held or (max_days is not None and taken[due.category] > max_days):
                 continue
-            # A fence has all days before it behind it: what is later than a day that waits, waits as well.
-            if due.category in held or await self._waits(due, to_the_limit=to_the_limit):
+            try:
+                if await self._waits(due, to_the_limit=to_the_limit):
+                    held.add(due.category)
+                    continue
+                await self._purge(due)
+            except (JournalError, OSError) as error:
                 held.add(due.category)
-                continue
-            await self._purge(due)
-            done.append(due)
-        if done:
-            await self._sealer.seal_open(even_if_still=False)
-        await self._record()
-        await enter_alarms(store=self._store, writer=self._writer, service_name=self._service_name)
-        return done
+                self._note(error, failures, category=due.category, day=format_day(due.day))
+            else:
+                yield due
+
+    async def _try(self, work: Awaitable[object], failures: list[JournalError | OSError]) -> None:
+        """Do what the purge can go on without."""
+        try:
+            await work
+        except (JournalError, OSError) as error:
+            self._note(error, failures)
+
+    def _note(self, error: JournalError | OSError, failures: list[JournalError | OSError], **about: str) -> None:
+        log.error("a step of the purge failed", kind=type(error).__name__, reason=str(error), **about)
+        failures.append(error)
 
     async def run_forever(self) -> None:
         """Purge every hour: nightly work, done again while anything is due."""
@@ -156,12 +193,15 @@ class Purger:
         return False
 
     async def _purge(self, due: DueDay) -> None:
+        if await self._store.close_seal(due.day) is None:
+            raise StoreError(f"{due.category} {due.day} is not closed: nothing could prove its purge")
         await self._store.raise_fence(due.category, due.day)
         self._keyring.keystore.raise_fence(due.category, due.day)
         self._keyring.learn_fence(due.category, due.day)
         await self._drop(due)
         self._keyring.keystore.shred_day_key(due.category, due.day)
-        await self._store.move_kept_from(due.category, due.day)
+        if not due.again:
+            await self._store.move_kept_from(due.category, due.day)
         log.info("a day was purged", category=due.category, day=format_day(due.day))
 
     async def _drop(self, due: DueDay) -> None:
@@ -177,27 +217,44 @@ class Purger:
                 return
 
     async def _record(self) -> None:
-        """Write one `purge` entry per tenant for what went and is not recorded yet."""
+        """Write one `purge` entry per tenant for what went and is not recorded yet; more where it is very much."""
         spans = await self._store.read_purge_spans()
         closed = {tenant.code for tenant in await self._store.read_tenants() if tenant.closed}
         for tenant, group in groupby(spans, key=attrgetter("tenant")):
             gone = list(group)
-            at = max(span.moved_at for span in gone)
-            days = [_describe(span) for span in gone]
-            event = service_event(
-                service=self._service_name,
-                kind="purge",
-                # A run cut short here finds the same spans, hence the same event: recorded once.
-                event_id=f"purge-{hashlib.sha256(canonical.encode(days)).hexdigest()[:32]}",
-                at=at,
-                subject=tenant,
-                data={"days": days},
-            )
             # A closed tenant's chains take nothing more.
             owner = RESERVED_TENANT if tenant in closed else tenant
             compartment = Compartment(self._service_name, owner, JOURNAL_CATEGORY)
-            await self._writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+            parts = [gone[start : start + SPANS_PER_ENTRY] for start in range(0, len(gone), SPANS_PER_ENTRY)]
+            at = max(span.moved_at for span in gone)
+            try:
+                await self._submit(compartment, tenant, parts, at)
+            except PurgedDayError:
+                # So late that an earlier copy, if there was one, is gone as well.
+                await self._submit(compartment, tenant, parts, self._clock.now())
             await self._store.forget_purge_spans(tenant, at)
+
+    async def _submit(
+        self, compartment: Compartment, tenant: str, parts: Sequence[Sequence[PurgeSpan]], at: datetime
+    ) -> None:
+        events = [self._event(tenant, [_describe(span) for span in part], at) for part in parts]
+        await self._writer.submit(compartment, SUBMITTED_BY, events, sum(len(event.canonical) for event in events))
+
+    def _event(self, tenant: str, days: list[dict[str, Any]], at: datetime) -> Event:
+        # A run cut short here finds the same spans, hence the same event: recorded once.
+        digest = hashlib.sha256(canonical.encode([tenant, days])).hexdigest()
+        return service_event(
+            service=self._service_name,
+            kind="purge",
+            event_id=f"purge-{digest[:32]}",
+            at=at,
+            subject=tenant,
+            data={"days": days},
+        )
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    return (first + timedelta(days=number) for number in range((last - first).days + 1))
 
 
 def _describe(span: PurgeSpan) -> dict[str, Any]:
