@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PRIVATE = 0o600
@@ -52,6 +55,39 @@ def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     temporary = _write_temporary(path, content, mode)
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+@contextmanager
+def appear_whole(path: Path) -> Iterator[BinaryIO]:
+    """Lend a file that gets its name, durable, only at the block's end; nothing is left of one that fails.
+
+    Not even of a process that is killed, where the file system can make files without a name. Raises
+    FileExistsError where the name is taken.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    temporary: Path | None = None
+    try:
+        try:
+            descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, PRIVATE)
+        except OSError:  # a file system that cannot
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+            if temporary is None:
+                # A directory makes Python follow the link in /proc, which a plain link() would copy.
+                os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=directory)
+            elif path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            else:
+                temporary.rename(path)  # it may have no links either
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def shred_file(path: Path) -> None:

@@ -12,7 +12,7 @@ import sql
 from journal.administration import DEFAULT_CATEGORIES, Administration
 from journal.chain import genesis
 from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.errors import StoreError
+from journal.errors import OperatorError, StoreError
 from journal.files import make_private_directory
 from journal.identity import make_development_authority
 from journal.keystore import make_master_key, open_keystore
@@ -20,6 +20,7 @@ from journal.migrate import migrate
 from journal.postgres import EmbeddedPostgres
 from journal.service import Service
 from journal.store import Store
+from journal.store.pools import translated
 from retention.handover import Handover
 from retention.maintenance import Maintenance
 from retention.purge import Purger
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
     from journal.clock import Clock
     from journal.settings import Settings
+
+
+FOUND_ATTEMPTS = 5
+FOUND_PAUSE_SECONDS = 0.2
 
 
 @asynccontextmanager
@@ -51,11 +56,12 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
 
     `simulate` moves the database's clock, once and for ever: for tests and the demo alone.
     """
-    await migrate(dsn)
+    with translated():
+        await migrate(dsn)
     if simulate is not None:
         await simulate_clock(dsn, simulate)
     if settings.dsn is None:
-        make_master_key(settings.master_key_path)
+        _make_master_key(settings)
         make_development_authority(
             settings.signing_key_path.parent,
             settings.service_name,
@@ -64,9 +70,26 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
         )
     store = await Store.connect(dsn, application="openepm-journal prepare")
     try:
-        await _found(store, settings)
+        for attempt in range(FOUND_ATTEMPTS):
+            try:
+                await _found(store, settings)
+            except StoreError:
+                # Another command may be founding it at the same moment: what it has made is then found made.
+                if attempt == FOUND_ATTEMPTS - 1:
+                    raise
+                await clock.sleep(FOUND_PAUSE_SECONDS)
+            else:
+                return
     finally:
         await store.close()
+
+
+def _make_master_key(settings: Settings) -> None:
+    """Make the master key of a key store that is still empty: to others it would be the wrong one."""
+    path, keys = settings.master_key_path, settings.keystore_path
+    if not path.exists() and keys.is_dir() and any(keys.iterdir()):
+        raise OperatorError(f"master key {path} is missing, and {keys} holds keys that need it: put it back")
+    make_master_key(path)
 
 
 async def _found(store: Store, settings: Settings) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from journal.settings import Settings
 
     Command = Callable[[Settings, argparse.Namespace], Coroutine[None, None, int]]
-    Actions = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse gives it no public name
+    Actions = argparse._SubParsersAction["_Parser"]  # noqa: SLF001 - argparse gives it no public name
 
 FAILED = 1
 NOT_RUN = 2
@@ -44,15 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BusyError as error:
         print(f"openepm-journal: {error}; try again in {error.retry_after_seconds} s", file=sys.stderr)
         return FAILED
-    except JournalError as error:
+    except (JournalError, OSError) as error:
         print(f"openepm-journal: {error}", file=sys.stderr)
         return NOT_RUN
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one plain line, and that takes no option by its first letters."""
+
+    def __init__(self, **options: Any) -> None:
+        """Make one, and the parsers of its commands alike."""
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is."""
+        self.exit(NOT_RUN, f"openepm-journal: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="openepm-journal",
         description="The access journal of OpenEPM: records, seals, extracts, purges.",
         epilog="With no settings at all, everything lives under ./var (JOURNAL_HOME). Example: openepm-journal serve",
@@ -69,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(actions: Actions, name: str, run: Command, text: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
+    parser: _Parser = actions.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
@@ -80,7 +92,12 @@ def _add(actions: Actions, name: str, run: Command, text: str, example: str) -> 
 
 
 def _group(actions: Actions, name: str, text: str) -> Actions:
-    parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser = actions.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"Example: openepm-journal {name} list",
+    )
     group: Actions = parser.add_subparsers(metavar="ACTION", required=True)
     return group
 
