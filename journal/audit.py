@@ -91,10 +91,11 @@ class Audit:
     async def check_leaf(self, category: str, day: date) -> list[Finding]:
         """Check the entries of a category and day between the heads that the seals state; return what is wrong.
 
-        StoreError where there is no such category.
+        StoreError where there are no such category and day.
         """
-        if category not in self._categories:
-            raise StoreError(f"there is no category {category}")
+        days = {leaf.day for leaf in await self._store.partitions() if leaf.category == category}
+        if day not in days:
+            raise StoreError(f"{format_day(day)} is no day that the category {category} keeps")
         self._findings = Findings()
         for chain in self._stated.of_category(category):
             chain.walked = None  # the day before may not have been looked at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,6 +12,7 @@ import asyncpg
 import sql
 from journal.administration import DEFAULT_CATEGORIES, Administration
 from journal.chain import genesis
+from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock
 from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.errors import OperatorError, StoreError
 from journal.files import make_private_directory
@@ -21,18 +23,19 @@ from journal.postgres import EmbeddedPostgres
 from journal.service import Service
 from journal.store import Store
 from journal.store.pools import translated
+from journal.times import format_seconds
 from retention.handover import Handover
 from retention.maintenance import Maintenance
 from retention.purge import Purger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import timedelta
 
-    from journal.clock import Clock
     from journal.settings import Settings
 
 
+# A service that runs makes a seal a day: one that is started later was down for as long, or its clock is wrong.
+LAST_SEAL_LIMIT = timedelta(days=7)
 FOUND_ATTEMPTS = 5
 FOUND_PAUSE_SECONDS = 0.2
 
@@ -158,6 +161,20 @@ class Installation:
             root=service.settings.handover_path,
             make_root=service.settings.handover_directory is None,
             clock=service.clock,
+        )
+
+    async def check_clock(self, *, confirmed: bool) -> None:
+        """Refuse to seal and purge by a clock that the last seal does not support, unless the operator vouches for it.
+
+        A clock that is wrong from the start departs from nothing while the service runs. Raises OperatorError.
+        """
+        latest = await self.service.store.latest_seal()
+        now = self.service.clock.now()
+        if latest is None or confirmed or -CLOCK_DEPARTURE_LIMIT <= now - latest.sealed_at <= LAST_SEAL_LIMIT:
+            return
+        raise OperatorError(
+            f"this machine's clock says {format_seconds(now)}, the last seal {format_seconds(latest.sealed_at)}: "
+            "put the clock right (timedatectl), or, if it is, say so once with --clock-is-right"
         )
 
 

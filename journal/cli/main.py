@@ -105,6 +105,7 @@ def _group(actions: Actions, name: str, text: str) -> Actions:
 def _add_running(actions: Actions) -> None:
     parser = _add(actions, "serve", serve.serve, "run the service", "serve --workers 2")
     parser.add_argument("--workers", type=_positive, help="processes sharing the address (default: the setting, 1)")
+    _add_clock(parser)
     parser.add_argument("--worker-socket", type=int, help=argparse.SUPPRESS)
     parser = _add(actions, "demo", demo.demo, "show the whole product on a week of made-up activity", "demo")
     parser.add_argument(
@@ -223,26 +224,30 @@ def _add_extract(actions: Actions) -> None:
     for name in ("account", "subject", "action"):
         parser.add_argument(f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld")
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
+    _add_clock(parser)
 
 
 def _add_upkeep(actions: Actions) -> None:
-    _add(
+    parser = _add(
         actions,
         "seal",
         commands.seal,
         "close the days that are over and seal the heads of the moment",
         "seal",
     )
-    _add(
+    _add_clock(parser)
+    parser = _add(
         actions,
         "handover",
         commands.handover,
         "hand over what is about to be purged, to the communes that registered a certificate",
         "handover",
     )
+    _add_clock(parser)
     parser = _add(actions, "purge", commands.purge, "destroy the days whose time has come", "purge --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--all", action="store_true", help="go beyond three days of one category in one run")
+    _add_clock(parser)
     parser = _add(
         actions,
         "recover",
@@ -251,12 +256,22 @@ def _add_upkeep(actions: Actions) -> None:
         "recover --declare-loss",
     )
     parser.add_argument("--declare-loss", action="store_true", help="make the next seal say so to every verifier")
-    _add(
+    parser = _add(
         actions,
         "verify-store",
         commands.verify_store,
         "check every row, chain and seal in the database against the keys",
-        "verify-store",
+        "verify-store --category ecrits --day 2026-11-15",
+    )
+    parser.add_argument("--category", metavar="CODE", help="with --day: all seals and heads, but these entries only")
+    parser.add_argument("--day", type=_day, metavar="DAY", help="a day, UTC, that the seals cover")
+
+
+def _add_clock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clock-is-right",
+        action="store_true",
+        help="go on though the last seal is more than 7 days old, or later than this machine's clock",
     )
 
 
