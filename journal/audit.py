@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from journal.service import Service
     from journal.stated import StatedChain
-    from journal.store import CategoryRow, StoredRow
+    from journal.store import CategoryRow, PartitionRow, StoredRow
 
 __all__ = ["Audit", "Finding"]
 
@@ -44,6 +44,7 @@ class Audit:
         self._stated: StatedChains
         self._today: date
         self._categories: dict[str, CategoryRow] = {}
+        self._leaves: dict[tuple[str, date], PartitionRow] = {}
         self.entries = 0
         self.seals = 0
 
@@ -74,6 +75,7 @@ class Audit:
         service, now = await self._store.read_service(), await self._store.read_now()
         self._today = day_of(now)
         self._categories = {row.code: row for row in await self._store.read_categories()}
+        self._leaves = {(leaf.category, leaf.day): leaf for leaf in await self._store.partitions()}
         fences = [row.fence for row in self._categories.values() if row.fence is not None]
         horizon = min(fences) if fences and len(fences) == len(self._categories) else None
         self._stated = StatedChains(self._service.name, first_day=service.first_day, horizon=horizon)
@@ -93,8 +95,7 @@ class Audit:
 
         StoreError where there are no such category and day.
         """
-        days = {leaf.day for leaf in await self._store.partitions() if leaf.category == category}
-        if day not in days:
+        if (category, day) not in self._leaves:
             raise StoreError(f"{format_day(day)} is no day that the category {category} keeps")
         self._findings = Findings()
         for chain in self._stated.of_category(category):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
@@ -16,8 +16,10 @@ from journal.clock import SystemClock
 from journal.entry import RESERVED_TENANT, Compartment
 from journal.errors import JournalError, OperatorError
 from journal.extraction import ExtractRequest
+from journal.files import appear_whole
 from journal.migrate import migrate as run_migrations
 from journal.service_event import SUBMITTED_BY
+from journal.store.pools import translated
 from journal.times import format_day, format_seconds
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ async def opened(settings: Settings) -> AsyncIterator[Installation]:
 async def migrate(settings: Settings, _: argparse.Namespace) -> int:
     """Apply what is missing of the schema."""
     async with open_database(settings) as dsn:
-        applied = await run_migrations(dsn)
+        with translated():
+            applied = await run_migrations(dsn)
     print(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
     return 0
 
@@ -168,12 +171,14 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     if output.exists():
         raise OperatorError(f"{output} exists: choose another name, an extract is never overwritten")
-    part = output.with_name(output.name + ".part")
+    if not output.absolute().parent.is_dir():
+        raise OperatorError(f"there is no directory {output.absolute().parent}")
     async with opened(settings) as installation:
         compartment = _compartment(installation, arguments.tenant, arguments.category)
         chunks = await installation.service.extraction.extract(
             compartment,
             ExtractRequest(
+        await installation.check_clock(confirmed=arguments.clock_is_right)
                 from_day=arguments.from_day,
                 to_day=arguments.to_day,
                 purpose=arguments.purpose,
@@ -187,25 +192,22 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
             requested_by=SUBMITTED_BY,
             disclose=True,
         )
-        try:
-            with part.open("xb") as file, tqdm(unit="B", unit_scale=True, disable=None, desc="extract") as progress:
-                async for chunk in chunks:
-                    file.write(chunk)
-                    progress.update(len(chunk))
-            part.rename(output)
-        finally:
-            part.unlink(missing_ok=True)
+        with appear_whole(output.absolute()) as file, _progress("extract", "B") as progress:
+            async for chunk in chunks:
+                file.write(chunk)
+                progress.update(len(chunk))
     print(f"{output}; check it with: journal-verify {output} --trust {settings.trust_path}")
     return 0
 
 
-async def seal(settings: Settings, _: argparse.Namespace) -> int:
+async def seal(settings: Settings, arguments: argparse.Namespace) -> int:
     """Close the days that are over, then seal the heads."""
     async with opened(settings) as installation:
         made = [*await installation.service.sealer.close_due_days()]
         if (row := await installation.service.sealer.seal_open(even_if_still=False)) is not None:
             made.append(row)
     for row in made:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
         kind = f"close {format_day(row.day)}" if row.day else "open"
         print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
     if not made:
@@ -228,7 +230,7 @@ async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def handover(settings: Settings, _: argparse.Namespace) -> int:
+async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
     """Hand over what is due; 1 if something that should be cannot."""
     async with opened(settings) as installation:
         done = await installation.handover.run()
@@ -248,6 +250,7 @@ async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
     async with opened(settings) as installation:
         if arguments.dry_run:
             done = await installation.purger.due()
+        await installation.check_clock(confirmed=arguments.clock_is_right)
         else:
             done = await installation.purger.run(max_days=None if arguments.all else 3)
         waiting = {due: await installation.purger.waiting(due) for due in await installation.purger.due()}
@@ -261,16 +264,22 @@ async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def verify_store(settings: Settings, _: argparse.Namespace) -> int:
-    """Check everything in the database; 1 if something is wrong."""
+async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Check everything in the database, or one category's day of it; 1 if something is wrong."""
+    if (arguments.category is None) != (arguments.day is None):
+        raise OperatorError("--category and --day belong together")
+        await installation.check_clock(confirmed=arguments.clock_is_right)
     async with opened(settings) as installation:
         audit = Audit(installation.service)
-        with tqdm(unit=" entries", disable=None, desc="verify-store") as progress:
-            findings = await audit.run(progress.update)
-        for finding in findings:
-            print(finding)
-        print(f"{audit.entries} entries in {audit.chains} chains, {audit.seals} seals: ", end="")
-        print(f"{len(findings)} findings" if findings else "everything verifies")
+        if arguments.category is None:
+            with _progress("verify-store", " entries") as progress:
+                findings = await audit.run(progress.update)
+        else:
+            findings = [*await audit.prepare(), *await audit.check_leaf(arguments.category, arguments.day)]
+    for finding in findings:
+        print(finding)
+    print(f"{audit.entries} entries in {audit.chains} chains, {audit.seals} seals: ", end="")
+    print(f"{len(findings)} findings" if findings else "everything verifies")
     return int(bool(findings))
 
 
@@ -284,3 +293,8 @@ def _compartment(installation: Installation, tenant: str, category: str) -> Comp
         return Compartment(installation.service.name, tenant, category)
     except JournalError as error:
         raise OperatorError(str(error)) from error
+def _progress(title: str, unit: str) -> tqdm[NoReturn]:
+    """Show how far a long work has come, on a terminal only."""
+    return tqdm(unit=unit, unit_scale=unit == "B", disable=None, desc=title)
+
+

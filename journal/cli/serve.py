@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,7 @@ from ingest.app import create_app
 from ingest.server import Runner
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
-from journal.errors import OperatorError
+from journal.errors import JournalError, OperatorError
 
 if TYPE_CHECKING:
     import argparse
@@ -43,6 +44,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
         workers = await _start_workers(dsn, listener, (arguments.workers or settings.workers) - 1)
         try:
             async with open_service(dsn, settings, clock) as installation:
+                await installation.check_clock(confirmed=arguments.clock_is_right)
                 await first_steps(installation)
                 async with listening(installation, listener):
                     run_forever(installation)
@@ -70,12 +72,21 @@ def bind(settings: Settings) -> socket.socket:
 
 
 async def first_steps(installation: Installation) -> None:
-    """Do what must be done before the first request: keys and partitions, days to close, a night that was missed."""
+    """Do what must be done before the first request: keys and partitions, days to close, a night that was missed.
+
+    What cannot be sealed or purged is logged, told by readiness and tried again: entries are accepted all the same.
+    """
     await installation.maintenance.prepare()
-    await installation.service.sealer.close_due_days()
-    # What is still to be handed over gets its chance first: the hand-over begins beside the requests.
-    await installation.purger.run(to_the_limit=True)
-    await installation.service.sealer.seal_open(even_if_still=False)
+    for step in (
+        installation.service.sealer.close_due_days,
+        # What is still to be handed over gets its chance first: the hand-over begins beside the requests.
+        partial(installation.purger.run, to_the_limit=True),
+        partial(installation.service.sealer.seal_open, even_if_still=False),
+    ):
+        try:
+            await step()
+        except (JournalError, OSError) as error:
+            log.error("a first step failed", kind=type(error).__name__, reason=str(error))
 
 
 def run_forever(installation: Installation) -> None:
