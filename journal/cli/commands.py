@@ -174,11 +174,11 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
     if not output.absolute().parent.is_dir():
         raise OperatorError(f"there is no directory {output.absolute().parent}")
     async with opened(settings) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
         compartment = _compartment(installation, arguments.tenant, arguments.category)
         chunks = await installation.service.extraction.extract(
             compartment,
             ExtractRequest(
-        await installation.check_clock(confirmed=arguments.clock_is_right)
                 from_day=arguments.from_day,
                 to_day=arguments.to_day,
                 purpose=arguments.purpose,
@@ -203,11 +203,11 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
 async def seal(settings: Settings, arguments: argparse.Namespace) -> int:
     """Close the days that are over, then seal the heads."""
     async with opened(settings) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
         made = [*await installation.service.sealer.close_due_days()]
         if (row := await installation.service.sealer.seal_open(even_if_still=False)) is not None:
             made.append(row)
     for row in made:
-        await installation.check_clock(confirmed=arguments.clock_is_right)
         kind = f"close {format_day(row.day)}" if row.day else "open"
         print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
     if not made:
@@ -233,6 +233,7 @@ async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
 async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
     """Hand over what is due; 1 if something that should be cannot."""
     async with opened(settings) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
         done = await installation.handover.run()
         faults = await installation.service.store.read_handover_faults()
     for handed in done:
@@ -248,9 +249,9 @@ async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
 async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
     """Destroy what is due, or say what would be."""
     async with opened(settings) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
         if arguments.dry_run:
             done = await installation.purger.due()
-        await installation.check_clock(confirmed=arguments.clock_is_right)
         else:
             done = await installation.purger.run(max_days=None if arguments.all else 3)
         waiting = {due: await installation.purger.waiting(due) for due in await installation.purger.due()}
@@ -268,7 +269,6 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
     """Check everything in the database, or one category's day of it; 1 if something is wrong."""
     if (arguments.category is None) != (arguments.day is None):
         raise OperatorError("--category and --day belong together")
-        await installation.check_clock(confirmed=arguments.clock_is_right)
     async with opened(settings) as installation:
         audit = Audit(installation.service)
         if arguments.category is None:
@@ -283,6 +283,11 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
     return int(bool(findings))
 
 
+def _progress(title: str, unit: str) -> tqdm[NoReturn]:
+    """Show how far a long work has come, on a terminal only."""
+    return tqdm(unit=unit, unit_scale=unit == "B", disable=None, desc=title)
+
+
 def _compartment(installation: Installation, tenant: str, category: str) -> Compartment:
     directory = installation.service.directory
     if directory.tenant(tenant) is None:
@@ -293,8 +298,3 @@ def _compartment(installation: Installation, tenant: str, category: str) -> Comp
         return Compartment(installation.service.name, tenant, category)
     except JournalError as error:
         raise OperatorError(str(error)) from error
-def _progress(title: str, unit: str) -> tqdm[NoReturn]:
-    """Show how far a long work has come, on a terminal only."""
-    return tqdm(unit=unit, unit_scale=unit == "B", disable=None, desc=title)
-
-
