@@ -133,8 +133,11 @@ class History:
         faults = []
         for statement in (*(close for _, close in self._closes), self.last):
             self._check_not_early(statement, lawful)
-            # What was lawfully purged stays so, also under a longer retention later.
-            lawful = 0 if self._begins_late else statement.head.kept_from
+            # What was lawfully purged stays so, also under a longer retention later. The first close seal of a list
+            # that begins late is no witness of what could be purged before its own day.
+            through = purgeable_through(statement.day, statement.head.retention_days)
+            if not self._begins_late or through >= min(self._heads, default=date.max):
+                lawful = statement.head.kept_from
             faults.append(self._lateness(statement))
         if faults[-1]:
             raise OverRetentionError(faults[-1], part=self.last.name)
