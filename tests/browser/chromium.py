@@ -1,0 +1,102 @@
+"""The page of the verifier in a real headless Chromium, driven through playwright."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from playwright.sync_api import BrowserContext, Page
+
+    from tests.browser.cases import Case
+
+PAGE = Path(__file__).parents[2] / "ingest" / "pages" / "verifier.html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# As root there is no sandbox; the rest keeps the browser from looking for Google's hosts at its start.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+# Verify many extracts in one call: what JavaScript throws besides a refusal comes back as an error.
+BATCH = """async (items) => {
+  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const outcomes = [];
+  for (const { extract, trust, known } of items) {
+    try {
+      const files = known.map(([name, text]) => ({ name, source: Verifier.bytesSource(bytes(text)) }));
+      const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), Verifier.readAnchors(trust), files);
+      outcomes.push([Verifier.tell(result).outcome, '', '']);
+    } catch (failure) {
+      if (failure instanceof Verifier.Refusal) outcomes.push([failure.verdict, failure.part, failure.reason]);
+      else outcomes.push(['error', '', String(failure.stack ?? failure)]);
+    }
+  }
+  return outcomes;
+}"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`verified`, `incomplete` (something asked could not be compared), or the class of the refusal."""
+
+    verdict: str
+    part: str
+    reason: str
+
+
+def pem(certificates: Sequence[bytes]) -> str:
+    """Return certificates as an auditor holds them."""
+    return "".join(
+        f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(der).decode()}-----END CERTIFICATE-----\n"
+        for der in certificates
+    )
+
+
+@contextmanager
+def browser() -> Iterator[BrowserContext]:
+    """Run a browser of its own, which forgets everything afterwards."""
+    if CHROMIUM is None:
+        pytest.fail("these tests need Chromium: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, headless=True, args=list(FLAGS), locale="fr-FR", timezone_id="UTC"
+        )
+        yield context
+        context.close()
+
+
+class Verifier:
+    """The page's own verifier, called with bytes: many extracts a call."""
+
+    def __init__(self, page: Page) -> None:
+        """Take a page that shows the verifier."""
+        self.page = page
+
+    def verify(self, cases: Sequence[Case], anchors: Sequence[bytes]) -> list[Outcome]:
+        """Return what the page says of each."""
+        trust = pem(anchors)
+        items: list[dict[str, Any]] = [
+            {
+                "extract": base64.b64encode(case.extract).decode(),
+                "trust": trust,
+                "known": [(name, base64.b64encode(data).decode()) for name, data in case.known],
+            }
+            for case in cases
+        ]
+        return [Outcome(*outcome) for outcome in self.page.evaluate(BATCH, items)]
