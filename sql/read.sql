@@ -6,19 +6,23 @@ SELECT index, event_key, leaf_hash, chain_hash, sealed FROM journal.read_entries
 
 -- name: read_seal
 -- One seal by its number.
-SELECT number, day, sealed_at, text, signature FROM journal.read_seal($1)
+SELECT number, day, sealed_at, text, signature, journal.read_timestamp(number) AS timestamp
+  FROM journal.read_seal($1)
 
 -- name: latest_seal
 -- The last one taken.
-SELECT number, day, sealed_at, text, signature FROM journal.latest_seal()
+SELECT number, day, sealed_at, text, signature, journal.read_timestamp(number) AS timestamp
+  FROM journal.latest_seal()
 
 -- name: read_seals
 -- A page of seals in order of number.
-SELECT number, day, sealed_at, text, signature FROM journal.read_seals($1, $2)
+SELECT number, day, sealed_at, text, signature, journal.read_timestamp(number) AS timestamp
+  FROM journal.read_seals($1, $2)
 
 -- name: read_close_seals
 -- The close seals of a range of days.
-SELECT number, day, sealed_at, text, signature FROM journal.read_close_seals($1, $2)
+SELECT number, day, sealed_at, text, signature, journal.read_timestamp(number) AS timestamp
+  FROM journal.read_close_seals($1, $2)
 
 -- name: read_seal_heads
 -- Every chain as it stood at a seal.

@@ -43,3 +43,19 @@ SELECT journal.thin_seals($1)
 -- name: prune_seal_heads
 -- Forget heads that no base can be among.
 SELECT journal.prune_seal_heads()
+
+-- name: unstamped_seals
+-- Close seals that wait for a time-stamp.
+SELECT number, day, sealed_at, text, signature FROM journal.unstamped_seals()
+
+-- name: put_timestamp
+-- Keep the first token of a close seal.
+SELECT journal.put_timestamp($1, $2, $3)
+
+-- name: note_stamping_failure
+-- Remember since when there is none to be had.
+SELECT journal.note_stamping_failure()
+
+-- name: stamping_failed_since
+-- Null once one was had.
+SELECT journal.stamping_failed_since()

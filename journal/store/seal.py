@@ -1,7 +1,7 @@
 """What the sealer asks of the database (role journal_seal).
 
 Trust sentence: whoever holds this role's password can end a day early by its own clock's leave, and can store seals
-that no signature supports; it can read no entry and change none.
+that no signature supports and time-stamps that attest nothing; it can read no entry and change none.
 
 Closing day D: `heads = await close_day(D)`, sign, `put_seal(number, D, …)`. A crash between the two leaves
 `closed_day` = D without its seal, which `seal_state` shows; doing both again resumes.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import sql
 from journal.errors import StoreError
 from journal.store.pools import Pools, readable
-from journal.store.values import HeadRow, SealHeadRow, SealState
+from journal.store.values import HeadRow, SealHeadRow, SealRow, SealState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,24 @@ class SealStatements(Pools):
         """
         removed: int = await self._fetch_value("seal", "thin_seals", before)
         return removed
+
+    async def unstamped_seals(self) -> list[SealRow]:
+        """Return the close seals that wait for a time-stamp, oldest first; none from before the longest retention."""
+        return [SealRow(**row) for row in await self._fetch("seal", "unstamped_seals")]
+
+    async def put_timestamp(self, number: int, stamped_at: datetime, token: bytes) -> bool:
+        """Keep a close seal's time-stamp; False if it has one. StoreError if there is no such close seal."""
+        stored: bool = await self._fetch_value("seal", "put_timestamp", number, stamped_at, token)
+        return stored
+
+    async def note_stamping_failure(self) -> None:
+        """Remember that no time-stamp could be had, since now unless it was remembered before."""
+        await self._fetch("seal", "note_stamping_failure")
+
+    async def stamping_failed_since(self) -> datetime | None:
+        """Return since when no time-stamp could be had; None where the last one asked for came."""
+        since: datetime | None = await self._fetch_value("seal", "stamping_failed_since")
+        return since
 
     async def prune_seal_heads(self) -> int:
         """Forget heads too old for any base to be among them; return how many. Texts and signatures stay."""

@@ -128,13 +128,14 @@ class EntryRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealRow:
-    """A seal; `day` is None for an open one."""
+    """A seal; `day` is None for an open one, `timestamp` where it bears none or was not asked for."""
 
     number: int
     day: date | None
     sealed_at: datetime
     text: bytes
     signature: bytes
+    timestamp: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What may not be done to a table's rows even by its owner, who could still disable the triggers, or drop the table:
 # against the owner stand the seals.
-FIXED = ("migration", "chain", "entry")
+FIXED = ("migration", "chain", "entry", "seal_timestamp")
 KEPT = ("service", "tenant", "category", "head", "seal", "credential")
 
 
