@@ -26,6 +26,7 @@ JournalError
 ├── StoreError                     the database cannot do what was asked
 │   ├── LockedError                another transaction holds it: ask again in a moment
 │   └── UnavailableError           no definite answer: a write may have happened or not
+├── NotStampedError                a time-stamping authority gave nothing to be used, this time
 └── OperatorError                  a setting, a file or a clock the operator must put right
 """
 
@@ -199,6 +200,10 @@ class UnavailableError(StoreError):
 
     Asking again on another connection, with the same events, finds out.
     """
+
+
+class NotStampedError(JournalError):
+    """A time-stamping authority gave nothing to be used, this time; it is asked again."""
 
 
 class OperatorError(JournalError):

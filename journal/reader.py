@@ -37,7 +37,13 @@ class Statement:
 
     def listed(self) -> ListedSeal:
         """Return it as extracts and head answers carry it."""
-        return ListedSeal(text=self.seal.text, signature=self.seal.signature, head=self.head, path=tuple(self.path))
+        return ListedSeal(
+            text=self.seal.text,
+            signature=self.seal.signature,
+            head=self.head,
+            path=tuple(self.path),
+            timestamp=self.seal.timestamp,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +111,7 @@ class Reader:
                 "number": row.number,
                 "signature": b64encode(row.signature).decode(),
                 "text": row.text.decode("ascii"),
+                **({"timestamp": b64encode(row.timestamp).decode()} if row.timestamp is not None else {}),
             }
             for row in await self._store.read_seals(after, limit)
         ]

@@ -17,6 +17,7 @@ from journal.keystore import open_keystore
 from journal.reader import Reader
 from journal.rule import overdue_through, purgeable_through
 from journal.sealer import Sealer
+from journal.stamper import Stamper
 from journal.store import Store
 from journal.times import day_of, format_day, format_seconds
 from journal.writer import Writer
@@ -50,6 +51,7 @@ class Service:
     sealer: Sealer
     reader: Reader
     extraction: Extraction
+    stamper: Stamper | None
     guard: ClockGuard
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     # The last seal when heads were first seen to have moved since, and when they had.
@@ -116,6 +118,7 @@ class Service:
             sealer=sealer,
             reader=reader,
             extraction=extraction,
+            stamper=Stamper.configured(settings, store=store, service_name=name, clock=clock),
             guard=ClockGuard(clock),
         )
 
@@ -157,6 +160,7 @@ class Service:
             "partitions": self._check_partitions,
             "retention": self._check_retention,
             "seals": self._check_seals,
+            "timestamps": self._check_timestamps,
         }
         answers: dict[str, str | None] = {}
         for name, check in checks.items():
@@ -226,6 +230,9 @@ class Service:
             if row.day <= limits[row.category]:
                 return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
         return None
+
+    async def _check_timestamps(self) -> str | None:
+        return await self.stamper.problem() if self.stamper is not None else None
 
     async def _check_seals(self) -> str | None:
         state = await self.store.seal_state()

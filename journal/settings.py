@@ -37,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signing_cert: str | None = None
     trust: str | None = None
     handover_directory: str | None = None
+    tsa_url: str | None = None
+    tsa_trust: str | None = None
+    tsa_timeout_seconds: float = 10.0
     seal_interval_seconds: int = 60
     queue_events: int = 50_000
     queue_bytes: int = 64 * 1024 * 1024
@@ -76,6 +79,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def handover_path(self) -> Path:
         """Return where communes fetch their hand-over: each in a directory of its own below."""
         return Path(self.handover_directory) if self.handover_directory else self.home_path / "handover"
+
+    @property
+    def tsa_trust_path(self) -> Path | None:
+        """Return the certificates trusted for time-stamps (PEM), where an authority is named."""
+        return Path(self.tsa_trust) if self.tsa_trust else None
 
     @property
     def address(self) -> tuple[str, int]:

@@ -14,19 +14,21 @@ from journal.audit import Audit
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import SystemClock
 from journal.entry import RESERVED_TENANT, Compartment
-from journal.errors import JournalError, OperatorError
+from journal.errors import JournalError, NotStampedError, OperatorError
 from journal.extraction import ExtractRequest
 from journal.files import appear_whole
 from journal.migrate import migrate as run_migrations
 from journal.service_event import SUBMITTED_BY
 from journal.store.pools import translated
 from journal.times import format_day, format_seconds
+from journal.timestamp import time_text
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
     from journal.settings import Settings
+    from journal.stamper import Stamper
 
 
 @asynccontextmanager
@@ -59,6 +61,8 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
         print(f"service {service.name}, certificate valid until {service.identity.not_after:%Y-%m-%d}")
         for name, problem in checks.items():
             print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
+        if service.stamper is not None:
+            print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
     return int(any(checks.values()))
 
 
@@ -201,18 +205,31 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def seal(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Close the days that are over, then seal the heads."""
+    """Close the days that are over, seal the heads, and have time-stamped what waits for it."""
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         made = [*await installation.service.sealer.close_due_days()]
         if (row := await installation.service.sealer.seal_open(even_if_still=False)) is not None:
             made.append(row)
-    for row in made:
-        kind = f"close {format_day(row.day)}" if row.day else "open"
-        print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
-    if not made:
-        print("nothing moved since the last seal")
+        for row in made:
+            kind = f"close {format_day(row.day)}" if row.day else "open"
+            print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
+        if not made:
+            print("nothing moved since the last seal")
+        if installation.service.stamper is not None:
+            await _stamp(installation.service.stamper)
     return 0
+
+
+async def _stamp(stamper: Stamper) -> None:
+    """Have time-stamped what waits; without its authority a seal holds as well, so that is no failure."""
+    try:
+        async for stamped in stamper.stamp_waiting():
+            at = time_text(stamped.timestamp.stamped_at)
+            print(f"seal {stamped.number}\ttime-stamped {at}\t{stamped.timestamp.authority}")
+    except NotStampedError as error:
+        waiting = len(await stamper.waiting())
+        print(f"openepm-journal: {waiting} close seals not time-stamped yet: {error}", file=sys.stderr)
 
 
 async def recover(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -96,6 +96,8 @@ def run_forever(installation: Installation) -> None:
     service.watch("maintenance", installation.maintenance.run())
     service.watch("handover", installation.handover.run_forever())
     service.watch("purge", installation.purger.run_forever())
+    if service.stamper is not None:
+        service.watch("stamper", service.stamper.run())
 
 
 @asynccontextmanager

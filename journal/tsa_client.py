@@ -1,0 +1,58 @@
+"""Asking a time-stamping authority over HTTP (RFC 3161 §3.4), believing nothing of how it answers."""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from journal.errors import NotStampedError
+from journal.timestamp_query import QUERY_TYPE, REPLY_LIMIT_BYTES, REPLY_TYPE
+
+CHUNK_BYTES = 8 * 1024
+OK = 200
+
+
+class TsaClient:
+    """One authority, at one address, that has so long to answer and so much to say."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        """Connect to nothing yet."""
+        self._url = url
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+
+    async def ask(self, query: bytes) -> bytes:
+        """Post a TimeStampReq and return the body of the answer, of at most REPLY_LIMIT_BYTES.
+
+        Raises NotStampedError, which never quotes the address (it may hold a password) or the answer.
+        """
+        try:
+            # A connection of its own: the next one is wanted tomorrow. Nothing is kept or followed from one to another.
+            async with (
+                aiohttp.ClientSession(
+                    timeout=self._timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+                ) as session,
+                session.post(
+                    self._url,
+                    data=query,
+                    headers={"Content-Type": QUERY_TYPE, "Accept": REPLY_TYPE, "User-Agent": "openepm-journal"},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                return await _read(response)
+        except TimeoutError as error:
+            raise NotStampedError(f"the authority did not answer within {self._timeout.total:g} s") from error
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise NotStampedError(f"the authority could not be asked ({type(error).__name__})") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    if response.status != OK:
+        raise NotStampedError(f"the authority answered with status {response.status}")
+    if response.content_type != REPLY_TYPE or "Content-Encoding" in response.headers:
+        raise NotStampedError(f"the authority answered something else than {REPLY_TYPE}")
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        body += chunk
+        if len(body) > REPLY_LIMIT_BYTES:
+            raise NotStampedError(f"the authority answered more than {REPLY_LIMIT_BYTES} bytes")
+    return bytes(body)
