@@ -104,6 +104,12 @@ class Administration:
         tenant = self._service.directory.tenant(code)
         if tenant is None or code == RESERVED_TENANT:
             raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
+        if code in {row.tenant for row in await self._service.store.list_recipients()}:
+            # No extract can be recorded for a closed tenant: what waits for its hand-over would go without, unseen.
+            raise OperatorError(
+                f"the days of {code} are handed over before they go, and would not be any more: extract those still "
+                f"kept (openepm-journal extract), end it (openepm-journal tenant handover {code} --none), then close"
+            )
         for row in await self._service.store.list_credentials():
             if row.tenant == code and row.revoked_at is None:
                 await self.revoke_credential(row.id)

@@ -132,7 +132,8 @@ class Purger:
             if done:
                 await self._try(self._sealer.seal_open(even_if_still=False), failures)
             await self._try(self._record(), failures)
-            await enter_alarms(store=self._store, writer=self._writer, service_name=self._service_name)
+            alarms = enter_alarms(store=self._store, writer=self._writer, service_name=self._service_name)
+            await self._try(alarms, failures)
             if failures:
                 raise failures[0]
             return done

@@ -324,8 +324,11 @@ class TestPurge:
         await world.travel_to(FIRST + 5 * DAY, hour=0.5)
         assert [due.day for due in await world.installation.purger.run()] == [FIRST + DAY]
 
-    async def test_a_closed_commune_does_not_hold_anything_up(self, world: World) -> None:
-        """Its contract has ended: nothing can be asked for in its name."""
+    async def test_a_contract_does_not_end_unseen(self, world: World) -> None:
+        """What waits could not be handed over any more: the operator ends the hand-over first, then the contract."""
+        with pytest.raises(OperatorError, match="tenant handover albi --none"):
+            await world.installation.administration.close_tenant(TENANT)
+        await world.installation.administration.end_handover(TENANT)
         await world.installation.administration.close_tenant(TENANT)
         await world.travel_to(FIRST + 4 * DAY, hour=0.5)
         assert await run(world) == []
