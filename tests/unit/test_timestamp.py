@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import tempfile
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -14,17 +16,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import der, timestamp
-from journal.certificates import der_to_pem
-from journal.errors import (
+from journal.core import der, timestamp
+from journal.core.certificates import der_to_pem
+from journal.core.errors import (
     BadSignatureError,
     MalformedError,
     MismatchedPartError,
     UntrustedError,
     VerificationError,
 )
-from journal.timestamp_query import build_query, parse_reply
-from journal.timestamp_token import CERTIFICATES_LIMIT, TIMESTAMP_LIMIT_BYTES
+from journal.core.times import parse_seconds
+from journal.core.timestamp_query import build_query, parse_reply
+from journal.core.timestamp_token import CERTIFICATES_LIMIT, TIMESTAMP_LIMIT_BYTES
 from tests import authority, stamps
 from tests.authority import AUTHORITY, NOW, YEAR, Holder, issue, new_key
 from tests.stamps import CLOCK, INTERMEDIATE, ROOT, STAMPED_AT, STAMPER, TIME_STAMPING, Stamp, stamp, tst_info
@@ -33,6 +36,7 @@ from tests.tsa import KEYS, Authority
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "v1" / "timestamp.json").read_text())
 TEXT = b"openepm-journal/seal/v1\n"
 DIGEST = sha256(TEXT).digest()
 MINUTE = timedelta(minutes=1)
@@ -568,6 +572,39 @@ def test_a_maze_of_certificates_ends() -> None:
     ]
     with pytest.raises(UntrustedError):
         verify(by((CLOCK,), extra=tuple(maze)))
+
+
+def read_vector(vector: dict[str, Any]) -> timestamp.Timestamp:
+    """Verify a vector's token, with what it says of itself or what all of them share."""
+    trusted, made_at = (vector.get(name, VECTORS[name]) for name in ("trusted", "made_at"))
+    return timestamp.verify(
+        base64.b64decode(vector["token"]),
+        sha256(VECTORS["text"].encode()).digest(),
+        anchors=[base64.b64decode(trusted)],
+        made_at=parse_seconds(made_at),
+    )
+
+
+@pytest.mark.parametrize("vector", VECTORS["accepted"] + VECTORS["real"], ids=lambda vector: vector["name"])
+def test_vectors_are_accepted(vector: dict[str, Any]) -> None:
+    """And what is found in them is what stands there."""
+    found = read_vector(vector)
+    assert timestamp.time_text(found.stamped_at) == vector["stamped_at"]
+    assert (found.authority, found.serial, found.by_sha1_alone) == (
+        vector["authority"],
+        vector["serial"],
+        vector["by_sha1_alone"],
+    )
+    microseconds = vector.get("accuracy_microseconds")
+    assert found.accuracy == (None if microseconds is None else timedelta(microseconds=microseconds))
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["name"])
+def test_vectors_are_refused(vector: dict[str, Any]) -> None:
+    """Each in its class."""
+    with pytest.raises(VerificationError) as caught:
+        read_vector(vector)
+    assert caught.value.verdict == vector["class"]
 
 
 @pytest.fixture(scope="module", params=KEYS)
