@@ -34,7 +34,7 @@ from ingest.problems import (
 )
 from ingest.reading import get_extracts, get_head, get_seals, get_status, get_trust
 from ingest.submissions import BATCH_LIMIT_BYTES, post_events
-from journal.errors import BusyError, JournalError, SubmissionError
+from journal.core.errors import BusyError, JournalError, SubmissionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

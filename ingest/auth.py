@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs
 
 from ingest.problems import UNAUTHENTICATED, ProblemError, absent
-from journal.entry import Compartment
-from journal.errors import UnavailableError
+from journal.core.entry import Compartment
+from journal.core.errors import UnavailableError
 
 if TYPE_CHECKING:
     from aiohttp import web

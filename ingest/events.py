@@ -38,9 +38,9 @@ from ingest.shapes import (
     fault_of_source,
     fault_of_traceparent,
 )
-from journal.entry import Event
-from journal.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
-from journal.times import normalise_time
+from journal.core.entry import Event
+from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
+from journal.core.times import normalise_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

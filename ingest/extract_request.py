@@ -9,9 +9,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ingest import diagnosis
 from ingest.problems import MISSHAPEN, ProblemError
 from ingest.shapes import Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
-from journal.errors import MalformedError
+from journal.core.errors import MalformedError
+from journal.core.times import parse_day
 from journal.extraction import ExtractRequest
-from journal.times import parse_day
 
 
 def fault_of_day(text: str) -> str:

@@ -13,14 +13,14 @@ from ingest.auth import compartment_of
 from ingest.bodies import media_type, read_body
 from ingest.edge import CALLER
 from ingest.extract_request import decode_request
-from journal.times import format_day
+from journal.core.times import format_day
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from datetime import date
 
     from ingest.edge import Edge
-    from journal.entry import Compartment
+    from journal.core.entry import Compartment
     from journal.store import CredentialRow
 
 log = structlog.get_logger()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from journal.errors import BusyError
+from journal.core.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from journal.errors import (
+from journal.core.errors import (
     BusyError,
     InvalidEventError,
     JournalError,

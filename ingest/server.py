@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from ingest.app import SERVER
 from ingest.problems import BAD_REQUEST, INTERNAL, ProblemError, problem_of, response_of
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest

@@ -40,8 +40,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from journal.errors import MalformedError
-from journal.times import normalise_time
+from journal.core.errors import MalformedError
+from journal.core.times import normalise_time
 
 EVENT_LIMIT_BYTES = 16 * 1024
 TYPE_PREFIX = "fr.openepm.journal."

@@ -14,7 +14,7 @@ from ingest.edge import COUNT
 from ingest.events import decode_batch, decode_single
 from ingest.problems import absent
 from ingest.shapes import EVENT_LIMIT_BYTES
-from journal.entry import JOURNAL_CATEGORY
+from journal.core.entry import JOURNAL_CATEGORY
 
 if TYPE_CHECKING:
     from ingest.edge import Edge

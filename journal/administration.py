@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from journal.chain import genesis
-from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
-from journal.errors import OperatorError
+from journal.core.chain import genesis
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
+from journal.core.errors import OperatorError
+from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from journal.core.times import format_time
 from journal.recipient import read_recipient_pem
-from journal.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.service_event import SUBMITTED_BY, service_event
 from journal.store import NewCredential
-from journal.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

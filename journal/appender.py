@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from journal.chain import genesis
+from journal.core.chain import genesis
+from journal.core.errors import JournalError, LockedError, StoreError, UnavailableError
 from journal.draft import Draft, HeadState
-from journal.errors import JournalError, LockedError, StoreError, UnavailableError
 from journal.refusal import CLOCK_TOLERANCE_SECONDS, come_back, recognise, refuse_absent, refuse_ahead, refuse_fenced
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from journal.clock import Clock
-    from journal.entry import Compartment
+    from journal.core.entry import Compartment
     from journal.keyring import Keyring
     from journal.store import AppendBatch, AppendResult, HeadRow, Store
     from journal.submission import Submission

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 
 CLOCK_DEPARTURE_LIMIT = timedelta(minutes=15)
 

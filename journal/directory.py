@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from journal.errors import StoreError
+from journal.core.errors import StoreError
 
 if TYPE_CHECKING:
     from journal.clock import Clock

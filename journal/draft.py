@@ -7,12 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from journal.chain import SALT_BYTES, Receipt, extend, leaf_hash
-from journal.entry import Compartment, encode_record, event_key
-from journal.envelope import seal_entry
+from journal.core.chain import SALT_BYTES, Receipt, extend, leaf_hash
+from journal.core.entry import Compartment, encode_record, event_key
+from journal.core.envelope import seal_entry
+from journal.core.times import day_of, format_time
 from journal.keystore import NONCE_BYTES
 from journal.store import AppendBatch
-from journal.times import day_of, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    from journal.entry import Event
+    from journal.core.entry import Event
     from journal.keyring import Keyring
     from journal.submission import Submission
 

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from journal import __version__, layout, spreadsheet
-from journal.chain import leaf_hash
-from journal.container import ContainerWriter
+from journal import __version__
+from journal.core.chain import leaf_hash
+from journal.core.entry import Entry, parse_record
+from journal.core.envelope import open_entry
+from journal.core.errors import StoreError
+from journal.core.rule import overdue_through
+from journal.core.times import day_of
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import DocumentError, render
-from journal.entry import Entry, parse_record
-from journal.envelope import open_entry
-from journal.errors import StoreError
-from journal.extract import signed_names, write_digests, write_instructions
-from journal.listing import disclosed_line, encode_seals, withheld_line
-from journal.manifest import Filter, Manifest
-from journal.rule import overdue_through
-from journal.times import day_of
+from journal.extract import layout, spreadsheet
+from journal.extract.container import ContainerWriter
+from journal.extract.listing import disclosed_line, encode_seals, withheld_line
+from journal.extract.manifest import Filter, Manifest
+from journal.extract.texts import signed_names, write_digests, write_instructions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    from journal.chain import Head
     from journal.clock import Clock
-    from journal.entry import Compartment
+    from journal.core.chain import Head
+    from journal.core.entry import Compartment
+    from journal.extract.manifest import Request
     from journal.identity import SigningIdentity
     from journal.keyring import Keyring
-    from journal.manifest import Request
     from journal.reader import DayRange, Reader, Statement
     from journal.store import EntryRow
 

@@ -7,16 +7,16 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from journal import canonical
-from journal.chain import Head, genesis
-from journal.entry import JOURNAL_CATEGORY, Compartment
-from journal.errors import BusyError, RequestError, StoreError
+from journal.core import canonical
+from journal.core.chain import Head, genesis
+from journal.core.entry import JOURNAL_CATEGORY, Compartment
+from journal.core.errors import BusyError, RequestError, StoreError
+from journal.core.rule import overdue_through
+from journal.core.times import day_of, format_day
+from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
 from journal.extract_stream import ExtractStream, Plan
-from journal.manifest import FIRST_DAY, PURPOSES, Filter, Request
 from journal.reader import DayRange
-from journal.rule import overdue_through
 from journal.service_event import service_event
-from journal.times import day_of, format_day
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

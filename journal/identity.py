@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from journal import cms, trust
-from journal.certificates import der_to_pem, parse, pem_to_der, public_key
-from journal.errors import OperatorError, VerificationError
+from journal.core import cms, trust
+from journal.core.certificates import der_to_pem, parse, pem_to_der, public_key
+from journal.core.errors import OperatorError, VerificationError
 from journal.files import create_durably, make_private_directory, replace_durably
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from journal.envelope import derive_data_key, derive_event_key_key
-from journal.errors import FencedDayError
+from journal.core.envelope import derive_data_key, derive_event_key_key
+from journal.core.errors import FencedDayError
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from journal.entry import Compartment
+    from journal.core.entry import Compartment
     from journal.keystore import KeyStore
 
 CACHED_CIPHERS = 20_000

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from journal.errors import AbsentKeyError, BusyError, FencedDayError, KeyStoreError, MalformedError, OperatorError
+from journal.core.errors import AbsentKeyError, BusyError, FencedDayError, KeyStoreError, MalformedError, OperatorError
+from journal.core.times import parse_day
 from journal.files import create_durably, make_private_directory, replace_durably, shred_file, sync_directory
-from journal.times import parse_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 import sql
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

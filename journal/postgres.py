@@ -16,7 +16,7 @@ import time
 from typing import IO, TYPE_CHECKING, Final, Self
 from urllib.parse import quote
 
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 from journal.postgres_binaries import Mode, Origin, choose_identity, find_binaries
 from journal.postgres_cluster import POLL_SECONDS, START_LIMIT_SECONDS, SUPERUSER, Cluster, end
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from journal import postgres_child
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 
 OLDEST_MAJOR: Final = 15
 PROBE_LIMIT_SECONDS: Final = 10.0

@@ -16,7 +16,7 @@ from threading import Thread
 from typing import IO, Final
 
 import sql
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 from journal.postgres_binaries import Binaries, Identity, command_as, run
 
 SUPERUSER: Final = "postgres"

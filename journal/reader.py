@@ -8,19 +8,19 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from journal.errors import NotCoveredError, StoreError
-from journal.listing import ListedSeal, encode_head_answer
+from journal.core.errors import NotCoveredError, StoreError
+from journal.core.times import format_day, format_seconds
+from journal.core.trie import Trie
+from journal.extract.listing import ListedSeal, encode_head_answer
 from journal.sealer import sealed_head
-from journal.times import format_day, format_seconds
-from journal.trie import Trie
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import date
     from pathlib import Path
 
-    from journal.entry import Compartment
-    from journal.seal import SealedHead
+    from journal.core.entry import Compartment
+    from journal.core.seal import SealedHead
     from journal.store import EntryRow, SealRow, Store
 
 PAGE_ENTRIES = 1_000

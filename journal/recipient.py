@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from journal import certificates, der
-from journal.errors import OperatorError, VerificationError
+from journal.core import certificates, der
+from journal.core.errors import OperatorError, VerificationError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from journal.certificates import Certificate, PublicKey
+    from journal.core.certificates import Certificate, PublicKey
 
 _KEY_USAGE = der.object_identifier("2.5.29.15")
 # Bits 2 and 4 of the first octet, RFC 5280 §4.2.1.3.

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from journal import canonical
-from journal.chain import Receipt, leaf_hash
-from journal.entry import parse_record
-from journal.envelope import open_entry
-from journal.errors import BrokenChainError, BusyError, JournalError, KnownEventError, PurgedDayError, StoreError
-from journal.times import format_time
+from journal.core import canonical
+from journal.core.chain import Receipt, leaf_hash
+from journal.core.entry import parse_record
+from journal.core.envelope import open_entry
+from journal.core.errors import BrokenChainError, BusyError, JournalError, KnownEventError, PurgedDayError, StoreError
+from journal.core.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
     from datetime import date, datetime
 
+    from journal.core.entry import Compartment
     from journal.draft import Draft
-    from journal.entry import Compartment
     from journal.keyring import Keyring
     from journal.store import KnownEntry
     from journal.submission import Submission

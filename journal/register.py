@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal.chain import leaf_hash
-from journal.entry import JOURNAL_CATEGORY, Compartment, Entry, parse_record
-from journal.envelope import open_entry
-from journal.errors import FencedDayError, StoreError
-from journal.manifest import Filter
-from journal.rule import overdue_through
+from journal.core.chain import leaf_hash
+from journal.core.entry import JOURNAL_CATEGORY, Compartment, Entry, parse_record
+from journal.core.envelope import open_entry
+from journal.core.errors import FencedDayError, StoreError
+from journal.core.rule import overdue_through
+from journal.core.times import day_of, format_time
+from journal.extract.manifest import Filter
 from journal.service_event import TYPE_PREFIX
-from journal.times import day_of, format_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.clock import Clock, ClockGuard
-from journal.entry import Compartment
-from journal.errors import BusyError, JournalError, StoreError, UnavailableError
-from journal.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
+from journal.core.entry import Compartment
+from journal.core.errors import BusyError, JournalError, StoreError, UnavailableError
+from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
+from journal.core.times import day_of
+from journal.core.trie import Trie
 from journal.store import HeadRow, SealHeadRow, SealRow, SealState
-from journal.times import day_of
-from journal.trie import Trie
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Self
 
 from journal import identity as signing
 from journal.clock import Clock, ClockGuard
+from journal.core.errors import JournalError, KeyStoreError, OperatorError
+from journal.core.rule import overdue_through, purgeable_through
+from journal.core.times import day_of, format_day, format_seconds
 from journal.directory import Directory
-from journal.errors import JournalError, KeyStoreError, OperatorError
 from journal.extraction import Extraction
 from journal.keyring import Keyring
 from journal.keystore import open_keystore
 from journal.reader import Reader
-from journal.rule import overdue_through, purgeable_through
 from journal.sealer import Sealer
 from journal.stamper import Stamper
 from journal.store import Store
-from journal.times import day_of, format_day, format_seconds
 from journal.writer import Writer
 
 if TYPE_CHECKING:

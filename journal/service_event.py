@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from journal import canonical
-from journal.entry import Event
-from journal.times import format_time
+from journal.core import canonical
+from journal.core.entry import Event
+from journal.core.times import format_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,9 +16,7 @@ KINDS = ("extract", "purge", "credential", "setting", "tenant", "alarm")
 SUBMITTED_BY = "_service"
 
 
-def service_event(
-    *, service: str, kind: str, event_id: str, at: datetime, subject: str, data: dict[str, Any]
-) -> Event:
+def service_event(*, service: str, kind: str, event_id: str, at: datetime, subject: str, data: dict[str, Any]) -> Event:
     """Build the event of something the service did: `kind` is one of KINDS, `subject` what it was done to.
 
     The same arguments give the same event, so that a step repeated after a crash is recorded once.

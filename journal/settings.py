@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

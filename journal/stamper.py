@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from journal import certificates, cms, timestamp
-from journal.errors import JournalError, NotStampedError, OperatorError, VerificationError
-from journal.seal import parse_seal
-from journal.times import format_day, format_seconds
-from journal.timestamp_query import NONCE_BITS, build_query, parse_reply
+from journal.core import certificates, cms, timestamp
+from journal.core.errors import JournalError, NotStampedError, OperatorError, VerificationError
+from journal.core.seal import parse_seal
+from journal.core.times import format_day, format_seconds
+from journal.core.timestamp_query import NONCE_BITS, build_query, parse_reply
 from journal.tsa_client import TsaClient
 
 if TYPE_CHECKING:

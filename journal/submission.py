@@ -6,15 +6,15 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from journal.errors import BusyError, KnownEventError
+from journal.core.errors import BusyError, KnownEventError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Container, Sequence
     from datetime import date
 
-    from journal.chain import Receipt
-    from journal.entry import Compartment, Event
+    from journal.core.chain import Receipt
+    from journal.core.entry import Compartment, Event
 
 OVERLOAD_RETRY_SECONDS = 2
 

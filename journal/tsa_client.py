@@ -5,8 +5,8 @@ from __future__ import annotations
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from journal.errors import NotStampedError
-from journal.timestamp_query import QUERY_TYPE, REPLY_LIMIT_BYTES, REPLY_TYPE
+from journal.core.errors import NotStampedError
+from journal.core.timestamp_query import QUERY_TYPE, REPLY_LIMIT_BYTES, REPLY_TYPE
 
 CHUNK_BYTES = 8 * 1024
 OK = 200

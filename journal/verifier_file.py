@@ -9,7 +9,11 @@ from __future__ import annotations
 import ast
 from importlib import resources
 from io import BytesIO
+from typing import TYPE_CHECKING
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 NAME = "journal-verify.pyz"
 
@@ -24,11 +28,13 @@ _UNIX = 3
 
 def build() -> bytes:
     """Return the file's bytes."""
-    contents = {
-        "__main__.py": _source(_OPENING),
-        f"{_PACKAGE}/__init__.py": _source("__init__"),
-        **{f"{_PACKAGE}/{name}.py": _source(name) for name in modules()},
-    }
+    contents = {"__main__.py": _source(_OPENING)}
+    for name in modules():
+        contents[_path(name)] = _source(name)
+        for package in _packages(name):
+            contents[f"{package}/__init__.py"] = (
+                resources.files(_PACKAGE).joinpath(*package.split("/")[1:], "__init__.py").read_bytes()
+            )
     file = BytesIO(_INTERPRETER)
     file.seek(0, 2)
     with ZipFile(file, "w") as archive:
@@ -42,7 +48,7 @@ def build() -> bytes:
 
 
 def modules() -> list[str]:
-    """Return the modules of the package that the verifier imports, and those imported by them, in order."""
+    """Return the modules that the verifier imports, and those imported by them, in order, as `core.chain`."""
     found: set[str] = set()
     waiting = [_FIRST]
     while waiting:
@@ -53,16 +59,32 @@ def modules() -> list[str]:
     return sorted(found)
 
 
+def _path(name: str) -> str:
+    return f"{_PACKAGE}/{name.replace('.', '/')}.py"
+
+
+def _packages(name: str) -> list[str]:
+    """Return the packages that a module is in, from the outermost."""
+    parts = _path(name).split("/")[:-1]
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _file(name: str) -> Traversable:
+    return resources.files(_PACKAGE).joinpath(*f"{name.replace('.', '/')}.py".split("/"))
+
+
 def _source(name: str) -> bytes:
-    return resources.files(_PACKAGE).joinpath(f"{name}.py").read_bytes()
+    return _file(name).read_bytes()
 
 
 def _imported(source: bytes) -> list[str]:
-    """Return which modules of the package a source names: `from journal import a`, `from journal.a import b`."""
+    """Return which modules a source names: `from journal.core import a`, `from journal.core.a import b`."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == _PACKAGE:
-            names += [alias.name for alias in node.names if not alias.name.startswith("_")]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{_PACKAGE}."):
-            names.append(node.module.removeprefix(f"{_PACKAGE}."))
+        if isinstance(node, ast.ImportFrom) and node.module and f"{node.module}.".startswith(f"{_PACKAGE}."):
+            inside = node.module[len(_PACKAGE) + 1 :]
+            within = [f"{inside}.{alias.name}" if inside else alias.name for alias in node.names]
+            names += (
+                [inside] if inside and _file(inside).is_file() else [name for name in within if _file(name).is_file()]
+            )
     return names

@@ -8,17 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from journal import __version__, certificates
-from journal.errors import VerificationError
-from journal.known import read_known
-from journal.spreadsheet import visible
-from journal.verify import verify_extract
+from journal import __version__
+from journal.core import certificates
+from journal.core.errors import VerificationError
+from journal.extract.known import read_known
+from journal.extract.spreadsheet import visible
+from journal.extract.verify import verify_extract
 from journal.verify_io import NotRunError, Progress, complain, opened, read_pem, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from journal.report import Report
+    from journal.extract.report import Report
 
 EXIT_VERIFIED, EXIT_WRONG, EXIT_NOT_RUN = 0, 1, 2
 

@@ -8,8 +8,8 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from journal.certificates import PEM_LIMIT_BYTES
-from journal.spreadsheet import visible
+from journal.core.certificates import PEM_LIMIT_BYTES
+from journal.extract.spreadsheet import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

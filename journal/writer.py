@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from journal.appender import Appender
 from journal.clock import Clock, ClockGuard
+from journal.core.entry import RECORD_LIMIT_BYTES, Compartment, Event, event_key
+from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
+from journal.core.times import day_of, format_time
 from journal.draft import Draft
-from journal.entry import RECORD_LIMIT_BYTES, Compartment, Event, event_key
-from journal.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
 from journal.submission import FairQueue, Outcome, Submission, distinct_events
-from journal.times import day_of, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.errors import PurgedDayError
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.core.errors import PurgedDayError
+from journal.core.times import format_day
 from journal.service_event import SUBMITTED_BY, service_event
-from journal.times import format_day
 
 if TYPE_CHECKING:
     from journal.store import HandoverAlarm, Store

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from journal.entry import Compartment
+from journal.core.entry import Compartment
+from journal.core.times import day_of, format_day
 from journal.extraction import ExtractRequest
 from journal.service_event import SUBMITTED_BY
 from journal.store import HandoverFile
-from journal.times import day_of, format_day
 from retention.encryption import Encryption
 from retention.handover_list import encode_list, file_name, list_name, period_name
 from retention.outbox import PART

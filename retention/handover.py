@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.clock import Clock, ClockGuard
-from journal.errors import BusyError, JournalError, UnavailableError
+from journal.core.errors import BusyError, JournalError, UnavailableError
+from journal.core.times import day_of, format_day
 from journal.files import make_private_directory
 from journal.recipient import Recipient, read_recipient
-from journal.times import day_of, format_day
 from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.delivery import Delivery, DuePeriod, HandedOver
 from retention.outbox import HeldError, Outbox

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal import canonical
-from journal.entry import Compartment
-from journal.times import format_day, format_time
+from journal.core import canonical
+from journal.core.entry import Compartment
+from journal.core.times import format_day, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from journal.errors import JournalError, KeyStoreError
-from journal.times import day_of
+from journal.core.errors import JournalError, KeyStoreError
+from journal.core.times import day_of
 
 if TYPE_CHECKING:
     from journal.clock import Clock

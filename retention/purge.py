@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from journal import canonical
 from journal.clock import Clock, ClockGuard
-from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.errors import JournalError, LockedError, PurgedDayError, StoreError
-from journal.rule import purgeable_through
+from journal.core import canonical
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.core.errors import JournalError, LockedError, PurgedDayError, StoreError
+from journal.core.rule import purgeable_through
+from journal.core.times import day_of, format_day
 from journal.service_event import SUBMITTED_BY, service_event
-from journal.times import day_of, format_day
 from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.policy import goes_at, waits_until
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
     from datetime import date, datetime
 
-    from journal.entry import Event
+    from journal.core.entry import Event
     from journal.keyring import Keyring
     from journal.sealer import Sealer
     from journal.store import PurgeSpan, Store

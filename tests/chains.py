@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from journal.chain import Head, extend, genesis
-from journal.entry import Compartment
+from journal.core.chain import Head, extend, genesis
+from journal.core.entry import Compartment
 from journal.store import AppendBatch, HeadRow
 
 if TYPE_CHECKING:

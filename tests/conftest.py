@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 import sql
 from journal.migrate import migrate
@@ -35,6 +36,10 @@ STARTING_SECONDS = 60
 
 _numbers = count(1)
 
+# These machines are noisy: how long an example takes says nothing.
+settings.register_profile("journal", deadline=None)
+settings.load_profile("journal")
+
 
 def _choose_directory() -> Path | None:
     """Return where clusters go: a file system in memory with room for them, or None, the usual place."""
@@ -48,6 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--postgres", choices=sorted(ORIGINS), default="any", help="the distribution's PostgreSQL, or the wheel's"
     )
+    parser.addoption("--fuzz-seconds", type=float, help="how long the verifier is fuzzed, whatever the test says")
+    parser.addoption("--fuzz-seed", type=int, help="begin the fuzzing where an earlier run did")
 
 
 def _sweep(directory: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from itertools import count
 from typing import TYPE_CHECKING
 
-from journal.certificates import pem_to_der
+from journal.core.certificates import pem_to_der
 
 if TYPE_CHECKING:
     from pathlib import Path

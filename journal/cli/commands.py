@@ -13,15 +13,15 @@ from journal.administration import NewCategory
 from journal.audit import Audit
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import SystemClock
-from journal.entry import RESERVED_TENANT, Compartment
-from journal.errors import JournalError, NotStampedError, OperatorError
+from journal.core.entry import RESERVED_TENANT, Compartment
+from journal.core.errors import JournalError, NotStampedError, OperatorError
+from journal.core.times import format_day, format_seconds
+from journal.core.timestamp import time_text
 from journal.extraction import ExtractRequest
 from journal.files import appear_whole
 from journal.migrate import migrate as run_migrations
 from journal.service_event import SUBMITTED_BY
 from journal.store.pools import translated
-from journal.times import format_day, format_seconds
-from journal.timestamp import time_text
 
 if TYPE_CHECKING:
     import argparse

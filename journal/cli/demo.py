@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from journal import layout
 from journal.audit import Audit
 from journal.cli import serve
 from journal.cli.demo_client import DemoClient
 from journal.cli.demo_events import TENANTS, DemoActivity
 from journal.cli.installation import Installation, open_database, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
-from journal.container import Container
-from journal.errors import JournalError, OperatorError
+from journal.core.errors import JournalError, OperatorError
+from journal.core.times import day_of
+from journal.extract import layout
+from journal.extract.container import Container
 from journal.files import make_private_directory
-from journal.times import day_of
 
 if TYPE_CHECKING:
     import argparse

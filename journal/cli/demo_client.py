@@ -9,8 +9,8 @@ import aiohttp
 import orjson
 from tqdm import tqdm
 
-from journal.errors import OperatorError
-from journal.times import format_day, format_time
+from journal.core.errors import OperatorError
+from journal.core.times import format_day, format_time
 
 if TYPE_CHECKING:
     from datetime import date, datetime

@@ -11,10 +11,11 @@ import asyncpg
 
 import sql
 from journal.administration import DEFAULT_CATEGORIES, Administration
-from journal.chain import genesis
 from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock
-from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.errors import OperatorError, StoreError
+from journal.core.chain import genesis
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.core.errors import OperatorError, StoreError
+from journal.core.times import format_seconds
 from journal.files import make_private_directory
 from journal.identity import make_development_authority
 from journal.keystore import make_master_key, open_keystore
@@ -23,7 +24,6 @@ from journal.postgres import EmbeddedPostgres
 from journal.service import Service
 from journal.store import Store
 from journal.store.pools import translated
-from journal.times import format_seconds
 from retention.handover import Handover
 from retention.maintenance import Maintenance
 from retention.purge import Purger

@@ -14,10 +14,10 @@ import uvloop
 from journal import __version__
 from journal.administration import REGIMES, ROLES
 from journal.cli import commands, demo, serve
-from journal.errors import BusyError, JournalError
+from journal.core.errors import BusyError, JournalError
+from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from journal.extract.manifest import PURPOSES
 from journal.logs import configure_logs
-from journal.manifest import PURPOSES
-from journal.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.settings import load_settings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ingest.app import create_app
 from ingest.server import Runner
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
-from journal.errors import JournalError, OperatorError
+from journal.core.errors import JournalError, OperatorError
 
 if TYPE_CHECKING:
     import argparse

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from journal.manifest import Filter, account_of, action_of
+from journal.extract.manifest import Filter, account_of, action_of
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from journal.entry import Entry
-    from journal.manifest import Manifest
+    from journal.core.entry import Entry
+    from journal.extract.manifest import Manifest
 
 MAX_ROWS = 2_000
 MAX_CELL_CHARACTERS = 240

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from journal.core.errors import JournalError
 from journal.document.frames import frame, receive_frame
-from journal.errors import JournalError
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import sql
-from journal.errors import StoreError
+from journal.core.errors import StoreError
 from journal.store.pools import Pools
 from journal.store.values import (
     AppendBatch,

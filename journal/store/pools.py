@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import asyncpg
 
 import sql
-from journal.errors import LockedError, StoreError, UnavailableError
+from journal.core.errors import LockedError, StoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import sql
-from journal.errors import StoreError
+from journal.core.errors import StoreError
 from journal.store.pools import Pools, readable
 from journal.store.values import HeadRow, SealHeadRow, SealRow, SealState
 

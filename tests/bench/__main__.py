@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 import asyncpg
 import uvloop
 
-from journal import canonical
-from journal.certificates import pem_to_der
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import SystemClock
-from journal.entry import Compartment, Event
+from journal.core import canonical
+from journal.core.certificates import pem_to_der
+from journal.core.entry import Compartment, Event
+from journal.core.times import day_of, format_time
+from journal.extract.verify import verify_extract
 from journal.extraction import ExtractRequest
 from journal.settings import Settings
-from journal.times import day_of, format_time
-from journal.verify import verify_extract
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

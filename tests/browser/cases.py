@@ -7,7 +7,7 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING
 
-from journal.layout import DIGESTS, SIGNATURE
+from journal.extract.layout import DIGESTS, SIGNATURE
 from tests.browser import damage, signers
 from tests.browser.kinds import KINDS, members, parts
 from tests.browser.lives import Known, life

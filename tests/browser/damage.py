@@ -8,17 +8,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal import canonical
-from journal.chain import Head, genesis
-from journal.layout import ENTRIES, MANIFEST, NAMES, PROOF, SEALS, TABLE
-from journal.manifest import Filter, Request
+from journal.core import canonical
+from journal.core.chain import Head, genesis
+from journal.extract.layout import ENTRIES, MANIFEST, NAMES, PROOF, SEALS, TABLE
+from journal.extract.manifest import Filter, Request
 from tests.browser.kinds import KINDS, container, members, parts
 from tests.unit.extracts import pack
 
 if TYPE_CHECKING:
     from random import Random
 
-    from journal.manifest import Manifest
+    from journal.extract.manifest import Manifest
 
 DAY = timedelta(days=1)
 SIGNED_MEMBERS = (ENTRIES, PROOF, SEALS, MANIFEST, TABLE)

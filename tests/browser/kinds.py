@@ -8,9 +8,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
-from journal.entry import JOURNAL_CATEGORY, Compartment
-from journal.layout import DOCUMENT, MIMETYPE
-from journal.manifest import Filter, Request
+from journal.core.entry import JOURNAL_CATEGORY, Compartment
+from journal.extract.layout import DOCUMENT, MIMETYPE
+from journal.extract.manifest import Filter, Request
 from tests import authority
 from tests.unit.extracts import Extract, World, march, noon, sample
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal.listing import encode_head_answer, withheld_line
+from journal.extract.listing import encode_head_answer, withheld_line
 from tests.browser.kinds import KINDS, container
 from tests.unit.extracts import Extract, World, march, noon
 
 if TYPE_CHECKING:
     from random import Random
 
-    from journal.listing import ListedSeal
+    from journal.extract.listing import ListedSeal
 
 DAY = timedelta(days=1)
 Known = tuple[tuple[str, bytes], ...]

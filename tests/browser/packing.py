@@ -6,7 +6,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from journal.layout import MIMETYPE, MIMETYPE_CONTENT, NAMES, STREAMED
+from journal.extract.layout import MIMETYPE, MIMETYPE_CONTENT, NAMES, STREAMED
 from tests.browser.kinds import members
 
 if TYPE_CHECKING:

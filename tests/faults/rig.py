@@ -14,10 +14,10 @@ from ingest.events import decode_batch
 from journal.audit import Audit
 from journal.cli.installation import Installation, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
-from journal.entry import Compartment, Event
+from journal.core.entry import Compartment, Event
+from journal.core.times import format_time
 from journal.postgres import SUPERUSER
 from journal.settings import Settings
-from journal.times import format_time
 from journal.writer import Writer
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.administration import NewCategory
-from journal.certificates import der_to_pem
+from journal.core.certificates import der_to_pem
 from tests.integration.test_handover import commune, opened
 from tests.integration.world import DAY, START, TENANT, World, new_world
 

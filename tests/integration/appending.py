@@ -11,7 +11,7 @@ import random
 import sys
 from typing import TYPE_CHECKING
 
-from journal.errors import UnavailableError
+from journal.core.errors import UnavailableError
 from journal.store import AppendBatch, AppendResult, HeadRow, Store
 from tests.chains import CATEGORY, Pending, advanced, batch, keys
 

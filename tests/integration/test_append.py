@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from journal.errors import StoreError, UnavailableError
+from journal.core.errors import StoreError, UnavailableError
 from journal.store import AppendBatch, HeadRow, Store
 from tests.chains import (
     CATEGORY,

@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 
 from journal.audit import Audit
-from journal.chain import extend, genesis, leaf_hash
-from journal.entry import Compartment
-from journal.envelope import open_entry, seal_entry
+from journal.core.chain import extend, genesis, leaf_hash
+from journal.core.entry import Compartment
+from journal.core.envelope import open_entry, seal_entry
 from journal.identity import load, make_development_authority
 from tests.integration.harm import Harm
 from tests.integration.world import CATEGORY, SERVICE, START, World, new_world

@@ -19,13 +19,13 @@ from pyhanko.sign.validation.settings import KeyUsageConstraints
 from pyhanko_certvalidator import ValidationContext
 
 from journal import identity
-from journal.certificates import pem_to_der
-from journal.chain import Head
+from journal.core.certificates import pem_to_der
+from journal.core.chain import Head
+from journal.core.entry import Entry
 from journal.document.content import MAX_ROWS, Circumstances, Gathered, document_content, printable
 from journal.document.render import DocumentError, render
-from journal.entry import Entry
+from journal.extract.manifest import Filter, Manifest, Request
 from journal.identity import SigningIdentity, make_development_authority
-from journal.manifest import Filter, Manifest, Request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from journal import layout
-from journal.container import Container
-from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment, Event
-from journal.errors import AbsentKeyError, ForkError, JournalError, RequestError, StoreError, VerificationError
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment, Event
+from journal.core.errors import AbsentKeyError, ForkError, JournalError, RequestError, StoreError, VerificationError
+from journal.extract import layout
+from journal.extract.container import Container
 from journal.extraction import ExtractRequest
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
 from journal.administration import NewCategory
-from journal.canonical import encode
-from journal.certificates import der_to_pem
-from journal.errors import OperatorError
+from journal.core.canonical import encode
+from journal.core.certificates import der_to_pem
+from journal.core.errors import OperatorError
 from retention.handover import Handover
 from retention.policy import goes_at, handover_through, readable_from, waits_until
 from retention.purge import INTERVAL_SECONDS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.certificates import pem_to_der
+from journal.core.certificates import pem_to_der
 
 if TYPE_CHECKING:
     from pathlib import Path

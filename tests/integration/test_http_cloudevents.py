@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 
-from journal.times import normalise_time
+from journal.core.times import normalise_time
 from tests.integration.cloudevents import CASES, EARTH, Case, graft
 from tests.integration.edge import EVENTS, EXTRACTS, SINGLE, RunningEdge
 

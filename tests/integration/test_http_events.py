@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.chain import extend, genesis
-from journal.entry import Compartment
+from journal.core.chain import extend, genesis
+from journal.core.entry import Compartment
 from tests.integration.edge import CATEGORY, SERVICE, SINGLE, TENANT, RunningEdge
 from tests.refused_events import REFUSED, Refused, batch_of, full_event, valid_event
 

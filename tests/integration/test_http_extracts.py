@@ -17,10 +17,10 @@ from msgspec import inspect
 from ingest.edge import EDGE
 from ingest.extract_request import ExtractBody, ExtractFilter
 from ingest.shapes import ACTIONS
-from journal.certificates import pem_to_der
-from journal.manifest import PURPOSES
+from journal.core.certificates import pem_to_der
+from journal.extract.manifest import PURPOSES
+from journal.extract.verify import verify_extract
 from journal.service_event import KINDS
-from journal.verify import verify_extract
 from tests.integration.edge import CATEGORY, EXTRACTS, HEAD, TENANT, Answer, RunningEdge
 from tests.refused_events import valid_event
 

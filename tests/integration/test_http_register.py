@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from journal.entry import Compartment
+from journal.core.entry import Compartment
 from journal.register import SCANNED_ENTRIES, Register
 from journal.service_event import service_event
 from tests.integration.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, SERVICE, TENANT, RunningEdge

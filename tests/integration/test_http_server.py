@@ -14,7 +14,7 @@ import structlog
 from ingest import server
 from ingest.edge import EDGE
 from ingest.limits import Limits
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 from tests.integration.edge import CATEGORY, EVENTS, HEAD, SINGLE, RunningEdge, running_edge
 from tests.refused_events import valid_event
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.errors import AbsentKeyError, FencedDayError, KeyStoreError, OperatorError
+from journal.core.errors import AbsentKeyError, FencedDayError, KeyStoreError, OperatorError
 from journal.keystore import KEY_BYTES, KeyStore, make_master_key, open_keystore, read_master_key
 from journal.settings import Settings
 

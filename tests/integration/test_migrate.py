@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 import sql
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 from journal.migrate import choose_pending, list_migrations, migrate
 from journal.postgres import OWNER, SUPERUSER
 from tests.integration.test_grants import ROLES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from journal.errors import LockedError, StoreError
+from journal.core.errors import LockedError, StoreError
 from journal.store import DayDropped, HeadRow, Store
 from tests.chains import CATEGORY, add_chains, append, fresh, genesis_of, midnight_after, read_chain, seconds_until
 from tests.integration.test_seals_store import after, close, until_waiting

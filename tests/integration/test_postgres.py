@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from journal.errors import OperatorError
+from journal.core.errors import OperatorError
 from journal.postgres import SUPERUSER, EmbeddedPostgres
 from journal.postgres_binaries import Mode, Origin, find_binaries
 

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from journal.certificates import der_to_pem
-from journal.errors import OperatorError
+from journal.core.certificates import der_to_pem
+from journal.core.errors import OperatorError
 from journal.recipient import Recipient, read_recipient, read_recipient_pem
 from retention.encryption import SEGMENT_BYTES, Encryption
 from tests.authority import DIGITAL_SIGNATURE, NOW, YEAR, Holder, issue, key_usage, new_key

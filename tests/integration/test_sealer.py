@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal import cms
-from journal.certificates import pem_to_der
 from journal.clock import SimulatedClock
-from journal.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.errors import NotCoveredError, OperatorError, StoreError
+from journal.core import cms
+from journal.core.certificates import pem_to_der
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.core.errors import NotCoveredError, OperatorError, StoreError
+from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.identity import make_development_authority
-from journal.seal import NOTHING_HASH, Seal, parse_seal
 from journal.service import STALE_SEAL
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
 

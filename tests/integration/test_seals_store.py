@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.errors import StoreError
+from journal.core.errors import StoreError
 from journal.store import HeadRow, SealHeadRow, Store
 from tests.chains import (
     CATEGORY,

@@ -16,17 +16,17 @@ import pytest_asyncio
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from journal import timestamp
-from journal.certificates import der_to_pem, pem_to_der
 from journal.cli import commands, serve
 from journal.clock import SimulatedClock
-from journal.entry import Compartment
-from journal.errors import NotStampedError, OperatorError
-from journal.listing import parse_head_answer
+from journal.core import timestamp
+from journal.core.certificates import der_to_pem, pem_to_der
+from journal.core.entry import Compartment
+from journal.core.errors import NotStampedError, OperatorError
+from journal.core.timestamp_query import REPLY_LIMIT_BYTES, REPLY_TYPE
+from journal.extract.listing import parse_head_answer
 from journal.settings import Settings
 from journal.stamper import FAILING_LIMIT, INTERVAL_SECONDS, RETRY_LIMIT_SECONDS, Stamper
 from journal.store import Store
-from journal.timestamp_query import REPLY_LIMIT_BYTES, REPLY_TYPE
 from journal.tsa_client import TsaClient
 from journal.verify_cli import main as verify_main
 from tests import authority as made

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from journal.errors import StoreError, UnavailableError
+from journal.core.errors import StoreError, UnavailableError
 from journal.migrate import migrate
 from journal.postgres import EmbeddedPostgres
 from journal.store import NewCredential, Store

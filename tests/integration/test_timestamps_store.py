@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.errors import StoreError
+from journal.core.errors import StoreError
 from tests.chains import add_chains, midnight_after, seconds_until
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from journal.administration import NewCategory
 from journal.cli.installation import simulate_clock
-from journal.errors import (
+from journal.core.errors import (
     BusyError,
     InvalidEventError,
     JournalError,
@@ -22,14 +22,14 @@ from journal.errors import (
     PurgedDayError,
     StoreError,
 )
-from journal.times import day_of
+from journal.core.times import day_of
 from tests.faults.rig import CATEGORY, TENANTS, as_superuser, open_rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.entry import Event
+    from journal.core.entry import Event
     from journal.submission import Outcome
     from journal.writer import Writer
     from tests.faults.rig import Rig
@@ -64,8 +64,10 @@ async def running(writer: Writer) -> AsyncIterator[Writer]:
         await task
 
 
-def indexes(outcomes: list[Outcome]) -> list[int]:
-    """Return the indexes of the receipts."""
+def indexes(outcomes: list[Outcome] | BaseException) -> list[int]:
+    """Return the indexes of the receipts; an error instead of outcomes is raised."""
+    if isinstance(outcomes, BaseException):
+        raise outcomes
     return [outcome.receipt.index for outcome in outcomes]
 
 
@@ -476,7 +478,7 @@ async def test_the_largest_batch(rig: Rig) -> None:
     """A batch of 10,000 events is recorded whole, in order, and others are served meanwhile."""
     events = rig.events(*range(10_000))
     large = asyncio.create_task(rig.submit(events))
-    waits = []
+    waits: list[float] = []
     while not large.done():
         started = perf_counter()
         await rig.submit(rig.events(len(waits)), tenant=CASTRES)

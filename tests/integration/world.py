@@ -13,26 +13,26 @@ from uuid import uuid4
 import asyncpg
 
 import sql
-from journal import canonical
 from journal.audit import Audit
-from journal.certificates import pem_to_der
 from journal.cli.installation import Installation, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
-from journal.entry import Compartment, Event
+from journal.core import canonical
+from journal.core.certificates import pem_to_der
+from journal.core.entry import Compartment, Event
+from journal.core.times import format_time
+from journal.extract.known import read_known
+from journal.extract.verify import verify_extract
 from journal.extraction import ExtractRequest
-from journal.known import read_known
 from journal.postgres import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
-from journal.times import format_time
-from journal.verify import verify_extract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from journal.audit import Finding
-    from journal.chain import Receipt
-    from journal.report import Report
+    from journal.core.chain import Receipt
+    from journal.extract.report import Report
     from journal.service import Service
 
 SERVICE = "journal.test"

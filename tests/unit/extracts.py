@@ -12,12 +12,15 @@ from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from journal import canonical, spreadsheet
-from journal.chain import Head, extend, genesis, leaf_hash
-from journal.container import ContainerWriter
-from journal.entry import Compartment, encode_record, parse_record
-from journal.extract import SIGNED, write_digests, write_instructions
-from journal.layout import (
+from journal.core import canonical
+from journal.core.chain import Head, extend, genesis, leaf_hash
+from journal.core.entry import Compartment, encode_record, parse_record
+from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
+from journal.core.times import format_time
+from journal.core.trie import Trie
+from journal.extract import spreadsheet
+from journal.extract.container import ContainerWriter
+from journal.extract.layout import (
     DIGESTS,
     ENTRIES,
     INSTRUCTIONS,
@@ -30,11 +33,9 @@ from journal.layout import (
     SIGNATURE,
     TABLE,
 )
-from journal.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
-from journal.manifest import Filter, Manifest, Request
-from journal.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
-from journal.times import format_time
-from journal.trie import Trie
+from journal.extract.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
+from journal.extract.manifest import Filter, Manifest, Request
+from journal.extract.texts import SIGNED, write_digests, write_instructions
 from tests import authority
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import canonical
-from journal.errors import MalformedError
+from journal.core import canonical
+from journal.core.errors import MalformedError
 
 if TYPE_CHECKING:
     import random

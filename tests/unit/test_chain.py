@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from journal.chain import SALT_BYTES, Head, Receipt, extend, genesis, leaf_hash
+from journal.core.chain import SALT_BYTES, Head, Receipt, extend, genesis, leaf_hash
 
 CHAIN = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["chain"]
 HASHES = st.binary(min_size=32, max_size=32)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Callable
 
 import pytest
 
-from journal.container import Container, ContainerWriter
-from journal.errors import MalformedError, OperatorError
-from journal.layout import (
+from journal.core.errors import MalformedError, OperatorError
+from journal.extract.container import Container, ContainerWriter
+from journal.extract.layout import (
     DIGESTS,
     DOCUMENT,
     ENTRIES,

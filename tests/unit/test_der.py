@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import der
-from journal.errors import MalformedError
+from journal.core import der
+from journal.core.errors import MalformedError
 
 LIMIT = 64 * 1024
 

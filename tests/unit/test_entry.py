@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from journal import canonical
-from journal.entry import (
+from journal.core import canonical
+from journal.core.entry import (
     RECORD_LIMIT_BYTES,
     RESERVED_TENANT,
     SLUG,
@@ -25,8 +25,8 @@ from journal.entry import (
     parse_origin,
     parse_record,
 )
-from journal.errors import MalformedError
-from journal.times import format_time, parse_time
+from journal.core.errors import MalformedError
+from journal.core.times import format_time, parse_time
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())
 CHAIN = VECTORS["chain"]
@@ -82,7 +82,7 @@ def test_what_is_no_record_is_refused_by_name(vector: dict[str, str]) -> None:
 
 
 @given(SLUGS | st.just(RESERVED_TENANT), SLUGS, EVENTS, st.integers(0, 2**53 - 1), TIMES, TEXTS)
-def test_a_record_spliced_is_the_record_encoded(  # noqa: PLR0917  (one strategy each)
+def test_a_record_spliced_is_the_record_encoded(
     tenant: str, category: str, event: dict[str, Any], index: int, recorded_at: str, submitted_by: str
 ) -> None:
     """Splicing the event's bytes gives what encoding the whole would, and reads back."""

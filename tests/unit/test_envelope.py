@@ -11,15 +11,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.entry import event_key
-from journal.envelope import (
+from journal.core.entry import event_key
+from journal.core.envelope import (
     associated_data,
     derive_data_key,
     derive_event_key_key,
     open_entry,
     seal_entry,
 )
-from journal.errors import BrokenChainError
+from journal.core.errors import BrokenChainError
 
 CHAIN = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["chain"]
 DAY = date(2026, 3, 14)

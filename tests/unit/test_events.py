@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ingest.events import BATCH_LIMIT_EVENTS, FAULTS_LIMIT, decode_batch, decode_single
 from ingest.shapes import ACTIONS, EVENT_LIMIT_BYTES
-from journal import canonical
-from journal.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
-from journal.times import normalise_time, parse_time
+from journal.core import canonical
+from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
+from journal.core.times import normalise_time, parse_time
 from tests.refused_events import (
     REFUSED,
     SOURCE_PREFIX,
@@ -26,7 +26,7 @@ from tests.refused_events import (
 )
 
 if TYPE_CHECKING:
-    from journal.entry import Event
+    from journal.core.entry import Event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STATUS = {MisshapenEventError: 400, OversizeEventError: 413, InvalidEventError: 422}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from journal import spreadsheet
-from journal.errors import MalformedError
-from journal.extract import SIGNED, read_digests, signed_names, write_digests, write_instructions
-from journal.layout import DOCUMENT, ENTRIES, NAMES
-from journal.times import format_day, format_time
+from journal.core.errors import MalformedError
+from journal.core.times import format_day, format_time
+from journal.extract import spreadsheet
+from journal.extract.layout import DOCUMENT, ENTRIES, NAMES
+from journal.extract.texts import SIGNED, read_digests, signed_names, write_digests, write_instructions
 from tests.unit.extracts import sample
 
 EXTRACT = sample()

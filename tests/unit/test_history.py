@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.chain import Head
-from journal.errors import (
+from journal.core.chain import Head
+from journal.core.errors import (
     BrokenChainError,
     EarlyDeletionError,
     MalformedError,
@@ -18,12 +18,12 @@ from journal.errors import (
     OverRetentionError,
     VerificationError,
 )
-from journal.rule import purgeable_through
-from journal.verify import verify_extract
+from journal.core.rule import purgeable_through
+from journal.extract.verify import verify_extract
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened
 
 if TYPE_CHECKING:
-    from journal.report import Report
+    from journal.extract.report import Report
 
 DAY = timedelta(days=1)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal.rule import overdue_through, purgeable_through
-from journal.verify import verify_extract
+from journal.core.rule import overdue_through, purgeable_through
+from journal.extract.verify import verify_extract
 from tests.unit.extracts import ANCHORS, World, march, noon, opened
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.entry import Compartment
-from journal.errors import (
+from journal.core.entry import Compartment
+from journal.core.errors import (
     BadSignatureError,
     ForkError,
     MalformedError,
@@ -18,15 +18,15 @@ from journal.errors import (
     UntrustedError,
     VerificationError,
 )
-from journal.known import Known, read_known
-from journal.listing import ListedSeal, encode_head_answer
-from journal.seal import parse_seal
-from journal.verify import verify_extract
+from journal.core.seal import parse_seal
+from journal.extract.known import Known, read_known
+from journal.extract.listing import ListedSeal, encode_head_answer
+from journal.extract.verify import verify_extract
 from tests import authority
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened
 
 if TYPE_CHECKING:
-    from journal.report import Report
+    from journal.extract.report import Report
 
 NAME = "kept.json"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from journal import canonical
-from journal.errors import MalformedError
-from journal.listing import (
+from journal.core import canonical
+from journal.core.errors import MalformedError
+from journal.extract.listing import (
     LISTED_SEAL_LIMIT_BYTES,
     TIMESTAMP_LIMIT_BYTES,
     disclosed_line,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from journal import canonical
-from journal.chain import Head
-from journal.entry import Compartment, encode_record, parse_record
-from journal.errors import MalformedError
-from journal.manifest import PURPOSES, Filter, Manifest, Request, account_of, action_of, parse_manifest
-from journal.times import format_time
+from journal.core import canonical
+from journal.core.chain import Head
+from journal.core.entry import Compartment, encode_record, parse_record
+from journal.core.errors import MalformedError
+from journal.core.times import format_time
+from journal.extract.manifest import PURPOSES, Filter, Manifest, Request, account_of, action_of, parse_manifest
 from tests.unit.extracts import COMPARTMENT, World, event, march, noon, sample
 
 EXTRACT = sample()

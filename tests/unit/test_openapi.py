@@ -18,7 +18,7 @@ from ingest.problems import KINDS
 from ingest.reading import EXTRACTS_LIMIT, SEALS_LIMIT
 from ingest.shapes import ACTIONS, CloudEvent
 from ingest.submissions import BATCH, SINGLE
-from journal.chain import Receipt
+from journal.core.chain import Receipt
 from tests.published import DOCUMENT, OPERATIONS, SCHEMAS, follows, resolve
 from tests.refused_events import REFUSED, full_event, valid_event
 

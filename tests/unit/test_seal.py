@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.errors import MalformedError
-from journal.seal import EMPTY_ROOT, NOTHING_HASH, Seal, SealedHead, parse_head, parse_seal
-from journal.times import parse_day, parse_seconds
+from journal.core.errors import MalformedError
+from journal.core.seal import EMPTY_ROOT, NOTHING_HASH, Seal, SealedHead, parse_head, parse_seal
+from journal.core.times import parse_day, parse_seconds
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())
 ORIGIN = "openepm-journal/v1/journal.example.fr/ville-a/ecrits"

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import canonical, spreadsheet
-from journal.entry import JOURNAL_CATEGORY, Compartment, encode_record, parse_record
+from journal.core import canonical
+from journal.core.entry import JOURNAL_CATEGORY, Compartment, encode_record, parse_record
+from journal.extract import spreadsheet
 from tests import authority
 from tests.unit.extracts import COMPARTMENT, event
 

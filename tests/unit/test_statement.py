@@ -8,8 +8,8 @@ from typing import Callable
 
 import pytest
 
-from journal.chain import genesis
-from journal.errors import (
+from journal.core.chain import genesis
+from journal.core.errors import (
     BadSignatureError,
     BrokenChainError,
     ForkError,
@@ -18,9 +18,9 @@ from journal.errors import (
     UntrustedError,
     VerificationError,
 )
-from journal.seal import NOTHING_HASH, parse_seal
-from journal.statement import read_statement, seal_text
-from journal.verify import verify_extract
+from journal.core.seal import NOTHING_HASH, parse_seal
+from journal.extract.statement import read_statement, seal_text
+from journal.extract.verify import verify_extract
 from tests import authority
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, sample
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal.container import Container
-from journal.errors import MismatchedPartError, VerificationError
-from journal.layout import (
+from journal.core.errors import MismatchedPartError, VerificationError
+from journal.extract.container import Container
+from journal.extract.layout import (
     DIGESTS,
     DOCUMENT,
     ENTRIES,
@@ -25,12 +25,12 @@ from journal.layout import (
     STREAMED,
     TABLE,
 )
-from journal.manifest import Filter
-from journal.verify import verify_extract
+from journal.extract.manifest import Filter
+from journal.extract.verify import verify_extract
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, pack
 
 if TYPE_CHECKING:
-    from journal.report import Report
+    from journal.extract.report import Report
 
 
 def small(day: int = 2) -> Extract:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import times
-from journal.errors import MalformedError
+from journal.core import times
+from journal.core.errors import MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

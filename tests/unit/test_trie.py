@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.errors import MalformedError
-from journal.seal import EMPTY_ROOT, SealedHead, parse_head
-from journal.trie import Trie, root_from_path
+from journal.core.errors import MalformedError
+from journal.core.seal import EMPTY_ROOT, SealedHead, parse_head
+from journal.core.trie import Trie, root_from_path
 
 if TYPE_CHECKING:
     import random

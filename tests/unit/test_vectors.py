@@ -1,4 +1,4 @@
-"""The published extracts: `journal.verify` says of each what index.json says every verifier must."""
+"""The published extracts: `journal.extract.verify` says of each what index.json says every verifier must."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal import errors
-from journal.certificates import pem_to_der
-from journal.errors import VerificationError
-from journal.known import read_known
-from journal.times import format_day, format_seconds
-from journal.verify import verify_extract
+from journal.core import errors
+from journal.core.certificates import pem_to_der
+from journal.core.errors import VerificationError
+from journal.core.times import format_day, format_seconds
+from journal.extract.known import read_known
+from journal.extract.verify import verify_extract
 
 if TYPE_CHECKING:
-    from journal.report import Report
+    from journal.extract.report import Report
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "vectors" / "v1" / "extracts"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
-from journal import canonical, spreadsheet
-from journal.chain import Head
-from journal.entry import JOURNAL_CATEGORY, Compartment
-from journal.errors import (
+from journal.core import canonical
+from journal.core.chain import Head
+from journal.core.entry import JOURNAL_CATEGORY, Compartment
+from journal.core.errors import (
     BadSignatureError,
     BrokenChainError,
     ForeignEntryError,
@@ -29,8 +29,8 @@ from journal.errors import (
     UntrustedError,
     VerificationError,
 )
-from journal.extract import write_digests
-from journal.layout import (
+from journal.extract import spreadsheet
+from journal.extract.layout import (
     DIGESTS,
     DOCUMENT,
     ENTRIES,
@@ -42,14 +42,15 @@ from journal.layout import (
     STREAMED,
     TABLE,
 )
-from journal.listing import disclosed_line, withheld_line
-from journal.manifest import Filter, Request
-from journal.verify import verify_extract
+from journal.extract.listing import disclosed_line, withheld_line
+from journal.extract.manifest import Filter, Request
+from journal.extract.texts import write_digests
+from journal.extract.verify import verify_extract
 from tests import authority
 from tests.unit.extracts import ANCHORS, COMPARTMENT, Extract, World, march, noon, opened, sample
 
 if TYPE_CHECKING:
-    from journal.report import Report
+    from journal.extract.report import Report
 
 ROOT = Path(__file__).parents[2]
 
@@ -391,7 +392,7 @@ from pathlib import Path
 before = set(sys.modules)
 sys.path.insert(0, {str(ROOT)!r})
 from journal import verify_cli
-from journal.verify import verify_extract
+from journal.extract.verify import verify_extract
 with open("extract", "rb") as file:
     verify_extract(file, anchors=[Path("anchor").read_bytes()])
 loaded = {{name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}}

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.certificates import PEM_LIMIT_BYTES, der_to_pem
-from journal.layout import ENTRIES, PROOF, SEALS, TABLE
-from journal.manifest import Filter
+from journal.core.certificates import PEM_LIMIT_BYTES, der_to_pem
+from journal.extract.layout import ENTRIES, PROOF, SEALS, TABLE
+from journal.extract.manifest import Filter
 from journal.verify_cli import main
 from tests.unit.extracts import ANCHORS, World, march, noon, sample
 

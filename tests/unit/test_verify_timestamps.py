@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.certificates import der_to_pem
-from journal.errors import BadSignatureError, MalformedError, MismatchedPartError, UntrustedError, VerificationError
-from journal.known import read_known
-from journal.listing import TIMESTAMP_LIMIT_BYTES, encode_head_answer, parse_head_answer
-from journal.seal import parse_seal
-from journal.timestamp import CLOCK_TOLERANCE
-from journal.verify import verify_extract
+from journal.core.certificates import der_to_pem
+from journal.core.errors import (
+    BadSignatureError,
+    MalformedError,
+    MismatchedPartError,
+    UntrustedError,
+    VerificationError,
+)
+from journal.core.seal import parse_seal
+from journal.core.timestamp import CLOCK_TOLERANCE
+from journal.extract.known import read_known
+from journal.extract.listing import TIMESTAMP_LIMIT_BYTES, encode_head_answer, parse_head_answer
+from journal.extract.verify import verify_extract
 from journal.verify_cli import main
 from tests import authority, stamps
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, sample
@@ -23,8 +29,8 @@ from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, sa
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.listing import ListedSeal
-    from journal.report import Report
+    from journal.extract.listing import ListedSeal
+    from journal.extract.report import Report
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 

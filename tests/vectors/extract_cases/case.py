@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal import canonical
-from journal.certificates import der_to_pem
-from journal.container import Container
-from journal.layout import DIGESTS, MIMETYPE
+from journal.core import canonical
+from journal.core.certificates import der_to_pem
+from journal.extract.container import Container
+from journal.extract.layout import DIGESTS, MIMETYPE
 from tests import authority
 from tests.unit.extracts import Extract, World, march, noon, opened, pack
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
-    from journal.listing import ListedSeal
+    from journal.extract.listing import ListedSeal
 
 VERIFIED = "verified"
 TRUST = "trust.pem"

@@ -6,7 +6,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from journal.layout import (
+from journal.extract.layout import (
     DIGESTS,
     DOCUMENT,
     ENTRIES,

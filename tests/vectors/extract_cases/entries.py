@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal import canonical
-from journal.chain import Head
-from journal.entry import Compartment
-from journal.layout import ENTRIES, PROOF, TABLE
-from journal.listing import disclosed_line, withheld_line
-from journal.manifest import Filter
+from journal.core import canonical
+from journal.core.chain import Head
+from journal.core.entry import Compartment
+from journal.extract.layout import ENTRIES, PROOF, TABLE
+from journal.extract.listing import disclosed_line, withheld_line
+from journal.extract.manifest import Filter
 from tests import authority
 from tests.unit.extracts import COMPARTMENT, march, noon
 from tests.vectors.extract_cases.case import Case, Small, lived, short, signed, with_parts

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal.entry import Compartment
-from journal.listing import encode_head_answer
-from journal.seal import parse_seal
+from journal.core.entry import Compartment
+from journal.core.seal import parse_seal
+from journal.extract.listing import encode_head_answer
 from tests import authority
 from tests.authority import issue, new_key
 from tests.unit.extracts import march, noon
@@ -18,7 +18,7 @@ from tests.vectors.extract_cases.case import CHAIN, OTHER_ROOT, Case, Small, fac
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from journal.listing import ListedSeal
+    from journal.extract.listing import ListedSeal
     from tests.unit.extracts import Extract
 
 FORK, KEPT = "fork", "kept.json"

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal.chain import Head
-from journal.layout import MANIFEST, SEALS
+from journal.core.chain import Head
+from journal.extract.layout import MANIFEST, SEALS
 from tests.unit.extracts import march, noon
 from tests.vectors.extract_cases.case import Case, Small, signed
 from tests.vectors.extract_cases.valid import purging

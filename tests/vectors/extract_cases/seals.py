@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal.chain import genesis
-from journal.layout import SEALS
-from journal.seal import NOTHING_HASH, parse_seal
+from journal.core.chain import genesis
+from journal.core.seal import NOTHING_HASH, parse_seal
+from journal.extract.layout import SEALS
 from tests import authority
 from tests.authority import ROOT, issue, new_key
 from tests.unit.extracts import march, noon

@@ -1,0 +1,167 @@
+"""The check of one leaf: the entries of a category and a day, row by row, between the heads that seals state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.core.chain import Head, extend, leaf_hash
+from journal.core.entry import event_key, parse_record
+from journal.core.envelope import open_entry
+from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
+from journal.core.times import day_of, format_day
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from journal.audit.findings import Findings
+    from journal.audit.stated import StatedChain
+    from journal.core.entry import Entry
+    from journal.keyring import Keyring
+    from journal.store import StoredRow
+
+
+class ChainDay:
+    """One chain's rows of one day, in the order of their indexes.
+
+    After a fault the walk goes on from what is stored and from what should be: one fault is one finding, not
+    one for each entry after it.
+    """
+
+    def __init__(
+        self,
+        chain: StatedChain,
+        day: date,
+        limits: tuple[Head | None, Head | None],
+        *,
+        is_open: bool,
+        keyring: Keyring,
+        findings: Findings,
+    ) -> None:
+        """Stand before the first row; `limits` are the heads at the day's beginning and at its end.
+
+        A day that `is_open` may have grown since its heads were read: `beyond` is the first index there.
+        """
+        self._chain = chain
+        self._day = day
+        self._start, self._end = limits
+        self._is_open = is_open
+        self._findings = findings
+        self._keyring = keyring
+        self._cipher: AESGCM | None = None
+        self._begun = False
+        self._recorded_at: datetime | None = None
+        self._next = self._start.size if self._start is not None else None
+        self._hashes = [self._start.chain_hash] if self._start is not None else []
+        if self._next is not None and self._next < chain.kept_from:
+            self._next, self._hashes = chain.kept_from, []
+        self.beyond: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The chain and the day, as findings say them."""
+        return f"{self._chain.name} {format_day(self._day)}"
+
+    def check(self, row: StoredRow) -> None:
+        """Check one row against its place, its content and the row before."""
+        where = f"{self.name} entry {row.index}"
+        if (row.category, row.day) != (self._chain.compartment.category, self._day):
+            self._findings.report("foreign entry", where, "its columns are of another category or day")
+            return
+        if self._next is None:
+            self._next = row.index
+        if row.index < self._next:
+            self._report_early(row, where)
+            return
+        if self._end is not None and row.index >= self._end.size:
+            if not self._is_open:
+                self._findings.report("foreign entry", where, "it is past the end of its day")
+                return
+            self.beyond = row.index if self.beyond is None else self.beyond
+        if row.index > self._next:
+            self._report_missing(self._next, row.index)
+            self._hashes = []
+        self._follow(row, self._check_content(row, where), where)
+        self._next = row.index + 1
+
+    def finish(self) -> Head | None:
+        """Report what is missing at the end; return where the chain stands, None if nothing says."""
+        if self._next is None:
+            return None
+        if self._end is not None and self._next < self._end.size:
+            self._report_missing(self._next, self._end.size)
+            return self._end
+        return Head(self._next, self._hashes[0]) if self._hashes else None
+
+    def _find_cipher(self) -> AESGCM | None:
+        try:
+            return self._keyring.cipher(self._chain.compartment, self._day)
+        except FencedDayError:
+            pass  # named already with its leaf
+        except KeyStoreError as error:
+            self._findings.report("missing key", self.name, str(error))
+        return None
+
+    def _report_early(self, row: StoredRow, where: str) -> None:
+        if row.index < self._chain.kept_from:
+            self._findings.report("over-retention", where, "its head says that it is purged")
+        else:
+            self._findings.report("foreign entry", where, "this index belongs to another day, or has been before")
+
+    def _report_missing(self, first: int, end: int) -> None:
+        whole = self._start is not None and self._end is not None and (first, end) == (self._start.size, self._end.size)
+        index = f"entries {first} to {end - 1}" if end - first > 1 else f"entry {first}"
+        reason = "all that the seals state of this day is missing" if whole else "missing"
+        self._findings.report("early deletion" if whole else "gap", f"{self.name} {index}", reason)
+
+    def _check_content(self, row: StoredRow, where: str) -> bytes:
+        """Open the row and hold every other column against it; return its leaf hash, as far as it is known."""
+        if not self._begun:
+            self._begun = True
+            self._cipher = self._find_cipher()
+        if self._cipher is None:
+            return row.leaf_hash
+        try:
+            salt, record = open_entry(
+                self._cipher, row.sealed, origin_prefix=self._chain.origin_prefix, index=row.index
+            )
+        except VerificationError as error:
+            self._findings.report_error(error, where)
+            return row.leaf_hash
+        leaf = leaf_hash(salt, record)
+        try:
+            self._check_record(row, leaf, parse_record(record))
+        except VerificationError as error:
+            self._findings.report_error(error, where)
+        except KeyStoreError as error:
+            self._findings.report("missing key", where, str(error))
+        return leaf
+
+    def _check_record(self, row: StoredRow, leaf: bytes, entry: Entry) -> None:
+        if leaf != row.leaf_hash:
+            raise MismatchedPartError("its leaf hash is not of its record")
+        place = (row.tenant, row.category, row.index, self._day)
+        if (entry.tenant, entry.category, entry.index, day_of(entry.recorded_at)) != place:
+            raise ForeignEntryError("its record is of another place")
+        if self._recorded_at is not None and entry.recorded_at < self._recorded_at:
+            raise ForeignEntryError("it was recorded before the entry above it")
+        self._recorded_at = entry.recorded_at
+        key = self._keyring.event_key_key(self._chain.compartment)
+        if event_key(key, entry.event["source"], entry.event["id"]) != row.event_key:
+            raise MismatchedPartError("its event key is not of its record")
+        live = self._chain.live
+        if live is not None and row.index == live.size - 1 and live.recorded_at != entry.recorded_at:
+            raise MismatchedPartError(f"the head of {self._chain.name} states another time for it")
+
+    def _follow(self, row: StoredRow, leaf: bytes, where: str) -> None:
+        """Hold the chain hash against the row before and against the seals."""
+        expected = [extend(chain_hash, leaf) for chain_hash in self._hashes]
+        stated = self._chain.hashes.get(row.index + 1)
+        if expected and row.chain_hash not in expected:
+            self._findings.report("broken chain", where, "its chain hash does not follow")
+            self._hashes = [expected[0], row.chain_hash]
+            return
+        if stated is not None and row.chain_hash != stated:
+            self._findings.report("fork", where, "a seal or the head states another chain hash here")
+        self._hashes = [row.chain_hash]

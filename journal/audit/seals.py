@@ -1,0 +1,234 @@
+"""The check of the seals: each by itself, all as one history, their heads against their roots and the rule.
+
+What holds is noted in `StatedChains`, for the entries to be held against. A seal that does not hold is named,
+and nothing of it is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from journal.core import cms
+from journal.core.certificates import pem_to_der
+from journal.core.errors import MismatchedPartError, StoreError, UnavailableError, VerificationError
+from journal.core.rule import purgeable_through
+from journal.core.seal import NOTHING_HASH, Seal, parse_seal
+from journal.core.times import day_of, format_day
+from journal.core.trie import Trie
+from journal.sealer import OPEN_SEALS_KEPT, sealed_head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import date, datetime
+
+    from journal.audit.findings import Findings
+    from journal.audit.stated import StatedChain, StatedChains
+    from journal.service import Service
+    from journal.store import SealHeadRow, SealRow
+
+PAGE_SEALS = 200
+LAST_NUMBER = 2**63 - 1
+_ONE_DAY = timedelta(days=1)
+
+
+class SealAudit:
+    """One pass over all seals, in the order of their numbers."""
+
+    def __init__(
+        self, service: Service, stated: StatedChains, findings: Findings, *, created_at: datetime, now: datetime
+    ) -> None:
+        """Stand before the first seal of a service created then; `now` is the database's clock."""
+        self._store = service.store
+        self._name = service.name
+        self._anchors = pem_to_der(service.reader.trust())
+        self._stated = stated
+        self._findings = findings
+        # Open seals are thinned, but not before this moment.
+        self._thinned_before = now - OPEN_SEALS_KEPT
+        self._horizon_number = 0
+        self._number = 0
+        self._sealed_at = created_at
+        # What the next seal must name; None after a seal that could not be read.
+        self._digest: bytes | None = NOTHING_HASH
+        self._close_digest: bytes | None = NOTHING_HASH
+        self._close_day: date | None = stated.first_day - _ONE_DAY
+        # As they stood at the last seal that holds.
+        self.heads: dict[tuple[str, str], SealHeadRow] = {}
+        self._heads_number = 0
+        # By category, the fewest days that a seal states as the rule.
+        self.shortest_rules: dict[str, int] = {}
+        self.seals = 0
+
+    @property
+    def closed_day(self) -> date | None:
+        """The last day that has a close seal."""
+        return self._close_day
+
+    async def run(self) -> None:
+        """Check every seal."""
+        if self._stated.horizon is not None:
+            row = await self._store.close_seal(self._stated.horizon)
+            self._horizon_number = row.number if row is not None else 0
+        async for row in self._rows():
+            self.seals += 1
+            where = f"seal {row.number}"
+            self._check_number(row, where)
+            try:
+                seal = self._read(row)
+            except VerificationError as error:
+                self._findings.report_error(error, where)
+                self._digest = None
+                if row.day is not None:
+                    self._close_day, self._close_digest = row.day, None
+                continue
+            self._check_links(seal, where)
+            await self._check_heads(seal, where)
+        await self._check_orphans()
+
+    async def _rows(self) -> AsyncIterator[SealRow]:
+        """Yield every seal that can be read at all, naming the others."""
+        after, limit = 0, PAGE_SEALS
+        while True:
+            try:
+                page = await self._store.read_seals(after, limit)
+            except UnavailableError:
+                raise
+            except StoreError as error:
+                if limit == 1:
+                    self._findings.report("malformed", f"seal {after + 1}", f"or one above it: {error}")
+                    after += 1
+                limit = 1
+                continue
+            if not page:
+                return
+            for row in page:
+                yield row
+            after, limit = page[-1].number, PAGE_SEALS
+
+    def _check_number(self, row: SealRow, where: str) -> None:
+        """Hold the number against the one before: a hole is lawful where open seals are old enough to be thinned."""
+        first, end = self._number + 1, row.number
+        if first < end:
+            if self._sealed_at >= self._thinned_before:
+                missing = f"seal {first}" if end - first == 1 else f"seals {first} to {end - 1}"
+                self._findings.report("gap", missing, "missing, and too young to be thinned")
+            self._digest = None
+        if row.sealed_at < self._sealed_at.replace(microsecond=0):
+            self._findings.report("fork", where, "the time goes back")
+        self._number, self._sealed_at = row.number, max(self._sealed_at, row.sealed_at)
+
+    def _read(self, row: SealRow) -> Seal:
+        seal = parse_seal(row.text)
+        if (seal.service, seal.number, seal.day, seal.sealed_at) != (self._name, row.number, row.day, row.sealed_at):
+            raise MismatchedPartError("its columns are not what its text says")
+        signature = cms.verify(row.signature, sha256(row.text).digest(), anchors=self._anchors, service=self._name)
+        if signature.signing_time != seal.sealed_at:
+            raise MismatchedPartError("it was signed at another time than it says")
+        return seal
+
+    def _check_links(self, seal: Seal, where: str) -> None:
+        if self._digest is not None and seal.previous != self._digest:
+            self._findings.report("fork", where, "it does not follow the seal before it")
+        self._digest = seal.digest
+        if seal.day is not None and self._close_day is not None and seal.day != self._close_day + _ONE_DAY:
+            day = format_day(self._close_day + _ONE_DAY)
+            self._findings.report("gap", f"close seal of {day}", f"missing: {where} is that of {format_day(seal.day)}")
+        elif self._close_digest is not None and seal.previous_close != self._close_digest:
+            self._findings.report("fork", where, "it does not follow the close seal before it")
+        # One fault is one finding: the next seal is held against what this one names.
+        self._close_digest = seal.previous_close
+        if seal.day is not None:
+            self._close_day, self._close_digest = seal.day, seal.digest
+
+    async def _check_heads(self, seal: Seal, where: str) -> None:
+        """Hold the heads kept with a seal against its root, then against those before."""
+        rows = await self._read_heads(seal, where)
+        if rows is None:
+            return
+        current = {(row.tenant, row.category): row for row in rows}
+        for name in self.heads.keys() - current.keys():
+            self._findings.report("fork", f"{where} {name[0]}/{name[1]}", "the chain has vanished")
+        moved = [row for name, row in current.items() if self.heads.get(name) != row]
+        for row in moved:
+            chain = self._stated.chain(row.tenant, row.category)
+            if not chain.state(row.size, row.chain_hash):
+                reason = f"another chain hash is stated at size {row.size}"
+                self._findings.report("fork", f"{where} {chain.name}", reason)
+        if seal.day is not None:
+            self._stated.close(seal.day, rows)
+        # Last: the rule may look at this very day.
+        for row in moved:
+            self._check_moved(row, seal, where)
+        self.heads, self._heads_number = current, seal.number
+
+    async def _read_heads(self, seal: Seal, where: str) -> list[SealHeadRow] | None:
+        try:
+            rows = await self._store.read_seal_heads(seal.number)
+            tree = await asyncio.to_thread(Trie, [sealed_head(self._name, row) for row in rows])
+        except UnavailableError:
+            raise
+        except (StoreError, ValueError) as error:
+            if seal.number >= self._horizon_number:
+                self._findings.report("mismatched part", where, f"its heads: {error}")
+            return None
+        if (tree.root, tree.chains) != (seal.root, seal.chains):
+            self._findings.report("mismatched part", where, "the heads kept with it do not give its root")
+            return None
+        return rows
+
+    def _check_moved(self, row: SealHeadRow, seal: Seal, where: str) -> None:
+        chain = self._stated.chain(row.tenant, row.category)
+        before = self.heads.get((row.tenant, row.category))
+        days = self.shortest_rules.get(row.category, row.retention_days)
+        self.shortest_rules[row.category] = min(days, row.retention_days)
+        if before is not None and (row.size < before.size or row.kept_from < before.kept_from):
+            self._findings.report("fork", f"{where} {chain.name}", "it goes back behind an earlier seal")
+        check_kept_from(
+            self._stated,
+            chain,
+            row.kept_from,
+            earlier=before.kept_from if before is not None else 0,
+            through=purgeable_through(day_of(seal.sealed_at), row.retention_days),
+            findings=self._findings,
+            where=f"{where} {chain.name}",
+        )
+
+    async def _check_orphans(self) -> None:
+        """Heads of a seal that is not there: before the first, or after the last, which the next would inherit."""
+        expected: list[tuple[int, dict[tuple[str, str], SealHeadRow]]] = []
+        if self._stated.horizon is None:
+            expected.append((0, {}))
+        if self._heads_number == self._number:  # else the last seal is named already, or there is none
+            expected.append((LAST_NUMBER, self.heads))
+        for number, heads in expected:
+            for row in await self._store.read_seal_heads(number):
+                if heads.get((row.tenant, row.category)) != row:
+                    where = f"heads of {row.tenant}/{row.category}"
+                    self._findings.report("mismatched part", where, "they belong to a seal that is not there")
+
+
+def check_kept_from(
+    stated: StatedChains,
+    chain: StatedChain,
+    kept_from: int,
+    *,
+    earlier: int,
+    through: date,
+    findings: Findings,
+    where: str,
+) -> None:
+    """Report a chain that begins later than the rule lets it: `through` is the last day that could be gone.
+
+    What was gone `earlier` has been judged by the rule of its own time.
+    """
+    lawful = stated.lawful_size(chain, through)
+    if lawful is not None and kept_from > max(lawful, earlier):
+        reason = (
+            f"it begins at index {kept_from}; up to {format_day(through)} no more than {lawful} entries could be gone"
+        )
+        findings.report("early deletion", where, reason)
+    elif not stated.is_close(chain, kept_from):
+        findings.report("early deletion", where, f"it begins at index {kept_from}, in the middle of a day")

@@ -1,0 +1,1 @@
+"""The pure core: bytes, chains, keys, seals, signatures. No input or output, no clock, no randomness."""

@@ -1,0 +1,195 @@
+"""Events, entries and the record: the exact bytes that are hashed, sealed and kept.
+
+An `Event` is what a module submits and has no index yet; an `Entry` is a recorded one. The record of an
+entry is canonical JSON (FORMAT.md, "Record"), made here by splicing the event's own canonical bytes so that
+they are never decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from journal.core import canonical
+from journal.core.errors import MalformedError
+from journal.core.times import parse_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+RESERVED_TENANT = "_service"
+JOURNAL_CATEGORY = "journal"
+RECORD_LIMIT_BYTES = 20 * 1024
+EVENT_KEY_BYTES = 16
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_SERVICE = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
+_SERVICE_LIMIT = 253
+_ORIGIN_PREFIX = "openepm-journal/v1/"
+_SOURCE_LIMIT_BYTES = 2**16 - 1
+_KEY_BYTES = 32
+_BLOCK_BYTES = 64
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+_MEMBERS = {"category", "event", "index", "recorded_at", "submitted_by", "tenant", "v"}
+_EVENT_TEXTS = ("source", "id", "type", "time")
+
+
+def is_service(name: str) -> bool:
+    """Tell whether a name is a lower-case DNS name (RFC 1123 section 2.1) of at most 253 characters."""
+    return len(name) <= _SERVICE_LIMIT and _SERVICE.match(name) is not None
+
+
+def is_tenant(code: str) -> bool:
+    """Tell whether a code is a tenant's: a slug, or the reserved one of what concerns no tenant."""
+    return code == RESERVED_TENANT or SLUG.match(code) is not None
+
+
+@dataclass(frozen=True)
+class Compartment:
+    """One (tenant, category) of a service: its own chain, its own keys. ValueError if a part is no name."""
+
+    service: str
+    tenant: str
+    category: str
+
+    def __post_init__(self) -> None:
+        """Refuse what would make two compartments share one origin."""
+        if not (is_service(self.service) and is_tenant(self.tenant) and SLUG.match(self.category)):
+            raise ValueError("a compartment needs a DNS name, a tenant code and a category code")
+
+    @property
+    def origin(self) -> str:
+        """The text identity of the compartment's chain."""
+        return f"{_ORIGIN_PREFIX}{self.service}/{self.tenant}/{self.category}"
+
+
+def parse_origin(text: str) -> Compartment:
+    """Read an origin; MalformedError if it is not one."""
+    parts = text[len(_ORIGIN_PREFIX) :].split("/")
+    if not text.startswith(_ORIGIN_PREFIX) or len(parts) != 3:  # noqa: PLR2004  (service, tenant, category)
+        raise MalformedError("not an origin of format v1")
+    try:
+        return Compartment(*parts)
+    except ValueError as error:
+        raise MalformedError("not an origin of format v1") from error
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a module submits, checked and normalised; `canonical` is its RFC 8785 spelling."""
+
+    source: str
+    id: str
+    time: datetime
+    action: str
+    canonical: bytes
+    sequence: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recorded event; `record` is the bytes it was read from, which alone are evidence."""
+
+    index: int
+    recorded_at: datetime
+    tenant: str
+    category: str
+    submitted_by: str
+    event: dict[str, Any]
+    record: bytes
+
+
+def encode_record(*, compartment: Compartment, event: bytes, index: int, recorded_at: str, submitted_by: str) -> bytes:
+    """Write the record of an entry around the canonical bytes of its event.
+
+    `event` and `recorded_at` are trusted to be canonical: the edge and `format_time` made them.
+    ValueError if the record is longer than RECORD_LIMIT_BYTES or `submitted_by` cannot be spelt.
+    """
+    record = b'{"category":"%b","event":%b,"index":%d,"recorded_at":"%b","submitted_by":%b,"tenant":"%b","v":1}' % (
+        compartment.category.encode(),
+        event,
+        index,
+        recorded_at.encode(),
+        canonical.encode(submitted_by),
+        compartment.tenant.encode(),
+    )
+    if len(record) > RECORD_LIMIT_BYTES:
+        raise ValueError("the record is longer than the format allows")
+    return record
+
+
+def _check_record(value: Any) -> None:
+    if not isinstance(value, dict) or value.keys() != _MEMBERS:
+        raise MalformedError("not a record: its members are not the seven of format v1")
+    # True equals 1 in Python: the kind is compared, not only the value.
+    if type(value["v"]) is not int or value["v"] != 1:
+        raise MalformedError("not a record of format v1", part="/v")
+    if type(value["index"]) is not int or value["index"] < 0:
+        raise MalformedError("not an index", part="/index")
+    for name in ("category", "recorded_at", "submitted_by", "tenant"):
+        if not isinstance(value[name], str):
+            raise MalformedError("not a string", part=f"/{name}")
+    if not SLUG.match(value["category"]):
+        raise MalformedError("not a category code", part="/category")
+    if not is_tenant(value["tenant"]):
+        raise MalformedError("not a tenant code", part="/tenant")
+    if not value["submitted_by"]:
+        raise MalformedError("empty", part="/submitted_by")
+
+
+def _check_event(event: Any) -> None:
+    if not isinstance(event, dict):
+        raise MalformedError("not an object", part="/event")
+    if event.get("specversion") != "1.0":
+        raise MalformedError("not a CloudEvent of version 1.0", part="/event/specversion")
+    for name in _EVENT_TEXTS:
+        if not isinstance(event.get(name), str) or not event[name]:
+            raise MalformedError("not a non-empty string", part=f"/event/{name}")
+
+
+def _parse_time_at(pointer: str, text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except MalformedError as error:
+        raise error.within(pointer) from error
+
+
+def parse_record(record: bytes) -> Entry:
+    """Read a record strictly; MalformedError names the member at fault.
+
+    Checked: size, canonical spelling, exactly the seven members, their kinds, and of the event its
+    CloudEvents attributes `specversion`, `source`, `id`, `type` and `time`. What the event says beyond
+    that was checked when it was submitted and is evidence as it stands.
+    """
+    value = canonical.decode(record, limit_bytes=RECORD_LIMIT_BYTES)
+    _check_record(value)
+    _check_event(value["event"])
+    _parse_time_at("/event/time", value["event"]["time"])
+    return Entry(
+        index=value["index"],
+        recorded_at=_parse_time_at("/recorded_at", value["recorded_at"]),
+        tenant=value["tenant"],
+        category=value["category"],
+        submitted_by=value["submitted_by"],
+        event=value["event"],
+        record=record,
+    )
+
+
+def event_key(key: bytes, source: str, id: str) -> bytes:  # noqa: A002  (CloudEvents' own word)
+    """Return the 16 bytes by which an event is known again, saying nothing to who lacks the key.
+
+    HMAC-SHA-256 (RFC 2104) over uint16(length of source) ‖ source ‖ id, cut to its first 16 bytes.
+    ValueError unless the key is 32 bytes and the source at most 65,535.
+    """
+    raw = source.encode()
+    if len(key) != _KEY_BYTES or len(raw) > _SOURCE_LIMIT_BYTES:
+        raise ValueError("an event key needs a key of 32 bytes and a source of at most 65,535")
+    # Two hashes spelt out: hmac.digest looks its algorithm up in OpenSSL 3 at every call, twice as slow.
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = sha256(block.translate(_INNER_PAD) + len(raw).to_bytes(2, "big") + raw + id.encode()).digest()
+    return sha256(block.translate(_OUTER_PAD) + inner).digest()[:EVENT_KEY_BYTES]

@@ -1,0 +1,187 @@
+"""Seals: the text that is signed over the heads of all chains (FORMAT.md, "Seal").
+
+Both texts here are line by line, so that a person can read them; every value is checked when it is built,
+and a text is accepted only if it is, byte for byte, the one its values make.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from journal.core.canonical import INTEGER_LIMIT
+from journal.core.chain import HASH_BYTES
+from journal.core.entry import is_service, parse_origin
+from journal.core.errors import MalformedError
+from journal.core.times import day_of, format_day, format_seconds, parse_day, parse_seconds
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+NOTHING_HASH = sha256(b"").digest()
+EMPTY_ROOT = bytes(HASH_BYTES)
+SEAL_LIMIT_BYTES = 1024
+RETENTION_DAYS = range(2, 61)
+
+_FIRST_LINE = "openepm-journal/seal/v1"
+_RECOVERED = "recovered-from "
+_LINES = 9
+_HEAD_MEMBERS = {"size", "chain_hash", "kept_from", "retention_days"}
+
+
+@dataclass(frozen=True)
+class SealedHead:
+    """A chain's head as a seal holds it, with what proves its purge lawful. ValueError if it cannot be.
+
+    `kept_from` is the first index still kept; `retention_days` the rule its category had.
+    """
+
+    origin: str
+    size: int
+    chain_hash: bytes
+    kept_from: int
+    retention_days: int
+
+    def __post_init__(self) -> None:
+        """Refuse what the text could not spell, or could spell twice."""
+        try:
+            parse_origin(self.origin)
+        except MalformedError as error:
+            raise ValueError("a head needs an origin") from error
+        if not 0 <= self.kept_from <= self.size <= INTEGER_LIMIT:
+            raise ValueError("a head needs 0 <= kept_from <= size")
+        if len(self.chain_hash) != HASH_BYTES:
+            raise ValueError("a hash is 32 bytes")
+        if self.retention_days not in RETENTION_DAYS:
+            raise ValueError("a head needs a retention of 2 to 60 days")
+
+    @property
+    def text(self) -> bytes:
+        """The head text, five lines."""
+        chain_hash = b64encode(self.chain_hash).decode()
+        return f"{self.origin}\n{self.size}\n{chain_hash}\n{self.kept_from}\n{self.retention_days}\n".encode()
+
+    @property
+    def leaf(self) -> bytes:
+        """Its leaf in the seal tree: SHA-256(0x02 ‖ SHA-256(origin) ‖ head text)."""
+        return sha256(b"\x02" + sha256(self.origin.encode()).digest() + self.text).digest()
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return the "head" object of seals.json; the origin stands once elsewhere."""
+        return {
+            "size": self.size,
+            "chain_hash": self.chain_hash.hex(),
+            "kept_from": self.kept_from,
+            "retention_days": self.retention_days,
+        }
+
+
+def parse_head(origin: str, value: Any) -> SealedHead:
+    """Read the "head" object of seals.json as the head of `origin`; MalformedError if it is not one."""
+    if not isinstance(value, dict) or value.keys() != _HEAD_MEMBERS:
+        raise MalformedError("not a head: its members are not the four of format v1")
+    for name in ("size", "kept_from", "retention_days"):
+        if type(value[name]) is not int:  # a boolean is an int to isinstance
+            raise MalformedError("not an integer", part=f"/{name}")
+    text = value["chain_hash"]
+    try:
+        chain_hash = bytes.fromhex(text)
+        if chain_hash.hex() != text:
+            raise MalformedError("not lower-case hexadecimal", part="/chain_hash")
+        return SealedHead(origin, value["size"], chain_hash, value["kept_from"], value["retention_days"])
+    except (TypeError, ValueError) as error:
+        raise MalformedError("not a head that can be") from error
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a seal says. ValueError if it contradicts itself.
+
+    `day` is the day a close seal closes, None for an open seal; `root` that of the tree over `chains` heads;
+    `previous` and `previous_close` are digests of earlier seals, NOTHING_HASH where there is none;
+    `recovered_from` the last seal that survived, in the first one after a declared loss.
+    """
+
+    service: str
+    number: int
+    sealed_at: datetime
+    day: date | None
+    chains: int
+    root: bytes
+    previous: bytes
+    previous_close: bytes
+    recovered_from: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what the text could not spell, and what no honest sealer writes."""
+        format_seconds(self.sealed_at)
+        if not is_service(self.service):
+            raise ValueError("a seal needs a service's name")
+        if not (1 <= self.number <= INTEGER_LIMIT and 0 <= self.chains <= INTEGER_LIMIT):
+            raise ValueError("a seal needs a number from 1 and a count of chains from 0")
+        if not len(self.root) == len(self.previous) == len(self.previous_close) == HASH_BYTES:
+            raise ValueError("a hash is 32 bytes")
+        if (self.chains == 0) != (self.root == EMPTY_ROOT):
+            raise ValueError("the empty tree, and no other, has the empty root")
+        if (self.number == 1) != (self.previous == NOTHING_HASH):
+            raise ValueError("the first seal, and no other, has none before it")
+        if self.number == 1 and self.previous_close != NOTHING_HASH:
+            raise ValueError("the first seal has no close seal before it")
+        if self.day is not None and not self.day < day_of(self.sealed_at):
+            raise ValueError("a close seal is made after its day")
+        if self.recovered_from is not None and not 1 <= self.recovered_from < self.number:
+            raise ValueError("a seal recovers from an earlier one")
+
+    @property
+    def text(self) -> bytes:
+        """The exact bytes that are signed, every line ended by one LF."""
+        lines = [
+            _FIRST_LINE,
+            self.service,
+            str(self.number),
+            format_seconds(self.sealed_at),
+            "open" if self.day is None else f"close {format_day(self.day)}",
+            str(self.chains),
+            *(b64encode(value).decode() for value in (self.root, self.previous, self.previous_close)),
+        ]
+        if self.recovered_from is not None:
+            lines.append(f"{_RECOVERED}{self.recovered_from}")
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the text: how later seals, and people, name this one."""
+        return sha256(self.text).digest()
+
+
+def _read(lines: list[str]) -> Seal:
+    kind = lines[4]
+    return Seal(
+        service=lines[1],
+        number=int(lines[2]),
+        sealed_at=parse_seconds(lines[3]),
+        day=None if kind == "open" else parse_day(kind[len("close ") :]),
+        chains=int(lines[5]),
+        root=b64decode(lines[6]),
+        previous=b64decode(lines[7]),
+        previous_close=b64decode(lines[8]),
+        recovered_from=int(lines[_LINES][len(_RECOVERED) :]) if len(lines) > _LINES else None,
+    )
+
+
+def parse_seal(text: bytes) -> Seal:
+    """Read a seal's text; MalformedError unless it is the one spelling of a seal that can be."""
+    if len(text) > SEAL_LIMIT_BYTES:
+        raise MalformedError(f"a seal is at most {SEAL_LIMIT_BYTES} bytes")
+    try:
+        seal = _read(text.decode("ascii").split("\n")[:-1])
+    except MalformedError as error:
+        raise MalformedError(f"not a seal: {error.reason}") from error
+    except (ValueError, IndexError) as error:
+        raise MalformedError("not a seal of format v1") from error
+    # Numbers, base64 and lines were read leniently: what they make must be what was read.
+    if seal.text != text:
+        raise MalformedError("not the one spelling of a seal")
+    return seal

@@ -1,0 +1,114 @@
+"""Times and days in their one spelling: UTC, microseconds, so that the order of texts is the order of times.
+
+`YYYY-MM-DDTHH:MM:SS.ffffffZ` in records, `YYYY-MM-DDTHH:MM:SSZ` in seals, `YYYY-MM-DD` for days: all three
+profiles of RFC 3339 section 5.6. What others send is normalised once, by `normalise_time`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta, timezone
+
+from journal.core.errors import MalformedError
+
+UTC = timezone.utc
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_SECONDS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# RFC 3339 lets "t" and "z" be lower case; the zone is captured apart so that its absence can be named.
+_RFC3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:([0-9]{2}))(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+_FRACTION_DIGITS = 6
+_ZERO = timedelta(0)
+
+
+def _is_utc(moment: datetime) -> bool:
+    return moment.utcoffset() == _ZERO
+
+
+def parse_time(text: str) -> datetime:
+    """Read `YYYY-MM-DDTHH:MM:SS.ffffffZ`; MalformedError for any other spelling or a date that is none."""
+    if not _TIME.fullmatch(text):
+        raise MalformedError("not a time spelt YYYY-MM-DDTHH:MM:SS.ffffffZ")
+    try:
+        return datetime.fromisoformat(text[:-1]).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise MalformedError("not a time of the calendar") from error
+
+
+def format_time(moment: datetime) -> str:
+    """Spell an aware UTC time with six fraction digits; ValueError if it is naive or in another zone."""
+    if not _is_utc(moment):
+        raise ValueError("a time must be aware and in UTC")
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def normalise_time(text: str) -> str:
+    """Bring an RFC 3339 time, of any offset, to the one spelling.
+
+    MalformedError says which rule is broken. Nothing is rounded: an event's identity rests on its time,
+    so a time finer than a microsecond is refused rather than altered.
+    """
+    if _TIME.fullmatch(text):
+        parse_time(text)
+        return text
+    match = _RFC3339.fullmatch(text)
+    if not match:
+        raise MalformedError("not an RFC 3339 date and time")
+    day, clock, seconds, fraction, zone = match.groups()
+    if zone is None:
+        raise MalformedError("the time has no zone")
+    if len(fraction or "") > _FRACTION_DIGITS:
+        raise MalformedError("the time is finer than a microsecond")
+    if seconds == "60":
+        raise MalformedError("a leap second cannot be recorded")
+    microseconds = (fraction or "").ljust(_FRACTION_DIGITS, "0")
+    offset = "+00:00" if zone in "Zz" else zone
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}.{microseconds}{offset}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise MalformedError("not a time of the calendar") from error
+    return format_time(moment)
+
+
+def parse_day(text: str) -> date:
+    """Read `YYYY-MM-DD`; MalformedError for any other spelling or a day that is none."""
+    if not _DAY.fullmatch(text):
+        raise MalformedError("not a day spelt YYYY-MM-DD")
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise MalformedError("not a day of the calendar") from error
+
+
+def format_day(day: date) -> str:
+    """Spell a day; ValueError for a datetime, whose day would depend on its zone."""
+    if isinstance(day, datetime):
+        raise ValueError("a day is wanted, not a time")  # noqa: TRY004  (one kind of error for a bad value)
+    return day.isoformat()
+
+
+def day_of(moment: datetime) -> date:
+    """Return the UTC day of an aware time; ValueError if it is naive or in another zone."""
+    if not _is_utc(moment):
+        raise ValueError("a time must be aware and in UTC")
+    return moment.date()
+
+
+def parse_seconds(text: str) -> datetime:
+    """Read `YYYY-MM-DDTHH:MM:SSZ`; MalformedError for any other spelling or a date that is none."""
+    if not _SECONDS.fullmatch(text):
+        raise MalformedError("not a time spelt YYYY-MM-DDTHH:MM:SSZ")
+    try:
+        return datetime.fromisoformat(text[:-1]).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise MalformedError("not a time of the calendar") from error
+
+
+def format_seconds(moment: datetime) -> str:
+    """Spell an aware UTC time of whole seconds; ValueError for anything else, so that nothing is cut off."""
+    if not _is_utc(moment) or moment.microsecond:
+        raise ValueError("a time must be aware, in UTC and of whole seconds")
+    return moment.isoformat()[:19] + "Z"

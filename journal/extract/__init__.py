@@ -1,0 +1,1 @@
+"""What an extract is, byte by byte, and what verifies it: as pure as the core."""

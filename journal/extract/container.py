@@ -1,0 +1,254 @@
+"""Writes and reads the container of an extract, in the one layout of `journal.extract.layout`.
+
+The reader takes three numbers per member (CRC, packed and plain size), writes the layout again from them and
+refuses a file that differs in one byte.
+"""
+
+from __future__ import annotations
+
+import zlib
+from hashlib import sha256
+from typing import TYPE_CHECKING, BinaryIO, Callable
+
+from journal.core.errors import MalformedError, OperatorError
+from journal.extract.layout import (
+    FILE_LIMIT_BYTES,
+    LIMITS_BYTES,
+    MIMETYPE,
+    MIMETYPE_CONTENT,
+    NAMES,
+    OPTIONAL,
+    STREAMED,
+    Member,
+    directory_bytes,
+    read_directory,
+    write_directory,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK_BYTES = 128 * 1024
+_RAW_DEFLATE = -15
+_REQUIRED = tuple(name for name in NAMES if name not in OPTIONAL)
+
+
+class ContainerWriter:
+    """Writes a container without doing I/O: every call returns the next bytes of the file, maybe none.
+
+    Members come in the order of NAMES; a reader wants all but the optional one. Compression happens in
+    `write`, which an event loop had better call in a thread. OperatorError when the file or a member outgrows
+    the format; ValueError for calls out of order.
+    """
+
+    def __init__(self, *, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
+        """Begin an empty file; `limit_bytes` is the most that it, or a member's content, may come to."""
+        self._limit_bytes = limit_bytes
+        self._members: list[Member] = []
+        self._digests: dict[str, bytes] = {}
+        self._offset = 0
+        self._name = ""
+
+    def add(self, name: str, content: bytes) -> bytes:
+        """Write a whole member."""
+        return self.start(name) + self.write(content) + self.finish()
+
+    def start(self, name: str) -> bytes:
+        """Begin a member."""
+        place = NAMES.index(self._members[-1].name) + 1 if self._members else 0
+        if self._name or name not in NAMES[place:]:
+            raise ValueError(f"{name} cannot begin here")
+        self._name = name
+        self._begun = self._offset
+        self._crc = self._plain_bytes = self._packed_bytes = 0
+        self._hash = sha256()
+        self._whole = b""
+        self._deflater = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_DEFLATE)
+        return self._count(Member(name, self._begun, 0, 0, 0).local_header) if name in STREAMED else b""
+
+    def write(self, content: bytes) -> bytes:
+        """Continue the member begun."""
+        self._plain_bytes += len(content)
+        limit_bytes = LIMITS_BYTES.get(self._begun_name())
+        if self._plain_bytes > (self._limit_bytes if limit_bytes is None else limit_bytes):
+            raise OperatorError(f"{self._name} outgrows what an extract may hold: ask for fewer days")
+        self._crc = zlib.crc32(content, self._crc)
+        self._hash.update(content)
+        if limit_bytes is not None:
+            self._whole += content
+            return b""
+        return self._pack(self._deflater.compress(content))
+
+    def finish(self) -> bytes:
+        """End the member begun."""
+        name = self._begun_name()
+        rest = self._pack(self._deflater.flush()) if name in STREAMED else b""
+        packed_bytes = self._packed_bytes if name in STREAMED else self._plain_bytes
+        member = Member(name, self._begun, self._crc, packed_bytes, self._plain_bytes)
+        self._members.append(member)
+        self._digests[name] = self._hash.digest()
+        self._name = ""
+        if name in STREAMED:
+            return rest + self._count(member.descriptor)
+        return self._count(member.local_header + self._whole)
+
+    def digest(self, name: str) -> bytes:
+        """Return the SHA-256 of the content of a finished member; KeyError for any other."""
+        return self._digests[name]
+
+    def close(self) -> bytes:
+        """End the file."""
+        if self._name or not self._members:
+            raise ValueError("a container ends after a whole member")
+        return self._count(write_directory(self._members))
+
+    def _begun_name(self) -> str:
+        if not self._name:
+            raise ValueError("no member is begun")
+        return self._name
+
+    def _pack(self, packed: bytes) -> bytes:
+        self._packed_bytes += len(packed)
+        return self._count(packed)
+
+    def _count(self, data: bytes) -> bytes:
+        self._offset += len(data)
+        if self._offset > self._limit_bytes:
+            raise OperatorError("an extract is at most 4 GiB: ask for fewer days")
+        return data
+
+
+class Container:
+    """Reads a container from a seekable binary file, in constant memory but for members read whole.
+
+    Several members can be read at once over one file. MalformedError for anything that is not exactly what
+    ContainerWriter would have written around the same compressed content; OSError as the file raises it.
+    """
+
+    def __init__(self, file: BinaryIO, *, notify: Callable[[int], None] = lambda _: None) -> None:
+        """Read the layout and check every byte of it; `file` must stay open and unchanged.
+
+        `notify` is told how many bytes of content have been read of a streamed member, as they are.
+        """
+        self._file = file
+        self._notify = notify
+        self._digests: dict[str, bytes] = {}
+        members = self._read_layout(file.seek(0, 2))
+        self._members = {member.name: member for member in members}
+        for member in members:
+            self._check_headers(member)
+        if self.read(MIMETYPE) != MIMETYPE_CONTENT:
+            raise MalformedError("not the type of an ASiC-E container", part=MIMETYPE)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names, in their order."""
+        return tuple(self._members)
+
+    def size_bytes(self, name: str) -> int:
+        """Return the length of a member's content."""
+        return self._members[name].plain_bytes
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a member that is not streamed."""
+        if name in STREAMED:
+            raise ValueError(f"{name} is read as a stream")
+        return b"".join(self.stream(name))
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Yield the content of a member in pieces; what was yielded is whole and right once this ends.
+
+        Size and CRC are checked, and that a second reading gives what the first gave.
+        """
+        member = self._members[name]
+        plain_bytes = crc = 0
+        content_hash = sha256()
+        for piece in self._inflate(member) if member.streamed else self._pieces(member):
+            plain_bytes += len(piece)
+            if plain_bytes > member.plain_bytes:
+                break
+            crc = zlib.crc32(piece, crc)
+            content_hash.update(piece)
+            yield piece
+        if (plain_bytes, crc) != (member.plain_bytes, member.crc):
+            raise MalformedError("its content is not of the size or CRC announced", part=name)
+        digest = content_hash.digest()
+        if self._digests.setdefault(name, digest) != digest:
+            raise MalformedError("the file changed while it was read", part=name)
+
+    def digest(self, name: str) -> bytes:
+        """Return the SHA-256 of a member's content, reading it through unless it was read before."""
+        if name not in self._digests:
+            for _ in self.stream(name):
+                pass
+        return self._digests[name]
+
+    def lines(self, name: str, *, limit_bytes: int) -> Iterator[bytes]:
+        """Yield the lines of a member, each without the LF that must end it."""
+        rest = b""
+        for piece in self.stream(name):
+            *lines, rest = (rest + piece).split(b"\n")
+            if max(map(len, (rest, *lines))) > limit_bytes:
+                raise MalformedError(f"a line is longer than {limit_bytes} bytes", part=name)
+            yield from lines
+        if rest:
+            raise MalformedError("the last line is cut short", part=name)
+
+    def _read_at(self, offset: int, count: int) -> bytes:
+        self._file.seek(offset)
+        data = self._file.read(count)
+        if len(data) != count:
+            raise MalformedError("the file ends early")
+        return data
+
+    def _read_layout(self, file_bytes: int) -> list[Member]:
+        for names in (NAMES, _REQUIRED):
+            start = file_bytes - directory_bytes(names)
+            if start < 0 or start > FILE_LIMIT_BYTES:
+                continue
+            directory = self._read_at(start, file_bytes - start)
+            members = read_directory(directory, names)
+            if members[-1].end == start and write_directory(members) == directory:
+                return members
+        raise MalformedError(
+            "not a whole extract: a part is missing, added, renamed or moved, or bytes stand around them"
+        )
+
+    def _check_headers(self, member: Member) -> None:
+        header = self._read_at(member.offset, member.content_offset - member.offset)
+        descriptor = self._read_at(member.end - len(member.descriptor), len(member.descriptor))
+        if header != member.local_header or descriptor != member.descriptor:
+            raise MalformedError("its headers differ", part=member.name)
+        limit_bytes = LIMITS_BYTES.get(member.name)
+        if limit_bytes is None:
+            return
+        if member.packed_bytes != member.plain_bytes:
+            raise MalformedError("stored, yet of two sizes", part=member.name)
+        if member.plain_bytes > limit_bytes:
+            raise MalformedError(f"longer than {limit_bytes} bytes", part=member.name)
+
+    def _pieces(self, member: Member) -> Iterator[bytes]:
+        offset, end = member.content_offset, member.content_offset + member.packed_bytes
+        while offset < end:
+            piece = self._read_at(offset, min(_CHUNK_BYTES, end - offset))
+            offset += len(piece)
+            yield piece
+
+    def _inflate(self, member: Member) -> Iterator[bytes]:
+        """Yield the inflated content; the deflate stream (RFC 1951) must end where the member does."""
+        inflater = zlib.decompressobj(_RAW_DEFLATE)
+        for packed in self._pieces(member):
+            rest, full = packed, False
+            # A full piece may leave more behind although all that was packed is taken in.
+            while rest or full:
+                try:
+                    plain = inflater.decompress(rest, _CHUNK_BYTES)
+                except zlib.error as error:
+                    raise MalformedError("its compressed content is damaged", part=member.name) from error
+                self._notify(len(plain))
+                yield plain
+                rest, full = inflater.unconsumed_tail, len(plain) == _CHUNK_BYTES
+            if inflater.unused_data:
+                raise MalformedError("bytes follow its compressed content", part=member.name)
+        if not inflater.eof:
+            raise MalformedError("its compressed content is cut short", part=member.name)

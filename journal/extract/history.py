@@ -1,0 +1,212 @@
+"""What the seals of an extract establish of its chain: coverage, where it begins and ends, lawful purge.
+
+FORMAT.md, "Verdicts". The rules here are about seals and manifest alone; `journal.extract.verify` holds the entries
+against what they establish.
+
+The close seals listed are of days in a row. They begin with the eve of the period; or later, and then either
+the chain begins at its genesis, so that nothing can be missing before, or what came before is purged, and
+the first day listed is one that could be purged when the extract was made. They end with the last day of the
+period, or its eve where the period ends on the day the extract was made; or, where the whole period is
+purged and its heads forgotten, with the one close seal up to which the chain is purged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from journal.core.canonical import INTEGER_LIMIT
+from journal.core.chain import Head, genesis
+from journal.core.errors import (
+    BrokenChainError,
+    EarlyDeletionError,
+    MalformedError,
+    MismatchedPartError,
+    NotCoveredError,
+    OverRetentionError,
+)
+from journal.core.rule import overdue_through, purgeable_through
+from journal.core.times import day_of, format_day
+from journal.extract.layout import MANIFEST, SEALS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journal.core.seal import SealedHead
+    from journal.extract.manifest import Manifest
+    from journal.extract.statement import Statement
+
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What is lawfully purged: the days up to `through`, the entries before `before_index`.
+
+    `count` is how many of the period's entries that is, where the seals listed show it.
+    """
+
+    through: date
+    before_index: int
+    count: int | None
+
+
+class History:
+    """The seals of an extract, held against its manifest.
+
+    The constructor raises the error of the first rule broken; what it leaves is established.
+    """
+
+    def __init__(self, statements: Sequence[Statement], manifest: Manifest) -> None:
+        """Check `statements`, in the order of seals.json, already verified one by one and as one history."""
+        _check_order(statements, genesis(manifest.origin))
+        *closes, self.last = statements
+        self._manifest = manifest
+        self._closes = [(statement.seal.day or date.min, statement) for statement in closes]
+        self._heads = {day: statement.head for day, statement in self._closes}
+        self._eve = manifest.first_day - _ONE_DAY
+        self._begins_late = self._eve not in self._heads
+        self._check_coverage()
+        self.late_purges = self._check_purges()
+        self._check_head()
+        self._start = genesis(manifest.origin) if self._begins_late else _plain(self._heads[self._eve])
+        self._check_base()
+        self._check_issue()
+
+    @property
+    def day_limits(self) -> list[tuple[int, date]]:
+        """Return, in order, (size, day): an index below a size, and below no earlier one, is of that day."""
+        return [*((head.size, day) for day, head in self._heads.items()), (INTEGER_LIMIT, self.last.day)]
+
+    @property
+    def purged(self) -> Purged | None:
+        """What of the period is purged, if anything."""
+        base = self._manifest.base
+        if base.size == self._start.size:
+            return None
+        through = min(day for day, head in self._heads.items() if head.size == base.size)
+        count = None if self._begins_late else base.size - self._start.size
+        return Purged(through, base.size, count)
+
+    def _check_coverage(self) -> None:
+        days = list(self._heads)
+        today = self.last.day
+        if self._manifest.last_day > today:
+            raise NotCoveredError(
+                f"{format_day(self._manifest.last_day)} is after the last seal, of {format_day(today)}",
+                part=SEALS,
+            )
+        for before, after in zip(days, days[1:]):
+            if after != before + _ONE_DAY:
+                raise NotCoveredError(f"no close seal of {format_day(before + _ONE_DAY)}", part=SEALS)
+        end = min(self._manifest.last_day, today - _ONE_DAY)
+        if len(days) == 1 and days[0] > end and self._manifest.base == self._manifest.head:
+            end = days[0]  # nothing of the period is left, if there was any
+        if days and (days[0] < self._eve or days[-1] > end):
+            raise MismatchedPartError("close seals of other days than the period and its eve", part=SEALS)
+        # Without any, only a chain that begins on the day of the extract is covered.
+        if days[-1:] != [end] and (days or self._manifest.last_day < today):
+            raise NotCoveredError(f"no close seal of {format_day(end)}", part=SEALS)
+
+    def _size_bound(self, statement: Statement, through: date) -> int:
+        """Return how many entries may have been gone at a seal, if days up to `through` could be."""
+        if through in self._heads:
+            return self._heads[through].size
+        if self._closes and through > self._closes[-1][0]:
+            return statement.head.size
+        if statement is self.last and self._begins_late:
+            # Nothing listed says that the chain had entries on those days, nor that they could be purged.
+            return 0
+        return self._closes[0][1].head.size
+
+    def _size_floor(self, through: date) -> int:
+        """Return how many entries had to be gone, if days up to `through` had to."""
+        return max((head.size for day, head in self._heads.items() if day <= through), default=0)
+
+    def _check_purges(self) -> tuple[str, ...]:
+        """Hold the beginning of the chain in each seal against the retention rule; return what was late.
+
+        What was late in an earlier seal is over, and told; what is late in the last one is refused.
+        """
+        lawful = 0
+        faults = []
+        for statement in (*(close for _, close in self._closes), self.last):
+            self._check_not_early(statement, lawful)
+            # What was lawfully purged stays so, also under a longer retention later. The first close seal of a list
+            # that begins late is no witness of what could be purged before its own day.
+            through = purgeable_through(statement.day, statement.head.retention_days)
+            if not self._begins_late or through >= min(self._heads, default=date.max):
+                lawful = statement.head.kept_from
+            faults.append(self._lateness(statement))
+        if faults[-1]:
+            raise OverRetentionError(faults[-1], part=self.last.name)
+        return tuple(fault for fault in faults if fault)
+
+    def _check_not_early(self, statement: Statement, lawful: int) -> None:
+        head = statement.head
+        through = purgeable_through(statement.day, head.retention_days)
+        bound = max(lawful, self._size_bound(statement, through))
+        if head.kept_from > bound:
+            raise EarlyDeletionError(
+                f"entries before index {head.kept_from} were gone; kept {head.retention_days} days, those of "
+                f"{format_day(through)} were the last that could be, and no seal here shows more than {bound}",
+                part=statement.name,
+            )
+
+    def _lateness(self, statement: Statement) -> str:
+        head = statement.head
+        overdue = overdue_through(statement.day, head.retention_days)
+        if head.kept_from >= self._size_floor(overdue):
+            return ""
+        return (
+            f"on {format_day(statement.day)} entries from index {head.kept_from} on were still kept; kept "
+            f"{head.retention_days} days, those of {format_day(overdue)} had to be gone"
+        )
+
+    def _check_head(self) -> None:
+        last = self.last if self._manifest.last_day == self.last.day else self._closes[-1][1]
+        if self._manifest.head != _plain(last.head):
+            raise MismatchedPartError(f"its head is not the one in {last.name}", part=MANIFEST)
+
+    def _check_base(self) -> None:
+        """Hold the base against where the seals make the chain begin: the eve, or the end of the purge."""
+        base, start = self._manifest.base, self._start
+        expected = max(start.size, min(self.last.head.kept_from, self._manifest.head.size))
+        if base.size > expected:
+            raise EarlyDeletionError(
+                f"it begins at index {base.size}, and no seal excuses that those from {expected} on are missing",
+                part=MANIFEST,
+            )
+        if base.size < start.size:
+            raise MismatchedPartError("it begins before its period", part=MANIFEST)
+        if base.size < expected:
+            raise OverRetentionError("it holds entries that the seals say are purged", part=MANIFEST)
+        heads = {start.size: start, **{head.size: _plain(head) for head in self._heads.values()}}
+        if base.size not in heads:
+            raise EarlyDeletionError("it begins in the middle of a day", part=MANIFEST)
+        if base != heads[base.size]:
+            raise BrokenChainError("its base is not the head in the seals", part=MANIFEST)
+
+    def _check_issue(self) -> None:
+        if self._manifest.issued_at < self.last.seal.sealed_at:
+            raise MismatchedPartError("issued before the seal that was made for it", part=MANIFEST)
+        overdue = overdue_through(day_of(self._manifest.issued_at), self.last.head.retention_days)
+        held_from, held_to = self._manifest.base.size, self._manifest.head.size
+        if held_from < min(held_to, self._size_floor(overdue)):
+            raise OverRetentionError("it holds entries that had to be gone when it was issued", part=MANIFEST)
+
+
+def _plain(head: SealedHead) -> Head:
+    return Head(head.size, head.chain_hash)
+
+
+def _check_order(statements: Sequence[Statement], beginning: Head) -> None:
+    numbers = [statement.seal.number for statement in statements]
+    if any(after <= before for before, after in zip(numbers, numbers[1:])):
+        raise MalformedError("the seals are not in the order of their numbers", part=SEALS)
+    if [statement.seal.day is None for statement in statements] != [False] * (len(numbers) - 1) + [True]:
+        raise MalformedError("not close seals, then the one open seal", part=SEALS)
+    for statement in statements:
+        if statement.head.size == 0 and _plain(statement.head) != beginning:
+            raise BrokenChainError("the empty chain has another chain hash", part=statement.name)

@@ -1,0 +1,121 @@
+"""What an auditor kept from earlier: seals that the service cannot take back (FORMAT.md, "Verdicts")."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from journal.core.errors import MismatchedPartError, VerificationError
+from journal.extract.container import Container
+from journal.extract.layout import MANIFEST, SEALS
+from journal.extract.listing import LISTED_SEAL_LIMIT_BYTES, ListedSeal, parse_head_answer, parse_seals
+from journal.extract.manifest import parse_manifest
+from journal.extract.statement import Statement, check_one_history, read_statement, seal_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journal.extract.manifest import Manifest
+
+_ZIP = b"PK\3\4"
+
+
+@dataclass(frozen=True)
+class Known:
+    """The seals of one file the auditor kept, `name` being what the auditor calls it; not yet verified."""
+
+    name: str
+    seals: tuple[ListedSeal, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which known seals the extract's entries are held against, the latest of each file, what could not be."""
+
+    statements: tuple[Statement, ...]
+    latest: tuple[Statement, ...]
+    unanswered: tuple[str, ...]
+
+
+def read_known(file: BinaryIO, name: str) -> Known:
+    """Read the answer of `GET …/head`, or an older extract, of which all seals are taken.
+
+    Only the form is checked: MalformedError, with `name` as its part. OSError as the file raises it.
+    """
+    file.seek(0)
+    start = file.read(len(_ZIP))
+    try:
+        if start != _ZIP:
+            return Known(name, (parse_head_answer(start + file.read(LISTED_SEAL_LIMIT_BYTES)),))
+        container = Container(file)
+        manifest = parse_manifest(container.read(MANIFEST))
+        return Known(name, tuple(parse_seals(container.read(SEALS), manifest.origin)))
+    except VerificationError as error:
+        raise error.within(name) from error
+
+
+def compare(
+    known: Sequence[Known],
+    manifest: Manifest,
+    statements: Sequence[Statement],
+    *,
+    anchors: Sequence[bytes],
+    tsa_anchors: Sequence[bytes] | None = None,
+) -> Comparison:
+    """Verify the known seals and check that they and the extract's are of one history.
+
+    Where the extract holds the entries up to a known seal's head, the caller compares the chain hash there.
+    """
+    verified = {
+        kept: [_read(listed, kept.name, manifest.origin, anchors, tsa_anchors) for listed in kept.seals]
+        for kept in known
+    }
+    signed = [*statements, *itertools.chain.from_iterable(verified.values())]
+    held: list[Statement] = []
+    compared: list[Statement] = []
+    latest: list[Statement] = []
+    unanswered: list[str] = []
+    for kept, found in verified.items():
+        surviving = [statement for statement in found if not is_declared_lost(statement, signed)]
+        within = [s for s in surviving if manifest.base.size <= s.head.size <= manifest.head.size]
+        held += surviving
+        compared += within
+        latest += within[-1:]
+        if not within:
+            unanswered.append(_why(kept.name, found, surviving, manifest))
+    check_one_history([*statements, *held])
+    return Comparison(tuple(compared), tuple(latest), tuple(unanswered))
+
+
+def _read(
+    listed: ListedSeal, name: str, origin: str, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
+) -> Statement:
+    if listed.head.origin != origin:
+        raise MismatchedPartError(f"it is of {listed.head.origin}", part=name)
+    return read_statement(listed, anchors=anchors, part=name, known=True, tsa_anchors=tsa_anchors)
+
+
+def is_declared_lost(known: Statement, statements: Sequence[Statement]) -> bool:
+    """Tell whether one of these seals declares the known one lost in a disaster.
+
+    Such a seal names the last that survived; later numbers made before it are lost, and given again.
+    """
+    return any(
+        statement.seal.recovered_from is not None
+        and statement.seal.recovered_from < known.seal.number
+        and known.seal.sealed_at <= statement.seal.sealed_at
+        and known.seal != statement.seal
+        for statement in statements
+    )
+
+
+def _why(name: str, verified: Sequence[Statement], surviving: Sequence[Statement], manifest: Manifest) -> str:
+    if not surviving:
+        lost = ", ".join(seal_text(statement) for statement in verified)
+        return f"{name}: not comparable: the service declares {lost} lost; ask when and why"
+    nearest = surviving[-1]
+    return (
+        f"{name}: not comparable: {seal_text(nearest)} stands at size {nearest.head.size}, the extract goes "
+        f"from {manifest.base.size} to {manifest.head.size}; nothing contradicts it, nothing confirms it"
+    )

@@ -1,0 +1,251 @@
+"""The manifest of an extract (FORMAT.md, "Extract"): what was asked, by whom, and what the extract holds.
+
+What is not given is left out: canonical JSON has no null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from journal.core import canonical
+from journal.core.chain import HASH_BYTES, Head
+from journal.core.entry import parse_origin
+from journal.core.errors import MalformedError
+from journal.core.times import format_day, format_time, parse_day, parse_time
+from journal.extract.layout import LIMITS_BYTES, MANIFEST
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from journal.core.entry import Entry
+
+FORMAT = "openepm-journal/extract/v1"
+PURPOSES = ("lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings")
+TEXT_LIMIT_CHARACTERS = 1024
+TYPE_PREFIX = "fr.openepm.journal."
+# No journal is older; and a day before it is still a day of the calendar.
+FIRST_DAY = date(1970, 1, 1)
+
+_WITHHOLD_ALL = "all"
+_FILTER_MEMBERS = ("account", "subject", "action")
+
+
+def _check_text(name: str, text: str | None) -> None:
+    if text is not None and not 1 <= len(text) <= TEXT_LIMIT_CHARACTERS:
+        raise ValueError(f"{name} is 1 to {TEXT_LIMIT_CHARACTERS} characters")
+
+
+def _given(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which entries an extract discloses: those equal in every member given, or none at all.
+
+    `withhold_all` is what an auditor gets: the proof without content. ValueError if it is not alone.
+    """
+
+    account: str | None = None
+    subject: str | None = None
+    action: str | None = None
+    withhold_all: bool = False
+
+    def __post_init__(self) -> None:
+        """Keep one spelling for each meaning."""
+        for name in _FILTER_MEMBERS:
+            _check_text(name, getattr(self, name))
+        if self.withhold_all and any(getattr(self, name) is not None for name in _FILTER_MEMBERS):
+            raise ValueError("a filter that withholds all has no other member")
+
+    def as_json(self) -> dict[str, str]:
+        """Return the "filter" object: empty where every entry is disclosed."""
+        if self.withhold_all:
+            return {"withhold": _WITHHOLD_ALL}
+        return _given({name: getattr(self, name) for name in _FILTER_MEMBERS})
+
+    def matches(self, entry: Entry) -> bool:
+        """Tell whether the extract discloses this entry."""
+        return (
+            not self.withhold_all
+            and (self.account is None or account_of(entry) == self.account)
+            and (self.subject is None or entry.event.get("subject") == self.subject)
+            and (self.action is None or action_of(entry) == self.action)
+        )
+
+
+def account_of(entry: Entry) -> Any:
+    """Return the account that acted, None where the event names none."""
+    data = entry.event.get("data")
+    actor = data.get("actor") if isinstance(data, dict) else None
+    return actor.get("account") if isinstance(actor, dict) else None
+
+
+def action_of(entry: Entry) -> str:
+    """Return the type without the prefix they all share, e.g. `access` or `service.purge`."""
+    kind: str = entry.event["type"]
+    return kind.removeprefix(TYPE_PREFIX)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The entry of the tenant's `journal` category that recorded the request.
+
+    `reference` is the requester's own, where one was given.
+    """
+
+    index: int
+    leaf: bytes
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no entry has."""
+        _check_text("request.reference", self.reference)
+        if not 0 <= self.index <= canonical.INTEGER_LIMIT or len(self.leaf) != HASH_BYTES:
+            raise ValueError("a request has an index and a leaf hash")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an extract says of itself. ValueError if it contradicts itself."""
+
+    origin: str
+    first_day: date
+    last_day: date
+    base: Head
+    head: Head
+    disclosed: int
+    withheld: int
+    filter: Filter
+    purpose: str
+    requester: str
+    request: Request
+    issued_at: datetime
+    software: str
+    authorisation: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no honest builder writes."""
+        try:
+            parse_origin(self.origin)
+        except MalformedError as error:
+            raise ValueError("an extract needs an origin") from error
+        if not FIRST_DAY <= self.first_day <= self.last_day:
+            raise ValueError("an extract covers days in their order, from 1970 on")
+        if not 0 <= self.base.size <= self.head.size <= canonical.INTEGER_LIMIT:
+            raise ValueError("an extract goes from its base to its head")
+        if not len(self.base.chain_hash) == len(self.head.chain_hash) == HASH_BYTES:
+            raise ValueError("a hash is 32 bytes")
+        self._check_counts()
+        if self.purpose not in PURPOSES:
+            raise ValueError("an extract needs one of the purposes the law allows")
+        for name in ("requester", "software", "authorisation"):
+            _check_text(name, getattr(self, name))
+
+    def _check_counts(self) -> None:
+        if min(self.disclosed, self.withheld) < 0:
+            raise ValueError("a count is not negative")
+        if self.disclosed + self.withheld != self.head.size - self.base.size:
+            raise ValueError("the counts do not add up to what lies between base and head")
+        if self.filter == Filter() and self.withheld:
+            raise ValueError("an unfiltered extract withholds nothing")
+        if self.filter.withhold_all and self.disclosed:
+            raise ValueError("an extract that withholds all discloses nothing")
+
+    def encode(self) -> bytes:
+        """Write the bytes of manifest.json."""
+        request = {
+            "index": self.request.index,
+            "leaf": self.request.leaf.hex(),
+            "reference": self.request.reference,
+        }
+        members = {
+            "authorisation": self.authorisation,
+            "base": {"chain_hash": self.base.chain_hash.hex(), "size": self.base.size},
+            "disclosed": self.disclosed,
+            "filter": self.filter.as_json(),
+            "format": FORMAT,
+            "from": format_day(self.first_day),
+            "head": {"chain_hash": self.head.chain_hash.hex(), "size": self.head.size},
+            "issued_at": format_time(self.issued_at),
+            "origin": self.origin,
+            "purpose": self.purpose,
+            "request": _given(request),
+            "requester": self.requester,
+            "software": self.software,
+            "to": format_day(self.last_day),
+            "withheld": self.withheld,
+        }
+        return canonical.encode(_given(members))
+
+
+_TEXTS = ("format", "from", "issued_at", "origin", "purpose", "requester", "software", "to")
+_INTEGERS = ("disclosed", "withheld")
+_OBJECTS = ("base", "filter", "head", "request")
+
+
+def _take(value: Any, required: dict[str, type], optional: dict[str, type], pointer: str = "") -> Any:
+    """Return `value`, which must be an object of exactly these members, each of its kind."""
+    if not isinstance(value, dict):
+        raise MalformedError("not an object", part=pointer)
+    if not required.keys() <= value.keys() <= required.keys() | optional.keys():
+        raise MalformedError("its members are not those of the format", part=pointer)
+    for name, member in value.items():
+        # A boolean is an integer to isinstance: the type itself is compared.
+        if type(member) is not {**required, **optional}[name]:
+            raise MalformedError("not of the kind the format asks for", part=f"{pointer}/{name}")
+    return value
+
+
+def _unhex(text: str, pointer: str) -> bytes:
+    try:
+        data = bytes.fromhex(text)
+    except ValueError as error:
+        raise MalformedError("not hexadecimal", part=pointer) from error
+    if data.hex() != text:
+        raise MalformedError("not lower-case hexadecimal", part=pointer)
+    return data
+
+
+def _parse_head(value: Any, pointer: str) -> Head:
+    members = _take(value, {"chain_hash": str, "size": int}, {}, pointer)
+    return Head(members["size"], _unhex(members["chain_hash"], f"{pointer}/chain_hash"))
+
+
+def _parse_filter(value: Any) -> Filter:
+    members = _take(value, {}, dict.fromkeys((*_FILTER_MEMBERS, "withhold"), str), "/filter")
+    texts = {name: members.get(name) for name in _FILTER_MEMBERS}
+    if members.get("withhold", _WITHHOLD_ALL) != _WITHHOLD_ALL:
+        raise MalformedError('not "all"', part="/filter/withhold")
+    return Filter(withhold_all="withhold" in members, **texts)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read manifest.json strictly; MalformedError names the member at fault."""
+    value = canonical.decode(data, limit_bytes=LIMITS_BYTES[MANIFEST])
+    kinds = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_INTEGERS, int), **dict.fromkeys(_OBJECTS, dict)}
+    members = _take(value, kinds, {"authorisation": str})
+    if members["format"] != FORMAT:
+        raise MalformedError(f"not {FORMAT}", part="/format")
+    request = _take(members["request"], {"index": int, "leaf": str}, {"reference": str}, "/request")
+    try:
+        return Manifest(
+            origin=members["origin"],
+            first_day=parse_day(members["from"]),
+            last_day=parse_day(members["to"]),
+            base=_parse_head(members["base"], "/base"),
+            head=_parse_head(members["head"], "/head"),
+            disclosed=members["disclosed"],
+            withheld=members["withheld"],
+            filter=_parse_filter(members["filter"]),
+            purpose=members["purpose"],
+            requester=members["requester"],
+            request=Request(request["index"], _unhex(request["leaf"], "/request/leaf"), request.get("reference")),
+            issued_at=parse_time(members["issued_at"]),
+            software=members["software"],
+            authorisation=members.get("authorisation"),
+        )
+    except ValueError as error:
+        raise MalformedError(str(error)) from error

@@ -1,0 +1,255 @@
+"""What a verified extract proves, in sentences: what was checked, and what could not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from journal.core.entry import JOURNAL_CATEGORY, parse_origin
+from journal.core.times import day_of, format_day, format_seconds, format_time
+from journal.core.timestamp import time_text
+from journal.extract import attested
+from journal.extract.layout import DOCUMENT
+from journal.extract.manifest import Filter
+from journal.extract.statement import Statement, seal_text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from journal.core.cms import Signature
+    from journal.extract.history import History, Purged
+    from journal.extract.known import Comparison
+    from journal.extract.manifest import Manifest
+
+# What stands where a failure has its class.
+VERIFIED = "verified"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verification established of an extract. Every field but the sentences is data to go on with.
+
+    `signed_at` in `signature` is the time the signer claims. `covered_until` is given where the period ends
+    on the day of the extract, and is then where the proof ends. `remarks` are failings that are over and
+    changes worth knowing; `unanswered` is what the auditor asked for and could not be had.
+    """
+
+    verdict: str
+    manifest: Manifest
+    signature: Signature
+    seals: tuple[Statement, ...]
+    covered_until: datetime | None
+    purged: Purged | None
+    checked: tuple[str, ...]
+    remarks: tuple[str, ...]
+    not_checked: tuple[str, ...]
+    unanswered: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object; what does not apply is left out."""
+        manifest = self.manifest
+        result: dict[str, Any] = {
+            "verdict": VERIFIED,
+            "sentence": self.verdict,
+            "origin": manifest.origin,
+            "from": format_day(manifest.first_day),
+            "to": format_day(manifest.last_day),
+            "base_size": manifest.base.size,
+            "head_size": manifest.head.size,
+            "disclosed": manifest.disclosed,
+            "withheld": manifest.withheld,
+            "filter": manifest.filter.as_json(),
+            "purpose": manifest.purpose,
+            "requester": manifest.requester,
+            "issued_at": format_time(manifest.issued_at),
+            "signature": {
+                "subject": self.signature.subject,
+                "issuer": self.signature.issuer,
+                "serial": f"{self.signature.serial:x}",
+                "claimed_at": format_seconds(self.signature.signing_time),
+            },
+            "seals": [_seal_json(statement) for statement in self.seals],
+            "checked": list(self.checked),
+            "remarks": list(self.remarks),
+            "not_checked": list(self.not_checked),
+            "unanswered": list(self.unanswered),
+        }
+        if self.covered_until is not None:
+            result["covered_until"] = format_seconds(self.covered_until)
+        if self.purged is not None:
+            result["purged"] = {
+                "through": format_day(self.purged.through),
+                "before_index": self.purged.before_index,
+            }
+        return result
+
+
+def _seal_json(statement: Statement) -> dict[str, Any]:
+    seal = statement.seal
+    kind = "open" if seal.day is None else format_day(seal.day)
+    result = {"number": seal.number, "day": kind, "sealed_at": format_seconds(seal.sealed_at)}
+    if statement.timestamp is not None:
+        result["timestamp"] = {
+            "stamped_at": time_text(statement.timestamp.stamped_at),
+            "authority": statement.timestamp.authority,
+        }
+    return result
+
+
+def write_report(
+    *,
+    manifest: Manifest,
+    signature: Signature,
+    names: tuple[str, ...],
+    statements: tuple[Statement, ...],
+    history: History,
+    comparison: Comparison,
+) -> Report:
+    """Say what was established by checks that all passed."""
+    today = manifest.last_day == history.last.day
+    return Report(
+        verdict=_verdict(manifest, statements, history),
+        manifest=manifest,
+        signature=signature,
+        seals=statements,
+        covered_until=history.last.seal.sealed_at if today else None,
+        purged=history.purged,
+        checked=tuple(_checked(manifest, signature, statements, history, comparison)),
+        remarks=tuple(_remarks(statements, history)),
+        not_checked=tuple(_not_checked(manifest, names, statements, history, comparison)),
+        unanswered=comparison.unanswered,
+    )
+
+
+def _verdict(manifest: Manifest, statements: tuple[Statement, ...], history: History) -> str:
+    period = f"{format_day(manifest.first_day)} to {format_day(manifest.last_day)} (whole days, UTC)"
+    if manifest.filter == Filter():
+        verdict = f"authentic and complete: all {manifest.disclosed} entries of {period} that are still kept"
+        if history.purged is None:
+            verdict = f"authentic and complete: all {manifest.disclosed} entries of {period}"
+    else:
+        verdict = (
+            f"authentic: {manifest.disclosed} entries of {period} disclosed, {manifest.withheld} withheld, none missing"
+        )
+    if manifest.last_day == history.last.day:
+        verdict += f", up to {format_seconds(history.last.seal.sealed_at)}"
+    for statement, timestamp in attested.stamped(statements)[-1:]:
+        verdict += (
+            f"; what {seal_text(statement)} covers could not be rewritten after {attested.moment_text(timestamp)}"
+        )
+    return verdict
+
+
+def _checked(
+    manifest: Manifest,
+    signature: Signature,
+    statements: tuple[Statement, ...],
+    history: History,
+    comparison: Comparison,
+) -> list[str]:
+    first, last = statements[0], statements[-1]
+    sentences = [
+        f"The parts are whole and signed by {signature.subject}, certified by {signature.issuer}.",
+        f"{len(statements)} seals, from {seal_text(first)} to {seal_text(last)}, are signed and of one history.",
+        _range_text(manifest),
+        "The chain runs through the head that each of these seals holds of it.",
+        (
+            f"No day was gone before its time, and none is kept past it: {history.last.head.retention_days} days "
+            "by the last seal."
+        ),
+        "The table says the same as the entries disclosed.",
+    ]
+    sentences += attested.checked_texts(statements)
+    if history.purged is not None:
+        sentences.append(_purged_text(history.purged))
+    if manifest.filter != Filter() and manifest.disclosed:
+        sentences.append("Every entry disclosed is one that the filter asks for.")
+    sentences += [
+        f"{statement.name} agrees: what the chain held at size {statement.head.size} is what it holds now."
+        for statement in comparison.latest
+    ]
+    return sentences
+
+
+def _range_text(manifest: Manifest) -> str:
+    base, head = manifest.base.size, manifest.head.size
+    if base == head:
+        return f"The period holds no entry: the chain stands at size {head} before and after it."
+    return f"Every index from {base} to {head - 1} is there once, in its chain, on its day."
+
+
+def _purged_text(purged: Purged) -> str:
+    count = "all entries" if purged.count is None else f"{purged.count} entries"
+    return (
+        f"Days up to {format_day(purged.through)} are lawfully purged: {count} of the period before index "
+        f"{purged.before_index} are gone."
+    )
+
+
+def _remarks(statements: tuple[Statement, ...], history: History) -> list[str]:
+    sentences = [f"A purge was late, and is done since: {text}." for text in history.late_purges]
+    sentences += [
+        f"{seal_text(statement)} declares a disaster: what followed seal {statement.seal.recovered_from} is lost."
+        for statement in statements
+        if statement.seal.recovered_from is not None
+    ]
+    for before, after in zip(statements, statements[1:]):
+        earlier, later = before.head.retention_days, after.head.retention_days
+        if earlier != later:
+            sentences.append(f"From {seal_text(after)} on, entries are kept {later} days; before, {earlier}.")
+    return [*sentences, *attested.remark_texts(statements)]
+
+
+def _not_checked(
+    manifest: Manifest,
+    names: tuple[str, ...],
+    statements: tuple[Statement, ...],
+    history: History,
+    comparison: Comparison,
+) -> list[str]:
+    issued = format_day(day_of(manifest.issued_at))
+    sentences = [_rewriting_text(manifest, statements, comparison)]
+    sentences += attested.unchecked_texts(statements)
+    sentences.append("Signing times are the signer's own claim; certificates were not checked for revocation.")
+    if manifest.withheld:
+        sentences.append("What the withheld entries say, and that none of them is one the filter asks for.")
+    if history.purged is not None:
+        sentences.append("What the purged entries said.")
+    if manifest.last_day == history.last.day:
+        sentences.append(f"What was recorded on {issued} after {format_seconds(history.last.seal.sealed_at)}.")
+    if not _holds_request(manifest):
+        sentences.append(
+            f"The request: who asked ({manifest.requester}), why ({manifest.purpose}), and its entry "
+            f"{manifest.request.index} in the category {JOURNAL_CATEGORY}, are stated by the service."
+        )
+    if DOCUMENT in names:
+        sentences.append(f"{DOCUMENT} is signed, but was not compared with the entries.")
+    sentences.append("That the modules submitted an event for every access: the journal holds what it was sent.")
+    return sentences
+
+
+def _holds_request(manifest: Manifest) -> bool:
+    """Tell whether the entry that recorded the request is one of the extract's own."""
+    category = parse_origin(manifest.origin).category
+    return category == JOURNAL_CATEGORY and manifest.base.size <= manifest.request.index < manifest.head.size
+
+
+def _rewriting_text(manifest: Manifest, statements: tuple[Statement, ...], comparison: Comparison) -> str:
+    for statement, timestamp in attested.stamped(statements)[-1:]:
+        end = max([statement.head.size, *(known.head.size for known in comparison.latest)])
+        return (
+            f"Until {attested.moment_text(timestamp)} the service could rewrite what {seal_text(statement)} covers and "
+            f"no earlier time-stamp or known seal does; entries from index {end} on, until it issued this extract."
+        )
+    if not comparison.latest:
+        return (
+            "No outside anchor was given: the service, which holds the signing key, could have rewritten "
+            f"everything before it issued this extract on {format_day(day_of(manifest.issued_at))}. Keep it, or "
+            "the answer of GET …/head, as a known seal for the next one."
+        )
+    latest = max(comparison.latest, key=lambda statement: statement.head.size)
+    return (
+        f"Since you received {latest.name}, which says it was made {format_seconds(latest.seal.sealed_at)}, the "
+        f"service could not rewrite what stood then; entries from index {latest.head.size} on it could, until it "
+        "issued this extract."
+    )

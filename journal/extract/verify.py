@@ -1,0 +1,272 @@
+"""Verifies an extract, offline, trusting nothing but the anchors the auditor brings (FORMAT.md, "Verdicts").
+
+First what is signed, by digest; then the seals, each by itself and all as one history; then every entry, its
+proof and its line of the table, in one pass over the three in constant memory. Nothing but the manifest, which
+names whose signature to expect, is parsed before the signature holds. The first failure ends it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from hashlib import sha256
+from typing import TYPE_CHECKING, BinaryIO, Callable
+
+from journal.core import cms
+from journal.core.chain import extend, leaf_hash
+from journal.core.entry import JOURNAL_CATEGORY, RECORD_LIMIT_BYTES, parse_origin, parse_record
+from journal.core.errors import (
+    BrokenChainError,
+    ForeignEntryError,
+    ForkError,
+    GapError,
+    MismatchedPartError,
+    VerificationError,
+)
+from journal.core.times import format_day
+from journal.extract import spreadsheet
+from journal.extract.container import Container
+from journal.extract.history import History
+from journal.extract.known import Known, compare
+from journal.extract.layout import (
+    DIGESTS,
+    ENTRIES,
+    INSTRUCTIONS,
+    MANIFEST,
+    PROOF,
+    SEALS,
+    SIGNATURE,
+    STREAMED,
+    TABLE,
+)
+from journal.extract.listing import PROOF_LINE_LIMIT_BYTES, parse_proof_line, parse_seals
+from journal.extract.manifest import Filter, Manifest, parse_manifest
+from journal.extract.report import Report, write_report
+from journal.extract.statement import Statement, check_one_history, read_statement
+from journal.extract.texts import read_digests, signed_names, write_instructions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from journal.core.entry import Entry
+
+# A character made visible grows fourfold, a control character's picture less; quotation marks double.
+TABLE_LINE_LIMIT_BYTES = 16 * RECORD_LIMIT_BYTES
+
+_READINGS = 2  # once for the digests, once for what they say
+_EARLIEST = datetime(1, 1, 1, tzinfo=timezone.utc)
+
+
+def verify_extract(
+    file: BinaryIO,
+    *,
+    anchors: Sequence[bytes],
+    tsa_anchors: Sequence[bytes] | None = None,
+    known: Sequence[Known] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Verify an extract and say what it proves.
+
+    `file` is seekable and must not change; `anchors` are trusted certificates (DER), `tsa_anchors` those trusted to
+    certify time-stamps, without which none is checked; `known` is what `read_known` read. `progress` is called with
+    the bytes done and the bytes in all.
+    Raises a child of VerificationError that names the part at fault; OSError only as the file raises it.
+    """
+    counter = _Counter(progress)
+    container = Container(file, notify=counter.add)
+    counter.total_bytes = _READINGS * sum(container.size_bytes(name) for name in STREAMED)
+    manifest, signature = _check_signature(container, anchors)
+    statements = tuple(_read_statements(container, manifest, anchors, tsa_anchors))
+    check_one_history(statements)
+    history = History(statements, manifest)
+    comparison = compare(known, manifest, statements, anchors=anchors, tsa_anchors=tsa_anchors)
+    if container.read(INSTRUCTIONS) != write_instructions(manifest):
+        raise MismatchedPartError("not the text that belongs to this manifest", part=INSTRUCTIONS)
+    _Walk(container, manifest, history, (*statements, *comparison.statements)).check()
+    return write_report(
+        manifest=manifest,
+        signature=signature,
+        names=container.names,
+        statements=statements,
+        history=history,
+        comparison=comparison,
+    )
+
+
+class _Counter:
+    """Turns bytes read into progress."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None) -> None:
+        self._progress = progress
+        self._done_bytes = 0
+        self.total_bytes = 0
+
+    def add(self, count: int) -> None:
+        self._done_bytes += count
+        if self._progress is not None:
+            self._progress(self._done_bytes, self.total_bytes)
+
+
+def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Manifest, cms.Signature]:
+    """Check that the parts are those that were signed; the long ones, once the signature holds."""
+    content = container.read(DIGESTS)
+    digests = read_digests(content, signed_names(container.names))
+    for name in digests:
+        if name not in STREAMED:
+            _check_digest(container, name, digests[name])
+    try:
+        manifest = parse_manifest(container.read(MANIFEST))
+    except VerificationError as error:
+        raise error.within(MANIFEST) from error
+    try:
+        signature = cms.verify(
+            container.read(SIGNATURE),
+            sha256(content).digest(),
+            anchors=anchors,
+            service=parse_origin(manifest.origin).service,
+        )
+    except VerificationError as error:
+        raise error.within(SIGNATURE) from error
+    # Times of signatures are in whole seconds.
+    if signature.signing_time < manifest.issued_at.replace(microsecond=0):
+        raise MismatchedPartError("signed before it was issued", part=SIGNATURE)
+    for name in STREAMED:
+        _check_digest(container, name, digests[name])
+    return manifest, signature
+
+
+def _check_digest(container: Container, name: str, digest: bytes) -> None:
+    if container.digest(name) != digest:
+        raise MismatchedPartError("its content is not what was signed", part=name)
+
+
+def _read_statements(
+    container: Container, manifest: Manifest, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
+) -> Iterator[Statement]:
+    listed = parse_seals(container.read(SEALS), manifest.origin)
+    while True:
+        try:
+            seal = next(listed, None)
+        except VerificationError as error:
+            raise error.within(SEALS) from error
+        if seal is None:
+            return
+        yield read_statement(
+            seal,
+            anchors=anchors,
+            part=SEALS,
+            known=False,
+            tsa_anchors=tsa_anchors,
+            seen_at=manifest.issued_at,
+        )
+
+
+class _Walk:
+    """One pass over entries, proof and table in lock step, along the chain from base to head."""
+
+    def __init__(
+        self, container: Container, manifest: Manifest, history: History, statements: Sequence[Statement]
+    ) -> None:
+        self._container = container
+        self._manifest = manifest
+        self._compartment = parse_origin(manifest.origin)
+        self._discloses_all = manifest.filter == Filter()
+        self._records = container.lines(ENTRIES, limit_bytes=RECORD_LIMIT_BYTES)
+        self._rows = container.lines(TABLE, limit_bytes=TABLE_LINE_LIMIT_BYTES)
+        self._day_limits = iter(history.day_limits)
+        self._day_end, self._day = next(self._day_limits)
+        self._recorded_at = _EARLIEST
+        self._disclosed = 0
+        self._checkpoints: dict[int, list[Statement]] = {}
+        for statement in statements:
+            self._checkpoints.setdefault(statement.head.size, []).append(statement)
+
+    def check(self) -> None:
+        """Walk the whole range; the first failure is raised."""
+        index, chain_hash = self._manifest.base.size, self._manifest.base.chain_hash
+        self._check_row(spreadsheet.HEADER, "its first line")
+        self._check_head(index, chain_hash)
+        for line in self._container.lines(PROOF, limit_bytes=PROOF_LINE_LIMIT_BYTES):
+            leaf = self._check_line(line, index)
+            chain_hash = extend(chain_hash, leaf)
+            index += 1
+            if index in self._checkpoints:
+                self._check_head(index, chain_hash)
+        if index != self._manifest.head.size:
+            raise GapError(f"it ends before index {index}", part=PROOF)
+        self._check_ends()
+
+    def _check_line(self, line: bytes, index: int) -> bytes:
+        """Check one line of the proof and what it speaks of; return the leaf hash."""
+        try:
+            found, disclosed, value = parse_proof_line(line)
+        except VerificationError as error:
+            raise error.within(f"{PROOF} index {index}") from error
+        if index == self._manifest.head.size:
+            raise MismatchedPartError(f"it goes on after index {index - 1}, the last", part=PROOF)
+        if found > index:
+            raise GapError(f"index {found} stands where {index} belongs", part=PROOF)
+        if found < index:
+            raise ForeignEntryError(f"index {found} stands where {index} belongs", part=PROOF)
+        leaf = value
+        if disclosed:
+            record = next(self._records, None)
+            if record is None:
+                raise MismatchedPartError(f"it ends before index {index}", part=ENTRIES)
+            self._check_record(record, index)
+            leaf = leaf_hash(value, record)
+        if index == self._manifest.request.index:
+            self._check_request(leaf)
+        return leaf
+
+    def _check_record(self, record: bytes, index: int) -> None:
+        try:
+            entry = parse_record(record)
+            self._check_entry(entry, index)
+        except VerificationError as error:
+            raise error.within(f"{ENTRIES} index {index}") from error
+        self._disclosed += 1
+        self._check_row(spreadsheet.row(entry), f"index {index}")
+
+    def _check_entry(self, entry: Entry, index: int) -> None:
+        if (entry.tenant, entry.category) != (self._compartment.tenant, self._compartment.category):
+            raise ForeignEntryError("it is of another compartment")
+        if entry.index != index:
+            raise ForeignEntryError(f"it says index {entry.index}")
+        if entry.recorded_at < self._recorded_at:
+            raise ForeignEntryError("it was recorded before the entry above it")
+        self._recorded_at = entry.recorded_at
+        while index >= self._day_end:
+            self._day_end, self._day = next(self._day_limits)
+        if entry.recorded_at.date() != self._day:
+            raise ForeignEntryError(f"by the seals it is of {format_day(self._day)}, and says otherwise")
+        if not self._discloses_all and not self._manifest.filter.matches(entry):
+            raise MismatchedPartError("it is not one that the filter asks for")
+
+    def _check_request(self, leaf: bytes) -> None:
+        """Check the entry that recorded the request, where it is in the extract itself."""
+        if self._compartment.category == JOURNAL_CATEGORY and leaf != self._manifest.request.leaf:
+            raise MismatchedPartError("the entry of its request is another", part=MANIFEST)
+
+    def _check_row(self, row: bytes, place: str) -> None:
+        if next(self._rows, b"") + b"\n" != row:
+            raise MismatchedPartError(f"{place} does not say what the entries say", part=TABLE)
+
+    def _check_head(self, size: int, chain_hash: bytes) -> None:
+        for statement in self._checkpoints.get(size, ()):
+            if statement.head.chain_hash == chain_hash:
+                continue
+            if statement.known:
+                raise ForkError(f"at size {size} the extract's chain is another", part=statement.name)
+            raise BrokenChainError(f"at size {size} the chain is not the one in {statement.name}", part=PROOF)
+
+    def _check_ends(self) -> None:
+        """Check that nothing is left over, which also reads each part to its end."""
+        if next(self._records, None) is not None:
+            raise MismatchedPartError("it holds more entries than the proof", part=ENTRIES)
+        if next(self._rows, None) is not None:
+            raise MismatchedPartError("it holds more lines than there are entries", part=TABLE)
+        if self._disclosed != self._manifest.disclosed:
+            raise MismatchedPartError(
+                f"it counts {self._manifest.disclosed} entries disclosed, there are {self._disclosed}",
+                part=MANIFEST,
+            )
