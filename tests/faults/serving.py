@@ -1,0 +1,177 @@
+"""The service as it is really run: `openepm-journal serve` in processes of its own, beside a PostgreSQL of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Self
+
+from journal.cli.installation import open_service, prepare
+from journal.clock import SystemClock
+from journal.identity import make_development_authority
+from journal.keystore import make_master_key
+from journal.settings import Settings
+from tests.faults.rig import CATEGORY, SERVICE, SOURCE, TENANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+CATEGORIES = (CATEGORY, "ecrits")
+SERVICE_PROGRAM = ("-m", "journal.cli.main")
+START_LIMIT_SECONDS = 60
+STOP_LIMIT_SECONDS = 60
+# Below the range the kernel picks from: nobody takes the port while the service restarts.
+PORTS = range(20_000, 32_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """An installation: where it lives, its database, its address, the tokens of its communes."""
+
+    home: Path
+    dsn: str
+    port: int
+    modules: dict[str, str] = field(default_factory=dict)  # by tenant
+    clients: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings, as the service reads them from the environment."""
+        return Settings(home=str(self.home), service_name=SERVICE, dsn=self.dsn, listen=f"127.0.0.1:{self.port}")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Its settings as variables, and nothing else of ours."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
+        return kept | {
+            "JOURNAL_HOME": str(self.home),
+            "JOURNAL_SERVICE_NAME": SERVICE,
+            "JOURNAL_DSN": self.dsn,
+            "JOURNAL_LISTEN": f"127.0.0.1:{self.port}",
+            "JOURNAL_SEAL_INTERVAL_SECONDS": "1",
+        }
+
+
+async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS) -> Site:
+    """Make an installation with communes, and a module's and a client's credential for each."""
+    site = Site(home=home, dsn=dsn, port=free_port())
+    clock = SystemClock()
+    make_master_key(site.settings.master_key_path)
+    make_development_authority(
+        site.settings.signing_key_path.parent, SERVICE, datetime.now(UTC), trust_path=site.settings.trust_path
+    )
+    await prepare(dsn, site.settings, clock)
+    async with open_service(dsn, site.settings, clock) as installation:
+        await installation.maintenance.prepare()
+        for tenant in tenants:
+            administration = installation.administration
+            await administration.add_tenant(tenant, tenant.capitalize())
+            _, site.modules[tenant] = await administration.add_credential(
+                role="module", tenant=tenant, categories=CATEGORIES, source_prefix=SOURCE
+            )
+            _, site.clients[tenant] = await administration.add_credential(
+                role="client", tenant=tenant, categories=CATEGORIES
+            )
+    return site
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
+
+
+class Serving:
+    """One run of the service: a process group, its log, and how long it took to listen."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        """Watch a process just started."""
+        self.process = process
+        self.start_seconds = 0.0
+        self._log = log
+        self._started_at = perf_counter()
+        self._ready = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, site: Site, *, workers: int = 1, program: Sequence[str] = SERVICE_PROGRAM) -> Self:
+        """Start the service; it may not listen yet."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *program,
+            "serve",
+            "--workers",
+            str(workers),
+            env=site.environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        return cls(process, site.home / "serve.log")
+
+    async def __aenter__(self) -> Self:
+        """Wait until it listens."""
+        try:
+            await self.ready()
+        except BaseException:
+            await self.kill()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave nothing running."""
+        await self.kill()
+
+    async def ready(self) -> None:
+        """Wait until it listens. Raises RuntimeError with its words where it ends instead."""
+        async with asyncio.timeout(START_LIMIT_SECONDS):
+            await self._ready.wait()
+        if not self.start_seconds:
+            raise RuntimeError(f"the service did not start: {self._log.read_text(encoding='utf-8')[-2000:]}")
+
+    async def kill(self) -> None:
+        """Kill the whole group, without a word; nothing to do where it has ended."""
+        if self.process.returncode is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+        await self._reading
+
+    async def stop(self) -> int:
+        """Ask it to stop; return its exit status."""
+        self.process.terminate()
+        try:
+            async with asyncio.timeout(STOP_LIMIT_SECONDS):
+                status = await self.process.wait()
+        except TimeoutError:
+            await self.kill()
+            raise
+        await self._reading
+        return status
+
+    async def _read(self) -> None:
+        """Copy its log until every process of it has ended."""
+        assert self.process.stderr is not None
+        with self._log.open("ab") as log:
+            async for line in self.process.stderr:
+                log.write(line)
+                if b" listens on " in line:
+                    self.start_seconds = perf_counter() - self._started_at
+                    self._ready.set()
+        self._ready.set()

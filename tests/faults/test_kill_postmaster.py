@@ -1,0 +1,126 @@
+"""`kill -9` of the database under load: the service survives, says so meanwhile, and goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from journal.core.errors import OperatorError
+from journal.postgres import SUPERUSER
+from tests.faults.ledger import Ledger
+from tests.faults.load import Load
+from tests.faults.oracle import judge
+from tests.faults.serving import Serving, found_site
+from tests.faults.test_kill_service import audit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
+
+CLIENTS = 8
+LOAD_SECONDS = 0.5
+SEED = 20261124
+RESTART_LIMIT_SECONDS = 60
+
+
+async def kill(cluster: EmbeddedPostgres) -> None:
+    """Kill the postmaster; its backends end by themselves when they notice."""
+    assert cluster.pid is not None
+    os.kill(cluster.pid, signal.SIGKILL)
+    await asyncio.to_thread(cluster.stop)
+
+
+async def restart(cluster: EmbeddedPostgres) -> None:
+    """Start the database again, as soon as the last backend of the old one lets go of its memory."""
+    async with asyncio.timeout(RESTART_LIMIT_SECONDS):
+        while True:
+            try:
+                await asyncio.to_thread(cluster.start)
+            except OperatorError as error:
+                if "shared memory" not in str(error):
+                    raise
+            else:
+                return
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.campaign)])
+async def test_kill_9_of_the_postmaster(
+    kills: int, cluster: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The database killed at random instants loses nothing acknowledged, and one service outlives it every time."""
+    draw = random.Random(SEED)
+    site = await found_site(tmp_path, cluster.dsn())
+    ledger = Ledger(tmp_path / "ledger")
+    outages: list[float] = []
+    async with await Serving.start(site, workers=2) as serving, Load(site, ledger, clients=CLIENTS, seed=SEED) as load:
+        for number in range(kills):
+            await load.acknowledgements(1)
+            if number % 5 == 0:
+                await load.show_heads()
+            await asyncio.sleep(draw.random() * LOAD_SECONDS)
+            await kill(cluster)
+            await restart(cluster)
+            started_at = perf_counter()
+            await load.acknowledgements(1)
+            outages.append(perf_counter() - started_at)
+        await load.finish()
+        assert await serving.stop() == 0
+    ledger.close()
+    verdict = await judge(ledger=ledger.path, superuser_dsn=cluster.dsn(SUPERUSER), home=tmp_path)
+    record_property(
+        "evidence",
+        f"kill -9 of the postmaster: {kills} kills, {load.requests} requests, "
+        f"{verdict.acknowledged} events acknowledged, {verdict.entries} stored: "
+        f"{len(verdict.lost)} lost, {len(verdict.duplicated)} duplicated, {len(verdict.wrong)} otherwise wrong; "
+        f"a fault in more than {3 / kills:.1%} of kills is excluded at 95 %; acknowledging again "
+        f"{median(outages):.2f} s (longest {max(outages):.2f} s) after the database takes connections",
+    )
+    assert verdict.faults == []
+    # The service itself neither failed nor went away.
+    assert set(load.statuses) <= {200, 201, 400, 409, 503}
+    assert await audit(site) == []
+
+
+async def test_a_long_outage(cluster: EmbeddedPostgres, tmp_path: Path) -> None:
+    """While the database is gone the service answers 503 and says why it is not ready; then it recovers."""
+    site = await found_site(tmp_path, cluster.dsn())
+    ledger = Ledger(tmp_path / "ledger")
+    async with (
+        await Serving.start(site) as serving,
+        Load(site, ledger, clients=2, seed=SEED) as load,
+        aiohttp.ClientSession(site.url) as probe,
+    ):
+        await load.acknowledgements(5)
+        assert (await ask(probe, "/readyz"))[0] == 200
+        await kill(cluster)
+        await load.answered_with(503)
+        assert (await ask(probe, "/healthz"))[0] == 200
+        status, answer = await ask(probe, "/readyz")
+        assert (status, answer["checks"]["database"]) == (503, "failing")
+        await restart(cluster)
+        await load.acknowledgements(5)
+        async with asyncio.timeout(RESTART_LIMIT_SECONDS):
+            while (await ask(probe, "/readyz"))[0] != 200:
+                await load.acknowledgements(1)
+        await load.finish()
+        assert await serving.stop() == 0
+    ledger.close()
+    verdict = await judge(ledger=ledger.path, superuser_dsn=cluster.dsn(SUPERUSER), home=tmp_path)
+    assert verdict.faults == []
+    assert set(load.statuses) <= {200, 201, 400, 409, 503}
+
+
+async def ask(probe: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
+    """Return the status and the answer of a probe."""
+    async with probe.get(path) as answer:
+        return answer.status, await answer.json(content_type=None)
