@@ -169,7 +169,7 @@ class Installation:
         A clock that is wrong from the start departs from nothing while the service runs. Raises OperatorError.
         """
         latest = await self.service.store.latest_seal()
-        now = self.service.clock.now()
+        now = self.service.clock.now().replace(microsecond=0)
         if latest is None or confirmed or -CLOCK_DEPARTURE_LIMIT <= now - latest.sealed_at <= LAST_SEAL_LIMIT:
             return
         raise OperatorError(
