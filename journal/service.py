@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Self
 
 from journal import identity as signing
 from journal.clock import Clock, ClockGuard
+from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import JournalError, KeyStoreError, OperatorError
 from journal.core.rule import overdue_through, purgeable_through
 from journal.core.times import day_of, format_day, format_seconds
 from journal.directory import Directory
 from journal.extraction import Extraction
 from journal.keyring import Keyring
-from journal.keystore import open_keystore
+from journal.keystore import KeyStore, open_keystore
 from journal.reader import Reader
 from journal.sealer import Sealer
 from journal.stamper import Stamper
@@ -85,6 +86,7 @@ class Service:
         keyring = Keyring(open_keystore(settings))
         directory = Directory(store, keyring, clock)
         await directory.refresh()
+        _check_keystore(keyring.keystore, directory, settings)
         writer = Writer(
             store=store,
             keyring=keyring,
@@ -202,6 +204,12 @@ class Service:
 
     async def _check_keys(self) -> str | None:
         today = day_of(self.clock.now())
+        for tenant in self.directory.tenants():
+            try:
+                self.keyring.keystore.read_tenant_key(tenant.code)
+            except KeyStoreError as error:
+                if not tenant.closed:
+                    return str(error)
         for category in self.directory.categories():
             for ahead in range(DAYS_AHEAD_WANTED + 1):
                 day = today + timedelta(days=ahead)
@@ -250,3 +258,16 @@ class Service:
         if self._unsealed is not None and state.now - min(self._unsealed[1], *waiting) > STALE_SEAL:
             return f"heads have moved since the last seal, {state.number}, more than 10 minutes ago"
         return None
+
+
+def _check_keystore(keystore: KeyStore, directory: Directory, settings: Settings) -> None:
+    """Refuse a key store that is not this service's: an unmounted one would be filled with rival keys."""
+    if directory.tenant(RESERVED_TENANT) is None:
+        return  # not founded yet
+    try:
+        keystore.read_tenant_key(RESERVED_TENANT)
+    except KeyStoreError as error:
+        raise OperatorError(
+            f"the key store {settings.keystore_path} is not that of this journal ({error}): mount it, or set "
+            "JOURNAL_KEYSTORE and JOURNAL_MASTER_KEY_FILE"
+        ) from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from journal.core.entry import is_service
 from journal.core.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -16,18 +17,22 @@ if TYPE_CHECKING:
 
 PREFIX = "JOURNAL_"
 CONFIG_VARIABLE = "JOURNAL_CONFIG"
+DEFAULT_SERVICE_NAME = "journal.localhost"
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything the operator may choose; with nothing chosen, all of it lives under `home`.
 
     `dsn` absent means the embedded PostgreSQL. Each database role connects with that DSN and its own name.
-    `service_name` is chosen once: the first migration writes it into the database and every origin.
+    `service_name` is chosen once (journal.localhost where it is not): the first start writes it into the database
+    and every origin, and refuses another one ever after.
     """
 
     home: str = "var"
     listen: str = "127.0.0.1:8470"
-    service_name: str = "journal.localhost"
+    service_name: str | None = None
     dsn: str | None = None
     postgres: str | None = None
     keystore: str | None = None
@@ -39,11 +44,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     handover_directory: str | None = None
     tsa_url: str | None = None
     tsa_trust: str | None = None
-    tsa_timeout_seconds: float = 10.0
-    seal_interval_seconds: int = 60
-    queue_events: int = 50_000
-    queue_bytes: int = 64 * 1024 * 1024
-    workers: int = 1
+    tsa_timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    seal_interval_seconds: Positive = 60
+    queue_events: Positive = 50_000
+    queue_bytes: Positive = 64 * 1024 * 1024
+    workers: Positive = 1
 
     @property
     def home_path(self) -> Path:
@@ -109,14 +114,27 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(known)}"
+            hint = (
+                f"; did you mean {near[0]} ({PREFIX}{near[0].upper()})?"
+                if near
+                else f"; the settings are {', '.join(known)}"
+            )
             raise OperatorError(f"setting {key} (or {PREFIX}{key.upper()}) does not exist{hint}")
     if isinstance(replicas := values.get("keystore_replicas"), str):
         values["keystore_replicas"] = tuple(part for part in replicas.split(":") if part)
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise OperatorError(f"settings: {error}") from error
+        # "Expected `int` >= 1 - at `$.workers`": in the operator's words.
+        what, _, where = str(error).partition(" - at `$.")
+        key = where.rstrip("`")
+        raise OperatorError(f"setting {key} ({PREFIX}{key.upper()}): {what[:1].lower()}{what[1:]}") from error
+    if settings.service_name is not None and not is_service(settings.service_name):
+        raise OperatorError(
+            f"setting service_name ({PREFIX}SERVICE_NAME) is {settings.service_name!r}: choose a lower-case DNS name, "
+            "for example journal.example.fr"
+        )
+    return settings
 
 
 def _read_toml(path: Path) -> dict[str, object]:

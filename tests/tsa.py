@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ class Authority:
         """Make a root, an issuing authority, and a stamper whose key is `p256`, `p384` or `rsa`."""
         self._directory = directory
         self._numbers = count(1)
+        self._one_at_a_time = threading.Lock()  # openssl keeps the serial number in a file
         (directory / "certificates.cnf").write_text(_CERTIFICATES)
         self._make("root", "root", "p256", issuer=None)
         self._make("authority", "authority", "p256", issuer="root")
@@ -80,10 +82,11 @@ class Authority:
         lines = [f"[{_SECTION}]", *(f"{name} = {value}" for name, value in settings.items())]
         (self._directory / f"{number}.cnf").write_text("\n".join(lines) + "\n")
         (self._directory / f"{number}.tsq").write_bytes(query)
-        self.openssl(
-            *("ts", "-reply", "-config", f"{number}.cnf", "-section", _SECTION),
-            *("-queryfile", f"{number}.tsq", "-out", f"{number}.tsr"),
-        )
+        with self._one_at_a_time:
+            self.openssl(
+                *("ts", "-reply", "-config", f"{number}.cnf", "-section", _SECTION),
+                *("-queryfile", f"{number}.tsq", "-out", f"{number}.tsr"),
+            )
         return (self._directory / f"{number}.tsr").read_bytes()
 
     def openssl(self, *arguments: str) -> bytes:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from journal.administration import NewCategory
 from journal.audit import Audit
-from journal.cli.installation import Installation, open_database, open_service, prepare
+from journal.cli.installation import Installation, is_made, open_database, open_service, prepare
 from journal.clock import SystemClock
 from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
@@ -32,13 +32,23 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Installation]:
-    """Open the configured installation beside whatever else uses it; make it where there is none yet."""
+async def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> AsyncIterator[Installation]:
+    """Open the configured installation beside whatever else uses it.
+
+    It is made where there is none only if `make`: a command typed in the wrong directory must not find an empty
+    journal in order. What only looks (`writes` false) prepares no days. Raises OperatorError.
+    """
+    if not make and settings.dsn is None and not is_made(settings):
+        raise OperatorError(
+            f"there is no journal in {settings.home_path}: start one with openepm-journal serve, or set JOURNAL_HOME "
+            "(or JOURNAL_DSN) to the one you mean"
+        )
     clock = SystemClock()
     async with open_database(settings) as dsn:
         await prepare(dsn, settings, clock)
         async with open_service(dsn, settings, clock) as installation:
-            await installation.maintenance.prepare()
+            if writes:
+                await installation.maintenance.prepare()
             yield installation
 
 
@@ -53,12 +63,13 @@ async def migrate(settings: Settings, _: argparse.Namespace) -> int:
 
 async def doctor(settings: Settings, _: argparse.Namespace) -> int:
     """Print every check and its result; 1 if one fails."""
-    async with opened(settings) as installation:
+    async with opened(settings, writes=False) as installation:
         service = installation.service
         checks = await service.readiness()
         if await service.store.clock_is_simulated():
             checks["clock"] = "the database's clock is simulated: this installation proves nothing"
-        print(f"service {service.name}, certificate valid until {service.identity.not_after:%Y-%m-%d}")
+        print(f"service {service.name} in {settings.home_path}")
+        print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
         for name, problem in checks.items():
             print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
         if service.stamper is not None:
@@ -68,7 +79,7 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
 
 async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
     """Add a commune."""
-    async with opened(settings) as installation:
+    async with opened(settings, make=True) as installation:
         await installation.administration.add_tenant(arguments.code, arguments.name)
     print(
         f"tenant {arguments.code} added; next: openepm-journal credential add --role module --tenant {arguments.code} …"
@@ -78,7 +89,7 @@ async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
 
 async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
     """List the communes."""
-    async with opened(settings) as installation:
+    async with opened(settings, writes=False) as installation:
         for row in installation.service.directory.tenants():
             print(f"{row.code}\t{row.name}{chr(9) + 'closed' if row.closed else ''}")
     return 0
@@ -130,7 +141,7 @@ async def category_add(settings: Settings, arguments: argparse.Namespace) -> int
 
 async def category_list(settings: Settings, _: argparse.Namespace) -> int:
     """List the categories."""
-    async with opened(settings) as installation:
+    async with opened(settings, writes=False) as installation:
         for row in installation.service.directory.categories():
             authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
             print(f"{row.code}\t{row.label}\t{row.regime}\t{row.retention_days} days{authorisation}")
@@ -155,7 +166,7 @@ async def credential_add(settings: Settings, arguments: argparse.Namespace) -> i
 
 async def credential_list(settings: Settings, _: argparse.Namespace) -> int:
     """List the credentials."""
-    async with opened(settings) as installation:
+    async with opened(settings, writes=False) as installation:
         for row in await installation.service.store.list_credentials():
             state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
             print(f"{row.id}\t{row.role}\t{row.tenant}\t{','.join(row.categories)}\t{state}\t{row.label}")
@@ -234,12 +245,15 @@ async def _stamp(stamper: Stamper) -> None:
 
 async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
     """Declare that a disaster lost what followed the last seal of the restored database."""
-    if not arguments.declare_loss:
-        raise OperatorError(
-            "recover does one thing: --declare-loss, after a restore that lost entries, before serve is started; "
-            "the next seal then says so to every verifier, for ever"
-        )
     async with opened(settings) as installation:
+        last = await installation.service.store.latest_seal()
+        if last is None:
+            raise OperatorError("there is no seal in this database: nothing can have been lost after one")
+        if arguments.declare_loss != last.number:
+            raise OperatorError(
+                f"the last seal of this database is {last.number}. If entries after it are lost, and serve has not been "
+                f"started since the restore, say so for ever with recover --declare-loss {last.number}; else do nothing"
+            )
         number = await installation.service.sealer.declare_loss()
         data = {"alarm": "declared loss", "recovered_from": number}
         await installation.administration.record(RESERVED_TENANT, "alarm", subject="seal", data=data)
@@ -286,7 +300,7 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
     """Check everything in the database, or one category's day of it; 1 if something is wrong."""
     if (arguments.category is None) != (arguments.day is None):
         raise OperatorError("--category and --day belong together")
-    async with opened(settings) as installation:
+    async with opened(settings, writes=False) as installation:
         audit = Audit(installation.service)
         if arguments.category is None:
             with _progress("verify-store", " entries") as progress:

@@ -14,7 +14,7 @@ from journal.administration import DEFAULT_CATEGORIES, Administration
 from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import OperatorError, StoreError
+from journal.core.errors import OperatorError, StoreError, UnavailableError
 from journal.core.times import format_seconds
 from journal.files import make_private_directory
 from journal.identity import make_development_authority
@@ -22,6 +22,7 @@ from journal.keystore import make_master_key, open_keystore
 from journal.migrate import migrate
 from journal.postgres import EmbeddedPostgres
 from journal.service import Service
+from journal.settings import DEFAULT_SERVICE_NAME
 from journal.store import Store
 from journal.store.pools import translated
 from retention.handover import Handover
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 LAST_SEAL_LIMIT = timedelta(days=7)
 FOUND_ATTEMPTS = 5
 FOUND_PAUSE_SECONDS = 0.2
+
+
+def is_made(settings: Settings) -> bool:
+    """Tell whether there is an embedded database to open."""
+    return (settings.home_path / "postgresql").exists()
 
 
 @asynccontextmanager
@@ -63,19 +69,17 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
         await migrate(dsn)
     if simulate is not None:
         await simulate_clock(dsn, simulate)
-    if settings.dsn is None:
-        _make_master_key(settings)
-        make_development_authority(
-            settings.signing_key_path.parent,
-            settings.service_name,
-            clock.now(),
-            trust_path=settings.trust_path,
-        )
     store = await Store.connect(dsn, application="openepm-journal prepare")
     try:
+        name = await _name(store, settings)
+        if settings.dsn is None:
+            _make_master_key(settings)
+            make_development_authority(
+                settings.signing_key_path.parent, name, clock.now(), trust_path=settings.trust_path
+            )
         for attempt in range(FOUND_ATTEMPTS):
             try:
-                await _found(store, settings)
+                await _found(store, settings, name)
             except StoreError:
                 # Another command may be founding it at the same moment: what it has made is then found made.
                 if attempt == FOUND_ATTEMPTS - 1:
@@ -95,16 +99,32 @@ def _make_master_key(settings: Settings) -> None:
     make_master_key(path)
 
 
-async def _found(store: Store, settings: Settings) -> None:
+async def _name(store: Store, settings: Settings) -> str:
+    """Return the service's name: the database's, else the one it is about to get. OperatorError if they differ."""
+    wanted = settings.service_name
+    try:
+        name = (await store.read_service()).name
+    except UnavailableError:
+        raise
+    except StoreError:
+        return wanted or DEFAULT_SERVICE_NAME
+    if wanted is not None and wanted != name:
+        raise OperatorError(
+            f"this journal is {name}, and JOURNAL_SERVICE_NAME says {wanted}: a name is chosen once; "
+            "unset it, or point JOURNAL_HOME and JOURNAL_DSN at the journal of that name"
+        )
+    return name
+
+
+async def _found(store: Store, settings: Settings, name: str) -> None:
     """Give a new service its name, its default categories and the reserved tenant, in that order.
 
     The reserved tenant comes last: until it is there, a start cut short is resumed by the next one.
     """
     try:
-        name = (await store.read_service()).name
+        await store.read_service()
     except StoreError:
-        await store.create_service(settings.service_name)
-        name = settings.service_name
+        await store.create_service(name)
     if any(tenant.code == RESERVED_TENANT for tenant in await store.read_tenants()):
         return
     made = {category.code for category in await store.read_categories()}

@@ -253,9 +253,11 @@ def _add_upkeep(actions: Actions) -> None:
         "recover",
         commands.recover,
         "after a disaster: declare what is lost, before serve is started",
-        "recover --declare-loss",
+        "recover --declare-loss 1203",
     )
-    parser.add_argument("--declare-loss", action="store_true", help="make the next seal say so to every verifier")
+    parser.add_argument(
+        "--declare-loss", type=int, metavar="SEAL", help="the last seal that survived; the next one says so, for ever"
+    )
     parser = _add(
         actions,
         "verify-store",

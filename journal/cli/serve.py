@@ -19,6 +19,7 @@ from ingest.server import Runner
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError
+from journal.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BACKLOG = 512
+DATABASE_LOOK_SECONDS = 1.0
 FAILED = 1
 
 
@@ -48,11 +50,20 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
                 await first_steps(installation)
                 async with listening(installation, listener):
                     run_forever(installation)
+                    if settings.dsn is None:
+                        installation.service.watch("postgresql", watch_database(settings))
                     host, port = listener.getsockname()[:2]
                     print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
                     return await until_stopped(installation, workers)
         finally:
             await _stop_workers(workers)
+
+
+async def watch_database(settings: Settings) -> None:
+    """Return once the embedded PostgreSQL has ended: the service cannot go on, and whoever runs it starts it anew."""
+    server = EmbeddedPostgres(settings.home_path)
+    while server.pid is not None:  # noqa: ASYNC110 - another process's end rings no bell here
+        await asyncio.sleep(DATABASE_LOOK_SECONDS)
 
 
 def bind(settings: Settings) -> socket.socket:

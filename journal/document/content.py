@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
+from journal.core.times import parse_time
 from journal.extract.manifest import Filter, account_of, action_of
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ ACTIONS = {
     "service.alarm": "Alarme",
 }
 OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
-COLUMNS = ("N°", "Enregistrée le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
+COLUMNS = ("N°", "Survenue le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
 
 # What the two fonts that typst carries can show: Latin, Greek and Cyrillic, and the usual signs. PDF/A refuses a
 # document with a character that has no glyph, and an extract must never lack its document for one strange name.
@@ -147,12 +148,20 @@ def _number(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
 
 
+def _range(first: int, last: int) -> str:
+    return f"n° {_number(first)}" if first == last else f"n° {_number(first)} à {_number(last)}"
+
+
 def _period(first: date, last: date) -> str:
     return f"le {french_day(first)}" if first == last else f"du {french_day(first)} au {french_day(last)}"
 
 
 def _count(count: int) -> str:
     return "une entrée" if count == 1 else f"{_number(count)} entrées"
+
+
+def _not_sent(count: int) -> str:
+    return "n'est pas communiquée" if count == 1 else "ne sont pas communiquées"
 
 
 def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
@@ -165,7 +174,7 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
     elif manifest.filter != Filter():
         sentences.append(
             f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande ; "
-            f"{_count(manifest.withheld)} de la période ne sont pas communiquées, mais leur nombre est prouvé."
+            f"{_count(manifest.withheld)} de la période {_not_sent(manifest.withheld)}, mais leur nombre est prouvé."
         )
     elif manifest.disclosed:
         sentences.append(
@@ -194,7 +203,7 @@ def _request(manifest: Manifest) -> list[list[str]]:
         ["Demandeur", printable(manifest.requester)],
         ["Finalité", PURPOSES[manifest.purpose]],
         ["Référence de la demande", printable(manifest.request.reference or "sans")],
-        ["Autorisation", printable(manifest.authorisation or "sans")],
+        ["Autorisation", printable(manifest.authorisation or "aucune")],
         ["Portée", printable(scope or "toutes les entrées")],
         ["Inscription de la demande", f"entrée n° {_number(manifest.request.index)} de la catégorie « journal »"],
         ["Établi le", french_moment(manifest.issued_at)],
@@ -204,13 +213,13 @@ def _request(manifest: Manifest) -> list[list[str]]:
 def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[str]]:
     purged = _period(*circumstances.purged) if circumstances.purged else "aucune dans la période"
     covered = manifest.head.size - manifest.base.size
-    indexes = f"n° {_number(manifest.base.size)} à {_number(manifest.head.size - 1)}" if covered else "aucune"
+    indexes = _range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
     return [
         ["Entrées couvertes", indexes],
-        ["Communiquées, retenues", f"{_number(manifest.disclosed)}, {_number(manifest.withheld)}"],
+        ["Communiquées, non communiquées", f"{_number(manifest.disclosed)}, {_number(manifest.withheld)}"],
         ["Empreinte avant la première", manifest.base.chain_hash.hex()],
         ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
-        ["Sceaux", f"n° {_number(circumstances.first_seal)} à {_number(circumstances.last_seal)}"],
+        ["Sceaux", _range(circumstances.first_seal, circumstances.last_seal)],
         ["Dernier sceau", french_moment(circumstances.sealed_at)],
         ["Purge légale", purged],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
@@ -234,7 +243,7 @@ def _row(entry: Entry) -> list[str]:
     action = action_of(entry)
     cells = (
         _number(entry.index),
-        f"{entry.recorded_at:%Y-%m-%d %H:%M:%S}",
+        f"{parse_time(entry.event['time']):%Y-%m-%d %H:%M:%S}",
         ACTIONS.get(action, action),
         account_of(entry),
         entry.event.get("subject"),

@@ -34,13 +34,16 @@ FLAGS = (
 )
 
 # Verify many extracts in one call: what JavaScript throws besides a refusal comes back as an error.
-BATCH = """async (items) => {
+BATCH = """async ({ items, anchors, stampers }) => {
   const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const outcomes = [];
-  for (const { extract, trust, known } of items) {
+  const trust = {
+    anchors: Verifier.readAnchors(anchors), stampers: stampers === null ? null : Verifier.readAnchors(stampers),
+  };
+  for (const { extract, known } of items) {
     try {
       const files = known.map(([name, text]) => ({ name, source: Verifier.bytesSource(bytes(text)) }));
-      const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), Verifier.readAnchors(trust), files);
+      const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), trust, files);
       outcomes.push([Verifier.tell(result).outcome, '', '']);
     } catch (failure) {
       if (failure instanceof Verifier.Refusal) outcomes.push([failure.verdict, failure.part, failure.reason]);
@@ -88,15 +91,16 @@ class Verifier:
         """Take a page that shows the verifier."""
         self.page = page
 
-    def verify(self, cases: Sequence[Case], anchors: Sequence[bytes]) -> list[Outcome]:
-        """Return what the page says of each."""
-        trust = pem(anchors)
+    def verify(
+        self, cases: Sequence[Case], anchors: Sequence[bytes], stampers: Sequence[bytes] | None = None
+    ) -> list[Outcome]:
+        """Return what the page says of each; `stampers` are the certificates trusted for time-stamps, if any."""
         items: list[dict[str, Any]] = [
             {
                 "extract": base64.b64encode(case.extract).decode(),
-                "trust": trust,
                 "known": [(name, base64.b64encode(data).decode()) for name, data in case.known],
             }
             for case in cases
         ]
-        return [Outcome(*outcome) for outcome in self.page.evaluate(BATCH, items)]
+        trust = {"anchors": pem(anchors), "stampers": None if stampers is None else pem(stampers)}
+        return [Outcome(*outcome) for outcome in self.page.evaluate(BATCH, {"items": items, **trust})]

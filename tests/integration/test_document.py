@@ -50,6 +50,7 @@ def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: s
     event = {
         "data": {"actor": {"account": account}, "justification": reason, "outcome": "success"},
         "subject": "MC-2026-0001",
+        "time": "2026-09-25T09:59:58.000000Z",
         "type": "fr.openepm.journal.consultation",
     }
     at = datetime(2026, 9, 25, 10, tzinfo=UTC) + timedelta(days=days, microseconds=index)

@@ -129,7 +129,7 @@ def test_its_beginning_is_read_by_any_python() -> None:
     """By the grammar of Python 3.6, long gone; the rest by that of 3.9."""
     ast.parse((ROOT / "journal" / "verifier_main.py").read_bytes(), feature_version=(3, 6))
     for name in modules():
-        ast.parse((ROOT / "journal" / f"{name}.py").read_bytes(), feature_version=(3, 9))
+        ast.parse((ROOT / "journal" / f"{name.replace('.', '/')}.py").read_bytes(), feature_version=(3, 9))
 
 
 # --- at both ends of what is promised (campaign: environments are made for it)
