@@ -251,7 +251,7 @@ async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
             raise OperatorError("there is no seal in this database: nothing can have been lost after one")
         if arguments.declare_loss != last.number:
             raise OperatorError(
-                f"the last seal of this database is {last.number}. If entries after it are lost, and serve has not been "
+                f"the last seal of this database is {last.number}. If entries after it are lost, and serve was not "
                 f"started since the restore, say so for ever with recover --declare-loss {last.number}; else do nothing"
             )
         number = await installation.service.sealer.declare_loss()
