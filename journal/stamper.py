@@ -123,12 +123,13 @@ class Stamper:
                 yield stamped
 
     async def problem(self) -> str | None:
-        """Return what an operator must know: that for more than a day no time-stamp could be had."""
+        """Return what an operator must know: that for more than a day the oldest seal that waits got none."""
         since = await self._store.stamping_failed_since()
-        if since is None or self._clock.now() - since <= FAILING_LIMIT:
+        limit = self._clock.now() - FAILING_LIMIT
+        if since is None or since > limit:
             return None
         waiting = await self.waiting()
-        if not waiting or waiting[0].day is None:
+        if not waiting or waiting[0].day is None or waiting[0].sealed_at > limit:
             return None
         return (
             f"{len(waiting)} close seals wait for a time-stamp, the first of {format_day(waiting[0].day)}: none could "

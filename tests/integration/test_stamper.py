@@ -466,6 +466,8 @@ async def test_readiness_tells_an_authority_that_fails_for_a_day(world: World, t
     await store.note_stamping_failure()
     await world.travel(world.clock.now() + timedelta(hours=30))
     assert (await service.readiness())["timestamps"] is None, "nothing waits"
+    assert await service.sealer.close_due_days()
+    assert (await service.readiness())["timestamps"] is None, "what waits has not waited for long"
 
 
 async def test_without_an_authority_nothing_changes(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
