@@ -1,0 +1,75 @@
+"""Many writers, in several processes, on the same chains at once: one history, each event once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from asyncio.subprocess import PIPE
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from journal.audit import Audit
+from journal.cli.installation import open_service
+from journal.clock import SystemClock
+from tests.faults.concurrent_writer import WRITERS
+from tests.faults.serving import Site, found_site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROCESSES = 4
+TENANTS = tuple(f"commune-{number}" for number in range(100))
+CATEGORIES = ("main-courante", "ecrits")
+EVENTS = 20_000
+REPEATED = 2_000
+
+
+async def run_writers(site: Site, shares: list[list[tuple[str, str, str]]], moment: datetime) -> list[list[str]]:
+    """Give each process its two shares, and return every receipt it printed."""
+
+    async def run(number: int) -> list[str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.faults.concurrent_writer", stdin=PIPE, stdout=PIPE, env=site.environment
+        )
+        own = shares[number * WRITERS : (number + 1) * WRITERS]
+        request = orjson.dumps({"shares": own, "seed": number, "moment": moment.isoformat()})
+        output, _ = await process.communicate(request)
+        assert process.returncode == 0, f"process {number} met an error"
+        return output.decode().split("\n")[:-1]
+
+    done = await asyncio.gather(*(run(number) for number in range(PROCESSES)))
+    return [line.split() for lines in done for line in lines]
+
+
+async def test_many_writers_make_one_history(dsn: str, tmp_path: Path) -> None:
+    """Every index and every event once, one receipt for it whoever sent it, no error, and everything verifies.
+
+    8 writers in 4 processes, 200 chains, 20,000 events of which 10 % are sent by two of them.
+    """
+    site = await found_site(tmp_path, dsn, TENANTS)
+    chains = [(tenant, category) for tenant in TENANTS for category in CATEGORIES]
+    distinct = [(*chains[number % len(chains)], f"e{number}") for number in range(EVENTS - REPEATED)]
+    draw = random.Random(3)
+    writers = PROCESSES * WRITERS
+    shares = [distinct[number::writers] for number in range(writers)]
+    for item in draw.sample(distinct, REPEATED):
+        owner = int(item[2].removeprefix("e")) % writers
+        shares[(owner + draw.randrange(1, writers)) % writers].append(item)
+    lines = await run_writers(site, shares, datetime.now(UTC))
+    assert len(lines) == EVENTS
+    receipts: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
+    for tenant, category, event_id, index, chain_hash in lines:
+        receipts.setdefault((tenant, category, event_id), set()).add((index, chain_hash))
+    assert len(receipts) == len(distinct)
+    assert all(len(found) == 1 for found in receipts.values()), "two receipts for one event"
+    for chain in chains:
+        indexes = sorted(int(next(iter(found))[0]) for key, found in receipts.items() if key[:2] == chain)
+        assert indexes == list(range(len(distinct) // len(chains)))
+    async with open_service(dsn, site.settings, SystemClock()) as installation:
+        await installation.service.sealer.seal_open(even_if_still=True)
+        audit = Audit(installation.service)
+        assert await audit.run(lambda _: None) == []
+        assert audit.entries >= len(distinct)
