@@ -63,6 +63,8 @@ class KeyStore:
         self._directories = (directory, *replicas)
         self._wrapper = AESGCM(master_key)
         self._learnt_fences: dict[str, date] = {}
+        # Names whose copies this process has seen to be durable: once is enough.
+        self._durable: set[str] = set()
 
     def make_day_key(self, category: str, day: date) -> bool:
         """Make the day's key, durable in every copy; False if it was in one. Raises FencedDayError, KeyStoreError."""
@@ -229,8 +231,10 @@ class KeyStore:
                 continue
             if differs:
                 raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
-            # Whoever wrote it may not have come to this yet.
-            sync_directory(path.parent)
+            if name not in self._durable:
+                # Whoever wrote it may not have come to this yet.
+                sync_directory(path.parent)
+        self._durable.add(name)
 
     def _read(self, name: str) -> bytes:
         found = self._find(name)
