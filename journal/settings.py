@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PREFIX = "JOURNAL_"
 CONFIG_VARIABLE = "JOURNAL_CONFIG"
+# What systemd tells its services about its own journal begins alike.
+NO_SETTINGS = frozenset({CONFIG_VARIABLE, "JOURNAL_STREAM"})
 DEFAULT_SERVICE_NAME = "journal.localhost"
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -109,7 +111,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if path := environ.get(CONFIG_VARIABLE):
         values |= _read_toml(Path(path))
     for variable in sorted(environ):
-        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+        if variable.startswith(PREFIX) and variable not in NO_SETTINGS:
             values[variable.removeprefix(PREFIX).lower()] = environ[variable]
     for key in values:
         if key not in known:
