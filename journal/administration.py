@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
-from journal.core.errors import OperatorError
+from journal.core.errors import OperatorError, PurgedDayError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.core.times import format_time
 from journal.recipient import read_recipient_pem
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from journal.core.entry import Event
     from journal.recipient import Recipient
     from journal.service import Service
 
@@ -28,6 +30,7 @@ ROLES = ("module", "client", "auditor", "operator")
 REGIMES = ("LED", "GDPR")
 SECRET_BYTES = 32
 ID_BYTES = 6
+TEXT_LIMIT_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class Administration:
         _check_slug("tenant", code)
         if not name.strip():
             raise OperatorError('a tenant needs a name: --name "Ville d\'Albi"')
+        _check_text("--name", name)
         # The key first: no chain may exist that nothing can be written to.
         self._service.keyring.keystore.make_tenant_key(code)
         await self._service.store.add_tenant(code, name, self._genesis_of(code))
@@ -70,6 +74,7 @@ class Administration:
     async def add_category(self, category: NewCategory) -> None:
         """Add a category, with an empty chain for every commune. Raises OperatorError."""
         _check_slug("category", category.code)
+        _check_text("--label", category.label)
         if category.regime not in REGIMES:
             raise OperatorError(f"regime {category.regime!r}: choose {' or '.join(REGIMES)}")
         if not MIN_RETENTION_DAYS <= category.retention_days <= MAX_RETENTION_DAYS:
@@ -152,6 +157,8 @@ class Administration:
     ) -> tuple[str, str]:
         """Make a credential and return (its id, the whole token): the secret is kept nowhere. Raises OperatorError."""
         self._check_credential(role, tenant, categories, source_prefix, expires_at)
+        _check_text("--label", label)
+        _check_text("--source-prefix", source_prefix)
         identifier, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
         data: dict[str, Any] = {"categories": sorted(categories), "change": "added", "role": role}
         if expires_at is not None:
@@ -174,13 +181,28 @@ class Administration:
         return identifier, f"oej_{identifier}_{secret}"
 
     async def revoke_credential(self, identifier: str) -> None:
-        """Revoke a credential; every process refuses it within a second. Raises OperatorError."""
+        """Revoke a credential; every process refuses it within a second. Raises OperatorError.
+
+        Asked again, it makes up for an entry that could not be written the first time.
+        """
+        await self._service.store.revoke_credential(identifier)
         rows = {row.id: row for row in await self._service.store.list_credentials()}
-        if identifier not in rows:
+        row = rows.get(identifier)
+        if row is None or row.revoked_at is None:
             raise OperatorError(f"there is no credential {identifier}: see openepm-journal credential list")
-        if await self._service.store.revoke_credential(identifier):
-            data = {"change": "revoked", "role": rows[identifier].role}
-            await self.record(rows[identifier].tenant, "credential", subject=identifier, data=data)
+        tenant = self._service.directory.tenant(row.tenant)
+        if tenant is not None and not tenant.closed:
+            # The same event however often it is submitted: recorded once.
+            event = service_event(
+                service=self._service.name,
+                kind="credential",
+                event_id=f"revoked-{identifier}",
+                at=row.revoked_at,
+                subject=identifier,
+                data={"change": "revoked", "role": row.role},
+            )
+            with suppress(PurgedDayError):
+                await self._submit(row.tenant, event)
 
     async def record(self, tenant: str, kind: str, *, subject: str, data: dict[str, Any]) -> None:
         """Write an entry about the service itself in the tenant's `journal` category."""
@@ -192,6 +214,9 @@ class Administration:
             subject=subject,
             data=data,
         )
+        await self._submit(tenant, event)
+
+    async def _submit(self, tenant: str, event: Event) -> None:
         compartment = Compartment(self._service.name, tenant, JOURNAL_CATEGORY)
         await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
 
@@ -232,6 +257,12 @@ class Administration:
 def _check_slug(kind: str, code: str) -> None:
     if not SLUG.match(code):
         raise OperatorError(f"{kind} {code!r}: use lower-case letters, digits and hyphens, for example albi")
+
+
+def _check_text(option: str, text: str) -> None:
+    """Refuse what could not be recorded, or would play tricks on the terminal that lists it."""
+    if len(text) > TEXT_LIMIT_CHARACTERS or not text.isprintable():
+        raise OperatorError(f"{option}: at most {TEXT_LIMIT_CHARACTERS} characters, all of them printable")
 
 
 def _enumerate(words: Sequence[str]) -> str:
