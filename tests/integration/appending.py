@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from journal.core.errors import UnavailableError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CHAINS = 6
 ROUNDS = 40
+UNAVAILABLE_SECONDS = 60
 OPTIMISTIC_TRIES = 3
 TENANTS = [f"commune-{number}" for number in range(CHAINS)]
 
@@ -91,12 +93,15 @@ class Appending:
             assert result.outcome in {"conflict", "known", "clock"}, result
 
     async def relearn(self) -> None:
-        """Read the heads once the database answers again."""
+        """Read the heads once the database answers again. UnavailableError where it does not for a minute."""
+        deadline = monotonic() + UNAVAILABLE_SECONDS
         while True:
             try:
                 return await self.learn()
             except UnavailableError:
                 self.losses += 1
+                if monotonic() > deadline:
+                    raise
 
     async def attempt(self, wanted: dict[str, list[str]], *, locked: bool) -> tuple[AppendBatch, AppendResult]:
         """Append once: from the heads in memory, or from the true ones under their lock."""
