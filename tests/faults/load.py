@@ -22,6 +22,7 @@ CREATED, KNOWN = 201, 200
 NOT_SENT, CUT_OFF = -1, 0
 REFUSED = frozenset({400, 409, 422})
 ANSWER_LIMIT_SECONDS = 60
+PATIENCE_SECONDS = 90
 PAUSE_SECONDS = 0.02
 BATCH_EVENTS = 12
 # Of a hundred requests, so many send again what was acknowledged, contradict it, or make no sense.
@@ -76,18 +77,19 @@ class Load:
     async def finish(self) -> None:
         """Send nothing new, and wait until everything sent has a definite answer."""
         self._stopping = True
-        await asyncio.gather(*self._tasks)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*self._tasks)
 
     async def acknowledgements(self, count: int) -> None:
         """Wait for so many more requests to be acknowledged."""
         wanted = self.statuses.get(CREATED, 0) + count
-        async with self.progress:
+        async with asyncio.timeout(PATIENCE_SECONDS), self.progress:
             await self.progress.wait_for(lambda: self.statuses.get(CREATED, 0) >= wanted)
 
     async def answered_with(self, status: int) -> None:
         """Wait for one more answer of this status."""
         wanted = self.statuses.get(status, 0) + 1
-        async with self.progress:
+        async with asyncio.timeout(PATIENCE_SECONDS), self.progress:
             await self.progress.wait_for(lambda: self.statuses.get(status, 0) >= wanted)
 
     async def show_heads(self) -> None:

@@ -153,6 +153,10 @@ class Serving:
         await self.process.wait()
         await self._reading
 
+    async def ended(self) -> None:
+        """Wait until every process of it has ended: the last one lets go of its log."""
+        await asyncio.shield(self._reading)
+
     async def stop(self) -> int:
         """Ask it to stop; return its exit status."""
         self.process.terminate()
