@@ -15,6 +15,7 @@ from journal.core import cms
 from journal.core.chain import extend, leaf_hash
 from journal.core.entry import JOURNAL_CATEGORY, RECORD_LIMIT_BYTES, parse_origin, parse_record
 from journal.core.errors import (
+    BadSignatureError,
     BrokenChainError,
     ForeignEntryError,
     ForkError,
@@ -124,6 +125,8 @@ def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Ma
             anchors=anchors,
             service=parse_origin(manifest.origin).service,
         )
+    except BadSignatureError as error:
+        raise BadSignatureError(f"{error.reason}; it must be over {DIGESTS}", part=SIGNATURE) from error
     except VerificationError as error:
         raise error.within(SIGNATURE) from error
     # Times of signatures are in whole seconds.
@@ -136,7 +139,7 @@ def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Ma
 
 def _check_digest(container: Container, name: str, digest: bytes) -> None:
     if container.digest(name) != digest:
-        raise MismatchedPartError("its content is not what was signed", part=name)
+        raise MismatchedPartError(f"its content is not what {DIGESTS} says was signed", part=name)
 
 
 def _read_statements(
