@@ -117,7 +117,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "steps": [
             "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
             "Sur un poste hors ligne : journal-verify FICHIER --trust trust.pem",
-            "Ou ouvrez verifier.html dans un navigateur, sans réseau, et déposez-y les deux fichiers.",
+            "Ou, sans notre logiciel, avec openssl, comme l'explique LISEZMOI.txt.",
         ],
         "caution": (
             "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
