@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from ingest.app import create_app
 from ingest.server import Runner
 from journal.cli.installation import Installation, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
-from journal.core.errors import JournalError, OperatorError
+from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -116,10 +116,14 @@ async def listening(installation: Installation, listener: socket.socket) -> Asyn
     """Serve requests on the listener; at the end, answer those that were accepted."""
     runner = Runner(create_app(installation.service))
     await runner.setup()
-    await web.SockSite(runner, listener).start()
+    site = web.SockSite(runner, listener)
+    await site.start()
     try:
         yield
     finally:
+        # Closed first: connections nobody accepts any more would be taken by the kernel, and cut at the end.
+        await site.stop()
+        listener.close()
         await runner.cleanup()
 
 
@@ -127,11 +131,36 @@ async def _work(settings: Settings, listener: socket.socket, clock: Clock) -> in
     """Serve requests beside the process that started this one; what goes on beside them is its affair."""
     if settings.dsn is None:
         raise OperatorError("a worker needs the database of the process that starts it")
-    async with (
-        open_service(settings.dsn, settings, clock) as installation,
-        listening(installation, listener),
-    ):
+    _end_with_parent()
+    async with AsyncExitStack() as stack:
+        installation = await _open_patiently(stack, settings.dsn, settings, clock)
+        await stack.enter_async_context(listening(installation, listener))
         return await until_stopped(installation, [])
+
+
+def _end_with_parent() -> None:
+    """Ask this process to stop when the one that started it is gone: that one holds the other end of our input.
+
+    Otherwise a worker would go on listening where the next service wants to.
+    """
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+
+    def stop() -> None:
+        loop.remove_reader(descriptor)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(descriptor, stop)
+
+
+async def _open_patiently(stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock) -> Installation:
+    """Open the service, waiting for a database that has gone since the first process opened it."""
+    while True:
+        try:
+            return await stack.enter_async_context(open_service(dsn, settings, clock))
+        except UnavailableError as error:
+            log.warning("a worker waits for the database", reason=str(error))
+            await clock.sleep(DATABASE_LOOK_SECONDS)
 
 
 async def until_stopped(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
@@ -146,6 +175,7 @@ async def until_stopped(installation: Installation, workers: list[asyncio.subpro
     await asyncio.wait([asked, failed, *gone], return_when=asyncio.FIRST_COMPLETED)
     for task in (asked, *gone):
         task.cancel()
+    _ask_to_stop(workers)  # all at once: as long as one listens, the kernel takes connections for it
     if stopped.is_set():
         failed.cancel()
         return 0
@@ -166,6 +196,7 @@ async def _start_workers(dsn: str, listener: socket.socket, count: int) -> list[
             "serve",
             "--worker-socket",
             str(descriptor),
+            stdin=asyncio.subprocess.PIPE,
             pass_fds=[descriptor],
             env=dict(os.environ) | {"JOURNAL_DSN": dsn},
         )
@@ -173,9 +204,13 @@ async def _start_workers(dsn: str, listener: socket.socket, count: int) -> list[
     ]
 
 
-async def _stop_workers(workers: list[asyncio.subprocess.Process]) -> None:
+def _ask_to_stop(workers: list[asyncio.subprocess.Process]) -> None:
     for worker in workers:
         if worker.returncode is None:
             worker.terminate()
+
+
+async def _stop_workers(workers: list[asyncio.subprocess.Process]) -> None:
+    _ask_to_stop(workers)
     for worker in workers:
         await worker.wait()
