@@ -36,7 +36,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str = "127.0.0.1:8470"
     service_name: str | None = None
     dsn: str | None = None
-    postgres: str | None = None
     keystore: str | None = None
     keystore_replicas: tuple[str, ...] = ()
     master_key_file: str | None = None
