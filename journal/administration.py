@@ -75,6 +75,8 @@ class Administration:
         """Add a category, with an empty chain for every commune. Raises OperatorError."""
         _check_slug("category", category.code)
         _check_text("--label", category.label)
+        if self._service.directory.category(category.code) is not None:
+            raise OperatorError(f"there is already a category {category.code}: see openepm-journal category list")
         if category.regime not in REGIMES:
             raise OperatorError(f"regime {category.regime!r}: choose {' or '.join(REGIMES)}")
         if not MIN_RETENTION_DAYS <= category.retention_days <= MAX_RETENTION_DAYS:
