@@ -1,0 +1,447 @@
+"""The operator's command as it is typed: results on standard output, mistakes in one plain line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import orjson
+import pytest
+
+from journal.cli.main import _parser, main
+from journal.core.errors import OperatorError
+from journal.files import appear_whole
+from journal.postgres import SUPERUSER, EmbeddedPostgres
+from journal.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DONE, FAILED, NOT_RUN = 0, 1, 2
+SERVICE = "journal.example.fr"
+VERIFY = str(Path(sys.executable).with_name("journal-verify"))
+TODAY = datetime.now(UTC).date
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    """Return this process's environment with these settings and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
+    return kept | {"JOURNAL_HOME": str(home), "JOURNAL_SERVICE_NAME": SERVICE} | settings
+
+
+def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run openepm-journal to its end."""
+    line = [sys.executable, "-m", "journal.cli.main", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment(home, **settings))
+
+
+def plain_line(done: subprocess.CompletedProcess[str], code: int = NOT_RUN) -> str:
+    """Return the one line that says what is wrong; there is nothing else."""
+    assert (done.returncode, done.stdout) == (code, ""), (done.stdout, done.stderr)
+    assert re.fullmatch(r"openepm-journal: [^\n]+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+def free_port() -> int:
+    """Return a port nobody listens on, a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(home: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run the service; give its address once it listens. Ended by the caller, or at the block's end."""
+    listen = f"127.0.0.1:{free_port()}"
+    line = [sys.executable, "-m", "journal.cli.main", "serve"]
+    started = environment(home, JOURNAL_LISTEN=listen, **settings)
+    with subprocess.Popen(line, env=started, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            said = ""
+            for said in process.stderr:
+                if f"{SERVICE} listens on http://{listen}" in said:
+                    break
+            else:
+                pytest.fail(f"it did not start: {said}")
+            yield f"http://{listen}", process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A running service with one commune: its home and its address."""
+    home = tmp_path_factory.mktemp("cli") / "var"
+    with serving(home) as (address, process):
+        assert command(home, "tenant", "add", "albi", "--name", "Ville d'Albi").returncode == DONE
+        yield home, address
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == DONE
+
+
+def post_event(address: str, token: str, number: int) -> int:
+    """Post an event; return the status."""
+    event = {
+        "specversion": "1.0",
+        "type": "fr.openepm.journal.access",
+        "source": "/openepm/albi/main-courante",
+        "id": f"{number}",
+        "time": datetime.now(UTC).isoformat(),
+        "data": {"actor": {"account": "c.martin"}, "outcome": "success"},
+    }
+    request = urllib.request.Request(
+        f"{address}/v1/categories/main-courante/events",
+        data=orjson.dumps(event),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/cloudevents+json"},
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            status: int = answer.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+        error.close()
+    return status
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and all below it."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from parsers(below)
+
+
+def test_every_help_shows_an_example_that_can_be_typed() -> None:
+    """Each command and each group shows an example, and the parser takes it as it stands."""
+    seen = 0
+    for parser in parsers(_parser()):
+        told = " ".join(parser.format_help().split())
+        example = re.search(r"Example: (openepm-journal .*)$", told)
+        assert example, told
+        _parser().parse_args(shlex.split(example[1])[1:])
+        seen += 1
+    assert seen > 20
+
+
+MISTAKES = [
+    ((), "arguments are required: COMMAND"),
+    (("tenants",), "invalid choice"),
+    (("tenant",), "arguments are required: ACTION"),
+    (("tenant", "add", "albi"), "arguments are required: --name"),
+    (("tenant", "add", "albi", "--nam", "Albi"), "--name"),
+    (("serve", "--workers", "0"), "must be 1 or more"),
+    (("serve", "--workers", "two"), "invalid"),
+    (("category", "add", "x", "--label", "X", "--regime", "RGPD"), "invalid choice"),
+    (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "soon"), "is no moment"),
+    (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "2027-01-01T00:00:00"), "no zone"),
+    (("extract", "--from", "01/03/2026"), "is no day: write it YYYY-MM-DD"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "reason"), MISTAKES)
+def test_mistyped(arguments: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is mistyped is said in one line that points to the help, before anything is looked at."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, said = capsys.readouterr()
+    assert (ended.value.code, out) == (NOT_RUN, "")
+    assert re.fullmatch(r"openepm-journal: [^\n]+; see openepm-journal[a-z -]* --help\n", said), said
+    assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"JOURNAL_LISTENS": "x"}, "setting listens (or JOURNAL_LISTENS) does not exist; did you mean listen"),
+        ({"JOURNAL_COLOUR": "x"}, "setting colour (or JOURNAL_COLOUR) does not exist; the settings are home, listen,"),
+        ({"JOURNAL_WORKERS": "many"}, "setting workers (JOURNAL_WORKERS)"),
+        ({"JOURNAL_WORKERS": "0"}, "setting workers (JOURNAL_WORKERS)"),
+        ({"JOURNAL_CONFIG": "/nowhere/journal.toml"}, "settings file /nowhere/journal.toml"),
+        ({"JOURNAL_SERVICE_NAME": "Not A Name"}, "choose a lower-case DNS name"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, str], reason: str) -> None:
+    """A wrong setting is named, and how to put it right."""
+    with pytest.raises(OperatorError, match=re.escape(reason)) as refused:
+        load_settings(settings)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"JOURNAL_LISTENS": "x"}, "did you mean listen"),
+        ({"JOURNAL_LISTEN": "127.0.0.1:99999"}, "write it host:port"),
+        ({"JOURNAL_LISTEN": "192.0.2.1:8470"}, "cannot listen on 192.0.2.1:8470"),
+        ({"JOURNAL_DSN": "postgresql://journal_owner@127.0.0.1:1/journal"}, "the database cannot be reached"),
+        ({"JOURNAL_DSN": "nonsense"}, ""),
+        ({"JOURNAL_HOME": "/proc/var"}, ""),
+    ],
+)
+def test_a_service_that_cannot_start(tmp_path: Path, settings: dict[str, str], reason: str) -> None:
+    """What keeps the service from starting is one line, without a traceback."""
+    listen = {"JOURNAL_LISTEN": f"127.0.0.1:{free_port()}"}
+    assert reason in plain_line(command(tmp_path / "var", "serve", **listen | settings))
+
+
+def test_a_settings_file(tmp_path: Path) -> None:
+    """A misspelt key in the file is refused by its name too; what systemd says of its own journal is no setting."""
+    config = tmp_path / "journal.toml"
+    environ = {"JOURNAL_CONFIG": str(config), "JOURNAL_STREAM": "8:4242"}
+    for text, reason in (
+        (
+            'master_key = "x"\n',
+            "setting master_key (or JOURNAL_MASTER_KEY) does not exist; did you mean master_key_file",
+        ),
+        ("workers = 0\n", "setting workers"),
+        ("listen = \n", "settings file"),
+    ):
+        config.write_text(text)
+        with pytest.raises(OperatorError, match=re.escape(reason)):
+            load_settings(environ)
+    config.write_text('workers = 3\nhome = "/srv"\n')
+    assert load_settings(environ | {"JOURNAL_HOME": "/var"}) == Settings(workers=3, home="/var")
+
+
+def test_an_address_that_is_taken(tmp_path: Path) -> None:
+    """It is said which address, before anything else is started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = plain_line(command(tmp_path / "var", "serve", JOURNAL_LISTEN=listen))
+    assert f"cannot listen on {listen}" in said
+    assert not (tmp_path / "var").exists()
+
+
+def test_the_first_use(tmp_path: Path) -> None:
+    """The first commune makes database, keys and certificates; a lost master key is asked for, not replaced."""
+    home = tmp_path / "var"
+    assert f"there is no journal in {home}" in plain_line(command(home, "category", "list"))
+    assert not home.exists()
+    assert command(home, "tenant", "add", "albi", "--name", "Ville d'Albi").returncode == DONE
+    done = command(home, "category", "list")
+    codes = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert codes == ["assistance", "ecrits", "journal", "main-courante"]
+    for name in ("master.key", "identity/signing.key"):
+        assert (home / name).stat().st_mode & 0o077 == 0
+    assert (home / "trust.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")
+    done = command(home, "migrate")
+    assert (done.returncode, done.stdout) == (DONE, "the schema is up to date\n")
+    master = (home / "master.key").rename(tmp_path / "elsewhere")
+    said = plain_line(command(home, "tenant", "list"))
+    assert "master.key is missing" in said
+    assert "put it back" in said
+    assert not (home / "master.key").exists()
+    done = command(home, "tenant", "list", JOURNAL_MASTER_KEY_FILE=str(master))
+    assert (done.returncode, done.stdout) == (DONE, "_service\tthe service itself\nalbi\tVille d'Albi\n")
+
+
+def test_two_first_commands_at_once(tmp_path: Path) -> None:
+    """Commands that are started together on nothing wait for one another."""
+    line = [sys.executable, "-m", "journal.cli.main", "tenant", "add"]
+    first = environment(tmp_path / "var")
+    racers = [
+        subprocess.Popen([*line, code, "--name", code], env=first, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for code in ("albi", "sete", "castres")
+    ]
+    for racer in racers:
+        _, said = racer.communicate(timeout=120)
+        assert racer.returncode == DONE, said
+    done = command(tmp_path / "var", "tenant", "list")
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["_service", "albi", "castres", "sete"]
+
+
+def test_a_credential(running: tuple[Path, str]) -> None:
+    """The token alone goes to standard output, works at once beside the running service, and no more when revoked."""
+    home, address = running
+    done = command(
+        home,
+        *("credential", "add", "--role", "module", "--tenant", "albi", "--category", "main-courante"),
+        *("--source-prefix", "/openepm/", "--label", "essai", "--expires-at", "2099-01-01T00:00:00+01:00"),
+    )
+    assert done.returncode == DONE
+    token = done.stdout.removesuffix("\n")
+    assert re.fullmatch(r"oej_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", token)
+    assert token not in done.stderr
+    identifier = token.split("_")[1]
+    until(lambda: post_event(address, token, 1) == 201)
+    listed = command(home, "credential", "list").stdout
+    assert f"{identifier}\tmodule\talbi\tmain-courante\tuntil 2098-12-31\tessai\n" in listed
+    assert token.split("_", 2)[2] not in listed
+    assert command(home, "credential", "revoke", identifier).returncode == DONE
+    until(lambda: post_event(address, token, 2) == 401)
+    assert "revoked" in command(home, "credential", "list").stdout
+    assert "there is no credential 0123" in plain_line(command(home, "credential", "revoke", "0123"))
+
+
+def until(condition: object, attempts: int = 200) -> None:
+    """Ask again until it holds: another process is told within a second."""
+    assert callable(condition)
+    for _ in range(attempts):
+        if condition():
+            return
+    pytest.fail("it never held")
+
+
+def test_what_does_not_exist(running: tuple[Path, str]) -> None:
+    """Names that are not there are said with the command that lists those that are."""
+    home, _ = running
+    extract = ["extract", "--from", "2026-03-01", "--to", "2026-03-01", "--purpose", "lawfulness", "--requester", "DPD"]
+    extract += ["--request-reference", "R", "-o", str(home.parent / "x.asice")]
+    asked = [
+        (["credential", "add", "--role", "client", "--tenant", "albi", "--category", "rien"], "no category rien"),
+        (["tenant", "add", "albi", "--name", "Albi"], "codes are never reused"),
+        (["tenant", "close", "sete"], "tenant list"),
+        ([*extract, "--tenant", "sete", "--category", "ecrits"], "tenant list"),
+        ([*extract, "--tenant", "albi", "--category", "rien"], "category list"),
+        (["verify-store", "--category", "rien", "--day", "2026-03-01"], "no day that the category rien keeps"),
+        (["recover"], "--declare-loss"),
+    ]
+    for arguments, reason in asked:
+        assert reason in plain_line(command(home, *arguments)), arguments
+
+
+def test_an_extract(running: tuple[Path, str], tmp_path: Path) -> None:
+    """The file is there whole, for its owner's eyes, or not at all; never in place of another."""
+    home, _ = running
+    output = tmp_path / "albi.asice"
+    asked = ["extract", "--tenant", "albi", "--category", "main-courante", "--purpose", "lawfulness"]
+    asked += ["--requester", "DPD", "--request-reference", "R-1", "--from", f"{TODAY()}", "--to", f"{TODAY()}"]
+    done = command(home, *asked, "-o", str(output))
+    assert done.returncode == DONE, done.stderr
+    assert done.stdout == f"{output}; check it with: journal-verify {output} --trust {home / 'trust.pem'}\n"
+    assert output.stat().st_mode & 0o077 == 0
+    verified = subprocess.run(
+        [VERIFY, str(output), "--trust", str(home / "trust.pem")], capture_output=True, text=True, check=False
+    )
+    assert verified.returncode == DONE, verified.stdout
+    content = output.read_bytes()
+    assert "is never overwritten" in plain_line(command(home, *asked, "-o", str(output)))
+    assert output.read_bytes() == content
+    assert "there is no directory" in plain_line(command(home, *asked, "-o", str(tmp_path / "no" / "x.asice")))
+    refused = [
+        (["--to", "2999-01-01"], "has not begun"),
+        (["--from", "1980-01-01", "--to", "1980-01-01"], "did not exist"),
+    ]
+    for arguments, reason in refused:
+        assert reason in plain_line(command(home, *asked, *arguments, "-o", str(tmp_path / "other")))
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_an_extract_that_fails_on_the_way(running: tuple[Path, str], tmp_path: Path) -> None:
+    """Where a key is missing, nothing is left of the extract."""
+    home, _ = running
+    key = home / "keys" / "days" / "main-courante" / f"{TODAY()}"
+    content = key.read_bytes()
+    asked = ["extract", "--tenant", "albi", "--category", "main-courante", "--purpose", "lawfulness"]
+    asked += ["--requester", "DPD", "--request-reference", "R-1", "--from", f"{TODAY()}", "--to", f"{TODAY()}"]
+    key.write_bytes(b"damaged")
+    try:
+        said = command(home, *asked, "-o", str(tmp_path / "x.asice"))
+    finally:
+        key.write_bytes(content)
+    assert said.returncode == NOT_RUN
+    assert "does not open" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from journal.files import appear_whole
+with appear_whole(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    os._exit(9)
+"""
+
+
+def test_a_file_that_is_not_finished(tmp_path: Path) -> None:
+    """Nothing is left of a file whose writing fails, is killed, or whose name was taken meanwhile."""
+    path = tmp_path / "x"
+    with pytest.raises(ZeroDivisionError), appear_whole(path) as file:
+        file.write(b"%d" % (1 // 0))
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == 9
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileExistsError), appear_whole(path):
+        path.write_bytes(b"another's")
+    assert path.read_bytes() == b"another's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_upkeep(running: tuple[Path, str]) -> None:
+    """Sealing, purging and checking say what they did; what is in order ends with 0."""
+    home, _ = running
+    done = command(home, "seal")
+    assert done.returncode == DONE
+    assert re.fullmatch(r"(seal \d+\t\S+\topen\n)+|nothing moved since the last seal\n", done.stdout)
+    for arguments in (["purge", "--dry-run"], ["purge"]):
+        done = command(home, *arguments)
+        assert (done.returncode, done.stdout) == (DONE, "nothing is due\n"), done.stderr
+    done = command(home, "verify-store")
+    assert done.returncode == DONE, done.stdout
+    assert re.fullmatch(r"\d+ entries in 5 chains, \d+ seals: everything verifies\n", done.stdout)
+    done = command(home, "verify-store", "--category", "main-courante", "--day", f"{TODAY()}")
+    assert done.returncode == DONE, done.stdout
+    done = command(home, "doctor")
+    assert done.returncode == DONE, done.stdout
+    assert done.stdout.startswith(f"service {SERVICE} in {home}\n")
+    assert "FAIL" not in done.stdout
+
+
+def test_what_is_wrong_in_the_store(running: tuple[Path, str]) -> None:
+    """A change by hand is printed, one finding a line, and ends with 1."""
+    home, _ = running
+    dsn = EmbeddedPostgres(home).dsn(SUPERUSER)
+    change = (
+        "UPDATE journal.head SET chain_hash = set_bit(chain_hash, 5, 1 - get_bit(chain_hash, 5)) WHERE tenant = 'albi'"
+    )
+    change += " AND category = 'journal'"
+    asyncio.run(execute(dsn, change))
+    done = command(home, "verify-store")
+    asyncio.run(execute(dsn, change))
+    assert done.returncode == FAILED
+    *findings, summary = done.stdout.splitlines()
+    assert any(": head of albi/journal: " in line or "albi/journal" in line for line in findings)
+    assert summary.endswith(f"{len(findings)} findings")
+    assert command(home, "verify-store").returncode == DONE
+
+
+async def execute(dsn: str, statement: str) -> None:
+    """Run one statement."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopping(tmp_path: Path, number: signal.Signals) -> None:
+    """A service that is asked to stop ends with 0, its database with it."""
+    with serving(tmp_path / "var", JOURNAL_WORKERS="2") as (address, process):
+        with urllib.request.urlopen(f"{address}/healthz") as answer:
+            assert answer.status == 200
+        process.send_signal(number)
+        assert process.wait(timeout=60) == DONE
+    assert not (tmp_path / "var" / "postgresql" / "data" / "postmaster.pid").exists()
