@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from journal.core import der
 from tests import authority
@@ -196,7 +196,7 @@ def sign(key: Any, data: bytes, name: str) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         signature: bytes = key.sign(data, padding.PKCS1v15(), _HASHES[name])
     else:
-        signature = key.sign(data, ec.ECDSA(_HASHES[name]))
+        signature = key.sign(data, authority.ecdsa(_HASHES[name]))
     return signature
 
 

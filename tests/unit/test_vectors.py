@@ -38,8 +38,9 @@ def verify(case: dict[str, Any]) -> Report:
     for kept in case["known"]:
         with (FOLDER / kept["file"]).open("rb") as file:
             known.append(read_known(file, kept["name"]))
+    tsa_anchors = pem_to_der((FOLDER / case["tsa_trust"]).read_bytes()) if "tsa_trust" in case else None
     with (FOLDER / case["file"]).open("rb") as file:
-        return verify_extract(file, anchors=anchors, known=known)
+        return verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=known)
 
 
 def found(report: Report) -> dict[str, Any]:

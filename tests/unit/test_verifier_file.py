@@ -43,7 +43,9 @@ for case in json.loads((folder / "index.json").read_text(encoding="utf-8"))["cas
             with (folder / kept["file"]).open("rb") as file:
                 known.append(read_known(file, kept["name"]))
         with (folder / case["file"]).open("rb") as file:
-            verify.verify_extract(file, anchors=pem_to_der((folder / case["trust"]).read_bytes()), known=known)
+            brought = [(folder / case[name]).read_bytes() if name in case else b"" for name in ("trust", "tsa_trust")]
+            anchors, tsa = (pem_to_der(pem) if pem else None for pem in brought)
+            verify.verify_extract(file, anchors=anchors, tsa_anchors=tsa, known=known)
         verdicts[case["name"]] = "verified"
     except VerificationError as error:
         verdicts[case["name"]] = error.verdict

@@ -14,7 +14,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.vectors.extract_cases import container, entries, known, manifest, retention, seals, signature, valid
+from tests.vectors.extract_cases import (
+    container,
+    entries,
+    known,
+    manifest,
+    retention,
+    seals,
+    signature,
+    timestamp,
+    valid,
+)
 from tests.vectors.extract_cases.case import ANCHORS, VERIFIED
 
 if TYPE_CHECKING:
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
     from tests.vectors.extract_cases.case import Case
 
 FOLDER = Path(__file__).parent / "v1" / "extracts"
-GROUPS = (valid, container, signature, manifest, seals, retention, entries, known)
+GROUPS = (valid, container, signature, manifest, seals, retention, entries, known, timestamp)
 
 
 def cases() -> Iterator[tuple[str, Case]]:
@@ -56,6 +66,7 @@ def describe(group: str, case: Case, other: list[str]) -> dict[str, Any]:
         "file": file,
         "sha256": kept(file, case.extract, other),
         "trust": case.trust,
+        **({"tsa_trust": case.tsa_trust} if case.tsa_trust else {}),
         "known": [{**file, "sha256": kept(file["file"], case.known[file["name"]], other)} for file in known],
         "class": case.verdict,
         **({"facts": dict(case.facts)} if case.verdict == VERIFIED else {"part": case.part}),

@@ -11,7 +11,7 @@ from journal.core import canonical
 from journal.core.certificates import der_to_pem
 from journal.extract.container import Container
 from journal.extract.layout import DIGESTS, MIMETYPE
-from tests import authority
+from tests import authority, stamps
 from tests.unit.extracts import Extract, World, march, noon, opened, pack
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from journal.extract.listing import ListedSeal
 
 VERIFIED = "verified"
-TRUST = "trust.pem"
+TRUST, TIME = "trust.pem", "time.pem"
 
 # Directly under the root: seals and extracts are then small.
 SIGNER = authority.issue("Seals and extracts", authority.new_key(3), issuer=authority.ROOT)
@@ -30,6 +30,7 @@ OTHER_ROOT = authority.issue("Other root", authority.new_key(40), extensions=aut
 
 ANCHORS = {
     TRUST: der_to_pem([authority.ROOT.certificate]),
+    TIME: der_to_pem(stamps.ANCHORS),
     "other.pem": der_to_pem([OTHER_ROOT.certificate]),
     "both.pem": b"Subject: both, with text around\n" + der_to_pem([OTHER_ROOT.certificate, authority.ROOT.certificate]),
 }
@@ -49,6 +50,7 @@ class Case:
     verdict: str = VERIFIED
     part: str = ""
     trust: str = TRUST
+    tsa_trust: str | None = None
     known: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
