@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from journal.store import AppendBatch, AppendResult
 
-LATE_SECONDS = 0.02
+LATE_SECONDS = 0.1
 
 _late: set[asyncio.Task[None]] = set()
 

@@ -1,4 +1,4 @@
-"""What the fault tests share: a PostgreSQL of their own, and a summary of what they showed."""
+"""What the fault tests share: a PostgreSQL of their own."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.postgres import EmbeddedPostgres
+from tests.conftest import _choose_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from _pytest.terminal import TerminalReporter
-
 
 @pytest.fixture
 def cluster() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own, on the disk; the test may end it and start it again."""
+    """A PostgreSQL of the test's own, on the disk, so that a commit takes the time it takes."""
     with tempfile.TemporaryDirectory(prefix="oej-faults-") as home, EmbeddedPostgres(Path(home)) as server:
         yield server
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print what was counted: a bound without its n means nothing."""
-    reports = [report for found in terminalreporter.stats.values() for report in found]
-    lines = {
-        str(value) for report in reports for name, value in getattr(report, "user_properties", ()) if name == "evidence"
-    }
-    if lines:
-        terminalreporter.section("evidence")
-        for line in sorted(lines):
-            terminalreporter.write_line(line)
+@pytest.fixture
+def mortal_cluster() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL that the test kills and starts again, in memory where there is room.
+
+    What a killed process wrote stays written there as on a disk, and its recovery syncs every file in less time.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="oej-test-", dir=_choose_directory()) as home,
+        EmbeddedPostgres(Path(home)) as server,
+    ):
+        yield server

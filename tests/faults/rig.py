@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -16,7 +15,6 @@ from journal.cli.installation import Installation, open_service, prepare, simula
 from journal.clock import SimulatedClock
 from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
-from journal.postgres import SUPERUSER
 from journal.settings import Settings
 from journal.writer import Writer
 
@@ -56,12 +54,6 @@ def changed(body: dict[str, Any], reason: str) -> dict[str, Any]:
 def read_events(bodies: Sequence[dict[str, Any]], now: datetime) -> list[Event]:
     """Return events as the edge reads them."""
     return decode_batch(orjson.dumps(bodies), now, "")
-
-
-def as_superuser(dsn: str) -> str:
-    """Return the same database's address for the superuser."""
-    parts = urlsplit(dsn)
-    return parts._replace(netloc=f"{SUPERUSER}@").geturl()
 
 
 @dataclass(slots=True, kw_only=True)

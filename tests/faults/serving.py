@@ -18,6 +18,7 @@ from journal.cli.installation import open_service, prepare
 from journal.clock import SystemClock
 from journal.identity import make_development_authority
 from journal.keystore import make_master_key
+from journal.postgres import OWNER, SUPERUSER
 from journal.settings import Settings
 from tests.faults.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 
@@ -47,6 +48,11 @@ class Site:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def superuser_dsn(self) -> str:
+        """Its database's address for the superuser."""
+        return self.dsn.replace(f"//{OWNER}@", f"//{SUPERUSER}@")
 
     @property
     def settings(self) -> Settings:

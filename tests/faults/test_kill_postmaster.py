@@ -14,7 +14,6 @@ import aiohttp
 import pytest
 
 from journal.core.errors import OperatorError
-from journal.postgres import SUPERUSER
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
@@ -55,11 +54,11 @@ async def restart(cluster: EmbeddedPostgres) -> None:
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.campaign)])
 async def test_kill_9_of_the_postmaster(
-    kills: int, cluster: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
+    kills: int, mortal_cluster: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """The database killed at random instants loses nothing acknowledged, and one service outlives it every time."""
     draw = random.Random(SEED)
-    site = await found_site(tmp_path, cluster.dsn())
+    site = await found_site(tmp_path, mortal_cluster.dsn())
     ledger = Ledger(tmp_path / "ledger")
     outages: list[float] = []
     async with await Serving.start(site, workers=2) as serving, Load(site, ledger, clients=CLIENTS, seed=SEED) as load:
@@ -68,15 +67,15 @@ async def test_kill_9_of_the_postmaster(
             if number % 5 == 0:
                 await load.show_heads()
             await asyncio.sleep(draw.random() * LOAD_SECONDS)
-            await kill(cluster)
-            await restart(cluster)
+            await kill(mortal_cluster)
+            await restart(mortal_cluster)
             started_at = perf_counter()
             await load.acknowledgements(1)
             outages.append(perf_counter() - started_at)
         await load.finish()
         assert await serving.stop() == 0
     ledger.close()
-    verdict = await judge(ledger=ledger.path, superuser_dsn=cluster.dsn(SUPERUSER), home=tmp_path)
+    verdict = await judge(ledger=ledger.path, superuser_dsn=site.superuser_dsn, home=tmp_path)
     record_property(
         "evidence",
         f"kill -9 of the postmaster: {kills} kills, {load.requests} requests, "
@@ -91,9 +90,9 @@ async def test_kill_9_of_the_postmaster(
     assert await audit(site) == []
 
 
-async def test_a_long_outage(cluster: EmbeddedPostgres, tmp_path: Path) -> None:
+async def test_a_long_outage(mortal_cluster: EmbeddedPostgres, tmp_path: Path) -> None:
     """While the database is gone the service answers 503 and says why it is not ready; then it recovers."""
-    site = await found_site(tmp_path, cluster.dsn())
+    site = await found_site(tmp_path, mortal_cluster.dsn())
     ledger = Ledger(tmp_path / "ledger")
     async with (
         await Serving.start(site) as serving,
@@ -102,12 +101,12 @@ async def test_a_long_outage(cluster: EmbeddedPostgres, tmp_path: Path) -> None:
     ):
         await load.acknowledgements(5)
         assert (await ask(probe, "/readyz"))[0] == 200
-        await kill(cluster)
+        await kill(mortal_cluster)
         await load.answered_with(503)
         assert (await ask(probe, "/healthz"))[0] == 200
         status, answer = await ask(probe, "/readyz")
         assert (status, answer["checks"]["database"]) == (503, "failing")
-        await restart(cluster)
+        await restart(mortal_cluster)
         await load.acknowledgements(5)
         async with asyncio.timeout(RESTART_LIMIT_SECONDS):
             while (await ask(probe, "/readyz"))[0] != 200:
@@ -115,7 +114,7 @@ async def test_a_long_outage(cluster: EmbeddedPostgres, tmp_path: Path) -> None:
         await load.finish()
         assert await serving.stop() == 0
     ledger.close()
-    verdict = await judge(ledger=ledger.path, superuser_dsn=cluster.dsn(SUPERUSER), home=tmp_path)
+    verdict = await judge(ledger=ledger.path, superuser_dsn=site.superuser_dsn, home=tmp_path)
     assert verdict.faults == []
     assert set(load.statuses) <= {200, 201, 400, 409, 503}
 

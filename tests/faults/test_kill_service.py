@@ -12,7 +12,6 @@ import pytest
 from journal.audit import Audit
 from journal.cli.installation import open_service
 from journal.clock import SystemClock
-from journal.postgres import SUPERUSER
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import Judgement, judge
@@ -86,7 +85,7 @@ async def test_kill_9_of_the_service(
     """Killed at random instants under load, the service loses nothing it acknowledged and repeats nothing."""
     site = await found_site(tmp_path, cluster.dsn())
     load, starts = await campaign(site, kills, seed=SEED + kills)
-    verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=cluster.dsn(SUPERUSER), home=tmp_path)
+    verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=site.superuser_dsn, home=tmp_path)
     record_property("evidence", evidence("kill -9 of the service", kills, verdict, load, starts))
     assert verdict.faults == []
     assert set(load.statuses) <= {NOT_SENT, CUT_OFF, 200, 201, 400, 409, 503}
@@ -102,10 +101,10 @@ async def test_kill_9_of_a_service_with_a_fault(
 ) -> None:
     """The same kills show what a service loses that acknowledges early, and what one repeats that forgets."""
     site = await found_site(tmp_path, cluster.dsn())
-    kills = 8
+    kills = 6
     # One process: what is lost then is lost by the kills, not by the conflicts of two.
     program = ("-m", "tests.faults.broken_service", fault)
     load, starts = await campaign(site, kills, seed=SEED, workers=1, program=program)
-    verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=cluster.dsn(SUPERUSER), home=tmp_path)
+    verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=site.superuser_dsn, home=tmp_path)
     record_property("evidence", evidence(f"control, a {fault} service", kills, verdict, load, starts))
     assert verdict.lost if fault == "hasty" else verdict.duplicated

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.postgres import SUPERUSER
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import judge
@@ -19,11 +18,9 @@ from tests.faults.serving import Serving, Site, found_site
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from journal.postgres import EmbeddedPostgres
-
 CLIENTS = 8
 SEED = 20261125
-STOPS = 6
+STOPS = 4
 GONE_LIMIT_SECONDS = 30
 
 
@@ -48,16 +45,14 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in found]
 
 
-async def faults(site: Site, postgres: EmbeddedPostgres) -> list[str]:
+async def faults(site: Site) -> list[str]:
     """Return where what the clients were told is not what is stored."""
-    name = site.dsn.partition("@/")[2].partition("?")[0]
-    superuser = postgres.dsn(SUPERUSER, database=name)
-    verdict = await judge(ledger=site.home / "ledger", superuser_dsn=superuser, home=site.home)
+    verdict = await judge(ledger=site.home / "ledger", superuser_dsn=site.superuser_dsn, home=site.home)
     assert verdict.acknowledged > 0
     return verdict.faults
 
 
-async def test_asked_to_stop_under_load(site: Site, load: Load, postgres: EmbeddedPostgres) -> None:
+async def test_asked_to_stop_under_load(site: Site, load: Load) -> None:
     """A service asked to stop writes what it has taken and ends with 0; what it did not answer is asked for again."""
     for number in range(STOPS):
         async with await Serving.start(site, workers=1 + number % 2) as serving:
@@ -68,10 +63,10 @@ async def test_asked_to_stop_under_load(site: Site, load: Load, postgres: Embedd
     assert set(load.statuses) <= {NOT_SENT, CUT_OFF, 200, 201, 400, 409, 503}
     # At most what each client had just sent, and once more on the worker that was still there.
     assert load.cut_off <= 2 * CLIENTS * STOPS
-    assert await faults(site, postgres) == []
+    assert await faults(site) == []
 
 
-async def test_a_worker_that_dies_ends_the_service(site: Site, load: Load, postgres: EmbeddedPostgres) -> None:
+async def test_a_worker_that_dies_ends_the_service(site: Site, load: Load) -> None:
     """When one of its workers is killed the whole service ends, with 1, for whoever watches it to start it again."""
     async with await Serving.start(site, workers=2) as serving:
         await load.acknowledgements(20)
@@ -81,12 +76,10 @@ async def test_a_worker_that_dies_ends_the_service(site: Site, load: Load, postg
             assert await serving.process.wait() == 1
     async with await Serving.start(site):
         await load.finish()
-    assert await faults(site, postgres) == []
+    assert await faults(site) == []
 
 
-async def test_workers_do_not_outlive_the_process_that_started_them(
-    site: Site, load: Load, postgres: EmbeddedPostgres
-) -> None:
+async def test_workers_do_not_outlive_the_process_that_started_them(site: Site, load: Load) -> None:
     """Where only the first process is killed its workers end by themselves: the next service finds its address free."""
     async with await Serving.start(site, workers=3) as serving:
         await load.acknowledgements(20)
@@ -97,4 +90,4 @@ async def test_workers_do_not_outlive_the_process_that_started_them(
             await serving.ended()
     async with await Serving.start(site):
         await load.finish()
-    assert await faults(site, postgres) == []
+    assert await faults(site) == []

@@ -8,7 +8,6 @@ from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 
 from journal.administration import NewCategory
@@ -23,11 +22,13 @@ from journal.core.errors import (
     StoreError,
 )
 from journal.core.times import day_of
-from tests.faults.rig import CATEGORY, TENANTS, as_superuser, open_rig
+from tests.faults.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import asyncpg
 
     from journal.core.entry import Event
     from journal.submission import Outcome
@@ -43,14 +44,6 @@ async def rig(dsn: str, tmp_path: Path) -> AsyncIterator[Rig]:
     """A service of two communes whose writer runs."""
     async with open_rig(dsn, tmp_path) as running:
         yield running
-
-
-@pytest.fixture
-async def superuser(rig: Rig) -> AsyncIterator[asyncpg.Connection]:
-    """A superuser's own connection to the same database."""
-    connection = await asyncpg.connect(as_superuser(rig.dsn))
-    yield connection
-    await connection.close()
 
 
 @asynccontextmanager
