@@ -116,6 +116,8 @@ class Audit:
             if chain not in walks:
                 walks[chain] = self._begin(chain, day)
             walks[chain].check(row)
+        if await self._is_purged(category, day):
+            return  # while it was read: what its chains say of it by now is for the next run
         for chain in self._stated.of_category(category):
             walk = walks.get(chain) or self._begin(chain, day)
             chain.walked = walk.finish()
