@@ -118,11 +118,11 @@ async def _dump(server: EmbeddedPostgres, superuser: asyncpg.Connection) -> byte
     """Return what pg_dumpall gives a superuser; where these binaries lack it, every table of every schema."""
     program = find_binaries().directory / "pg_dumpall"
     if program.exists():
-        command = [program, "--dbname", server.dsn(SUPERUSER)]
+        command = [str(program), "--dbname", server.dsn(SUPERUSER)]
         return subprocess.run(command, check=True, capture_output=True).stdout
     content = BytesIO()
-    for row in await superuser.fetch("SELECT schemaname, tablename FROM pg_tables"):
-        await superuser.copy_from_table(row["tablename"], schema_name=row["schemaname"], output=content)
+    for row in await superuser.fetch("SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables"):
+        await superuser.copy_from_query(f"TABLE {row['name']}", output=content)
     return content.getvalue()
 
 
