@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from journal.extract.layout import DIGESTS, SIGNATURE
 from tests.browser import damage, signers
-from tests.browser.kinds import KINDS, members, parts
+from tests.browser.kinds import KINDS, STAMPED, members, parts
 from tests.browser.lives import Known, life
 from tests.browser.packing import repacked
 from tests.unit.extracts import pack
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """An extract with what an auditor brings, and how it was made."""
+    """An extract, how it was made, and what an auditor brings: certificates for time-stamps if `is_stamped`."""
 
     name: str
     extract: bytes
     known: Known = ()
+    is_stamped: bool = False
 
 
 def signatures(random: Random, name: str) -> bytes:
@@ -59,6 +60,7 @@ ACTS: tuple[Callable[[Random, str], bytes], ...] = (
     damage.signed_values,
     damage.signed_lists,
     damage.signed_claims,
+    damage.signed_tokens,
     signatures,
     repacked,
 )
@@ -71,4 +73,5 @@ def case(number: int) -> Case:
         extract, known = life(random)
         return Case(f"{number}: a life", extract, known)
     name, act = random.choice(list(KINDS)), random.choice(ACTS)
-    return Case(f"{number}: {name}, {act.__name__}", act(random, name))
+    is_stamped = (name == STAMPED or act is damage.signed_tokens) and random.random() < 0.8
+    return Case(f"{number}: {name}, {act.__name__}", act(random, name), is_stamped=is_stamped)

@@ -36,13 +36,12 @@ FLAGS = (
 # Verify many extracts in one call: what JavaScript throws besides a refusal comes back as an error.
 BATCH = """async ({ items, anchors, stampers }) => {
   const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const trusted = Verifier.readAnchors(anchors), trustedForTime = Verifier.readAnchors(stampers);
   const outcomes = [];
-  const trust = {
-    anchors: Verifier.readAnchors(anchors), stampers: stampers === null ? null : Verifier.readAnchors(stampers),
-  };
-  for (const { extract, known } of items) {
+  for (const { extract, known, isStamped } of items) {
     try {
       const files = known.map(([name, text]) => ({ name, source: Verifier.bytesSource(bytes(text)) }));
+      const trust = { anchors: trusted, stampers: isStamped ? trustedForTime : null };
       const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), trust, files);
       outcomes.push([Verifier.tell(result).outcome, '', '']);
     } catch (failure) {
@@ -91,16 +90,15 @@ class Verifier:
         """Take a page that shows the verifier."""
         self.page = page
 
-    def verify(
-        self, cases: Sequence[Case], anchors: Sequence[bytes], stampers: Sequence[bytes] | None = None
-    ) -> list[Outcome]:
-        """Return what the page says of each; `stampers` are the certificates trusted for time-stamps, if any."""
+    def verify(self, cases: Sequence[Case], *, anchors: str, stampers: str) -> list[Outcome]:
+        """Return what the page says of each; `anchors` and `stampers` are PEM, for signatures and for time-stamps."""
         items: list[dict[str, Any]] = [
             {
                 "extract": base64.b64encode(case.extract).decode(),
                 "known": [(name, base64.b64encode(data).decode()) for name, data in case.known],
+                "isStamped": case.is_stamped,
             }
             for case in cases
         ]
-        trust = {"anchors": pem(anchors), "stampers": None if stampers is None else pem(stampers)}
-        return [Outcome(*outcome) for outcome in self.page.evaluate(BATCH, {"items": items, **trust})]
+        arguments = {"items": items, "anchors": anchors, "stampers": stampers}
+        return [Outcome(*outcome) for outcome in self.page.evaluate(BATCH, arguments)]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
 from journal.core.chain import Head, genesis
+from journal.core.seal import parse_seal
 from journal.extract.layout import ENTRIES, MANIFEST, NAMES, PROOF, SEALS, TABLE
 from journal.extract.manifest import Filter, Request
-from tests.browser.kinds import KINDS, container, members, parts
+from tests import stamps
+from tests.browser.kinds import KINDS, STAMPED, container, members, parts
 from tests.unit.extracts import pack
 
 if TYPE_CHECKING:
@@ -154,6 +156,25 @@ def signed_values(random: Random, name: str) -> bytes:
     else:
         data = _spell(alter(random, json.loads(data)))
     return signed(name, **{member: data})
+
+
+def signed_tokens(random: Random, name: str) -> bytes:
+    """The service, or the authority of time: other bytes in a time-stamp, or another's, in a signed extract."""
+    extract = parts(STAMPED)
+    place = random.randrange(len(extract.seals) - 1)
+    token = extract.seals[place].timestamp
+    assert token is not None
+    if random.random() < 0.2:
+        token = extract.seals[random.randrange(len(extract.seals) - 1)].timestamp
+    elif random.random() < 0.3:
+        late = random.choice((-301, -300, 0, 10**5, 86400 * 400)) * timedelta(seconds=1)
+        token = stamps.stamp(extract.seals[place].text, at=parse_seal(extract.seals[place].text).sealed_at + late)
+    else:
+        token = mutate(random, token)
+    seals = list(extract.seals)
+    seals[random.choice((place, place, place, -1))] = replace(extract.seals[place], timestamp=token)
+    del name
+    return replace(extract, seals=seals).pack()
 
 
 def signed_lists(random: Random, name: str) -> bytes:

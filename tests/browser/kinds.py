@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
+from journal.core.seal import parse_seal
 from journal.extract.layout import DOCUMENT, MIMETYPE
 from journal.extract.manifest import Filter, Request
-from tests import authority
+from tests import authority, stamps
 from tests.unit.extracts import Extract, World, march, noon, sample
 
 if TYPE_CHECKING:
@@ -115,6 +117,30 @@ def _lowered_retention() -> Extract:
     return world.extract(march(2), march(5), at=noon(march(6), hour=13))
 
 
+def _retention_lengthened() -> Extract:
+    """A chain that began within the period, purged under 2 days, and then kept for 60: nobody is accused."""
+    world = World(retention_days=2)
+    for number in (1, 2):
+        world.append(noon(march(number)))
+        if number == 2:
+            world.purge(march(1))
+        world.close(march(number))
+    world.retention_days = 60
+    return world.extract(march(1), march(2), at=noon(march(8)))
+
+
+def _time_stamped() -> Extract:
+    extract = sample()
+    *closes, last = extract.seals
+    stamped = [
+        replace(seal, timestamp=stamps.stamp(seal.text, at=parse_seal(seal.text).sealed_at + timedelta(seconds=2)))
+        for seal in closes
+    ]
+    extract.seals = [*stamped, last]
+    return extract
+
+
+STAMPED = "time-stamped"
 KINDS: dict[str, Callable[[], Extract]] = {
     "complete": sample,
     "by account": lambda: sample(selection=Filter(account="agent-1")),
@@ -130,7 +156,9 @@ KINDS: dict[str, Callable[[], Extract]] = {
     "forgotten heads": _forgotten_heads,
     "late purge": _late_purge,
     "retention lowered": _lowered_retention,
+    "retention lengthened": _retention_lengthened,
     "requests": _requests,
+    STAMPED: _time_stamped,
     "document and time-stamp": _with_everything,
     "declared loss": _declared_loss,
     "hostile texts": _hostile_texts,
