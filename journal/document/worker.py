@@ -12,17 +12,22 @@ import resource
 import sys
 from base64 import b64decode
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib import resources
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typst
 from asn1crypto import x509
+from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import fields, signers
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
 from journal.document.frames import frame, read_frame
+
+if TYPE_CHECKING:
+    from pyhanko.pdf_utils.reader import PdfFileReader
 
 MEMORY_BYTES = 4 * 1024**3
 STANDARD: Final = "a-3a"
@@ -31,6 +36,7 @@ DIGEST = "sha256"
 # A P-256 signature with its certificates takes about 3 KiB: more is reserved, and filled up with zeros.
 RESERVED_BYTES = 16 * 1024
 RAW_SIGNATURE_BYTES = 72
+IDENTIFIER_BYTES = 16
 
 
 def main() -> None:
@@ -66,7 +72,7 @@ def _sign(document: bytes, certificates: list[x509.Certificate], name: str, at: 
         reason="Extrait du journal des accès",
         name=name,
     )
-    writer = IncrementalPdfFileWriter(BytesIO(document))
+    writer = _Writer(BytesIO(document))
     signed = _PdfSigner(metadata, _Signer(certificates), at).sign_pdf(writer, bytes_reserved=RESERVED_BYTES)
     content: bytes = signed.getvalue()
     return content
@@ -75,6 +81,20 @@ def _sign(document: bytes, certificates: list[x509.Certificate], name: str, at: 
 def _send(content: bytes) -> None:
     sys.stdout.buffer.write(frame(content))
     sys.stdout.buffer.flush()
+
+
+class _Writer(IncrementalPdfFileWriter):
+    """A writer that reads no clock and draws no number: the signature is all that two updates differ in."""
+
+    def _update_meta(self) -> None:
+        """Leave the times as they were laid out; pyHanko would write the machine's."""
+
+    @classmethod
+    def _handle_id(cls, prev: PdfFileReader) -> generic.ArrayObject:
+        """Keep the first identifier of the two, and let the second follow from the document; pyHanko would draw it."""
+        prev.stream.seek(0)
+        second = sha256(prev.stream.read()).digest()[:IDENTIFIER_BYTES]
+        return generic.ArrayObject([prev.trailer["/ID"][0], generic.ByteStringObject(second)])
 
 
 class _PdfSigner(signers.PdfSigner):
