@@ -101,9 +101,8 @@ def test_the_vectors_stay_small() -> None:
 
 @pytest.mark.campaign
 def test_what_makes_the_vectors_still_makes_them() -> None:
-    """The program runs, and finds every file it would make but for signatures that are drawn anew."""
+    """The program runs, and would make the very bytes that are there."""
     made = subprocess.run(
         [sys.executable, "-m", "tests.vectors.make_extracts"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    other = [line.rpartition(" ")[2] for line in made.stderr.splitlines()]
-    assert set(other) <= {"document.asice"}, made.stderr
+    assert (made.returncode, made.stderr) == (0, "")
