@@ -349,8 +349,14 @@ def test_an_extract(running: tuple[Path, str], tmp_path: Path) -> None:
 
 
 def test_an_extract_that_fails_on_the_way(running: tuple[Path, str], tmp_path: Path) -> None:
-    """Where a key is missing, nothing is left of the extract."""
-    home, _ = running
+    """Where a key does not open, nothing is left of the extract."""
+    home, address = running
+    done = command(
+        home,
+        *("credential", "add", "--role", "module", "--tenant", "albi", "--category", "main-courante"),
+        *("--source-prefix", "/openepm/"),
+    )
+    until(lambda: post_event(address, done.stdout.strip(), 3) == 201)
     key = home / "keys" / "days" / "main-courante" / f"{TODAY()}"
     content = key.read_bytes()
     asked = ["extract", "--tenant", "albi", "--category", "main-courante", "--purpose", "lawfulness"]
