@@ -153,6 +153,9 @@ async def test_what_a_purge_leaves(world: World) -> None:
         assert await purge_entries(world, tenant) == [{"days": [gone]}]
     assert await world.audit() == []
     assert await world.installation.purger.run() == []
+    journal = await world.extract(FIRST, world.today, category=JOURNAL_CATEGORY)
+    world.verify(journal)
+    assert "fr.openepm.journal.service.purge" in [event["type"] for event in events_of(journal)]
     # What was handed out while it was kept still proves itself; what is made now states the purge.
     world.verify(before, known=[known])
     report = world.verify(await world.extract(FIRST, FIRST + 2 * DAY, category=BRIEF), known=[before])
