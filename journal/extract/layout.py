@@ -35,7 +35,7 @@ OPTIONAL = (DOCUMENT,)
 # The most that a member read whole may hold.
 LIMITS_BYTES = {
     MIMETYPE: len(MIMETYPE_CONTENT),
-    SEALS: 64 * 2**20,
+    SEALS: 16 * 2**20,  # what 60 days need, with the largest signatures and time-stamps there may be, and half as much
     MANIFEST: 64 * 2**10,
     DOCUMENT: 64 * 2**20,
     INSTRUCTIONS: 16 * 2**10,

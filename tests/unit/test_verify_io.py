@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.core.certificates import PEM_LIMIT_BYTES, der_to_pem
-from journal.extract.layout import ENTRIES, PROOF, SEALS, TABLE
+from journal.extract.layout import ENTRIES, LIMITS_BYTES, PROOF, SEALS, TABLE
 from journal.extract.manifest import Filter
 from journal.verify_cli import main
 from tests.unit.extracts import ANCHORS, World, march, noon, sample
@@ -34,20 +34,20 @@ from journal.verify_cli import main
 sys.addaudithook(watch)
 sys.exit(main())
 """
-# The same, with 40 MiB of memory left once everything is loaded.
+# The same, with 10 MiB of memory left once everything is loaded.
 CONFINED = """
 import resource, sys
 from pathlib import Path
 from journal.verify_cli import main
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20),) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + (10 << 20),) * 2)
 sys.exit(main())
 """
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Return a directory with an extract, one refused late, one of 64 MiB, and trusted certificates."""
+    """Return a directory with an extract, one refused late, and trusted certificates."""
     extract = sample(requester="Mairie de Nîmes")
     (tmp_path / "good").write_bytes(extract.pack())
     extract.parts = {TABLE: extract.contents()[TABLE] + b"x\n"}
@@ -275,7 +275,7 @@ def test_what_keeps_us_from_a_verdict_accuses_nobody(
 def test_too_little_memory_is_no_verdict(files: Path) -> None:
     """An extract of the largest size, signed, on a machine too small for it: status 2."""
     extract = sample()
-    extract.parts = {SEALS: b" " * (64 * 2**20)}
+    extract.parts = {SEALS: b" " * LIMITS_BYTES[SEALS]}
     (files / "large").write_bytes(extract.pack())
     result = start(files, "large", code=CONFINED)
     assert (result.returncode, result.stdout) == (2, b"")
