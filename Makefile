@@ -13,7 +13,7 @@ install: $(VENV)/.installed  ## make .venv from the lock
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (once; later runs skip this)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
