@@ -11,11 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -29,7 +31,7 @@ from journal.postgres import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DONE, FAILED, NOT_RUN = 0, 1, 2
 SERVICE = "journal.example.fr"
@@ -71,19 +73,41 @@ def serving(home: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen
     line = [sys.executable, "-m", "journal.cli.main", "serve"]
     started = environment(home, JOURNAL_LISTEN=listen, **settings)
     with subprocess.Popen(line, env=started, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
+        log = Log(process, f"{SERVICE} listens on http://{listen}")
         try:
-            said = ""
-            for said in process.stderr:
-                if f"{SERVICE} listens on http://{listen}" in said:
-                    break
-            else:
-                pytest.fail(f"it did not start: {said}")
+            log.wait()
             yield f"http://{listen}", process
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(timeout=60)
+
+
+class Log:
+    """What a process writes, read to its end: nobody who fills a pipe must wait for us."""
+
+    def __init__(self, process: subprocess.Popen[str], awaited: str) -> None:
+        """Begin to read."""
+        self._process = process
+        self._awaited = awaited
+        self._last = ""
+        self._decided = Event()
+        self._is_found = False
+        Thread(target=self._read, daemon=True).start()
+
+    def wait(self) -> None:
+        """Return once the awaited line is there; fail if the process ends without it."""
+        assert self._decided.wait(timeout=120), "it neither starts nor ends"
+        assert self._is_found, f"it did not start: {self._last}"
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._last = line
+            if self._awaited in line:
+                self._is_found = True
+                self._decided.set()
+        self._decided.set()
 
 
 @pytest.fixture(scope="module")
@@ -294,13 +318,12 @@ def test_a_credential(running: tuple[Path, str]) -> None:
     assert "there is no credential 0123" in plain_line(command(home, "credential", "revoke", "0123"))
 
 
-def until(condition: object, attempts: int = 200) -> None:
-    """Ask again until it holds: another process is told within a second."""
-    assert callable(condition)
-    for _ in range(attempts):
-        if condition():
-            return
-    pytest.fail("it never held")
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again until it holds: another process is told within a second, however slow the machine is."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never held"
+        time.sleep(0.05)
 
 
 def test_what_does_not_exist(running: tuple[Path, str]) -> None:
