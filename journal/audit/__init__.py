@@ -104,6 +104,7 @@ class Audit:
         return self._findings
 
     async def _check_leaf(self, category: str, day: date, progress: Callable[[int], object]) -> None:
+        before = len(self._findings)
         self._check_overdue(category, day)
         walks: dict[StatedChain, ChainDay] = {}
         async for row in self._rows(category, day, progress):
@@ -116,13 +117,16 @@ class Audit:
             if chain not in walks:
                 walks[chain] = self._begin(chain, day)
             walks[chain].check(row)
-        if await self._is_purged(category, day):
-            return  # while it was read: what its chains say of it by now is for the next run
         for chain in self._stated.of_category(category):
             walk = walks.get(chain) or self._begin(chain, day)
             chain.walked = walk.finish()
             if walk.beyond is not None:
                 await self._check_beyond(chain, walk)
+        if len(self._findings) > before and await self._is_purged(category, day):
+            # While it was read: what its chains say of it by now is for the next run.
+            del self._findings[before:]
+            for chain in walks:
+                chain.walked = None
 
     def _begin(self, chain: StatedChain, day: date) -> ChainDay:
         return ChainDay(

@@ -11,12 +11,13 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from journal.core import cms
+from journal.core import cms, timestamp
 from journal.core.certificates import pem_to_der
 from journal.core.errors import MismatchedPartError, StoreError, UnavailableError, VerificationError
 from journal.core.rule import purgeable_through
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.core.times import day_of, format_day
+from journal.core.timestamp_token import read_info, read_token
 from journal.core.trie import Trie
 from journal.sealer import OPEN_SEALS_KEPT, sealed_head
 
@@ -44,6 +45,8 @@ class SealAudit:
         self._store = service.store
         self._name = service.name
         self._anchors = pem_to_der(service.reader.trust())
+        tsa_trust = service.settings.tsa_trust_path
+        self._tsa_anchors = pem_to_der(tsa_trust.read_bytes()) if tsa_trust is not None else []
         self._stated = stated
         self._findings = findings
         # Open seals are thinned, but not before this moment.
@@ -84,6 +87,7 @@ class SealAudit:
                 if row.day is not None:
                     self._close_day, self._close_digest = row.day, None
                 continue
+            self._check_timestamp(row, seal, where)
             self._check_links(seal, where)
             await self._check_heads(seal, where)
         await self._check_orphans()
@@ -128,6 +132,18 @@ class SealAudit:
         if signature.signing_time != seal.sealed_at:
             raise MismatchedPartError("it was signed at another time than it says")
         return seal
+
+    def _check_timestamp(self, row: SealRow, seal: Seal, where: str) -> None:
+        """Check a seal's time-stamp as an auditor will; without its authority's certificate, its imprint."""
+        if row.timestamp is None:
+            return
+        try:
+            if self._tsa_anchors:
+                timestamp.verify(row.timestamp, seal.digest, anchors=self._tsa_anchors, made_at=seal.sealed_at)
+            elif read_info(read_token(row.timestamp).content).imprint != seal.digest:
+                raise MismatchedPartError("it is of other content")
+        except VerificationError as error:
+            self._findings.report_error(error, f"time-stamp of {where}")
 
     def _check_links(self, seal: Seal, where: str) -> None:
         if self._digest is not None and seal.previous != self._digest:

@@ -91,6 +91,7 @@ class StatedChains:
         self.first_day = first_day
         self.horizon = horizon
         self.chains: dict[tuple[str, str], StatedChain] = {}
+        self._by_category: dict[str, list[StatedChain]] = {}
         self.closed: set[date] = set()
 
     def chain(self, tenant: str, category: str) -> StatedChain:
@@ -99,11 +100,12 @@ class StatedChains:
         if chain is None:
             chain = StatedChain(Compartment(self._service, tenant, category))
             self.chains[tenant, category] = chain
+            self._by_category.setdefault(category, []).append(chain)
         return chain
 
     def of_category(self, category: str) -> list[StatedChain]:
-        """Return the category's chains, by tenant."""
-        return [chain for (_, code), chain in sorted(self.chains.items()) if code == category]
+        """Return the category's chains."""
+        return self._by_category.get(category, [])
 
     def close(self, day: date, heads: Iterable[SealHeadRow]) -> None:
         """Note a close seal that holds."""

@@ -14,12 +14,14 @@ import pytest
 import pytest_asyncio
 
 from journal.audit import Audit
+from journal.core.certificates import der_to_pem
 from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import Compartment
 from journal.core.envelope import open_entry, seal_entry
 from journal.identity import load, make_development_authority
 from tests.integration.harm import Harm
 from tests.integration.world import CATEGORY, SERVICE, START, World, new_world
+from tests.stamps import ANCHORS, stamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -494,3 +496,33 @@ async def test_seals_of_somebody_else(attacked: Attacked, tmp_path: Path) -> Non
         async with attacked.harm.done("journal.seal") as superuser:
             await superuser.execute(statement, seal.number, seal.text, own.sign(seal.text, seal.sealed_at))
             assert f"untrusted: seal {seal.number}: " in await attacked.heads()
+
+
+@pytest.mark.parametrize("step", [16, pytest.param(1, marks=pytest.mark.campaign)])
+async def test_bits_of_time_stamps(postgres: EmbeddedPostgres, tmp_path: Path, step: int) -> None:
+    """A bit of any column of a close seal's time-stamp is named, and the stamp of another seal in its place."""
+    trust = tmp_path / "tsa.pem"
+    trust.write_bytes(der_to_pem(ANCHORS))
+    async with new_world(postgres, tmp_path, tsa_trust=str(trust)) as world, world.superuser() as superuser:
+        await world.travel_to(DAYS[2])
+        closes = await world.service.sealer.close_due_days()
+        for row in closes:
+            token = stamp(row.text, at=row.sealed_at)
+            assert await world.service.store.put_timestamp(row.number, row.sealed_at, token)
+        harm = Harm(superuser)
+        await harm.unlock("journal.seal_timestamp")
+        await harm.keep("journal.seal_timestamp")
+        assert await world.audit() == []
+        cells = await harm.cells("journal.seal_timestamp", f"number = {closes[0].number}")
+        token = next(cell for cell in cells if cell.column == "token")
+        cases = 0
+        async for bit in harm.flips(token, some_bits(token, step)):
+            said = "\n".join(map(str, await Audit(world.service).prepare()))
+            assert f": time-stamp of seal {closes[0].number}: " in said, (bit, said)
+            cases += 1
+        assert cases > 50
+        async with harm.done("journal.seal_timestamp"):
+            await superuser.execute("UPDATE journal.seal_timestamp SET number = 3 - number")
+            said = "\n".join(map(str, await world.audit()))
+            for row in closes:
+                assert f"mismatched part: time-stamp of seal {row.number}: " in said
