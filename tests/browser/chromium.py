@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
+from journal.core.certificates import der_to_pem
+from tests import stamps
+from tests.unit.extracts import ANCHORS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -53,6 +57,10 @@ BATCH = """async ({ items, anchors, stampers }) => {
 }"""
 
 
+# What the auditor of most tests trusts, in PEM.
+TRUST = {"anchors": der_to_pem(ANCHORS).decode(), "stampers": der_to_pem(stamps.ANCHORS).decode()}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """`verified`, `incomplete` (something asked could not be compared), or the class of the refusal."""
@@ -60,14 +68,6 @@ class Outcome:
     verdict: str
     part: str
     reason: str
-
-
-def pem(certificates: Sequence[bytes]) -> str:
-    """Return certificates as an auditor holds them."""
-    return "".join(
-        f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(der).decode()}-----END CERTIFICATE-----\n"
-        for der in certificates
-    )
 
 
 @contextmanager

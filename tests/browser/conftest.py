@@ -1,0 +1,35 @@
+"""One browser for all tests of a module, and how many cases two verifiers are held against each other on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.chromium import PAGE, Verifier, browser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import BrowserContext
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run of these tests alone choose how many cases it makes."""
+    parser.addoption("--cases", type=int, default=2000, help="how many cases the two verifiers must agree on")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[BrowserContext]:
+    """Run a browser, closed before the next module: its driver keeps an event loop of its own."""
+    with browser() as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def verifier(chromium: BrowserContext) -> Iterator[Verifier]:
+    """Open the page once, for tests that call its verifier and leave its form alone."""
+    page = chromium.new_page()
+    page.goto(PAGE.as_uri())
+    yield Verifier(page)
+    page.close()

@@ -1,0 +1,196 @@
+"""The page on the vectors of FORMAT.md, and its table beside the service's."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from journal.core import canonical
+from journal.core.certificates import der_to_pem
+from journal.core.entry import encode_record, parse_record
+from journal.extract import spreadsheet
+from tests.browser.cases import Case
+from tests.browser.chromium import TRUST
+from tests.unit.extracts import COMPARTMENT, event
+
+if TYPE_CHECKING:
+    from tests.browser.chromium import Verifier
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "v1"
+
+
+def test_extract_vectors(verifier: Verifier) -> None:
+    """The class of every vector, the part it names, and whether something asked for stayed without an answer."""
+    folder = VECTORS / "extracts"
+    wrong = []
+    for vector in json.loads((folder / "index.json").read_text())["cases"]:
+        known = tuple((kept["name"], (folder / kept["file"]).read_bytes()) for kept in vector["known"])
+        stampers = vector.get("tsa_trust")
+        subject = Case(vector["name"], (folder / vector["file"]).read_bytes(), known, is_stamped=stampers is not None)
+        trust = {"anchors": (folder / vector["trust"]).read_text(), "stampers": TRUST["stampers"]}
+        if stampers is not None:
+            trust["stampers"] = (folder / stampers).read_text()
+        (found,) = verifier.verify([subject], **trust)
+        expected = vector["class"]
+        if expected == "verified" and vector["facts"]["unanswered"]:
+            expected = "incomplete"
+        if found.verdict != expected or vector.get("part", "") not in found.part:
+            wrong.append(f"{vector['name']}: {vector['about']} {found}")
+    assert wrong == []
+
+
+CORE = """(vectors) => {
+  const { decode, parse, spell, readRecord, readSeal, rootOf, toHex, fromHex } = Verifier.internals;
+  const bytes = new TextEncoder();
+  const attempt = (step) => {
+    try { return step(); } catch (failure) { return failure.verdict ?? String(failure.stack); }
+  };
+  const { accepted, respelt, refused } = vectors.canonical;
+  const heads = vectors.heads.map((head) => ({
+    size: head.size, chainHash: fromHex(head.chain_hash), keptFrom: head.kept_from, retentionDays: head.retention_days,
+  }));
+  return {
+    accepted: accepted.map(({ hex }) => attempt(() => spell(decode(fromHex(hex), '')))),
+    decoded: [...respelt, ...refused].map(({ hex }) => attempt(() => spell(decode(fromHex(hex), '')))),
+    parsed: respelt.map(({ hex }) => attempt(() => spell(parse(fromHex(hex), '')))),
+    refused: refused.map(({ hex }) => attempt(() => spell(parse(fromHex(hex), '')))),
+    records: vectors.refused_records.map(({ record }) => attempt(() => readRecord(bytes.encode(record), ''))),
+    seals: vectors.seals.map(({ text }) => attempt(() => toHex(readSeal(text, '').digest))),
+    refusedSeals: vectors.refused_seals.map(({ text }) => attempt(() => readSeal(text, ''))),
+    roots: vectors.trees.map(({ paths }) => paths.map((path, place) =>
+      toHex(rootOf(vectors.heads[place].origin, heads[place], path.map(fromHex))))),
+  };
+}"""
+
+
+def test_core_vectors(verifier: Verifier) -> None:
+    """Canonical JSON, records, seals and trees."""
+    vectors = json.loads((VECTORS / "core.json").read_text())
+    found = verifier.page.evaluate(CORE, vectors)
+    assert found["accepted"] == [bytes.fromhex(vector["hex"]).decode() for vector in vectors["canonical"]["accepted"]]
+    assert found["parsed"] == [vector["canonical"] for vector in vectors["canonical"]["respelt"]]
+    for name in ("decoded", "refused", "records", "refusedSeals"):
+        assert set(found[name]) == {"malformed"}, name
+    assert found["seals"] == [vector["digest"] for vector in vectors["seals"]]
+    assert [set(roots) for roots in found["roots"]] == [
+        {tree["root"]} if tree["paths"] else set() for tree in vectors["trees"]
+    ]
+
+
+SIGNED = """async ({ vectors, anchors }) => {
+  const { verifySignature, verifyTimestamp, fromHex, sha256 } = Verifier.internals;
+  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const found = [];
+  for (const vector of vectors) {
+    const trusted = Verifier.readAnchors(vector.anchors);
+    try {
+      if (vector.token !== undefined) {
+        const digest = sha256(new TextEncoder().encode(vector.text));
+        const stamp = await verifyTimestamp(bytes(vector.token), digest, trusted, vector.made_at, null, '');
+        found.push([stamp.at, stamp.authority, stamp.isBySha1Alone, stamp.accuracy]);
+      } else {
+        const digest = fromHex(vector.sha256);
+        const { services, time, subject, issuer } = await verifySignature(bytes(vector.signature), digest, trusted, '');
+        found.push(services.length === 1 && services[0] === vector.service ? [time, subject, issuer] : ['untrusted']);
+      }
+    } catch (failure) { found.push([failure.verdict ?? String(failure.stack)]); }
+  }
+  return found;
+}"""
+
+
+def _pem(der: str) -> str:
+    return der_to_pem([base64.b64decode(der)]).decode()
+
+
+def test_signature_vectors(verifier: Verifier) -> None:
+    """The class of every signature refused; time and names of those accepted."""
+    file = json.loads((VECTORS / "signature.json").read_text())
+    shared = {"anchors": _pem(file["trusted"]), "sha256": file["sha256"], "service": file["service"]}
+    vectors = [{**shared, **vector} for vector in (*file["accepted"], *file["refused"])]
+    found = verifier.page.evaluate(SIGNED, {"vectors": vectors})
+    assert found == [
+        [vector["class"]] if "class" in vector else [vector["signing_time"], vector["subject"], vector["issuer"]]
+        for vector in vectors
+    ]
+
+
+def test_timestamp_vectors(verifier: Verifier) -> None:
+    """The class of every token refused; time, authority and accuracy of those accepted, real ones among them."""
+    file = json.loads((VECTORS / "timestamp.json").read_text())
+    shared = {"text": file["text"], "made_at": file["made_at"], "trusted": file["trusted"]}
+    vectors = [{**shared, **vector} for vector in (*file["accepted"], *file["refused"], *file["real"])]
+    for vector in vectors:
+        vector["anchors"] = _pem(vector["trusted"])
+    expected = [
+        [vector["class"]]
+        if "class" in vector
+        else [
+            vector["stamped_at"].replace("Z", ".000000Z"),
+            vector["authority"],
+            vector["by_sha1_alone"],
+            vector.get("accuracy_microseconds"),
+        ]
+        for vector in vectors
+    ]
+    assert verifier.page.evaluate(SIGNED, {"vectors": vectors}) == expected
+
+
+# --- the table
+
+ROWS = """(records) => records.map((record) =>
+  Verifier.internals.writeRow(Verifier.internals.readRecord(new TextEncoder().encode(record), '')))"""
+CHARACTERS = (
+    " \t\r\n\"',;|=+-@ab9\x1fé\x85\xa0\xad\u034f\u1160\u180b\u2009\u200b\u2028\u202e\u2212\u3000"
+    "\ufe62\ufeff\uff1d\uff20👮\U000e0041"
+)
+NAMES = ("account", "name", "role", "unit", "address", "session", "x", "__proto__", "constructor", "10", "9", "=1", '"')
+MEMBERS = ("actor", "client", "justification", "recipients", "outcome", "fields", "y", "__proto__", "toString")
+
+
+def _text(random: Random) -> str:
+    return "".join(random.choice(CHARACTERS) for _ in range(random.choice((0, 1, 3, 8))))
+
+
+def _value(random: Random, depth: int = 0) -> Any:
+    match random.randrange(8 if depth < 3 else 5):
+        case 0:
+            return random.choice((0, -1, 2**53 - 1, True, False))
+        case 1:
+            return random.choice(("success", "denied", "failure", "access"))
+        case 5:
+            return [_value(random, depth + 1) for _ in range(random.randrange(3))]
+        case 6 | 7:
+            return {name: _value(random, depth + 1) for name in random.sample(NAMES, random.randrange(4))}
+        case _:
+            return _text(random)
+
+
+def test_they_write_the_same_table(verifier: Verifier) -> None:
+    """For any event: hostile texts, members of any type in any place, names that mean something to JavaScript."""
+    random = Random(7)
+    records = []
+    for number in range(2000):
+        data = {name: _value(random) for name in random.sample(MEMBERS, random.randrange(5))}
+        more = {
+            name: _value(random) for name in random.sample(("sequence", "traceparent", "z", "10"), random.randrange(3))
+        }
+        kind = random.choice(
+            ("fr.openepm.journal.access", "fr.openepm.journal.service.purge", "fr.openepm.journal.", "x")
+        )
+        made = event(number, data=random.choice((data, data, data, _value(random))), subject=_value(random), type=kind)
+        records.append(
+            encode_record(
+                compartment=COMPARTMENT,
+                event=canonical.encode({**made, **more}),
+                index=number,
+                recorded_at="2026-03-02T12:00:00.000000Z",
+                submitted_by=_text(random) or "module-1",
+            )
+        )
+    rows = verifier.page.evaluate(ROWS, [record.decode() for record in records])
+    for record, row in zip(records, rows, strict=True):
+        assert row == spreadsheet.row(parse_record(record)).decode()

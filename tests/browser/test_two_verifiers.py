@@ -1,0 +1,104 @@
+"""The page and `journal-verify`, each written from FORMAT.md, accept and refuse the same, for the same reason.
+
+A case is a number (tests/browser/cases.py): what is found here is found again by it.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.core.errors import VerificationError
+from journal.extract.known import read_known
+from journal.extract.verify import verify_extract
+from tests import stamps
+from tests.browser.cases import Case, case
+from tests.browser.chromium import TRUST, Outcome, Verifier
+from tests.browser.kinds import KINDS, STAMPED, container
+from tests.browser.lives import recovery
+from tests.unit.extracts import ANCHORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BATCH_CASES = 200
+# Of two faults one verifier may meet the one first, the other the other; it has not happened for long.
+SAME_CLASS_SHARE = 0.95
+
+
+def judged(subject: Case) -> Outcome:
+    """Return what `journal-verify` says."""
+    stampers = stamps.ANCHORS if subject.is_stamped else None
+    try:
+        known = [read_known(BytesIO(data), name) for name, data in subject.known]
+        report = verify_extract(BytesIO(subject.extract), anchors=ANCHORS, tsa_anchors=stampers, known=known)
+    except VerificationError as error:
+        return Outcome(error.verdict, error.part, error.reason)
+    is_bare = subject.is_stamped and not any(statement.timestamp for statement in report.seals)
+    return Outcome("incomplete" if report.unanswered or is_bare else "verified", "", "")
+
+
+def accepts(outcome: Outcome) -> bool:
+    """Return whether an extract was accepted."""
+    return outcome.verdict in ("verified", "incomplete")
+
+
+def compare(verifier: Verifier, subjects: Iterable[Case]) -> tuple[int, list[str]]:
+    """Let both judge; return how many cases, and those of another class. Fail where one accepts what one refuses."""
+    subjects = list(subjects)
+    differences = []
+    for subject, page in zip(subjects, verifier.verify(subjects, **TRUST), strict=True):
+        python = judged(subject)
+        if page.verdict != python.verdict:
+            differences.append(f"{subject.name}\n  the page: {page}\n  journal-verify: {python}")
+            assert page.verdict != "error", differences[-1]
+            assert accepts(page) == accepts(python), differences[-1]
+    return len(subjects), differences
+
+
+def hold(verifier: Verifier, first: int, last: int) -> None:
+    """Compare on the cases of these numbers, a batch at a time."""
+    differences: list[str] = []
+    for start in range(first, last, BATCH_CASES):
+        differences += compare(verifier, map(case, range(start, min(last, start + BATCH_CASES))))[1]
+    assert len(differences) <= (1 - SAME_CLASS_SHARE) * (last - first), "\n".join(differences)
+    if differences:
+        print(f"{len(differences)} of another class:", *differences, sep="\n")  # noqa: T201 - shown by pytest -rP
+
+
+def test_every_kind_of_extract_verifies(verifier: Verifier) -> None:
+    """In the page as in `journal-verify`, with and without certificates for time-stamps."""
+    subjects = [Case(name, container(name), is_stamped=name == STAMPED) for name in KINDS]
+    assert [outcome.verdict for outcome in verifier.verify(subjects, **TRUST)] == ["verified"] * len(KINDS)
+    assert compare(verifier, subjects)[1] == []
+    unstamped = [Case(name, container(name), is_stamped=True) for name in KINDS if name != STAMPED]
+    assert {outcome.verdict for outcome in verifier.verify(unstamped, **TRUST)} <= {"incomplete", "malformed"}
+
+
+def test_they_agree(verifier: Verifier, pytestconfig: pytest.Config) -> None:
+    """On bytes, values, lists, signatures, compressions, time-stamps, lives, changed by anyone or the service."""
+    hold(verifier, 0, pytestconfig.getoption("--cases", default=2000))
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("part", range(10))
+def test_they_agree_on_many(verifier: Verifier, part: int) -> None:
+    """A hundred thousand more."""
+    hold(verifier, 10_000 * (part + 1), 10_000 * (part + 2))
+
+
+def test_they_agree_on_losses(verifier: Verifier) -> None:
+    """A lost seal made in the very second of the recovery was once a fork to one, lost to the other."""
+    made = [recovery(Random(number)) for number in range(150)]
+    subjects = [Case(f"recovery {number}", extract.pack(), known) for number, (extract, known) in enumerate(made)]
+    assert compare(verifier, subjects)[1] == []
+
+
+def test_a_file_cut_short_is_refused_by_both(verifier: Verifier) -> None:
+    """Wherever it ends."""
+    whole = container("complete")
+    subjects = [Case(f"cut at {end}", whole[:end]) for end in range(0, len(whole), len(whole) // 150)]
+    assert compare(verifier, subjects)[1] == []

@@ -1,0 +1,383 @@
+"""The page as people use it, in a real browser: files in, verdict out, in French, and nothing to or from a network."""
+
+from __future__ import annotations
+
+import base64
+import re
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.extract.layout import DOCUMENT
+from journal.extract.listing import encode_head_answer
+from tests.browser.chromium import PAGE, TRUST
+from tests.browser.kinds import STAMPED, container
+from tests.unit.extracts import World, march, noon, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import BrowserContext, Page
+
+    from tests.unit.extracts import Extract
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a folder that holds what an auditor trusts."""
+    (tmp_path / "trust.pem").write_text(TRUST["anchors"])
+    (tmp_path / "tsa.pem").write_text(TRUST["stampers"])
+    return tmp_path
+
+
+@pytest.fixture
+def page(chromium: BrowserContext) -> Iterator[Page]:
+    """Open the page anew; whatever it complains of in the console is a failure."""
+    opened = chromium.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(PAGE.as_uri())
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def choose(page: Page, files: Path, extract: bytes, **others: str) -> None:
+    """Choose files as with the pickers: the extract, the certificate, and `others` by the form's own names."""
+    (files / "extrait.asice").write_bytes(extract)
+    page.set_input_files("#extract", files / "extrait.asice")
+    for kind, names in {"trust": "trust.pem", **others}.items():
+        page.set_input_files(f"#{kind}", [files / name for name in names.split()])
+
+
+def verdict(page: Page) -> str:
+    """Start, and return the verdict's text."""
+    page.get_by_role("button", name="Vérifier").click()
+    return page.locator(".verdict").inner_text()
+
+
+# --- what it says
+
+
+def test_a_valid_extract_is_told_in_one_sentence(page: Page, files: Path) -> None:
+    """Then who asked, why, who signed, what was checked, and what could not be."""
+    choose(page, files, container("complete"))
+    assert "Authentique et complet : toutes les entrées (4) du 2 au 3 mars 2026." in verdict(page)
+    report = page.locator("#report").inner_text()
+    for text in (
+        "Mairie de Montreuil",
+        "vérification de la licéité du traitement (lawfulness)",
+        "CN=Seals and extracts",
+        "4 communiquées, 0 masquée",
+        "5 mars 2026 à 12:00:02 UTC, déclarée par le signataire",
+        "Ce qui a été vérifié",
+        "Ce qui n’a pas pu l’être",
+        "Sans repère extérieur",
+    ):
+        assert text in report
+
+
+def test_a_filtered_extract_says_what_it_withholds(page: Page, files: Path) -> None:
+    """And that the filter itself rests on the service's word."""
+    choose(page, files, container("by account"))
+    assert "1 entrée communiquée du 2 au 3 mars 2026, 3 masquées, aucune manquante" in verdict(page)
+    report = page.locator("#report").inner_text()
+    assert "compte = « agent-1 »" in report
+    assert "qu’aucune d’elles n’est de celles que le filtre demande" in report
+
+
+def test_a_lawful_purge_is_told_with_its_days(page: Page, files: Path) -> None:
+    """It is worth knowing, not a failure."""
+    choose(page, files, container("purged within"))
+    assert "toutes les entrées encore conservées (2)" in verdict(page)
+    assert "Purge légale : les jours jusqu’au 4 mars 2026 sont purgés" in page.locator(".remarks").inner_text()
+
+
+def _damaged() -> bytes:
+    whole = bytearray(container("complete"))
+    whole[500] ^= 1
+    return bytes(whole)
+
+
+def _with_a_gap() -> bytes:
+    extract = sample()
+    extract.proof.pop(1)
+    extract.records.pop(1)
+    return extract.pack()
+
+
+def _changed(**changes: object) -> bytes:
+    extract: Extract = sample()
+    return replace(extract, manifest=replace(extract.manifest, **changes)).pack()  # type: ignore[arg-type]  # any field
+
+
+@pytest.mark.parametrize(
+    ("extract", "said"),
+    [
+        (_damaged(), ("Malformé (malformed)", "entries.ndjson")),
+        (_with_a_gap(), ("Lacune (gap)", "l’entrée 3 manque")),
+        (_changed(last_day=march(7)), ("Période non couverte (not covered)", "2026-03-07")),
+        (_changed(issued_at=noon(march(4))), ("Parties discordantes (mismatched part)", "manifest.json")),
+    ],
+    ids=["damaged", "gap", "not covered", "mismatched"],
+)
+def test_a_refusal_gives_the_class_the_part_and_the_reason(
+    page: Page, files: Path, extract: bytes, said: tuple[str, str]
+) -> None:
+    """The class in French with FORMAT.md's word; of the content nothing is shown."""
+    choose(page, files, extract)
+    text = verdict(page)
+    assert text.startswith("REFUSÉ")
+    assert all(part in text for part in said)
+    assert "Mairie de Montreuil" not in page.locator("#report").inner_text()
+
+
+def test_trust_comes_from_what_the_auditor_brings(page: Page, files: Path) -> None:
+    """Another authority's certificate: refused; a file that is none: no verdict at all."""
+    choose(page, files, container("complete"), trust="tsa.pem")
+    assert "Signataire non reconnu (untrusted)" in verdict(page)
+    (files / "notes.pem").write_text("bonjour")
+    choose(page, files, container("complete"), trust="notes.pem")
+    assert "Aucun verdict" in verdict(page)
+
+
+def test_a_file_that_changed_is_said_to_have_changed(page: Page, files: Path) -> None:
+    """No verdict on half of one and half of another; chosen again, it is verified as it is."""
+    choose(page, files, container("complete"))
+    (files / "extrait.asice").write_bytes(container("by account"))
+    assert "Le fichier a changé" in verdict(page)
+    choose(page, files, container("by account"))
+    assert "1 entrée communiquée" in verdict(page)
+
+
+def test_known_seals_and_time_stamps_say_since_when_nothing_was_rewritten(page: Page, files: Path) -> None:
+    """One known seal agrees, one cannot be compared, and that is told as an open question."""
+    world = World().live(1, 4)
+    extract = world.extract(march(2), march(3), at=noon(march(5))).pack()
+    (files / "avant.json").write_bytes(encode_head_answer(world.closes[march(2)]))
+    (files / "apres.json").write_bytes(encode_head_answer(world.closes[march(4)]))
+    choose(page, files, extract, known="avant.json apres.json")
+    assert verdict(page).startswith("VÉRIFIÉ, SAUF UNE COMPARAISON")
+    assert "avant.json, sceau 2, concorde" in page.locator(".checked").inner_text()
+    assert "apres.json : non comparable" in page.locator(".unanswered").inner_text()
+    page.get_by_role("button", name="Effacer").click()
+    choose(page, files, container(STAMPED), stampers="tsa.pem")
+    assert "Ce que couvre le sceau 3 n’a pas pu être réécrit après le 4 mars 2026 à 00:00:07 UTC (± 1 s)." in verdict(
+        page
+    )
+
+
+def test_texts_of_an_extract_cannot_act(page: Page, files: Path) -> None:
+    """Markup is text, and what hides or reorders is made visible."""
+    choose(page, files, sample(requester="<img src=x onerror=alert(1)> \u202egnp.exe").pack())
+    verdict(page)
+    assert "<img src=x onerror=alert(1)> ⟦U+202E⟧gnp.exe" in page.locator("#report").inner_text()
+    assert page.locator("#report img").count() == 0
+
+
+# --- how it is used
+
+
+def test_it_asks_for_what_is_missing(page: Page, files: Path) -> None:
+    """In a live region, with the focus on the field."""
+    status = page.locator("#status[role=status][aria-live=polite]")
+    page.get_by_role("button", name="Vérifier").click()
+    assert status.inner_text() == "Choisissez d’abord l’extrait à vérifier."
+    assert page.evaluate("document.activeElement.id") == "extract"
+    choose(page, files, container("complete"), trust="")
+    page.get_by_role("button", name="Vérifier").click()
+    assert status.inner_text() == "Choisissez aussi le certificat de confiance."
+
+
+def test_the_keyboard_is_enough(page: Page, files: Path) -> None:
+    """Every field and button is reached in order; the verdict then has the focus."""
+    choose(page, files, container("complete"))
+    page.locator("body").focus()
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+    assert reached == ["extract", "trust", "known", "stampers", "start", "clear"]
+    page.focus("#start")
+    page.keyboard.press("Enter")
+    page.locator(".verdict").wait_for()
+    assert page.evaluate("document.activeElement.closest('.verdict') !== null")
+
+
+def test_every_field_has_a_name(page: Page) -> None:
+    """As assistive software reads it."""
+    for name in ("L’extrait", "Le certificat de confiance", "Sceaux déjà connus", "Certificat d’horodatage"):
+        assert page.get_by_label(name).count() == 1
+
+
+DROP = """([kind, files]) => {
+  const transfer = new DataTransfer();
+  for (const [name, text] of files) {
+    transfer.items.add(new File([Uint8Array.from(atob(text), (character) => character.charCodeAt(0))], name));
+  }
+  const target = kind ? document.querySelector(`[data-file=${kind}]`) : document.body;
+  target.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_files_may_be_dropped_anywhere(page: Page) -> None:
+    """Each goes to its field by its name; a field takes what is dropped on it."""
+    extract, trust = (
+        base64.b64encode(container("complete")).decode(),
+        base64.b64encode(TRUST["anchors"].encode()).decode(),
+    )
+    page.evaluate(DROP, ["", [["a.asice", extract], ["trust.pem", trust], ["ancien.asice", extract]]])
+    assert [page.locator(f"#{kind}-name").inner_text() for kind in ("extract", "trust", "known")] == [
+        "a.asice",
+        "trust.pem",
+        "ancien.asice",
+    ]
+    page.evaluate(DROP, ["extract", [["b.zip", extract]]])
+    assert page.locator("#extract-name").inner_text() == "b.zip"
+    assert "Authentique et complet" in verdict(page)
+
+
+def test_it_can_be_stopped_and_begun_again(page: Page, files: Path) -> None:
+    """Stopping leaves no verdict; the same files can be verified at once."""
+    extract = sample()
+    extract.parts[DOCUMENT] = bytes(2**25)
+    choose(page, files, extract.pack())
+    page.evaluate("for (const id of ['start', 'stop']) document.getElementById(id).click()")
+    assert page.locator("#status").inner_text() == "Vérification interrompue."
+    assert page.locator(".verdict").count() == 0
+    assert "Authentique et complet" in verdict(page)
+    assert "extrait.pdf est signé, mais n’a pas été comparé" in page.locator(".unchecked").inner_text()
+    page.get_by_role("button", name="Effacer").click()
+    assert page.locator("#report").inner_text() == ""
+    assert page.locator("#extract-name").inner_text() == ""
+
+
+# --- what it is made of
+
+
+def test_only_its_own_scripts_and_styles_run() -> None:
+    """The policy names them by their SHA-256: whoever edits one puts the new one there."""
+    html = PAGE.read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy is not None
+    scripts, styles = (re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", html, re.DOTALL) for tag in ("script", "style"))
+    named = [" ".join(f"'sha256-{_base64_sha256(text)}'" for text in texts) for texts in (scripts, styles)]
+    assert policy[1] == (
+        f"default-src 'none'; script-src {named[0]}; worker-src blob:; style-src {named[1]}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert " style=" not in html
+    assert not re.search(r"\son\w+=", html)
+
+
+def _base64_sha256(text: str) -> str:
+    return base64.b64encode(sha256(text.encode()).digest()).decode()
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """Listen on loopback; yield the address and what was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+
+        do_POST = do_GET  # noqa: N815 - the name http.server calls
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+ESCAPES = """async (address) => {
+  const source = `
+    const tries = [
+      fetch('${address}/worker-fetch').then(() => 'reached', () => 'refused'),
+      new Promise((done) => {
+        try { importScripts('${address}/worker-script'); done('reached'); } catch { done('refused'); }
+      }),
+    ];
+    Promise.all(tries).then(postMessage);`;
+  const worker = new Worker(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+  const inWorker = new Promise((done) => { worker.onmessage = ({ data }) => done(data); });
+  const image = new Promise((done) => {
+    const made = new Image();
+    made.onload = made.onerror = (event) => done(event.type === 'load' ? 'reached' : 'refused');
+    made.src = `${address}/image`;
+  });
+  const inPage = [fetch(`${address}/fetch`).then(() => 'reached', () => 'refused'), image];
+  navigator.sendBeacon(`${address}/beacon`, 'x');
+  const form = Object.assign(document.createElement('form'), { action: `${address}/form`, method: 'post' });
+  document.body.append(form);
+  form.submit();
+  return [...await Promise.all(inPage), ...await inWorker];
+}"""
+
+
+def test_it_cannot_reach_a_network(chromium: BrowserContext) -> None:
+    """Neither the page nor a worker that it starts, by any way out: the policy holds, whatever the code does."""
+    page = chromium.new_page()
+    page.goto(PAGE.as_uri())
+    with listening() as (address, asked):
+        assert page.evaluate(ESCAPES, address) == ["refused"] * 4
+        assert page.evaluate("fetch('data:,x').then(() => 'reached', () => 'refused')") == "refused"
+        page.close()
+    assert asked == []
+
+
+def test_it_asks_for_nothing_and_works_offline(chromium: BrowserContext, files: Path) -> None:
+    """With the network off, from the disk: nothing is requested but the page and its own worker."""
+    chromium.set_offline(offline=True)
+    page = chromium.new_page()
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(PAGE.as_uri())
+    choose(page, files, container(STAMPED), known="extrait.asice", stampers="tsa.pem")
+    assert "Authentique et complet" in verdict(page)
+    page.close()
+    chromium.set_offline(offline=False)
+    assert requested[0] == PAGE.as_uri()
+    assert [url for url in requested[1:] if not url.startswith("blob:")] == []
+
+
+def _luminance(colour: str) -> float:
+    linear = []
+    for place in (1, 3, 5):
+        share = int(colour[place : place + 2], 16) / 255
+        linear.append(share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_texts_stand_out_from_their_ground() -> None:
+    """By WCAG's measure for small text, 4.5, on light and dark."""
+    themes = re.findall(r":root \{(.*?)\}", PAGE.read_text(), re.DOTALL)[:2]
+    pairs = (
+        *((ink, ground) for ink in ("ink", "soft", "accent") for ground in ("paper", "ground")),
+        ("on-accent", "accent"),
+        *((f"{tone}", f"{tone}-ground") for tone in ("good", "bad", "part")),
+        *(("ink", f"{tone}-ground") for tone in ("good", "bad", "part")),
+    )
+    for theme in themes:
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", theme))
+        for ink, ground in pairs:
+            low, high = sorted((_luminance(colours[ink]), _luminance(colours[ground])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
