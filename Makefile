@@ -35,7 +35,7 @@ test: tools  ## the whole test suite, on a real PostgreSQL
 test-wheel: install  ## the integration tests on the wheel's PostgreSQL
 	@$(BIN)/python -m pytest tests/integration -n auto -m "not campaign" --postgres=wheel
 
-verifier: install  ## dist/journal-verify.pyz and its SHA-256
+verifier: install  ## dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
 	@$(BIN)/python -m journal.cli.verifier dist
 
 check: install  ## format, lint, types, import contracts

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from ingest.auth import authenticate
-from ingest.downloads import get_verifier, get_verifier_digest
+from ingest.downloads import get_verifier, get_verifier_digest, get_verifier_page
 from ingest.edge import CALLER, COUNT, EDGE, make_edge
 from ingest.extracts import post_extract
 from ingest.limits import Limits
@@ -78,6 +78,7 @@ CALLS = (
     Call(method="GET", path="/v1/trust", roles=READERS, handler=get_trust),
     Call(method="GET", path="/v1/status", roles=frozenset({"client", "operator"}), handler=get_status),
     Call(method="GET", path="/v1/openapi.json", public=get_openapi),
+    Call(method="GET", path="/verifier", public=get_verifier_page),
     Call(method="GET", path="/journal-verify.pyz", public=get_verifier),
     Call(method="GET", path="/journal-verify.pyz.sha256", public=get_verifier_digest),
     Call(method="GET", path="/healthz", public=get_health),

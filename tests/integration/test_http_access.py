@@ -32,6 +32,7 @@ ALLOWED = {
     ("GET", "/v1/trust"): {"client", "auditor"},
     ("GET", "/v1/status"): {"client", "operator"},
     ("GET", "/v1/openapi.json"): set(),
+    ("GET", "/verifier"): set(),
     ("GET", "/journal-verify.pyz"): set(),
     ("GET", "/journal-verify.pyz.sha256"): set(),
     ("GET", "/healthz"): set(),
