@@ -39,6 +39,8 @@ async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
             days = await _plan(installation, max_days)
             for day in days:
                 print(f"would purge {_describe(day)}" if day.goes else _stays(day))
+            if not days:
+                print("nothing is due")
             _warn_of_unsealed(days)
             problem = None
         else:
