@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +17,7 @@ from journal.core.certificates import der_to_pem
 from journal.core.errors import BusyError
 from journal.core.times import format_seconds
 from journal.keystore import open_keystore
+from tests.integration.relations import table_files
 from tests.integration.test_handover import commune
 from tests.integration.test_purge import BRIEF, BRIEF_DAYS, FIRST, LEAF, key_files, leaves, live, world
 from tests.integration.world import DAY, OTHER_TENANT, START, TENANT, World
@@ -51,21 +50,8 @@ async def disk(world: World, day: date) -> tuple[int, int, int]:
     leaf = LEAF.format(day)
     async with world.superuser() as superuser:
         count, tenants = await superuser.fetchrow(f"SELECT count(*), count(DISTINCT tenant) FROM {leaf}")
-        data = await superuser.fetchval("SHOW data_directory")
-        toast = f"(SELECT reltoastrelid FROM pg_class WHERE oid = '{leaf}'::regclass)"
-        paths = await superuser.fetch(
-            f"SELECT pg_relation_filepath(oid) FROM pg_class WHERE oid IN ('{leaf}'::regclass, {toast}) OR oid IN "
-            f"(SELECT indexrelid FROM pg_index WHERE indrelid IN ('{leaf}'::regclass, {toast}))"
-        )
-    return count, tenants, sum(size_bytes(Path(data) / path) for (path,) in paths)
-
-
-def size_bytes(relation: Path) -> int:
-    """Return the size of a relation's file and of those beside it: segments, maps of free space and visibility."""
-    files = [
-        file for file in relation.parent.glob(f"{relation.name}*") if re.split("[._]", file.name)[0] == relation.name
-    ]
-    return sum(file.stat().st_size for file in files)
+        files = await table_files(superuser, leaf)
+    return count, tenants, sum(file.stat().st_size for file in files)
 
 
 @pytest.mark.usefixtures("_on_the_worlds_clock")
