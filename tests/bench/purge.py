@@ -6,7 +6,7 @@ single events at a fixed rate in the same process, as in `serve`.
 Time under lock: a second connection samples `pg_locks` every fifth of a millisecond or so, from the server's side, and
 takes the time from the first look that finds the day's partition or its parent locked in access exclusive mode to the
 first that does not. The rest of the drop is the step's time without that; its floor is the time it takes to unlink
-copies of the day's files, made durable just before, on the same file system.
+copies of the day's files, written as PostgreSQL writes and made durable just before, on the same file system.
 
 The rows are put straight into the partition, in the chain of a commune whose head does not know them, so neither do
 the seals: the purge looks at no row, which is the point. Some entries of every day are recorded as entries are.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import tempfile
 import time
 from contextlib import asynccontextmanager, suppress
@@ -50,6 +49,8 @@ RETENTION_DAYS = 2
 BULK, WRITER = 0, 1  # communes: whose rows are many, and who submits
 RATE_PER_SECOND = 200
 BASELINE_SECONDS = 3.0
+# PostgreSQL's: what was written in large pieces is unlinked sooner.
+PAGE_BYTES = 8192
 DAY = timedelta(days=1)
 
 FILL = """
@@ -174,7 +175,8 @@ class PurgeBench:
         leaf = await self._leaf(due.day)
         files = await table_files(self._superuser, leaf)
         await self._superuser.execute("CHECKPOINT")
-        into.unlinking.append(self._unlink_copies(files))
+        into.unlinking.append(await asyncio.to_thread(self._unlink_copies, files))
+        await generator.settle(time.perf_counter())
         quiet_since = time.perf_counter()
         await asyncio.sleep(BASELINE_SECONDS)
         watching = asyncio.create_task(
@@ -221,12 +223,13 @@ class PurgeBench:
         await self._superuser.execute(fill, entries, day, f"t{BULK}", CATEGORY)
 
     def _unlink_copies(self, files: list[Path]) -> float:
-        """Return how long it takes, in ms, to unlink files like these."""
+        """Return how long it takes, in ms, to unlink files like these, written page by page as they were."""
         copies = [self._copies / file.name for file in files]
         for file, copy in zip(files, copies, strict=True):
-            shutil.copyfile(file, copy)
-            with copy.open("rb+") as written:
-                os.fsync(written.fileno())
+            with file.open("rb", buffering=0) as source, copy.open("wb", buffering=0) as target:
+                while page := source.read(PAGE_BYTES):
+                    target.write(page)
+                os.fsync(target.fileno())
         started = time.perf_counter()
         for copy in copies:
             copy.unlink()
