@@ -8,6 +8,10 @@ SELECT journal.ensure_partitions($1)
 -- What is on disk, according to the catalog.
 SELECT category, day, attached FROM journal.partitions()
 
+-- name: day_figures
+-- How much of a day is on disk.
+SELECT count, chains, disk_bytes FROM journal.day_figures($1, $2)
+
 -- name: raise_fence
 -- Nothing at or before this day is written or read any more.
 SELECT journal.raise_fence($1, $2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.store.pools import Pools
-from journal.store.values import DayDropped, PartitionRow, PurgeSpan, UnfinishedPurge
+from journal.store.values import DayDropped, DayFigures, PartitionRow, PurgeSpan, UnfinishedPurge
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -25,6 +25,11 @@ class PurgeStatements(Pools):
     async def partitions(self) -> list[PartitionRow]:
         """Return what is on disk, by category and day, from the catalog rather than through the parent."""
         return [PartitionRow(**row) for row in await self._fetch("purge", "partitions")]
+
+    async def day_figures(self, category: str, day: date) -> DayFigures:
+        """Return how much of a day is on disk; all zero where there is nothing."""
+        rows = await self._fetch("purge", "day_figures", category, day)
+        return DayFigures(**rows[0])
 
     async def raise_fence(self, category: str, day: date) -> date:
         """Let nothing at or before `day` be written or read any more; return where the fence stands.

@@ -254,6 +254,15 @@ class PartitionRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayFigures:
+    """How much of a category's day is on disk: rows, chains that have some, bytes with indexes and all."""
+
+    count: int
+    chains: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DayDropped:
     """How many rows went, of how many chains."""
 

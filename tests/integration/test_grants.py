@@ -50,6 +50,7 @@ CALLS: Final = {
     "read_timestamp": {"journal_read"},
     "ensure_partitions": {"journal_purge"},
     "partitions": {"journal_purge"},
+    "day_figures": {"journal_purge"},
     "raise_fence": {"journal_purge"},
     "drop_day": {"journal_purge"},
     "move_kept_from": {"journal_purge"},
