@@ -57,6 +57,24 @@ class AdminStatements(Pools):
         )
         return new_id
 
+    async def set_category(
+        self,
+        code: str,
+        *,
+        label: str | None = None,
+        retention_days: int | None = None,
+        needs_authorisation: bool | None = None,
+    ) -> bool:
+        """Change a category, None leaving a value as it is; False if all is so already.
+
+        A rule asked for is pending until `settle_rule` says that it is not. StoreError where days are destroyed already
+        that a longer one would have kept.
+        """
+        changed: bool = await self._fetch_value(
+            "admin", "set_category", code, label, retention_days, needs_authorisation
+        )
+        return changed
+
     async def close_tenant(self, code: str) -> bool:
         """Accept nothing more for a tenant; False if there is none of that code or it is closed."""
         closed: bool = await self._fetch_value("admin", "close_tenant", code)
