@@ -185,13 +185,12 @@ class Life:
         self.tally.alarms += [str(finding) for finding in await self.world.audit()]
         for tenant, category in product(self.tenants[:2], (*WRITTEN, JOURNAL_CATEGORY)):
             known = self.known.setdefault((tenant, category), [])
-            for back in (self.random.randrange(1, 70), 2):
-                first = max(BEGIN, self.today - back * DAY)
-                last = first + self.random.randrange((self.today - first).days + 1) * DAY
-                extract = await self.world.extract(first, last, tenant=tenant, category=category)
-                report = self.world.verify(extract, known=known)
-                self.tally.alarms += [remark for remark in report.remarks if "late" in remark]
-                self.tally.extracts += 1
+            first = max(BEGIN, self.today - self.random.randrange(1, 70) * DAY)
+            last = first + self.random.randrange((self.today - first).days + 1) * DAY
+            extract = await self.world.extract(first, last, tenant=tenant, category=category)
+            report = self.world.verify(extract, known=known)
+            self.tally.alarms += [remark for remark in report.remarks if "late" in remark]
+            self.tally.extracts += 1
             head = await self.world.service.reader.head(Compartment(SERVICE, tenant, category))
             known[:] = [*known[-1:], head]
 
@@ -300,7 +299,7 @@ class Life:
         if number not in (30, 31):  # two days on which nobody did anything
             await self.record(self.tenants)
         await self.installation.service.sealer.seal_open(even_if_still=False)
-        await self.check(whole=number % 20 == 19)
+        await self.check(whole=number % 30 == 29)
         await self.go(midnight(day + DAY) - MILLISECOND, still=True)
         await self.record(self.tenants[:1], (BRIEF, "ecrits"))
 
