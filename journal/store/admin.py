@@ -1,7 +1,8 @@
 """What the operator's commands ask of the database (role journal_admin); the process that serves cannot.
 
 Trust sentence: whoever holds this role's password can make credentials, so can submit events and ask for extracts as
-anyone; each credential is itself an entry of the journal.
+anyone, and can shorten a category's rule, so that days are destroyed before others expected it; each credential and
+each rule is itself an entry of the journal, and seals state the rule.
 """
 
 from __future__ import annotations

@@ -360,6 +360,31 @@ async def test_120_days(
     judge(await live(postgres, tmp_path, tenants=("albi", "sete"), hourly=False), record_property)
 
 
+async def test_what_starts_ahead_of_time_can_do(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Without an outside clock each start up to 7 days ahead is believed, and takes 3 days a run: see journal.clock."""
+    async with new_world(postgres, tmp_path, start=midnight(BEGIN) + timedelta(hours=9), tenants=["albi"]) as world:
+        await world.installation.administration.add_category(
+            NewCategory(code=CHANGING, label="Changeante", retention_days=10)
+        )
+        for number in range(9):
+            await world.travel_to(BEGIN + number * DAY)
+            await world.record(1, category=CHANGING)
+            await world.seal()
+        true = world.clock.now()
+        assert await world.installation.purger.due() == []
+        for start in (1, 2):
+            await world.travel(true + start * 6 * DAY)
+            async with world.another_process() as ahead:
+                await ahead.check_clock(confirmed=False)
+                await ahead.service.sealer.seal_open(even_if_still=True)
+                gone = await ahead.purger.run()
+                assert [due.day for due in gone] == [BEGIN + number * DAY for number in range(3 * start - 3, 3 * start)]
+        # Put right, it is not believed any more: the last seal is ahead.
+        await world.travel(true)
+        with pytest.raises(OperatorError, match="--clock-is-right"):
+            await world.installation.check_clock(confirmed=False)
+
+
 @pytest.mark.campaign
 async def test_120_days_hour_by_hour(
     postgres: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
