@@ -15,6 +15,7 @@ from journal.core.errors import OperatorError, PurgedDayError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.core.times import format_time
 from journal.recipient import read_recipient_pem
+from journal.rule_change import RuleChanges
 from journal.service_event import SUBMITTED_BY, service_event
 from journal.store import NewCredential
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from journal.core.entry import Event
     from journal.recipient import Recipient
     from journal.service import Service
+    from journal.store import CategoryRow
 
 ROLES = ("module", "client", "auditor", "operator")
 REGIMES = ("LED", "GDPR")
@@ -79,9 +81,7 @@ class Administration:
             raise OperatorError(f"there is already a category {category.code}: see openepm-journal category list")
         if category.regime not in REGIMES:
             raise OperatorError(f"regime {category.regime!r}: choose {' or '.join(REGIMES)}")
-        if not MIN_RETENTION_DAYS <= category.retention_days <= MAX_RETENTION_DAYS:
-            limits = f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}"
-            raise OperatorError(f"retention of {category.retention_days} days: choose {limits}")
+        _check_retention(category.retention_days)
         await self._service.store.add_category(
             category.code,
             label=category.label,
@@ -102,6 +102,38 @@ class Administration:
             "retention_days": category.retention_days,
         }
         await self.record(RESERVED_TENANT, "setting", subject=category.code, data=data)
+
+    async def set_category(
+        self,
+        code: str,
+        *,
+        label: str | None = None,
+        retention_days: int | None = None,
+        needs_authorisation: bool | None = None,
+    ) -> CategoryRow:
+        """Change a category, None leaving a value as it is, and return it; see `journal.rule_change`.
+
+        Each change is an entry of the service and of every open commune. Raises OperatorError.
+        """
+        service = self._service
+        if service.directory.category(code) is None:
+            raise OperatorError(f"there is no category {code}: see openepm-journal category list")
+        if label is not None:
+            if not label.strip():
+                raise OperatorError("--label: a category needs one")
+            _check_text("--label", label)
+        if retention_days is not None:
+            _check_retention(retention_days)
+        await service.store.set_category(
+            code, label=label, retention_days=retention_days, needs_authorisation=needs_authorisation
+        )
+        rules = RuleChanges(
+            store=service.store, keystore=service.keyring.keystore, writer=service.writer, service_name=service.name
+        )
+        await rules.enter()
+        await rules.settle()
+        await service.directory.refresh()
+        return next(row for row in service.directory.categories() if row.code == code)
 
     async def close_tenant(self, code: str) -> None:
         """Accept nothing more for a commune and refuse its credentials. Raises OperatorError.
@@ -259,6 +291,11 @@ class Administration:
 def _check_slug(kind: str, code: str) -> None:
     if not SLUG.match(code):
         raise OperatorError(f"{kind} {code!r}: use lower-case letters, digits and hyphens, for example albi")
+
+
+def _check_retention(days: int) -> None:
+    if not MIN_RETENTION_DAYS <= days <= MAX_RETENTION_DAYS:
+        raise OperatorError(f"retention of {days} days: choose {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}")
 
 
 def _check_text(option: str, text: str) -> None:

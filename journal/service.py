@@ -201,7 +201,7 @@ class Service:
         if now.time() < HANDOVER_BY:
             return None
         for category in self.directory.categories():
-            day = purgeable_through(day_of(now), category.retention_days)
+            day = purgeable_through(day_of(now), category.stated_days)
             if late := await self.store.handover_due(category.code, day):
                 which = f"{late[0].tenant} {category.code} {format_day(day)}"
                 return f"{which} is purged tonight and not handed over yet: run openepm-journal handover"
@@ -236,12 +236,18 @@ class Service:
 
     async def _check_retention(self) -> str | None:
         limits = {
-            category.code: overdue_through(day_of(self.clock.now()), category.retention_days)
+            category.code: overdue_through(day_of(self.clock.now()), category.stated_days)
             for category in self.directory.categories()
         }
         for row in await self.store.partitions():
             if row.day <= limits[row.category]:
                 return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
+        yesterday = day_of(self.clock.now()) - timedelta(days=1)
+        for category in self.directory.categories():
+            days, since = category.next_retention_days, category.next_since
+            if days is not None and days < category.stated_days and since is not None and since < yesterday:
+                asked = f"the rule of {days} days, asked for on {format_day(since)}"
+                return f"{category.code}: {asked}, waits: run openepm-journal handover, then openepm-journal purge"
         return None
 
     async def _check_timestamps(self) -> str | None:

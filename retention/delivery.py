@@ -110,7 +110,9 @@ class Delivery:
         # The file first: no request is journaled every hour for a directory that nothing can be written to.
         part = await asyncio.to_thread(self._outbox.create, name)
         try:
-            stream = await self._extraction.open(compartment, request, requested_by=SUBMITTED_BY, disclose=True)
+            stream = await self._extraction.open(
+                compartment, request, requested_by=SUBMITTED_BY, disclose=True, before_purge=True
+            )
             await _write(part, stream, Encryption(recipient))
         except BaseException:
             part.abandon()

@@ -16,6 +16,7 @@ from journal.clock import Clock, ClockGuard
 from journal.core.errors import JournalError, LockedError, StoreError
 from journal.core.rule import purgeable_through
 from journal.core.times import day_of, format_day
+from journal.rule_change import RuleChanges, is_asked_for
 from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.policy import goes_at, waits_until
 from retention.purge_record import PurgeRecord
@@ -83,9 +84,12 @@ class Purger:
         self._clock = clock
         self._guard = ClockGuard(clock)
         self._record = PurgeRecord(store=store, writer=writer, service_name=service_name, clock=clock)
+        rules = RuleChanges(store=store, keystore=keyring.keystore, writer=writer, service_name=service_name)
         self._of_the_run: dict[Step, Callable[[_Run], Awaitable[object]]] = {
             Step.RECORD_EARLIER: self._record_earlier,
+            Step.RECORD_CHANGES: lambda _: rules.enter(),
             Step.CLOSE_DAYS: lambda _: self._sealer.close_due_days(),
+            Step.SETTLE_RULES: lambda _: rules.settle(),
             Step.SEAL: self._seal,
             Step.RECORD: lambda _: self._record.write(),
             Step.RECORD_ALARMS: lambda _: enter_alarms(store=store, writer=writer, service_name=service_name),
@@ -123,7 +127,8 @@ class Purger:
                         DueDay(
                             category=category.code,
                             day=day,
-                            retention_days=category.retention_days,
+                            retention_days=category.stated_days,
+                            asked_for=is_asked_for(category, day),
                             begun=begun,
                             again=begun and day not in cut_short,
                         )
@@ -152,7 +157,8 @@ class Purger:
         """Purge what is due, at most `max_days` days of each category (None: all), and record it.
 
         A day that is still to be handed over stays until two hours before its limit; with `to_the_limit`, where a
-        hand-over is about to be tried, until the limit itself. `on_step` is told of every step, before and after.
+        hand-over is about to be tried, until the limit itself: that of the rule in force, while a shorter one is
+        pending. `on_step` is told of every step, before and after.
 
         One run at a time: BusyError where there is another. Where a day or a category fails, the others go all the
         same, and the first failure is raised at the end.

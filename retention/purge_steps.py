@@ -21,6 +21,7 @@ class Step(Enum):
     """One step; its value is what an operator reads while it is under way."""
 
     RECORD_EARLIER = "recording what an earlier run took"
+    RECORD_CHANGES = "recording what was changed of categories"
     CLOSE_DAYS = "sealing the days that are over"
 
     CHECK_SEAL = "checking the close seal"
@@ -31,6 +32,7 @@ class Step(Enum):
     SHRED_KEY = "shredding the key"
     MOVE_BASE = "moving the base of the chains"
 
+    SETTLE_RULES = "settling the rules that were changed"
     SEAL = "sealing what went"
     RECORD = "recording what went"
     RECORD_ALARMS = "recording alarms"
@@ -38,7 +40,7 @@ class Step(Enum):
 
 # A run is the first, then for each day that is due the second, then the third. What an earlier run has not recorded
 # comes before anything else: it must not be mixed with what goes now.
-BEFORE_DAYS: Final = (Step.RECORD_EARLIER, Step.CLOSE_DAYS)
+BEFORE_DAYS: Final = (Step.RECORD_EARLIER, Step.RECORD_CHANGES, Step.CLOSE_DAYS)
 OF_A_DAY: Final = (
     Step.CHECK_SEAL,
     Step.HAND_OVER,
@@ -48,16 +50,17 @@ OF_A_DAY: Final = (
     Step.SHRED_KEY,
     Step.MOVE_BASE,
 )
-AFTER_DAYS: Final = (Step.SEAL, Step.RECORD, Step.RECORD_ALARMS)
+AFTER_DAYS: Final = (Step.SETTLE_RULES, Step.SEAL, Step.RECORD, Step.RECORD_ALARMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueDay:
-    """A day of a category that the rule allows to go."""
+    """A day of a category that the rule allows to go; `retention_days` is the rule that seals state."""
 
     category: str
     day: date
     retention_days: int
+    asked_for: bool = False  # by a shorter rule that is pending: not a matter of the clock
     begun: bool = False  # behind the fence already: nothing can be read of it any more
     again: bool = False  # wholly purged once: a backup has brought back rows or a key
 
@@ -82,14 +85,15 @@ class Choice:
     """
 
     def __init__(self, max_days: int | None) -> None:
-        """Take `max_days` of each category; None: all."""
+        """Take `max_days` of each category, beside what a shorter rule asks for; None: all."""
         self._max_days = max_days
         self._taken: Counter[str] = Counter()
         self._held: set[str] = set()
 
     def takes(self, due: DueDay) -> bool:
         """Tell whether the run goes on to this day; to be asked once for each, in order."""
-        self._taken[due.category] += 1
+        # What is begun is destroyed already; counted, it would keep the later days of a pending rule for ever.
+        self._taken[due.category] += not (due.asked_for or due.begun)
         return not self.is_held(due) and (self._max_days is None or self._taken[due.category] <= self._max_days)
 
     def is_held(self, due: DueDay) -> bool:

@@ -12,6 +12,10 @@ SELECT journal.add_tenant($1, $2, $3, $4)
 -- With the genesis of each of its chains; returns its id.
 SELECT journal.add_category($1, $2, $3, $4, $5, $6, $7)
 
+-- name: set_category
+-- Null leaves a value as it is.
+SELECT journal.set_category($1, $2, $3, $4)
+
 -- name: close_tenant
 -- No append is under way or accepted after this.
 SELECT journal.close_tenant($1)

@@ -24,6 +24,19 @@ SELECT count, chains FROM journal.drop_day($1, $2)
 -- Say in the heads what is gone.
 SELECT journal.move_kept_from($1, $2)
 
+-- name: settle_rule
+-- Let seals state a pending rule, as far as they may by now.
+SELECT journal.settle_rule($1)
+
+-- name: read_category_changes
+-- What was changed of categories and is not recorded yet.
+SELECT number, changed_at, category, retention_days, retention_days_before, needs_authorisation, label
+  FROM journal.read_category_changes()
+
+-- name: forget_category_change
+-- Its entries are written.
+SELECT journal.forget_category_change($1)
+
 -- name: unfinished_purges
 -- Days fenced whose purge is not wholly done.
 SELECT category, first_day, last_day FROM journal.unfinished_purges()

@@ -207,8 +207,8 @@ class Audit:
         row = self._categories[category]
         fence = self._service.keyring.keystore.fence(category)
         where = f"{category} {format_day(day)}"
-        if day <= overdue_through(self._today, row.retention_days):
-            reason = f"its rows are kept past their limit of {row.retention_days} days: run the purge"
+        if day <= overdue_through(self._today, row.stated_days):
+            reason = f"its rows are kept past their limit of {row.stated_days} days: run the purge"
             self._findings.report("over-retention", where, reason)
         elif any(day <= known for known in (fence, row.fence) if known is not None):
             self._findings.report(

@@ -94,7 +94,7 @@ class HeadAudit:
             if fence is not None and fence > through:
                 reason = f"it stands at {format_day(fence)}; up to {format_day(through)} could be gone"
                 self._findings.report("early deletion", f"fence of {row.code}", reason)
-            gone = overdue_through(self._today, row.retention_days)
+            gone = overdue_through(self._today, row.stated_days)
             for day in self._keystore.day_keys(row.code):
                 if day <= max(gone, fence or gone):
                     where = f"key of {row.code} {format_day(day)}"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from journal.settings import Settings
     from journal.stamper import Stamper
+    from journal.store import CategoryRow
 
 
 @asynccontextmanager
@@ -144,8 +145,18 @@ async def category_list(settings: Settings, _: argparse.Namespace) -> int:
     async with opened(settings, writes=False) as installation:
         for row in installation.service.directory.categories():
             authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
-            print(f"{row.code}\t{row.label}\t{row.regime}\t{row.retention_days} days{authorisation}")
+            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}")
     return 0
+
+
+def rule_text(row: CategoryRow) -> str:
+    """Return the rule in force, and the one that is pending."""
+    days, since = row.next_retention_days, row.next_since
+    if days is None or since is None:
+        return f"{row.stated_days} days"
+    if days < row.stated_days:
+        return f"{row.stated_days} days, {days} pending since {format_day(since)}"
+    return f"{row.stated_days} days, a day more each day up to {days}"
 
 
 async def credential_add(settings: Settings, arguments: argparse.Namespace) -> int:

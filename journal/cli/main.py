@@ -13,7 +13,7 @@ import uvloop
 
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import commands, demo, purge, serve
+from journal.cli import category_set, commands, demo, purge, serve
 from journal.core.errors import BusyError, JournalError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.extract.manifest import PURPOSES
@@ -167,7 +167,32 @@ def _add_categories(actions: Actions) -> None:
         action="store_true",
         help="an extract about one subject needs the reference of an authorisation",
     )
-    _add(group, "list", commands.category_list, "list the categories", "category list")
+    _add_category_set(group)
+    _add(group, "list", commands.category_list, "list the categories and their rules", "category list")
+
+
+def _add_category_set(group: Actions) -> None:
+    parser = _add(
+        group,
+        "set",
+        category_set.category_set,
+        "change a category: how long it is kept, whether it needs authorisations, its label",
+        "category set assistance --retention-days 30",
+    )
+    parser.add_argument("code", metavar="CODE")
+    parser.add_argument(
+        "--retention-days",
+        type=int,
+        metavar="N",
+        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}; fewer: what is older goes with the next purge",
+    )
+    parser.add_argument(
+        "--needs-authorisation",
+        choices=sorted(category_set.ANSWERS),
+        help="whether an extract about one subject needs the reference of an authorisation",
+    )
+    parser.add_argument("--label", help="its name, as people read it")
+    _add_clock(parser)
 
 
 def _add_credentials(actions: Actions) -> None:
