@@ -173,6 +173,8 @@ async def write_extract(
             if limit_bytes is not None and part.bytes > limit_bytes:
                 raise LargeFileError
     await _finished(lambda: part.write(encryption.finish()))
+    if limit_bytes is not None and part.bytes > limit_bytes:
+        raise LargeFileError
     await _finished(part.finish)
 
 

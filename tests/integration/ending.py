@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import contextmanager
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from journal.core.canonical import encode
 from journal.core.certificates import der_to_pem
+from retention.outbox import Outbox
 from tests.integration.test_handover import commune, opened
 from tests.integration.world import SERVICE, TENANT, World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from journal.cli.installation import Installation
     from journal.extract.report import Report
     from tests.authority import Holder
 
@@ -75,3 +82,40 @@ async def rows_of(world: World, tenant: str = TENANT) -> int:
     async with world.superuser() as superuser:
         count: int = await superuser.fetchval("SELECT count(*) FROM journal.entry WHERE tenant = $1", tenant)
     return count
+
+
+def make_no_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give documents no time at all: extracts go without, which takes a tenth of the time, and prove as much."""
+    monkeypatch.setattr("journal.document.render.DEADLINE_SECONDS", 0.0)
+
+
+class StopError(Exception):
+    """A process ends here."""
+
+
+@contextmanager
+def interrupted(installation: Installation, step: str, *, happened: bool) -> Iterator[None]:
+    """End the process at a step, `part.method`: before it happened, or after, and before anybody knows."""
+    name, _, method = step.rpartition(".")
+    part = {
+        "store": installation.service.store,
+        "writer": installation.service.writer,
+        "sealer": installation.service.sealer,
+        "keystore": installation.service.keyring.keystore,
+        "outbox": Outbox,
+    }[name]
+    real = getattr(part, method)
+
+    async def stop(*arguments: Any, **named: Any) -> None:
+        if happened:
+            await real(*arguments, **named)
+        raise StopError
+
+    def stop_at_once(*arguments: Any, **named: Any) -> None:
+        if happened:
+            real(*arguments, **named)
+        raise StopError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part, method, stop if iscoroutinefunction(real) else stop_at_once)
+        yield
