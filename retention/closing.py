@@ -46,6 +46,7 @@ class Closing:
 
         Nothing is changed before it is certain that something can be written there. Raises OperatorError, BusyError.
         """
+        await self._service.directory.refresh()
         tenant = self._administration.find_tenant(code)
         ending = await self._store.read_ending(code)
         self._check_exportable(tenant, ending)
@@ -67,6 +68,7 @@ class Closing:
 
     async def close_without_export(self, code: str) -> None:
         """Close a commune that wants no export, or give up the one that was announced. Raises OperatorError."""
+        await self._service.directory.refresh()
         await self._administration.close_tenant(code)
         if await self._store.waive_export(code):
             data = {"change": "export waived"}

@@ -42,6 +42,7 @@ class Destruction:
 
     async def check(self, code: str) -> Ending:
         """Return how far a commune's end has come. Raises OperatorError where it may not be destroyed yet."""
+        await self._service.directory.refresh()
         tenant = self._administration.find_tenant(code)
         ending = await self._store.read_ending(code)
         if not tenant.closed:
