@@ -155,7 +155,7 @@ def _add_endings(group: Actions) -> None:
         "destroy",
         closing.tenant_destroy,
         "destroy the key and every entry of a closed commune, and sign a record of it: nothing brings them back",
-        "tenant destroy albi --confirm albi --record albi-destruction.json",
+        "tenant destroy albi --confirm albi --record albi.json",
     )
     parser.add_argument("code", metavar="CODE")
     parser.add_argument("--confirm", metavar="CODE", required=True, help="the same code again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ import pytest
 from journal.administration import NewCategory
 from journal.audit.ended import AGAIN
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import BusyError, EndedTenantError, OperatorError, RequestError
+from journal.core.errors import BusyError, EarlyDeletionError, EndedTenantError, OperatorError, RequestError
 from journal.core.times import format_time
+from journal.extract.manifest import Request
+from journal.extraction import ExtractRequest
 from journal.keystore import open_keystore
 from tests.integration.ending import PEM, StopError, destroy, interrupted, make_no_documents, rows_of
 from tests.integration.test_administration import told
@@ -225,6 +228,25 @@ async def test_half_done(world: World) -> None:
     assert all(line.startswith("over-retention: ") for line in found)
     await destroy(world)
     assert await findings(world) == []
+
+
+async def test_what_a_verifier_says(world: World) -> None:
+    """No extract of it is made any more; one that were would be an early deletion by the rule: a record excuses it."""
+    await close(world)
+    await destroy(world)
+    seal = await world.service.store.latest_seal()
+    assert seal is not None
+    stream = await world.service.extraction.open_last(
+        Compartment(SERVICE, TENANT, CATEGORY),
+        ExtractRequest(from_day=FIRST + DAY, to_day=world.today, purpose="lawfulness", requester="x"),
+        announced=Request(index=0, leaf=bytes(32), reference=None),
+        seal=seal,
+    )
+    # What a host would make that says: all of it was lawfully gone.
+    stream._plan = replace(stream.plan, base=stream.plan.head, ranges=[])
+    extract = b"".join([chunk async for chunk in stream.chunks()])
+    with pytest.raises(EarlyDeletionError):
+        world.verify(extract)
 
 
 class TestBackups:
