@@ -124,7 +124,9 @@ class KeyStore:
     def make_tenant_key(self, tenant: str) -> bool:
         """Make the tenant's key, durable in every copy; False if it was there. Raises EndedTenantError."""
         self._refuse_ended(tenant)
-        return self._make(f"tenants/{tenant}")
+        made = self._make(f"tenants/{tenant}")
+        self._shred_ended(tenant)
+        return made
 
     def read_tenant_key(self, tenant: str) -> bytes:
         """Return the tenant's key (32 bytes). Raises EndedTenantError, AbsentKeyError, KeyStoreError."""
@@ -198,6 +200,8 @@ class KeyStore:
                     self._shred_fenced(category, day)
         for tenant in self.tenant_keys():
             self._repair(f"tenants/{tenant}", failures)
+            with suppress(EndedTenantError):
+                self._shred_ended(tenant)
         if failures:
             raise failures[0]
 
@@ -209,6 +213,12 @@ class KeyStore:
     def _refuse_ended(self, tenant: str) -> None:
         if tenant in self._learnt_ended or any((copy / "ended" / tenant).exists() for copy in self._directories):
             raise EndedTenantError(f"the contract of {tenant} has ended: its key is destroyed, and never made nor read")
+
+    def _shred_ended(self, tenant: str) -> None:
+        """Undo a copy written just after another process destroyed the key."""
+        if tenant in self.ended_tenants():
+            self.destroy_tenant_key(tenant)
+            self._refuse_ended(tenant)
 
     def _shred_fenced(self, category: str, day: date) -> None:
         """Undo a copy written just after another process destroyed the key."""
