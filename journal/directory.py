@@ -71,6 +71,9 @@ class Directory:
             for row in self._categories.values():
                 if row.fence is not None:
                     self._keyring.learn_fence(row.code, row.fence)
+            for tenant in self._tenants.values():
+                if tenant.destroyed:
+                    self._keyring.learn_ended(tenant.code)
             self._version = version
         self._read_at = asked_at
 

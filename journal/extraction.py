@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from journal.keyring import Keyring
     from journal.reader import Reader, Statement
     from journal.sealer import Sealer
-    from journal.store import Store
+    from journal.store import SealRow, Store
     from journal.submission import Outcome
     from journal.writer import Writer
 
@@ -99,22 +99,42 @@ class Extraction:
     ) -> ExtractStream:
         """Record the request and fix what the extract will hold; errors as for `extract`.
 
-        With `before_purge`, for the hand-over alone, days are read that only a pending shorter rule lets go.
+        With `before_purge`, for the hand-over, days are read that only a pending shorter rule lets go.
         """
         selection = await self._check(compartment, request, disclose=disclose)
         recorded = await self._record(compartment, request, selection, requested_by)
-        seal = await self._sealer.seal_open(even_if_still=True)
-        if seal is None:
-            raise StoreError("no seal was made")
-        statement = await self._reader.statement(seal, compartment)
-        if statement is None:
-            raise StoreError("the seal does not hold this compartment")
-        plan = await self._plan(compartment, request, statement, before_purge=before_purge)
         manifest_request = Request(
             index=recorded.receipt.index, leaf=recorded.receipt.leaf_hash, reference=request.request_reference
         )
+        seal = await self._sealer.seal_open(even_if_still=True)
+        if seal is None:
+            raise StoreError("no seal was made")
+        return await self._stream(compartment, request, selection, manifest_request, seal, before_purge=before_purge)
+
+    async def open_last(
+        self, compartment: Compartment, request: ExtractRequest, *, announced: Request, seal: SealRow
+    ) -> ExtractStream:
+        """Fix what an extract of a closed tenant will hold: everything of these days, as `seal` states it.
+
+        Nothing is recorded for it any more: the entry that announced it, before the close, stands for the request.
+        """
+        return await self._stream(compartment, request, Filter(), announced, seal, before_purge=True)
+
+    async def _stream(
+        self,
+        compartment: Compartment,
+        request: ExtractRequest,
+        selection: Filter,
+        manifest_request: Request,
+        seal: SealRow,
+        *,
+        before_purge: bool,
+    ) -> ExtractStream:
+        statement = await self._reader.statement(seal, compartment)
+        if statement is None:
+            raise StoreError("the seal does not hold this compartment")
         return ExtractStream(
-            plan=plan,
+            plan=await self._plan(compartment, request, statement, before_purge=before_purge),
             selection=selection,
             purpose=request.purpose,
             requester=request.requester,

@@ -3,6 +3,7 @@
     days/<category>/<YYYY-MM-DD>     32 random bytes, wrapped: destroying it makes that day unreadable
     tenants/<tenant>                 32 random bytes, wrapped: destroying it ends a contract
     fences/<category>                the last destroyed day, in clear
+    ended/<tenant>                   its contract has ended: its key is destroyed, and no copy of it is ever used
 
 A wrapped key is nonce(12) ‖ AES-256-GCM(master key, nonce, key, aad = its name): a file copied under
 another name does not open. Whoever can write here without the master key can at most deny service.
@@ -20,7 +21,15 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from journal.core.errors import AbsentKeyError, BusyError, FencedDayError, KeyStoreError, MalformedError, OperatorError
+from journal.core.errors import (
+    AbsentKeyError,
+    BusyError,
+    EndedTenantError,
+    FencedDayError,
+    KeyStoreError,
+    MalformedError,
+    OperatorError,
+)
 from journal.core.times import parse_day
 from journal.files import create_durably, make_private_directory, replace_durably, shred_file, sync_directory
 
@@ -63,6 +72,7 @@ class KeyStore:
         self._directories = (directory, *replicas)
         self._wrapper = AESGCM(master_key)
         self._learnt_fences: dict[str, date] = {}
+        self._learnt_ended: set[str] = set()
         # Names whose copies this process has seen to be durable: once is enough.
         self._durable: set[str] = set()
 
@@ -112,12 +122,37 @@ class KeyStore:
         return sorted(days)
 
     def make_tenant_key(self, tenant: str) -> bool:
-        """Make the tenant's key, durable in every copy; False if it was there."""
-        return self._make(f"tenants/{tenant}")
+        """Make the tenant's key, durable in every copy; False if it was there. Raises EndedTenantError."""
+        self._refuse_ended(tenant)
+        made = self._make(f"tenants/{tenant}")
+        self._shred_ended(tenant)
+        return made
 
     def read_tenant_key(self, tenant: str) -> bytes:
-        """Return the tenant's key (32 bytes). Raises AbsentKeyError, KeyStoreError."""
+        """Return the tenant's key (32 bytes). Raises EndedTenantError, AbsentKeyError, KeyStoreError."""
+        self._refuse_ended(tenant)
         return self._read(f"tenants/{tenant}")
+
+    def tenant_keys(self) -> list[str]:
+        """Return the tenants that have a key in any copy."""
+        return self._names("tenants")
+
+    def ended_tenants(self) -> list[str]:
+        """Return the tenants whose key was destroyed, as any copy has it."""
+        return self._names("ended")
+
+    def learn_ended(self, tenant: str) -> None:
+        """Take into account an end found in the database: its key is not read, though nothing is destroyed for it."""
+        self._learnt_ended.add(tenant)
+
+    def destroy_tenant_key(self, tenant: str) -> None:
+        """Destroy the tenant's key in every copy, for ever: one that a backup brings back is never used."""
+        for directory in self._directories:
+            # First: cut short here, the key is refused, and the next `repair` destroys it.
+            if not (directory / "ended" / tenant).exists():
+                create_durably(directory / "ended" / tenant, b"destroyed\n")
+        self._shred(f"tenants/{tenant}")
+        self._durable.discard(f"tenants/{tenant}")
 
     def fence(self, category: str) -> date | None:
         """Return the last destroyed day of the category, the newest known anywhere. Raises KeyStoreError.
@@ -145,10 +180,12 @@ class KeyStore:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
 
     def repair(self) -> None:
-        """Bring every copy up to date with the others: what one has lost or holds damaged, and fences.
+        """Bring every copy up to date with the others: what one has lost or holds damaged, fences, ended tenants.
 
         KeyStoreError, once everything else is repaired, naming the first key that no copy can give.
         """
+        for tenant in self.ended_tenants():
+            self.destroy_tenant_key(tenant)
         if len(self._directories) == 1:
             return
         failures: list[KeyStoreError] = []
@@ -161,8 +198,10 @@ class KeyStore:
                 if fence is None or fence < day:
                     self._repair(_day_name(category, day), failures)
                     self._shred_fenced(category, day)
-        for tenant in self._names("tenants"):
+        for tenant in self.tenant_keys():
             self._repair(f"tenants/{tenant}", failures)
+            with suppress(EndedTenantError):
+                self._shred_ended(tenant)
         if failures:
             raise failures[0]
 
@@ -170,6 +209,16 @@ class KeyStore:
         fence = self.fence(category)
         if fence is not None and day <= fence:
             raise FencedDayError(f"{category} {day} is destroyed (fence {fence}): its key is never made nor read again")
+
+    def _refuse_ended(self, tenant: str) -> None:
+        if tenant in self._learnt_ended or any((copy / "ended" / tenant).exists() for copy in self._directories):
+            raise EndedTenantError(f"the contract of {tenant} has ended: its key is destroyed, and never made nor read")
+
+    def _shred_ended(self, tenant: str) -> None:
+        """Undo a copy written just after another process destroyed the key."""
+        if tenant in self.ended_tenants():
+            self.destroy_tenant_key(tenant)
+            self._refuse_ended(tenant)
 
     def _shred_fenced(self, category: str, day: date) -> None:
         """Undo a copy written just after another process destroyed the key."""
@@ -197,7 +246,7 @@ class KeyStore:
     def _check_master_key(self) -> None:
         """Make no key under another master key than the others: it could not be read once the right one is back."""
         failure: KeyStoreError | None = None
-        for tenant in self._names("tenants"):
+        for tenant in self.tenant_keys():
             try:
                 self._find(f"tenants/{tenant}")
             except KeyStoreError as error:

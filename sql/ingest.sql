@@ -32,7 +32,7 @@ SELECT code, id, label, regime, retention_days, stated_days, next_retention_days
 
 -- name: read_tenants
 -- By code, closed ones too.
-SELECT code, name, closed FROM journal.read_tenants()
+SELECT code, name, closed, destroyed FROM journal.read_tenants()
 
 -- name: read_service
 -- No row until the service is created.

@@ -102,3 +102,15 @@ SELECT number, raised_at, day, tenant, category, reason, detail FROM journal.rea
 -- name: forget_handover_alarm
 -- Its entries are written.
 SELECT journal.forget_handover_alarm($1)
+
+-- name: remove_entries
+-- Some entries of a destroyed tenant, from one leaf.
+SELECT journal.remove_entries($1, $2, $3, $4)
+
+-- name: remove_traces
+-- What else there is of it.
+SELECT journal.remove_traces($1)
+
+-- name: empty_heads
+-- Say in its heads that nothing is kept.
+SELECT journal.empty_heads($1)

@@ -92,15 +92,8 @@ async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
     """List the communes."""
     async with opened(settings, writes=False) as installation:
         for row in installation.service.directory.tenants():
-            print(f"{row.code}\t{row.name}{chr(9) + 'closed' if row.closed else ''}")
-    return 0
-
-
-async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int:
-    """End a contract."""
-    async with opened(settings) as installation:
-        await installation.administration.close_tenant(arguments.code)
-    print(f"tenant {arguments.code} closed: nothing more is accepted for it; its days go as they come of age")
+            state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else ""
+            print(f"{row.code}\t{row.name}{state}")
     return 0
 
 

@@ -26,6 +26,8 @@ from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
 from journal.store import Store
 from journal.store.pools import translated
+from retention.closing import Closing
+from retention.destruction import Destruction
 from retention.handover import Handover
 from retention.maintenance import Maintenance
 from retention.purge import Purger
@@ -153,18 +155,21 @@ async def open_service(dsn: str, settings: Settings, clock: Clock) -> AsyncItera
     service = await Service.open(dsn=dsn, settings=settings, clock=clock)
     service.start(seal=False)
     try:
-        yield Installation(service)
+        yield Installation(service, dsn)
     finally:
         await service.close()
 
 
 class Installation:
-    """A service with what only an installation has: its administration, hand-over, purge, maintenance."""
+    """A service with what only an installation has: its administration, hand-over, purge, maintenance, endings."""
 
-    def __init__(self, service: Service) -> None:
-        """Put the parts together."""
+    def __init__(self, service: Service, dsn: str) -> None:
+        """Put the parts together; `dsn` is the owner's."""
         self.service = service
+        self._dsn = dsn
         self.administration = Administration(service)
+        self.closing = Closing(service, self.administration)
+        self.destruction = Destruction(service, self.administration)
         self.maintenance = Maintenance(store=service.store, keyring=service.keyring, clock=service.clock)
         self.purger = Purger(
             store=service.store,
@@ -185,6 +190,15 @@ class Installation:
             make_root=service.settings.handover_directory is None,
             clock=service.clock,
         )
+
+    async def vacuum_removed(self) -> None:
+        """Give the room of a destroyed tenant's rows back, as the owner: no function can. Raises StoreError."""
+        with translated():
+            connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "journal-vacuum"})
+            try:
+                await connection.execute(sql.load("owner")["vacuum_removed"])
+            finally:
+                await connection.close()
 
     async def check_clock(self, *, confirmed: bool) -> None:
         """Refuse to seal and purge by a clock that the last seal does not support, unless the operator vouches for it.

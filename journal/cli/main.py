@@ -13,7 +13,7 @@ import uvloop
 
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import category_set, commands, demo, purge, serve
+from journal.cli import category_set, closing, commands, demo, purge, serve
 from journal.core.errors import BusyError, JournalError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.extract.manifest import PURPOSES
@@ -122,14 +122,7 @@ def _add_tenants(actions: Actions) -> None:
     parser.add_argument("code", metavar="CODE", help="its slug, never used again for another")
     parser.add_argument("--name", required=True, help="its name, as people know it")
     _add(group, "list", commands.tenant_list, "list the communes", "tenant list")
-    parser = _add(
-        group,
-        "close",
-        commands.tenant_close,
-        "end a contract: refuse its credentials, keep its days until purged",
-        "tenant close albi",
-    )
-    parser.add_argument("code", metavar="CODE")
+    _add_endings(group)
     parser = _add(
         group,
         "handover",
@@ -141,6 +134,33 @@ def _add_tenants(actions: Actions) -> None:
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--certificate", metavar="PEM", help="RSA of 2048 bits or more, P-256 or P-384; no private key")
     choice.add_argument("--none", action="store_true", help="hand nothing more over")
+
+
+def _add_endings(group: Actions) -> None:
+    parser = _add(
+        group,
+        "close",
+        closing.tenant_close,
+        "end a contract: refuse its credentials, accept nothing more, export all that is kept, encrypted",
+        "tenant close albi --certificate albi.pem --export-to /srv/export",
+    )
+    parser.add_argument("code", metavar="CODE")
+    parser.add_argument("--certificate", metavar="PEM", help="whom to encrypt to (default: that of its hand-over)")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--export-to", metavar="DIR", help="a directory that exists; the files go to DIR/CODE.export")
+    choice.add_argument("--without-export", action="store_true", help="the commune wants none: none can be made later")
+    _add_clock(parser)
+    parser = _add(
+        group,
+        "destroy",
+        closing.tenant_destroy,
+        "destroy the key and every entry of a closed commune, and sign a record of it: nothing brings them back",
+        "tenant destroy albi --confirm albi --record albi.json",
+    )
+    parser.add_argument("code", metavar="CODE")
+    parser.add_argument("--confirm", metavar="CODE", required=True, help="the same code again")
+    parser.add_argument("--record", metavar="FILE", required=True, help="the record; its signature is FILE.p7s")
+    _add_clock(parser)
 
 
 def _add_categories(actions: Actions) -> None:

@@ -1,14 +1,15 @@
 """The database, as the rest of the project sees it.
 
-One class per database role (`ingest`, `read`, `seal`, `purge` with the hand-over it waits for, `admin`), put together
-in `Store`. Each method is one named statement of `sql/<role>.sql`, which calls one function; the functions, and what
-they guarantee, are in `sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing
-else of its own.
+One class per database role (`ingest`, `read`, `seal`, `purge` with the hand-over it waits for, `admin`), and one for
+the end of a contract, which takes two of them, put together in `Store`. Each method is one named statement of
+`sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in `sql/migrations/`. Every
+method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
 """
 
 from __future__ import annotations
 
 from journal.store.admin import AdminStatements
+from journal.store.ending import Announcement, EndedChain, Ending, EndingStatements
 from journal.store.handover import (
     HandoverAlarm,
     HandoverDue,
@@ -50,6 +51,7 @@ from journal.store.values import (
 
 __all__ = [
     "ActivityRow",
+    "Announcement",
     "AppendBatch",
     "AppendResult",
     "CategoryChange",
@@ -57,6 +59,8 @@ __all__ = [
     "CredentialRow",
     "DayDropped",
     "DayFigures",
+    "EndedChain",
+    "Ending",
     "EntryRow",
     "GapRow",
     "HandoverAlarm",
@@ -82,5 +86,13 @@ __all__ = [
 ]
 
 
-class Store(IngestStatements, ReadStatements, SealStatements, PurgeStatements, HandoverStatements, AdminStatements):
+class Store(
+    IngestStatements,
+    ReadStatements,
+    SealStatements,
+    PurgeStatements,
+    HandoverStatements,
+    AdminStatements,
+    EndingStatements,
+):
     """All five roles: `async with await Store.connect(dsn, application="…") as store`, or `connect` and `close`."""

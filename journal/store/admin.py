@@ -76,11 +76,6 @@ class AdminStatements(Pools):
         )
         return changed
 
-    async def close_tenant(self, code: str) -> bool:
-        """Accept nothing more for a tenant; False if there is none of that code or it is closed."""
-        closed: bool = await self._fetch_value("admin", "close_tenant", code)
-        return closed
-
     async def set_recipient(self, tenant: str, certificate: bytes | None) -> bool:
         """Register the certificate (DER) a tenant's days are handed over to; None ends it, False if there was none."""
         changed: bool = await self._fetch_value("admin", "set_recipient", tenant, certificate)

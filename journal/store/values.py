@@ -199,11 +199,12 @@ class CategoryChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantRow:
-    """A commune."""
+    """A commune; once `destroyed`, nothing of what it recorded is kept."""
 
     code: str
     name: str
     closed: bool
+    destroyed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -353,7 +353,7 @@ def test_what_does_not_exist(running: tuple[Path, str]) -> None:
     asked = [
         (["credential", "add", "--role", "client", "--tenant", "albi", "--category", "rien"], "no category rien"),
         (["tenant", "add", "albi", "--name", "Albi"], "codes are never reused"),
-        (["tenant", "close", "sete"], "tenant list"),
+        (["tenant", "close", "sete", "--without-export"], "tenant list"),
         ([*extract, "--tenant", "sete", "--category", "ecrits"], "tenant list"),
         ([*extract, "--tenant", "albi", "--category", "rien"], "category list"),
         (["verify-store", "--category", "rien", "--day", "2026-03-01"], "no day that the category rien keeps"),

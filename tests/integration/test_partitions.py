@@ -77,7 +77,7 @@ async def test_a_destroyed_day_is_never_made_again(store: Store, move_clock: Mov
 
 
 async def test_every_partition_is_a_whole_one(store: Store, owner: asyncpg.Connection) -> None:
-    """Each leaf has its two unique indexes, its append-only trigger, its checks, and uncompressed ciphertext."""
+    """Each leaf has its two unique indexes, its append-only triggers, its checks, and uncompressed ciphertext."""
     await add_chains(store, ["albi"], ["ecrits", "main-courante"])
     leaves = await owner.fetch("SELECT relid::oid FROM pg_partition_tree('journal.entry') WHERE level = 2")
     assert len(leaves) == 16
@@ -90,7 +90,8 @@ async def test_every_partition_is_a_whole_one(store: Store, owner: asyncpg.Conne
             "btree (tenant, index)",
             "btree (event_key, tenant)",
         }
-        assert await owner.fetchval("SELECT tgname FROM pg_trigger WHERE tgrelid = $1", relid) == "entry_append_only"
+        triggers = await owner.fetch("SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = $1", relid)
+        assert {tuple(row) for row in triggers} == {("entry_append_only", b"O"), ("entry_kept", b"O")}
         assert (
             await owner.fetchval("SELECT count(*) FROM pg_constraint WHERE conrelid = $1 AND contype = 'c'", relid) == 4
         )
