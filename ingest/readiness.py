@@ -37,8 +37,8 @@ class Readiness:
         async with self._lock:
             now = self._service.clock.monotonic()
             if not 0 <= now - self._asked_at < FRESH_SECONDS:
-                before, self._answers = self._answers, await self._service.readiness()
                 self._standing = await self._stand()
+                before, self._answers = self._answers, await self._service.readiness(self._standing)
                 self._asked_at = now
                 if self._answers != before and any(self._answers.values()):
                     log.warning("not ready", **{name: reason for name, reason in self._answers.items() if reason})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from journal import identity as signing
@@ -160,8 +161,8 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
 
-    async def readiness(self) -> dict[str, str | None]:
-        """Return, for each thing that must hold, None or what is wrong with it."""
+    async def readiness(self, standing: Standing | None = None) -> dict[str, str | None]:
+        """Return, for each thing that must hold, None or what is wrong with it; `standing` spares asking again."""
         checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
             "certificate": self._check_certificate,
             "clock": self._check_clock,
@@ -170,7 +171,7 @@ class Service:
             "keys": self._check_keys,
             "partitions": self._check_partitions,
             "retention": self._check_retention,
-            "seals": self._check_seals,
+            "seals": partial(self._check_seals, standing),
             "timestamps": self._check_timestamps,
         }
         answers: dict[str, str | None] = {}
@@ -262,8 +263,8 @@ class Service:
     async def _check_timestamps(self) -> str | None:
         return await self.stamper.problem() if self.stamper is not None else None
 
-    async def _check_seals(self) -> str | None:
-        row = await self.store.read_standing()
+    async def _check_seals(self, standing: Standing | None) -> str | None:
+        row = standing.row if standing is not None else await self.store.read_standing()
         if row.number is None:
             return "no seal was made yet"
         # A head moves on while it waits: since when one does is what is remembered, from one question to the next.
