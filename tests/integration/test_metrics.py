@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+import structlog
 
 from ingest.app import CALLS
 from ingest.exposition import OPEN_METRICS, PLAIN
 from ingest.instruments import STATUSES
 from ingest.problems import KINDS
+from ingest.readiness import LATE
 from journal import __version__
 from journal.cli.installation import open_service
 from journal.clock import ClockGuard, SimulatedClock
@@ -342,3 +344,22 @@ async def test_while_the_database_is_gone(own_edge: RunningEdge) -> None:
     assert found.series("last_seal_number") == found.series("overdue_days") == {}
     answer = await own_edge.ask("GET", "/readyz")
     assert (answer.status, answer.json["checks"]["database"], "facts" in answer.json) == (503, "failing", False)
+
+
+async def test_while_the_database_keeps_one_waiting(own_edge: RunningEdge) -> None:
+    """A scrape is answered all the same, and says that the database is late; once it answers, all is as before."""
+    await own_edge.service.sealer.seal_open(even_if_still=True)
+    holder = await asyncpg.connect(own_edge.superuser_dsn)
+    await holder.execute("BEGIN; LOCK TABLE journal.seal IN ACCESS EXCLUSIVE MODE")
+    with structlog.testing.capture_logs() as lines:
+        found = await scrape(own_edge.session)
+        assert found.value("ready", "database") == 0
+        assert found.series("last_seal_number") == {}
+        assert (await own_edge.ask("GET", "/readyz")).status == 503
+    assert [line["database"] for line in lines if line["event"] == "not ready"] == [LATE["database"]]
+    await holder.close()
+    async with asyncio.timeout(30):
+        while (await own_edge.ask("GET", "/readyz")).status != 200:
+            own_edge.clock.offset += timedelta(seconds=1)
+            await own_edge.service.directory.refresh()
+    assert (await scrape(own_edge.session)).value("last_seal_number") == 1
