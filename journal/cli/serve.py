@@ -40,7 +40,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     clock = SystemClock()
     if arguments.worker_socket is not None:
         listener = socket.socket(fileno=arguments.worker_socket)
-        return await _work(settings, listener, clock, Metrics(arguments.worker_metrics, arguments.worker_number))
+        return await _work(settings, listener, clock, Metrics(arguments.worker_metrics, arguments.worker_number or 0))
     listener = bind(settings)
     async with open_database(settings) as dsn:
         await prepare(dsn, settings, clock)
