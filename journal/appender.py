@@ -10,6 +10,7 @@ import structlog
 from journal.core.chain import genesis
 from journal.core.errors import JournalError, LockedError, StoreError, UnavailableError
 from journal.draft import Draft, HeadState
+from journal.instruments import Instruments
 from journal.refusal import CLOCK_TOLERANCE_SECONDS, come_back, recognise, refuse_absent, refuse_ahead, refuse_fenced
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ class Appender:
     A head here is a belief: the database compares it, and what it answers replaces it.
     """
 
-    def __init__(self, *, store: Store, keyring: Keyring, clock: Clock) -> None:
+    def __init__(self, *, store: Store, keyring: Keyring, clock: Clock, instruments: Instruments | None = None) -> None:
         """Start with no head known."""
         self._store = store
         self._keyring = keyring
         self._clock = clock
+        self._instruments = instruments or Instruments()
         self._heads: dict[Compartment, HeadState] = {}
 
     async def add(self, draft: Draft, submission: Submission) -> bool:
@@ -69,6 +71,7 @@ class Appender:
             if self._clock.monotonic() > deadline:
                 self._give_up(draft, "the database took too long; send the same events again")
                 return
+            started_at = self._clock.monotonic()
             try:
                 if conflicts < CONFLICTS_BEFORE_LOCK:
                     result = await self._store.append(draft.finish())
@@ -76,12 +79,17 @@ class Appender:
                     draft, result = await self._append_locked(draft)
             except (UnavailableError, LockedError):
                 # Committed or not: the same events, asked for again, will be found or written.
+                self._instruments.appends.add(1, "unavailable")
                 draft = await self._redraft_from_database(draft)
                 continue
             except StoreError as error:
+                self._instruments.appends.add(1, "refused")
                 await self._isolate(draft, deadline, error)
                 return
+            self._instruments.appends.add(1, result.outcome)
             if result.outcome == "appended":
+                self._instruments.entries_appended.add(draft.events)
+                self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
                 draft.settle()
                 return
             conflicts += result.outcome == "conflict"

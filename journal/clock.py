@@ -63,10 +63,14 @@ class ClockGuard:
         self._limit = limit
         self._start = clock.now() - timedelta(seconds=clock.monotonic())
 
+    def departure(self) -> timedelta:
+        """Return by how much the wall clock was moved, either way."""
+        return abs(self._clock.now() - timedelta(seconds=self._clock.monotonic()) - self._start)
+
     def check(self) -> datetime:
         """Return the wall clock's time. Raises OperatorError once it has departed by more than the limit."""
         now = self._clock.now()
-        departure = abs(now - timedelta(seconds=self._clock.monotonic()) - self._start)
+        departure = self.departure()
         if departure > self._limit:
             minutes = int(departure.total_seconds() // 60)
             raise OperatorError(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from journal.administration import NewCategory
 from journal.audit import Audit
 from journal.cli.installation import Installation, is_made, open_database, open_service, prepare
+from journal.cli.standing import tell
 from journal.clock import SystemClock
 from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
@@ -63,7 +64,7 @@ async def migrate(settings: Settings, _: argparse.Namespace) -> int:
 
 
 async def doctor(settings: Settings, _: argparse.Namespace) -> int:
-    """Print every check and its result; 1 if one fails."""
+    """Print every check and its result, then where the service stands; 1 if a check fails."""
     async with opened(settings, writes=False) as installation:
         service = installation.service
         checks = await service.readiness()
@@ -73,6 +74,8 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
         print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
         for name, problem in checks.items():
             print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
+        for line in tell(await service.standing()):
+            print(line)
         if service.stamper is not None:
             print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
     return int(any(checks.values()))

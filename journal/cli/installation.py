@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
+    from journal.metrics import Metrics
     from journal.settings import Settings
 
 log = structlog.get_logger()
@@ -150,9 +151,11 @@ async def _found(store: Store, settings: Settings, name: str) -> None:
 
 
 @asynccontextmanager
-async def open_service(dsn: str, settings: Settings, clock: Clock) -> AsyncIterator[Installation]:
+async def open_service(
+    dsn: str, settings: Settings, clock: Clock, metrics: Metrics | None = None
+) -> AsyncIterator[Installation]:
     """Open the parts without serving requests: the writer runs, nothing seals by itself."""
-    service = await Service.open(dsn=dsn, settings=settings, clock=clock)
+    service = await Service.open(dsn=dsn, settings=settings, clock=clock, metrics=metrics)
     service.start(seal=False)
     try:
         yield Installation(service, dsn)

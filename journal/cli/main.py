@@ -106,7 +106,8 @@ def _add_running(actions: Actions) -> None:
     parser = _add(actions, "serve", serve.serve, "run the service", "serve --workers 2")
     parser.add_argument("--workers", type=_positive, help="processes sharing the address (default: the setting, 1)")
     _add_clock(parser)
-    parser.add_argument("--worker-socket", type=int, help=argparse.SUPPRESS)
+    for inherited in ("socket", "metrics", "number"):
+        parser.add_argument(f"--worker-{inherited}", type=int, help=argparse.SUPPRESS)
     parser = _add(actions, "demo", demo.demo, "show the whole product on a week of made-up activity", "demo")
     parser.add_argument(
         "--keep-running", action="store_true", help="leave the service up afterwards, and say how to use it"

@@ -1,9 +1,9 @@
 """The database, as the rest of the project sees it.
 
-One class per database role (`ingest`, `read`, `seal`, `purge` with the hand-over it waits for, `admin`), and one for
-the end of a contract, which takes two of them, put together in `Store`. Each method is one named statement of
-`sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in `sql/migrations/`. Every
-method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
+One class per database role (`ingest`, `read` with where the service stands, `seal`, `purge` with the hand-over it waits
+for, `admin`), and one for the end of a contract, which takes two of them, put together in `Store`. Each method is one
+named statement of `sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in
+`sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from journal.store.ingest import IngestStatements
 from journal.store.purge import PurgeStatements
 from journal.store.read import ReadStatements
 from journal.store.seal import SealStatements
+from journal.store.standing import RetentionRow, StandingRow, StandingStatements
 from journal.store.values import (
     ActivityRow,
     AppendBatch,
@@ -75,10 +76,12 @@ __all__ = [
     "PartitionRow",
     "PurgeSpan",
     "RecipientRow",
+    "RetentionRow",
     "SealHeadRow",
     "SealRow",
     "SealState",
     "ServiceRow",
+    "StandingRow",
     "Store",
     "StoredRow",
     "TenantRow",
@@ -89,6 +92,7 @@ __all__ = [
 class Store(
     IngestStatements,
     ReadStatements,
+    StandingStatements,
     SealStatements,
     PurgeStatements,
     HandoverStatements,

@@ -455,6 +455,7 @@ def test_the_upkeep(running: tuple[Path, str]) -> None:
     assert done.returncode == DONE, done.stdout
     assert done.stdout.startswith(f"service {SERVICE} in {home}\n")
     assert "FAIL" not in done.stdout
+    assert f"\njournal: the oldest entry is of {TODAY()}, at most 0 days" in done.stdout
 
 
 def test_what_is_wrong_in_the_store(running: tuple[Path, str]) -> None:

@@ -48,6 +48,8 @@ CALLS: Final = {
     "note_stamping_failure": {"journal_seal"},
     "stamping_failed_since": {"journal_seal"},
     "read_timestamp": {"journal_read"},
+    "read_standing": {"journal_read"},
+    "read_retention": {"journal_read"},
     "ensure_partitions": {"journal_purge"},
     "partitions": {"journal_purge"},
     "day_figures": {"journal_purge"},
