@@ -100,9 +100,13 @@ def midnight(day: date) -> datetime:
 
 
 def describe_category(
-    row: RetentionRow, *, retention_days: int, key_days: Collection[date], now: datetime
+    row: RetentionRow, *, retention_days: int, stated_days: int, key_days: Collection[date], now: datetime
 ) -> CategoryStanding:
-    """Return where a category stands, from what is on disk."""
+    """Return where a category stands, from what is on disk.
+
+    The purge obeys a pending shorter rule, `retention_days`; until all of that is gone, what is late is by the one
+    that seals state, `stated_days`.
+    """
     today = day_of(now)
     next_day = row.days[0] if row.days else None
     # The rule says which day may go today: this one may as many days later as it is younger.
@@ -111,13 +115,13 @@ def describe_category(
         category=row.category,
         oldest_day=row.oldest_day,
         oldest_age=now - midnight(row.oldest_day) if row.oldest_day else timedelta(0),
-        retention=timedelta(days=retention_days),
+        retention=timedelta(days=stated_days),
         purged_day=row.purged_day,
         purged_at=row.purged_at,
         next_day=next_day,
         next_at=next_at,
-        next_limit=next_at + DAY if next_at else None,
-        overdue_days=sum(day <= overdue_through(today, retention_days) for day in row.days),
+        next_limit=midnight(next_day + timedelta(days=stated_days)) if next_day else None,
+        overdue_days=sum(day <= overdue_through(today, stated_days) for day in row.days),
         handover_days=row.handover_days,
         handover_lapses=row.handover_lapses,
         partition_days=_days_ahead(today, row.days),
@@ -152,6 +156,7 @@ async def read_standing(
             describe_category(
                 kept,
                 retention_days=known[kept.category].retention_days,
+                stated_days=known[kept.category].stated_days,
                 key_days=keystore.day_keys(kept.category),
                 now=now,
             )
