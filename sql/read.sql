@@ -40,3 +40,11 @@ SELECT category, sources, missing FROM journal.read_gaps($1)
 -- A page of everything in one leaf, whatever its rows say they are.
 SELECT tenant, category, day, index, event_key, leaf_hash, chain_hash, sealed
   FROM journal.scan_entries($1, $2, $3, $4, $5)
+
+-- name: tenant_created_at
+-- Null where there is none.
+SELECT journal.tenant_created_at($1)
+
+-- name: read_base_moves
+-- The seals that first show more of a chain gone.
+SELECT number, kept_before, kept_from, retention_before, retention_days FROM journal.read_base_moves($1, $2)

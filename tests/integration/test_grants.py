@@ -48,6 +48,8 @@ CALLS: Final = {
     "note_stamping_failure": {"journal_seal"},
     "stamping_failed_since": {"journal_seal"},
     "read_timestamp": {"journal_read"},
+    "tenant_created_at": {"journal_read"},
+    "read_base_moves": {"journal_read"},
     "ensure_partitions": {"journal_purge"},
     "partitions": {"journal_purge"},
     "raise_fence": {"journal_purge"},
