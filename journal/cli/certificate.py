@@ -42,7 +42,7 @@ async def write_certificate(installation: Installation, tenant: str, day: date, 
         file.write(document)
     destroyed = attested.of_state("destroyed")
     count = sum(facts.count for facts in destroyed)
-    said = f"{count} {'entry' if count == 1 else 'entries'} destroyed in {len(destroyed)} categories"
+    said = f"{count} {'entry' if count == 1 else 'entries'} destroyed of {', '.join(facts.code for facts in destroyed)}"
     if untold := attested.of_state("untold"):
         said += f"; no number any more for {', '.join(facts.code for facts in untold)}"
     if kept := attested.of_state("kept"):
