@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from journal.store import CategoryRow
 
 _ONE_DAY = timedelta(days=1)
+_NOW = ": openepm-journal purge does it now, unless it waits for a hand-over"
 
 
 class Certification:
@@ -111,13 +112,13 @@ class Certification:
         cut_short |= {row.category for row in await self._store.partitions() if row.day == day}
         cut_short |= {span.category for span in await self._store.read_purge_spans() if span.tenant == tenant}
         keys = self._service.keyring.keystore
-        left = [row.code for row in gone if row.code in cut_short or day in keys.day_keys(row.code)]
+        left = [row.code for row in gone if row.code in cut_short or not keys.confirms_destroyed(row.code, day)]
         # The key store remembers what a restored database has forgotten.
         left += [row.code for row in kept if (fence := keys.fence(row.code)) is not None and day <= fence]
         if left:
             raise OperatorError(
-                f"the purge of {left[0]} {format_day(day)} is not finished, or a backup has brought something of it "
-                "back: run openepm-journal purge, then ask again"
+                f"the purge of {left[0]} {format_day(day)} is not finished, a backup has brought something of it back, "
+                "or a copy of the key store is not there to confirm it: run openepm-journal purge, then ask again"
             )
 
     def _not_yet(self, tenant: str, day: date, kept: Sequence[CategoryRow]) -> str:
@@ -131,4 +132,4 @@ class Certification:
                 "says what is in the way), then ask again"
             )
         when = f"may go from {format_seconds(limit - _ONE_DAY)} on and goes before {format_seconds(limit)}"
-        return f"{what} {when}" + (": openepm-journal purge does it at once" if now >= limit - _ONE_DAY else "")
+        return f"{what} {when}" + (_NOW if now >= limit - _ONE_DAY else "")

@@ -63,8 +63,11 @@ class SealEvidence:
             raise
         except StoreError:
             return None
-        tree = await asyncio.to_thread(Trie, [sealed_head(self._name, row) for row in rows])
-        if tree.root != seal.root:
+        try:
+            tree = await asyncio.to_thread(Trie, [sealed_head(self._name, row) for row in rows])
+        except ValueError:
+            tree = None
+        if tree is None or tree.root != seal.root:
             raise StoreError(f"the heads kept with seal {seal.number} do not give its root: run verify-store")
         return {row.category: row for row in rows if row.tenant == self._tenant}
 

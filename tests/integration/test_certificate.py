@@ -33,8 +33,8 @@ QUIET = "muette"
 
 @pytest.fixture
 async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """A service of two tenants with two categories that are kept three days, one of which nobody writes to."""
-    async with new_world(postgres, tmp_path) as made:
+    """A service of two tenants, whose key store has a replica, with two categories that are kept three days."""
+    async with new_world(postgres, tmp_path, keystore_replicas=(str(tmp_path / "replica"),)) as made:
         for code, regime in ((BRIEF, "LED"), (QUIET, "GDPR")):
             category = NewCategory(code=code, label=code.title(), regime=regime, retention_days=BRIEF_DAYS)
             await made.installation.administration.add_category(category)
@@ -127,7 +127,8 @@ async def test_a_late_purge_is_told_as_late(world: World) -> None:
     assert first.shown == second.shown
 
 
-async def test_what_can_be_said_as_time_goes_by(world: World) -> None:
+@pytest.mark.parametrize("nights", [61, pytest.param(120, marks=pytest.mark.campaign)])
+async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> None:
     """First heads are pruned, then entries are purged: each time less is said, never anything else, at last nothing."""
     await world.travel_to(FIRST)
     await world.record(4, category="main-courante")
@@ -161,7 +162,9 @@ async def test_what_can_be_said_as_time_goes_by(world: World) -> None:
     assert {facts.code for facts in later.of_state("untold")} == {BRIEF, QUIET}
     assert facts_of(later, "main-courante").count == 4
     assert await world.audit() == []
-    await purge_all(world, 120)
+    if nights == 61:
+        return
+    await purge_all(world, nights)
     await world.service.store.prune_seal_heads()
     with pytest.raises(OperatorError, match=r"purged in its turn: .* 60 days after a purge"):
         await certify(world)
@@ -188,6 +191,18 @@ async def test_a_contract_that_has_ended(world: World) -> None:
     assert facts_of(await certify(world, tenant=OTHER_TENANT), BRIEF).count == 2
 
 
+async def test_a_tenant_whose_key_is_gone(world: World) -> None:
+    """Where nobody can read the entries that recorded the purge any more, the seals say: no later than."""
+    await live(world, 3)
+    whole = facts_of(await certify(world), BRIEF)
+    for directory in ("keys", "replica"):
+        (world.settings.home_path / directory / "tenants" / TENANT).unlink()
+    async with world.another_process() as other:
+        facts = facts_of(await Certification(other.service).gather(TENANT, FIRST), BRIEF)
+    assert whole.shown is not None
+    assert facts == replace(whole, recorded=False, gone_at=whole.shown.sealed_at)
+
+
 async def test_what_cannot_be_attested(world: World) -> None:
     """Each refusal says why, and when or how it can be had."""
     await live(world, 2)
@@ -199,7 +214,7 @@ async def test_what_cannot_be_attested(world: World) -> None:
         (TENANT, 9, "2026-03-11 is not over"),
         (TENANT, -1, "2026-03-01 is before albi became a tenant, on 2026-03-02"),
         (TENANT, 1, "its breve may go from 2026-03-05T00:00:00Z on and goes before 2026-03-06T00:00:00Z"),
-        (TENANT, 0, "before 2026-03-05T00:00:00Z: openepm-journal purge does it at once"),
+        (TENANT, 0, "before 2026-03-05T00:00:00Z: openepm-journal purge does it now"),
     ):
         with pytest.raises(OperatorError, match=says):
             await certify(world, FIRST + days * DAY, tenant)
@@ -237,7 +252,12 @@ async def test_a_purge_that_is_not_finished(world: World) -> None:
     with pytest.raises(OperatorError, match=not_finished):
         await certify(world)
     await world.installation.purger.run()
-    assert facts_of(await certify(world), BRIEF).count == 2
+    certificate = await certify(world)
+    assert (facts_of(certificate, BRIEF).count, certificate.key_copies) == (2, 2)
+    replica = world.settings.home_path / "replica"
+    replica.rename(replica.with_name("elsewhere"))
+    with pytest.raises(OperatorError, match="a copy of the key store is not there to confirm it"):
+        await certify(world)
 
 
 async def test_no_seal_shows_it_yet(world: World) -> None:
