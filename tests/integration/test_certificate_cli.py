@@ -75,8 +75,7 @@ async def test_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         content = (here / name).read_bytes()
         assert content.startswith(b"%PDF-")
         assert (here / name).stat().st_mode & 0o777 == 0o600
-        for again in (asked, (*asked, "-o", name)):
-            assert f"{name} exists: choose another name with -o" in plain_line(command(world, here, *again))
+        assert f"{name} exists: choose another name with -o" in plain_line(command(world, here, *asked))
         assert (here / name).read_bytes() == content
         done = command(world, here, *asked, "-o", str(tmp_path / "other.pdf"))
         assert done.returncode == DONE
@@ -84,8 +83,6 @@ async def test_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
             (["--tenant", TENANT, "--day", str(day), "-o", "nowhere/x.pdf"], "there is no directory"),
             (["--tenant", "../x", "--day", str(day)], "there is no tenant ../x"),
             (["--tenant", TENANT, "--day", "2026-02-30"], "'2026-02-30' is no day: write it YYYY-MM-DD"),
-            (["--tenant", TENANT, "--day", str(day + 5 * DAY)], "is not over"),
-            (["--tenant", TENANT], "the following arguments are required: --day"),
         ):
             assert says in plain_line(command(world, here, "certificate", *arguments))
         assert [path.name for path in here.iterdir()] == [name]
