@@ -85,16 +85,6 @@ class KeyStore:
             raise KeyStoreError(f"the key of {category} {day} is not shredded: its fence is not raised")
         self._shred(_day_name(category, day))
 
-    def confirms_destroyed(self, category: str, day: date) -> bool:
-        """Tell whether each copy by itself says that the day is destroyed: its own fence, and no key of the day.
-
-        A copy that is not mounted says nothing. Raises KeyStoreError.
-        """
-        if day in self.day_keys(category):
-            return False
-        fences = [self._fence_in(directory, category) for directory in self._directories]
-        return all(fence is not None and day <= fence for fence in fences)
-
     @contextmanager
     def destroying(self) -> Iterator[None]:
         """Hold the right to destroy keys, which one run has at a time; it ends with the process.
@@ -134,9 +124,12 @@ class KeyStore:
 
         A copy that cannot be read might hold a newer one: nothing is then served.
         """
-        found = [self._learnt_fences.get(category)]
-        found += [self._fence_in(directory, category) for directory in self._directories]
-        return max((day for day in found if day is not None), default=None)
+        found = [self._learnt_fences[category]] if category in self._learnt_fences else []
+        for directory in self._directories:
+            stands = _read_fence(directory, category)
+            if stands is not None:
+                found.append(stands)
+        return max(found, default=None)
 
     def learn_fence(self, category: str, day: date) -> None:
         """Take into account a fence found in the database."""
@@ -147,6 +140,14 @@ class KeyStore:
         newest = max(day, self.fence(category) or day)
         for directory in self._directories:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
+
+    def lags_behind(self, category: str, fence: date) -> bool:
+        """Tell whether some copy does not know of this fence yet, or of a later one."""
+        for directory in self._directories:
+            found = _read_fence(directory, category)
+            if found is None or found < fence:
+                return True
+        return False
 
     def repair(self) -> None:
         """Bring every copy up to date with the others: what one has lost or holds damaged, and fences.
@@ -169,14 +170,6 @@ class KeyStore:
             self._repair(f"tenants/{tenant}", failures)
         if failures:
             raise failures[0]
-
-    def _fence_in(self, directory: Path, category: str) -> date | None:
-        try:
-            return date.fromisoformat((directory / "fences" / category).read_text("ascii").strip())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError) as error:
-            raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
 
     def _refuse_fenced(self, category: str, day: date) -> None:
         fence = self.fence(category)
@@ -298,6 +291,16 @@ class KeyStore:
 
 def _day_name(category: str, day: date) -> str:
     return f"days/{category}/{day.isoformat()}"
+
+
+def _read_fence(directory: Path, category: str) -> date | None:
+    """Return where a fence stands in one copy. Raises KeyStoreError where it cannot be read."""
+    try:
+        return date.fromisoformat((directory / "fences" / category).read_text("ascii").strip())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
 
 
 def open_keystore(settings: Settings) -> KeyStore:

@@ -112,7 +112,9 @@ class Certification:
         cut_short |= {row.category for row in await self._store.partitions() if row.day == day}
         cut_short |= {span.category for span in await self._store.read_purge_spans() if span.tenant == tenant}
         keys = self._service.keyring.keystore
-        left = [row.code for row in gone if row.code in cut_short or not keys.confirms_destroyed(row.code, day)]
+        # Each copy of the key store says by itself that the day is destroyed: one that is not mounted says nothing.
+        cut_short |= {row.code for row in gone if keys.lags_behind(row.code, day) or day in keys.day_keys(row.code)}
+        left = [row.code for row in gone if row.code in cut_short]
         # The key store remembers what a restored database has forgotten.
         left += [row.code for row in kept if (fence := keys.fence(row.code)) is not None and day <= fence]
         if left:

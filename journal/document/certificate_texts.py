@@ -24,7 +24,8 @@ _NO_CLOSING = (
 )
 _BACKUPS = (
     "l’absence de l’une et de l’autre a été constatée en établissant ce document. Ce qu’une sauvegarde de la base "
-    "contiendrait encore de ce jour reste chiffré par cette clé, donc illisible."
+    "contiendrait encore de ce jour reste chiffré par cette clé, donc illisible ; une copie de secours du magasin de "
+    "clés, s’il en est tenu une, perd la clé à sa mise à jour suivante."
 )
 _NOT_COVERED = (
     "Cette attestation ne porte pas sur les extraits déjà remis, ni sur les dépôts faits à la commune avant la purge : "
@@ -70,7 +71,7 @@ def lead(certificate: Certificate) -> str:
             which, verb = "l’unique entrée inscrite", "a été détruite"
         said = (
             f"Le service {certificate.service} atteste que {which} le {day}{_scope(certificate)} au journal des accès "
-            f"de {commune} {verb} {_punctuality(destroyed)}. L’hébergeur lui-même n’en garde rien de lisible."
+            f"de {commune} {verb} {_punctuality(destroyed)}. Le service n’en garde rien de lisible."
         )
     return spaced(said + _rest(certificate))
 

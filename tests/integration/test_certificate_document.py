@@ -207,7 +207,7 @@ KEPT = make_facts("Écrits", 0, 0, state="kept", gone_at=None, closing=None)
             make_certificate(make_facts("A", 0, 3, recorded=False, gone_at=AT), make_facts("B", 0, 2)),
             [
                 "les 5 entrées inscrites",
-                "détruites au terme de leur conservation. L’hébergeur",
+                "détruites au terme de leur conservation. Le service n’en garde",
                 "au plus tard le 1er mai",
             ],
             id="perhaps late",
