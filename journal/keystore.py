@@ -161,12 +161,9 @@ class KeyStore:
         """
         found = [self._learnt_fences[category]] if category in self._learnt_fences else []
         for directory in self._directories:
-            try:
-                found.append(date.fromisoformat((directory / "fences" / category).read_text("ascii").strip()))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except (OSError, ValueError) as error:
-                raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
+            stands = _read_fence(directory, category)
+            if stands is not None:
+                found.append(stands)
         return max(found, default=None)
 
     def learn_fence(self, category: str, day: date) -> None:
@@ -178,6 +175,14 @@ class KeyStore:
         newest = max(day, self.fence(category) or day)
         for directory in self._directories:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
+
+    def lags_behind(self, category: str, fence: date) -> bool:
+        """Tell whether some copy does not know of this fence yet, or of a later one."""
+        for directory in self._directories:
+            found = _read_fence(directory, category)
+            if found is None or found < fence:
+                return True
+        return False
 
     def repair(self) -> None:
         """Bring every copy up to date with the others: what one has lost or holds damaged, fences, ended tenants.
@@ -335,6 +340,16 @@ class KeyStore:
 
 def _day_name(category: str, day: date) -> str:
     return f"days/{category}/{day.isoformat()}"
+
+
+def _read_fence(directory: Path, category: str) -> date | None:
+    """Return where a fence stands in one copy. Raises KeyStoreError where it cannot be read."""
+    try:
+        return date.fromisoformat((directory / "fences" / category).read_text("ascii").strip())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
 
 
 def open_keystore(settings: Settings) -> KeyStore:

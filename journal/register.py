@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PAGE_ENTRIES = 500
 SCANNED_ENTRIES = 10_000
-EXTRACT = f"{TYPE_PREFIX}extract"
+EXTRACT = "extract"
 _WITHHELD_ALL = Filter(withhold_all=True).as_json()
 
 
@@ -70,7 +70,7 @@ class Register:
                 cipher = self._keyring.cipher(compartment, day)
             except FencedDayError:
                 continue  # purged since it was read: nothing of it is served
-            for entry in await asyncio.to_thread(_requests, compartment, cipher, rows):
+            for entry in await asyncio.to_thread(open_service_entries, compartment, cipher, rows, EXTRACT):
                 if entry.event["data"].get("category") not in categories:
                     continue
                 found.append((day, _describe(entry, values=values)))
@@ -116,8 +116,8 @@ class Register:
         return day < await self._first_day(day_of(max(self._clock.now(), await self._store.read_now())))
 
 
-def _requests(compartment: Compartment, cipher: AESGCM, rows: list[EntryRow]) -> list[Entry]:
-    """Open rows, and return the entries among them that record a request."""
+def open_service_entries(compartment: Compartment, cipher: AESGCM, rows: list[EntryRow], kind: str) -> list[Entry]:
+    """Open rows of a `journal` category, and return the entries of one kind among them. Raises StoreError."""
     prefix = compartment.origin.encode() + b"\0"
     found: list[Entry] = []
     for row in rows:
@@ -125,7 +125,7 @@ def _requests(compartment: Compartment, cipher: AESGCM, rows: list[EntryRow]) ->
         if leaf_hash(salt, record) != row.leaf_hash:
             raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
         entry = parse_record(record)
-        if entry.event["type"] == EXTRACT:
+        if entry.event["type"] == TYPE_PREFIX + kind:
             found.append(entry)
     return found
 

@@ -20,6 +20,7 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "openssl": "openssl",
+    "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",
     "soffice": "libreoffice-calc",

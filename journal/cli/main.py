@@ -13,7 +13,7 @@ import uvloop
 
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import category_set, closing, commands, demo, purge, serve
+from journal.cli import category_set, certificate, closing, commands, demo, purge, serve
 from journal.core.errors import BusyError, JournalError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.extract.manifest import PURPOSES
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_categories(actions)
     _add_credentials(actions)
     _add_extract(actions)
+    _add_certificate(actions)
     _add_upkeep(actions)
     return parser
 
@@ -270,6 +271,22 @@ def _add_extract(actions: Actions) -> None:
     for name in ("account", "subject", "action"):
         parser.add_argument(f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld")
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
+    _add_clock(parser)
+
+
+def _add_certificate(actions: Actions) -> None:
+    parser = _add(
+        actions,
+        "certificate",
+        certificate.certificate,
+        "make the signed attestation that a commune's entries of a day were destroyed",
+        "certificate --tenant albi --day 2026-09-01",
+    )
+    parser.add_argument("--tenant", required=True, metavar="CODE")
+    parser.add_argument("--day", required=True, type=_day, metavar="DAY", help="a purged day, UTC")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="default: attestation-<tenant>-<day>.pdf in the current directory"
+    )
     _add_clock(parser)
 
 

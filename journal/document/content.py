@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from unicodedata import normalize
 
 from journal.core.times import parse_time
+from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable
 from journal.extract.manifest import Filter, account_of, action_of
 
 if TYPE_CHECKING:
@@ -19,12 +18,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 2_000
 MAX_CELL_CHARACTERS = 240
-UNBROKEN_CHARACTERS = 16
 
-MONTHS = (
-    *("janvier", "février", "mars", "avril", "mai", "juin"),
-    *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
-)
 PURPOSES = {
     "lawfulness": "vérification de la licéité du traitement",
     "self-monitoring": "autocontrôle",
@@ -48,14 +42,6 @@ ACTIONS = {
 }
 OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
 COLUMNS = ("N°", "Survenue le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
-
-# What the two fonts that typst carries can show: Latin, Greek and Cyrillic, and the usual signs. PDF/A refuses a
-# document with a character that has no glyph, and an extract must never lack its document for one strange name.
-_UNPRINTABLE = re.compile(
-    "[^ -~\u00a0-\u00ac\u00ae-\u02ff\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u0482\u048a-\u04ff\u1e00-\u1eff"
-    "\u2010-\u2027\u202f-\u2040\u2044-\u2052\u20a0-\u20bf\u2190-\u21ff\u2200-\u22ff\u2500-\u25ff\u27e6\u27e7]"
-)
-_UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
 
 
 @dataclass(slots=True)
@@ -129,35 +115,12 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
     }
 
 
-def printable(text: str) -> str:
-    """Return the text with every character that hides, or that no font of the document has, replaced by its code."""
-    return _UNPRINTABLE.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", normalize("NFC", text))
-
-
-def french_day(day: date) -> str:
-    """Write a day as French people read it."""
-    return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]} {day.year}"
-
-
-def french_moment(moment: datetime) -> str:
-    """Write a moment, to the second, in universal time."""
-    return f"{french_day(moment.date())} à {moment:%H h %M min %S s} (UTC)"
-
-
-def _number(value: int) -> str:
-    return f"{value:,}".replace(",", "\u202f")
-
-
-def _range(first: int, last: int) -> str:
-    return f"n° {_number(first)}" if first == last else f"n° {_number(first)} à {_number(last)}"
-
-
 def _period(first: date, last: date) -> str:
     return f"le {french_day(first)}" if first == last else f"du {french_day(first)} au {french_day(last)}"
 
 
 def _count(count: int) -> str:
-    return "une entrée" if count == 1 else f"{_number(count)} entrées"
+    return "une entrée" if count == 1 else f"{french_number(count)} entrées"
 
 
 def _not_sent(count: int) -> str:
@@ -205,7 +168,7 @@ def _request(manifest: Manifest) -> list[list[str]]:
         ["Référence de la demande", printable(manifest.request.reference or "sans")],
         ["Autorisation", printable(manifest.authorisation or "aucune")],
         ["Portée", printable(scope or "toutes les entrées")],
-        ["Inscription de la demande", f"entrée n° {_number(manifest.request.index)} de la catégorie « journal »"],
+        ["Inscription de la demande", f"entrée n° {french_number(manifest.request.index)} de la catégorie « journal »"],
         ["Établi le", french_moment(manifest.issued_at)],
     ]
 
@@ -213,13 +176,13 @@ def _request(manifest: Manifest) -> list[list[str]]:
 def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[str]]:
     purged = _period(*circumstances.purged) if circumstances.purged else "aucune dans la période"
     covered = manifest.head.size - manifest.base.size
-    indexes = _range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
+    indexes = french_range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
     return [
         ["Entrées couvertes", indexes],
-        ["Communiquées, non communiquées", f"{_number(manifest.disclosed)}, {_number(manifest.withheld)}"],
+        ["Communiquées, non communiquées", f"{french_number(manifest.disclosed)}, {french_number(manifest.withheld)}"],
         ["Empreinte avant la première", manifest.base.chain_hash.hex()],
         ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
-        ["Sceaux", _range(circumstances.first_seal, circumstances.last_seal)],
+        ["Sceaux", french_range(circumstances.first_seal, circumstances.last_seal)],
         ["Dernier sceau", french_moment(circumstances.sealed_at)],
         ["Purge légale", purged],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
@@ -242,7 +205,7 @@ def _row(entry: Entry) -> list[str]:
     data = data if isinstance(data, dict) else {}
     action = action_of(entry)
     cells = (
-        _number(entry.index),
+        french_number(entry.index),
         f"{parse_time(entry.event['time']):%Y-%m-%d %H:%M:%S}",
         ACTIONS.get(action, action),
         account_of(entry),
@@ -250,13 +213,4 @@ def _row(entry: Entry) -> list[str]:
         data.get("justification"),
         OUTCOMES.get(str(data.get("outcome")), data.get("outcome")),
     )
-    return [_cell(value) for value in cells]
-
-
-def _cell(value: Any) -> str:
-    """Return a cell's text: nothing hidden, nothing endless, and no word that cannot be broken."""
-    text = value if isinstance(value, str) else ""
-    if len(text) > MAX_CELL_CHARACTERS:
-        text = text[:MAX_CELL_CHARACTERS] + " […]"
-    text = printable(" ".join(text.split()))
-    return _UNBROKEN.sub(lambda match: match[0] + "\u200b", text)
+    return [cell(value if isinstance(value, str) else "", MAX_CELL_CHARACTERS) for value in cells]

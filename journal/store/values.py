@@ -116,6 +116,17 @@ class SealHeadRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaseMove:
+    """The first seal in which a chain begins at `kept_from`, under which rule; and what the one before stated."""
+
+    number: int
+    kept_before: int
+    kept_from: int
+    retention_before: int
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRow:
     """A stored entry, still sealed."""
 

@@ -50,6 +50,8 @@ CALLS: Final = {
     "read_timestamp": {"journal_read"},
     "read_standing": {"journal_read"},
     "read_retention": {"journal_read"},
+    "tenant_created_at": {"journal_read"},
+    "read_base_moves": {"journal_read"},
     "ensure_partitions": {"journal_purge"},
     "partitions": {"journal_purge"},
     "day_figures": {"journal_purge"},
