@@ -5,10 +5,11 @@ single events at a fixed rate in the same process, as in `serve`.
 
 Time under lock: a second connection samples `pg_locks` every fifth of a millisecond or so, from the server's side, and
 takes the time from the first look that finds the day's partition or its parent locked in access exclusive mode to the
-first that does not. The rest of the drop is the step's time without that; its floor is the time it takes to unlink
-copies of the day's files, written as PostgreSQL writes and made durable just before, on the same file system.
+first that does not. It holds one commit, and so the time the disk takes for that. The rest of the drop is the step's
+time without it; its floor is the time it takes to unlink files of the sizes of that day's, written as PostgreSQL writes
+and made durable, on the same file system.
 
-What submitters notice is held against the quiet moments between, and against the moments in which those copies are
+What submitters notice is held against the quiet moments between, and against the moments in which those files are
 unlinked: what the file system makes everyone wait for then, no purge can spare them.
 
 The rows are put straight into the partition, in the chain of a commune whose head does not know them, so neither do
@@ -88,6 +89,7 @@ class Purges:
     whole: list[float] = field(default_factory=list)
     under_lock: list[float] = field(default_factory=list)
     rest_of_drop: list[float] = field(default_factory=list)
+    files_bytes: list[list[int]] = field(default_factory=list)
     unlinking: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     latencies_unlinking: list[float] = field(default_factory=list)
@@ -105,12 +107,12 @@ class Purges:
 class PurgeBench:
     """An installation with days to be purged."""
 
-    def __init__(self, site: Site, clock: SimulatedClock, superuser: asyncpg.Connection, copies: Path) -> None:
-        """Purge there; look through the superuser's connection, copy files below that directory."""
+    def __init__(self, site: Site, clock: SimulatedClock, superuser: asyncpg.Connection, directory: Path) -> None:
+        """Purge there; look through the superuser's connection, write files in that directory."""
         self._site = site
         self._clock = clock
         self._superuser = superuser
-        self._copies = copies
+        self._directory = directory
 
     async def live(self, sizes: list[int]) -> None:
         """Live days of these sizes, oldest first, up to this morning, when all of them are due."""
@@ -132,10 +134,8 @@ class PurgeBench:
         leaf = await self._leaf(due.day)
         files = await table_files(self._superuser, leaf)
         await self._superuser.execute("CHECKPOINT")
-        since, until = await asyncio.to_thread(self._unlink_copies, files)
-        into.unlinking.append(1000 * (until - since))
+        into.files_bytes.append([file.stat().st_size for file in files])
         await generator.settle(time.perf_counter())
-        into.latencies_unlinking += generator.latencies(since, until)
         quiet_since = time.perf_counter()
         await asyncio.sleep(BASELINE_SECONDS)
         watching = asyncio.create_task(
@@ -181,17 +181,27 @@ class PurgeBench:
         fill = FILL.format(leaf=leaf.removeprefix("journal."))
         await self._superuser.execute(fill, entries, day, f"t{BULK}", CATEGORY)
 
-    def _unlink_copies(self, files: list[Path]) -> tuple[float, float]:
-        """Unlink files like these, written page by page as they were; return when that began and ended."""
-        copies = [self._copies / file.name for file in files]
-        for file, copy in zip(files, copies, strict=True):
-            with file.open("rb", buffering=0) as source, copy.open("wb", buffering=0) as target:
-                while page := source.read(PAGE_BYTES):
-                    target.write(page)
-                os.fsync(target.fileno())
+    async def unlink(self, generator: Generator, into: Purges) -> None:
+        """Unlink files like those of the days that were purged, and note what that took."""
+        for sizes in into.files_bytes:
+            since, until = await asyncio.to_thread(self._unlink_files, sizes)
+            into.unlinking.append(1000 * (until - since))
+            await generator.settle(until)
+            into.latencies_unlinking += generator.latencies(since, until)
+
+    def _unlink_files(self, sizes: list[int]) -> tuple[float, float]:
+        """Write files of these sizes page by page, make them durable, unlink them; return when that began and ended."""
+        files = [self._directory / f"file-{number}" for number in range(len(sizes))]
+        page = os.urandom(PAGE_BYTES)
+        for path, size in zip(files, sizes, strict=True):
+            with path.open("wb", buffering=0) as file:
+                for _ in range(size // PAGE_BYTES):
+                    file.write(page)
+                os.fsync(file.fileno())
+        time.sleep(BASELINE_SECONDS)
         started = time.perf_counter()
-        for copy in copies:
-            copy.unlink()
+        for path in files:
+            path.unlink()
         return started, time.perf_counter()
 
 
@@ -216,6 +226,9 @@ async def measure_purges(small: int, large: int, runs: int) -> None:
                 async with generator.running():
                     for size in sizes:
                         quiet += await bench.purge(size, generator, measured[size])
+                    # Afterwards: what the disk has to do for it would be under way during the next purge.
+                    for purges in measured.values():
+                        await bench.unlink(generator, purges)
             await superuser.close()
     _report(measured[small], measured[large], quiet)
 
