@@ -121,8 +121,10 @@ class Purger:
             days = kept.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
             for day in days | cut_short:
                 begun = category.fence is not None and day <= category.fence
-                # What is begun is destroyed already, whatever the rule has become since.
-                if category.first_day <= day and (begun or day <= last):
+                again = begun and day not in cut_short
+                # What was wholly purged goes again whatever the rule has become. What was only begun waits for a rule
+                # made longer meanwhile: seals that state it could not show such a purge to be lawful.
+                if category.first_day <= day and (again or day <= last):
                     found.append(
                         DueDay(
                             category=category.code,
@@ -130,7 +132,7 @@ class Purger:
                             retention_days=category.stated_days,
                             asked_for=is_asked_for(category, day),
                             begun=begun,
-                            again=begun and day not in cut_short,
+                            again=again,
                         )
                     )
         return sorted(found, key=lambda due: (due.day, due.category))

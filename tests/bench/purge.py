@@ -5,8 +5,12 @@ single events at a fixed rate in the same process, as in `serve`.
 
 Time under lock: a second connection samples `pg_locks` every fifth of a millisecond or so, from the server's side, and
 takes the time from the first look that finds the day's partition or its parent locked in access exclusive mode to the
-first that does not. The rest of the drop is the step's time without that; its floor is the time it takes to unlink
-copies of the day's files, written as PostgreSQL writes and made durable just before, on the same file system.
+first that does not. It holds one commit, and so the time the disk takes for that. The rest of the drop is the step's
+time without it; its floor is the time it takes to unlink files of the sizes of that day's, written as PostgreSQL writes
+and made durable, on the same file system.
+
+What submitters notice is held against the quiet moments between, and against the moments in which those files are
+unlinked: what the file system makes everyone wait for then, no purge can spare them.
 
 The rows are put straight into the partition, in the chain of a commune whose head does not know them, so neither do
 the seals: the purge looks at no row, which is the point. Some entries of every day are recorded as entries are.
@@ -18,7 +22,6 @@ import asyncio
 import os
 import tempfile
 import time
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -34,12 +37,11 @@ from journal.postgres import OWNER, SUPERUSER
 from journal.settings import Settings
 from retention.purge_steps import Step
 from tests.bench.figures import show
+from tests.bench.generator import RATE_PER_SECOND, Generator
 from tests.bench.site import Site
 from tests.integration.relations import table_files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from retention.purge_steps import Boundary
 
 SMALL_ENTRIES = 10_000
@@ -47,7 +49,6 @@ LARGE_ENTRIES = 1_000_000
 CATEGORY = "breve"
 RETENTION_DAYS = 2
 BULK, WRITER = 0, 1  # communes: whose rows are many, and who submits
-RATE_PER_SECOND = 200
 BASELINE_SECONDS = 3.0
 # PostgreSQL's: what was written in large pieces is unlinked sooner.
 PAGE_BYTES = 8192
@@ -82,14 +83,16 @@ $$
 
 @dataclass(slots=True, kw_only=True)
 class Purges:
-    """What was measured of the days of one size, in milliseconds; `latencies` of what was submitted meanwhile."""
+    """What was measured of the days of one size, in milliseconds; `latencies` of events submitted meanwhile."""
 
     entries: int
     whole: list[float] = field(default_factory=list)
     under_lock: list[float] = field(default_factory=list)
     rest_of_drop: list[float] = field(default_factory=list)
+    files_bytes: list[list[int]] = field(default_factory=list)
     unlinking: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    latencies_unlinking: list[float] = field(default_factory=list)
 
     def show(self) -> tuple[float, float, float]:
         """Print it; return the medians of the time under lock, of the drop's rest, and of unlinking."""
@@ -101,59 +104,15 @@ class Purges:
         return under_lock, rest, unlinking
 
 
-class Generator:
-    """Submits an event every so often, whether or not the one before is answered; times each from when it was due."""
-
-    def __init__(self, site: Site) -> None:
-        """Submit for the commune that writes."""
-        self._site = site
-        self.answered: list[tuple[float, float]] = []  # when it was due, and how long it took, in ms
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Submit as long as the block lasts."""
-        sending = asyncio.create_task(self._send())
-        try:
-            yield
-        finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await sending
-
-    def latencies(self, since: float, until: float) -> list[float]:
-        """Return those of events that were due in a span of time."""
-        return [took for due, took in self.answered if since <= due < until]
-
-    async def settle(self, until: float) -> None:
-        """Wait until something that was due after a moment is answered: answers come in order."""
-        while not any(due >= until for due, _ in self.answered):  # noqa: ASYNC110 - each answer is an event
-            await asyncio.sleep(1 / RATE_PER_SECOND)
-
-    async def _send(self) -> None:
-        begun = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            number = 0
-            while True:
-                due = begun + number / RATE_PER_SECOND
-                if (early := due - time.perf_counter()) > 0:
-                    await asyncio.sleep(early)
-                group.create_task(self._one(due))
-                number += 1
-
-    async def _one(self, due: float) -> None:
-        await self._site.submit(self._site.compartment(WRITER, CATEGORY), self._site.make(1))
-        self.answered.append((due, 1000 * (time.perf_counter() - due)))
-
-
 class PurgeBench:
     """An installation with days to be purged."""
 
-    def __init__(self, site: Site, clock: SimulatedClock, superuser: asyncpg.Connection, copies: Path) -> None:
-        """Purge there; look through the superuser's connection, copy files below that directory."""
+    def __init__(self, site: Site, clock: SimulatedClock, superuser: asyncpg.Connection, directory: Path) -> None:
+        """Purge there; look through the superuser's connection, write files in that directory."""
         self._site = site
         self._clock = clock
         self._superuser = superuser
-        self._copies = copies
+        self._directory = directory
 
     async def live(self, sizes: list[int]) -> None:
         """Live days of these sizes, oldest first, up to this morning, when all of them are due."""
@@ -175,7 +134,7 @@ class PurgeBench:
         leaf = await self._leaf(due.day)
         files = await table_files(self._superuser, leaf)
         await self._superuser.execute("CHECKPOINT")
-        into.unlinking.append(await asyncio.to_thread(self._unlink_copies, files))
+        into.files_bytes.append([file.stat().st_size for file in files])
         await generator.settle(time.perf_counter())
         quiet_since = time.perf_counter()
         await asyncio.sleep(BASELINE_SECONDS)
@@ -222,18 +181,28 @@ class PurgeBench:
         fill = FILL.format(leaf=leaf.removeprefix("journal."))
         await self._superuser.execute(fill, entries, day, f"t{BULK}", CATEGORY)
 
-    def _unlink_copies(self, files: list[Path]) -> float:
-        """Return how long it takes, in ms, to unlink files like these, written page by page as they were."""
-        copies = [self._copies / file.name for file in files]
-        for file, copy in zip(files, copies, strict=True):
-            with file.open("rb", buffering=0) as source, copy.open("wb", buffering=0) as target:
-                while page := source.read(PAGE_BYTES):
-                    target.write(page)
-                os.fsync(target.fileno())
+    async def unlink(self, generator: Generator, into: Purges) -> None:
+        """Unlink files like those of the days that were purged, and note what that took."""
+        for sizes in into.files_bytes:
+            since, until = await asyncio.to_thread(self._unlink_files, sizes)
+            into.unlinking.append(1000 * (until - since))
+            await generator.settle(until)
+            into.latencies_unlinking += generator.latencies(since, until)
+
+    def _unlink_files(self, sizes: list[int]) -> tuple[float, float]:
+        """Write files of these sizes page by page, make them durable, unlink them; return when that began and ended."""
+        files = [self._directory / f"file-{number}" for number in range(len(sizes))]
+        page = os.urandom(PAGE_BYTES)
+        for path, size in zip(files, sizes, strict=True):
+            with path.open("wb", buffering=0) as file:
+                for _ in range(size // PAGE_BYTES):
+                    file.write(page)
+                os.fsync(file.fileno())
+        time.sleep(BASELINE_SECONDS)
         started = time.perf_counter()
-        for copy in copies:
-            copy.unlink()
-        return 1000 * (time.perf_counter() - started)
+        for path in files:
+            path.unlink()
+        return started, time.perf_counter()
 
 
 async def measure_purges(small: int, large: int, runs: int) -> None:
@@ -253,10 +222,13 @@ async def measure_purges(small: int, large: int, runs: int) -> None:
                 await bench.live(sizes)
                 measured = {size: Purges(entries=size) for size in (small, large)}
                 quiet: list[float] = []
-                generator = Generator(site)
+                generator = Generator(site, site.compartment(WRITER, CATEGORY))
                 async with generator.running():
                     for size in sizes:
                         quiet += await bench.purge(size, generator, measured[size])
+                    # Afterwards: what the disk has to do for it would be under way during the next purge.
+                    for purges in measured.values():
+                        await bench.unlink(generator, purges)
             await superuser.close()
     _report(measured[small], measured[large], quiet)
 
@@ -270,9 +242,11 @@ def _report(small: Purges, large: Purges, quiet: list[float]) -> None:
         f"events submitted one by one, {RATE_PER_SECOND}/s, answered after (ms)         median      p99     most     of"
     )
     before = _quantiles("between purges", quiet)
+    floor = _quantiles(f"while files of {large.entries:,} entries are unlinked (floor)", large.latencies_unlinking)
     _quantiles(f"during the purge of {small.entries:,} entries", small.latencies)
     during = _quantiles(f"during the purge of {large.entries:,} entries", large.latencies)
-    print(f"p99 during the purge of {large.entries:,} entries, to that between purges: {during / before:.2f}")
+    print(f"p99 during the purge of {large.entries:,} entries, to that between purges: {during / before:.2f}, ", end="")
+    print(f"to that while such files are unlinked: {during / floor:.2f}")
 
 
 def _quantiles(title: str, latencies: list[float]) -> float:
