@@ -34,6 +34,7 @@ DAYS_AHEAD_WANTED = 3
 # A day that goes tonight was handed over the day before, or where it is kept for two days, in these hours.
 HANDOVER_BY = time(3)
 STALE_DIRECTORY_SECONDS = 5.0
+CANCEL_AGAIN_SECONDS = 0.5
 STALE_SEAL = timedelta(minutes=10)
 
 
@@ -145,9 +146,13 @@ class Service:
     async def close(self) -> None:
         """Write what waits, stop everything, disconnect."""
         self.writer.close()
-        for task in self._tasks:
-            if task.get_name() != "writer":
-                task.cancel()
+        pending = {*self._tasks}
+        while pending:
+            # Again until it is heard: one that meets a connection being lost is lost in the driver's own error.
+            for task in pending:
+                if task.get_name() != "writer":
+                    task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
 

@@ -94,8 +94,11 @@ class Choice:
         """Tell whether the run goes on to this day; to be asked once for each, in order."""
         # What is begun is destroyed already; counted, it would keep the later days of a pending rule for ever.
         self._taken[due.category] += not (due.asked_for or due.begun)
-        is_beyond = self._max_days is not None and self._taken[due.category] > self._max_days
-        return not is_beyond and due.category not in self._held
+        return not self.is_held(due) and (self._max_days is None or self._taken[due.category] <= self._max_days)
+
+    def is_held(self, due: DueDay) -> bool:
+        """Tell whether a day before it stays."""
+        return due.category in self._held
 
     def hold(self, due: DueDay) -> None:
         """Leave the later days of its category: this one stays."""

@@ -23,6 +23,7 @@ PACKAGES = {
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",
     "soffice": "libreoffice-calc",
+    "systemd-analyze": "systemd",
 }
 CAMPAIGN_ONLY = {"soffice"}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()

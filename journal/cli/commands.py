@@ -288,25 +288,6 @@ async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
     return int(bool(faults))
 
 
-async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Destroy what is due, or say what would be."""
-    async with opened(settings) as installation:
-        await installation.check_clock(confirmed=arguments.clock_is_right)
-        if arguments.dry_run:
-            done = await installation.purger.due()
-        else:
-            done = await installation.purger.run(max_days=None if arguments.all else 3)
-        waiting = {due: await installation.purger.waiting(due) for due in await installation.purger.due()}
-    for due in done:
-        print(f"{'would purge' if arguments.dry_run else 'purged'} {due.category} {format_day(due.day)}")
-    for due, tenants in waiting.items():
-        if tenants:
-            print(f"{due.category} {format_day(due.day)} waits for the hand-over to {', '.join(tenants)}")
-    if not done:
-        print("nothing is due")
-    return 0
-
-
 async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int:
     """Check everything in the database, or one category's day of it; 1 if something is wrong."""
     if (arguments.category is None) != (arguments.day is None):

@@ -13,7 +13,7 @@ import uvloop
 
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import category_set, commands, demo, serve
+from journal.cli import category_set, commands, demo, purge, serve
 from journal.core.errors import BusyError, JournalError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.extract.manifest import PURPOSES
@@ -269,7 +269,7 @@ def _add_upkeep(actions: Actions) -> None:
         "handover",
     )
     _add_clock(parser)
-    parser = _add(actions, "purge", commands.purge, "destroy the days whose time has come", "purge --dry-run")
+    parser = _add(actions, "purge", purge.purge, "destroy the days whose time has come", "purge --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--all", action="store_true", help="go beyond three days of one category in one run")
     _add_clock(parser)

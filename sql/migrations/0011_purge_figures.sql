@@ -34,6 +34,9 @@ $$;
 -- What takes time comes before the lock: under it there is nothing but the change of the catalog and the commit, and
 -- PostgreSQL unlinks the files after it has let go of it. The leaf is locked first: its parent, which the appends of
 -- every day may look at, is not held while a page of an extract is waited for.
+--
+-- Detaching the leaf first holds the parent no less long (measured: 3.5 ms for 3.6). Detaching it concurrently does not
+-- hold it, takes twice as long, cannot be done by a function, and is left pending by a kill: not worth 4 ms a night.
 CREATE OR REPLACE FUNCTION journal.drop_day(of_category text, of_day date, OUT count bigint, OUT chains bigint)
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms'
 AS $$
