@@ -91,12 +91,14 @@ class RuleChanges:
 def is_asked_for(category: CategoryRow, day: date) -> bool:
     """Tell whether a shorter rule, asked for when the day was old enough to go, is what lets it go.
 
-    Who asked vouched for the clock of that day: the brake on days per run is for clocks, not for this.
+    Who asked vouched for the clock of that day: the brake on days per run is for clocks, not for this. Nor is it for
+    what is fenced: that is done only once the rule is settled, and counted again and again it would stop the rest.
     """
     days, since = category.next_retention_days, category.next_since
     if days is None or since is None or days >= category.stated_days:
         return False
-    return day <= purgeable_through(since, days)
+    is_fenced = category.fence is not None and day <= category.fence
+    return is_fenced or day <= purgeable_through(since, days)
 
 
 def _describe(change: CategoryChange) -> dict[str, Any]:

@@ -92,8 +92,7 @@ class Choice:
 
     def takes(self, due: DueDay) -> bool:
         """Tell whether the run goes on to this day; to be asked once for each, in order."""
-        # What is begun is destroyed already; counted, it would keep the later days of a pending rule for ever.
-        self._taken[due.category] += not (due.asked_for or due.begun)
+        self._taken[due.category] += not due.asked_for
         return not self.is_held(due) and (self._max_days is None or self._taken[due.category] <= self._max_days)
 
     def is_held(self, due: DueDay) -> bool:

@@ -45,10 +45,12 @@ async def _describe(installation: Installation, row: CategoryRow) -> list[str]:
     if days is None or days >= row.stated_days:
         return lines
     due = [day for day in await installation.purger.due() if day.category == row.code]
+    if not due:
+        return lines  # a purge was faster
     first_last = sorted({format_day(day.day) for day in due})
     lines.append(
-        f"{len(due)} days are past it and not read any more ({first_last[0]} to {first_last[-1]}): serve destroys them "
-        "within the hour, openepm-journal purge at once; seals state it from then on"
+        f"{len(due)} days go with it ({first_last[0]} to {first_last[-1]}): serve destroys them within the hour, "
+        "openepm-journal purge at once; seals state it from then on, and nothing past it is read any more"
     )
     tenants = sorted({tenant for day in due for tenant in await installation.purger.waiting(day)})
     if tenants:

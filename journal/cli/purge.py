@@ -121,6 +121,8 @@ def _describe(day: PlannedDay) -> str:
         why = "it was purged before, and brought back, as by a backup"
     elif due.begun:
         why = "a run that was cut short began it"
+    elif due.asked_for:
+        why = f"a shorter rule was asked for; by that in force, {why}"
     key = "its key" if day.has_key else "no key"
     return (
         f"{_name(due)}: {day.entries} entries in {day.compartments} compartments, {day.disk_bytes} bytes on disk, "

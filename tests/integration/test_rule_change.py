@@ -276,6 +276,30 @@ async def test_taken_back_before_anything_went(world: World) -> None:
     await check_every_extract(world)
 
 
+async def test_a_key_that_cannot_be_destroyed(world: World) -> None:
+    """Rows gone and a key left is not gone: the seals go on stating the old rule until the key is destroyed too."""
+    await live(world, 0, 7)
+    path = world.settings.keystore_path / "days" / LONG.code / f"{FIRST + 5 * DAY}"
+    content = path.read_bytes()
+    path.unlink()
+    (path / "in the way").mkdir(parents=True)
+    await set_days(world, 4)
+    with pytest.raises(OSError, match=f"{FIRST + 5 * DAY}"):
+        await world.installation.purger.run()
+    assert await kept(world) == [6, 7, 8]
+    row = await row_of(world)
+    assert (row.stated_days, row.next_retention_days) == (10, 4)
+    await world.seal()
+    assert await stated(world) == [(10, 0)]
+    (path / "in the way").rmdir()
+    path.rmdir()
+    path.write_bytes(content)
+    await world.installation.purger.run()
+    assert await stated(world) == [(10, 0), (4, 12)]
+    assert not path.exists()
+    assert await world.audit() == []
+
+
 class StopError(Exception):
     """The process ends here."""
 
