@@ -247,6 +247,10 @@ async def test_without_an_export(world: World, root: Path) -> None:
     await world.installation.administration.close_tenant(OTHER_TENANT, read_recipient_pem(PEM))
     for _ in range(2):
         await closing.close_without_export(OTHER_TENANT)
+    await world.installation.administration.add_tenant("castres", "Castres")
+    await closing.close("castres", root, PEM)
+    with pytest.raises(OperatorError, match="castres was exported on 2026-03-04: nothing was changed"):
+        await closing.close_without_export("castres")
     waived = [subject for _, subject, data in await told(world, RESERVED_TENANT) if data["change"] == "export waived"]
     assert waived == [OTHER_TENANT]
 
