@@ -108,7 +108,9 @@ class KeyStore:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise BusyError("another purge is running", retry_after_seconds=PURGE_RETRY_SECONDS) from error
+                raise BusyError(
+                    "another purge is running, or a tenant is being destroyed", retry_after_seconds=PURGE_RETRY_SECONDS
+                ) from error
             yield
         finally:
             os.close(descriptor)

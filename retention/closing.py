@@ -69,10 +69,16 @@ class Closing:
     async def close_without_export(self, code: str) -> None:
         """Close a commune that wants no export, or give up the one that was announced. Raises OperatorError."""
         await self._service.directory.refresh()
+        ending = await self._store.read_ending(code)
+        if ending is not None and ending.exported_at is not None:
+            raise OperatorError(f"{code} was exported on {ending.exported_at:%Y-%m-%d}: nothing was changed")
         await self._administration.close_tenant(code)
-        if await self._store.waive_export(code):
+        ending = await self._store.read_ending(code)
+        if ending is None or ending.waived_at is None:
+            # Closed before, by an earlier version, or to be exported: recorded first, where nothing else is any more.
             data = {"change": "export waived"}
             await self._administration.record(RESERVED_TENANT, "tenant", subject=code, data=data)
+            await self._store.waive_export(code)
 
     def _check_exportable(self, tenant: TenantRow, ending: Ending | None) -> None:
         code = tenant.code

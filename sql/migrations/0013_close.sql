@@ -99,6 +99,18 @@ BEGIN
 END
 $$;
 
+-- Of open tenants alone: a run of the hand-over that a close overtook may still note that it failed, and nobody would
+-- ever clear that.
+CREATE OR REPLACE FUNCTION journal.read_handover_faults()
+  RETURNS TABLE (tenant text, since timestamptz, reason text, detail text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT f.tenant, f.since, f.reason, f.detail
+    FROM journal.handover_fault AS f
+    JOIN journal.tenant AS t ON t.code = f.tenant AND t.closed_at IS NULL
+   ORDER BY f.since, f.tenant
+$$;
+
 -- The export is whole where the commune fetches it; false if none was announced, or the tenant is destroyed.
 CREATE FUNCTION journal.note_export(of_tenant text, of_sha256 bytea) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -155,6 +155,8 @@ async def test_the_certificate_of_the_hand_over(world: World, root: Path) -> Non
     await world.installation.closing.close(TENANT, root)
     assert open_export(world, root)[CATEGORY][0].manifest.disclosed == 9
     assert await world.service.store.list_recipients() == []
+    # A run that the close overtook says so in vain.
+    await world.service.store.raise_handover_fault(TENANT, category=None, day=None, reason="r", detail="late")
     assert await world.service.store.read_handover_faults() == []
 
 
@@ -245,6 +247,10 @@ async def test_without_an_export(world: World, root: Path) -> None:
     await world.installation.administration.close_tenant(OTHER_TENANT, read_recipient_pem(PEM))
     for _ in range(2):
         await closing.close_without_export(OTHER_TENANT)
+    await world.installation.administration.add_tenant("castres", "Castres")
+    await closing.close("castres", root, PEM)
+    with pytest.raises(OperatorError, match="castres was exported on 2026-03-04: nothing was changed"):
+        await closing.close_without_export("castres")
     waived = [subject for _, subject, data in await told(world, RESERVED_TENANT) if data["change"] == "export waived"]
     assert waived == [OTHER_TENANT]
 

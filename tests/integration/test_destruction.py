@@ -162,6 +162,21 @@ async def test_what_is_not_destroyed(world: World) -> None:
     await destroy(world)
 
 
+async def test_closed_by_an_earlier_version(world: World, tmp_path: Path) -> None:
+    """It said nothing of an export: none can be made any more, and that must be said before anything is destroyed."""
+    await close(world)
+    async with world.superuser() as superuser:
+        await superuser.execute("DELETE FROM journal.ending")
+    with pytest.raises(OperatorError, match="the export of albi is not made"):
+        await destroy(world)
+    with pytest.raises(OperatorError, match="closed without an export"):
+        await world.installation.closing.close(TENANT, tmp_path, PEM)
+    await close(world)
+    assert (await told(world, RESERVED_TENANT))[-1] == ("tenant", TENANT, {"change": "export waived"})
+    assert (await destroy(world))["entries"] == 9 + 6 + 2
+    assert await findings(world) == []
+
+
 async def test_nothing_of_it_can_be_made_again(world: World) -> None:
     """Neither the code nor its key, in any process; and nothing can be exported, asked for or posted any more."""
     async with world.another_process() as other:
