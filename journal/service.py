@@ -206,7 +206,7 @@ class Service:
         today = day_of(self.clock.now())
         for tenant in self.directory.tenants():
             try:
-                self.keyring.keystore.read_tenant_key(tenant.code)
+                self.keyring.keystore.confirm_tenant_key(tenant.code)
             except KeyStoreError as error:
                 if not tenant.closed:
                     return str(error)
@@ -214,7 +214,7 @@ class Service:
             for ahead in range(DAYS_AHEAD_WANTED + 1):
                 day = today + timedelta(days=ahead)
                 try:
-                    self.keyring.keystore.read_day_key(category.code, day)
+                    self.keyring.keystore.confirm_day_key(category.code, day)
                 except KeyStoreError as error:
                     return str(error)
         return None
