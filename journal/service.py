@@ -186,7 +186,7 @@ class Service:
 
     async def _check_database(self) -> str | None:
         age = self.directory.age_seconds()
-        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else None
+        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self.writer.problem()
 
     async def _check_handover(self) -> str | None:
         if faults := await self.store.read_handover_faults():

@@ -605,6 +605,27 @@ async def test_a_database_that_takes_no_connection_is_waited_for(rig: Rig, super
     assert indexes(await call) == [1]
 
 
+async def test_a_database_that_answers_and_takes_no_entry_is_told(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """On a full disk readiness fails and says why; with room again, what waited is recorded and it holds."""
+    assert (await rig.service.readiness())["database"] is None
+    await superuser.execute(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END$$"
+    )
+    await superuser.execute(
+        "CREATE TRIGGER full_disk BEFORE INSERT ON journal.entry FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    )
+    waiting = asyncio.create_task(rig.submit(rig.events("a")))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (problem := (await rig.service.readiness())["database"]) is None:  # noqa: ASYNC110 - nothing rings
+            await asyncio.sleep(0.1)
+    assert "no entry could be written" in problem
+    assert "53100 DiskFullError" in problem
+    await superuser.execute("DROP TRIGGER full_disk ON journal.entry")
+    assert indexes(await waiting) == [0]
+    assert (await rig.service.readiness())["database"] is None
+
+
 async def test_nobody_waits_for_ever(rig: Rig, superuser: asyncpg.Connection) -> None:
     """While an append hangs every caller is told, after the limit, to send the same events again."""
     await rig.submit(rig.events("first"))
