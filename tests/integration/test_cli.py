@@ -178,6 +178,8 @@ MISTAKES = [
     (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "soon"), "is no moment"),
     (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "2027-01-01T00:00:00"), "no zone"),
     (("extract", "--from", "01/03/2026"), "is no day: write it YYYY-MM-DD"),
+    (("extract", "--from", "20260301"), "is no day: write it YYYY-MM-DD"),
+    (("extract", "--action", "lecture"), "invalid choice"),
 ]
 
 
