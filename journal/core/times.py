@@ -57,7 +57,7 @@ def normalise_time(text: str) -> str:
         return text
     match = _RFC3339.fullmatch(text)
     if not match:
-        raise MalformedError("not an RFC 3339 date and time")
+        raise MalformedError("not an RFC 3339 date and time, such as 2026-11-15T08:30:00+01:00")
     day, clock, seconds, fraction, zone, zone_minutes = match.groups()
     if zone is None:
         raise MalformedError("the time has no zone")
