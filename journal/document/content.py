@@ -171,11 +171,8 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
             f"Cet extrait d'audit prouve l'existence et l'ordre de {_count(manifest.withheld)}, sans en communiquer "
             "le contenu."
         )
-    elif manifest.filter != Filter():
-        sentences.append(
-            f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande ; "
-            f"{_count(manifest.withheld)} de la période {_not_sent(manifest.withheld)}, mais leur nombre est prouvé."
-        )
+    elif manifest.filter != Filter() and manifest.disclosed + manifest.withheld:
+        sentences.append(_filtered_summary(manifest))
     elif manifest.disclosed:
         sentences.append(
             f"Cet extrait communique l'intégralité des entrées conservées de la période, soit "
@@ -194,9 +191,22 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
     return " ".join(sentences)
 
 
+def _filtered_summary(manifest: Manifest) -> str:
+    answering = f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande"
+    if not manifest.withheld:
+        return f"{answering}, soit toutes celles de la période."
+    if not manifest.disclosed:
+        answering = "Aucune entrée de la période ne répond à la demande"
+    others = f"{_count(manifest.withheld)} de la période {_not_sent(manifest.withheld)}"
+    return f"{answering} ; {others}, mais leur nombre est prouvé."
+
+
 def _request(manifest: Manifest) -> list[list[str]]:
     names = {"account": "compte", "subject": "objet", "action": "action"}
-    scope = " ; ".join(f"{names[name]} : {value}" for name, value in manifest.filter.as_json().items() if name in names)
+    asked = manifest.filter.as_json()
+    if "action" in asked:
+        asked["action"] = ACTIONS.get(asked["action"], asked["action"]).lower()
+    scope = " ; ".join(f"{names[name]} : {value}" for name, value in asked.items() if name in names)
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
     return [

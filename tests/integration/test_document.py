@@ -128,6 +128,12 @@ async def test_it_says_who_asked_what_and_how_much(signer: SigningIdentity, tmp_
         pytest.param(0, None, 0, "Aucune entrée", id="empty"),
         pytest.param(1, None, 0, "une entrée", id="one"),
         pytest.param(3, Filter(account="z.vidal"), 9, "9 entrées de la période ne sont pas", id="filtered"),
+        pytest.param(3, Filter(action="disclosure"), 9, "action : communication", id="filtered by action"),
+        pytest.param(
+            0, Filter(account="z.vidal"), 9, "Aucune entrée de la période ne répond à la", id="none asked for"
+        ),
+        pytest.param(3, Filter(account="z.vidal"), 0, "soit toutes celles de la période", id="all asked for"),
+        pytest.param(0, Filter(account="z.vidal"), 0, "Aucune entrée n", id="none there"),
         pytest.param(0, Filter(withhold_all=True), 12_345, "12 345 entrées, sans en communiquer", id="auditor"),
     ],
 )
