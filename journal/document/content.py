@@ -100,7 +100,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "category_label": printable(circumstances.category_label),
         "period": _period(manifest.first_day, manifest.last_day),
         "origin": manifest.origin,
-        "summary": _summary(manifest, circumstances),
+        "summary": typeset(_summary(manifest, circumstances)),
         "request": _request(manifest),
         "disclosed": manifest.disclosed,
         "by_action": [
@@ -115,15 +115,19 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         ),
         "integrity": _integrity(manifest, circumstances),
         "steps": [
-            "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
-            "Sur un poste hors ligne : journal-verify FICHIER --trust trust.pem",
-            "Ou, sans notre logiciel, avec openssl, comme l'explique LISEZMOI.txt.",
+            typeset(step)
+            for step in (
+                "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
+                "Dans un navigateur, même hors ligne : déposez l'extrait et ce certificat sur la page verifier.html.",
+                "Ou en ligne de commande : journal-verify FICHIER --trust trust.pem",
+                "Ou, sans notre logiciel, avec openssl, comme l'explique LISEZMOI.txt.",
+            )
         ],
-        "caution": (
+        "caution": typeset(
             "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
             "leur preuve, que la vérification contrôle une à une. Heures en temps universel (UTC)."
         ),
-        "truncated": "Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier.",
+        "truncated": typeset("Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier."),
         "columns": list(COLUMNS),
         "rows": gathered.rows,
     }
@@ -132,6 +136,12 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
 def printable(text: str) -> str:
     """Return the text with every character that hides, or that no font of the document has, replaced by its code."""
     return _UNPRINTABLE.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", normalize("NFC", text))
+
+
+def typeset(text: str) -> str:
+    """Return our own prose with French apostrophes and the spaces at which no line may end."""
+    text = re.sub(r" (?=[:;»])|(?<=«) |(?<=[0-9]) (?=(?:h|min|s|entrées)\b)", "\u00a0", text)
+    return text.replace("'", "\u2019")
 
 
 def french_day(day: date) -> str:
@@ -182,9 +192,9 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
         sentences.append("Aucune entrée n'est conservée pour cette période, et la suite des empreintes le prouve.")
     if circumstances.purged is not None:
         first, last = circumstances.purged
+        days = f"du {french_day(first)}" if first == last else _period(first, last)
         sentences.append(
-            f"Les entrées {_period(first, last)} ont été détruites au terme légal de leur conservation, comme "
-            "l'attestent les sceaux."
+            f"Les entrées {days} ont été détruites au terme légal de leur conservation, comme l'attestent les sceaux."
         )
     if circumstances.covered_at is not None:
         sentences.append(f"Le dernier jour n'est couvert que jusqu'au {french_moment(circumstances.covered_at)}.")
@@ -226,7 +236,8 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
     indexes = _range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
     return [
         ["Entrées couvertes", indexes],
-        ["Communiquées, non communiquées", f"{_number(manifest.disclosed)}, {_number(manifest.withheld)}"],
+        ["Communiquées", _number(manifest.disclosed)],
+        ["Non communiquées", _number(manifest.withheld)],
         ["Empreinte avant la première", manifest.base.chain_hash.hex()],
         ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
         ["Sceaux", _range(circumstances.first_seal, circumstances.last_seal)],
