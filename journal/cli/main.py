@@ -48,11 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BusyError as error:
         print(f"openepm-journal: {error}; try again in {error.retry_after_seconds} s", file=sys.stderr)
         return FAILED
-    except (JournalError, OSError) as error:
+    except JournalError as error:
         print(f"openepm-journal: {error}", file=sys.stderr)
+        return NOT_RUN
+    except OSError as error:
+        print(f"openepm-journal: {_system_word(error)}", file=sys.stderr)
         return NOT_RUN
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
+
+
+def _system_word(error: OSError) -> str:
+    """Say where, where that is known, and what."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}" if error.strerror else str(error)
 
 
 class _Parser(argparse.ArgumentParser):
