@@ -28,6 +28,9 @@ log = structlog.get_logger()
 CONFLICTS_BEFORE_LOCK = 3
 DEADLINE_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
+# Deadlocks and a database that is started anew pass sooner; nobody tries for longer once events stop coming.
+FAILING_SECONDS = 5.0
+FAILED_LONG_AGO_SECONDS = 60.0
 
 
 class Appender:
@@ -43,6 +46,16 @@ class Appender:
         self._clock = clock
         self._instruments = instruments or Instruments()
         self._heads: dict[Compartment, HeadState] = {}
+        # Since when appends fail, when one last did, and why.
+        self._failing: tuple[float, float, str] | None = None
+
+    def problem(self) -> str | None:
+        """Say why nothing can be appended, where that has lasted: a full disk lets a database answer all the same."""
+        if self._failing is None:
+            return None
+        since, last, reason = self._failing
+        lasts = last - since >= FAILING_SECONDS and self._clock.monotonic() - last <= FAILED_LONG_AGO_SECONDS
+        return f"no entry could be written for {last - since:.0f} s: {reason}" if lasts else None
 
     async def add(self, draft: Draft, submission: Submission) -> bool:
         """Add the submission to the draft; False if one of its events is there already, with other content.
@@ -69,6 +82,7 @@ class Appender:
         conflicts = 0
         while draft.submissions:
             if self._clock.monotonic() > deadline:
+                log.error("entries could not be written", reason=self._failing[2] if self._failing else "conflicts")
                 self._give_up(draft, "the database took too long; send the same events again")
                 return
             started_at = self._clock.monotonic()
@@ -77,7 +91,9 @@ class Appender:
                     result = await self._store.append(draft.finish())
                 else:
                     draft, result = await self._append_locked(draft)
-            except (UnavailableError, LockedError):
+            except (UnavailableError, LockedError) as error:
+                now = self._clock.monotonic()
+                self._failing = (self._failing[0] if self._failing else now, now, str(error))
                 # Committed or not: the same events, asked for again, will be found or written.
                 self._instruments.appends.add(1, "unavailable")
                 draft = await self._redraft_from_database(draft)
@@ -90,6 +106,7 @@ class Appender:
             if result.outcome == "appended":
                 self._instruments.entries_appended.add(draft.events)
                 self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
+                self._failing = None
                 draft.settle()
                 return
             conflicts += result.outcome == "conflict"

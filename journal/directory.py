@@ -78,10 +78,17 @@ class Directory:
         self._read_at = asked_at
 
     async def run(self) -> None:
-        """Refresh for ever; an unreachable database leaves the snapshot to age."""
+        """Refresh for ever; an unreachable database leaves the snapshot to age, and is told once."""
+        failing = False
         while True:
             try:
                 await self.refresh()
             except (StoreError, OSError) as error:
-                log.warning("the directory could not be refreshed", kind=type(error).__name__)
+                if not failing:
+                    log.warning("the directory cannot be refreshed", reason=str(error))
+                failing = True
+            else:
+                if failing:
+                    log.info("the directory is refreshed again")
+                failing = False
             await asyncio.sleep(REFRESH_SECONDS)

@@ -162,7 +162,10 @@ class Extraction:
             raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
         _check_words(request)
         if category.needs_authorisation and request.subject is not None and not request.authorisation:
-            raise RequestError("/authorisation", "one subject of this category needs its reference")
+            raise RequestError(
+                "/authorisation",
+                "an extract about one subject of this category needs the reference of an authorisation",
+            )
         try:
             selection = Filter(account=request.account, subject=request.subject, action=request.action)
         except ValueError as error:

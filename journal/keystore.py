@@ -63,8 +63,8 @@ def make_master_key(path: Path) -> None:
 class KeyStore:
     """Day keys, tenant keys and fences, in one directory and its replicas.
 
-    A key is durable in every copy before it is ever returned, and read from the first copy that opens. The
-    fence of a category is the newest of those found in any copy, and of those learnt from the database.
+    A key is made durable in every copy, and read from the first copy that opens; `confirm_day_key` names a copy that
+    lacks it. The fence of a category is the newest of those found in any copy, and of those learnt from the database.
     """
 
     def __init__(self, directory: Path, master_key: bytes, replicas: Iterable[Path] = ()) -> None:
@@ -171,6 +171,14 @@ class KeyStore:
     def learn_fence(self, category: str, day: date) -> None:
         """Take into account a fence found in the database."""
         self._learnt_fences[category] = max(day, self._learnt_fences.get(category, day))
+
+    def confirm_day_key(self, category: str, day: date) -> None:
+        """Check that every copy gives the day's key. Raises KeyStoreError that names the copy; errors of reading it."""
+        self._confirm(_day_name(category, day), self.read_day_key(category, day))
+
+    def confirm_tenant_key(self, tenant: str) -> None:
+        """Check that every copy gives the tenant's key; errors as for a day's."""
+        self._confirm(f"tenants/{tenant}", self.read_tenant_key(tenant))
 
     def raise_fence(self, category: str, day: date) -> None:
         """Set the fence in every copy, durable; it never goes back."""
@@ -314,6 +322,17 @@ class KeyStore:
         if failure is not None:
             raise failure
         return None
+
+    def _confirm(self, name: str, key: bytes) -> None:
+        for directory in self._directories:
+            try:
+                same = self._open(name, (directory / name).read_bytes()) == key
+            except OSError as error:
+                raise KeyStoreError(f"key {name} cannot be read in {directory}: {error.strerror}") from error
+            except KeyStoreError as error:
+                raise KeyStoreError(f"in {directory}: {error}") from error
+            if not same:
+                raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
 
     def _open(self, name: str, wrapped: bytes) -> bytes:
         try:

@@ -212,7 +212,7 @@ class Service:
 
     async def _check_database(self) -> str | None:
         age = self.directory.age_seconds()
-        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else None
+        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self.writer.problem()
 
     async def _check_handover(self) -> str | None:
         if faults := await self.store.read_handover_faults():
@@ -232,7 +232,7 @@ class Service:
         today = day_of(self.clock.now())
         for tenant in self.directory.tenants():
             try:
-                self.keyring.keystore.read_tenant_key(tenant.code)
+                self.keyring.keystore.confirm_tenant_key(tenant.code)
             except KeyStoreError as error:
                 if not tenant.closed:
                     return str(error)
@@ -240,7 +240,7 @@ class Service:
             for ahead in range(DAYS_AHEAD_WANTED + 1):
                 day = today + timedelta(days=ahead)
                 try:
-                    self.keyring.keystore.read_day_key(category.code, day)
+                    self.keyring.keystore.confirm_day_key(category.code, day)
                 except KeyStoreError as error:
                     return str(error)
         return None

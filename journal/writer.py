@@ -69,6 +69,10 @@ class Writer:
         """Return how many events wait to be drafted."""
         return self._queue.events
 
+    def problem(self) -> str | None:
+        """Say why nothing can be written, where that has lasted; None where nothing was tried of late."""
+        return self._appender.problem()
+
     async def submit(
         self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
     ) -> list[Outcome]:

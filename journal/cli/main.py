@@ -6,22 +6,26 @@ import argparse
 import asyncio
 import os
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 
+from ingest.shapes import ACTIONS
 from journal import __version__
 from journal.administration import REGIMES, ROLES
 from journal.cli import category_set, certificate, closing, commands, demo, purge, serve
-from journal.core.errors import BusyError, JournalError
+from journal.core.errors import BusyError, JournalError, MalformedError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from journal.core.times import parse_day
 from journal.extract.manifest import PURPOSES
 from journal.logs import configure_logs
+from journal.service_event import KINDS
 from journal.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+    from datetime import date
 
     from journal.settings import Settings
 
@@ -44,11 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BusyError as error:
         print(f"openepm-journal: {error}; try again in {error.retry_after_seconds} s", file=sys.stderr)
         return FAILED
-    except (JournalError, OSError) as error:
+    except JournalError as error:
         print(f"openepm-journal: {error}", file=sys.stderr)
+        return NOT_RUN
+    except OSError as error:
+        print(f"openepm-journal: {_system_word(error)}", file=sys.stderr)
         return NOT_RUN
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
+
+
+def _system_word(error: OSError) -> str:
+    """Say where, where that is known, and what."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}" if error.strerror else str(error)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -268,8 +281,10 @@ def _add_extract(actions: Actions) -> None:
     parser.add_argument("--requester", required=True, help="who asks")
     parser.add_argument("--request-reference", required=True, metavar="REF", help="the client's request, in writing")
     parser.add_argument("--authorisation", metavar="REF", help="needed for one subject in some categories")
-    for name in ("account", "subject", "action"):
-        parser.add_argument(f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld")
+    actions_there_are = (*ACTIONS, *(f"service.{kind}" for kind in KINDS))
+    for name, choices in (("account", None), ("subject", None), ("action", actions_there_are)):
+        only = f"disclose only the entries of this {name}; the others are withheld"
+        parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
     _add_clock(parser)
 
@@ -349,8 +364,8 @@ def _positive(text: str) -> int:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
-    except ValueError as error:
+        return parse_day(text)
+    except MalformedError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no day: write it YYYY-MM-DD") from error
 
 

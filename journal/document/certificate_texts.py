@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.document.french import cell, french_number, solid, solid_entries, solid_weekday, spaced
+from journal.document.french import cell, french_number, solid, solid_entries, solid_weekday, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def lead(certificate: Certificate) -> str:
             f"Le service {certificate.service} atteste que {which} le {day}{_scope(certificate)} au journal des accès "
             f"de {commune} {verb} {_punctuality(destroyed)}. Le service n’en garde rien de lisible."
         )
-    return spaced(said + _rest(certificate))
+    return typeset(said + _rest(certificate))
 
 
 def _scope(certificate: Certificate) -> str:
@@ -112,7 +112,7 @@ def notes(gone: Sequence[CategoryFacts]) -> list[str]:
     said = [_UNTOLD] if any(facts.state == "untold" for facts in gone) else []
     if any(facts.state == "destroyed" and facts.count and facts.closing is None for facts in gone):
         said.append(_NO_CLOSING)
-    return [spaced(text) for text in said]
+    return [typeset(text) for text in said]
 
 
 def how(certificate: Certificate) -> list[str]:
@@ -123,7 +123,7 @@ def how(certificate: Certificate) -> list[str]:
         "Les lignes ont été supprimées de la base de données avec la partition du jour, et la clé de chiffrement du "
         f"jour a été détruite dans {where} ; {_BACKUPS}"
     )
-    return [spaced(text) for text in (done, _NOT_COVERED)]
+    return [typeset(text) for text in (done, _NOT_COVERED)]
 
 
 def steps(certificate: Certificate, gone: Sequence[CategoryFacts]) -> list[str]:
@@ -148,11 +148,11 @@ def steps(certificate: Certificate, gone: Sequence[CategoryFacts]) -> list[str]:
             "Un extrait de ce jour remis avant la destruction se vérifie toujours (journal-verify) : ses numéros sont "
             f"ceux du tableau{same}"
         )
-    return [spaced(text) for text in said]
+    return [typeset(text) for text in said]
 
 
 def law(categories: Sequence[CategoryFacts]) -> str:
     """Name what the rule rests on."""
     led, directive, contract = _LAW
     gdpr = [_GDPR] if any(facts.regime == "GDPR" for facts in categories) else []
-    return spaced("Fondement de la règle : " + " ; ".join([led, directive, *gdpr, contract]) + ".")
+    return typeset("Fondement de la règle : " + " ; ".join([led, directive, *gdpr, contract]) + ".")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from journal.core.times import parse_time
-from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable
+from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable, typeset
 from journal.extract.manifest import Filter, account_of, action_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "category_label": printable(circumstances.category_label),
         "period": _period(manifest.first_day, manifest.last_day),
         "origin": manifest.origin,
-        "summary": _summary(manifest, circumstances),
+        "summary": typeset(_summary(manifest, circumstances)),
         "request": _request(manifest),
         "disclosed": manifest.disclosed,
         "by_action": [
@@ -101,15 +101,19 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         ),
         "integrity": _integrity(manifest, circumstances),
         "steps": [
-            "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
-            "Sur un poste hors ligne : journal-verify FICHIER --trust trust.pem",
-            "Ou, sans notre logiciel, avec openssl, comme l'explique LISEZMOI.txt.",
+            typeset(step)
+            for step in (
+                "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
+                "Dans un navigateur, même hors ligne : déposez l'extrait et ce certificat sur la page verifier.html.",
+                "Ou en ligne de commande : journal-verify FICHIER --trust trust.pem",
+                "Ou, sans notre logiciel, avec openssl, comme l'explique LISEZMOI.txt.",
+            )
         ],
-        "caution": (
+        "caution": typeset(
             "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
             "leur preuve, que la vérification contrôle une à une. Heures en temps universel (UTC)."
         ),
-        "truncated": "Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier.",
+        "truncated": typeset("Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier."),
         "columns": list(COLUMNS),
         "rows": gathered.rows,
     }
@@ -134,11 +138,8 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
             f"Cet extrait d'audit prouve l'existence et l'ordre de {_count(manifest.withheld)}, sans en communiquer "
             "le contenu."
         )
-    elif manifest.filter != Filter():
-        sentences.append(
-            f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande ; "
-            f"{_count(manifest.withheld)} de la période {_not_sent(manifest.withheld)}, mais leur nombre est prouvé."
-        )
+    elif manifest.filter != Filter() and manifest.disclosed + manifest.withheld:
+        sentences.append(_filtered_summary(manifest))
     elif manifest.disclosed:
         sentences.append(
             f"Cet extrait communique l'intégralité des entrées conservées de la période, soit "
@@ -148,18 +149,31 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
         sentences.append("Aucune entrée n'est conservée pour cette période, et la suite des empreintes le prouve.")
     if circumstances.purged is not None:
         first, last = circumstances.purged
+        days = f"du {french_day(first)}" if first == last else _period(first, last)
         sentences.append(
-            f"Les entrées {_period(first, last)} ont été détruites au terme légal de leur conservation, comme "
-            "l'attestent les sceaux."
+            f"Les entrées {days} ont été détruites au terme légal de leur conservation, comme l'attestent les sceaux."
         )
     if circumstances.covered_at is not None:
         sentences.append(f"Le dernier jour n'est couvert que jusqu'au {french_moment(circumstances.covered_at)}.")
     return " ".join(sentences)
 
 
+def _filtered_summary(manifest: Manifest) -> str:
+    answering = f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande"
+    if not manifest.withheld:
+        return f"{answering}, soit toutes celles de la période."
+    if not manifest.disclosed:
+        answering = "Aucune entrée de la période ne répond à la demande"
+    others = f"{_count(manifest.withheld)} de la période {_not_sent(manifest.withheld)}"
+    return f"{answering} ; {others}, mais leur nombre est prouvé."
+
+
 def _request(manifest: Manifest) -> list[list[str]]:
     names = {"account": "compte", "subject": "objet", "action": "action"}
-    scope = " ; ".join(f"{names[name]} : {value}" for name, value in manifest.filter.as_json().items() if name in names)
+    asked = manifest.filter.as_json()
+    if "action" in asked:
+        asked["action"] = ACTIONS.get(asked["action"], asked["action"]).lower()
+    scope = " ; ".join(f"{names[name]} : {value}" for name, value in asked.items() if name in names)
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
     return [
@@ -179,7 +193,8 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
     indexes = french_range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
     return [
         ["Entrées couvertes", indexes],
-        ["Communiquées, non communiquées", f"{french_number(manifest.disclosed)}, {french_number(manifest.withheld)}"],
+        ["Communiquées", french_number(manifest.disclosed)],
+        ["Non communiquées", french_number(manifest.withheld)],
         ["Empreinte avant la première", manifest.base.chain_hash.hex()],
         ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
         ["Sceaux", french_range(circumstances.first_seal, circumstances.last_seal)],

@@ -178,6 +178,8 @@ MISTAKES = [
     (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "soon"), "is no moment"),
     (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "2027-01-01T00:00:00"), "no zone"),
     (("extract", "--from", "01/03/2026"), "is no day: write it YYYY-MM-DD"),
+    (("extract", "--from", "20260301"), "is no day: write it YYYY-MM-DD"),
+    (("extract", "--action", "lecture"), "invalid choice"),
 ]
 
 
@@ -218,13 +220,15 @@ def test_settings_that_cannot_be(settings: dict[str, str], reason: str) -> None:
         ({"JOURNAL_LISTEN": "192.0.2.1:8470"}, "cannot listen on 192.0.2.1:8470"),
         ({"JOURNAL_DSN": "postgresql://journal_owner@127.0.0.1:1/journal"}, "the database cannot be reached"),
         ({"JOURNAL_DSN": "nonsense"}, ""),
-        ({"JOURNAL_HOME": "/proc/var"}, ""),
+        ({"JOURNAL_HOME": "/proc/var"}, "openepm-journal: /proc/var: No such file or directory\n"),
     ],
 )
 def test_a_service_that_cannot_start(tmp_path: Path, settings: dict[str, str], reason: str) -> None:
     """What keeps the service from starting is one line, without a traceback."""
     listen = {"JOURNAL_LISTEN": f"127.0.0.1:{free_port()}"}
-    assert reason in plain_line(command(tmp_path / "var", "serve", **listen | settings))
+    said = plain_line(command(tmp_path / "var", "serve", **listen | settings))
+    assert reason in said
+    assert "Errno" not in said
 
 
 def test_a_settings_file(tmp_path: Path) -> None:

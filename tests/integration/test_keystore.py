@@ -13,9 +13,12 @@ import pytest
 from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
 from journal.keystore import KEY_BYTES, KeyStore, make_master_key, open_keystore, read_master_key
 from journal.settings import Settings
+from tests.integration.world import new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
 
 MASTER = bytes(range(32))
 CATEGORY = "ecrits"
@@ -87,6 +90,27 @@ def test_a_copy_that_is_lost_or_damaged(
         assert opened(directories).read_day_key(CATEGORY, DAY) == key
         repair(opened(directories))
         assert [(directory / NAME).read_bytes() for directory in directories] == [whole] * 3
+
+
+@pytest.mark.parametrize("damage", ["lost", "damaged", "truncated", "empty", "another", "unmounted"])
+@pytest.mark.parametrize("copy", [0, 1, 2])
+def test_a_copy_that_lacks_a_key_is_named(store: KeyStore, directories: list[Path], damage: str, copy: int) -> None:
+    """The key is read from the others; that one of the copies could not give it is said, and where."""
+    store.confirm_day_key(CATEGORY, DAY)
+    store.confirm_tenant_key("albi")
+    if damage == "unmounted":
+        directories[copy].rename(directories[copy].with_name("elsewhere"))
+        directories[copy].touch()
+    elif damage == "another":
+        (directories[copy] / NAME).unlink()
+        assert opened(directories[copy : copy + 1]).make_day_key(CATEGORY, DAY)
+    else:
+        spoil(directories[copy] / NAME, damage)
+    with pytest.raises(KeyStoreError) as caught:
+        opened(directories).confirm_day_key(CATEGORY, DAY)
+    # Of two keys under one name, the first copy's is taken for the right one.
+    assert str(directories[copy if damage != "another" else max(copy, 1)]) in str(caught.value)
+    assert NAME in str(caught.value)
 
 
 def make_again(store: KeyStore) -> None:
@@ -464,3 +488,14 @@ class TestEndedTenants:
         Late(directories[0], MASTER, directories[1:]).repair()
         for directory in directories:
             assert files(directory) == [NAME, "ended/albi"]
+
+
+async def test_readiness_names_a_copy_that_is_gone(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """A replica that is not mounted any more is told, though every key can still be read."""
+    replica = tmp_path / "replica"
+    async with new_world(postgres, tmp_path, keystore_replicas=(str(replica),)) as world:
+        assert (await world.service.readiness())["keys"] is None
+        replica.rename(tmp_path / "unmounted")
+        assert str(replica) in str((await world.service.readiness())["keys"])
+        (tmp_path / "unmounted").rename(replica)
+        assert (await world.service.readiness())["keys"] is None
