@@ -85,11 +85,26 @@ class KeyStore:
             raise KeyStoreError(f"the key of {category} {day} is not shredded: its fence is not raised")
         self._shred(_day_name(category, day))
 
+    def shred_fenced(self) -> int:
+        """Destroy every key behind its fence in every copy, and what a killed process left of one; return how many.
+
+        For a copy that was away while days were purged: what it holds of them is not all under its own name.
+        """
+        days: set[tuple[str, date]] = set()
+        for category in self.categories():
+            fence = self.fence(category)
+            for path in (path for directory in self._directories for path in _files(directory / "days" / category)):
+                day = _day_of_file(path)
+                if day is not None and fence is not None and day <= fence:
+                    shred_file(path)
+                    days.add((category, day))
+        return len(days)
+
     @contextmanager
-    def destroying(self) -> Iterator[None]:
+    def destroying(self, busy: str = "another purge is running") -> Iterator[None]:
         """Hold the right to destroy keys, which one run has at a time; it ends with the process.
 
-        Raises BusyError where another has it.
+        Raises BusyError, in these words, where another has it.
         """
         directory = self._directories[0]
         make_private_directory(directory)
@@ -98,10 +113,27 @@ class KeyStore:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise BusyError("another purge is running", retry_after_seconds=PURGE_RETRY_SECONDS) from error
+                raise BusyError(busy, retry_after_seconds=PURGE_RETRY_SECONDS) from error
             yield
         finally:
             os.close(descriptor)
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """The directory and its replicas."""
+        return self._directories
+
+    def categories(self) -> list[str]:
+        """Return the categories that have keys in any copy."""
+        return self._names("days")
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have a key in any copy."""
+        return self._names("tenants")
+
+    def fenced_categories(self) -> list[str]:
+        """Return the categories that have a fence in any copy."""
+        return self._names("fences")
 
     def day_keys(self, category: str) -> list[date]:
         """Return the days that have a key in any copy, oldest first; other files there are nobody's."""
@@ -126,12 +158,9 @@ class KeyStore:
         """
         found = [self._learnt_fences[category]] if category in self._learnt_fences else []
         for directory in self._directories:
-            try:
-                found.append(date.fromisoformat((directory / "fences" / category).read_text("ascii").strip()))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except (OSError, ValueError) as error:
-                raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
+            stands = _read_fence(directory, category)
+            if stands is not None:
+                found.append(stands)
         return max(found, default=None)
 
     def learn_fence(self, category: str, day: date) -> None:
@@ -143,6 +172,33 @@ class KeyStore:
         newest = max(day, self.fence(category) or day)
         for directory in self._directories:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
+
+    def lags_behind(self, category: str, fence: date) -> bool:
+        """Tell whether some copy does not know of this fence yet, or of a later one."""
+        for directory in self._directories:
+            found = _read_fence(directory, category)
+            if found is None or found < fence:
+                return True
+        return False
+
+    def take_day_key(self, category: str, day: date, source: KeyStore) -> bool:
+        """Copy the day's key from another key store, durable in every copy; False if it was in all of them.
+
+        Raises FencedDayError where either knows it to be destroyed, even while it is copied; KeyStoreError.
+        """
+        self._refuse_fenced(category, day)
+        taken = self._take(_day_name(category, day), source)
+        try:
+            source._refuse_fenced(category, day)
+        except FencedDayError:
+            self._shred(_day_name(category, day))
+            raise
+        self._shred_fenced(category, day)
+        return taken
+
+    def take_tenant_key(self, tenant: str, source: KeyStore) -> bool:
+        """Copy the tenant's key from another key store, durable in every copy; False if it was in all of them."""
+        return self._take(f"tenants/{tenant}", source)
 
     def repair(self) -> None:
         """Bring every copy up to date with the others: what one has lost or holds damaged, and fences.
@@ -215,19 +271,27 @@ class KeyStore:
         except KeyStoreError as error:
             failures.append(error)
 
-    def _copy(self, name: str, wrapped: bytes, key: bytes) -> None:
-        """Put the wrapped key in every directory where it is lost or does not open."""
+    def _take(self, name: str, source: KeyStore) -> bool:
+        found = source._find(name)
+        if found is None:
+            raise AbsentKeyError(f"key {name} is not in the key store")
+        return self._copy(name, *found)
+
+    def _copy(self, name: str, wrapped: bytes, key: bytes) -> bool:
+        """Put the wrapped key in every directory where it is lost or does not open; tell whether there was one."""
+        written = False
         for directory in self._directories:
             path = directory / name
             try:
                 present = path.read_bytes()
             except FileNotFoundError:
-                create_durably(path, wrapped)
+                written = create_durably(path, wrapped) or written
                 continue
             try:
                 differs = self._open(name, present) != key
             except KeyStoreError:
                 replace_durably(path, wrapped)
+                written = True
                 continue
             if differs:
                 raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
@@ -235,6 +299,7 @@ class KeyStore:
                 # Whoever wrote it may not have come to this yet.
                 sync_directory(path.parent)
         self._durable.add(name)
+        return written
 
     def _read(self, name: str) -> bytes:
         found = self._find(name)
@@ -286,6 +351,32 @@ class KeyStore:
 
 def _day_name(category: str, day: date) -> str:
     return f"days/{category}/{day.isoformat()}"
+
+
+def _read_fence(directory: Path, category: str) -> date | None:
+    """Return where a fence stands in one copy. Raises KeyStoreError where it cannot be read."""
+    try:
+        return date.fromisoformat((directory / "fences" / category).read_text("ascii").strip())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return what is in a folder, hidden files too; nothing where there is none."""
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _day_of_file(path: Path) -> date | None:
+    """Return the day whose key a file holds, be it on the way to its name."""
+    try:
+        return parse_day(path.name.removeprefix(".").split(".")[0])
+    except MalformedError:
+        return None
 
 
 def open_keystore(settings: Settings) -> KeyStore:
