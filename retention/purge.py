@@ -21,11 +21,11 @@ import structlog
 from journal.clock import Clock, ClockGuard
 from journal.core import canonical
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import JournalError, LockedError, PurgedDayError, StoreError
+from journal.core.errors import JournalError, KeyStoreError, LockedError, PurgedDayError, StoreError
 from journal.core.rule import purgeable_through
 from journal.core.times import day_of, format_day
 from journal.service_event import SUBMITTED_BY, service_event
-from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
+from retention.alarms import FORGOTTEN_DETAIL, FORGOTTEN_REASON, LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.policy import goes_at, waits_until
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class DueDay:
     retention_days: int
     begun: bool = False  # behind the fence already: nothing can be read of it any more
     again: bool = False  # wholly purged once: a backup has brought back rows or a key
+    forgotten: bool = False  # the key store alone knows that it is destroyed: a backup has brought back the database
 
 
 class Purger:
@@ -82,7 +83,10 @@ class Purger:
         self._guard = ClockGuard(clock)
 
     async def due(self) -> list[DueDay]:
-        """Return what may go now, oldest first: days with rows or a key, and days whose purge was cut short."""
+        """Return what may go now, oldest first: days with rows or a key, and days whose purge was cut short.
+
+        Days that the key store knows to be destroyed, and a restored database does not, are among them.
+        """
         # Both clocks must agree that a day may go.
         today = day_of(min(self._guard.check(), await self._store.read_now()))
         unfinished: dict[str, set[date]] = {}
@@ -95,20 +99,30 @@ class Purger:
         for category in await self._store.read_categories():
             last = purgeable_through(today, category.retention_days)
             cut_short = unfinished.get(category.code, set())
+            known = category.fence or category.first_day - timedelta(days=1)
+            fence = self._destroyed_through(category.code) or known
+            forgotten = set(_days(known + timedelta(days=1), fence))
             days = kept.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
-            for day in days | cut_short:
-                if category.first_day <= day <= last:
-                    begun = category.fence is not None and day <= category.fence
-                    found.append(
-                        DueDay(
-                            category=category.code,
-                            day=day,
-                            retention_days=category.retention_days,
-                            begun=begun,
-                            again=begun and day not in cut_short,
-                        )
-                    )
+            found += [
+                DueDay(
+                    category=category.code,
+                    day=day,
+                    retention_days=category.retention_days,
+                    begun=day <= max(known, fence),
+                    again=day <= known and day not in cut_short,
+                    forgotten=day in forgotten,
+                )
+                for day in days | cut_short | forgotten
+                if category.first_day <= day <= last
+            ]
         return sorted(found, key=lambda due: (due.day, due.category))
+
+    def _destroyed_through(self, category: str) -> date | None:
+        """Return the key store's fence; where it cannot be read, the category's own purge fails, and no other."""
+        try:
+            return self._keyring.keystore.fence(category)
+        except KeyStoreError:
+            return None
 
     async def waiting(self, due: DueDay) -> list[str]:
         """Return the communes to which a day is still to be handed over before it goes."""
@@ -116,6 +130,8 @@ class Purger:
 
     async def run(self, *, max_days: int | None = MAX_DAYS_PER_RUN, to_the_limit: bool = False) -> list[DueDay]:
         """Purge what is due, at most `max_days` days of each category (None: all), and record it.
+
+        Days behind their fence do not count: no clock can be wrong about them. With 0, they alone go.
 
         A day that is still to be handed over stays until two hours before its limit; with `to_the_limit`, where a
         hand-over is about to be tried, until the limit itself.
@@ -145,7 +161,7 @@ class Purger:
         # A fence has all days before it behind it: what is later than a day that stays, stays as well.
         held: set[str] = set()
         for due in await self.due():
-            taken[due.category] += 1
+            taken[due.category] += not due.begun
             if due.category in held or (max_days is not None and taken[due.category] > max_days):
                 continue
             try:
@@ -189,8 +205,9 @@ class Purger:
         if not due.begun and self._guard.check() < until:
             log.warning("a purge waits for its hand-over", **about, until=until.isoformat())
             return True
-        await self._store.lapse_handovers(due.category, due.day, LAPSED_REASON, LAPSED_DETAIL)
-        log.error("a day goes without hand-over: its limit has come", **about, detail=LAPSED_DETAIL)
+        reason, detail = (FORGOTTEN_REASON, FORGOTTEN_DETAIL) if due.forgotten else (LAPSED_REASON, LAPSED_DETAIL)
+        await self._store.lapse_handovers(due.category, due.day, reason, detail)
+        log.error("a day goes without hand-over", **about, detail=detail)
         return False
 
     async def _purge(self, due: DueDay) -> None:

@@ -13,7 +13,7 @@ import uvloop
 
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import commands, demo, serve
+from journal.cli import commands, demo, recover, serve
 from journal.core.errors import BusyError, JournalError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.extract.manifest import PURPOSES
@@ -251,8 +251,8 @@ def _add_upkeep(actions: Actions) -> None:
     parser = _add(
         actions,
         "recover",
-        commands.recover,
-        "after a disaster: declare what is lost, before serve is started",
+        recover.recover,
+        "after a disaster: declare what is lost and purge again what is destroyed, before serve is started",
         "recover --declare-loss 1203",
     )
     parser.add_argument(
