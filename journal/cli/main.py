@@ -13,7 +13,7 @@ import uvloop
 
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import commands, demo, recover, serve
+from journal.cli import commands, demo, keys, recover, serve
 from journal.core.errors import BusyError, JournalError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.extract.manifest import PURPOSES
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_categories(actions)
     _add_credentials(actions)
     _add_extract(actions)
+    _add_keys(actions)
     _add_upkeep(actions)
     return parser
 
@@ -91,12 +92,12 @@ def _add(actions: Actions, name: str, run: Command, text: str, example: str) -> 
     return parser
 
 
-def _group(actions: Actions, name: str, text: str) -> Actions:
+def _group(actions: Actions, name: str, text: str, example: str = "list") -> Actions:
     parser = actions.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"Example: openepm-journal {name} list",
+        epilog=f"Example: openepm-journal {name} {example}",
     )
     group: Actions = parser.add_subparsers(metavar="ACTION", required=True)
     return group
@@ -225,6 +226,17 @@ def _add_extract(actions: Actions) -> None:
         parser.add_argument(f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld")
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
     _add_clock(parser)
+
+
+def _add_keys(actions: Actions) -> None:
+    to, back = "backup --to /mnt/keys", "restore --from /mnt/keys"
+    group = _group(actions, "keys", "keep a copy of the key store elsewhere, and bring it back", to)
+    parser = _add(
+        group, "backup", keys.backup, "bring a copy up to date: new keys, fences, destroyed days", f"keys {to}"
+    )
+    parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="a directory that is there")
+    parser = _add(group, "restore", keys.restore, "bring back what the key store has lost, from a copy", f"keys {back}")
+    parser.add_argument("--from", dest="directory", required=True, metavar="DIR", help="what keys backup has made")
 
 
 def _add_upkeep(actions: Actions) -> None:
