@@ -127,7 +127,7 @@ class KeyStore:
         """Return the categories that have keys in any copy."""
         return self._names("days")
 
-    def tenants(self) -> list[str]:
+    def tenant_keys(self) -> list[str]:
         """Return the tenants that have a key in any copy."""
         return self._names("tenants")
 

@@ -47,7 +47,7 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
     """
     done = Followed()
     # The service's own first: it is what a run after a killed one knows the copy by.
-    for tenant in sorted(source.tenants(), key=lambda code: (code != RESERVED_TENANT, code)):
+    for tenant in sorted(source.tenant_keys(), key=lambda code: (code != RESERVED_TENANT, code)):
         try:
             done.copied += target.take_tenant_key(tenant, source)
         except KeyStoreError as error:
@@ -82,11 +82,11 @@ def _raise_fences(target: KeyStore, source: KeyStore) -> int:
 
 
 def _count(target: KeyStore, source: KeyStore, done: Followed) -> None:
-    tenants = set(target.tenants())
+    tenants = set(target.tenant_keys())
     days = {(category, day) for category in target.categories() for day in target.day_keys(category)}
     known = {(category, day) for category in source.categories() for day in source.day_keys(category)}
     done.kept = len(tenants) + len(days)
-    done.only_here = len(tenants - set(source.tenants())) + len(days - known)
+    done.only_here = len(tenants - set(source.tenant_keys())) + len(days - known)
 
 
 def check_source(source: KeyStore) -> bytes:
@@ -127,11 +127,11 @@ def check_same(target: KeyStore, source: KeyStore) -> None:
 
 
 def _holds_keys(store: KeyStore) -> bool:
-    return bool(store.tenants()) or any(store.day_keys(category) for category in store.categories())
+    return bool(store.tenant_keys()) or any(store.day_keys(category) for category in store.categories())
 
 
 def _opens_some(store: KeyStore) -> bool:
-    for tenant in store.tenants():
+    for tenant in store.tenant_keys():
         with suppress(KeyStoreError):
             return bool(store.read_tenant_key(tenant))
     for category in store.categories():

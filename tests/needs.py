@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 # Program to Debian package.
 PACKAGES = {
+    "barman": "barman",
     "chromium": "chromium",
     "curl": "curl",
     "openssl": "openssl",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",
+    "psql": "postgresql-client",
     "soffice": "libreoffice-calc",
 }
 CAMPAIGN_ONLY = {"soffice"}
