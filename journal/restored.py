@@ -39,7 +39,7 @@ async def forgotten_purges(store: Store, keystore: KeyStore) -> list[ForgottenPu
             fences[category] = keystore.fence(category) or date.min
     return [
         ForgottenPurge(category=row.code, known=row.fence, destroyed=fences[row.code])
-        for row in await store.read_categories()
+        for row in sorted(await store.read_categories(), key=lambda row: row.code)
         # What is older than the category itself was never in this database.
         if row.code in fences and (row.fence or row.first_day - timedelta(days=1)) < fences[row.code]
     ]
@@ -52,7 +52,7 @@ async def refuse_restored(store: Store, keystore: KeyStore) -> None:
         return
     first = forgotten[0]
     known = f"up to {format_day(first.known)}" if first.known else "not at all"
-    others = f" (and {len(forgotten) - 1} more categories)" if len(forgotten) > 1 else ""
+    others = f" (and {len(forgotten) - 1} more)" if len(forgotten) > 1 else ""
     what = (
         f"this database is older than its key store: {first.category} is destroyed up to "
         f"{format_day(first.destroyed)}, and the database knows it {known}{others}"

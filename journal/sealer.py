@@ -189,6 +189,7 @@ class Sealer:
         if not stored:
             return None
         self._declares_loss = False
+        self._last_number = seal.number
         return SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
 
     async def _wait_for_grace(self) -> None:

@@ -9,7 +9,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.core.seal import parse_seal
 from journal.core.times import format_day
-from journal.restored import forgotten_purges
+from journal.restored import forgotten_purges, refuse_restored
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +41,7 @@ async def _declare(installation: Installation, number: int | None) -> None:
         print(f"declared already: what followed seal {number} is lost")
         return
     if number != last.number:
+        await refuse_restored(store, installation.service.keyring.keystore)
         raise OperatorError(
             f"the last seal of this database is {last.number}. If entries after it are lost, and serve was not "
             f"started since the restore, say so for ever with recover --declare-loss {last.number}; else do nothing"

@@ -340,3 +340,22 @@ async def test_a_declared_loss_is_in_the_first_seal_after_it(world: World) -> No
     after = (await seals_of(world))[before.number :]
     assert [seal.recovered_from for seal in after] == [before.number] + [None] * (len(after) - 1)
     assert await world.audit() == []
+
+
+async def test_a_database_that_goes_back_under_it(world: World) -> None:
+    """A process that has seen a later seal than the database now has seals nothing more, and says what to do."""
+    for _ in range(2):
+        await world.record(1)
+        await world.seal()
+    [*_, before, last] = await seals_of(world)
+    async with world.superuser() as superuser:
+        # As a backup of a minute ago would have it.
+        await superuser.execute("DELETE FROM journal.seal_head WHERE number = $1", last.number)
+        await superuser.execute("DELETE FROM journal.seal WHERE number = $1", last.number)
+    await world.record(1)
+    for attempt in (world.seal, sealer_of(world).declare_loss):
+        with pytest.raises(OperatorError, match=rf"seal {last.number} to seal {before.number}.* --declare-loss"):
+            await attempt()
+    assert (await seals_of(world))[-1] == before
+    async with world.another_process() as other:
+        assert await other.service.sealer.declare_loss() == before.number
