@@ -184,15 +184,11 @@ class KeyStore:
     def take_day_key(self, category: str, day: date, source: KeyStore) -> bool:
         """Copy the day's key from another key store, durable in every copy; False if it was in all of them.
 
-        Raises FencedDayError where either knows it to be destroyed, even while it is copied; KeyStoreError.
+        Raises FencedDayError where this one knows it to be destroyed, KeyStoreError. What the source destroys
+        meanwhile is the caller's to look after: its fence is taken again once all is copied.
         """
         self._refuse_fenced(category, day)
         taken = self._take(_day_name(category, day), source)
-        try:
-            source._refuse_fenced(category, day)
-        except FencedDayError:
-            self._shred(_day_name(category, day))
-            raise
         self._shred_fenced(category, day)
         return taken
 

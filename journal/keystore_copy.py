@@ -2,8 +2,8 @@
 
 One step for both directions: the target takes the source's fences, destroys what is behind them, then takes the keys
 that it lacks. Fences come first, so that a run that is killed leaves a copy that knows of every purge it has heard
-of; a key is taken only where neither side knows its day to be destroyed, and given up again if it is destroyed
-meanwhile. The master key is never copied: a copy alone opens nothing.
+of; a key is taken only where neither side knows its day to be destroyed, and what is destroyed meanwhile is given up at
+the end. The master key is never copied: a copy alone opens nothing.
 
 Trust sentence: whoever can write to a copy can destroy it, and, once it is restored from, fence off days for ever; it
 cannot read a key, give one day another's, nor bring a destroyed day back.
@@ -46,8 +46,7 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
     fence cannot be read: nothing is then copied.
     """
     done = Followed()
-    # The service's own first: it is what a run after a killed one knows the copy by.
-    for tenant in sorted(source.tenant_keys(), key=lambda code: (code != RESERVED_TENANT, code)):
+    for tenant in source.tenant_keys():
         try:
             done.copied += target.take_tenant_key(tenant, source)
         except KeyStoreError as error:

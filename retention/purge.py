@@ -101,7 +101,6 @@ class Purger:
             cut_short = unfinished.get(category.code, set())
             known = category.fence or category.first_day - timedelta(days=1)
             fence = self._destroyed_through(category.code) or known
-            forgotten = set(_days(known + timedelta(days=1), fence))
             days = kept.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
             found += [
                 DueDay(
@@ -110,9 +109,9 @@ class Purger:
                     retention_days=category.retention_days,
                     begun=day <= max(known, fence),
                     again=day <= known and day not in cut_short,
-                    forgotten=day in forgotten,
+                    forgotten=known < day <= fence,
                 )
-                for day in days | cut_short | forgotten
+                for day in days | cut_short
                 if category.first_day <= day <= last
             ]
         return sorted(found, key=lambda due: (due.day, due.category))

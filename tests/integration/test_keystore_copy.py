@@ -160,6 +160,18 @@ def test_destroyed_while_it_is_copied(store: KeyStore, copy: KeyStore, tmp_path:
     assert copy.fence(CATEGORY) == FIRST
 
 
+def test_a_medium_that_fails_on_the_way(store: KeyStore, copy: KeyStore) -> None:
+    """What is destroyed is destroyed in the copy before anything else is tried there."""
+    follow(copy, store)
+    purge(store, DAYS[0])
+    broken = copy.directories[0] / f"days/{CATEGORY}/{DAYS[1]}"
+    broken.unlink()
+    broken.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        follow(opened(copy.directories[0]), store)
+    assert DAYS[0] not in copy.day_keys(CATEGORY)
+
+
 # Ends itself, as a power cut would, just before the n-th thing it does to a file of the copy.
 KILLED = """
 import os, sys
