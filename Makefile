@@ -30,12 +30,12 @@ tools: install  ## the programs some tests need, where we may install them
 	fi
 
 test: tools  ## the whole test suite, on a real PostgreSQL
-	@$(BIN)/python -m pytest -n auto -m "not campaign"
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not campaign"
 
 test-wheel: install  ## the integration tests on the wheel's PostgreSQL
-	@$(BIN)/python -m pytest tests/integration -n auto -m "not campaign" --postgres=wheel
+	@$(BIN)/python -m pytest tests/integration -n auto --dist worksteal -m "not campaign" --postgres=wheel
 
-verifier: install  ## dist/journal-verify.pyz and its SHA-256
+verifier: install  ## dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
 	@$(BIN)/python -m journal.cli.verifier dist
 
 check: install  ## format, lint, types, import contracts

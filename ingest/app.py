@@ -17,11 +17,12 @@ import structlog
 from aiohttp import hdrs, web
 
 from ingest.auth import authenticate
-from ingest.downloads import get_verifier, get_verifier_digest
-from ingest.edge import CALLER, COUNT, EDGE, make_edge
+from ingest.downloads import get_verifier, get_verifier_digest, get_verifier_page
+from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
+from ingest.instruments import UNKNOWN_ROUTE
 from ingest.limits import Limits
-from ingest.probes import get_health, get_openapi, get_readiness
+from ingest.probes import get_health, get_metrics, get_openapi, get_readiness
 from ingest.problems import (
     BAD_REQUEST,
     EXPECTATION,
@@ -60,11 +61,13 @@ class Call:
     query: frozenset[str] = frozenset()
 
 
+EVENTS = "/v1/categories/{category}/events"
+
 MODULE = frozenset({"module"})
 READERS = frozenset({"client", "auditor"})
 
 CALLS = (
-    Call(method="POST", path="/v1/categories/{category}/events", roles=MODULE, handler=post_events),
+    Call(method="POST", path=EVENTS, roles=MODULE, handler=post_events),
     Call(method="POST", path="/v1/categories/{category}/extracts", roles=READERS, handler=post_extract),
     Call(
         method="GET",
@@ -78,17 +81,19 @@ CALLS = (
     Call(method="GET", path="/v1/trust", roles=READERS, handler=get_trust),
     Call(method="GET", path="/v1/status", roles=frozenset({"client", "operator"}), handler=get_status),
     Call(method="GET", path="/v1/openapi.json", public=get_openapi),
+    Call(method="GET", path="/verifier", public=get_verifier_page),
     Call(method="GET", path="/journal-verify.pyz", public=get_verifier),
     Call(method="GET", path="/journal-verify.pyz.sha256", public=get_verifier_digest),
     Call(method="GET", path="/healthz", public=get_health),
     Call(method="GET", path="/readyz", public=get_readiness),
+    Call(method="GET", path="/metrics", public=get_metrics),
 )
 
 
 def create_app(service: Service, limits: Limits | None = None) -> web.Application:
     """Return the application before a started service; serve it with `server.Runner`."""
     app = web.Application(middlewares=[_observe], client_max_size=BATCH_LIMIT_BYTES)
-    app[EDGE] = make_edge(service, limits or Limits())
+    app[EDGE] = make_edge(service, limits or Limits(), [call.path for call in CALLS])
     for call in CALLS:
         app.router.add_route(call.method, call.path, partial(_answer, call), expect_handler=_expect)
     app.on_response_prepare.append(_set_headers)
@@ -124,7 +129,8 @@ async def _observe(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Answer every error as a problem, and say of each request the one thing the log may hold."""
-    clock = request.app[EDGE].service.clock
+    edge = request.app[EDGE]
+    clock = edge.service.clock
     started_at = clock.monotonic()
     status = 0  # nobody was there any more to be answered
     try:
@@ -133,15 +139,20 @@ async def _observe(
     finally:
         caller = request.get(CALLER)
         resource = request.match_info.route.resource
+        route = resource.canonical if resource else UNKNOWN_ROUTE
+        duration_seconds = max(0.0, clock.monotonic() - started_at)
         log.info(
             "request answered" if status else "request abandoned",
             method=request.method if request.method in _METHODS else "other",
-            route=resource.canonical if resource else "unknown",
+            route=route,
             status=status,
-            duration_seconds=round(clock.monotonic() - started_at, 6),
+            duration_seconds=round(duration_seconds, 6),
             credential=caller.id if caller else None,
             count=request.get(COUNT),
         )
+        edge.instruments.answered(route, status, duration_seconds)
+        if route == EVENTS and (reason := request.get(REFUSAL)):
+            edge.instruments.refused(reason, request.get(COUNT, 0))
     return response
 
 
@@ -150,7 +161,7 @@ async def _guarded(
 ) -> web.StreamResponse:
     if hdrs.UPGRADE in request.headers:
         # What follows would not be read as HTTP, by us or by whoever stands before us.
-        return response_of(ProblemError(BAD_REQUEST, "No other protocol is spoken here.", close=True))
+        return _refuse(request, ProblemError(BAD_REQUEST, "No other protocol is spoken here.", close=True))
     try:
         return await handler(request)
     except ConnectionError:
@@ -158,19 +169,24 @@ async def _guarded(
     except Exception as error:  # noqa: BLE001  (the border: every error becomes an answer)
         problem = problem_of(error)
         if problem is None:
-            return _failed(error)
+            return _failed(request, error)
         if isinstance(error, JournalError) and not isinstance(error, BusyError | SubmissionError):
             log.warning("a request was not served", kind=type(error).__name__)
-        return response_of(problem)
+        return _refuse(request, problem)
 
 
-def _failed(error: Exception) -> web.Response:
+def _refuse(request: web.Request, problem: ProblemError, **members: str) -> web.Response:
+    request[REFUSAL] = problem.kind.name
+    return response_of(problem, **members)
+
+
+def _failed(request: web.Request, error: Exception) -> web.Response:
     """Answer what nobody foresaw: an identifier joins the answer and the log; the log holds places, no values."""
     error_id = uuid4().hex
     places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
     log.error("a request failed", error_id=error_id, kind=type(error).__name__, places=places)
     detail = f"The failure is logged under {error_id}. Nothing is known of what was asked: submit it again."
-    return response_of(ProblemError(INTERNAL, detail), error_id=error_id)
+    return _refuse(request, ProblemError(INTERNAL, detail), error_id=error_id)
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:

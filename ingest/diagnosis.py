@@ -72,7 +72,7 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         return Fault("", f"the body is not UTF-8 at byte {error.start}")
     except json.JSONDecodeError as error:
-        return Fault("", f"the body is not JSON at character {error.pos}")
+        return Fault("", f"the body is not JSON at character {error.pos}" if body else "the body is empty")
     except RecursionError:
         return Fault("", "the body is nested too deeply")
 

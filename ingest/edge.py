@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ingest.instruments import EdgeInstruments
 from ingest.limits import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Limits, RequestRate, Shares
 from ingest.readiness import Readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from journal.service import Service
     from journal.store import CredentialRow
@@ -30,10 +31,11 @@ class Edge:
     bodies: Shares
     extracts: Shares
     readiness: Readiness
+    instruments: EdgeInstruments
 
 
-def make_edge(service: Service, limits: Limits) -> Edge:
-    """Put an edge before a service."""
+def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
+    """Put an edge before a service; `routes` are the paths of its calls."""
     return Edge(
         service=service,
         limits=limits,
@@ -51,9 +53,11 @@ def make_edge(service: Service, limits: Limits) -> Edge:
             retry_after_seconds=EXTRACTS_RETRY_SECONDS,
         ),
         readiness=Readiness(service),
+        instruments=EdgeInstruments(service.instruments.metrics, routes),
     )
 
 
 EDGE: web.AppKey[Edge] = web.AppKey("edge", Edge)
 CALLER: web.RequestKey[CredentialRow] = web.RequestKey("caller")
 COUNT: web.RequestKey[int] = web.RequestKey("count", int)
+REFUSAL: web.RequestKey[str] = web.RequestKey("refusal", str)

@@ -82,7 +82,7 @@ def decode_single(body: bytes, now: datetime, source_prefix: str) -> Event:
     if events or len(body) > EVENT_LIMIT_BYTES:
         found.oversize(0)
     else:
-        found.examine(0, diagnosis.parse(body))
+        found.examine_single(diagnosis.parse(body))
     raise found.error()
 
 
@@ -212,11 +212,20 @@ class _Faults:
         """Note an event, or a batch, that is too large."""
         self._oversize.append((position, "", reason))
 
+    def examine_single(self, value: Any) -> None:
+        """Note every fault of what was sent as one event."""
+        if isinstance(value, list):
+            self._misshapen.append((0, "", "must be one event: send a list as application/cloudevents-batch+json"))
+        else:
+            self.examine(0, value)
+
     def examine_batch(self, value: Any) -> None:
         """Note every fault of a parsed batch."""
-        if not isinstance(value, list):
-            faults = [value] if isinstance(value, diagnosis.Fault) else [diagnosis.Fault("", "must be a list")]
-            self._misshapen.extend((0, *fault) for fault in faults)
+        if isinstance(value, diagnosis.Fault):
+            self._misshapen.append((0, *value))
+        elif not isinstance(value, list):
+            hint = ": send one event as application/cloudevents+json" if isinstance(value, dict) else ""
+            self._misshapen.append((0, "", f"must be a list{hint}"))
         elif not value:
             self._misshapen.append((0, "", "the batch is empty"))
         elif len(value) > BATCH_LIMIT_EVENTS:

@@ -1,13 +1,15 @@
-"""What needs no credential: liveness, readiness, the description of the calls."""
+"""What needs no credential: liveness, readiness, metrics, the description of the calls."""
 
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from ingest.exposition import Exposition
+from ingest.facts import facts_of
 from ingest.problems import UNAVAILABLE, ProblemError, response_of
 
 if TYPE_CHECKING:
@@ -22,13 +24,23 @@ async def get_health(_: web.Request, __: Edge) -> web.StreamResponse:
 
 
 async def get_readiness(_: web.Request, edge: Edge) -> web.StreamResponse:
-    """Answer, by name, what holds and what fails; the reasons go to the log, for the operator alone."""
-    answers = await edge.readiness.ask()
-    checks = {name: "failing" if reason else "ok" for name, reason in answers.items()}
+    """Answer, by name, what holds and what fails, and the facts; the reasons go to the log, for the operator alone."""
+    answers, standing = await edge.readiness.ask()
+    members: dict[str, Any] = {"checks": {name: "failing" if reason else "ok" for name, reason in answers.items()}}
+    if standing is not None:
+        members["facts"] = facts_of(standing)
     if any(answers.values()):
         failing = ", ".join(name for name, reason in answers.items() if reason)
-        return response_of(ProblemError(UNAVAILABLE, f"Not ready: {failing}."), checks=checks)
-    return web.Response(body=orjson.dumps({"status": "ready", "checks": checks}), content_type="application/json")
+        return response_of(ProblemError(UNAVAILABLE, f"Not ready: {failing}."), **members)
+    return web.Response(body=orjson.dumps({"status": "ready"} | members), content_type="application/json")
+
+
+async def get_metrics(request: web.Request, edge: Edge) -> web.StreamResponse:
+    """Answer what was counted and where the service stands, to whatever scrapes: ready or not."""
+    checks, standing = await edge.readiness.ask()
+    exposition = Exposition(edge.service.instruments.metrics, checks, standing)
+    text, content_type = exposition.write(request.headers.get(hdrs.ACCEPT, ""))
+    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 
 
 async def get_openapi(_: web.Request, __: Edge) -> web.StreamResponse:

@@ -44,6 +44,7 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
         bodies=edge.bodies,
         credential=caller.id,
     )
+    edge.instruments.received("single" if kind == SINGLE else "batch", len(body))
     now, prefix = edge.service.clock.now(), caller.source_prefix or ""
     if kind == SINGLE:
         events = [decode_single(body, now, prefix)]
@@ -53,6 +54,7 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
         events = await asyncio.to_thread(decode_batch, body, now, prefix)
     request[COUNT] = len(events)
     outcomes = await edge.service.writer.submit(compartment, caller.id, events, len(body))
+    edge.instruments.settled(outcomes)
     receipts = [outcome.receipt.as_json() for outcome in outcomes]
     return web.Response(
         body=orjson.dumps(receipts[0] if kind == SINGLE else {"receipts": receipts}),

@@ -15,16 +15,19 @@ from journal.core.errors import OperatorError, PurgedDayError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.core.times import format_time
 from journal.recipient import read_recipient_pem
+from journal.rule_change import RuleChanges
 from journal.service_event import SUBMITTED_BY, service_event
-from journal.store import NewCredential
+from journal.store import Announcement, NewCredential
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from journal.core.chain import Receipt
     from journal.core.entry import Event
     from journal.recipient import Recipient
     from journal.service import Service
+    from journal.store import CategoryRow, TenantRow
 
 ROLES = ("module", "client", "auditor", "operator")
 REGIMES = ("LED", "GDPR")
@@ -79,9 +82,7 @@ class Administration:
             raise OperatorError(f"there is already a category {category.code}: see openepm-journal category list")
         if category.regime not in REGIMES:
             raise OperatorError(f"regime {category.regime!r}: choose {' or '.join(REGIMES)}")
-        if not MIN_RETENTION_DAYS <= category.retention_days <= MAX_RETENTION_DAYS:
-            limits = f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}"
-            raise OperatorError(f"retention of {category.retention_days} days: choose {limits}")
+        _check_retention(category.retention_days)
         await self._service.store.add_category(
             category.code,
             label=category.label,
@@ -103,27 +104,75 @@ class Administration:
         }
         await self.record(RESERVED_TENANT, "setting", subject=category.code, data=data)
 
-    async def close_tenant(self, code: str) -> None:
-        """Accept nothing more for a commune and refuse its credentials. Raises OperatorError.
+    async def set_category(
+        self,
+        code: str,
+        *,
+        label: str | None = None,
+        retention_days: int | None = None,
+        needs_authorisation: bool | None = None,
+    ) -> CategoryRow:
+        """Change a category, None leaving a value as it is, and return it; see `journal.rule_change`.
 
-        Its days are purged as they come of age; its closed heads stay in the seals for ever.
+        Each change is an entry of the service and of every open commune. Raises OperatorError.
         """
+        service = self._service
+        if service.directory.category(code) is None:
+            raise OperatorError(f"there is no category {code}: see openepm-journal category list")
+        if label is not None:
+            if not label.strip():
+                raise OperatorError("--label: a category needs one")
+            _check_text("--label", label)
+        if retention_days is not None:
+            _check_retention(retention_days)
+        await service.store.set_category(
+            code, label=label, retention_days=retention_days, needs_authorisation=needs_authorisation
+        )
+        rules = RuleChanges(
+            store=service.store, keystore=service.keyring.keystore, writer=service.writer, service_name=service.name
+        )
+        await rules.enter()
+        await rules.settle()
+        await service.directory.refresh()
+        return next(row for row in service.directory.categories() if row.code == code)
+
+    def find_tenant(self, code: str) -> TenantRow:
+        """Return a commune, closed or not. Raises OperatorError where there is none of that code."""
         tenant = self._service.directory.tenant(code)
         if tenant is None or code == RESERVED_TENANT:
             raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
-        if code in {row.tenant for row in await self._service.store.list_recipients()}:
+        return tenant
+
+    async def close_tenant(self, code: str, recipient: Recipient | None = None) -> None:
+        """Accept nothing more for a commune and refuse its credentials. Raises OperatorError.
+
+        Its last entry announces the export to `recipient`, and stands for the request of each of its extracts:
+        nothing can be recorded after it. Without a recipient there will be none. Its days are purged as they come of
+        age; its closed heads stay in the seals for ever.
+        """
+        tenant = self.find_tenant(code)
+        if recipient is None and code in {row.tenant for row in await self._service.store.list_recipients()}:
             # No extract can be recorded for a closed tenant: what waits for its hand-over would go without, unseen.
             raise OperatorError(
-                f"the days of {code} are handed over before they go, and would not be any more: extract those still "
-                f"kept (openepm-journal extract), end it (openepm-journal tenant handover {code} --none), then close"
+                f"the days of {code} are handed over before they go, and would not be any more: close it with "
+                f"--export-to, or end the hand-over first (openepm-journal tenant handover {code} --none)"
             )
         for row in await self._service.store.list_credentials():
             if row.tenant == code and row.revoked_at is None:
                 await self.revoke_credential(row.id)
         if not tenant.closed:
-            await self.record(code, "tenant", subject=code, data={"change": "closed"})
-            await self._service.store.close_tenant(code)
+            await self._service.store.close_tenant(code, await self._announce_end(code, recipient))
             await self._service.directory.refresh()
+
+    async def _announce_end(self, code: str, recipient: Recipient | None) -> Announcement | None:
+        """Write the last entry of a commune's journal, unless its key is destroyed: an old database was restored."""
+        if not self._has_key(code):
+            return None
+        data = {"change": "closed", "export": recipient.sha256.hex() if recipient is not None else "none"}
+        receipt = await self.record(code, "tenant", subject=code, data=data)
+        if recipient is None:
+            return None
+        return Announcement(certificate=recipient.certificate.encoded, index=receipt.index, leaf_hash=receipt.leaf_hash)
 
     async def register_recipient(self, code: str, pem: bytes) -> Recipient:
         """Hand a commune's days over, encrypted to this certificate (PEM), before they go. Raises OperatorError."""
@@ -193,7 +242,7 @@ class Administration:
         if row is None or row.revoked_at is None:
             raise OperatorError(f"there is no credential {identifier}: see openepm-journal credential list")
         tenant = self._service.directory.tenant(row.tenant)
-        if tenant is not None and not tenant.closed:
+        if tenant is not None and not tenant.closed and self._has_key(tenant.code):
             # The same event however often it is submitted: recorded once.
             event = service_event(
                 service=self._service.name,
@@ -206,7 +255,7 @@ class Administration:
             with suppress(PurgedDayError):
                 await self._submit(row.tenant, event)
 
-    async def record(self, tenant: str, kind: str, *, subject: str, data: dict[str, Any]) -> None:
+    async def record(self, tenant: str, kind: str, *, subject: str, data: dict[str, Any]) -> Receipt:
         """Write an entry about the service itself in the tenant's `journal` category."""
         event = service_event(
             service=self._service.name,
@@ -216,11 +265,15 @@ class Administration:
             subject=subject,
             data=data,
         )
-        await self._submit(tenant, event)
+        return await self._submit(tenant, event)
 
-    async def _submit(self, tenant: str, event: Event) -> None:
+    async def _submit(self, tenant: str, event: Event) -> Receipt:
         compartment = Compartment(self._service.name, tenant, JOURNAL_CATEGORY)
-        await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+        outcomes = await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+        return outcomes[0].receipt
+
+    def _has_key(self, code: str) -> bool:
+        return code not in self._service.keyring.keystore.ended_tenants()
 
     def _check_open(self, code: str) -> None:
         tenant = self._service.directory.tenant(code)
@@ -259,6 +312,11 @@ class Administration:
 def _check_slug(kind: str, code: str) -> None:
     if not SLUG.match(code):
         raise OperatorError(f"{kind} {code!r}: use lower-case letters, digits and hyphens, for example albi")
+
+
+def _check_retention(days: int) -> None:
+    if not MIN_RETENTION_DAYS <= days <= MAX_RETENTION_DAYS:
+        raise OperatorError(f"retention of {days} days: choose {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}")
 
 
 def _check_text(option: str, text: str) -> None:

@@ -10,6 +10,7 @@ import structlog
 from journal.core.chain import genesis
 from journal.core.errors import JournalError, LockedError, StoreError, UnavailableError
 from journal.draft import Draft, HeadState
+from journal.instruments import Instruments
 from journal.refusal import CLOCK_TOLERANCE_SECONDS, come_back, recognise, refuse_absent, refuse_ahead, refuse_fenced
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ log = structlog.get_logger()
 CONFLICTS_BEFORE_LOCK = 3
 DEADLINE_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
+# Deadlocks and a database that is started anew pass sooner; nobody tries for longer once events stop coming.
+FAILING_SECONDS = 5.0
+FAILED_LONG_AGO_SECONDS = 60.0
 
 
 class Appender:
@@ -35,12 +39,23 @@ class Appender:
     A head here is a belief: the database compares it, and what it answers replaces it.
     """
 
-    def __init__(self, *, store: Store, keyring: Keyring, clock: Clock) -> None:
+    def __init__(self, *, store: Store, keyring: Keyring, clock: Clock, instruments: Instruments | None = None) -> None:
         """Start with no head known."""
         self._store = store
         self._keyring = keyring
         self._clock = clock
+        self._instruments = instruments or Instruments()
         self._heads: dict[Compartment, HeadState] = {}
+        # Since when appends fail, when one last did, and why.
+        self._failing: tuple[float, float, str] | None = None
+
+    def problem(self) -> str | None:
+        """Say why nothing can be appended, where that has lasted: a full disk lets a database answer all the same."""
+        if self._failing is None:
+            return None
+        since, last, reason = self._failing
+        lasts = last - since >= FAILING_SECONDS and self._clock.monotonic() - last <= FAILED_LONG_AGO_SECONDS
+        return f"no entry could be written for {last - since:.0f} s: {reason}" if lasts else None
 
     async def add(self, draft: Draft, submission: Submission) -> bool:
         """Add the submission to the draft; False if one of its events is there already, with other content.
@@ -67,21 +82,31 @@ class Appender:
         conflicts = 0
         while draft.submissions:
             if self._clock.monotonic() > deadline:
+                log.error("entries could not be written", reason=self._failing[2] if self._failing else "conflicts")
                 self._give_up(draft, "the database took too long; send the same events again")
                 return
+            started_at = self._clock.monotonic()
             try:
                 if conflicts < CONFLICTS_BEFORE_LOCK:
                     result = await self._store.append(draft.finish())
                 else:
                     draft, result = await self._append_locked(draft)
-            except (UnavailableError, LockedError):
+            except (UnavailableError, LockedError) as error:
+                now = self._clock.monotonic()
+                self._failing = (self._failing[0] if self._failing else now, now, str(error))
                 # Committed or not: the same events, asked for again, will be found or written.
+                self._instruments.appends.add(1, "unavailable")
                 draft = await self._redraft_from_database(draft)
                 continue
             except StoreError as error:
+                self._instruments.appends.add(1, "refused")
                 await self._isolate(draft, deadline, error)
                 return
+            self._instruments.appends.add(1, result.outcome)
             if result.outcome == "appended":
+                self._instruments.entries_appended.add(draft.events)
+                self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
+                self._failing = None
                 draft.settle()
                 return
             conflicts += result.outcome == "conflict"

@@ -71,14 +71,24 @@ class Directory:
             for row in self._categories.values():
                 if row.fence is not None:
                     self._keyring.learn_fence(row.code, row.fence)
+            for tenant in self._tenants.values():
+                if tenant.destroyed:
+                    self._keyring.learn_ended(tenant.code)
             self._version = version
         self._read_at = asked_at
 
     async def run(self) -> None:
-        """Refresh for ever; an unreachable database leaves the snapshot to age."""
+        """Refresh for ever; an unreachable database leaves the snapshot to age, and is told once."""
+        failing = False
         while True:
             try:
                 await self.refresh()
             except (StoreError, OSError) as error:
-                log.warning("the directory could not be refreshed", kind=type(error).__name__)
+                if not failing:
+                    log.warning("the directory cannot be refreshed", reason=str(error))
+                failing = True
+            else:
+                if failing:
+                    log.info("the directory is refreshed again")
+                failing = False
             await asyncio.sleep(REFRESH_SECONDS)

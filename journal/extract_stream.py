@@ -2,11 +2,16 @@
 
 No plaintext is kept anywhere: each pass reads and opens the entries anew, page by page, and checks every
 leaf hash again. Opening, hashing and compressing a page happen in a thread, so that others are served.
+
+Nothing is served of a day whose limit has come: the clock is asked before each chunk is given out, whichever member it
+is of (the table and the document hold content too), and the container then breaks off. What of it was given out before
+ends without its directory and its signature: it is never short and yet accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -29,7 +34,7 @@ from journal.extract.manifest import Filter, Manifest
 from journal.extract.texts import signed_names, write_digests, write_instructions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
     from datetime import date
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -108,6 +113,18 @@ class ExtractStream:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the container. An error thrown here means: throw away what came."""
+        async with aclosing(self._container()) as chunks:
+            async for chunk in chunks:
+                self._refuse_overdue()
+                yield chunk
+
+    def _refuse_overdue(self) -> None:
+        """Break off once the oldest day that holds entries has reached its limit: they are not served any more."""
+        last = overdue_through(day_of(self._clock.now()), self._plan.retention_days)
+        if self._plan.ranges and self._plan.ranges[0].day <= last:
+            raise StoreError(f"{self._plan.ranges[0].day} reached its limit while the extract was being made")
+
+    async def _container(self) -> AsyncGenerator[bytes, None]:
         container = ContainerWriter()
         yield container.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)
         async for chunk in self._member(container, layout.ENTRIES, self._entries):
@@ -138,8 +155,6 @@ class ExtractStream:
         if render == self._proof or not self._selection.withhold_all:
             compartment = self._plan.compartment
             async for day, rows in self._reader.pages(compartment, self._plan.ranges):
-                if day <= overdue_through(day_of(self._clock.now()), self._plan.retention_days):
-                    raise StoreError(f"{day} reached its limit while the extract was being made")
                 cipher = self._keyring.cipher(compartment, day)
                 chunk = await asyncio.to_thread(_pack, container, render, cipher, rows)
                 if chunk:

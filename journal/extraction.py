@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from journal.keyring import Keyring
     from journal.reader import Reader, Statement
     from journal.sealer import Sealer
-    from journal.store import Store
+    from journal.store import SealRow, Store
     from journal.submission import Outcome
     from journal.writer import Writer
 
@@ -89,23 +89,52 @@ class Extraction:
         return (await self.open(compartment, request, requested_by=requested_by, disclose=disclose)).chunks()
 
     async def open(
-        self, compartment: Compartment, request: ExtractRequest, *, requested_by: str, disclose: bool
+        self,
+        compartment: Compartment,
+        request: ExtractRequest,
+        *,
+        requested_by: str,
+        disclose: bool,
+        before_purge: bool = False,
     ) -> ExtractStream:
-        """Record the request and fix what the extract will hold; errors as for `extract`."""
+        """Record the request and fix what the extract will hold; errors as for `extract`.
+
+        With `before_purge`, for the hand-over, days are read that only a pending shorter rule lets go.
+        """
         selection = await self._check(compartment, request, disclose=disclose)
         recorded = await self._record(compartment, request, selection, requested_by)
-        seal = await self._sealer.seal_open(even_if_still=True)
-        if seal is None:
-            raise StoreError("no seal was made")
-        statement = await self._reader.statement(seal, compartment)
-        if statement is None:
-            raise StoreError("the seal does not hold this compartment")
-        plan = await self._plan(compartment, request, statement)
         manifest_request = Request(
             index=recorded.receipt.index, leaf=recorded.receipt.leaf_hash, reference=request.request_reference
         )
+        seal = await self._sealer.seal_open(even_if_still=True)
+        if seal is None:
+            raise StoreError("no seal was made")
+        return await self._stream(compartment, request, selection, manifest_request, seal, before_purge=before_purge)
+
+    async def open_last(
+        self, compartment: Compartment, request: ExtractRequest, *, announced: Request, seal: SealRow
+    ) -> ExtractStream:
+        """Fix what an extract of a closed tenant will hold: everything of these days, as `seal` states it.
+
+        Nothing is recorded for it any more: the entry that announced it, before the close, stands for the request.
+        """
+        return await self._stream(compartment, request, Filter(), announced, seal, before_purge=True)
+
+    async def _stream(
+        self,
+        compartment: Compartment,
+        request: ExtractRequest,
+        selection: Filter,
+        manifest_request: Request,
+        seal: SealRow,
+        *,
+        before_purge: bool,
+    ) -> ExtractStream:
+        statement = await self._reader.statement(seal, compartment)
+        if statement is None:
+            raise StoreError("the seal does not hold this compartment")
         return ExtractStream(
-            plan=plan,
+            plan=await self._plan(compartment, request, statement, before_purge=before_purge),
             selection=selection,
             purpose=request.purpose,
             requester=request.requester,
@@ -133,7 +162,10 @@ class Extraction:
             raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
         _check_words(request)
         if category.needs_authorisation and request.subject is not None and not request.authorisation:
-            raise RequestError("/authorisation", "one subject of this category needs its reference")
+            raise RequestError(
+                "/authorisation",
+                "an extract about one subject of this category needs the reference of an authorisation",
+            )
         try:
             selection = Filter(account=request.account, subject=request.subject, action=request.action)
         except ValueError as error:
@@ -171,10 +203,13 @@ class Extraction:
         outcomes = await self._writer.submit(journal, requested_by, [event], len(event.canonical))
         return outcomes[0]
 
-    async def _plan(self, compartment: Compartment, request: ExtractRequest, latest: Statement) -> Plan:
+    async def _plan(
+        self, compartment: Compartment, request: ExtractRequest, latest: Statement, *, before_purge: bool
+    ) -> Plan:
         """Fix the range of indexes from what the seals state (FORMAT.md, "Extract")."""
         categories = {row.code: row for row in await self._store.read_categories()}
         category = categories[compartment.category]
+        retention_days = category.stated_days if before_purge else category.retention_days
         first = request.from_day - timedelta(days=1)
         # A database restored from a backup may have forgotten a destruction that the key store remembers.
         fences = (category.fence, self._keyring.keystore.fence(compartment.category))
@@ -202,7 +237,7 @@ class Extraction:
             head = Head(statement.head.size, statement.head.chain_hash)
         if first < request.to_day < today and request.to_day not in closes:
             raise RequestError("/to", "this compartment did not exist on that day")
-        if ranges and ranges[0].day <= overdue_through(today, category.retention_days):
+        if ranges and ranges[0].day <= overdue_through(today, retention_days):
             raise BusyError(
                 f"{format_day(ranges[0].day)} is past its limit and waits for the purge",
                 retry_after_seconds=PURGE_RETRY_SECONDS,
@@ -215,7 +250,7 @@ class Extraction:
             category_label=category.label,
             first_day=request.from_day,
             last_day=request.to_day,
-            retention_days=category.retention_days,
+            retention_days=retention_days,
             base=base,
             head=head,
             ranges=ranges,

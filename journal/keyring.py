@@ -75,8 +75,21 @@ class Keyring:
             if origin.endswith(f"/{category}"):
                 del self._ciphers[origin, day]
 
+    def learn_ended(self, tenant: str) -> None:
+        """Forget every key of a tenant whose contract has ended, and refuse them from now on."""
+        self.keystore.learn_ended(tenant)
+        for key in [key for key in self._ciphers if _tenant_of(key[0]) == tenant]:
+            del self._ciphers[key]
+        for origin in [origin for origin in self._event_key_keys if _tenant_of(origin) == tenant]:
+            del self._event_key_keys[origin]
+
     def _day_key(self, category: str, day: date) -> bytes:
         key = self._day_keys.get((category, day))
         if key is None:
             key = self._day_keys[category, day] = self.keystore.read_day_key(category, day)
         return key
+
+
+def _tenant_of(origin: str) -> str:
+    """Return the tenant that an origin names, last but one (FORMAT.md, "Terminology")."""
+    return origin.rsplit("/", 2)[1]

@@ -3,6 +3,7 @@
     days/<category>/<YYYY-MM-DD>     32 random bytes, wrapped: destroying it makes that day unreadable
     tenants/<tenant>                 32 random bytes, wrapped: destroying it ends a contract
     fences/<category>                the last destroyed day, in clear
+    ended/<tenant>                   its contract has ended: its key is destroyed, and no copy of it is ever used
 
 A wrapped key is nonce(12) ‖ AES-256-GCM(master key, nonce, key, aad = its name): a file copied under
 another name does not open. Whoever can write here without the master key can at most deny service.
@@ -20,7 +21,15 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from journal.core.errors import AbsentKeyError, BusyError, FencedDayError, KeyStoreError, MalformedError, OperatorError
+from journal.core.errors import (
+    AbsentKeyError,
+    BusyError,
+    EndedTenantError,
+    FencedDayError,
+    KeyStoreError,
+    MalformedError,
+    OperatorError,
+)
 from journal.core.times import parse_day
 from journal.files import create_durably, make_private_directory, replace_durably, shred_file, sync_directory
 
@@ -54,8 +63,8 @@ def make_master_key(path: Path) -> None:
 class KeyStore:
     """Day keys, tenant keys and fences, in one directory and its replicas.
 
-    A key is durable in every copy before it is ever returned, and read from the first copy that opens. The
-    fence of a category is the newest of those found in any copy, and of those learnt from the database.
+    A key is made durable in every copy, and read from the first copy that opens; `confirm_day_key` names a copy that
+    lacks it. The fence of a category is the newest of those found in any copy, and of those learnt from the database.
     """
 
     def __init__(self, directory: Path, master_key: bytes, replicas: Iterable[Path] = ()) -> None:
@@ -63,6 +72,7 @@ class KeyStore:
         self._directories = (directory, *replicas)
         self._wrapper = AESGCM(master_key)
         self._learnt_fences: dict[str, date] = {}
+        self._learnt_ended: set[str] = set()
         # Names whose copies this process has seen to be durable: once is enough.
         self._durable: set[str] = set()
 
@@ -127,10 +137,6 @@ class KeyStore:
         """Return the categories that have keys in any copy."""
         return self._names("days")
 
-    def tenant_keys(self) -> list[str]:
-        """Return the tenants that have a key in any copy."""
-        return self._names("tenants")
-
     def fenced_categories(self) -> list[str]:
         """Return the categories that have a fence in any copy."""
         return self._names("fences")
@@ -144,12 +150,41 @@ class KeyStore:
         return sorted(days)
 
     def make_tenant_key(self, tenant: str) -> bool:
-        """Make the tenant's key, durable in every copy; False if it was there."""
-        return self._make(f"tenants/{tenant}")
+        """Make the tenant's key, durable in every copy; False if it was there. Raises EndedTenantError."""
+        self._refuse_ended(tenant)
+        made = self._make(f"tenants/{tenant}")
+        self._shred_ended(tenant)
+        return made
 
     def read_tenant_key(self, tenant: str) -> bytes:
-        """Return the tenant's key (32 bytes). Raises AbsentKeyError, KeyStoreError."""
+        """Return the tenant's key (32 bytes). Raises EndedTenantError, AbsentKeyError, KeyStoreError."""
+        self._refuse_ended(tenant)
         return self._read(f"tenants/{tenant}")
+
+    def tenant_keys(self) -> list[str]:
+        """Return the tenants that have a key in any copy."""
+        return self._names("tenants")
+
+    def ended_tenants(self) -> list[str]:
+        """Return the tenants whose key was destroyed, as any copy has it."""
+        return self._names("ended")
+
+    def knows_ended(self, tenant: str) -> bool:
+        """Tell whether every copy has it that the tenant's key was destroyed."""
+        return all((directory / "ended" / tenant).exists() for directory in self._directories)
+
+    def learn_ended(self, tenant: str) -> None:
+        """Take into account an end found in the database: its key is not read, though nothing is destroyed for it."""
+        self._learnt_ended.add(tenant)
+
+    def destroy_tenant_key(self, tenant: str) -> None:
+        """Destroy the tenant's key in every copy, for ever: one that a backup brings back is never used."""
+        for directory in self._directories:
+            # First: cut short here, the key is refused, and the next `repair` destroys it.
+            if not (directory / "ended" / tenant).exists():
+                create_durably(directory / "ended" / tenant, b"destroyed\n")
+        self._shred(f"tenants/{tenant}")
+        self._durable.discard(f"tenants/{tenant}")
 
     def fence(self, category: str) -> date | None:
         """Return the last destroyed day of the category, the newest known anywhere. Raises KeyStoreError.
@@ -166,6 +201,14 @@ class KeyStore:
     def learn_fence(self, category: str, day: date) -> None:
         """Take into account a fence found in the database."""
         self._learnt_fences[category] = max(day, self._learnt_fences.get(category, day))
+
+    def confirm_day_key(self, category: str, day: date) -> None:
+        """Check that every copy gives the day's key. Raises KeyStoreError that names the copy; errors of reading it."""
+        self._confirm(_day_name(category, day), self.read_day_key(category, day))
+
+    def confirm_tenant_key(self, tenant: str) -> None:
+        """Check that every copy gives the tenant's key; errors as for a day's."""
+        self._confirm(f"tenants/{tenant}", self.read_tenant_key(tenant))
 
     def raise_fence(self, category: str, day: date) -> None:
         """Set the fence in every copy, durable; it never goes back."""
@@ -193,14 +236,19 @@ class KeyStore:
         return taken
 
     def take_tenant_key(self, tenant: str, source: KeyStore) -> bool:
-        """Copy the tenant's key from another key store, durable in every copy; False if it was in all of them."""
-        return self._take(f"tenants/{tenant}", source)
+        """Copy the tenant's key from another key store, as a day's. Raises EndedTenantError, KeyStoreError."""
+        self._refuse_ended(tenant)
+        taken = self._take(f"tenants/{tenant}", source)
+        self._shred_ended(tenant)
+        return taken
 
     def repair(self) -> None:
-        """Bring every copy up to date with the others: what one has lost or holds damaged, and fences.
+        """Bring every copy up to date with the others: what one has lost or holds damaged, fences, ended tenants.
 
         KeyStoreError, once everything else is repaired, naming the first key that no copy can give.
         """
+        for tenant in self.ended_tenants():
+            self.destroy_tenant_key(tenant)
         if len(self._directories) == 1:
             return
         failures: list[KeyStoreError] = []
@@ -213,8 +261,10 @@ class KeyStore:
                 if fence is None or fence < day:
                     self._repair(_day_name(category, day), failures)
                     self._shred_fenced(category, day)
-        for tenant in self._names("tenants"):
+        for tenant in self.tenant_keys():
             self._repair(f"tenants/{tenant}", failures)
+            with suppress(EndedTenantError):
+                self._shred_ended(tenant)
         if failures:
             raise failures[0]
 
@@ -222,6 +272,16 @@ class KeyStore:
         fence = self.fence(category)
         if fence is not None and day <= fence:
             raise FencedDayError(f"{category} {day} is destroyed (fence {fence}): its key is never made nor read again")
+
+    def _refuse_ended(self, tenant: str) -> None:
+        if tenant in self._learnt_ended or any((copy / "ended" / tenant).exists() for copy in self._directories):
+            raise EndedTenantError(f"the contract of {tenant} has ended: its key is destroyed, and never made nor read")
+
+    def _shred_ended(self, tenant: str) -> None:
+        """Undo a copy written just after another process destroyed the key."""
+        if tenant in self.ended_tenants():
+            self.destroy_tenant_key(tenant)
+            self._refuse_ended(tenant)
 
     def _shred_fenced(self, category: str, day: date) -> None:
         """Undo a copy written just after another process destroyed the key."""
@@ -249,7 +309,7 @@ class KeyStore:
     def _check_master_key(self) -> None:
         """Make no key under another master key than the others: it could not be read once the right one is back."""
         failure: KeyStoreError | None = None
-        for tenant in self._names("tenants"):
+        for tenant in self.tenant_keys():
             try:
                 self._find(f"tenants/{tenant}")
             except KeyStoreError as error:
@@ -319,6 +379,17 @@ class KeyStore:
         if failure is not None:
             raise failure
         return None
+
+    def _confirm(self, name: str, key: bytes) -> None:
+        for directory in self._directories:
+            try:
+                same = self._open(name, (directory / name).read_bytes()) == key
+            except OSError as error:
+                raise KeyStoreError(f"key {name} cannot be read in {directory}: {error.strerror}") from error
+            except KeyStoreError as error:
+                raise KeyStoreError(f"in {directory}: {error}") from error
+            if not same:
+                raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
 
     def _open(self, name: str, wrapped: bytes) -> bytes:
         try:

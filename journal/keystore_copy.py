@@ -1,12 +1,12 @@
 """A copy of the key store that follows its purges: brought up to date from it, and the way back where it is lost.
 
-One step for both directions: the target takes the source's fences, destroys what is behind them, then takes the keys
-that it lacks. Fences come first, so that a run that is killed leaves a copy that knows of every purge it has heard
-of; a key is taken only where neither side knows its day to be destroyed, and what is destroyed meanwhile is given up at
-the end. The master key is never copied: a copy alone opens nothing.
+One step for both directions: the target takes the source's fences and ended contracts, destroys what they end, then
+takes the keys that it lacks. Fences come first, so that a run that is killed leaves a copy that knows of every purge it
+has heard of; a key is taken only where neither side knows it to be destroyed, and what is destroyed meanwhile is given
+up at the end. The master key is never copied: a copy alone opens nothing.
 
-Trust sentence: whoever can write to a copy can destroy it, and, once it is restored from, fence off days for ever; it
-cannot read a key, give one day another's, nor bring a destroyed day back.
+Trust sentence: whoever can write to a copy can destroy it, and, once it is restored from, fence off days and end
+contracts for ever; it cannot read a key, give one day another's, nor bring back a destroyed day or an ended contract.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from journal.core.entry import RESERVED_TENANT
-from journal.core.errors import AbsentKeyError, FencedDayError, KeyStoreError, OperatorError
+from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from journal.keystore import KeyStore
 
-FOLDERS = frozenset({"days", "fences", "tenants"})
+FOLDERS = frozenset({"days", "ended", "fences", "tenants"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,13 +46,16 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
     fence cannot be read: nothing is then copied.
     """
     done = Followed()
+    done.shredded = _end_contracts(target, source)
     for tenant in source.tenant_keys():
         try:
             done.copied += target.take_tenant_key(tenant, source)
+        except EndedTenantError:
+            continue  # destroyed: what is left of it in the source is its next repair's to take away
         except KeyStoreError as error:
             done.failures.append(str(error))
     done.fences_raised = _raise_fences(target, source)
-    done.shredded = target.shred_fenced()
+    done.shredded += target.shred_fenced()
     for category in source.categories():
         for day in source.day_keys(category):
             try:
@@ -63,11 +66,22 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
                 continue  # destroyed since it was listed
             except KeyStoreError as error:
                 done.failures.append(str(error))
-    # Days destroyed while keys were copied.
+    # What was destroyed while keys were copied.
+    done.shredded += _end_contracts(target, source)
     done.fences_raised += _raise_fences(target, source)
     done.shredded += target.shred_fenced()
     _count(target, source, done)
     return done
+
+
+def _end_contracts(target: KeyStore, source: KeyStore) -> int:
+    """Destroy in the target the keys whose contract either side knows to have ended; return how many were there."""
+    ended = {*source.ended_tenants(), *target.ended_tenants()}
+    there = ended.intersection(target.tenant_keys())
+    for tenant in ended:
+        if tenant in there or not target.knows_ended(tenant):
+            target.destroy_tenant_key(tenant)
+    return len(there)
 
 
 def _raise_fences(target: KeyStore, source: KeyStore) -> int:

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 BUSY_RETRY_SECONDS = 5
 # What the append itself tolerates between a chain's `recorded_at` and the database's clock.
 CLOCK_TOLERANCE_SECONDS = 2.0
+_OTHER_CONTENT = "already recorded with other content: no event is ever changed, another one has an id of its own"
 
 
 def come_back(reason: str) -> BusyError:
@@ -58,9 +59,7 @@ def recognise(draft: Draft, entries: Iterable[KnownEntry], keyring: Keyring) -> 
     for submission, ordinals in faults.items():
         positions = submission.first_positions()
         found = sorted(positions[ordinal] for ordinal in ordinals)
-        submission.fail(
-            KnownEventError([(position, "/id", "already recorded with other content") for position in found])
-        )
+        submission.fail(KnownEventError([(position, "/id", _OTHER_CONTENT) for position in found]))
 
 
 def refuse_ahead(draft: Draft, database_now: datetime) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PAGE_ENTRIES = 500
 SCANNED_ENTRIES = 10_000
-EXTRACT = f"{TYPE_PREFIX}extract"
+EXTRACT = "extract"
 _WITHHELD_ALL = Filter(withhold_all=True).as_json()
 
 
@@ -62,7 +62,7 @@ class Register:
         With `values`, what the filters asked for; without, only which members they had: the names of accounts and
         subjects are content. A page may be short, or empty, and not the last. Raises StoreError.
         """
-        found: list[dict[str, Any]] = []
+        found: list[tuple[date, dict[str, Any]]] = []
         scanned = 0
         compartment = Compartment(self._service_name, tenant, JOURNAL_CATEGORY)
         async for day, rows in self._rows(tenant, after):
@@ -70,28 +70,31 @@ class Register:
                 cipher = self._keyring.cipher(compartment, day)
             except FencedDayError:
                 continue  # purged since it was read: nothing of it is served
-            for entry in await asyncio.to_thread(_requests, compartment, cipher, rows):
+            for entry in await asyncio.to_thread(open_service_entries, compartment, cipher, rows, EXTRACT):
                 if entry.event["data"].get("category") not in categories:
                     continue
-                found.append(_describe(entry, values=values))
+                found.append((day, _describe(entry, values=values)))
                 if len(found) == limit:
-                    return RegisterPage(extracts=found, next_after=entry.index)
+                    return await self._answer(found, entry.index)
             scanned += len(rows)
             if scanned >= SCANNED_ENTRIES:
-                return RegisterPage(extracts=found, next_after=rows[-1].index)
-        return RegisterPage(extracts=found, next_after=None)
+                return await self._answer(found, rows[-1].index)
+        return await self._answer(found, None)
+
+    async def _answer(self, found: list[tuple[date, dict[str, Any]]], next_after: int | None) -> RegisterPage:
+        """Leave out what reached its limit while the others were read: a page begun before midnight ends after it."""
+        first = await self._first_day(day_of(self._clock.now()))
+        return RegisterPage(extracts=[said for day, said in found if day >= first], next_after=next_after)
 
     async def _rows(self, tenant: str, after: int) -> AsyncIterator[tuple[date, list[EntryRow]]]:
         """Yield (day, its next entries), from the first day that may still be read to today."""
         today = day_of(self._clock.now())
-        (category,) = [row for row in await self._store.read_categories() if row.code == JOURNAL_CATEGORY]
-        gone = max(overdue_through(today, category.retention_days), category.fence or category.first_day.min)
-        day = max(gone + timedelta(days=1), category.first_day)
+        day = await self._first_day(today)
         while day <= today:
             try:
                 rows = await self._store.read_entries(tenant, JOURNAL_CATEGORY, day, after + 1, PAGE_ENTRIES)
             except StoreError:
-                if await self._is_purged(day):
+                if await self._is_overdue(day):
                     rows = []
                 else:
                     raise
@@ -101,15 +104,20 @@ class Register:
             if len(rows) < PAGE_ENTRIES:
                 day += timedelta(days=1)
 
-    async def _is_purged(self, day: date) -> bool:
-        """Tell whether a purge has passed since the categories were read."""
-        fences = {row.code: row.fence for row in await self._store.read_categories()}
-        fence = fences[JOURNAL_CATEGORY]
-        return fence is not None and day <= fence
+    async def _first_day(self, today: date) -> date:
+        """Return the first day that may still be read on `today`."""
+        (category,) = [row for row in await self._store.read_categories() if row.code == JOURNAL_CATEGORY]
+        gone = max(overdue_through(today, category.retention_days), category.fence or category.first_day.min)
+        return max(gone + timedelta(days=1), category.first_day)
+
+    async def _is_overdue(self, day: date) -> bool:
+        """Tell whether a purge, or midnight, has passed since the first day was found."""
+        # To the database, which refused, midnight may have come before.
+        return day < await self._first_day(day_of(max(self._clock.now(), await self._store.read_now())))
 
 
-def _requests(compartment: Compartment, cipher: AESGCM, rows: list[EntryRow]) -> list[Entry]:
-    """Open rows, and return the entries among them that record a request."""
+def open_service_entries(compartment: Compartment, cipher: AESGCM, rows: list[EntryRow], kind: str) -> list[Entry]:
+    """Open rows of a `journal` category, and return the entries of one kind among them. Raises StoreError."""
     prefix = compartment.origin.encode() + b"\0"
     found: list[Entry] = []
     for row in rows:
@@ -117,7 +125,7 @@ def _requests(compartment: Compartment, cipher: AESGCM, rows: list[EntryRow]) ->
         if leaf_hash(salt, record) != row.leaf_hash:
             raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
         entry = parse_record(record)
-        if entry.event["type"] == EXTRACT:
+        if entry.event["type"] == TYPE_PREFIX + kind:
             found.append(entry)
     return found
 

@@ -71,6 +71,9 @@ class Sealer:
                 moved = _moved(state.heads, state.sealed)
                 if not moved and not even_if_still:
                     return None
+                if day_of(state.now) != day_of(self._guard.check()):
+                    await self._clock.sleep(RACE_PAUSE_SECONDS)  # midnight, or a clock that is a day off
+                    continue
                 try:
                     made = await self._make(state, None, state.heads, moved)
                 except StoreError as error:
@@ -79,7 +82,9 @@ class Sealer:
                     continue
                 if made is not None:
                     return made
-            raise BusyError("other processes are sealing", retry_after_seconds=1)
+            raise BusyError(
+                "other processes are sealing, or the database's clock is on another day", retry_after_seconds=1
+            )
 
     async def declare_loss(self) -> int:
         """Let the next seal say that what followed the last one of this restored database is lost; return its number.
@@ -129,9 +134,11 @@ class Sealer:
         made: list[SealRow] = []
         while True:
             state = await self._read_state()
+            now = self._guard.check()
             # Both clocks must agree that the day is over.
-            day = _next_close(state, min(self._guard.check(), state.now))
-            if day is None:
+            day = _next_close(state, min(now, state.now))
+            # And on what day the seal is made: its heads state the rule of the database's, its text says this clock's.
+            if day is None or day_of(now) != day_of(state.now):
                 return made
             try:
                 heads = await self._store.close_day(day)

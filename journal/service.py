@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from journal import identity as signing
@@ -15,12 +16,14 @@ from journal.core.rule import overdue_through, purgeable_through
 from journal.core.times import day_of, format_day, format_seconds
 from journal.directory import Directory
 from journal.extraction import Extraction
+from journal.instruments import Instruments
 from journal.keyring import Keyring
 from journal.keystore import KeyStore, open_keystore
 from journal.reader import Reader
 from journal.restored import forgotten_purges
 from journal.sealer import Sealer
 from journal.stamper import Stamper
+from journal.standing import Standing, read_standing
 from journal.store import Store
 from journal.writer import Writer
 
@@ -29,12 +32,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from journal.identity import SigningIdentity
+    from journal.metrics import Metrics
     from journal.settings import Settings
 
 DAYS_AHEAD_WANTED = 3
 # A day that goes tonight was handed over the day before, or where it is kept for two days, in these hours.
 HANDOVER_BY = time(3)
 STALE_DIRECTORY_SECONDS = 5.0
+CANCEL_AGAIN_SECONDS = 0.5
 STALE_SEAL = timedelta(minutes=10)
 
 
@@ -55,26 +60,29 @@ class Service:
     extraction: Extraction
     stamper: Stamper | None
     guard: ClockGuard
+    instruments: Instruments
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     # The last seal when heads were first seen to have moved since, and when they had.
     _unsealed: tuple[int, datetime] | None = None
 
     @classmethod
-    async def open(cls, *, dsn: str, settings: Settings, clock: Clock) -> Self:
+    async def open(cls, *, dsn: str, settings: Settings, clock: Clock, metrics: Metrics | None = None) -> Self:
         """Connect to a migrated database and read keys and identity; nothing runs yet.
+
+        What it counts goes into `metrics`, where other processes may share them.
 
         Raises OperatorError where the database would acknowledge what it may lose, where keys or
         certificates are missing, or where the database belongs to another service.
         """
         store = await Store.connect(dsn, application="openepm-journal")
         try:
-            return await cls._assemble(store, settings, clock)
+            return await cls._assemble(store, settings, clock, Instruments(metrics))
         except BaseException:
             await store.close()
             raise
 
     @classmethod
-    async def _assemble(cls, store: Store, settings: Settings, clock: Clock) -> Self:
+    async def _assemble(cls, store: Store, settings: Settings, clock: Clock, instruments: Instruments) -> Self:
         if problems := await store.check_durability():
             raise OperatorError("the database is not set to keep what it acknowledges: " + "; ".join(problems))
         name = (await store.read_service()).name
@@ -95,6 +103,7 @@ class Service:
             clock=clock,
             queue_events=settings.queue_events,
             queue_bytes=settings.queue_bytes,
+            instruments=instruments,
         )
         sealer = Sealer(store=store, identity=identity, service_name=name, clock=clock)
         reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
@@ -123,12 +132,14 @@ class Service:
             extraction=extraction,
             stamper=Stamper.configured(settings, store=store, service_name=name, clock=clock),
             guard=ClockGuard(clock),
+            instruments=instruments,
         )
 
     def start(self, *, seal: bool = True) -> None:
         """Start writing, following the small tables and (unless another process does) sealing."""
         self.watch("writer", self.writer.run())
         self.watch("directory", self.directory.run())
+        self.watch("pulse", self.instruments.pulse(self.guard))
         if seal:
             self.watch("sealer", self.sealer.run(self.settings.seal_interval_seconds))
 
@@ -146,14 +157,18 @@ class Service:
     async def close(self) -> None:
         """Write what waits, stop everything, disconnect."""
         self.writer.close()
-        for task in self._tasks:
-            if task.get_name() != "writer":
-                task.cancel()
+        pending = {*self._tasks}
+        while pending:
+            # Again until it is heard: one that meets a connection being lost is lost in the driver's own error.
+            for task in pending:
+                if task.get_name() != "writer":
+                    task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
 
-    async def readiness(self) -> dict[str, str | None]:
-        """Return, for each thing that must hold, None or what is wrong with it."""
+    async def readiness(self, standing: Standing | None = None) -> dict[str, str | None]:
+        """Return, for each thing that must hold, None or what is wrong with it; `standing` spares asking again."""
         checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
             "certificate": self._check_certificate,
             "clock": self._check_clock,
@@ -162,7 +177,7 @@ class Service:
             "keys": self._check_keys,
             "partitions": self._check_partitions,
             "retention": self._check_retention,
-            "seals": self._check_seals,
+            "seals": partial(self._check_seals, standing),
             "timestamps": self._check_timestamps,
         }
         answers: dict[str, str | None] = {}
@@ -172,6 +187,17 @@ class Service:
             except (JournalError, OSError) as error:
                 answers[name] = str(error)
         return answers
+
+    async def standing(self) -> Standing:
+        """Return where the service stands, right or wrong. Raises StoreError, KeyStoreError, OSError."""
+        return await read_standing(
+            store=self.store,
+            directory=self.directory,
+            keystore=self.keyring.keystore,
+            clock=self.clock,
+            is_stamping=self.stamper is not None,
+            certificate_not_after=self.identity.not_after,
+        )
 
     async def _check_certificate(self) -> str | None:
         if self.identity.not_before <= self.clock.now() <= self.identity.not_after:
@@ -187,7 +213,7 @@ class Service:
 
     async def _check_database(self) -> str | None:
         age = self.directory.age_seconds()
-        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else None
+        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self.writer.problem()
 
     async def _check_handover(self) -> str | None:
         if faults := await self.store.read_handover_faults():
@@ -197,7 +223,7 @@ class Service:
         if now.time() < HANDOVER_BY:
             return None
         for category in self.directory.categories():
-            day = purgeable_through(day_of(now), category.retention_days)
+            day = purgeable_through(day_of(now), category.stated_days)
             if late := await self.store.handover_due(category.code, day):
                 which = f"{late[0].tenant} {category.code} {format_day(day)}"
                 return f"{which} is purged tonight and not handed over yet: run openepm-journal handover"
@@ -207,7 +233,7 @@ class Service:
         today = day_of(self.clock.now())
         for tenant in self.directory.tenants():
             try:
-                self.keyring.keystore.read_tenant_key(tenant.code)
+                self.keyring.keystore.confirm_tenant_key(tenant.code)
             except KeyStoreError as error:
                 if not tenant.closed:
                     return str(error)
@@ -215,7 +241,7 @@ class Service:
             for ahead in range(DAYS_AHEAD_WANTED + 1):
                 day = today + timedelta(days=ahead)
                 try:
-                    self.keyring.keystore.read_day_key(category.code, day)
+                    self.keyring.keystore.confirm_day_key(category.code, day)
                 except KeyStoreError as error:
                     return str(error)
         return None
@@ -232,7 +258,7 @@ class Service:
 
     async def _check_retention(self) -> str | None:
         limits = {
-            category.code: overdue_through(day_of(self.clock.now()), category.retention_days)
+            category.code: overdue_through(day_of(self.clock.now()), category.stated_days)
             for category in self.directory.categories()
         }
         if forgotten := await forgotten_purges(self.store, self.keyring.keystore):
@@ -241,26 +267,27 @@ class Service:
         for row in await self.store.partitions():
             if row.day <= limits[row.category]:
                 return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
+        yesterday = day_of(self.clock.now()) - timedelta(days=1)
+        for category in self.directory.categories():
+            days, since = category.next_retention_days, category.next_since
+            if days is not None and days < category.stated_days and since is not None and since < yesterday:
+                asked = f"the rule of {days} days, asked for on {format_day(since)}"
+                return f"{category.code}: {asked}, waits: run openepm-journal handover, then openepm-journal purge"
         return None
 
     async def _check_timestamps(self) -> str | None:
         return await self.stamper.problem() if self.stamper is not None else None
 
-    async def _check_seals(self) -> str | None:
-        state = await self.store.seal_state()
-        if state.number == 0:
+    async def _check_seals(self, standing: Standing | None) -> str | None:
+        row = standing.row if standing is not None else await self.store.read_standing()
+        if row.number is None:
             return "no seal was made yet"
-        sealed = {(row.tenant, row.category): row.size for row in state.sealed}
-        waiting = [
-            head.recorded_at or state.now
-            for head in state.heads
-            if sealed.get((head.tenant, head.category)) != head.size
-        ]
         # A head moves on while it waits: since when one does is what is remembered, from one question to the next.
-        if not waiting or self._unsealed is None or self._unsealed[0] != state.number:
-            self._unsealed = (state.number, min(waiting)) if waiting else None
-        if self._unsealed is not None and state.now - min(self._unsealed[1], *waiting) > STALE_SEAL:
-            return f"heads have moved since the last seal, {state.number}, more than 10 minutes ago"
+        waiting = row.unsealed_since
+        if waiting is None or self._unsealed is None or self._unsealed[0] != row.number:
+            self._unsealed = (row.number, waiting) if waiting else None
+        if self._unsealed is not None and waiting and row.at - min(self._unsealed[1], waiting) > STALE_SEAL:
+            return f"heads have moved since the last seal, {row.number}, more than 10 minutes ago"
         return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
@@ -24,7 +24,6 @@ from journal.tsa_client import TsaClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from journal.clock import Clock
@@ -39,6 +38,7 @@ FAILING_LIMIT = timedelta(days=1)
 TIMEOUT_LIMIT_SECONDS = 300
 # On receipt less is allowed than a verifier allows (timestamp.CLOCK_TOLERANCE): what is kept must pass for ever.
 RECEIPT_TOLERANCE = timedelta(minutes=1)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +122,15 @@ class Stamper:
             if stamped is not None:
                 yield stamped
 
+    async def ask_time(self) -> datetime:
+        """Return what time it is by the authority's clock, of which a token made now bears witness.
+
+        Raises NotStampedError where none can be had.
+        """
+        # A digest of nothing: the time alone is wanted, and a nonce makes it an answer to this question.
+        found, _ = await self._ask(secrets.token_bytes(32), made_at=_LONG_AGO)
+        return found.stamped_at
+
     async def problem(self) -> str | None:
         """Return what an operator must know: that for more than a day the oldest seal that waits got none."""
         since = await self._store.stamping_failed_since()
@@ -162,23 +171,29 @@ class Stamper:
     async def _stamp(self, row: SealRow) -> Stamped | None:
         """Ask for one time-stamp, check it as an auditor will, and keep it; None where another process was faster."""
         seal = parse_seal(row.text)
-        nonce = secrets.randbits(NONCE_BITS) or 1
-        answer = await self._client.ask(build_query(seal.digest, nonce))
+        found, token = await self._ask(seal.digest, made_at=seal.sealed_at)
         now = self._clock.now()
         try:
-            reply = parse_reply(answer)
-            if reply.token is None:
-                raise NotStampedError(f"the authority refused: {reply.refusal}")
-            found = timestamp.verify(
-                reply.token, seal.digest, anchors=self._tsa_anchors, made_at=seal.sealed_at, nonce=nonce
-            )
             self._check_seal(row, _read_anchors(self._trust_path), found.stamped_at)
         except VerificationError as error:
             raise NotStampedError(f"what the authority answered is {error.verdict}: {error}") from error
         if found.stamped_at - now > RECEIPT_TOLERANCE:
             raise NotStampedError("the authority's clock is ahead of ours: one of them is wrong")
-        kept = await self._store.put_timestamp(row.number, found.stamped_at, reply.token)
+        kept = await self._store.put_timestamp(row.number, found.stamped_at, token)
         return Stamped(number=row.number, timestamp=found) if kept else None
+
+    async def _ask(self, digest: bytes, *, made_at: datetime) -> tuple[timestamp.Timestamp, bytes]:
+        """Return a time-stamp of a digest, checked as an auditor will, and its token. Raises NotStampedError."""
+        nonce = secrets.randbits(NONCE_BITS) or 1
+        answer = await self._client.ask(build_query(digest, nonce))
+        try:
+            reply = parse_reply(answer)
+            if reply.token is None:
+                raise NotStampedError(f"the authority refused: {reply.refusal}")
+            found = timestamp.verify(reply.token, digest, anchors=self._tsa_anchors, made_at=made_at, nonce=nonce)
+        except VerificationError as error:
+            raise NotStampedError(f"what the authority answered is {error.verdict}: {error}") from error
+        return found, reply.token
 
     def _holds(self, row: SealRow, anchors: Sequence[bytes], at: datetime) -> bool:
         try:

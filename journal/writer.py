@@ -17,6 +17,7 @@ from journal.core.entry import RECORD_LIMIT_BYTES, Compartment, Event, event_key
 from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
 from journal.core.times import day_of, format_time
 from journal.draft import Draft
+from journal.instruments import Instruments
 from journal.submission import FairQueue, Outcome, Submission, distinct_events
 
 if TYPE_CHECKING:
@@ -48,12 +49,15 @@ class Writer:
         queue_events: int = 50_000,
         queue_bytes: int = 64 * 1024 * 1024,
         answer_limit_seconds: float = ANSWER_LIMIT_SECONDS,
+        instruments: Instruments | None = None,
     ) -> None:
         """Wait for `run` to be started. Nobody waits longer than `answer_limit_seconds` for an answer."""
         self._keyring = keyring
         self._directory = directory
         self._guard = ClockGuard(clock)
-        self._appender = Appender(store=store, keyring=keyring, clock=clock)
+        self._instruments = instruments or Instruments()
+        self._instruments.set_limits(events=queue_events, size_bytes=queue_bytes)
+        self._appender = Appender(store=store, keyring=keyring, clock=clock, instruments=self._instruments)
         self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
         self._answer_limit_seconds = answer_limit_seconds
         self._open: set[Submission] = set()
@@ -64,6 +68,10 @@ class Writer:
     def waiting_events(self) -> int:
         """Return how many events wait to be drafted."""
         return self._queue.events
+
+    def problem(self) -> str | None:
+        """Say why nothing can be written, where that has lasted; None where nothing was tried of late."""
+        return self._appender.problem()
 
     async def submit(
         self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
@@ -92,6 +100,7 @@ class Writer:
             future=asyncio.get_running_loop().create_future(),
         )
         self._queue.put(submission)
+        self._instruments.set_queue(self._queue)
         self._open.add(submission)
         limit = asyncio.get_running_loop().call_later(self._answer_limit_seconds, _expire, submission)
         submission.future.add_done_callback(lambda future: self._closed(submission, future, limit))
@@ -163,6 +172,7 @@ class Writer:
                 contradicted.add(submission.compartment.tenant)
             if len(submission.events) >= LARGE_EVENTS:
                 await asyncio.sleep(0)  # let requests be served between two large batches
+        self._instruments.set_queue(self._queue)
 
     def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
         if ahead := [

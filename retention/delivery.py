@@ -110,8 +110,10 @@ class Delivery:
         # The file first: no request is journaled every hour for a directory that nothing can be written to.
         part = await asyncio.to_thread(self._outbox.create, name)
         try:
-            stream = await self._extraction.open(compartment, request, requested_by=SUBMITTED_BY, disclose=True)
-            await _write(part, stream, Encryption(recipient))
+            stream = await self._extraction.open(
+                compartment, request, requested_by=SUBMITTED_BY, disclose=True, before_purge=True
+            )
+            await write_extract(part, stream, Encryption(recipient))
         except BaseException:
             part.abandon()
             raise
@@ -157,14 +159,24 @@ class Delivery:
         return HandedOver(tenant=self._tenant, file=file, path=self._outbox.path(file_name(self._tenant, file)))
 
 
-async def _write(part: Part, stream: ExtractStream, encryption: Encryption) -> None:
-    """Encrypt the extract into the file as it comes."""
+class LargeFileError(Exception):
+    """A file outgrows what its recipient can open."""
+
+
+async def write_extract(
+    part: Part, stream: ExtractStream, encryption: Encryption, *, limit_bytes: int | None = None
+) -> None:
+    """Encrypt the extract into the file as it comes. Raises LargeFileError past `limit_bytes`."""
     await _finished(lambda: part.write(encryption.start()))
     # A generator: closing it, whatever happens, is what gives back what it holds.
     async with aclosing(cast("AsyncGenerator[bytes, None]", stream.chunks())) as chunks:
         async for chunk in chunks:
             await _finished(lambda chunk=chunk: part.write(encryption.update(chunk)))  # type: ignore[misc]  # bound now
+            if limit_bytes is not None and part.bytes > limit_bytes:
+                raise LargeFileError
     await _finished(lambda: part.write(encryption.finish()))
+    if limit_bytes is not None and part.bytes > limit_bytes:
+        raise LargeFileError
     await _finished(part.finish)
 
 

@@ -229,10 +229,10 @@ class Handover:
 
 
 def _begin(category: CategoryRow, today: date) -> date:
-    """Return the first day of a category that can still be read."""
-    begin = max(readable_from(today, category.retention_days), category.first_day)
+    """Return the first day of a category that can still be handed over: a shorter rule that is pending waits for it."""
+    begin = max(readable_from(today, category.stated_days), category.first_day)
     return max(begin, category.fence + timedelta(days=1)) if category.fence else begin
 
 
 def _deadline(period: DuePeriod) -> datetime:
-    return waits_until(period.first_day, period.category.retention_days)
+    return waits_until(period.first_day, period.category.stated_days)

@@ -12,9 +12,9 @@ SELECT journal.add_tenant($1, $2, $3, $4)
 -- With the genesis of each of its chains; returns its id.
 SELECT journal.add_category($1, $2, $3, $4, $5, $6, $7)
 
--- name: close_tenant
--- No append is under way or accepted after this.
-SELECT journal.close_tenant($1)
+-- name: set_category
+-- Null leaves a value as it is.
+SELECT journal.set_category($1, $2, $3, $4)
 
 -- name: add_credential
 -- The secret arrives hashed.
@@ -36,3 +36,33 @@ SELECT journal.set_recipient($1, $2)
 -- name: read_recipients
 -- Those registered, of open tenants.
 SELECT tenant, registered_at, certificate FROM journal.read_recipients()
+
+-- name: end_contract
+-- Close a tenant whose export was announced, or that wants none: no append is under way or accepted after this.
+SELECT journal.end_contract($1, $2, $3, $4)
+
+-- name: note_export
+-- The export is whole where the commune fetches it.
+SELECT journal.note_export($1, $2)
+
+-- name: waive_export
+-- The commune wants none.
+SELECT journal.waive_export($1)
+
+-- name: begin_destruction
+-- From now on its rows may go.
+SELECT journal.begin_destruction($1, $2, $3)
+
+-- name: finish_destruction
+-- A seal states that nothing is kept.
+SELECT journal.finish_destruction($1, $2, $3)
+
+-- name: read_ending
+-- How far the end of a contract has come.
+SELECT tenant, closed_at, certificate, request_index, request_leaf, exported_at, export_sha256, waived_at, destroyed_at,
+       seal_before, seal_before_sha256, seal_after, seal_after_sha256, finished_at
+  FROM journal.read_ending($1)
+
+-- name: read_ended_chains
+-- What a destroyed tenant's chains were.
+SELECT category, kept_from, size, chain_hash FROM journal.read_ended_chains($1)

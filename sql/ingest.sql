@@ -26,12 +26,13 @@ SELECT journal.directory_version()
 
 -- name: read_categories
 -- In the order they were added.
-SELECT code, id, label, regime, retention_days, needs_authorisation, first_day, fence
+SELECT code, id, label, regime, retention_days, stated_days, next_retention_days, next_since, needs_authorisation,
+       first_day, fence
   FROM journal.read_categories()
 
 -- name: read_tenants
 -- By code, closed ones too.
-SELECT code, name, closed FROM journal.read_tenants()
+SELECT code, name, closed, destroyed FROM journal.read_tenants()
 
 -- name: read_service
 -- No row until the service is created.

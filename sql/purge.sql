@@ -8,6 +8,10 @@ SELECT journal.ensure_partitions($1)
 -- What is on disk, according to the catalog.
 SELECT category, day, attached FROM journal.partitions()
 
+-- name: day_figures
+-- How much of a day is on disk.
+SELECT count, chains, disk_bytes FROM journal.day_figures($1, $2)
+
 -- name: raise_fence
 -- Nothing at or before this day is written or read any more.
 SELECT journal.raise_fence($1, $2)
@@ -19,6 +23,19 @@ SELECT count, chains FROM journal.drop_day($1, $2)
 -- name: move_kept_from
 -- Say in the heads what is gone.
 SELECT journal.move_kept_from($1, $2)
+
+-- name: settle_rule
+-- Let seals state a pending rule, as far as they may by now.
+SELECT journal.settle_rule($1)
+
+-- name: read_category_changes
+-- What was changed of categories and is not recorded yet.
+SELECT number, changed_at, category, retention_days, retention_days_before, needs_authorisation, label
+  FROM journal.read_category_changes()
+
+-- name: forget_category_change
+-- Its entries are written.
+SELECT journal.forget_category_change($1)
 
 -- name: unfinished_purges
 -- Days fenced whose purge is not wholly done.
@@ -85,3 +102,15 @@ SELECT number, raised_at, day, tenant, category, reason, detail FROM journal.rea
 -- name: forget_handover_alarm
 -- Its entries are written.
 SELECT journal.forget_handover_alarm($1)
+
+-- name: remove_entries
+-- Some entries of a destroyed tenant, from one leaf.
+SELECT journal.remove_entries($1, $2, $3, $4)
+
+-- name: remove_traces
+-- What else there is of it.
+SELECT journal.remove_traces($1)
+
+-- name: empty_heads
+-- Say in its heads that nothing is kept.
+SELECT journal.empty_heads($1)

@@ -40,3 +40,22 @@ SELECT category, sources, missing FROM journal.read_gaps($1)
 -- A page of everything in one leaf, whatever its rows say they are.
 SELECT tenant, category, day, index, event_key, leaf_hash, chain_hash, sealed
   FROM journal.scan_entries($1, $2, $3, $4, $5)
+
+-- name: read_standing
+-- How far seals, time-stamps and hand-over are behind.
+SELECT at, first_day, close_day, number, sealed_at, unsealed_heads, unsealed_since, unstamped_seals, unstamped_since,
+       stamping_failed_since, handover_faults, handover_failed_since
+  FROM journal.read_standing()
+
+-- name: read_retention
+-- What is kept of each category, and what of it waits for its hand-over.
+SELECT category, days, oldest_day, purged_day, purged_at, handover_days, handover_lapses
+  FROM journal.read_retention($1, $2)
+
+-- name: tenant_created_at
+-- Null where there is none.
+SELECT journal.tenant_created_at($1)
+
+-- name: read_base_moves
+-- The seals that first show more of a chain gone.
+SELECT number, kept_before, kept_from, retention_before, retention_days FROM journal.read_base_moves($1, $2)

@@ -21,10 +21,12 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "openssl": "openssl",
+    "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",
     "psql": "postgresql-client",
     "soffice": "libreoffice-calc",
+    "systemd-analyze": "systemd",
 }
 CAMPAIGN_ONLY = {"soffice"}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()

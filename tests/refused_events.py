@@ -133,6 +133,7 @@ REFUSED = [
     _set("a leap second", "/time", "2026-03-01T23:59:60Z"),
     _set("finer than a microsecond", "/time", "2026-03-01T10:00:00.1234567Z"),
     _set("a zone of no place", "/time", "2026-03-01T10:00:00+24:00"),
+    _set("a zone of an hour and ninety minutes", "/time", "2026-03-01T10:00:00+01:90"),
     _set("before the calendar", "/time", "0001-01-01T00:00:00+01:00"),
     _set("time in other digits", "/time", "٢٠٢٦-03-01T10:00:00Z"),
     _set("future time", "/time", "2126-03-01T10:00:00Z", status=422),

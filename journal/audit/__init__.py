@@ -7,9 +7,11 @@ Seals first; then each leaf by itself, between the heads that the seals state.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import product
 from typing import TYPE_CHECKING
 
+from journal.audit.ended import EndedTenants
 from journal.audit.entries import ChainDay
 from journal.audit.findings import Finding, Findings
 from journal.audit.heads import HeadAudit
@@ -21,7 +23,7 @@ from journal.core.rule import overdue_through
 from journal.core.times import day_of, format_day
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import date
 
     from journal.audit.stated import StatedChain
@@ -42,6 +44,7 @@ class Audit:
         self._store = service.store
         self._findings = Findings()
         self._stated: StatedChains
+        self._ended: EndedTenants
         self._today: date
         self._categories: dict[str, CategoryRow] = {}
         self._leaves: dict[tuple[str, date], PartitionRow] = {}
@@ -66,7 +69,7 @@ class Audit:
                 self._findings.report("mismatched part", where, "its partition is detached from the journal")
             await self._check_leaf(leaf.category, leaf.day, progress)
         days = {(leaf.category, leaf.day) for leaf in leaves}
-        for chain in self._stated.chains.values():
+        for chain in self._readable(self._stated.chains.values()):
             await self._check_absent(chain, days)
         return self._findings
 
@@ -78,14 +81,18 @@ class Audit:
         self._leaves = {(leaf.category, leaf.day): leaf for leaf in await self._store.partitions()}
         fences = [row.fence for row in self._categories.values() if row.fence is not None]
         horizon = min(fences) if fences and len(fences) == len(self._categories) else None
-        self._stated = StatedChains(self._service.name, first_day=service.first_day, horizon=horizon)
+        tenants = await self._store.read_tenants()
+        self._ended = EndedTenants(tenants, self._service.keyring.keystore)
+        self._ended.check(self._findings)
+        self._stated = StatedChains(
+            self._service.name, first_day=service.first_day, horizon=horizon, ended=self._ended.excused
+        )
         seals = SealAudit(self._service, self._stated, self._findings, created_at=service.created_at, now=now)
         await seals.run()
         self.seals = seals.seals
         # After the seals: whatever they state, the heads have reached it by now.
         heads = HeadAudit(self._service, self._stated, self._findings, now=now)
-        tenants = [row.code for row in await self._store.read_tenants()]
-        await heads.run(list(product(tenants, self._categories)), seals.heads)
+        await heads.run(list(product([row.code for row in tenants], self._categories)), seals.heads)
         await heads.check_closed(service.closed_day, seals.closed_day)
         heads.check_fences(self._categories.values(), seals.shortest_rules)
         return self._findings
@@ -107,7 +114,7 @@ class Audit:
         before = len(self._findings)
         self._check_overdue(category, day)
         walks: dict[StatedChain, ChainDay] = {}
-        async for row in self._rows(category, day, progress):
+        async for row in self._readable_rows(category, day, progress):
             chain = self._stated.chains.get((row.tenant, category))
             if chain is None:
                 name = row.tenant if is_tenant(row.tenant) else "?"
@@ -117,7 +124,7 @@ class Audit:
             if chain not in walks:
                 walks[chain] = self._begin(chain, day)
             walks[chain].check(row)
-        for chain in self._stated.of_category(category):
+        for chain in self._readable(self._stated.of_category(category)):
             walk = walks.get(chain) or self._begin(chain, day)
             chain.walked = walk.finish()
             if walk.beyond is not None:
@@ -127,6 +134,23 @@ class Audit:
             del self._findings[before:]
             for chain in walks:
                 chain.walked = None
+
+    def _readable(self, chains: Iterable[StatedChain]) -> list[StatedChain]:
+        """Return the chains whose entries are there: not those of destroyed tenants."""
+        return [chain for chain in chains if chain.compartment.tenant not in self._ended.unreadable]
+
+    async def _readable_rows(
+        self, category: str, day: date, progress: Callable[[int], object]
+    ) -> AsyncIterator[StoredRow]:
+        """Yield the leaf's rows but those of destroyed tenants, which are counted and named."""
+        reappeared: Counter[str] = Counter()
+        async for row in self._rows(category, day, progress):
+            if row.tenant in self._ended.unreadable:
+                reappeared[row.tenant] += 1
+            else:
+                yield row
+        for tenant, rows in reappeared.items():
+            self._ended.report_rows(self._findings, f"{tenant}/{category} {format_day(day)}", rows)
 
     def _begin(self, chain: StatedChain, day: date) -> ChainDay:
         return ChainDay(
@@ -207,8 +231,8 @@ class Audit:
         row = self._categories[category]
         fence = self._service.keyring.keystore.fence(category)
         where = f"{category} {format_day(day)}"
-        if day <= overdue_through(self._today, row.retention_days):
-            reason = f"its rows are kept past their limit of {row.retention_days} days: run the purge"
+        if day <= overdue_through(self._today, row.stated_days):
+            reason = f"its rows are kept past their limit of {row.stated_days} days: run the purge"
             self._findings.report("over-retention", where, reason)
         elif any(day <= known for known in (fence, row.fence) if known is not None):
             self._findings.report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from journal.audit.ended import AGAIN
 from journal.audit.seals import check_kept_from
 from journal.core.errors import StoreError, UnavailableError
 from journal.core.rule import overdue_through, purgeable_through
@@ -68,10 +69,13 @@ class HeadAudit:
             self._findings.report("fork", where, "it stands before what the last seal states")
         if head.recorded_at is not None and head.recorded_at > self._now + CLOCK_TOLERANCE:
             self._findings.report("mismatched part", where, "its time is ahead of the clock")
+        if head.kept_from < head.size and head.tenant in self._stated.ended:
+            self._findings.report("over-retention", where, f"its tenant was destroyed, and it does not say so: {AGAIN}")
         check_kept_from(
             self._stated,
             chain,
             head.kept_from,
+            size=head.size,
             earlier=sealed.kept_from if sealed is not None else 0,
             through=purgeable_through(self._today, head.retention_days),
             findings=self._findings,
@@ -94,7 +98,7 @@ class HeadAudit:
             if fence is not None and fence > through:
                 reason = f"it stands at {format_day(fence)}; up to {format_day(through)} could be gone"
                 self._findings.report("early deletion", f"fence of {row.code}", reason)
-            gone = overdue_through(self._today, row.retention_days)
+            gone = overdue_through(self._today, row.stated_days)
             for day in self._keystore.day_keys(row.code):
                 if day <= max(gone, fence or gone):
                     where = f"key of {row.code} {format_day(day)}"

@@ -206,6 +206,7 @@ class SealAudit:
             self._stated,
             chain,
             row.kept_from,
+            size=row.size,
             earlier=before.kept_from if before is not None else 0,
             through=purgeable_through(day_of(seal.sealed_at), row.retention_days),
             findings=self._findings,
@@ -235,6 +236,7 @@ def check_kept_from(
     chain: StatedChain,
     kept_from: int,
     *,
+    size: int,
     earlier: int,
     through: date,
     findings: Findings,
@@ -242,8 +244,10 @@ def check_kept_from(
 ) -> None:
     """Report a chain that begins later than the rule lets it: `through` is the last day that could be gone.
 
-    What was gone `earlier` has been judged by the rule of its own time.
+    What was gone `earlier` has been judged by the rule of its own time. The end of a contract takes all, and says so.
     """
+    if kept_from == size and chain.compartment.tenant in stated.ended:
+        return
     lawful = stated.lawful_size(chain, through)
     if lawful is not None and kept_from > max(lawful, earlier):
         reason = (

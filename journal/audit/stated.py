@@ -15,7 +15,7 @@ from journal.core.entry import Compartment
 from journal.core.times import day_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import date
 
     from journal.store import HeadRow, SealHeadRow
@@ -82,14 +82,18 @@ class StatedChain:
 class StatedChains:
     """All chains, and the days whose close seal was proven."""
 
-    def __init__(self, service: str, *, first_day: date, horizon: date | None) -> None:
+    def __init__(
+        self, service: str, *, first_day: date, horizon: date | None, ended: Collection[str] = frozenset()
+    ) -> None:
         """Begin with nothing.
 
-        No chain is older than `first_day`; seals before the close of `horizon` may have forgotten their heads.
+        No chain is older than `first_day`; seals before the close of `horizon` may have forgotten their heads. Those
+        of tenants in `ended` may say that nothing is kept, whatever the rule.
         """
         self._service = service
         self.first_day = first_day
         self.horizon = horizon
+        self.ended = ended
         self.chains: dict[tuple[str, str], StatedChain] = {}
         self._by_category: dict[str, list[StatedChain]] = {}
         self.closed: set[date] = set()

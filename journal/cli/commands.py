@@ -12,6 +12,7 @@ from tqdm import tqdm
 from journal.administration import NewCategory
 from journal.audit import Audit
 from journal.cli.installation import Installation, check_restored, is_made, open_database, open_service, prepare
+from journal.cli.standing import tell
 from journal.clock import SystemClock
 from journal.core.entry import Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from journal.settings import Settings
     from journal.stamper import Stamper
+    from journal.store import CategoryRow
 
 
 @asynccontextmanager
@@ -67,7 +69,7 @@ async def migrate(settings: Settings, _: argparse.Namespace) -> int:
 
 
 async def doctor(settings: Settings, _: argparse.Namespace) -> int:
-    """Print every check and its result; 1 if one fails."""
+    """Print every check and its result, then where the service stands; 1 if a check fails."""
     async with opened(settings, writes=False) as installation:
         service = installation.service
         checks = await service.readiness()
@@ -77,6 +79,8 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
         print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
         for name, problem in checks.items():
             print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
+        for line in tell(await service.standing()):
+            print(line)
         if service.stamper is not None:
             print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
     return int(any(checks.values()))
@@ -96,15 +100,8 @@ async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
     """List the communes."""
     async with opened(settings, writes=False) as installation:
         for row in installation.service.directory.tenants():
-            print(f"{row.code}\t{row.name}{chr(9) + 'closed' if row.closed else ''}")
-    return 0
-
-
-async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int:
-    """End a contract."""
-    async with opened(settings) as installation:
-        await installation.administration.close_tenant(arguments.code)
-    print(f"tenant {arguments.code} closed: nothing more is accepted for it; its days go as they come of age")
+            state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else ""
+            print(f"{row.code}\t{row.name}{state}")
     return 0
 
 
@@ -149,8 +146,18 @@ async def category_list(settings: Settings, _: argparse.Namespace) -> int:
     async with opened(settings, writes=False) as installation:
         for row in installation.service.directory.categories():
             authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
-            print(f"{row.code}\t{row.label}\t{row.regime}\t{row.retention_days} days{authorisation}")
+            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}")
     return 0
+
+
+def rule_text(row: CategoryRow) -> str:
+    """Return the rule in force, and the one that is pending."""
+    days, since = row.next_retention_days, row.next_since
+    if days is None or since is None:
+        return f"{row.stated_days} days"
+    if days < row.stated_days:
+        return f"{row.stated_days} days, {days} pending since {format_day(since)}"
+    return f"{row.stated_days} days, a day more each day up to {days}"
 
 
 async def credential_add(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -262,25 +269,6 @@ async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
     if not done and not faults:
         print("nothing is due")
     return int(bool(faults))
-
-
-async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Destroy what is due, or say what would be."""
-    async with opened(settings) as installation:
-        await installation.check_clock(confirmed=arguments.clock_is_right)
-        if arguments.dry_run:
-            done = await installation.purger.due()
-        else:
-            done = await installation.purger.run(max_days=None if arguments.all else 3)
-        waiting = {due: await installation.purger.waiting(due) for due in await installation.purger.due()}
-    for due in done:
-        print(f"{'would purge' if arguments.dry_run else 'purged'} {due.category} {format_day(due.day)}")
-    for due, tenants in waiting.items():
-        if tenants:
-            print(f"{due.category} {format_day(due.day)} waits for the hand-over to {', '.join(tenants)}")
-    if not done:
-        print("nothing is due")
-    return 0
 
 
 async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int:

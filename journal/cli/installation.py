@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
+import structlog
 
 import sql
 from journal.administration import DEFAULT_CATEGORIES, Administration
 from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import OperatorError, StoreError, UnavailableError
+from journal.core.errors import NotStampedError, OperatorError, StoreError, UnavailableError
 from journal.core.times import format_seconds
 from journal.files import make_private_directory
 from journal.identity import make_development_authority
@@ -26,15 +27,20 @@ from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
 from journal.store import Store
 from journal.store.pools import translated
+from retention.closing import Closing
+from retention.destruction import Destruction
 from retention.handover import Handover
 from retention.maintenance import Maintenance
 from retention.purge import Purger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
+    from journal.metrics import Metrics
     from journal.settings import Settings
 
+log = structlog.get_logger()
 
 # A service that runs makes a seal a day: one that is started later was down for as long, or its clock is wrong.
 LAST_SEAL_LIMIT = timedelta(days=7)
@@ -152,23 +158,28 @@ async def check_restored(dsn: str, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_service(dsn: str, settings: Settings, clock: Clock) -> AsyncIterator[Installation]:
+async def open_service(
+    dsn: str, settings: Settings, clock: Clock, metrics: Metrics | None = None
+) -> AsyncIterator[Installation]:
     """Open the parts without serving requests: the writer runs, nothing seals by itself."""
-    service = await Service.open(dsn=dsn, settings=settings, clock=clock)
+    service = await Service.open(dsn=dsn, settings=settings, clock=clock, metrics=metrics)
     service.start(seal=False)
     try:
-        yield Installation(service)
+        yield Installation(service, dsn)
     finally:
         await service.close()
 
 
 class Installation:
-    """A service with what only an installation has: its administration, hand-over, purge, maintenance."""
+    """A service with what only an installation has: its administration, hand-over, purge, maintenance, endings."""
 
-    def __init__(self, service: Service) -> None:
-        """Put the parts together."""
+    def __init__(self, service: Service, dsn: str) -> None:
+        """Put the parts together; `dsn` is the owner's."""
         self.service = service
+        self._dsn = dsn
         self.administration = Administration(service)
+        self.closing = Closing(service, self.administration)
+        self.destruction = Destruction(service, self.administration)
         self.maintenance = Maintenance(store=service.store, keyring=service.keyring, clock=service.clock)
         self.purger = Purger(
             store=service.store,
@@ -190,19 +201,48 @@ class Installation:
             clock=service.clock,
         )
 
+    async def vacuum_removed(self) -> None:
+        """Give the room of a destroyed tenant's rows back, as the owner: no function can. Raises StoreError."""
+        with translated():
+            connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "journal-vacuum"})
+            try:
+                await connection.execute(sql.load("owner")["vacuum_removed"])
+            finally:
+                await connection.close()
+
     async def check_clock(self, *, confirmed: bool) -> None:
         """Refuse to seal and purge by a clock that the last seal does not support, unless the operator vouches for it.
 
-        A clock that is wrong from the start departs from nothing while the service runs. Raises OperatorError.
+        A clock that is wrong from the start departs from nothing while the service runs (see `journal.clock`). Where a
+        time-stamping authority is configured, what it says of the time decides. Raises OperatorError.
         """
         latest = await self.service.store.latest_seal()
         now = self.service.clock.now().replace(microsecond=0)
-        if latest is None or confirmed or -CLOCK_DEPARTURE_LIMIT <= now - latest.sealed_at <= LAST_SEAL_LIMIT:
+        if latest is None or confirmed or abs(now - latest.sealed_at) <= CLOCK_DEPARTURE_LIMIT:
+            return
+        witness = await self._ask_witness()
+        if witness is not None and abs(witness - self.service.clock.now()) > CLOCK_DEPARTURE_LIMIT:
+            raise OperatorError(
+                f"this machine's clock says {format_seconds(now)}, the time-stamping authority "
+                f"{format_seconds(witness.replace(microsecond=0))}: put the clock right (timedatectl), or, if it "
+                "is, say so once with --clock-is-right"
+            )
+        if witness is not None or -CLOCK_DEPARTURE_LIMIT <= now - latest.sealed_at <= LAST_SEAL_LIMIT:
             return
         raise OperatorError(
             f"this machine's clock says {format_seconds(now)}, the last seal {format_seconds(latest.sealed_at)}: "
             "put the clock right (timedatectl), or, if it is, say so once with --clock-is-right"
         )
+
+    async def _ask_witness(self) -> datetime | None:
+        """Return what time it is by the time-stamping authority; None where there is none, or none that answers."""
+        if self.service.stamper is None:
+            return None
+        try:
+            return await self.service.stamper.ask_time()
+        except NotStampedError as error:
+            log.warning("no time-stamp confirms this machine's clock", reason=str(error))
+            return None
 
 
 async def simulate_clock(dsn: str, ahead: timedelta) -> None:

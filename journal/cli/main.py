@@ -6,22 +6,26 @@ import argparse
 import asyncio
 import os
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 
+from ingest.shapes import ACTIONS
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import commands, demo, keys, recover, serve
-from journal.core.errors import BusyError, JournalError
+from journal.cli import category_set, certificate, closing, commands, demo, keys, purge, recover, serve
+from journal.core.errors import BusyError, JournalError, MalformedError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from journal.core.times import parse_day
 from journal.extract.manifest import PURPOSES
 from journal.logs import configure_logs
+from journal.service_event import KINDS
 from journal.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+    from datetime import date
 
     from journal.settings import Settings
 
@@ -44,11 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BusyError as error:
         print(f"openepm-journal: {error}; try again in {error.retry_after_seconds} s", file=sys.stderr)
         return FAILED
-    except (JournalError, OSError) as error:
+    except JournalError as error:
         print(f"openepm-journal: {error}", file=sys.stderr)
+        return NOT_RUN
+    except OSError as error:
+        print(f"openepm-journal: {_system_word(error)}", file=sys.stderr)
         return NOT_RUN
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
+
+
+def _system_word(error: OSError) -> str:
+    """Say where, where that is known, and what."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}" if error.strerror else str(error)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_categories(actions)
     _add_credentials(actions)
     _add_extract(actions)
+    _add_certificate(actions)
     _add_keys(actions)
     _add_upkeep(actions)
     return parser
@@ -107,7 +121,8 @@ def _add_running(actions: Actions) -> None:
     parser = _add(actions, "serve", serve.serve, "run the service", "serve --workers 2")
     parser.add_argument("--workers", type=_positive, help="processes sharing the address (default: the setting, 1)")
     _add_clock(parser)
-    parser.add_argument("--worker-socket", type=int, help=argparse.SUPPRESS)
+    for inherited in ("socket", "metrics", "number"):
+        parser.add_argument(f"--worker-{inherited}", type=int, help=argparse.SUPPRESS)
     parser = _add(actions, "demo", demo.demo, "show the whole product on a week of made-up activity", "demo")
     parser.add_argument(
         "--keep-running", action="store_true", help="leave the service up afterwards, and say how to use it"
@@ -123,14 +138,7 @@ def _add_tenants(actions: Actions) -> None:
     parser.add_argument("code", metavar="CODE", help="its slug, never used again for another")
     parser.add_argument("--name", required=True, help="its name, as people know it")
     _add(group, "list", commands.tenant_list, "list the communes", "tenant list")
-    parser = _add(
-        group,
-        "close",
-        commands.tenant_close,
-        "end a contract: refuse its credentials, keep its days until purged",
-        "tenant close albi",
-    )
-    parser.add_argument("code", metavar="CODE")
+    _add_endings(group)
     parser = _add(
         group,
         "handover",
@@ -142,6 +150,33 @@ def _add_tenants(actions: Actions) -> None:
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--certificate", metavar="PEM", help="RSA of 2048 bits or more, P-256 or P-384; no private key")
     choice.add_argument("--none", action="store_true", help="hand nothing more over")
+
+
+def _add_endings(group: Actions) -> None:
+    parser = _add(
+        group,
+        "close",
+        closing.tenant_close,
+        "end a contract: refuse its credentials, accept nothing more, export all that is kept, encrypted",
+        "tenant close albi --certificate albi.pem --export-to /srv/export",
+    )
+    parser.add_argument("code", metavar="CODE")
+    parser.add_argument("--certificate", metavar="PEM", help="whom to encrypt to (default: that of its hand-over)")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--export-to", metavar="DIR", help="a directory that exists; the files go to DIR/CODE.export")
+    choice.add_argument("--without-export", action="store_true", help="the commune wants none: none can be made later")
+    _add_clock(parser)
+    parser = _add(
+        group,
+        "destroy",
+        closing.tenant_destroy,
+        "destroy the key and every entry of a closed commune, and sign a record of it: nothing brings them back",
+        "tenant destroy albi --confirm albi --record albi.json",
+    )
+    parser.add_argument("code", metavar="CODE")
+    parser.add_argument("--confirm", metavar="CODE", required=True, help="the same code again")
+    parser.add_argument("--record", metavar="FILE", required=True, help="the record; its signature is FILE.p7s")
+    _add_clock(parser)
 
 
 def _add_categories(actions: Actions) -> None:
@@ -168,7 +203,32 @@ def _add_categories(actions: Actions) -> None:
         action="store_true",
         help="an extract about one subject needs the reference of an authorisation",
     )
-    _add(group, "list", commands.category_list, "list the categories", "category list")
+    _add_category_set(group)
+    _add(group, "list", commands.category_list, "list the categories and their rules", "category list")
+
+
+def _add_category_set(group: Actions) -> None:
+    parser = _add(
+        group,
+        "set",
+        category_set.category_set,
+        "change a category: how long it is kept, whether it needs authorisations, its label",
+        "category set assistance --retention-days 30",
+    )
+    parser.add_argument("code", metavar="CODE")
+    parser.add_argument(
+        "--retention-days",
+        type=int,
+        metavar="N",
+        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}; fewer: what is older goes with the next purge",
+    )
+    parser.add_argument(
+        "--needs-authorisation",
+        choices=sorted(category_set.ANSWERS),
+        help="whether an extract about one subject needs the reference of an authorisation",
+    )
+    parser.add_argument("--label", help="its name, as people read it")
+    _add_clock(parser)
 
 
 def _add_credentials(actions: Actions) -> None:
@@ -222,9 +282,27 @@ def _add_extract(actions: Actions) -> None:
     parser.add_argument("--requester", required=True, help="who asks")
     parser.add_argument("--request-reference", required=True, metavar="REF", help="the client's request, in writing")
     parser.add_argument("--authorisation", metavar="REF", help="needed for one subject in some categories")
-    for name in ("account", "subject", "action"):
-        parser.add_argument(f"--{name}", help=f"disclose only the entries of this {name}; the others are withheld")
+    actions_there_are = (*ACTIONS, *(f"service.{kind}" for kind in KINDS))
+    for name, choices in (("account", None), ("subject", None), ("action", actions_there_are)):
+        only = f"disclose only the entries of this {name}; the others are withheld"
+        parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
+    _add_clock(parser)
+
+
+def _add_certificate(actions: Actions) -> None:
+    parser = _add(
+        actions,
+        "certificate",
+        certificate.certificate,
+        "make the signed attestation that a commune's entries of a day were destroyed",
+        "certificate --tenant albi --day 2026-09-01",
+    )
+    parser.add_argument("--tenant", required=True, metavar="CODE")
+    parser.add_argument("--day", required=True, type=_day, metavar="DAY", help="a purged day, UTC")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="default: attestation-<tenant>-<day>.pdf in the current directory"
+    )
     _add_clock(parser)
 
 
@@ -256,7 +334,7 @@ def _add_upkeep(actions: Actions) -> None:
         "handover",
     )
     _add_clock(parser)
-    parser = _add(actions, "purge", commands.purge, "destroy the days whose time has come", "purge --dry-run")
+    parser = _add(actions, "purge", purge.purge, "destroy the days whose time has come", "purge --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--all", action="store_true", help="go beyond three days of one category in one run")
     _add_clock(parser)
@@ -298,8 +376,8 @@ def _positive(text: str) -> int:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
-    except ValueError as error:
+        return parse_day(text)
+    except MalformedError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no day: write it YYYY-MM-DD") from error
 
 

@@ -19,6 +19,7 @@ from ingest.server import Runner
 from journal.cli.installation import Installation, check_restored, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
+from journal.metrics import Metrics, make_shared_memory
 from journal.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -39,15 +40,17 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     clock = SystemClock()
     if arguments.worker_socket is not None:
         listener = socket.socket(fileno=arguments.worker_socket)
-        return await _work(settings, listener, clock)
+        return await _work(settings, listener, clock, Metrics(arguments.worker_metrics, arguments.worker_number or 0))
     listener = bind(settings)
     async with open_database(settings) as dsn:
         await prepare(dsn, settings, clock)
         # Before any worker listens.
         await check_restored(dsn, settings)
-        workers = await _start_workers(dsn, listener, (arguments.workers or settings.workers) - 1)
+        processes = arguments.workers or settings.workers
+        shared_memory = make_shared_memory(processes)
+        workers = await _start_workers(dsn, listener, shared_memory, processes - 1)
         try:
-            async with open_service(dsn, settings, clock) as installation:
+            async with open_service(dsn, settings, clock, Metrics(shared_memory)) as installation:
                 await installation.check_clock(confirmed=arguments.clock_is_right)
                 await first_steps(installation)
                 async with listening(installation, listener):
@@ -129,13 +132,13 @@ async def listening(installation: Installation, listener: socket.socket) -> Asyn
         await runner.cleanup()
 
 
-async def _work(settings: Settings, listener: socket.socket, clock: Clock) -> int:
+async def _work(settings: Settings, listener: socket.socket, clock: Clock, metrics: Metrics) -> int:
     """Serve requests beside the process that started this one; what goes on beside them is its affair."""
     if settings.dsn is None:
         raise OperatorError("a worker needs the database of the process that starts it")
     _end_with_parent()
     async with AsyncExitStack() as stack:
-        installation = await _open_patiently(stack, settings.dsn, settings, clock)
+        installation = await _open_patiently(stack, settings.dsn, settings, clock, metrics)
         await stack.enter_async_context(listening(installation, listener))
         return await until_stopped(installation, [])
 
@@ -155,11 +158,13 @@ def _end_with_parent() -> None:
     loop.add_reader(descriptor, stop)
 
 
-async def _open_patiently(stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock) -> Installation:
+async def _open_patiently(
+    stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock, metrics: Metrics
+) -> Installation:
     """Open the service, waiting for a database that has gone since the first process opened it."""
     while True:
         try:
-            return await stack.enter_async_context(open_service(dsn, settings, clock))
+            return await stack.enter_async_context(open_service(dsn, settings, clock, metrics))
         except UnavailableError as error:
             log.warning("a worker waits for the database", reason=str(error))
             await clock.sleep(DATABASE_LOOK_SECONDS)
@@ -187,7 +192,9 @@ async def until_stopped(installation: Installation, workers: list[asyncio.subpro
     return FAILED
 
 
-async def _start_workers(dsn: str, listener: socket.socket, count: int) -> list[asyncio.subprocess.Process]:
+async def _start_workers(
+    dsn: str, listener: socket.socket, shared_memory: int, count: int
+) -> list[asyncio.subprocess.Process]:
     """Start more processes on the same socket: the kernel gives each connection to one of them."""
     descriptor = listener.fileno()
     return [
@@ -198,11 +205,15 @@ async def _start_workers(dsn: str, listener: socket.socket, count: int) -> list[
             "serve",
             "--worker-socket",
             str(descriptor),
+            "--worker-metrics",
+            str(shared_memory),
+            "--worker-number",
+            str(number),
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=[descriptor],
+            pass_fds=[descriptor, shared_memory],
             env=dict(os.environ) | {"JOURNAL_DSN": dsn},
         )
-        for _ in range(count)
+        for number in range(1, count + 1)
     ]
 
 

@@ -1,4 +1,4 @@
-"""`make verifier`: write `journal-verify.pyz` and its SHA-256 into a directory."""
+"""`make verifier`: write the two verifiers of a release into a directory, each with its SHA-256 beside it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from journal.verifier_file import NAME, build
+from ingest.downloads import PAGE, PAGE_NAME, VERIFIER
+from journal.verifier_file import NAME
+
+EXECUTABLE = 0o755
+PLAIN = 0o644
 
 
 def main() -> int:
-    """Write both files into the directory named, `dist` unless one is."""
+    """Write the files into the directory named, `dist` unless one is."""
     directory = Path(sys.argv[1] if len(sys.argv) > 1 else "dist")
     directory.mkdir(parents=True, exist_ok=True)
-    content = build()
-    path = directory / NAME
-    path.write_bytes(content)
-    path.chmod(0o755)
-    (directory / f"{NAME}.sha256").write_text(f"{sha256(content).hexdigest()}  {NAME}\n")
-    print(f"{path}: {len(content)} bytes, SHA-256 {sha256(content).hexdigest()}")
+    for name, content, mode in ((NAME, VERIFIER, EXECUTABLE), (PAGE_NAME, PAGE, PLAIN)):
+        path = directory / name
+        path.write_bytes(content)
+        path.chmod(mode)
+        digest = sha256(content).hexdigest()
+        (directory / f"{name}.sha256").write_text(f"{digest}  {name}\n")
+        print(f"{path}: {len(content)} bytes, SHA-256 {digest}")
     return 0
 
 

@@ -22,6 +22,7 @@ JournalError
 ├── BusyError                      come back later: queue full, or a purge is being completed
 ├── KeyStoreError                  a key cannot be had
 │   ├── AbsentKeyError             it is not there
+│   ├── EndedTenantError           its tenant's contract has ended, and it was destroyed
 │   └── FencedDayError             its day is destroyed, for ever
 ├── StoreError                     the database cannot do what was asked
 │   ├── LockedError                another transaction holds it: ask again in a moment
@@ -181,6 +182,10 @@ class KeyStoreError(JournalError):
 
 class AbsentKeyError(KeyStoreError):
     """The key is not in the key store."""
+
+
+class EndedTenantError(KeyStoreError):
+    """The tenant's contract has ended and its key was destroyed: it is never made nor read again."""
 
 
 class FencedDayError(KeyStoreError):

@@ -16,9 +16,10 @@ UTC = timezone.utc
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _SECONDS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-# RFC 3339 lets "t" and "z" be lower case; the zone is captured apart so that its absence can be named.
+# RFC 3339 lets "t" and "z" be lower case; the zone is captured apart so that its absence can be named, its minutes
+# because `datetime` takes 90 of them for an hour and a half.
 _RFC3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:([0-9]{2}))(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:([0-9]{2}))(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:([0-9]{2}))?"
 )
 _FRACTION_DIGITS = 6
 _ZERO = timedelta(0)
@@ -56,14 +57,16 @@ def normalise_time(text: str) -> str:
         return text
     match = _RFC3339.fullmatch(text)
     if not match:
-        raise MalformedError("not an RFC 3339 date and time")
-    day, clock, seconds, fraction, zone = match.groups()
+        raise MalformedError("not an RFC 3339 date and time, such as 2026-11-15T08:30:00+01:00")
+    day, clock, seconds, fraction, zone, zone_minutes = match.groups()
     if zone is None:
         raise MalformedError("the time has no zone")
     if len(fraction or "") > _FRACTION_DIGITS:
         raise MalformedError("the time is finer than a microsecond")
     if seconds == "60":
         raise MalformedError("a leap second cannot be recorded")
+    if (zone_minutes or "00") > "59":
+        raise MalformedError("not a time of the calendar")
     microseconds = (fraction or "").ljust(_FRACTION_DIGITS, "0")
     offset = "+00:00" if zone in "Zz" else zone
     try:

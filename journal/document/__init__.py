@@ -1,1 +1,1 @@
-"""The people's view of an extract: `extrait.pdf`, in French, made from data alone and never the evidence."""
+"""Documents for people, in French and signed, made from data alone: `extrait.pdf`, attestations of destruction."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from unicodedata import normalize
 
 from journal.core.times import parse_time
+from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable, typeset
 from journal.extract.manifest import Filter, account_of, action_of
 
 if TYPE_CHECKING:
@@ -19,12 +18,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 2_000
 MAX_CELL_CHARACTERS = 240
-UNBROKEN_CHARACTERS = 16
 
-MONTHS = (
-    *("janvier", "février", "mars", "avril", "mai", "juin"),
-    *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
-)
 PURPOSES = {
     "lawfulness": "vérification de la licéité du traitement",
     "self-monitoring": "autocontrôle",
@@ -48,14 +42,6 @@ ACTIONS = {
 }
 OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
 COLUMNS = ("N°", "Survenue le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
-
-# What the two fonts that typst carries can show: Latin, Greek and Cyrillic, and the usual signs. PDF/A refuses a
-# document with a character that has no glyph, and an extract must never lack its document for one strange name.
-_UNPRINTABLE = re.compile(
-    "[^ -~\u00a0-\u00ac\u00ae-\u02ff\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u0482\u048a-\u04ff\u1e00-\u1eff"
-    "\u2010-\u2027\u202f-\u2040\u2044-\u2052\u20a0-\u20bf\u2190-\u21ff\u2200-\u22ff\u2500-\u25ff\u27e6\u27e7]"
-)
-_UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
 
 
 @dataclass(slots=True)
@@ -100,7 +86,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "category_label": printable(circumstances.category_label),
         "period": _period(manifest.first_day, manifest.last_day),
         "origin": manifest.origin,
-        "summary": _summary(manifest, circumstances),
+        "summary": typeset(_summary(manifest, circumstances)),
         "request": _request(manifest),
         "disclosed": manifest.disclosed,
         "by_action": [
@@ -115,41 +101,22 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         ),
         "integrity": _integrity(manifest, circumstances),
         "steps": [
-            "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
-            "Sur un poste hors ligne : journal-verify FICHIER --trust trust.pem",
-            "Ou, sans notre logiciel, avec openssl, comme l'explique LISEZMOI.txt.",
+            typeset(step)
+            for step in (
+                "Obtenez le certificat de confiance (trust.pem) par une autre voie que cet extrait.",
+                "Dans un navigateur, même hors ligne : déposez l'extrait et ce certificat sur la page verifier.html.",
+                "Ou en ligne de commande : journal-verify FICHIER --trust trust.pem",
+                "Ou, sans notre logiciel, avec openssl, comme l'explique LISEZMOI.txt.",
+            )
         ],
-        "caution": (
+        "caution": typeset(
             "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
             "leur preuve, que la vérification contrôle une à une. Heures en temps universel (UTC)."
         ),
-        "truncated": "Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier.",
+        "truncated": typeset("Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier."),
         "columns": list(COLUMNS),
         "rows": gathered.rows,
     }
-
-
-def printable(text: str) -> str:
-    """Return the text with every character that hides, or that no font of the document has, replaced by its code."""
-    return _UNPRINTABLE.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", normalize("NFC", text))
-
-
-def french_day(day: date) -> str:
-    """Write a day as French people read it."""
-    return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]} {day.year}"
-
-
-def french_moment(moment: datetime) -> str:
-    """Write a moment, to the second, in universal time."""
-    return f"{french_day(moment.date())} à {moment:%H h %M min %S s} (UTC)"
-
-
-def _number(value: int) -> str:
-    return f"{value:,}".replace(",", "\u202f")
-
-
-def _range(first: int, last: int) -> str:
-    return f"n° {_number(first)}" if first == last else f"n° {_number(first)} à {_number(last)}"
 
 
 def _period(first: date, last: date) -> str:
@@ -157,7 +124,7 @@ def _period(first: date, last: date) -> str:
 
 
 def _count(count: int) -> str:
-    return "une entrée" if count == 1 else f"{_number(count)} entrées"
+    return "une entrée" if count == 1 else f"{french_number(count)} entrées"
 
 
 def _not_sent(count: int) -> str:
@@ -171,11 +138,8 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
             f"Cet extrait d'audit prouve l'existence et l'ordre de {_count(manifest.withheld)}, sans en communiquer "
             "le contenu."
         )
-    elif manifest.filter != Filter():
-        sentences.append(
-            f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande ; "
-            f"{_count(manifest.withheld)} de la période {_not_sent(manifest.withheld)}, mais leur nombre est prouvé."
-        )
+    elif manifest.filter != Filter() and manifest.disclosed + manifest.withheld:
+        sentences.append(_filtered_summary(manifest))
     elif manifest.disclosed:
         sentences.append(
             f"Cet extrait communique l'intégralité des entrées conservées de la période, soit "
@@ -185,18 +149,31 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
         sentences.append("Aucune entrée n'est conservée pour cette période, et la suite des empreintes le prouve.")
     if circumstances.purged is not None:
         first, last = circumstances.purged
+        days = f"du {french_day(first)}" if first == last else _period(first, last)
         sentences.append(
-            f"Les entrées {_period(first, last)} ont été détruites au terme légal de leur conservation, comme "
-            "l'attestent les sceaux."
+            f"Les entrées {days} ont été détruites au terme légal de leur conservation, comme l'attestent les sceaux."
         )
     if circumstances.covered_at is not None:
         sentences.append(f"Le dernier jour n'est couvert que jusqu'au {french_moment(circumstances.covered_at)}.")
     return " ".join(sentences)
 
 
+def _filtered_summary(manifest: Manifest) -> str:
+    answering = f"Cet extrait communique {_count(manifest.disclosed)} répondant à la demande"
+    if not manifest.withheld:
+        return f"{answering}, soit toutes celles de la période."
+    if not manifest.disclosed:
+        answering = "Aucune entrée de la période ne répond à la demande"
+    others = f"{_count(manifest.withheld)} de la période {_not_sent(manifest.withheld)}"
+    return f"{answering} ; {others}, mais leur nombre est prouvé."
+
+
 def _request(manifest: Manifest) -> list[list[str]]:
     names = {"account": "compte", "subject": "objet", "action": "action"}
-    scope = " ; ".join(f"{names[name]} : {value}" for name, value in manifest.filter.as_json().items() if name in names)
+    asked = manifest.filter.as_json()
+    if "action" in asked:
+        asked["action"] = ACTIONS.get(asked["action"], asked["action"]).lower()
+    scope = " ; ".join(f"{names[name]} : {value}" for name, value in asked.items() if name in names)
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
     return [
@@ -205,7 +182,7 @@ def _request(manifest: Manifest) -> list[list[str]]:
         ["Référence de la demande", printable(manifest.request.reference or "sans")],
         ["Autorisation", printable(manifest.authorisation or "aucune")],
         ["Portée", printable(scope or "toutes les entrées")],
-        ["Inscription de la demande", f"entrée n° {_number(manifest.request.index)} de la catégorie « journal »"],
+        ["Inscription de la demande", f"entrée n° {french_number(manifest.request.index)} de la catégorie « journal »"],
         ["Établi le", french_moment(manifest.issued_at)],
     ]
 
@@ -213,13 +190,14 @@ def _request(manifest: Manifest) -> list[list[str]]:
 def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[str]]:
     purged = _period(*circumstances.purged) if circumstances.purged else "aucune dans la période"
     covered = manifest.head.size - manifest.base.size
-    indexes = _range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
+    indexes = french_range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
     return [
         ["Entrées couvertes", indexes],
-        ["Communiquées, non communiquées", f"{_number(manifest.disclosed)}, {_number(manifest.withheld)}"],
+        ["Communiquées", french_number(manifest.disclosed)],
+        ["Non communiquées", french_number(manifest.withheld)],
         ["Empreinte avant la première", manifest.base.chain_hash.hex()],
         ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
-        ["Sceaux", _range(circumstances.first_seal, circumstances.last_seal)],
+        ["Sceaux", french_range(circumstances.first_seal, circumstances.last_seal)],
         ["Dernier sceau", french_moment(circumstances.sealed_at)],
         ["Purge légale", purged],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
@@ -242,7 +220,7 @@ def _row(entry: Entry) -> list[str]:
     data = data if isinstance(data, dict) else {}
     action = action_of(entry)
     cells = (
-        _number(entry.index),
+        french_number(entry.index),
         f"{parse_time(entry.event['time']):%Y-%m-%d %H:%M:%S}",
         ACTIONS.get(action, action),
         account_of(entry),
@@ -250,13 +228,4 @@ def _row(entry: Entry) -> list[str]:
         data.get("justification"),
         OUTCOMES.get(str(data.get("outcome")), data.get("outcome")),
     )
-    return [_cell(value) for value in cells]
-
-
-def _cell(value: Any) -> str:
-    """Return a cell's text: nothing hidden, nothing endless, and no word that cannot be broken."""
-    text = value if isinstance(value, str) else ""
-    if len(text) > MAX_CELL_CHARACTERS:
-        text = text[:MAX_CELL_CHARACTERS] + " […]"
-    text = printable(" ".join(text.split()))
-    return _UNBROKEN.sub(lambda match: match[0] + "\u200b", text)
+    return [cell(value if isinstance(value, str) else "", MAX_CELL_CHARACTERS) for value in cells]

@@ -12,10 +12,12 @@ import orjson
 
 from journal.core.errors import JournalError
 from journal.document.frames import frame, receive_frame
+from journal.document.templates import EXTRACT
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from journal.document.templates import Template
     from journal.identity import SigningIdentity
 
 DEADLINE_SECONDS = 120.0
@@ -25,7 +27,9 @@ class DocumentError(JournalError):
     """The document could not be made; an extract is complete without it."""
 
 
-async def render(content: dict[str, Any], identity: SigningIdentity, at: datetime) -> bytes:
+async def render(
+    content: dict[str, Any], identity: SigningIdentity, at: datetime, template: Template = EXTRACT
+) -> bytes:
     """Return the document (PDF/A-3, signed as PAdES-B-B at the time `at`). Raises DocumentError, OperatorError."""
     second = identity.check_valid(at)
     process = await asyncio.create_subprocess_exec(
@@ -37,6 +41,8 @@ async def render(content: dict[str, Any], identity: SigningIdentity, at: datetim
         "certificates": [b64encode(certificate).decode() for certificate in identity.certificates],
         "content": content,
         "made_at": int(second.timestamp()),
+        "reason": template.reason,
+        "template": template.name,
     }
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):

@@ -44,13 +44,20 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     request = json.loads(read_frame(sys.stdin.buffer))
     made_at = datetime.fromtimestamp(request["made_at"], UTC)
-    document = _lay_out(request["content"], made_at)
+    document = _lay_out(request["template"], request["content"], made_at)
     certificates = [x509.Certificate.load(b64decode(certificate)) for certificate in request["certificates"]]
-    _send(_sign(document, certificates, request["content"]["service"], made_at))
+    metadata = signers.PdfSignatureMetadata(
+        field_name=FIELD,
+        md_algorithm=DIGEST,
+        subfilter=fields.SigSeedSubFilter.PADES,
+        reason=request["reason"],
+        name=request["content"]["service"],
+    )
+    _send(_sign(document, certificates, metadata, made_at))
 
 
-def _lay_out(content: dict[str, Any], made_at: datetime) -> bytes:
-    template = resources.files("journal.document").joinpath("extrait.typ")
+def _lay_out(name: str, content: dict[str, Any], made_at: datetime) -> bytes:
+    template = resources.files("journal.document").joinpath(f"{name}.typ")
     with resources.as_file(template) as path:
         return typst.compile(
             path,
@@ -63,15 +70,10 @@ def _lay_out(content: dict[str, Any], made_at: datetime) -> bytes:
         )
 
 
-def _sign(document: bytes, certificates: list[x509.Certificate], name: str, at: datetime) -> bytes:
+def _sign(
+    document: bytes, certificates: list[x509.Certificate], metadata: signers.PdfSignatureMetadata, at: datetime
+) -> bytes:
     """Sign invisibly, in an incremental update (ETSI EN 319 142-1, PAdES-B-B)."""
-    metadata = signers.PdfSignatureMetadata(
-        field_name=FIELD,
-        md_algorithm=DIGEST,
-        subfilter=fields.SigSeedSubFilter.PADES,
-        reason="Extrait du journal des accès",
-        name=name,
-    )
     writer = _Writer(BytesIO(document))
     signed = _PdfSigner(metadata, _Signer(certificates), at).sign_pdf(writer, bytes_reserved=RESERVED_BYTES)
     content: bytes = signed.getvalue()

@@ -193,11 +193,29 @@ def _remarks(statements: tuple[Statement, ...], history: History) -> list[str]:
         for statement in statements
         if statement.seal.recovered_from is not None
     ]
-    for before, after in zip(statements, statements[1:]):
-        earlier, later = before.head.retention_days, after.head.retention_days
-        if earlier != later:
-            sentences.append(f"From {seal_text(after)} on, entries are kept {later} days; before, {earlier}.")
-    return [*sentences, *attested.remark_texts(statements)]
+    return [*sentences, *_rule_texts(statements), *attested.remark_texts(statements)]
+
+
+def _rule_texts(statements: tuple[Statement, ...]) -> list[str]:
+    """Say where the rule changes; while it grows, a day more each day, once."""
+    changes = [
+        (before.head.retention_days, after)
+        for before, after in zip(statements, statements[1:])
+        if before.head.retention_days != after.head.retention_days
+    ]
+    sentences = []
+    while changes:
+        earlier, first = changes.pop(0)
+        last = first
+        while changes and earlier < last.head.retention_days < changes[0][1].head.retention_days:
+            _, last = changes.pop(0)
+        later = last.head.retention_days
+        if first is last:
+            sentences.append(f"From {seal_text(first)} on, entries are kept {later} days; before, {earlier}.")
+        else:
+            span = f"From {seal_text(first)} to {seal_text(last)}"
+            sentences.append(f"{span}, the retention grows from {earlier} to {later} days.")
+    return sentences
 
 
 def _not_checked(

@@ -1,14 +1,15 @@
 """The database, as the rest of the project sees it.
 
-One class per database role (`ingest`, `read`, `seal`, `purge` with the hand-over it waits for, `admin`), put together
-in `Store`. Each method is one named statement of `sql/<role>.sql`, which calls one function; the functions, and what
-they guarantee, are in `sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing
-else of its own.
+One class per database role (`ingest`, `read` with where the service stands, `seal`, `purge` with the hand-over it waits
+for, `admin`), and one for the end of a contract, which takes two of them, put together in `Store`. Each method is one
+named statement of `sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in
+`sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
 """
 
 from __future__ import annotations
 
 from journal.store.admin import AdminStatements
+from journal.store.ending import Announcement, EndedChain, Ending, EndingStatements
 from journal.store.handover import (
     HandoverAlarm,
     HandoverDue,
@@ -21,13 +22,17 @@ from journal.store.ingest import IngestStatements
 from journal.store.purge import PurgeStatements
 from journal.store.read import ReadStatements
 from journal.store.seal import SealStatements
+from journal.store.standing import RetentionRow, StandingRow, StandingStatements
 from journal.store.values import (
     ActivityRow,
     AppendBatch,
     AppendResult,
+    BaseMove,
+    CategoryChange,
     CategoryRow,
     CredentialRow,
     DayDropped,
+    DayFigures,
     EntryRow,
     GapRow,
     HeadRow,
@@ -48,11 +53,17 @@ from journal.store.values import (
 
 __all__ = [
     "ActivityRow",
+    "Announcement",
     "AppendBatch",
     "AppendResult",
+    "BaseMove",
+    "CategoryChange",
     "CategoryRow",
     "CredentialRow",
     "DayDropped",
+    "DayFigures",
+    "EndedChain",
+    "Ending",
     "EntryRow",
     "GapRow",
     "HandoverAlarm",
@@ -67,10 +78,12 @@ __all__ = [
     "PartitionRow",
     "PurgeSpan",
     "RecipientRow",
+    "RetentionRow",
     "SealHeadRow",
     "SealRow",
     "SealState",
     "ServiceRow",
+    "StandingRow",
     "Store",
     "StoredRow",
     "TenantRow",
@@ -78,5 +91,14 @@ __all__ = [
 ]
 
 
-class Store(IngestStatements, ReadStatements, SealStatements, PurgeStatements, HandoverStatements, AdminStatements):
+class Store(
+    IngestStatements,
+    ReadStatements,
+    StandingStatements,
+    SealStatements,
+    PurgeStatements,
+    HandoverStatements,
+    AdminStatements,
+    EndingStatements,
+):
     """All five roles: `async with await Store.connect(dsn, application="…") as store`, or `connect` and `close`."""

@@ -1,7 +1,8 @@
 """What the operator's commands ask of the database (role journal_admin); the process that serves cannot.
 
 Trust sentence: whoever holds this role's password can make credentials, so can submit events and ask for extracts as
-anyone; each credential is itself an entry of the journal.
+anyone, and can shorten a category's rule, so that days are destroyed before others expected it; each credential and
+each rule is itself an entry of the journal, and seals state the rule.
 """
 
 from __future__ import annotations
@@ -57,10 +58,23 @@ class AdminStatements(Pools):
         )
         return new_id
 
-    async def close_tenant(self, code: str) -> bool:
-        """Accept nothing more for a tenant; False if there is none of that code or it is closed."""
-        closed: bool = await self._fetch_value("admin", "close_tenant", code)
-        return closed
+    async def set_category(
+        self,
+        code: str,
+        *,
+        label: str | None = None,
+        retention_days: int | None = None,
+        needs_authorisation: bool | None = None,
+    ) -> bool:
+        """Change a category, None leaving a value as it is; False if all is so already.
+
+        A rule asked for is pending until `settle_rule` says that it is not. StoreError where days are destroyed already
+        that a longer one would have kept.
+        """
+        changed: bool = await self._fetch_value(
+            "admin", "set_category", code, label, retention_days, needs_authorisation
+        )
+        return changed
 
     async def set_recipient(self, tenant: str, certificate: bytes | None) -> bool:
         """Register the certificate (DER) a tenant's days are handed over to; None ends it, False if there was none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.store.pools import Pools
-from journal.store.values import DayDropped, PartitionRow, PurgeSpan, UnfinishedPurge
+from journal.store.values import CategoryChange, DayDropped, DayFigures, PartitionRow, PurgeSpan, UnfinishedPurge
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -25,6 +25,11 @@ class PurgeStatements(Pools):
     async def partitions(self) -> list[PartitionRow]:
         """Return what is on disk, by category and day, from the catalog rather than through the parent."""
         return [PartitionRow(**row) for row in await self._fetch("purge", "partitions")]
+
+    async def day_figures(self, category: str, day: date) -> DayFigures:
+        """Return how much of a day is on disk; all zero where there is nothing."""
+        rows = await self._fetch("purge", "day_figures", category, day)
+        return DayFigures(**rows[0])
 
     async def raise_fence(self, category: str, day: date) -> date:
         """Let nothing at or before `day` be written or read any more; return where the fence stands.
@@ -46,10 +51,28 @@ class PurgeStatements(Pools):
     async def move_kept_from(self, category: str, day: date) -> int:
         """Move the base of a category's chains to the close of `day`; return how many moved.
 
+        0, and nothing done, for a day that only a pending shorter rule lets go: `settle_rule` moves it.
         StoreError unless the day is sealed and nothing of it or of an earlier day is kept.
         """
         moved: int = await self._fetch_value("purge", "move_kept_from", category, day)
         return moved
+
+    async def settle_rule(self, category: str) -> bool:
+        """Let seals state a pending rule, as far as they may by now; True once nothing is pending.
+
+        A shorter one is stated at once with where the chains then begin, when nothing past it is kept; a longer one
+        grows by a day a day.
+        """
+        settled: bool = await self._fetch_value("purge", "settle_rule", category)
+        return settled
+
+    async def read_category_changes(self) -> list[CategoryChange]:
+        """Return the changes of categories that are not recorded yet, oldest first."""
+        return [CategoryChange(**row) for row in await self._fetch("purge", "read_category_changes")]
+
+    async def forget_category_change(self, number: int) -> None:
+        """Forget a change: its entries are written."""
+        await self._fetch("purge", "forget_category_change", number)
 
     async def unfinished_purges(self) -> list[UnfinishedPurge]:
         """Return the days whose purge was begun and cut short, by category."""

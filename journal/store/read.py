@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.store.pools import Pools
-from journal.store.values import ActivityRow, EntryRow, GapRow, SealHeadRow, SealRow, StoredRow
+from journal.store.values import ActivityRow, BaseMove, EntryRow, GapRow, SealHeadRow, SealRow, StoredRow
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
 
 class ReadStatements(Pools):
@@ -60,6 +60,15 @@ class ReadStatements(Pools):
         StoreError if the heads of so old a seal are no longer kept.
         """
         return [SealHeadRow(**row) for row in await self._fetch("read", "read_seal_heads", number)]
+
+    async def read_base_moves(self, tenant: str, category: str) -> list[BaseMove]:
+        """Return the seals that first show more of a chain gone, in order, as far as their heads are kept."""
+        return [BaseMove(**row) for row in await self._fetch("read", "read_base_moves", tenant, category)]
+
+    async def tenant_created_at(self, tenant: str) -> datetime | None:
+        """Return since when there is a tenant of that code; None where there is none."""
+        created_at: datetime | None = await self._fetch_value("read", "tenant_created_at", tenant)
+        return created_at
 
     async def read_activity(self, tenant: str) -> list[ActivityRow]:
         """Return a tenant's counters per category, day and action."""

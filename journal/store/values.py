@@ -116,6 +116,17 @@ class SealHeadRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaseMove:
+    """The first seal in which a chain begins at `kept_from`, under which rule; and what the one before stated."""
+
+    number: int
+    kept_before: int
+    kept_from: int
+    retention_before: int
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRow:
     """A stored entry, still sealed."""
 
@@ -164,25 +175,47 @@ class SealState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryRow:
-    """A legal class of data; `fence` is its last destroyed day, `first_day` the first it has partitions for."""
+    """A legal class of data; `fence` is its last destroyed day, `first_day` the first it has partitions for.
+
+    `retention_days` is the rule that the purge and reads obey, `stated_days` the one that seals state today: it is
+    the longer one while a shorter rule is pending. `next_retention_days` is the rule that is pending, asked for on
+    `next_since`; None where none is.
+    """
 
     code: str
     id: int
     label: str
     regime: str
     retention_days: int
+    stated_days: int
+    next_retention_days: int | None
+    next_since: date | None
     needs_authorisation: bool
     first_day: date
     fence: date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryChange:
+    """What was changed of a category; None was left as it was."""
+
+    number: int
+    changed_at: datetime
+    category: str
+    retention_days: int | None
+    retention_days_before: int | None
+    needs_authorisation: bool | None
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TenantRow:
-    """A commune."""
+    """A commune; once `destroyed`, nothing of what it recorded is kept."""
 
     code: str
     name: str
     closed: bool
+    destroyed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +284,15 @@ class PartitionRow:
     category: str
     day: date
     attached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayFigures:
+    """How much of a category's day is on disk: rows, chains that have some, bytes with indexes and all."""
+
+    count: int
+    chains: int
+    disk_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

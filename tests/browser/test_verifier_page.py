@@ -100,6 +100,15 @@ def test_a_lawful_purge_is_told_with_its_days(page: Page, files: Path) -> None:
     assert "Purge légale : les jours jusqu’au 4 mars 2026 sont purgés" in page.locator(".remarks").inner_text()
 
 
+def test_a_rule_that_grows_is_told_once(page: Page, files: Path) -> None:
+    """A longer rule is stated a day more each day: one sentence, from where to where."""
+    choose(page, files, (PAGE.parents[2] / "tests/vectors/v1/extracts/rule-lengthened-whole.asice").read_bytes())
+    assert "Authentique et complet" in verdict(page)
+    remarks = page.locator(".remarks").inner_text()
+    assert remarks.count("durée de conservation") == 1
+    assert "la durée de conservation passe de 5 à 8 jours" in remarks
+
+
 def _damaged() -> bytes:
     whole = bytearray(container("complete"))
     whole[500] ^= 1

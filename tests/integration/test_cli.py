@@ -178,6 +178,8 @@ MISTAKES = [
     (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "soon"), "is no moment"),
     (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "2027-01-01T00:00:00"), "no zone"),
     (("extract", "--from", "01/03/2026"), "is no day: write it YYYY-MM-DD"),
+    (("extract", "--from", "20260301"), "is no day: write it YYYY-MM-DD"),
+    (("extract", "--action", "lecture"), "invalid choice"),
 ]
 
 
@@ -218,13 +220,15 @@ def test_settings_that_cannot_be(settings: dict[str, str], reason: str) -> None:
         ({"JOURNAL_LISTEN": "192.0.2.1:8470"}, "cannot listen on 192.0.2.1:8470"),
         ({"JOURNAL_DSN": "postgresql://journal_owner@127.0.0.1:1/journal"}, "the database cannot be reached"),
         ({"JOURNAL_DSN": "nonsense"}, ""),
-        ({"JOURNAL_HOME": "/proc/var"}, ""),
+        ({"JOURNAL_HOME": "/proc/var"}, "openepm-journal: /proc/var: No such file or directory\n"),
     ],
 )
 def test_a_service_that_cannot_start(tmp_path: Path, settings: dict[str, str], reason: str) -> None:
     """What keeps the service from starting is one line, without a traceback."""
     listen = {"JOURNAL_LISTEN": f"127.0.0.1:{free_port()}"}
-    assert reason in plain_line(command(tmp_path / "var", "serve", **listen | settings))
+    said = plain_line(command(tmp_path / "var", "serve", **listen | settings))
+    assert reason in said
+    assert "Errno" not in said
 
 
 def test_a_settings_file(tmp_path: Path) -> None:
@@ -278,6 +282,25 @@ def test_the_first_use(tmp_path: Path) -> None:
     assert not (home / "master.key").exists()
     done = command(home, "tenant", "list", JOURNAL_MASTER_KEY_FILE=str(master))
     assert (done.returncode, done.stdout) == (DONE, "_service\tthe service itself\nalbi\tVille d'Albi\n")
+
+
+def test_a_category_is_changed(running: tuple[Path, str]) -> None:
+    """What was changed is printed, listed, and refused in one line where it cannot be."""
+    home, _ = running
+    done = command(home, "category", "set", "assistance", "--retention-days", "30", "--needs-authorisation", "yes")
+    said = "category assistance\tAccès d'assistance de l'hébergeur\tneeds authorisation\t30 days\n"
+    assert (done.returncode, done.stdout) == (DONE, said), done.stderr
+    done = command(home, "category", "set", "assistance", "--label", "Support", "--needs-authorisation", "no")
+    assert done.stdout == "category assistance\tSupport\tdoes not need authorisation\t30 days\n"
+    assert "assistance\tSupport\tLED\t30 days\n" in command(home, "category", "list").stdout
+    for asked, reason in (
+        ((), "nothing to change: give --retention-days, --needs-authorisation or --label"),
+        (("--retention-days", "61"), "retention of 61 days: choose 2 to 60"),
+        (("--retention-days", "1"), "retention of 1 days: choose 2 to 60"),
+        (("--needs-authorisation", "maybe"), "invalid choice"),
+    ):
+        assert reason in plain_line(command(home, "category", "set", "assistance", *asked))
+    assert "there is no category rien" in plain_line(command(home, "category", "set", "rien", "--label", "x"))
 
 
 def test_two_first_commands_at_once(tmp_path: Path) -> None:
@@ -334,7 +357,7 @@ def test_what_does_not_exist(running: tuple[Path, str]) -> None:
     asked = [
         (["credential", "add", "--role", "client", "--tenant", "albi", "--category", "rien"], "no category rien"),
         (["tenant", "add", "albi", "--name", "Albi"], "codes are never reused"),
-        (["tenant", "close", "sete"], "tenant list"),
+        (["tenant", "close", "sete", "--without-export"], "tenant list"),
         ([*extract, "--tenant", "sete", "--category", "ecrits"], "tenant list"),
         ([*extract, "--tenant", "albi", "--category", "rien"], "category list"),
         (["verify-store", "--category", "rien", "--day", "2026-03-01"], "no day that the category rien keeps"),
@@ -436,6 +459,7 @@ def test_the_upkeep(running: tuple[Path, str]) -> None:
     assert done.returncode == DONE, done.stdout
     assert done.stdout.startswith(f"service {SERVICE} in {home}\n")
     assert "FAIL" not in done.stdout
+    assert f"\njournal: the oldest entry is of {TODAY()}, at most 0 days" in done.stdout
 
 
 def test_what_is_wrong_in_the_store(running: tuple[Path, str]) -> None:

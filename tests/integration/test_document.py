@@ -22,7 +22,7 @@ from journal import identity
 from journal.core.certificates import pem_to_der
 from journal.core.chain import Head
 from journal.core.entry import Entry
-from journal.document.content import MAX_ROWS, Circumstances, Gathered, document_content, printable
+from journal.document.content import ACTIONS, MAX_ROWS, Circumstances, Gathered, document_content, printable
 from journal.document.render import DocumentError, render
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.identity import SigningIdentity, make_development_authority
@@ -119,7 +119,17 @@ async def test_it_says_who_asked_what_and_how_much(signer: SigningIdentity, tmp_
         "z.vidal",
     ):
         assert words in text.replace("\u202f", " "), words
-    assert "25 septembre 2026 ont été détruites" in re.sub(r"\s+", " ", text)
+    assert "Les entrées du 25 septembre 2026 ont été détruites" in re.sub(r"\s+", " ", text)
+
+
+async def test_its_prose_is_set_as_french_is() -> None:
+    """Typographic apostrophes, and nothing that a line's end could part from what it belongs to."""
+    content = make_content([make_entry(n) for n in range(2_000)], covered_at=AT)
+    for text in (content["summary"], content["caution"], content["truncated"], *content["steps"]):
+        assert "'" not in text
+        assert not re.search(r" [:;»]|« |[0-9] (h|min|s|entrées)\b", text), text
+    assert "2\u202f000\u00a0entrées\u00a0: la suite" in content["summary"]
+    assert any("verifier.html" in step for step in content["steps"])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +138,12 @@ async def test_it_says_who_asked_what_and_how_much(signer: SigningIdentity, tmp_
         pytest.param(0, None, 0, "Aucune entrée", id="empty"),
         pytest.param(1, None, 0, "une entrée", id="one"),
         pytest.param(3, Filter(account="z.vidal"), 9, "9 entrées de la période ne sont pas", id="filtered"),
+        pytest.param(3, Filter(action="disclosure"), 9, "action : communication", id="filtered by action"),
+        pytest.param(
+            0, Filter(account="z.vidal"), 9, "Aucune entrée de la période ne répond à la", id="none asked for"
+        ),
+        pytest.param(3, Filter(account="z.vidal"), 0, "soit toutes celles de la période", id="all asked for"),
+        pytest.param(0, Filter(account="z.vidal"), 0, "Aucune entrée n", id="none there"),
         pytest.param(0, Filter(withhold_all=True), 12_345, "12 345 entrées, sans en communiquer", id="auditor"),
     ],
 )
@@ -176,6 +192,15 @@ async def test_a_changed_byte_breaks_the_signature(signer: SigningIdentity, tmp_
     command = [str(shutil.which("pdfsig")), str(tmp_path / "a.pdf")]
     answer = subprocess.run(command, capture_output=True, check=False, text=True).stdout
     assert "Signature is Valid" not in answer
+
+
+async def test_the_first_page_holds_all_but_the_entries(signer: SigningIdentity, tmp_path: Path) -> None:
+    """Every action, a week, a purge, a day that is not over: what is said before the table fits its page."""
+    content = make_content([make_entry(n, days=n % 8) for n in range(40)], covered_at=AT, purged=(FIRST, FIRST))
+    content["by_action"] = [[action, 3] for action in list(ACTIONS.values())[:7]]
+    first, *_ = read_text(await render(content, signer, AT), tmp_path / "a.pdf").split("\f")
+    assert "Heures en temps universel" in first
+    assert "Survenue le" not in first
 
 
 async def test_the_table_is_capped_in_words(signer: SigningIdentity, tmp_path: Path) -> None:

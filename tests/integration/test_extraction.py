@@ -167,7 +167,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"first": date(1969, 12, 31)}, "/from", "before 1970-01-01"),
     ({"first": date.min}, "/from", "before 1970-01-01"),
     ({"purpose": "curiosity"}, "/purpose", "lawfulness"),
-    ({"subject": "MC-1"}, "/authorisation", "needs its reference"),
+    ({"subject": "MC-1"}, "/authorisation", "needs the reference of an authorisation"),
     ({"subject": "MC-1", "authorisation": ""}, "/authorisation", "blank"),
     ({"requester": ""}, "/requester", "blank"),
     ({"requester": " \t"}, "/requester", "blank"),

@@ -32,10 +32,12 @@ ALLOWED = {
     ("GET", "/v1/trust"): {"client", "auditor"},
     ("GET", "/v1/status"): {"client", "operator"},
     ("GET", "/v1/openapi.json"): set(),
+    ("GET", "/verifier"): set(),
     ("GET", "/journal-verify.pyz"): set(),
     ("GET", "/journal-verify.pyz.sha256"): set(),
     ("GET", "/healthz"): set(),
     ("GET", "/readyz"): set(),
+    ("GET", "/metrics"): set(),
 }
 GUARDED = [call for call in CALLS if call.handler is not None]
 CATEGORIES = {

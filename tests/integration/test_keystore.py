@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.core.errors import AbsentKeyError, FencedDayError, KeyStoreError, OperatorError
+from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
 from journal.keystore import KEY_BYTES, KeyStore, make_master_key, open_keystore, read_master_key
 from journal.settings import Settings
+from tests.integration.world import new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
 
 MASTER = bytes(range(32))
 CATEGORY = "ecrits"
@@ -87,6 +90,27 @@ def test_a_copy_that_is_lost_or_damaged(
         assert opened(directories).read_day_key(CATEGORY, DAY) == key
         repair(opened(directories))
         assert [(directory / NAME).read_bytes() for directory in directories] == [whole] * 3
+
+
+@pytest.mark.parametrize("damage", ["lost", "damaged", "truncated", "empty", "another", "unmounted"])
+@pytest.mark.parametrize("copy", [0, 1, 2])
+def test_a_copy_that_lacks_a_key_is_named(store: KeyStore, directories: list[Path], damage: str, copy: int) -> None:
+    """The key is read from the others; that one of the copies could not give it is said, and where."""
+    store.confirm_day_key(CATEGORY, DAY)
+    store.confirm_tenant_key("albi")
+    if damage == "unmounted":
+        directories[copy].rename(directories[copy].with_name("elsewhere"))
+        directories[copy].touch()
+    elif damage == "another":
+        (directories[copy] / NAME).unlink()
+        assert opened(directories[copy : copy + 1]).make_day_key(CATEGORY, DAY)
+    else:
+        spoil(directories[copy] / NAME, damage)
+    with pytest.raises(KeyStoreError) as caught:
+        opened(directories).confirm_day_key(CATEGORY, DAY)
+    # Of two keys under one name, the first copy's is taken for the right one.
+    assert str(directories[copy if damage != "another" else max(copy, 1)]) in str(caught.value)
+    assert NAME in str(caught.value)
 
 
 def make_again(store: KeyStore) -> None:
@@ -405,3 +429,73 @@ def test_where_the_settings_put_it(tmp_path: Path) -> None:
     )
     open_keystore(settings).make_tenant_key("albi")
     assert files(tmp_path / "a") == files(tmp_path / "b") == ["tenants/albi"]
+
+
+class TestEndedTenants:
+    """The key of a contract that has ended."""
+
+    def test_it_is_destroyed_in_every_copy(self, store: KeyStore, directories: list[Path]) -> None:
+        """Nothing of it is left, what a killed process left on the way to it included; others' keys stay."""
+        assert store.make_tenant_key("sete")
+        (directories[1] / "tenants/.albi.123.abcd").write_bytes(b"half a key")
+        for _ in range(2):
+            store.destroy_tenant_key("albi")
+            for directory in directories:
+                assert files(directory) == [NAME, "ended/albi", "tenants/sete"]
+        assert store.ended_tenants() == ["albi"]
+        assert store.tenant_keys() == ["sete"]
+
+    def test_one_copy_that_knows_is_enough(self, store: KeyStore, directories: list[Path]) -> None:
+        """So is the database: a key that is there is neither read nor made; what the database says destroys nothing."""
+        key = store.read_tenant_key("albi")
+        (directories[2] / "ended").mkdir()
+        (directories[2] / "ended/albi").touch()
+        told = opened(directories[:1])
+        told.learn_ended("albi")
+        for refused in (opened(directories), told):
+            for attempt in (refused.read_tenant_key, refused.make_tenant_key):
+                with pytest.raises(EndedTenantError, match="the contract of albi has ended"):
+                    attempt("albi")
+        told.repair()
+        assert opened(directories[:1]).read_tenant_key("albi") == key
+        opened(directories).repair()
+        for directory in directories:
+            assert files(directory) == [NAME, "ended/albi"]
+
+    @pytest.mark.parametrize("copies", [1, 3])
+    def test_a_copy_that_comes_back(self, store: KeyStore, directories: list[Path], copies: int) -> None:
+        """Put back in any copy, it is refused at once and destroyed by the next repair, with one copy alone too."""
+        kept = (directories[0] / "tenants/albi").read_bytes()
+        store.destroy_tenant_key("albi")
+        for directory in directories[:copies]:
+            (directory / "tenants/albi").write_bytes(kept)
+            with pytest.raises(EndedTenantError):
+                opened(directories[:copies]).read_tenant_key("albi")
+            opened(directories[:copies]).repair()
+            assert not (directory / "tenants/albi").exists()
+
+    def test_a_repair_meanwhile(self, store: KeyStore, directories: list[Path]) -> None:
+        """A process that had read the key, and copies it once another has destroyed it, destroys it again."""
+
+        class Late(KeyStore):
+            def tenant_keys(self) -> list[str]:
+                found = super().tenant_keys()
+                store.destroy_tenant_key("albi")
+                (directories[1] / "tenants/albi").write_bytes(kept)
+                return found
+
+        kept = (directories[0] / "tenants/albi").read_bytes()
+        Late(directories[0], MASTER, directories[1:]).repair()
+        for directory in directories:
+            assert files(directory) == [NAME, "ended/albi"]
+
+
+async def test_readiness_names_a_copy_that_is_gone(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """A replica that is not mounted any more is told, though every key can still be read."""
+    replica = tmp_path / "replica"
+    async with new_world(postgres, tmp_path, keystore_replicas=(str(replica),)) as world:
+        assert (await world.service.readiness())["keys"] is None
+        replica.rename(tmp_path / "unmounted")
+        assert str(replica) in str((await world.service.readiness())["keys"])
+        (tmp_path / "unmounted").rename(replica)
+        assert (await world.service.readiness())["keys"] is None

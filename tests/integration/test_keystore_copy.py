@@ -96,6 +96,25 @@ def test_no_older_fence_over_a_newer_one(store: KeyStore, copy: KeyStore, tmp_pa
     assert copy.fence(CATEGORY) == DAYS[1]
 
 
+def test_an_ended_contract_follows_both_ways(store: KeyStore, copy: KeyStore) -> None:
+    """The copy gives up the key of a contract that ended; the way back brings none to life, whichever side knows."""
+    follow(copy, store)
+    kept = files(copy)["tenants/albi"]
+    store.destroy_tenant_key("albi")
+    done = follow(opened(copy.directories[0]), store)
+    assert (done.copied, done.shredded, done.failures) == (0, 1, [])
+    assert files(copy) == files(store)
+    assert follow(copy, store).shredded == 0
+    for side in (copy, store):
+        (side.directories[0] / "tenants/albi").write_bytes(kept)
+        done = follow(store, copy)
+        assert (done.copied, done.shredded, done.failures) == (0, 1 if side is store else 0, [])
+        assert "tenants/albi" not in files(store)
+    (store.directories[0] / "ended/albi").unlink()
+    follow(store, copy)
+    assert store.knows_ended("albi")
+
+
 def test_the_way_back(store: KeyStore, copy: KeyStore, tmp_path: Path) -> None:
     """A lost key store is made again from the copy, in every directory; days destroyed since stay destroyed."""
     key = store.read_day_key(CATEGORY, DAYS[3])

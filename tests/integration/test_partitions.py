@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from journal.core.errors import LockedError, StoreError
-from journal.store import DayDropped, HeadRow, Store
+from journal.store import DayDropped, DayFigures, HeadRow, Store
 from tests.chains import CATEGORY, add_chains, append, fresh, genesis_of, midnight_after, read_chain, seconds_until
 from tests.integration.test_seals_store import after, close, until_waiting
 
@@ -77,7 +77,7 @@ async def test_a_destroyed_day_is_never_made_again(store: Store, move_clock: Mov
 
 
 async def test_every_partition_is_a_whole_one(store: Store, owner: asyncpg.Connection) -> None:
-    """Each leaf has its two unique indexes, its append-only trigger, its checks, and uncompressed ciphertext."""
+    """Each leaf has its two unique indexes, its append-only triggers, its checks, and uncompressed ciphertext."""
     await add_chains(store, ["albi"], ["ecrits", "main-courante"])
     leaves = await owner.fetch("SELECT relid::oid FROM pg_partition_tree('journal.entry') WHERE level = 2")
     assert len(leaves) == 16
@@ -90,7 +90,8 @@ async def test_every_partition_is_a_whole_one(store: Store, owner: asyncpg.Conne
             "btree (tenant, index)",
             "btree (event_key, tenant)",
         }
-        assert await owner.fetchval("SELECT tgname FROM pg_trigger WHERE tgrelid = $1", relid) == "entry_append_only"
+        triggers = await owner.fetch("SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = $1", relid)
+        assert {tuple(row) for row in triggers} == {("entry_append_only", b"O"), ("entry_kept", b"O")}
         assert (
             await owner.fetchval("SELECT count(*) FROM pg_constraint WHERE conrelid = $1 AND contype = 'c'", relid) == 4
         )
@@ -212,6 +213,42 @@ async def test_a_read_under_way_delays_the_drop(store: Store, dsn: str, past_day
         assert day in await days_of(store)
     await reader.close()
     assert (await store.drop_day(CATEGORY, day)).count == 5
+
+
+async def test_a_drop_that_waits_stops_no_other_day(
+    store: Store, owner: asyncpg.Connection, dsn: str, past_day: tuple[list[HeadRow], date]
+) -> None:
+    """While it waits for whoever reads the day, the table that all days share is free."""
+    _, day = past_day
+    await store.raise_fence(CATEGORY, day)
+    reader = await asyncpg.connect(dsn)
+    async with reader.transaction():
+        await reader.fetch(f"SELECT FROM journal.entry_1_{day:%Y%m%d} LIMIT 1")
+        dropping = asyncio.create_task(store.drop_day(CATEGORY, day))
+        await until_waiting(owner, "relation", dropping)
+        await owner.execute("SET lock_timeout = '20ms'")
+        await owner.fetch(f"SELECT FROM journal.entry_1 WHERE day = '{day + timedelta(days=1)}' LIMIT 1")
+        with pytest.raises(LockedError):
+            await dropping
+    await reader.close()
+
+
+async def test_how_much_of_a_day_there_is(
+    store: Store, owner: asyncpg.Connection, past_day: tuple[list[HeadRow], date]
+) -> None:
+    """Rows, chains and bytes of what is on disk, whoever shows it; nothing of a day that is not there."""
+    heads, day = past_day
+    leaf = f"journal.entry_1_{day:%Y%m%d}"
+    size = await owner.fetchval("SELECT pg_total_relation_size($1::text::regclass)", leaf)
+    assert size > 0
+    assert await store.day_figures(CATEGORY, day) == DayFigures(count=5, chains=2, disk_bytes=size)
+    await append(store, heads[0], fresh(4))
+    assert (await store.day_figures(CATEGORY, day + timedelta(days=1))).count == 4
+    await owner.execute(f"ALTER TABLE journal.entry_1 DETACH PARTITION {leaf}")
+    assert await store.day_figures(CATEGORY, day) == DayFigures(count=5, chains=2, disk_bytes=size)
+    nothing = DayFigures(count=0, chains=0, disk_bytes=0)
+    assert await store.day_figures(CATEGORY, day - timedelta(days=1)) == nothing
+    assert await store.day_figures("ghost", day) == nothing
 
 
 async def test_the_fence_waits_for_the_appends_under_way(store: Store, owner: asyncpg.Connection) -> None:

@@ -212,6 +212,23 @@ async def test_a_key_from_a_backup(world: World) -> None:
     assert await world.audit() == []
 
 
+async def test_a_rule_made_longer(world: World) -> None:
+    """What comes back of a purged day goes again under any rule; what was only begun then waits for the longer one."""
+    await live(world, 3)
+    [copy, *_] = key_files(world, FIRST)
+    content = copy.read_bytes()
+    assert what(await world.installation.purger.run(max_days=1)) == [(BRIEF, FIRST)]
+    copy.write_bytes(content)
+    await world.service.store.raise_fence(BRIEF, FIRST + DAY)
+    async with world.superuser() as superuser:
+        await superuser.execute("UPDATE journal.category SET retention_days = 5 WHERE code = $1", BRIEF)
+    assert what(await world.installation.purger.run()) == [(BRIEF, FIRST)]
+    assert not copy.exists()
+    await world.travel_to(FIRST + 5 * DAY)
+    assert what(await world.installation.purger.run()) == [(BRIEF, FIRST + DAY)]
+    assert await world.audit() == []
+
+
 async def test_rows_from_a_backup(world: World) -> None:
     """Rows of a destroyed day that are put back, with their key, are not served, are named, and go again."""
     await live(world, 2)

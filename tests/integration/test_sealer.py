@@ -12,7 +12,7 @@ from journal.clock import SimulatedClock
 from journal.core import cms
 from journal.core.certificates import pem_to_der
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import NotCoveredError, OperatorError, StoreError
+from journal.core.errors import BusyError, NotCoveredError, OperatorError, StoreError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.identity import make_development_authority
 from journal.service import STALE_SEAL
@@ -340,6 +340,19 @@ async def test_a_declared_loss_is_in_the_first_seal_after_it(world: World) -> No
     after = (await seals_of(world))[before.number :]
     assert [seal.recovered_from for seal in after] == [before.number] + [None] * (len(after) - 1)
     assert await world.audit() == []
+
+
+@pytest.mark.parametrize("days", [1, 90, -1])
+async def test_nothing_is_sealed_while_the_clocks_are_on_different_days(world: World, days: int) -> None:
+    """The rule that a seal states is that of its day: both clocks must say which it is."""
+    await world.record(1)
+    clock = SimulatedClock(world.clock.offset - days * DAY)
+    before = len(await seals_of(world))
+    async with world.another_process(clock) as installation:
+        assert await installation.service.sealer.close_due_days() == []
+        with pytest.raises(BusyError, match="on another day"):
+            await installation.service.sealer.seal_open(even_if_still=True)
+    assert len(await seals_of(world)) == before
 
 
 async def test_a_database_that_goes_back_under_it(world: World) -> None:

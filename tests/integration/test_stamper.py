@@ -548,3 +548,47 @@ async def test_a_setting_that_cannot_be_is_named(world: World, changes: dict[str
     values = {"tsa_url": "http://127.0.0.1/", "tsa_trust": world.settings.tsa_trust, **changes}
     with pytest.raises(OperatorError, match=reason):
         Stamper.configured(Settings(**values), store=world.service.store, service_name=SERVICE, clock=world.clock)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=6), timedelta(minutes=20), -timedelta(days=1), timedelta(days=3650)])
+async def test_a_clock_that_the_authority_belies(world: World, tsa: TsaServer, ahead: timedelta) -> None:
+    """A process that starts with a wrong clock neither seals nor purges, however near the last seal is."""
+    async with world.another_process(SimulatedClock(world.clock.offset + ahead)) as installation:
+        with pytest.raises(OperatorError, match="the time-stamping authority"):
+            await installation.check_clock(confirmed=False)
+        asked = len(tsa.queries)
+        assert asked == 1
+        await installation.check_clock(confirmed=True)
+        assert len(tsa.queries) == asked
+
+
+async def test_a_clock_that_the_authority_confirms(postgres: EmbeddedPostgres, tmp_path: Path, tsa: TsaServer) -> None:
+    """After a fortnight's downtime the authority's word does instead of the operator's; a minute's needs neither."""
+    trusted = {"tsa_url": tsa.url, "tsa_trust": str(tsa.authority.trust_path)}
+    now = datetime.now(UTC)
+    async with new_world(postgres, tmp_path / "home", start=now - 14 * DAY, tenants=[TENANT], **trusted) as world:
+        await world.seal()
+        await world.installation.check_clock(confirmed=False)
+        assert tsa.queries == []
+        await world.travel(datetime.now(UTC))
+        await world.installation.check_clock(confirmed=False)
+        assert len(tsa.queries) == 1
+
+
+async def test_a_clock_that_nobody_confirms(world: World, tsa: TsaServer) -> None:
+    """An authority that is down is told, and the last seal decides as if there were none."""
+    tsa.answer = refuse_all
+    for ahead, is_believed in ((timedelta(days=6), True), (timedelta(days=8), False), (-timedelta(hours=1), False)):
+        async with world.another_process(SimulatedClock(world.clock.offset + ahead)) as installation:
+            with capture_logs() as logs:
+                if is_believed:
+                    await installation.check_clock(confirmed=False)
+                else:
+                    with pytest.raises(OperatorError, match="the last seal"):
+                        await installation.check_clock(confirmed=False)
+            assert [line["event"] for line in logs] == ["no time-stamp confirms this machine's clock"]
+
+
+async def refuse_all(_: TsaServer, __: web.Request, ___: bytes) -> web.StreamResponse:
+    """Answer as an authority that is out of order."""
+    return web.Response(status=503)

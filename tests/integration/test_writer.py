@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from journal.administration import NewCategory
 from journal.cli.installation import simulate_clock
@@ -22,6 +23,7 @@ from journal.core.errors import (
     StoreError,
 )
 from journal.core.times import day_of
+from journal.directory import REFRESH_SECONDS
 from tests.faults.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
@@ -208,7 +210,10 @@ async def test_known_with_other_content_in_the_middle_leaves_neighbours(rig: Rig
         return_exceptions=True,
     )
     assert isinstance(answers[1], KnownEventError)
-    assert answers[1].faults == [(1, "/id", "already recorded with other content")]
+    ((position, pointer, reason),) = answers[1].faults
+    assert (position, pointer) == (1, "/id")
+    assert reason.startswith("already recorded with other content: ")
+    assert "an id of its own" in reason
     assert [indexes(answers[0]), indexes(answers[2])] == [[1], [2]]
     recorded = await rig.submit(mates)
     assert indexes(recorded) == [3, 4]
@@ -603,6 +608,51 @@ async def test_a_database_that_takes_no_connection_is_waited_for(rig: Rig, super
     assert not done
     await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
     assert indexes(await call) == [1]
+
+
+async def test_a_database_that_is_gone_is_told_once(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """An outage of hours is two lines of the log, its beginning, with why, and its end; not two a second."""
+    name = await superuser.fetchval("SELECT current_database()")
+    age = rig.service.directory.age_seconds
+    with capture_logs() as lines:
+        await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        await superuser.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND usename LIKE 'journal_%'"
+        )
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while age() < 4 * REFRESH_SECONDS:  # noqa: ASYNC110 - nothing rings
+                await asyncio.sleep(0.1)
+            await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+            while age() > 2 * REFRESH_SECONDS:  # noqa: ASYNC110 - nothing rings
+                await asyncio.sleep(0.1)
+    told = [line for line in lines if "the directory" in line["event"]]
+    assert [line["event"] for line in told] == [
+        "the directory cannot be refreshed",
+        "the directory is refreshed again",
+    ]
+    assert "the database" in told[0]["reason"]
+
+
+async def test_a_database_that_answers_and_takes_no_entry_is_told(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """On a full disk readiness fails and says why; with room again, what waited is recorded and it holds."""
+    assert (await rig.service.readiness())["database"] is None
+    await superuser.execute(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END$$"
+    )
+    await superuser.execute(
+        "CREATE TRIGGER full_disk BEFORE INSERT ON journal.entry FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    )
+    waiting = asyncio.create_task(rig.submit(rig.events("a")))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (problem := (await rig.service.readiness())["database"]) is None:  # noqa: ASYNC110 - nothing rings
+            await asyncio.sleep(0.1)
+    assert "no entry could be written" in problem
+    assert "53100 DiskFullError" in problem
+    await superuser.execute("DROP TRIGGER full_disk ON journal.entry")
+    assert indexes(await waiting) == [0]
+    assert (await rig.service.readiness())["database"] is None
 
 
 async def test_nobody_waits_for_ever(rig: Rig, superuser: asyncpg.Connection) -> None:

@@ -215,9 +215,11 @@ class TestBatch:
         ("body", "reason"),
         [
             (b"[]", "the batch is empty"),
-            (b"{}", "must be a list"),
-            (json.dumps(valid_event()).encode(), "must be a list"),
-            (b"", "the body is not JSON at character 0"),
+            (b"{}", "must be a list: send one event as application/cloudevents+json"),
+            (json.dumps(valid_event()).encode(), "must be a list: send one event as application/cloudevents+json"),
+            (b'"event"', "must be a list"),
+            (b"", "the body is empty"),
+            (b" ", "the body is not JSON at character 1"),
             (b"[" * 5_000, "the body is nested too deeply"),
             (b"[" + b"0," * 1_000_000 + b"0]", "the body holds more than 1,000,000 values"),
         ],
@@ -227,6 +229,12 @@ class TestBatch:
         error = refusal(body, batch=True)
         assert isinstance(error, MisshapenEventError)
         assert error.faults == [(0, "", reason)]
+
+    def test_a_batch_sent_as_one_event(self) -> None:
+        """Whoever sends a list as one event is told how a list is sent."""
+        error = refusal(json.dumps([valid_event()]).encode())
+        assert isinstance(error, MisshapenEventError)
+        assert error.faults == [(0, "", "must be one event: send a list as application/cloudevents-batch+json")]
 
     def test_what_is_no_event_is_named_by_position(self) -> None:
         """A batch of anything but objects is refused item by item."""

@@ -333,6 +333,20 @@ def test_a_longer_retention_does_not_make_an_old_purge_early() -> None:
     assert (type(error), error.part) == (EarlyDeletionError, "seals.json seal 7")
 
 
+def test_a_rule_that_grows_is_told_once() -> None:
+    """A longer rule is stated a day more each day: one sentence, from where to where; others are told one by one."""
+    world = World(retention_days=20).live(1, 2)
+    for number, days in ((3, 21), (4, 22), (5, 22), (6, 23), (7, 10), (8, 11)):
+        world.retention_days = days
+        world.live(number, number)
+    report = verify(world.extract(march(2), march(8), at=noon(march(9))))
+    assert [remark.partition("(")[0] + remark.rpartition(")")[2] for remark in report.remarks] == [
+        "From seal 3 , the retention grows from 20 to 23 days.",
+        "From seal 7  on, entries are kept 10 days; before, 23.",
+        "From seal 8  on, entries are kept 11 days; before, 10.",
+    ]
+
+
 def test_a_shorter_retention_takes_effect_at_once() -> None:
     """From the change on, the entries that would be past the new limit must be gone."""
     world = World(retention_days=60).live(1, 5, entries=1)

@@ -115,6 +115,8 @@ def test_a_time_with_its_zone_is_brought_to_utc(text: str, normal: str) -> None:
         ("2026-02-30T08:00:00.000000Z", "calendar"),
         ("2026-03-14T08:00:61Z", "calendar"),
         ("2026-03-14T08:00:00+24:00", "calendar"),
+        ("2026-03-14T08:00:00+01:60", "calendar"),
+        ("2026-03-14T08:00:00-00:99", "calendar"),
         ("0001-01-01T00:00:00+00:01", "calendar"),
         ("9999-12-31T23:59:59-00:01", "calendar"),
         ("2026-03-14", "RFC 3339"),

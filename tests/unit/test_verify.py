@@ -271,10 +271,10 @@ def test_lines_are_read_strictly() -> None:
     short = sample()
     short.parts = {PROOF: b"".join(short.proof)[:-1]}
     check(short, MalformedError, PROOF)
-    spaced = sample()
-    spaced.parts = {TABLE: spaced.contents()[TABLE]}
-    spaced.records[1] += b" "
-    check(spaced, MalformedError, "entries.ndjson index 3")
+    typeset = sample()
+    typeset.parts = {TABLE: typeset.contents()[TABLE]}
+    typeset.records[1] += b" "
+    check(typeset, MalformedError, "entries.ndjson index 3")
     long = sample()
     long.parts = {TABLE: long.contents()[TABLE]}
     long.records[1] = b"x" * 21_000

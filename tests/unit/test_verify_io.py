@@ -248,6 +248,15 @@ def _fail() -> None:
     raise RuntimeError("unforeseen")
 
 
+def _interrupt() -> None:
+    # What runs in the background of a shell begins with interruptions ignored: this one is not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _hang_up() -> None:
     raise OSError("Input/output error")
 
@@ -255,7 +264,7 @@ def _hang_up() -> None:
 @pytest.mark.parametrize(
     ("happen", "words"),
     [
-        (lambda: signal.raise_signal(signal.SIGINT), "interrupted: nothing is verified"),
+        (_interrupt, "interrupted: nothing is verified"),
         (_fail, "the verifier failed, which says nothing of the extract: RuntimeError('unforeseen')"),
         (_hang_up, "Input/output error"),
     ],

@@ -20,6 +20,7 @@ from tests.vectors.extract_cases import (
     known,
     manifest,
     retention,
+    rules,
     seals,
     signature,
     timestamp,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tests.vectors.extract_cases.case import Case
 
 FOLDER = Path(__file__).parent / "v1" / "extracts"
-GROUPS = (valid, container, signature, manifest, seals, retention, entries, known, timestamp)
+GROUPS = (valid, container, signature, manifest, seals, retention, entries, known, timestamp, rules)
 
 
 def cases() -> Iterator[tuple[str, Case]]:

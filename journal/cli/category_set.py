@@ -1,0 +1,58 @@
+"""`category set`: change a category's rule, its label, whether it needs authorisations; say what follows from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.cli.commands import opened, rule_text
+from journal.core.errors import OperatorError
+from journal.core.times import format_day
+
+if TYPE_CHECKING:
+    import argparse
+
+    from journal.cli.installation import Installation
+    from journal.settings import Settings
+    from journal.store import CategoryRow
+
+ANSWERS = {"yes": True, "no": False}
+
+
+async def category_set(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Change a category."""
+    asked = (arguments.retention_days, arguments.needs_authorisation, arguments.label)
+    if all(value is None for value in asked):
+        raise OperatorError("nothing to change: give --retention-days, --needs-authorisation or --label")
+    async with opened(settings) as installation:
+        if arguments.retention_days is not None:
+            # What goes by a wrong clock does not come back.
+            await installation.check_clock(confirmed=arguments.clock_is_right)
+        row = await installation.administration.set_category(
+            arguments.code,
+            label=arguments.label,
+            retention_days=arguments.retention_days,
+            needs_authorisation=ANSWERS.get(arguments.needs_authorisation),
+        )
+        for line in await _describe(installation, row):
+            print(line)
+    return 0
+
+
+async def _describe(installation: Installation, row: CategoryRow) -> list[str]:
+    authorisation = "needs" if row.needs_authorisation else "does not need"
+    days = row.next_retention_days
+    lines = [f"category {row.code}\t{row.label}\t{authorisation} authorisation\t{rule_text(row)}"]
+    if days is None or days >= row.stated_days:
+        return lines
+    due = [day for day in await installation.purger.due() if day.category == row.code]
+    if not due:
+        return lines  # a purge was faster
+    first_last = sorted({format_day(day.day) for day in due})
+    lines.append(
+        f"{len(due)} days go with it ({first_last[0]} to {first_last[-1]}): serve destroys them within the hour, "
+        "openepm-journal purge at once; seals state it from then on, and nothing past it is read any more"
+    )
+    tenants = sorted({tenant for day in due for tenant in await installation.purger.waiting(day)})
+    if tenants:
+        lines.append(f"they are handed over first to {', '.join(tenants)}: openepm-journal handover does it at once")
+    return lines

@@ -1,0 +1,88 @@
+"""The end of a contract, as it is typed: `tenant close`, then, once the export is fetched, `tenant destroy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from journal.cli.commands import opened
+from journal.core.errors import OperatorError
+from journal.files import replace_durably
+
+if TYPE_CHECKING:
+    import argparse
+
+    from journal.settings import Settings
+
+# A record holds nothing personal and no secret: whoever is handed it may read it.
+RECORD_MODE = 0o644
+
+
+async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Export all that is kept of a commune, and accept nothing more for it."""
+    code = arguments.code
+    if arguments.without_export:
+        if arguments.certificate is not None:
+            raise OperatorError("--certificate says whom to export to, and --without-export that nothing is")
+        async with opened(settings) as installation:
+            await installation.check_clock(confirmed=arguments.clock_is_right)
+            await installation.closing.close_without_export(code)
+        print(f"tenant {code} closed, without an export: nothing more is accepted; its days go as they come of age")
+        return 0
+    pem = _read(Path(arguments.certificate)) if arguments.certificate is not None else None
+    async with opened(settings) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
+        exported = await installation.closing.close(code, Path(arguments.export_to).absolute(), pem)
+    print(f"tenant {code} closed: nothing more is accepted for it")
+    print(f"{exported.path.parent}: {exported.files} files, named with their hashes in {exported.path.name}")
+    print(
+        f"once the commune has opened them: openepm-journal tenant destroy {code} --confirm {code} --record FILE; "
+        "until then its days go as they come of age"
+    )
+    return 0
+
+
+async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Destroy what is kept of a closed commune, and write the signed record of it."""
+    code, output = arguments.code, Path(arguments.record).absolute()
+    if arguments.confirm != code:
+        raise OperatorError(f"--confirm says {arguments.confirm}, and {code} is to be destroyed: nothing was changed")
+    if not output.parent.is_dir():
+        raise OperatorError(f"there is no directory {output.parent}")
+    async with opened(settings) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
+        ending = await installation.destruction.check(code)
+        if ending.finished_at is None and output.exists():
+            raise OperatorError(f"{output} exists: choose another name, a record is never overwritten")
+        with tqdm(unit=" entries", disable=None, desc="tenant destroy") as progress:
+            record = await installation.destruction.run(code, progress.update)
+        _write(output, record, installation.service.identity.sign(record, installation.service.clock.now()))
+        await installation.vacuum_removed()
+    signature = f"{output}.p7s"
+    print(f"tenant {code} destroyed: its key and its entries are gone; the seals show it from now on")
+    print(f"{output}, signed in {signature}; check it with: openssl cms -verify -binary -inform DER -in {signature} "
+          f"-content {output} -CAfile {settings.trust_path} -out /dev/null")  # fmt: skip
+    return 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write(output: Path, record: bytes, signature: bytes) -> None:
+    """Write the record and its signature; said again, the same command writes the same record elsewhere."""
+    try:
+        if output.exists() and output.read_bytes() != record:
+            raise OperatorError(
+                f"{output} holds something else; all is destroyed: say the same again with another --record"
+            )
+        replace_durably(Path(f"{output}.p7s"), signature, mode=RECORD_MODE)
+        replace_durably(output, record, mode=RECORD_MODE)
+    except OSError as error:
+        where, what = error.filename or output, error.strerror or type(error).__name__
+        raise OperatorError(f"{where}: {what}; all is destroyed: say the same again with another --record") from error

@@ -1,0 +1,153 @@
+"""`purge`: destroy the days whose time has come, or say what would go."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+from tqdm import tqdm
+
+from journal.cli.commands import opened
+from journal.core.errors import BusyError, JournalError
+from journal.core.times import format_day, format_seconds
+from retention.purge import MAX_DAYS_PER_RUN
+from retention.purge_plan import PlannedDay, plan
+from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY, DueDay
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from journal.cli.installation import Installation
+    from journal.settings import Settings
+    from retention.purge_steps import Boundary
+
+FAILED = 1
+# The service purges too, at its start and every hour: a run waits for another, so that a timer finds no fault in one.
+WAIT_ATTEMPTS = 600
+WAIT_PAUSE_SECONDS = 1.0
+
+
+async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Destroy what is due, or say what would be; 1 if something that is due could not go."""
+    max_days = None if arguments.all else MAX_DAYS_PER_RUN
+    async with opened(settings, writes=not arguments.dry_run) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
+        if arguments.dry_run:
+            days = await _plan(installation, max_days)
+            for day in days:
+                print(f"would purge {_describe(day)}" if day.goes else _stays(day))
+            if not days:
+                print("nothing is due")
+            _warn_of_unsealed(days)
+            problem = None
+        else:
+            problem = await _run(installation, max_days)
+            days = await _plan(installation, max_days)
+            for day in days:
+                print(_stays(day), file=sys.stdout if day.waits else sys.stderr)
+    if problem is not None:
+        print(f"openepm-journal: {problem}", file=sys.stderr)
+    overdue = not arguments.dry_run and any(not day.waits for day in days)
+    return FAILED if problem is not None or overdue else 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    """Shows how far a run has come, and remembers what went."""
+
+    progress: tqdm[NoReturn]
+    begun: bool = False
+    gone: list[DueDay] = field(default_factory=list)
+
+    def __call__(self, boundary: Boundary) -> None:
+        """Be told of a step."""
+        self.begun = True
+        due = boundary.due
+        if not boundary.is_done:
+            about = f" of {due.category} {format_day(due.day)}" if due else ""
+            self.progress.set_description(f"{boundary.step.value}{about}")
+            return
+        self.progress.update()
+        if due is not None and boundary.step is OF_A_DAY[-1]:
+            self.gone.append(due)
+
+
+async def _run(installation: Installation, max_days: int | None) -> JournalError | OSError | None:
+    """Purge, say what went, return what kept the rest. Raises BusyError where another run does not end."""
+    problem: JournalError | OSError | None = None
+    for attempt in range(WAIT_ATTEMPTS):
+        planned = await _plan(installation, max_days)
+        steps = len(BEFORE_DAYS) + len(AFTER_DAYS) + len(OF_A_DAY) * sum(day.goes for day in planned)
+        with tqdm(total=steps, unit=" steps", disable=None) as progress:
+            watch = _Watch(progress=progress)
+            try:
+                await installation.purger.run(max_days=max_days, on_step=watch)
+            except (JournalError, OSError) as error:
+                problem = error
+        if not (isinstance(problem, BusyError) and not watch.begun):
+            break
+        if attempt == 0:
+            print("another purge is running: this one waits for it", file=sys.stderr)
+        if attempt == WAIT_ATTEMPTS - 1:
+            raise problem
+        problem = None
+        await asyncio.sleep(WAIT_PAUSE_SECONDS)
+    figures = {(day.due.category, day.due.day): day for day in planned}
+    for due in watch.gone:
+        day = figures.get((due.category, due.day))
+        print(f"purged {_describe(day) if day else _name(due)}")
+    if not planned and problem is None:
+        print("nothing is due")
+    return problem
+
+
+async def _plan(installation: Installation, max_days: int | None) -> list[PlannedDay]:
+    service = installation.service
+    return await plan(installation.purger, service.store, service.keyring.keystore, max_days=max_days)
+
+
+def _name(due: DueDay) -> str:
+    return f"{due.category} {format_day(due.day)}"
+
+
+def _describe(day: PlannedDay) -> str:
+    """Return how much of a day there is, and why it goes."""
+    due = day.due
+    why = f"kept {due.retention_days} days, it must be gone before {format_seconds(day.gone_before)}"
+    if due.again:
+        why = "it was purged before, and brought back, as by a backup"
+    elif due.begun:
+        why = "a run that was cut short began it"
+    elif due.asked_for:
+        why = f"a shorter rule was asked for; by that in force, {why}"
+    key = "its key" if day.has_key else "no key"
+    return (
+        f"{_name(due)}: {day.entries} entries in {day.compartments} compartments, {day.disk_bytes} bytes on disk, "
+        f"{key}; {why}"
+    )
+
+
+def _stays(day: PlannedDay) -> str:
+    """Return why a day that is due stays, and until when."""
+    if day.waits_for and day.waits_until:
+        why = f"waits for the hand-over to {', '.join(day.waits_for)}, until {format_seconds(day.waits_until)}"
+    elif day.is_held:
+        why = "stays with a day before it that waits"
+    elif day.is_beyond:
+        why = f"stays: one run takes {MAX_DAYS_PER_RUN} days of a category; run purge again, or with --all"
+    else:
+        why = "is due and could not go"
+    return f"{_name(day.due)} {why}; it must be gone before {format_seconds(day.gone_before)}"
+
+
+def _warn_of_unsealed(days: Sequence[PlannedDay]) -> None:
+    unsealed = [day.due for day in days if not day.is_sealed]
+    if unsealed:
+        print(
+            f"openepm-journal: {_name(unsealed[0])} has no close seal yet: which days wait for a hand-over is known "
+            "once openepm-journal seal has made it",
+            file=sys.stderr,
+        )

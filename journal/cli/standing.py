@@ -1,0 +1,71 @@
+"""Where the service stands, in an operator's words: the facts below `doctor`'s checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.core.times import format_day
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime, timedelta
+
+    from journal.standing import CategoryStanding, Standing
+
+
+def tell(standing: Standing) -> Iterator[str]:
+    """Yield a line for the seals, one for the time-stamps, and one for each category."""
+    row = standing.row
+    if row.number is not None and row.sealed_at is not None:
+        yield f"seal {row.number} is the last, of {_moment(row.sealed_at)}; {row.unsealed_heads} heads moved since"
+    if standing.unsealed_days:
+        yield f"{standing.unsealed_days} days are over and have no close seal yet"
+    yield _timestamps(standing)
+    for category in standing.categories:
+        yield f"{category.category}: {_oldest(category)}; {_last_purge(category)}; {_next_purge(category)}"
+
+
+def _timestamps(standing: Standing) -> str:
+    if not standing.is_stamping:
+        return "no time-stamping authority is configured (JOURNAL_TSA_URL)"
+    if standing.unstamped_since is None:
+        return "every close seal of the last two months is time-stamped"
+    told = f"the oldest close seal without a time-stamp is of {_moment(standing.unstamped_since)}"
+    failing = standing.stamping_failed_since
+    return f"{told}; the authority is asked in vain since {_moment(failing)}" if failing else told
+
+
+def _oldest(category: CategoryStanding) -> str:
+    if category.oldest_day is None:
+        return "no entry is kept"
+    return (
+        f"the oldest entry is of {format_day(category.oldest_day)}, at most {_span(category.oldest_age)} old "
+        f"of {_span(category.retention)} allowed"
+    )
+
+
+def _last_purge(category: CategoryStanding) -> str:
+    if category.purged_day is None:
+        return "nothing was purged yet"
+    done = f", done {_moment(category.purged_at)}" if category.purged_at else ""
+    return f"{format_day(category.purged_day)} was purged last{done}"
+
+
+def _next_purge(category: CategoryStanding) -> str:
+    if category.next_day is None or category.next_at is None or category.next_limit is None:
+        return "no day is on disk"
+    told = f"{format_day(category.next_day)} goes next, after {_moment(category.next_at)}"
+    if category.overdue_days:
+        return f"{told}: {category.overdue_days} days are kept past their limit"
+    if category.handover_days:
+        return f"{told}: {category.handover_days} days wait for their hand-over"
+    return f"{told}, before {_moment(category.next_limit)}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _span(span: timedelta) -> str:
+    hours = span.seconds // 3600
+    return f"{span.days} days" + (f" {hours} h" if hours else "")

@@ -1,0 +1,149 @@
+"""The end of a contract, first step: a commune is given everything that is kept of it, and nothing more is accepted.
+
+In this order, each step safe to repeat: where the export goes is tried → credentials revoked → the commune's last
+entry announces the export → closed, so that nothing can follow what the export holds → export made → noted. The
+second step, which destroys, is `retention.destruction`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from journal.core.entry import RESERVED_TENANT
+from journal.core.errors import BusyError, OperatorError
+from journal.recipient import read_recipient, read_recipient_pem
+from retention.export import FILE_LIMIT_BYTES, Export, Exported
+from retention.outbox import HeldError, Outbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from journal.administration import Administration
+    from journal.recipient import Recipient
+    from journal.service import Service
+    from journal.store import Ending, TenantRow
+
+RETRY_SECONDS = 30
+PROBE = "probe"
+
+
+class Closing:
+    """Closes contracts; a run cut short anywhere is finished by the same command said again."""
+
+    def __init__(
+        self, service: Service, administration: Administration, *, file_limit_bytes: int = FILE_LIMIT_BYTES
+    ) -> None:
+        """Close communes of this service."""
+        self._service = service
+        self._store = service.store
+        self._administration = administration
+        self._file_limit_bytes = file_limit_bytes
+
+    async def close(self, code: str, root: Path, pem: bytes | None = None) -> Exported:
+        """Close a commune and export it below `root`, to its certificate (PEM), or to the one it has registered.
+
+        Nothing is changed before it is certain that something can be written there. Raises OperatorError, BusyError.
+        """
+        await self._service.directory.refresh()
+        tenant = self._administration.find_tenant(code)
+        ending = await self._store.read_ending(code)
+        self._check_exportable(tenant, ending)
+        recipient = await self._recipient(code, ending, pem)
+        try:
+            outbox = await asyncio.to_thread(_hold, root, code)
+        except HeldError as error:
+            raise BusyError(
+                f"another export of {code} is being made there", retry_after_seconds=RETRY_SECONDS
+            ) from error
+        except OSError as error:
+            raise _refused(error, root, "nothing was changed") from error
+        with closing(outbox):
+            await self._administration.close_tenant(code, recipient)
+            try:
+                return await self._export(outbox, code, recipient)
+            except OSError as error:
+                raise _refused(error, root, f"{code} is closed and not exported: say the same again") from error
+
+    async def close_without_export(self, code: str) -> None:
+        """Close a commune that wants no export, or give up the one that was announced. Raises OperatorError."""
+        await self._service.directory.refresh()
+        ending = await self._store.read_ending(code)
+        if ending is not None and ending.exported_at is not None:
+            raise OperatorError(f"{code} was exported on {ending.exported_at:%Y-%m-%d}: nothing was changed")
+        await self._administration.close_tenant(code)
+        ending = await self._store.read_ending(code)
+        if ending is None or ending.waived_at is None:
+            # Closed before, by an earlier version, or to be exported: recorded first, where nothing else is any more.
+            data = {"change": "export waived"}
+            await self._administration.record(RESERVED_TENANT, "tenant", subject=code, data=data)
+            await self._store.waive_export(code)
+
+    def _check_exportable(self, tenant: TenantRow, ending: Ending | None) -> None:
+        code = tenant.code
+        if tenant.destroyed or code in self._service.keyring.keystore.ended_tenants():
+            raise OperatorError(f"the key of {code} is destroyed: nothing of it can be read, nor exported")
+        if tenant.closed and (ending is None or ending.announcement is None):
+            raise OperatorError(
+                f"{code} was closed without an export: nothing is recorded for it any more, no request either"
+            )
+
+    async def _recipient(self, code: str, ending: Ending | None, pem: bytes | None) -> Recipient:
+        if pem is not None:
+            recipient = read_recipient_pem(pem)
+        elif ending is not None and ending.certificate is not None:
+            recipient = read_recipient(ending.certificate)
+        else:
+            registered = {row.tenant: row.certificate for row in await self._store.list_recipients()}
+            if code not in registered:
+                raise OperatorError(
+                    f"{code} has registered no certificate: ask it for one (--certificate PEM), "
+                    "or say --without-export if it wants nothing"
+                )
+            recipient = read_recipient(registered[code])
+        recipient.check_valid(self._service.clock.now())
+        return recipient
+
+    async def _export(self, outbox: Outbox, code: str, recipient: Recipient) -> Exported:
+        ending = await self._store.read_ending(code)
+        assert ending is not None  # it is closed
+        export = Export(
+            outbox=outbox,
+            ending=ending,
+            recipient=recipient,
+            store=self._store,
+            sealer=self._service.sealer,
+            extraction=self._service.extraction,
+            identity=self._service.identity,
+            service_name=self._service.name,
+            clock=self._service.clock,
+            file_limit_bytes=self._file_limit_bytes,
+        )
+        if (exported := await export.find()) is not None:
+            return exported
+        # Before a byte is written, as every extract: the commune's own journal takes nothing more.
+        data = {"change": "export begun", "recipient": recipient.sha256.hex()}
+        await self._administration.record(RESERVED_TENANT, "tenant", subject=code, data=data)
+        exported = await export.make()
+        data = {"change": "exported", "manifest": exported.sha256.hex()}
+        await self._administration.record(RESERVED_TENANT, "tenant", subject=code, data=data)
+        await self._store.note_export(code, exported.sha256)
+        return exported
+
+
+def _hold(root: Path, code: str) -> Outbox:
+    """Hold the export's own directory, and try to write there."""
+    # No slug: it is no tenant's hand-over.
+    outbox = Outbox.hold(root, f"{code}.export")
+    try:
+        outbox.create(PROBE).abandon()
+    except BaseException:
+        outbox.close()
+        raise
+    return outbox
+
+
+def _refused(error: OSError, root: Path, state: str) -> OperatorError:
+    where, what = error.filename or root, error.strerror or type(error).__name__
+    return OperatorError(f"{where}: {what}: --export-to names a directory where files can be written; {state}")

@@ -1,0 +1,117 @@
+"""The end of a contract, second step: a closed commune's key and rows are destroyed, and a record of it is signed.
+
+In this order, each step safe to repeat: its last entry sealed → said in the database to be destroyed, from when on no
+process uses its key → key destroyed in every copy of the key store, and marked there so that none comes back → rows
+removed, a few at a time → heads say that nothing is kept → sealed → recorded. Its chains, and all seals, stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.core.errors import OperatorError, PurgedDayError, StoreError
+from journal.service_event import SUBMITTED_BY, service_event
+from retention.ending_texts import encode_destruction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from journal.administration import Administration
+    from journal.service import Service
+    from journal.store import EndedChain, Ending, SealRow
+
+log = structlog.get_logger()
+
+ROWS_PER_STEP = 2_000
+
+
+class Destruction:
+    """Destroys closed communes; a run cut short anywhere is finished by the next one."""
+
+    def __init__(self, service: Service, administration: Administration) -> None:
+        """Destroy communes of this service."""
+        self._service = service
+        self._store = service.store
+        self._administration = administration
+
+    async def check(self, code: str) -> Ending:
+        """Return how far a commune's end has come. Raises OperatorError where it may not be destroyed yet."""
+        await self._service.directory.refresh()
+        tenant = self._administration.find_tenant(code)
+        ending = await self._store.read_ending(code)
+        if not tenant.closed:
+            raise OperatorError(f"the contract of {code} runs: end it first (openepm-journal tenant close {code})")
+        if ending is None or (ending.exported_at is None and ending.waived_at is None):
+            raise OperatorError(
+                f"the export of {code} is not made: make it (openepm-journal tenant close {code} --export-to DIR), "
+                f"or, if it wants none, say so (openepm-journal tenant close {code} --without-export)"
+            )
+        return ending
+
+    async def run(self, code: str, progress: Callable[[int], object]) -> bytes:
+        """Destroy a closed commune; return the record, to be signed. `progress` is told how many entries went.
+
+        One run at a time, and no purge beside it: BusyError. Raises OperatorError, JournalError, OSError.
+        """
+        ending = await self.check(code)
+        keystore = self._service.keyring.keystore
+        with keystore.destroying():
+            if ending.destroyed_at is None:
+                before = await self._seal(even_if_still=True)
+                await self._store.begin_destruction(code, before.number, sha256(before.text).digest())
+            await self._service.directory.refresh()
+            await asyncio.to_thread(keystore.destroy_tenant_key, code)
+            await self._remove(code, progress)
+            await self._store.empty_heads(code)
+            after = await self._seal(even_if_still=False)
+            await self._store.finish_destruction(code, after.number, sha256(after.text).digest())
+        ending = await self.check(code)
+        chains = await self._store.read_ended_chains(code)
+        record = encode_destruction(service=self._service.name, ending=ending, chains=chains)
+        await self._record(ending, chains, record)
+        log.info("a tenant was destroyed", tenant=code)
+        return record
+
+    async def _remove(self, code: str, progress: Callable[[int], object]) -> None:
+        """Remove every row, in short transactions: others append and read meanwhile."""
+        for leaf in await self._store.partitions():
+            while removed := await self._store.remove_entries(code, leaf.category, leaf.day, ROWS_PER_STEP):
+                progress(removed)
+        await self._store.remove_traces(code)
+
+    async def _seal(self, *, even_if_still: bool) -> SealRow:
+        """Return a seal that states the heads as they are: where none is to be made, the latest does."""
+        made = await self._service.sealer.seal_open(even_if_still=even_if_still) or await self._store.latest_seal()
+        if made is None:
+            raise StoreError("no seal was made")
+        return made
+
+    async def _record(self, ending: Ending, chains: list[EndedChain], record: bytes) -> None:
+        """Write the entry in the service's own journal, once, however often this is repeated."""
+        assert ending.finished_at is not None
+        data = {
+            "chains": len(chains),
+            "change": "destroyed",
+            "entries": sum(chain.size - chain.kept_from for chain in chains),
+            "record": sha256(record).hexdigest(),
+            "seal_after": ending.seal_after,
+            "seal_before": ending.seal_before,
+        }
+        event = service_event(
+            service=self._service.name,
+            kind="tenant",
+            event_id=f"destroyed-{data['record']}",
+            at=ending.finished_at,
+            subject=ending.tenant,
+            data=data,
+        )
+        compartment = Compartment(self._service.name, RESERVED_TENANT, JOURNAL_CATEGORY)
+        # Asked for again so late, its entry has been made and purged.
+        with suppress(PurgedDayError):
+            await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))

@@ -1,0 +1,185 @@
+"""What shows that a commune's entries of a day are gone, how many they were, and when they went.
+
+The seals come first: the heads at the close of the day and of the day before give the indexes and the base, as long as
+they are kept; the first seal whose head begins after them shows that they are gone. The `purge` entries of the commune
+say when, and still say how many once those heads are pruned, a day or two after the purge. Both are gone some 60 days
+after it; what neither shows is not attested. What both say must agree.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from journal.core.chain import Head
+from journal.core.errors import OperatorError, StoreError
+from journal.core.rule import purgeable_through
+from journal.core.times import format_day
+from journal.document.destruction import CategoryFacts
+from retention.policy import goes_at
+from retention.purge_entries import read_recorded_purges
+from retention.seal_evidence import SealEvidence
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from journal.document.destruction import State
+    from journal.service import Service
+    from journal.store import BaseMove, CategoryRow, SealHeadRow, TenantRow
+    from retention.purge_entries import RecordedPurge
+
+_ONE_DAY = timedelta(days=1)
+
+
+def kept_facts(category: CategoryRow, day: date) -> CategoryFacts:
+    """Return the facts of a category whose day is still kept."""
+    return _facts(category, day, state="kept", rule=category.retention_days)
+
+
+def _facts(
+    category: CategoryRow,
+    day: date,
+    *,
+    state: State,
+    rule: int,
+    rule_before: int | None = None,
+    span: tuple[int, int] = (0, 0),
+    **told: Any,
+) -> CategoryFacts:
+    """Return the facts of a category, with what the rule says of the day.
+
+    Where the rule was changed meanwhile, the day could go by the shorter one, and had to by the longer one.
+    """
+    rule_before = rule if rule_before is None else rule_before
+    return CategoryFacts(
+        code=category.code,
+        label=category.label,
+        regime=category.regime,
+        retention_days=rule,
+        retention_days_before=rule_before,
+        may_go_at=goes_at(day, min(rule, rule_before) - 1),
+        must_go_at=goes_at(day, max(rule, rule_before)),
+        state=state,
+        first_index=span[0],
+        end_index=span[1],
+        **told,
+    )
+
+
+class Evidence:
+    """Gathers what seals and entries say of one commune's day, by category. Every method may raise StoreError."""
+
+    def __init__(self, service: Service, tenant: TenantRow, day: date) -> None:
+        """Look at this commune's day, whose purge is finished."""
+        self.seals = SealEvidence(service, tenant.code)
+        self._service = service
+        self._store = service.store
+        self._tenant = tenant
+        self._day = day
+        self._recorded: dict[tuple[str, date], RecordedPurge] | None = None
+
+    async def gather(self, category: CategoryRow) -> CategoryFacts:
+        """Return the facts of a category whose day is destroyed. OperatorError where no seal shows it yet."""
+        close = await self._head(self._day, category)
+        recorded = (await self._purges()).get((category.code, self._day))
+        span = await self._span(category, close, recorded)
+        rule = category.retention_days if close is None else close.retention_days
+        if span is None:
+            return _facts(category, self._day, state="untold", rule=rule)
+        closing = Head(close.size, close.chain_hash) if close is not None else None
+        if span[0] == span[1]:
+            return _facts(category, self._day, state="destroyed", rule=rule, span=span, closing=closing)
+        rule = rule if recorded is None else recorded.retention_days
+        move = await self._move(category, *span)
+        shown = await self.seals.named(move.number) if move is not None else None
+        gone_at = shown.sealed_at if shown is not None else None
+        if recorded is not None:
+            # Neither is before the destruction, and a record that was long in coming is after the seal.
+            gone_at = min(recorded.at.replace(microsecond=0), gone_at or recorded.at)
+        return _facts(
+            category,
+            self._day,
+            state="destroyed",
+            rule=rule if move is None else move.retention_days,
+            rule_before=rule if move is None else move.retention_before,
+            span=span,
+            gone_at=gone_at,
+            recorded=recorded is not None,
+            closing=closing,
+            shown=shown,
+        )
+
+    async def _span(
+        self, category: CategoryRow, close: SealHeadRow | None, recorded: RecordedPurge | None
+    ) -> tuple[int, int] | None:
+        """Return the indexes that went, first and one past the last; None where nothing tells them any more."""
+        told = (recorded.first_index, recorded.end_index) if recorded is not None else None
+        sealed = await self._sealed_span(category, close)
+        if sealed is not None and told is not None and sealed != told:
+            raise StoreError(
+                f"the seals and the purge entry of {category.code} {format_day(self._day)} differ: run verify-store"
+            )
+        span = sealed or told
+        if span is None and await self._is_empty(category):
+            return (0, 0)
+        return span
+
+    async def _sealed_span(self, category: CategoryRow, close: SealHeadRow | None) -> tuple[int, int] | None:
+        if close is None:
+            return None
+        eve = self._day - _ONE_DAY
+        if await self._store.close_seal(eve) is None:
+            return (0, close.size)  # the service's first day
+        heads = await self.seals.heads_of_day(eve)
+        if heads is None:
+            return None
+        return (heads[category.code].size if category.code in heads else 0, close.size)
+
+    async def _is_empty(self, category: CategoryRow) -> bool:
+        """Tell whether the purges of other days account for everything that went since this day was surely kept.
+
+        It was, at the last close seal by whose own rule it could not go yet. What began the chain then, and what
+        begins it now: the entries that tell of it leave none over.
+        """
+        (live,) = await self._store.read_heads([self._tenant.code], [category.code])
+        if live.size == 0:
+            return True
+        before_day = self._day + timedelta(days=category.retention_days - 3)
+        before = await self._head(before_day, category)
+        if before is None or self._day <= purgeable_through(before_day + _ONE_DAY, before.retention_days):
+            return False
+        gone = sum(
+            purge.end_index - purge.first_index
+            for (code, _), purge in (await self._purges()).items()
+            if code == category.code and purge.first_index >= before.kept_from
+        )
+        return gone == live.kept_from - before.kept_from
+
+    async def _move(self, category: CategoryRow, first: int, end: int) -> BaseMove | None:
+        """Return the first kept seal that shows these indexes gone; None where its heads are pruned."""
+        for move in await self._store.read_base_moves(self._tenant.code, category.code):
+            if move.kept_before < end <= move.kept_from:
+                heads = await self.seals.heads_of_seal(move.number)
+                if move.kept_before > first or heads is None or heads[category.code].kept_from != move.kept_from:
+                    raise StoreError(
+                        f"the base of {category.code} moved otherwise than the purge says: run verify-store"
+                    )
+                return move
+        latest = await self._store.latest_seal()
+        heads = await self.seals.heads_of_seal(latest.number) if latest is not None else None
+        if heads is None or heads[category.code].kept_from < end:
+            raise OperatorError(
+                f"no seal shows yet that {category.code} {format_day(self._day)} is destroyed: run openepm-journal "
+                "seal, then ask again"
+            )
+        return None
+
+    async def _head(self, day: date, category: CategoryRow) -> SealHeadRow | None:
+        heads = await self.seals.heads_of_day(day)
+        return heads.get(category.code) if heads is not None else None
+
+    async def _purges(self) -> dict[tuple[str, date], RecordedPurge]:
+        if self._recorded is None:
+            since = self._day + _ONE_DAY  # nothing goes sooner
+            self._recorded = await read_recorded_purges(self._service, self._tenant, since)
+        return self._recorded

@@ -1,0 +1,198 @@
+"""The export at the end of a contract: everything still kept of a commune, encrypted to its certificate.
+
+One complete extract per compartment, `journal` included and empty ones too, or several where one would be larger than
+openssl can open; then a signed manifest, which is what makes it whole. Cut short before that, it is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from journal.clock import Clock, ClockGuard
+from journal.core.entry import Compartment
+from journal.core.errors import StoreError
+from journal.core.times import day_of
+from journal.extract.manifest import Request
+from journal.extraction import ExtractRequest
+from journal.store import HandoverFile
+from retention.delivery import DuePeriod, LargeFileError, write_extract
+from retention.encryption import Encryption
+from retention.ending_texts import encode_export, manifest_name
+from retention.handover_list import file_name, period_name
+from retention.policy import readable_from
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from journal.extraction import Extraction
+    from journal.identity import SigningIdentity
+    from journal.recipient import Recipient
+    from journal.sealer import Sealer
+    from journal.store import Ending, SealRow, Store
+    from retention.outbox import Outbox
+
+PURPOSE = "lawfulness"
+REQUESTER = "remise en fin de contrat"
+# openssl opens a file in memory, and no more than 1.5 GB of it.
+FILE_LIMIT_BYTES = 1_400_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A whole export: its manifest's place and hash, and how many files it names."""
+
+    path: Path
+    sha256: bytes
+    files: int
+
+
+class Export:
+    """One commune's export in an outbox that is held. Every method may raise OSError and JournalError."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        ending: Ending,
+        recipient: Recipient,
+        store: Store,
+        sealer: Sealer,
+        extraction: Extraction,
+        identity: SigningIdentity,
+        service_name: str,
+        clock: Clock,
+        file_limit_bytes: int = FILE_LIMIT_BYTES,
+    ) -> None:
+        """Use the parts of the running service."""
+        self._outbox = outbox
+        self._ending = ending
+        self._tenant = ending.tenant
+        self._recipient = recipient
+        self._store = store
+        self._sealer = sealer
+        self._extraction = extraction
+        self._identity = identity
+        self._service_name = service_name
+        self._clock = clock
+        self._file_limit_bytes = file_limit_bytes
+        self._manifest_name = manifest_name(self._tenant)
+
+    async def find(self) -> Exported | None:
+        """Return the export that is there, whole and to this recipient; None where it must be made."""
+        try:
+            content = await asyncio.to_thread(self._outbox.path(self._manifest_name).read_bytes)
+        except FileNotFoundError:
+            return None
+        # The database vouches for the bytes: whoever can write to the directory has nothing signed.
+        if sha256(content).digest() != self._ending.export_sha256:
+            return None
+        files = json.loads(content)["files"]
+        for file in files:
+            there = await asyncio.to_thread(self._outbox.holds, file["name"], bytes.fromhex(file["sha256"]))
+            if not there or file["recipient"] != self._recipient.sha256.hex():
+                return None
+        # A later attempt may have replaced its signature.
+        await self._sign(content)
+        return self._exported(content, len(files))
+
+    async def make(self) -> Exported:
+        """Make every file, then the manifest, in place of what an earlier attempt left."""
+        await asyncio.to_thread(self._outbox.clear)
+        seal = await self._sealer.seal_open(even_if_still=True)
+        if seal is None:
+            raise StoreError("no seal was made")
+        files: list[HandoverFile] = []
+        for period in await self._periods():
+            files += await self._place(period, seal)
+        content = encode_export(
+            service=self._service_name,
+            tenant=self._tenant,
+            closed_at=self._ending.closed_at,
+            seal=seal,
+            heads=[row for row in await self._store.read_seal_heads(seal.number) if row.tenant == self._tenant],
+            files=files,
+        )
+        # The signature first: a manifest that is there can be checked.
+        await self._sign(content)
+        await asyncio.to_thread(self._outbox.put, self._manifest_name, content)
+        await asyncio.to_thread(self._remove_others, {file_name(self._tenant, file) for file in files})
+        return self._exported(content, len(files))
+
+    async def _periods(self) -> list[DuePeriod]:
+        """Return, for each of its compartments, the days that may still be read."""
+        now = ClockGuard(self._clock).check()
+        last = day_of(self._ending.closed_at)
+        periods = []
+        for category in await self._store.read_categories():
+            first = max(readable_from(day_of(now), category.retention_days), category.first_day)
+            if category.fence is not None:
+                first = max(first, category.fence + timedelta(days=1))
+            # A category that was added after the close has no chain of it.
+            if first <= last and await self._store.read_heads([self._tenant], [category.code]):
+                periods.append(DuePeriod(category=category, first_day=first, last_day=last))
+        return periods
+
+    async def _place(self, period: DuePeriod, seal: SealRow) -> list[HandoverFile]:
+        """Make the files of a compartment: one, or one for each half of its days where that would be too large."""
+        days = (period.last_day - period.first_day).days
+        try:
+            # A single day cannot be divided: it is for a machine with more memory, or other software than openssl.
+            return [await self._place_file(period, seal, self._file_limit_bytes if days else None)]
+        except LargeFileError:
+            middle = period.first_day + timedelta(days=days // 2)
+        halves = (
+            replace(period, last_day=middle),
+            replace(period, first_day=middle + timedelta(days=1)),
+        )
+        return [file for half in halves for file in await self._place(half, seal)]
+
+    async def _place_file(self, period: DuePeriod, seal: SealRow, limit_bytes: int | None) -> HandoverFile:
+        code = period.category.code
+        compartment = Compartment(self._service_name, self._tenant, code)
+        request = ExtractRequest(
+            from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=REQUESTER
+        )
+        name = period_name(self._tenant, code, period.first_day, period.last_day)
+        part = await asyncio.to_thread(self._outbox.create, name)
+        try:
+            stream = await self._extraction.open_last(compartment, request, announced=self._announced(), seal=seal)
+            await write_extract(part, stream, Encryption(self._recipient), limit_bytes=limit_bytes)
+        except BaseException:
+            part.abandon()
+            raise
+        await asyncio.to_thread(self._outbox.place, name)
+        return HandoverFile(
+            category=code,
+            first_day=period.first_day,
+            last_day=period.last_day,
+            base_size=stream.plan.base.size,
+            base_hash=stream.plan.base.chain_hash,
+            head_size=stream.plan.head.size,
+            head_hash=stream.plan.head.chain_hash,
+            file_bytes=part.bytes,
+            file_sha256=part.digest,
+            recipient_sha256=self._recipient.sha256,
+        )
+
+    def _announced(self) -> Request:
+        announcement = self._ending.announcement
+        assert announcement is not None  # without one there is no export
+        return Request(index=announcement.index, leaf=announcement.leaf_hash, reference=None)
+
+    async def _sign(self, content: bytes) -> None:
+        signature = self._identity.sign(content, self._clock.now())
+        await asyncio.to_thread(self._outbox.put, f"{self._manifest_name}.p7s", signature)
+
+    def _exported(self, content: bytes, files: int) -> Exported:
+        return Exported(path=self._outbox.path(self._manifest_name), sha256=sha256(content).digest(), files=files)
+
+    def _remove_others(self, names: set[str]) -> None:
+        """Remove extracts that an earlier attempt made of other days: the manifest names every file there is."""
+        for path in self._outbox.path(self._manifest_name).parent.glob("*.p7m"):
+            if path.name not in names:
+                path.unlink()

@@ -1,0 +1,255 @@
+"""What the purge of a day costs: under its lock, beside it, and to whoever submits events meanwhile.
+
+Days of two sizes are purged in turn, in one installation whose clocks are moved, while an open-loop generator submits
+single events at a fixed rate in the same process, as in `serve`.
+
+Time under lock: a second connection samples `pg_locks` every fifth of a millisecond or so, from the server's side, and
+takes the time from the first look that finds the day's partition or its parent locked in access exclusive mode to the
+first that does not. It holds one commit, and so the time the disk takes for that. The rest of the drop is the step's
+time without it; its floor is the time it takes to unlink files of the sizes of that day's, written as PostgreSQL writes
+and made durable, on the same file system.
+
+What submitters notice is held against the quiet moments between, and against the moments in which those files are
+unlinked: what the file system makes everyone wait for then, no purge can spare them.
+
+The rows are put straight into the partition, in the chain of a commune whose head does not know them, so neither do
+the seals: the purge looks at no row, which is the point. Some entries of every day are recorded as entries are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from journal.administration import NewCategory
+from journal.cli.installation import open_database, open_service, prepare, simulate_clock
+from journal.clock import SimulatedClock
+from journal.postgres import OWNER, SUPERUSER
+from journal.settings import Settings
+from retention.purge_steps import Step
+from tests.bench.figures import show
+from tests.bench.generator import RATE_PER_SECOND, Generator
+from tests.bench.site import Site
+from tests.integration.relations import table_files
+
+if TYPE_CHECKING:
+    from retention.purge_steps import Boundary
+
+SMALL_ENTRIES = 10_000
+LARGE_ENTRIES = 1_000_000
+CATEGORY = "breve"
+RETENTION_DAYS = 2
+BULK, WRITER = 0, 1  # communes: whose rows are many, and who submits
+BASELINE_SECONDS = 3.0
+# PostgreSQL's: what was written in large pieces is unlinked sooner.
+PAGE_BYTES = 8192
+DAY = timedelta(days=1)
+
+FILL = """
+INSERT INTO journal.{leaf} (index, day, tenant, category, event_key, leaf_hash, chain_hash, sealed)
+SELECT n, $2, $3, $4, decode(md5(n::text), 'hex'), sha256(n::text::bytea), sha256(n::text::bytea),
+       decode(repeat(md5(n::text), 27), 'hex')
+  FROM generate_series(0::bigint, $1::bigint - 1) AS n
+"""
+WATCH = """
+CREATE FUNCTION pg_temp.seconds_under_lock(leaf oid, parent oid) RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE
+  since timestamptz;
+  held boolean;
+BEGIN
+  LOOP
+    held := EXISTS (SELECT FROM pg_locks AS l
+                     WHERE l.relation IN (leaf, parent) AND l.mode = 'AccessExclusiveLock' AND l.granted);
+    IF held THEN
+      since := coalesce(since, clock_timestamp());
+    ELSIF since IS NOT NULL THEN
+      RETURN extract(epoch FROM clock_timestamp() - since);
+    END IF;
+    PERFORM pg_sleep(0.0001);
+  END LOOP;
+END
+$$
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Purges:
+    """What was measured of the days of one size, in milliseconds; `latencies` of events submitted meanwhile."""
+
+    entries: int
+    whole: list[float] = field(default_factory=list)
+    under_lock: list[float] = field(default_factory=list)
+    rest_of_drop: list[float] = field(default_factory=list)
+    files_bytes: list[list[int]] = field(default_factory=list)
+    unlinking: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    latencies_unlinking: list[float] = field(default_factory=list)
+
+    def show(self) -> tuple[float, float, float]:
+        """Print it; return the medians of the time under lock, of the drop's rest, and of unlinking."""
+        print(f"purge of a day of {self.entries:,} entries")
+        show("  the whole run", "ms", self.whole, digits=1)
+        under_lock = show("  under the lock", "ms", self.under_lock, digits=2)
+        unlinking = show("  unlinking files of that size (floor)", "ms", self.unlinking, digits=1)
+        rest = show("  the rest of the drop", "ms", self.rest_of_drop, unlinking, digits=1)
+        return under_lock, rest, unlinking
+
+
+class PurgeBench:
+    """An installation with days to be purged."""
+
+    def __init__(self, site: Site, clock: SimulatedClock, superuser: asyncpg.Connection, directory: Path) -> None:
+        """Purge there; look through the superuser's connection, write files in that directory."""
+        self._site = site
+        self._clock = clock
+        self._superuser = superuser
+        self._directory = directory
+
+    async def live(self, sizes: list[int]) -> None:
+        """Live days of these sizes, oldest first, up to this morning, when all of them are due."""
+        await self._site.add_communes(2)
+        category = NewCategory(code=CATEGORY, label="Brève", retention_days=RETENTION_DAYS)
+        await self._site.installation.administration.add_category(category)
+        start = datetime.now(UTC) - len(sizes) * DAY
+        for number, entries in enumerate(sizes):
+            await self._travel(start + number * DAY)
+            await self._site.submit(self._site.compartment(WRITER, CATEGORY), self._site.make(10))
+            await self._site.service.sealer.seal_open(even_if_still=False)
+            await self._fill((start + number * DAY).date(), entries)
+        await self._travel(datetime.now(UTC))
+        await self._site.service.sealer.seal_open(even_if_still=False)
+
+    async def purge(self, entries: int, generator: Generator, into: Purges) -> list[float]:
+        """Purge the oldest day, and note what that took; return the latencies of the moment before."""
+        [due, *_] = await self._site.installation.purger.due()
+        leaf = await self._leaf(due.day)
+        files = await table_files(self._superuser, leaf)
+        await self._superuser.execute("CHECKPOINT")
+        into.files_bytes.append([file.stat().st_size for file in files])
+        await generator.settle(time.perf_counter())
+        quiet_since = time.perf_counter()
+        await asyncio.sleep(BASELINE_SECONDS)
+        watching = asyncio.create_task(
+            self._superuser.fetchval(
+                "SELECT pg_temp.seconds_under_lock(i.inhrelid, i.inhparent) FROM pg_inherits AS i "
+                "WHERE i.inhrelid = $1::text::regclass",
+                leaf,
+            )
+        )
+        await asyncio.sleep(0.1)
+        moments: dict[tuple[Step, bool], float] = {}
+
+        def watch(boundary: Boundary) -> None:
+            moments[boundary.step, boundary.is_done] = time.perf_counter()
+
+        since = time.perf_counter()
+        done = await self._site.installation.purger.run(max_days=1, on_step=watch)
+        until = time.perf_counter()
+        assert [row.day for row in done] == [due.day], entries
+        under_lock = 1000 * await watching
+        drop = 1000 * (moments[Step.DROP_ROWS, True] - moments[Step.DROP_ROWS, False])
+        into.whole.append(1000 * (until - since))
+        into.under_lock.append(under_lock)
+        into.rest_of_drop.append(drop - under_lock)
+        await generator.settle(until)
+        into.latencies += generator.latencies(since, until)
+        return generator.latencies(quiet_since, quiet_since + BASELINE_SECONDS)
+
+    async def _travel(self, moment: datetime) -> None:
+        self._clock.offset = moment - datetime.now(UTC)
+        await simulate_clock(self._site.dsn, self._clock.offset)
+        await self._site.service.directory.refresh()
+        await self._site.installation.maintenance.prepare()
+
+    async def _leaf(self, day: date) -> str:
+        number = await self._superuser.fetchval("SELECT id FROM journal.category WHERE code = $1", CATEGORY)
+        return f"journal.entry_{number}_{day:%Y%m%d}"
+
+    async def _fill(self, day: date, entries: int) -> None:
+        leaf = await self._leaf(day)
+        # A day two months old was vacuumed long ago: a vacuum that begins now would only be in the way.
+        await self._superuser.execute(f"ALTER TABLE {leaf} SET (autovacuum_enabled = off)")
+        fill = FILL.format(leaf=leaf.removeprefix("journal."))
+        await self._superuser.execute(fill, entries, day, f"t{BULK}", CATEGORY)
+
+    async def unlink(self, generator: Generator, into: Purges) -> None:
+        """Unlink files like those of the days that were purged, and note what that took."""
+        for sizes in into.files_bytes:
+            since, until = await asyncio.to_thread(self._unlink_files, sizes)
+            into.unlinking.append(1000 * (until - since))
+            await generator.settle(until)
+            into.latencies_unlinking += generator.latencies(since, until)
+
+    def _unlink_files(self, sizes: list[int]) -> tuple[float, float]:
+        """Write files of these sizes page by page, make them durable, unlink them; return when that began and ended."""
+        files = [self._directory / f"file-{number}" for number in range(len(sizes))]
+        page = os.urandom(PAGE_BYTES)
+        for path, size in zip(files, sizes, strict=True):
+            with path.open("wb", buffering=0) as file:
+                for _ in range(size // PAGE_BYTES):
+                    file.write(page)
+                os.fsync(file.fileno())
+        time.sleep(BASELINE_SECONDS)
+        started = time.perf_counter()
+        for path in files:
+            path.unlink()
+        return started, time.perf_counter()
+
+
+async def measure_purges(small: int, large: int, runs: int) -> None:
+    """Print what there is to say about the purge."""
+    sizes = [size for _ in range(runs) for size in (small, large)]
+    with tempfile.TemporaryDirectory(prefix="oej-bench-") as home:
+        settings = Settings(home=home)
+        clock = SimulatedClock(-len(sizes) * DAY)
+        async with open_database(settings) as dsn:
+            await prepare(dsn, settings, clock, simulate=clock.offset)
+            superuser = await asyncpg.connect(dsn.replace(OWNER, SUPERUSER, 1))
+            await superuser.execute("SET session_replication_role = replica")
+            await superuser.execute(WATCH)
+            async with open_service(dsn, settings, clock) as installation:
+                site = Site(installation, dsn)
+                bench = PurgeBench(site, clock, superuser, Path(home))
+                await bench.live(sizes)
+                measured = {size: Purges(entries=size) for size in (small, large)}
+                quiet: list[float] = []
+                generator = Generator(site, site.compartment(WRITER, CATEGORY))
+                async with generator.running():
+                    for size in sizes:
+                        quiet += await bench.purge(size, generator, measured[size])
+                    # Afterwards: what the disk has to do for it would be under way during the next purge.
+                    for purges in measured.values():
+                        await bench.unlink(generator, purges)
+            await superuser.close()
+    _report(measured[small], measured[large], quiet)
+
+
+def _report(small: Purges, large: Purges, quiet: list[float]) -> None:
+    lock_small, _, _ = small.show()
+    lock_large, rest, unlinking = large.show()
+    print(f"time under lock, {large.entries:,} entries to {small.entries:,}: {lock_large / lock_small:.2f}")
+    print(f"the rest of dropping {large.entries:,} entries, to unlinking such files: {rest / unlinking:.2f}")
+    print(
+        f"events submitted one by one, {RATE_PER_SECOND}/s, answered after (ms)         median      p99     most     of"
+    )
+    before = _quantiles("between purges", quiet)
+    floor = _quantiles(f"while files of {large.entries:,} entries are unlinked (floor)", large.latencies_unlinking)
+    _quantiles(f"during the purge of {small.entries:,} entries", small.latencies)
+    during = _quantiles(f"during the purge of {large.entries:,} entries", large.latencies)
+    print(f"p99 during the purge of {large.entries:,} entries, to that between purges: {during / before:.2f}, ", end="")
+    print(f"to that while such files are unlinked: {during / floor:.2f}")
+
+
+def _quantiles(title: str, latencies: list[float]) -> float:
+    p99 = quantiles(latencies, n=100, method="inclusive")[98]
+    print(f"  {title:<58} {median(latencies):>8.2f} {p99:>8.2f} {max(latencies):>8.2f} {len(latencies):>6}", flush=True)
+    return p99

@@ -1,0 +1,35 @@
+"""A process that ends a contract, on the tests' clock (DSN, home, seconds ahead, step, certificate), to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from journal.cli.installation import open_service
+from journal.clock import SimulatedClock
+from journal.document import render
+from journal.settings import Settings
+from tests.integration.world import SERVICE, TENANT
+
+# Extracts without their documents prove as much, in a tenth of the time.
+render.DEADLINE_SECONDS = 0.0
+
+
+async def main(dsn: str, home: str, ahead_seconds: str, step: str, root: Path, pem: bytes) -> None:
+    """Say that it begins, then close the commune or destroy it."""
+    clock = SimulatedClock(timedelta(seconds=float(ahead_seconds)))
+    settings = Settings(home=home, service_name=SERVICE, keystore_replicas=[f"{home}/replica"])
+    async with open_service(dsn, settings, clock) as installation:
+        sys.stdout.write("begins\n")
+        sys.stdout.flush()
+        if step == "close":
+            await installation.closing.close(TENANT, root, pem)
+        else:
+            await installation.destruction.run(TENANT, lambda _: None)
+
+
+if __name__ == "__main__":
+    certificate = Path(sys.argv[5])
+    asyncio.run(main(*sys.argv[1:5], certificate.parent, certificate.read_bytes()))

@@ -1,0 +1,67 @@
+"""Clocks that tests hold still, so that what happens in the last microsecond of a day can be asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+from journal.clock import SimulatedClock
+
+_BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def midnight(day: date) -> datetime:
+    """Return the moment a UTC day begins."""
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+class StillClock(SimulatedClock):
+    """A clock that goes on like the simulated one, or stands where a test puts it."""
+
+    still: datetime | None = None
+
+    def now(self) -> datetime:
+        """Return where it stands, or goes."""
+        return self.still or super().now()
+
+    def monotonic(self) -> float:
+        """Return seconds that agree with it: what a test does is no clock fault."""
+        return (self.now() - _BEGIN).total_seconds()
+
+
+class StrikingClock(StillClock):
+    """A clock that stands in a day's last microsecond, and strikes midnight when it was read so many times."""
+
+    def __init__(self, day: date, reads: int) -> None:
+        """Stand at the end of the day."""
+        super().__init__()
+        self._end = midnight(day + timedelta(days=1))
+        self._reads = reads
+
+    def now(self) -> datetime:
+        """Return the last microsecond, or the first."""
+        self._reads -= 1
+        return self._end if self._reads < 0 else self._end - MICROSECOND
+
+
+class FaultyClock(SimulatedClock):
+    """A clock that goes on or stands like the others, and a wall clock that may be wrong: `fault` is by how much.
+
+    What goes wrong while a process runs, its monotonic clock shows; what was wrong when it started, nothing does.
+    """
+
+    still: datetime | None = None
+    fault = timedelta(0)
+
+    @property
+    def true(self) -> datetime:
+        """What time it is."""
+        return self.still or super().now()
+
+    def now(self) -> datetime:
+        """Return what the wall clock says."""
+        return self.true + self.fault
+
+    def monotonic(self) -> float:
+        """Return seconds that nobody sets."""
+        return (self.true - _BEGIN).total_seconds()

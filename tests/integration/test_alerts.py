@@ -1,0 +1,93 @@
+"""The alerts in deploy/monitoring ask for what /metrics serves, and each says what to do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingest.instruments import STATUSES
+from ingest.problems import KINDS
+from tests.integration.scrape import Scrape, scrape
+from tests.refused_events import valid_event
+
+if TYPE_CHECKING:
+    from tests.integration.edge import RunningEdge
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
+RULES = (MONITORING / "openepm-journal.rules.yml").read_text(encoding="utf-8")
+TESTS = (MONITORING / "openepm-journal.test.yml").read_text(encoding="utf-8")
+# One alert each, as the file's first lines promise: on lines of their own, so that no reader of YAML is needed here.
+ALERTS = {block.split("\n", 1)[0].strip(): block for block in RULES.split("- alert: ")[1:]}
+METRIC = re.compile(r"openepm_journal_\w+")
+SELECTOR = re.compile(r"(openepm_journal_\w+)\{([^}]*)\}")
+MATCHER = re.compile(r"(\w+)(=~|!=|=)\"([^\"]*)\"")
+# Beside what is served now: what only appears once it happens.
+LABEL_VALUES = {"status": set(STATUSES), "reason": {kind.name for kind in KINDS}, "route": {"/readyz"}}
+
+
+def line(block: str, key: str) -> str:
+    """Return what stands after a key, on one line."""
+    (found,) = re.findall(rf"^ +{key}: (.+)$", block, re.MULTILINE)
+    return str(found)
+
+
+async def served(edge: RunningEdge) -> Scrape:
+    """Return what a service serves that has been asked for something and was sealed."""
+    await edge.post(valid_event(id="served", time=datetime.now(UTC).isoformat()))
+    await edge.service.sealer.seal_open(even_if_still=True)
+    return await scrape(edge.session)
+
+
+async def test_every_alert_asks_for_what_there_is(edge: RunningEdge) -> None:
+    """Each metric is served under that very name, with the labels and values that the alert looks for."""
+    found = await served(edge)
+    names, values = found.names(), found.labels() | LABEL_VALUES
+    assert len(ALERTS) > 20
+    for name, block in ALERTS.items():
+        expression = line(block, "expr")
+        asked = set(METRIC.findall(expression))
+        assert asked, name
+        assert asked <= names, name
+        for _, matchers in SELECTOR.findall(expression):
+            for label, operator, value in MATCHER.findall(matchers):
+                wanted = set(value.split("|")) if operator == "=~" else {value}
+                assert wanted <= values[label], (name, label)
+
+
+@pytest.mark.parametrize("name", sorted(ALERTS))
+async def test_every_alert_says_what_to_do(name: str) -> None:
+    """How bad it is, what it is, and a sentence for whoever is woken by it."""
+    block = ALERTS[name]
+    assert re.fullmatch(r"Journal[A-Z]\w+", name)
+    assert line(block, "labels") in ("{severity: critical}", "{severity: warning}")
+    for key in ("summary", "runbook"):
+        assert re.fullmatch(r"[A-Z].{20,}\.", line(block, key))
+    assert set(re.findall(r"openepm-journal ([a-z-]+)", line(block, "runbook"))) <= {
+        "doctor",
+        "seal",
+        "purge",
+        "handover",
+    }
+
+
+async def test_what_the_rules_are_tested_with_is_served(edge: RunningEdge) -> None:
+    """Promtool's series bear names that there are."""
+    assert set(METRIC.findall(TESTS)) <= (await served(edge)).names()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not here")
+@pytest.mark.parametrize(
+    "arguments", [("check", "rules", "openepm-journal.rules.yml"), ("test", "rules", "openepm-journal.test.yml")]
+)
+async def test_prometheus_takes_them(arguments: tuple[str, ...]) -> None:
+    """A service in order raises no alert, one where everything fails raises each of them."""
+    done = subprocess.run(["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,82 @@
+"""`openepm-journal category set`: what follows from a rule is said when it is asked for, and listed while pending."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from journal.cli import category_set, commands
+from journal.cli.main import _parser
+from journal.core.certificates import der_to_pem
+from journal.core.errors import OperatorError
+from tests.integration.test_handover import commune
+from tests.integration.test_rule_change import FIRST, LONG, live, world
+from tests.integration.world import DAY, TENANT, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["world"]
+
+NAME = f"{LONG.code}\tLongue"
+
+
+@pytest.fixture(autouse=True)
+def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let commands live by the world's clock, as its database does; the log is kept apart from what they say."""
+    monkeypatch.setattr(commands, "SystemClock", lambda: world.clock)
+    with capture_logs():
+        yield
+
+
+async def run(world: World, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    """Run a command about categories on the world's installation; return the lines it printed."""
+    arguments = _parser().parse_args(["category", *options])
+    assert await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """What goes, how to have it gone at once, and for whom it waits; then nothing but the rule."""
+    await live(world, 0, 7)
+    register = world.installation.administration.register_recipient
+    await register(TENANT, der_to_pem([commune().certificate]))
+    first, *rest = await run(world, capsys, "set", LONG.code, "--retention-days", "4")
+    pending = f"10 days, 4 pending since {world.today}"
+    assert first == f"category {NAME}\tdoes not need authorisation\t{pending}"
+    assert rest[0] == (
+        f"6 days go with it ({FIRST} to {FIRST + 5 * DAY}): serve destroys them within the hour, openepm-journal purge "
+        "at once; seals state it from then on, and nothing past it is read any more"
+    )
+    assert rest[1:] == [f"they are handed over first to {TENANT}: openepm-journal handover does it at once"]
+    assert f"{NAME}\tLED\t{pending}" in await run(world, capsys, "list")
+    await world.installation.handover.run()
+    await world.installation.purger.run()
+    assert f"{NAME}\tLED\t4 days" in await run(world, capsys, "list")
+
+
+async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """How far it is stated by now, and where it ends."""
+    await run(world, capsys, "set", LONG.code, "--retention-days", "4")
+    await live(world, 0, 5)
+    [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "8", "--needs-authorisation", "yes")
+    assert said == f"category {NAME}\tneeds authorisation\t4 days, a day more each day up to 8"
+    assert f"{NAME}\tLED\t4 days, a day more each day up to 8\tneeds authorisation" in await run(world, capsys, "list")
+    await live(world, 6, 9)
+    assert f"{NAME}\tLED\t8 days\tneeds authorisation" in await run(world, capsys, "list")
+
+
+async def test_by_a_wrong_clock(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule is not shortened by a clock that the last seal does not support; a label may be changed by any."""
+    await world.seal()
+    await world.travel_to(FIRST + 9 * DAY)
+    with pytest.raises(OperatorError, match="--clock-is-right"):
+        await run(world, capsys, "set", LONG.code, "--retention-days", "4")
+    [said] = await run(world, capsys, "set", LONG.code, "--label", "Autre")
+    assert said == f"category {LONG.code}\tAutre\tdoes not need authorisation\t10 days"
+    assert category_set.ANSWERS == {"yes": True, "no": False}
+    [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "60", "--clock-is-right")
+    assert said.endswith("\t60 days")

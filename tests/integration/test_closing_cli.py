@@ -1,0 +1,82 @@
+"""The end of a contract as the operator types it, beside a running service."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from tests.integration.test_cli import DONE, command, plain_line, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a running service of two communes; their certificate was made with openssl beside it."""
+    directory = tmp_path_factory.mktemp("closing")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-nodes", "-days", "700", "-newkey", "rsa:2048", "-keyout", directory / "key.pem",
+         "-out", directory / "cert.pem", "-subj", "/O=Ville d'Albi"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with serving(directory / "var") as _:
+        for code in ("albi", "sete"):
+            assert command(directory / "var", "tenant", "add", code, "--name", code.capitalize()).returncode == DONE
+        yield directory / "var"
+
+
+def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
+    """What is typed next is printed; what must not be is refused in a line; the record is checked as it is told."""
+    certificate, record = str(home.parent / "cert.pem"), tmp_path / "record.json"
+    destroy = ["tenant", "destroy", "albi", "--record", str(record), "--confirm"]
+    assert "the contract of albi runs" in plain_line(command(home, *destroy, "albi"))
+    nowhere = ("tenant", "close", "albi", "--certificate", certificate, "--export-to", str(tmp_path / "nowhere"))
+    assert "nowhere: No such file or directory" in plain_line(command(home, *nowhere))
+    unnamed = ("tenant", "close", "albi", "--certificate", str(tmp_path / "no.pem"), "--export-to", str(tmp_path))
+    assert "no.pem cannot be read: No such file" in plain_line(command(home, *unnamed))
+    both = ("tenant", "close", "albi", "--certificate", certificate, "--without-export")
+    assert "--without-export that nothing is" in plain_line(command(home, *both))
+    done = command(home, "tenant", "close", "albi", "--certificate", certificate, "--export-to", str(tmp_path))
+    assert done.returncode == DONE, done.stderr
+    assert f"{tmp_path / 'albi.export'}: 4 files, named with their hashes in albi_export.json" in done.stdout
+    assert "openepm-journal tenant destroy albi --confirm albi --record FILE" in done.stdout
+    # Neither by a slip of the pen, nor over another file.
+    assert "--confirm says sete, and albi is to be destroyed" in plain_line(command(home, *destroy, "sete"))
+    record.write_text("mine")
+    assert "record.json exists: choose another name" in plain_line(command(home, *destroy, "albi"))
+    assert not (home / "keys" / "ended").exists()
+    record.unlink()
+    done = command(home, *destroy, "albi")
+    assert done.returncode == DONE, done.stderr
+    told = done.stdout.partition("check it with: ")[2]
+    assert subprocess.run(shlex.split(told), check=False, capture_output=True).returncode == 0
+    content = orjson.loads(record.read_bytes())
+    assert (content["format"], content["tenant"]) == ("openepm-journal/destruction/v1", "albi")
+    assert (home / "keys" / "ended" / "albi").exists()
+    assert "albi\tAlbi\tdestroyed\n" in command(home, "tenant", "list").stdout
+    assert command(home, "verify-store").returncode == DONE
+    # Lost, it is written again; in place of another, it is not.
+    record.write_text("mine")
+    assert "record.json holds something else; all is destroyed" in plain_line(command(home, *destroy, "albi"))
+    record.unlink()
+    assert command(home, *destroy, "albi").returncode == DONE
+    assert orjson.loads(record.read_bytes()) == content
+    assert "its key is destroyed" in plain_line(command(home, "tenant", "add", "albi", "--name", "Albi"))
+
+
+def test_without_an_export(home: Path, tmp_path: Path) -> None:
+    """It is said, and then holds."""
+    done = command(home, "tenant", "close", "sete", "--without-export")
+    assert done.returncode == DONE, done.stderr
+    assert "closed, without an export" in done.stdout
+    certificate = str(home.parent / "cert.pem")
+    late = command(home, "tenant", "close", "sete", "--certificate", certificate, "--export-to", str(tmp_path))
+    assert "sete was closed without an export" in plain_line(late)
+    done = command(home, "tenant", "destroy", "sete", "--confirm", "sete", "--record", str(tmp_path / "record.json"))
+    assert done.returncode == DONE, done.stderr

@@ -1,0 +1,112 @@
+"""The metrics of `serve --workers 3`: whichever process answers gives the sums over all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from tests.faults.rig import CATEGORY, SOURCE, TENANTS
+from tests.faults.serving import Serving, Site, found_site
+from tests.integration.edge import fresh_database
+from tests.integration.scrape import Scrape, scrape
+from tests.refused_events import valid_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from journal.postgres import EmbeddedPostgres
+
+WORKERS = 3
+EACH = 20
+REQUESTS, EVENTS_EACH = WORKERS * EACH, 3
+
+
+def processes_of(serving: Serving) -> list[int]:
+    """Return the process that was started and those that it started."""
+    first = serving.process.pid
+    children = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="ascii").split()
+    return [first, *map(int, children)]
+
+
+@asynccontextmanager
+async def answering(process: int, processes: list[int]) -> AsyncIterator[None]:
+    """Let one process alone take connections: the others stand still as long as the block lasts."""
+    others = [other for other in processes if other != process]
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGCONT)
+
+
+async def ask_anew(site: Site) -> Scrape:
+    """Scrape on a connection of its own."""
+    async with aiohttp.ClientSession(site.url) as session:
+        return await scrape(session)
+
+
+async def post(site: Site, number: int) -> int:
+    """Post a small batch on a connection of its own."""
+    now = datetime.now(UTC).isoformat()
+    batch = [valid_event(id=f"{number}-{place}", source=SOURCE, time=now) for place in range(EVENTS_EACH)]
+    headers = {"Authorization": f"Bearer {site.modules[TENANTS[0]]}"}
+    async with (
+        aiohttp.ClientSession(site.url, headers=headers) as session,
+        session.post(
+            f"/v1/categories/{CATEGORY}/events",
+            json=batch,
+            headers={"Content-Type": "application/cloudevents-batch+json"},
+        ) as answer,
+    ):
+        return answer.status
+
+
+async def test_every_process_gives_the_sums(
+    postgres: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Each of them counts its part of what was posted, and each of them tells the whole."""
+    async with fresh_database(postgres) as name:
+        site = await found_site(tmp_path, postgres.dsn(database=name))
+        serving = await Serving.start(site, workers=WORKERS)
+        async with serving:
+            async with asyncio.timeout(60):
+                while (await ask_anew(site)).value("processes") < WORKERS:
+                    pass
+            processes = processes_of(serving)
+            assert len(processes) == WORKERS
+            for number, process in enumerate(processes):
+                async with answering(process, processes), asyncio.timeout(30):
+                    numbers = range(number * EACH, (number + 1) * EACH)
+                    assert await asyncio.gather(*(post(site, one) for one in numbers)) == [201] * EACH
+            found = []
+            for process in processes:
+                async with answering(process, processes), asyncio.timeout(30):
+                    found.append(await ask_anew(site))
+            assert await serving.stop() == 0
+    for one in found:
+        assert one.value("processes") == WORKERS
+        assert one.value("events_total", "recorded") == REQUESTS * EVENTS_EACH
+        assert one.value("submissions_total", "batch") == REQUESTS
+        route = "/v1/categories/{category}/events"
+        assert one.value("request_duration_seconds_count", route, "2xx") == REQUESTS
+        assert one.value("entries_appended_total") >= REQUESTS * EVENTS_EACH
+        assert one.value("queue_limit_events") == WORKERS * site.settings.queue_events
+        for gauge in ("overdue_days", "next_purge_timestamp_seconds", "keys_ready_days", "ready"):
+            assert one.series(gauge) == found[0].series(gauge)
+    # Each scrape counts itself where it was answered: the sums go on from one process to the next.
+    scrapes = [one.value("request_duration_seconds_count", "/metrics", "2xx") for one in found]
+    assert scrapes == [scrapes[0], scrapes[0] + 1, scrapes[0] + 2]
+    record_property(
+        "evidence",
+        f"{WORKERS} processes, {EACH} requests of {EVENTS_EACH} events to each alone: each scraped alone tells "
+        f"{found[0].value('events_total', 'recorded'):.0f} events",
+    )
