@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -246,7 +247,9 @@ async def test_the_real_commands(lived: Lived) -> None:
             await recover.recover(settings, argparse.Namespace(declare_loss=number + 1))
         for _ in range(2):
             await recover.recover(settings, argparse.Namespace(declare_loss=number))
-        async with await Serving.start(site, workers=2) as serving:
+        async with await Serving.start(site) as serving, aiohttp.ClientSession(site.url) as client:
+            async with client.get("/healthz") as answer:
+                assert answer.status == 200  # and it now hears that it is asked to stop
             assert await serving.stop() == 0
         async with open_service(dsn, settings, SystemClock()) as installation:
             assert await Audit(installation.service).run(lambda _: None) == []
