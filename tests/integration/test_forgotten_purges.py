@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.cli import commands, recover
+from journal.cli import closing, commands, recover
 from journal.cli.installation import check_restored
 from journal.core.errors import OperatorError
 from journal.keystore import open_keystore
@@ -89,6 +89,13 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
         f"openepm-journal: {OTHER_TENANT} was destroyed, and its entries, which nobody can read, are back: run "
         f"openepm-journal tenant close {OTHER_TENANT} --without-export, then tenant destroy {OTHER_TENANT}\n"
     )
+    asked = {"code": OTHER_TENANT, "certificate": None, "export_to": None, "without_export": True}
+    settings = settings_of(world)
+    assert await closing.tenant_close(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
+    asked = {"code": OTHER_TENANT, "confirm": OTHER_TENANT, "record": str(world.settings.home_path / "record.json")}
+    assert await closing.tenant_destroy(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
+    await world.service.directory.refresh()
+    assert await world.audit() == []
 
 
 async def test_a_hand_over_that_is_forgotten(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
