@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -134,11 +135,16 @@ class Life:
     # --- what a service does
 
     async def record(self, tenants: tuple[str, ...], categories: tuple[str, ...] = WRITTEN) -> None:
-        """Record an entry of the moment in each of these compartments."""
-        for tenant, category in product(tenants, categories):
-            event = make_event(self.clock.now())
-            compartment = Compartment(SERVICE, tenant, category)
-            [outcome] = await self.installation.service.writer.submit(compartment, "test", [event], 1000)
+        """Record an entry of the moment in each of these compartments, all at once."""
+        submit = self.installation.service.writer.submit
+        places = list(product(tenants, categories))
+        outcomes = await asyncio.gather(
+            *(
+                submit(Compartment(SERVICE, tenant, category), "test", [make_event(self.clock.now())], 1000)
+                for tenant, category in places
+            )
+        )
+        for (_, category), [outcome] in zip(places, outcomes, strict=True):
             recorded_at = datetime.fromisoformat(outcome.receipt.recorded_at)
             first, last = self.spans.get((category, recorded_at.date()), (recorded_at, recorded_at))
             self.spans[category, recorded_at.date()] = (min(first, recorded_at), max(last, recorded_at))

@@ -15,7 +15,6 @@ from journal.core.envelope import open_entry
 from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, OverRetentionError, StoreError
 from journal.document import render
 from journal.rule_change import RuleChanges
-from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY
 from tests.integration.test_extraction import events_of
 from tests.integration.test_handover import commune, names
 from tests.integration.test_purge import purge_entries
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from journal.postgres import EmbeddedPostgres
     from journal.store import CategoryRow
-    from retention.purge_steps import Boundary, Step
+    from retention.purge_steps import Boundary
 
 FIRST = START.date()
 LONG = NewCategory(code="longue", label="Longue", retention_days=10)
@@ -317,52 +316,6 @@ async def end_run(world: World, where: Callable[[Boundary], bool]) -> bool:
         except StopError:
             return True
     return False
-
-
-STEPS = [(step, is_done) for step in (*BEFORE_DAYS, *OF_A_DAY, *AFTER_DAYS) for is_done in (False, True)]
-
-
-class NthBoundary:
-    """Tells the n-th time that a step of a day is reached, or the first of a step of the run."""
-
-    def __init__(self, step: Step, *, is_done: bool, nth: int) -> None:
-        """Count from 1."""
-        self._at = (step, is_done)
-        self._left = nth
-
-    def __call__(self, boundary: Boundary) -> bool:
-        """Tell whether it is this one."""
-        if (boundary.step, boundary.is_done) != self._at:
-            return False
-        self._left -= 1
-        return boundary.due is None or self._left == 0
-
-
-async def test_ended_at_any_step(world: World) -> None:
-    """Wherever a run under a pending rule ends, at a first or a later day, nobody is accused; the next finishes it."""
-    await live(world, 0, 7)
-    ended = 0
-    for number, (step, is_done) in enumerate(STEPS):
-        where = NthBoundary(step, is_done=is_done, nth=1 + number // 2 % 2)
-        await set_days(world, 4)
-        ended += await end_run(world, where)
-        await world.service.directory.refresh()
-        await world.seal()
-        # The seals in between state the old rule and all that it kept, or the new one and all that it let go.
-        for finding in await world.audit():
-            assert finding.verdict in ("gap", "over-retention"), str(finding)
-            assert "run the purge" in str(finding)
-        world.verify(await world.extract(world.today - DAY, world.today, category=LONG.code))
-        await world.installation.purger.run()
-        row = await row_of(world)
-        assert (row.stated_days, row.next_retention_days) == (4, None)
-        assert await world.audit() == []
-        world.verify(await world.extract(FIRST, world.today, category=LONG.code))
-        # Again from the beginning: two more days under the longer rule.
-        today = (world.today - FIRST).days
-        await set_days(world, 10)
-        await live(world, today, today + 1)
-    assert ended > 20
 
 
 async def test_handed_over_first(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
