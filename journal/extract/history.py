@@ -13,7 +13,7 @@ purged and its heads forgotten, with the one close seal up to which the chain is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from journal.core.canonical import INTEGER_LIMIT
@@ -28,7 +28,7 @@ from journal.core.errors import (
 )
 from journal.core.rule import overdue_through, purgeable_through
 from journal.core.times import day_of, format_day
-from journal.extract.layout import MANIFEST, SEALS
+from journal.extract.layout import MANIFEST, SEALS, SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +58,15 @@ class History:
     The constructor raises the error of the first rule broken; what it leaves is established.
     """
 
-    def __init__(self, statements: Sequence[Statement], manifest: Manifest) -> None:
-        """Check `statements`, in the order of seals.json, already verified one by one and as one history."""
+    def __init__(self, statements: Sequence[Statement], manifest: Manifest, *, signed_at: datetime) -> None:
+        """Check `statements`, in the order of seals.json, already verified one by one and as one history.
+
+        `signed_at` is when the extract was signed: whoever signed it still held its entries.
+        """
         _check_order(statements, genesis(manifest.origin))
         *closes, self.last = statements
         self._manifest = manifest
+        self._signed_at = signed_at
         self._closes = [(statement.seal.day or date.min, statement) for statement in closes]
         self._heads = {day: statement.head for day, statement in self._closes}
         self._eve = manifest.first_day - _ONE_DAY
@@ -191,10 +195,15 @@ class History:
     def _check_issue(self) -> None:
         if self._manifest.issued_at < self.last.seal.sealed_at:
             raise MismatchedPartError("issued before the seal that was made for it", part=MANIFEST)
-        overdue = overdue_through(day_of(self._manifest.issued_at), self.last.head.retention_days)
-        held_from, held_to = self._manifest.base.size, self._manifest.head.size
-        if held_from < min(held_to, self._size_floor(overdue)):
+        if self._holds_overdue(self._manifest.issued_at):
             raise OverRetentionError("it holds entries that had to be gone when it was issued", part=MANIFEST)
+        if self._holds_overdue(self._signed_at):
+            raise OverRetentionError("it holds entries that had to be gone when it was signed", part=SIGNATURE)
+
+    def _holds_overdue(self, at: datetime) -> bool:
+        """Tell whether entries of the extract had to be gone at a moment."""
+        overdue = overdue_through(day_of(at), self.last.head.retention_days)
+        return self._manifest.base.size < min(self._manifest.head.size, self._size_floor(overdue))
 
 
 def _plain(head: SealedHead) -> Head:

@@ -78,7 +78,7 @@ def verify_extract(
     manifest, signature = _check_signature(container, anchors)
     statements = tuple(_read_statements(container, manifest, anchors, tsa_anchors))
     check_one_history(statements)
-    history = History(statements, manifest)
+    history = History(statements, manifest, signed_at=signature.signing_time)
     comparison = compare(known, manifest, statements, anchors=anchors, tsa_anchors=tsa_anchors)
     if container.read(INSTRUCTIONS) != write_instructions(manifest):
         raise MismatchedPartError("not the text that belongs to this manifest", part=INSTRUCTIONS)

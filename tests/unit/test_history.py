@@ -311,6 +311,15 @@ def test_an_extract_issued_late_holds_nothing_that_is_due_by_then() -> None:
     assert (type(error), error.part) == (OverRetentionError, "manifest.json")
 
 
+def test_an_extract_signed_late_holds_nothing_that_is_due_by_then() -> None:
+    """Whoever signs it still holds its entries: the day of the signature counts as well."""
+    extract = night(purged(3), 6, 4).extract(march(5), march(6), at=noon(march(6), hour=13))
+    verify_extract(opened(extract.pack(signed_at=noon(march(7), hour=23))), anchors=ANCHORS)
+    with pytest.raises(OverRetentionError, match="when it was signed") as caught:
+        verify_extract(opened(extract.pack(signed_at=noon(march(8)))), anchors=ANCHORS)
+    assert caught.value.part == "META-INF/signature.p7s"
+
+
 def test_a_purge_that_was_late_and_is_done_is_told_not_refused() -> None:
     """Over-retention is judged when the extract is issued; what is over is worth knowing."""
     world = World(retention_days=3).live(1, 4, entries=1)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core.chain import Head
-from journal.extract.layout import MANIFEST, SEALS
+from journal.extract.layout import MANIFEST, SEALS, SIGNATURE
 from tests.unit.extracts import march, noon
 from tests.vectors.extract_cases.case import Case, Small, signed
 from tests.vectors.extract_cases.valid import purging
@@ -25,6 +25,17 @@ def cases() -> Iterator[Case]:
     """Yield them."""
     for name, about, verdict, part, extract in (*_coverage(), *_ends(), *_early(), *_over()):
         yield Case(name=name, about=about, extract=signed(extract), verdict=verdict, part=part)
+    world = purging(5, 3)
+    world.append(noon(march(6)))
+    world.purge(march(4))
+    extract = world.extract(march(5), march(6), at=noon(march(6), hour=13))
+    yield Case(
+        name="signed-too-late",
+        about="It was signed two days after it was issued, when an entry in it had to be gone.",
+        extract=signed(extract, signed_at=noon(march(8))),
+        verdict=OVER,
+        part=SIGNATURE,
+    )
 
 
 def listing(world: Small, days: range, **changes: Any) -> Extract:
