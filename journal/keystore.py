@@ -95,11 +95,26 @@ class KeyStore:
             raise KeyStoreError(f"the key of {category} {day} is not shredded: its fence is not raised")
         self._shred(_day_name(category, day))
 
+    def shred_fenced(self) -> int:
+        """Destroy every key behind its fence in every copy, and what a killed process left of one; return how many.
+
+        For a copy that was away while days were purged: what it holds of them is not all under its own name.
+        """
+        days: set[tuple[str, date]] = set()
+        for category in self.categories():
+            fence = self.fence(category)
+            for path in (path for directory in self._directories for path in _files(directory / "days" / category)):
+                day = _day_of_file(path)
+                if day is not None and fence is not None and day <= fence:
+                    shred_file(path)
+                    days.add((category, day))
+        return len(days)
+
     @contextmanager
-    def destroying(self) -> Iterator[None]:
+    def destroying(self, busy: str = "another purge is running") -> Iterator[None]:
         """Hold the right to destroy keys, which one run has at a time; it ends with the process.
 
-        Raises BusyError where another has it.
+        Raises BusyError, in these words, where another has it.
         """
         directory = self._directories[0]
         make_private_directory(directory)
@@ -108,12 +123,23 @@ class KeyStore:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise BusyError(
-                    "another purge is running, or a tenant is being destroyed", retry_after_seconds=PURGE_RETRY_SECONDS
-                ) from error
+                raise BusyError(busy, retry_after_seconds=PURGE_RETRY_SECONDS) from error
             yield
         finally:
             os.close(descriptor)
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """The directory and its replicas."""
+        return self._directories
+
+    def categories(self) -> list[str]:
+        """Return the categories that have keys in any copy."""
+        return self._names("days")
+
+    def fenced_categories(self) -> list[str]:
+        """Return the categories that have a fence in any copy."""
+        return self._names("fences")
 
     def day_keys(self, category: str) -> list[date]:
         """Return the days that have a key in any copy, oldest first; other files there are nobody's."""
@@ -142,6 +168,10 @@ class KeyStore:
     def ended_tenants(self) -> list[str]:
         """Return the tenants whose key was destroyed, as any copy has it."""
         return self._names("ended")
+
+    def knows_ended(self, tenant: str) -> bool:
+        """Tell whether every copy has it that the tenant's key was destroyed."""
+        return all((directory / "ended" / tenant).exists() for directory in self._directories)
 
     def learn_ended(self, tenant: str) -> None:
         """Take into account an end found in the database: its key is not read, though nothing is destroyed for it."""
@@ -193,6 +223,24 @@ class KeyStore:
             if found is None or found < fence:
                 return True
         return False
+
+    def take_day_key(self, category: str, day: date, source: KeyStore) -> bool:
+        """Copy the day's key from another key store, durable in every copy; False if it was in all of them.
+
+        Raises FencedDayError where this one knows it to be destroyed, KeyStoreError. What the source destroys
+        meanwhile is the caller's to look after: its fence is taken again once all is copied.
+        """
+        self._refuse_fenced(category, day)
+        taken = self._take(_day_name(category, day), source)
+        self._shred_fenced(category, day)
+        return taken
+
+    def take_tenant_key(self, tenant: str, source: KeyStore) -> bool:
+        """Copy the tenant's key from another key store, as a day's. Raises EndedTenantError, KeyStoreError."""
+        self._refuse_ended(tenant)
+        taken = self._take(f"tenants/{tenant}", source)
+        self._shred_ended(tenant)
+        return taken
 
     def repair(self) -> None:
         """Bring every copy up to date with the others: what one has lost or holds damaged, fences, ended tenants.
@@ -279,19 +327,27 @@ class KeyStore:
         except KeyStoreError as error:
             failures.append(error)
 
-    def _copy(self, name: str, wrapped: bytes, key: bytes) -> None:
-        """Put the wrapped key in every directory where it is lost or does not open."""
+    def _take(self, name: str, source: KeyStore) -> bool:
+        found = source._find(name)
+        if found is None:
+            raise AbsentKeyError(f"key {name} is not in the key store")
+        return self._copy(name, *found)
+
+    def _copy(self, name: str, wrapped: bytes, key: bytes) -> bool:
+        """Put the wrapped key in every directory where it is lost or does not open; tell whether there was one."""
+        written = False
         for directory in self._directories:
             path = directory / name
             try:
                 present = path.read_bytes()
             except FileNotFoundError:
-                create_durably(path, wrapped)
+                written = create_durably(path, wrapped) or written
                 continue
             try:
                 differs = self._open(name, present) != key
             except KeyStoreError:
                 replace_durably(path, wrapped)
+                written = True
                 continue
             if differs:
                 raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
@@ -299,6 +355,7 @@ class KeyStore:
                 # Whoever wrote it may not have come to this yet.
                 sync_directory(path.parent)
         self._durable.add(name)
+        return written
 
     def _read(self, name: str) -> bytes:
         found = self._find(name)
@@ -371,6 +428,22 @@ def _read_fence(directory: Path, category: str) -> date | None:
         return None
     except (OSError, ValueError) as error:
         raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return what is in a folder, hidden files too; nothing where there is none."""
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _day_of_file(path: Path) -> date | None:
+    """Return the day whose key a file holds, be it on the way to its name."""
+    try:
+        return parse_day(path.name.removeprefix(".").split(".")[0])
+    except MalformedError:
+        return None
 
 
 def open_keystore(settings: Settings) -> KeyStore:

@@ -14,7 +14,7 @@ import structlog
 
 from journal.clock import Clock, ClockGuard
 from journal.core.entry import Compartment
-from journal.core.errors import BusyError, JournalError, StoreError, UnavailableError
+from journal.core.errors import BusyError, JournalError, OperatorError, StoreError, UnavailableError
 from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
 from journal.core.times import day_of
 from journal.core.trie import Trie
@@ -51,6 +51,7 @@ class Sealer:
         self._guard = ClockGuard(clock)
         self._lock = asyncio.Lock()
         self._declares_loss = False
+        self._last_number = 0
 
     async def close_due_days(self) -> list[SealRow]:
         """Make the close seal of every day that can receive nothing more, oldest first."""
@@ -66,7 +67,7 @@ class Sealer:
             for _ in range(RACE_ATTEMPTS):
                 await self._wait_for_grace()
                 await self._close_due_days()
-                state = await self._store.seal_state()
+                state = await self._read_state()
                 moved = _moved(state.heads, state.sealed)
                 if not moved and not even_if_still:
                     return None
@@ -92,12 +93,27 @@ class Sealer:
         Raises StoreError where there is no seal to recover from.
         """
         async with self._lock:
-            state = await self._store.seal_state()
+            state = await self._read_state()
             if state.number == 0:
                 raise StoreError("there is no seal yet: nothing can have been lost after one")
             self._declares_loss = True
         await self.seal_open(even_if_still=True)
         return state.number
+
+    async def _read_state(self) -> SealState:
+        """Read where the seals stand. Raises OperatorError where that is before what this process has seen.
+
+        A backup was then restored under it: the number it would take has been given out.
+        """
+        state = await self._store.seal_state()
+        if state.number < self._last_number:
+            raise OperatorError(
+                f"the database has gone back from seal {self._last_number} to seal {state.number}: a backup was "
+                "restored while the service ran. Nothing is sealed any more: stop serve, and do as after a restore "
+                f"(openepm-journal recover --declare-loss {state.number})"
+            )
+        self._last_number = state.number
+        return state
 
     async def run(self, interval_seconds: int) -> None:
         """Close days when they are over, seal while heads move, thin what is old; for ever."""
@@ -117,7 +133,7 @@ class Sealer:
     async def _close_due_days(self) -> list[SealRow]:
         made: list[SealRow] = []
         while True:
-            state = await self._store.seal_state()
+            state = await self._read_state()
             now = self._guard.check()
             # Both clocks must agree that the day is over.
             day = _next_close(state, min(now, state.now))
@@ -138,7 +154,7 @@ class Sealer:
         """Raise it, unless another process seals too, or midnight has come to the database before this clock."""
         if isinstance(error, UnavailableError):
             raise error
-        state = await self._store.seal_state()
+        state = await self._read_state()
         sealed = (state.number, state.close_day) != (before.number, before.close_day)
         closing = state.closed_day > before.closed_day
         # The day may have begun, or its first seconds ended, while the attempt was under way.
@@ -180,6 +196,7 @@ class Sealer:
         if not stored:
             return None
         self._declares_loss = False
+        self._last_number = seal.number
         return SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
 
     async def _wait_for_grace(self) -> None:

@@ -20,6 +20,7 @@ from journal.instruments import Instruments
 from journal.keyring import Keyring
 from journal.keystore import KeyStore, open_keystore
 from journal.reader import Reader
+from journal.restored import forgotten_purges
 from journal.sealer import Sealer
 from journal.stamper import Stamper
 from journal.standing import Standing, read_standing
@@ -260,6 +261,9 @@ class Service:
             category.code: overdue_through(day_of(self.clock.now()), category.stated_days)
             for category in self.directory.categories()
         }
+        if forgotten := await forgotten_purges(self.store, self.keyring.keystore):
+            through = format_day(forgotten[0].destroyed)
+            return f"{forgotten[0].category} is destroyed up to {through}, and the database has forgotten it"
         for row in await self.store.partitions():
             if row.day <= limits[row.category]:
                 return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
@@ -295,6 +299,7 @@ def _check_keystore(keystore: KeyStore, directory: Directory, settings: Settings
         keystore.read_tenant_key(RESERVED_TENANT)
     except KeyStoreError as error:
         raise OperatorError(
-            f"the key store {settings.keystore_path} is not that of this journal ({error}): mount it, or set "
-            "JOURNAL_KEYSTORE and JOURNAL_MASTER_KEY_FILE"
+            f"the key store {settings.keystore_path} is not that of this journal ({error}): mount it, set "
+            "JOURNAL_KEYSTORE and JOURNAL_MASTER_KEY_FILE, or, if it is lost, bring it back from its copy with "
+            "openepm-journal keys restore"
         ) from error

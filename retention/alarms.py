@@ -23,6 +23,11 @@ LAPSED_DETAIL = (
     "the day reached its limit before it was handed over and was purged, as the law asks: nothing brings it back. "
     "Earlier alarms say why the hand-over failed: put that right, run openepm-journal handover, tell the commune"
 )
+FORGOTTEN_REASON = "the database was restored from before the day's purge: it no longer says whether it was handed over"
+FORGOTTEN_DETAIL = (
+    "the database was restored from a backup that is older than the day's purge: the day stays destroyed, and whether "
+    "it was handed over is in the manifests of the commune's directory alone: compare them, tell the commune"
+)
 
 
 async def enter_alarms(*, store: Store, writer: Writer, service_name: str) -> int:

@@ -129,7 +129,7 @@ class Export:
         last = day_of(self._ending.closed_at)
         periods = []
         for category in await self._store.read_categories():
-            first = max(readable_from(day_of(now), category.retention_days), category.first_day)
+            first = max(readable_from(day_of(now), category.stated_days), category.first_day)
             if category.fence is not None:
                 first = max(first, category.fence + timedelta(days=1))
             # A category that was added after the close has no chain of it.

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.clock import Clock, ClockGuard
-from journal.core.errors import JournalError, LockedError, StoreError
+from journal.core.errors import JournalError, KeyStoreError, LockedError, StoreError
 from journal.core.rule import purgeable_through
 from journal.core.times import day_of, format_day
 from journal.rule_change import RuleChanges, is_asked_for
-from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
+from retention.alarms import FORGOTTEN_DETAIL, FORGOTTEN_REASON, LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.policy import goes_at, waits_until
 from retention.purge_record import PurgeRecord
 from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY, Boundary, Choice, DueDay, Step
@@ -105,7 +105,10 @@ class Purger:
         }
 
     async def due(self) -> list[DueDay]:
-        """Return what may go now, oldest first: days with rows or a key, and days whose purge was cut short."""
+        """Return what may go now, oldest first: days with rows or a key, and days whose purge was cut short.
+
+        Days that the key store knows to be destroyed, and a restored database does not, are among them.
+        """
         # Both clocks must agree that a day may go.
         today = day_of(min(self._guard.check(), await self._store.read_now()))
         unfinished: dict[str, set[date]] = {}
@@ -118,10 +121,11 @@ class Purger:
         for category in await self._store.read_categories():
             last = purgeable_through(today, category.retention_days)
             cut_short = unfinished.get(category.code, set())
+            known = category.fence or category.first_day - timedelta(days=1)
+            fence = self._destroyed_through(category.code) or known
             days = kept.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
             for day in days | cut_short:
-                begun = category.fence is not None and day <= category.fence
-                again = begun and day not in cut_short
+                again = day <= known and day not in cut_short
                 # What was wholly purged goes again whatever the rule has become. What was only begun waits for a rule
                 # made longer meanwhile: seals that state it could not show such a purge to be lawful.
                 if category.first_day <= day and (again or day <= last):
@@ -131,11 +135,19 @@ class Purger:
                             day=day,
                             retention_days=category.stated_days,
                             asked_for=is_asked_for(category, day),
-                            begun=begun,
+                            begun=day <= max(known, fence),
                             again=again,
+                            forgotten=known < day <= fence,
                         )
                     )
         return sorted(found, key=lambda due: (due.day, due.category))
+
+    def _destroyed_through(self, category: str) -> date | None:
+        """Return the key store's fence; where it cannot be read, the category's own purge fails, and no other."""
+        try:
+            return self._keyring.keystore.fence(category)
+        except KeyStoreError:
+            return None
 
     async def waiting(self, due: DueDay) -> list[str]:
         """Return the communes to which a day is still to be handed over before it goes."""
@@ -157,6 +169,8 @@ class Purger:
         on_step: OnStep = _tell_nobody,
     ) -> list[DueDay]:
         """Purge what is due, at most `max_days` days of each category (None: all), and record it.
+
+        Days behind their fence do not count: no clock can be wrong about them. With 0, they alone go.
 
         A day that is still to be handed over stays until two hours before its limit; with `to_the_limit`, where a
         hand-over is about to be tried, until the limit itself: that of the rule in force, while a shorter one is
@@ -245,11 +259,12 @@ class Purger:
         return True
 
     async def _lapse(self, due: DueDay) -> None:
-        """Where a day's time is up and it is not handed over, note that it goes without."""
+        """Where a day's time is up, or a backup had brought it back, note that it goes without hand-over."""
         if tenants := await self.waiting(due):
-            await self._store.lapse_handovers(due.category, due.day, LAPSED_REASON, LAPSED_DETAIL)
+            reason, detail = (FORGOTTEN_REASON, FORGOTTEN_DETAIL) if due.forgotten else (LAPSED_REASON, LAPSED_DETAIL)
+            await self._store.lapse_handovers(due.category, due.day, reason, detail)
             about = {"category": due.category, "day": format_day(due.day), "tenants": tenants}
-            log.error("a day goes without hand-over: its limit has come", **about, detail=LAPSED_DETAIL)
+            log.error("a day goes without hand-over", **about, detail=detail)
 
     async def _fence_keys(self, due: DueDay) -> None:
         # Files are made durable: elsewhere than where requests are answered.

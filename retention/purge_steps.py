@@ -63,6 +63,7 @@ class DueDay:
     asked_for: bool = False  # by a shorter rule that is pending: not a matter of the clock
     begun: bool = False  # behind the fence already: nothing can be read of it any more
     again: bool = False  # wholly purged once: a backup has brought back rows or a key
+    forgotten: bool = False  # the key store alone knows that it is destroyed: a backup has brought back the database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,8 @@ class Choice:
 
     def takes(self, due: DueDay) -> bool:
         """Tell whether the run goes on to this day; to be asked once for each, in order."""
-        self._taken[due.category] += not due.asked_for
+        # No clock can be wrong about what is behind its fence.
+        self._taken[due.category] += not (due.asked_for or due.begun)
         return not self.is_held(due) and (self._max_days is None or self._taken[due.category] <= self._max_days)
 
     def is_held(self, due: DueDay) -> bool:

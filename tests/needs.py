@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 # Program to Debian package.
 PACKAGES = {
+    "barman": "barman",
     "chromium": "chromium",
     "curl": "curl",
     "openssl": "openssl",
     "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",
+    "psql": "postgresql-client",
     "soffice": "libreoffice-calc",
     "systemd-analyze": "systemd",
 }

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from journal.administration import NewCategory
 from journal.audit import Audit
-from journal.cli.installation import Installation, is_made, open_database, open_service, prepare
+from journal.cli.installation import Installation, check_restored, is_made, open_database, open_service, prepare
 from journal.cli.standing import tell
 from journal.clock import SystemClock
-from journal.core.entry import RESERVED_TENANT, Compartment
+from journal.core.entry import Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
 from journal.core.times import format_day, format_seconds
 from journal.core.timestamp import time_text
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> AsyncIterator[Installation]:
+async def opened(
+    settings: Settings, *, make: bool = False, writes: bool = True, recovers: bool = False
+) -> AsyncIterator[Installation]:
     """Open the configured installation beside whatever else uses it.
 
     It is made where there is none only if `make`: a command typed in the wrong directory must not find an empty
-    journal in order. What only looks (`writes` false) prepares no days. Raises OperatorError.
+    journal in order. What only looks (`writes` false) prepares no days, and may look at a database that has forgotten
+    a purge; of the others, only the one that `recovers` it may open such a database. Raises OperatorError.
     """
     if not make and settings.dsn is None and not is_made(settings):
         raise OperatorError(
@@ -48,6 +51,8 @@ async def opened(settings: Settings, *, make: bool = False, writes: bool = True)
     clock = SystemClock()
     async with open_database(settings) as dsn:
         await prepare(dsn, settings, clock)
+        if writes and not recovers:
+            await check_restored(dsn, settings)
         async with open_service(dsn, settings, clock) as installation:
             if writes:
                 await installation.maintenance.prepare()
@@ -248,24 +253,6 @@ async def _stamp(stamper: Stamper) -> None:
     except NotStampedError as error:
         waiting = len(await stamper.waiting())
         print(f"openepm-journal: {waiting} close seals not time-stamped yet: {error}", file=sys.stderr)
-
-
-async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Declare that a disaster lost what followed the last seal of the restored database."""
-    async with opened(settings) as installation:
-        last = await installation.service.store.latest_seal()
-        if last is None:
-            raise OperatorError("there is no seal in this database: nothing can have been lost after one")
-        if arguments.declare_loss != last.number:
-            raise OperatorError(
-                f"the last seal of this database is {last.number}. If entries after it are lost, and serve was not "
-                f"started since the restore, say so for ever with recover --declare-loss {last.number}; else do nothing"
-            )
-        number = await installation.service.sealer.declare_loss()
-        data = {"alarm": "declared loss", "recovered_from": number}
-        await installation.administration.record(RESERVED_TENANT, "alarm", subject="seal", data=data)
-    print(f"declared: what followed seal {number} is lost; the seals say so from now on")
-    return 0
 
 
 async def handover(settings: Settings, arguments: argparse.Namespace) -> int:

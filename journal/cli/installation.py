@@ -22,6 +22,7 @@ from journal.identity import make_development_authority
 from journal.keystore import make_master_key, open_keystore
 from journal.migrate import migrate
 from journal.postgres import EmbeddedPostgres
+from journal.restored import refuse_restored
 from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
 from journal.store import Store
@@ -148,6 +149,12 @@ async def _found(store: Store, settings: Settings, name: str) -> None:
     keystore.make_tenant_key(RESERVED_TENANT)
     origin = Compartment(name, RESERVED_TENANT, JOURNAL_CATEGORY).origin
     await store.add_tenant(RESERVED_TENANT, "the service itself", {JOURNAL_CATEGORY: genesis(origin).chain_hash})
+
+
+async def check_restored(dsn: str, settings: Settings) -> None:
+    """Refuse a database that has forgotten a purge, before anything is served from it. Raises OperatorError."""
+    async with await Store.connect(dsn, application="openepm-journal check") as store:
+        await refuse_restored(store, open_keystore(settings))
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ import uvloop
 from ingest.shapes import ACTIONS
 from journal import __version__
 from journal.administration import REGIMES, ROLES
-from journal.cli import category_set, certificate, closing, commands, demo, purge, serve
+from journal.cli import category_set, certificate, closing, commands, demo, keys, purge, recover, serve
 from journal.core.errors import BusyError, JournalError, MalformedError
 from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.core.times import parse_day
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_credentials(actions)
     _add_extract(actions)
     _add_certificate(actions)
+    _add_keys(actions)
     _add_upkeep(actions)
     return parser
 
@@ -105,12 +106,12 @@ def _add(actions: Actions, name: str, run: Command, text: str, example: str) -> 
     return parser
 
 
-def _group(actions: Actions, name: str, text: str) -> Actions:
+def _group(actions: Actions, name: str, text: str, example: str = "list") -> Actions:
     parser = actions.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"Example: openepm-journal {name} list",
+        epilog=f"Example: openepm-journal {name} {example}",
     )
     group: Actions = parser.add_subparsers(metavar="ACTION", required=True)
     return group
@@ -305,6 +306,17 @@ def _add_certificate(actions: Actions) -> None:
     _add_clock(parser)
 
 
+def _add_keys(actions: Actions) -> None:
+    to, back = "backup --to /mnt/keys", "restore --from /mnt/keys"
+    group = _group(actions, "keys", "keep a copy of the key store elsewhere, and bring it back", to)
+    parser = _add(
+        group, "backup", keys.backup, "bring a copy up to date: new keys, fences, destroyed days", f"keys {to}"
+    )
+    parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="a directory that is there")
+    parser = _add(group, "restore", keys.restore, "bring back what the key store has lost, from a copy", f"keys {back}")
+    parser.add_argument("--from", dest="directory", required=True, metavar="DIR", help="what keys backup has made")
+
+
 def _add_upkeep(actions: Actions) -> None:
     parser = _add(
         actions,
@@ -329,8 +341,8 @@ def _add_upkeep(actions: Actions) -> None:
     parser = _add(
         actions,
         "recover",
-        commands.recover,
-        "after a disaster: declare what is lost, before serve is started",
+        recover.recover,
+        "after a disaster: declare what is lost and purge again what is destroyed, before serve is started",
         "recover --declare-loss 1203",
     )
     parser.add_argument(

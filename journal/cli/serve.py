@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ingest.app import create_app
 from ingest.server import Runner
-from journal.cli.installation import Installation, open_database, open_service, prepare
+from journal.cli.installation import Installation, check_restored, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.metrics import Metrics, make_shared_memory
@@ -44,6 +44,8 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     listener = bind(settings)
     async with open_database(settings) as dsn:
         await prepare(dsn, settings, clock)
+        # Before any worker listens.
+        await check_restored(dsn, settings)
         processes = arguments.workers or settings.workers
         shared_memory = make_shared_memory(processes)
         workers = await _start_workers(dsn, listener, shared_memory, processes - 1)

@@ -155,7 +155,8 @@ class Serving:
     async def kill(self) -> None:
         """Kill the whole group, without a word; nothing to do where it has ended."""
         if self.process.returncode is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has said so yet
+                os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
         await self._reading
 

@@ -353,3 +353,22 @@ async def test_nothing_is_sealed_while_the_clocks_are_on_different_days(world: W
         with pytest.raises(BusyError, match="on another day"):
             await installation.service.sealer.seal_open(even_if_still=True)
     assert len(await seals_of(world)) == before
+
+
+async def test_a_database_that_goes_back_under_it(world: World) -> None:
+    """A process that has seen a later seal than the database now has seals nothing more, and says what to do."""
+    for _ in range(2):
+        await world.record(1)
+        await world.seal()
+    [*_, before, last] = await seals_of(world)
+    async with world.superuser() as superuser:
+        # As a backup of a minute ago would have it.
+        await superuser.execute("DELETE FROM journal.seal_head WHERE number = $1", last.number)
+        await superuser.execute("DELETE FROM journal.seal WHERE number = $1", last.number)
+    await world.record(1)
+    for attempt in (world.seal, sealer_of(world).declare_loss):
+        with pytest.raises(OperatorError, match=rf"seal {last.number} to seal {before.number}.* --declare-loss"):
+            await attempt()
+    assert (await seals_of(world))[-1] == before
+    async with world.another_process() as other:
+        assert await other.service.sealer.declare_loss() == before.number

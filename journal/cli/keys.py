@@ -1,0 +1,97 @@
+"""`keys`: the copy of the key store that follows its purges, and the way back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from journal.cli.installation import open_database
+from journal.core.errors import OperatorError, StoreError, UnavailableError
+from journal.keystore import KeyStore, open_keystore, read_master_key
+from journal.keystore_copy import check_alone, check_apart, check_same, check_source, follow
+from journal.store import Store
+
+if TYPE_CHECKING:
+    import argparse
+
+    from journal.keystore_copy import Followed
+    from journal.settings import Settings
+
+BUSY = "another run brings this copy up to date"
+
+
+async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Bring a copy of the key store up to date; 1 if some key could not be copied.
+
+    It needs no database, and runs beside the service.
+    """
+    keystore, copy = _open_both(settings, arguments.directory)
+    check_alone(copy.directories[0])
+    check_same(copy, keystore)
+    with copy.destroying(BUSY):
+        done = follow(copy, keystore)
+    print(_summary(done, arguments.directory))
+    for reason in done.failures:
+        print(f"openepm-journal: not copied: {reason}", file=sys.stderr)
+    if done.only_here:
+        print(
+            f"openepm-journal: {done.only_here} keys are in this copy and no longer in the key store: bring them back "
+            f"with openepm-journal keys restore --from {arguments.directory}",
+            file=sys.stderr,
+        )
+    return int(bool(done.failures or done.only_here))
+
+
+async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Bring back from a copy what the key store has lost; 1 if some key could not be.
+
+    The database says what is destroyed since the copy was made: it is restored first.
+    """
+    keystore, copy = _open_both(settings, arguments.directory)
+    check_source(copy)
+    await _learn_fences(settings, keystore)
+    check_same(keystore, copy)
+    with keystore.destroying():
+        done = follow(keystore, copy)
+    print(_summary(done, settings.keystore_path))
+    for reason in done.failures:
+        print(f"openepm-journal: not restored: {reason}", file=sys.stderr)
+    return int(bool(done.failures))
+
+
+def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:
+    place = Path(directory).absolute()
+    if not place.is_dir():
+        # Made here, it would be filled below the place where a disk is not mounted, and never followed again.
+        raise OperatorError(f"there is no directory {place}: mount it, or, for a first copy, make it")
+    keystore = open_keystore(settings)
+    stores = [("the key store", path) for path in keystore.directories]
+    check_apart(place, [*stores, ("the master key", settings.master_key_path)])
+    return keystore, KeyStore(place, read_master_key(settings.master_key_path))
+
+
+async def _learn_fences(settings: Settings, keystore: KeyStore) -> None:
+    """Tell the key store what the database knows to be destroyed. Raises OperatorError, UnavailableError."""
+    async with open_database(settings) as dsn, await Store.connect(dsn, application="openepm-journal keys") as store:
+        try:
+            rows = await store.read_categories()
+        except UnavailableError:
+            raise
+        except StoreError as error:
+            raise OperatorError(
+                f"the database does not say which days are destroyed ({error}): restore it before the keys, and bring "
+                "its schema up to date with openepm-journal migrate"
+            ) from error
+    if not rows:
+        raise OperatorError("the database is empty, and cannot say which days are destroyed: restore it first")
+    for row in rows:
+        if row.fence is not None:
+            keystore.learn_fence(row.code, row.fence)
+
+
+def _summary(done: Followed, directory: object) -> str:
+    return (
+        f"{directory}: {done.copied} keys copied, {done.shredded} of destroyed days shredded, "
+        f"{done.fences_raised} fences raised; it holds {done.kept} keys"
+    )

@@ -1,0 +1,94 @@
+"""What is said of a database that has forgotten a purge; `tests/backup` restores real ones."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.cli import commands, recover
+from journal.cli.installation import check_restored
+from journal.core.errors import OperatorError
+from journal.keystore import open_keystore
+from journal.restored import forgotten_purges
+from journal.settings import Settings
+from tests.integration.test_handover import SHORT, commune_world, entries
+from tests.integration.world import CATEGORY, DAY, START, TENANT, World, new_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
+
+FIRST = START.date()
+
+
+@pytest.fixture
+async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+    """A service that begins now: the real commands may open it."""
+    async with new_world(postgres, tmp_path, start=datetime.now(UTC)) as made:
+        yield made
+
+
+def settings_of(world: World) -> Settings:
+    """Return the settings with which a command opens this world."""
+    return Settings(**{name: getattr(world.settings, name) for name in Settings.__struct_fields__} | {"dsn": world.dsn})
+
+
+async def test_what_the_database_never_had(world: World) -> None:
+    """A fence before the category's first day, and that of a category it does not have, say nothing of it."""
+    keystore = open_keystore(world.settings)
+    keystore.raise_fence(CATEGORY, world.today - DAY)
+    keystore.raise_fence("unknown", world.today)
+    assert await forgotten_purges(world.service.store, keystore) == []
+    await check_restored(world.dsn, settings_of(world))
+
+
+async def test_a_database_without_a_seal(world: World) -> None:
+    """One that holds no seal is not the one that was backed up."""
+    open_keystore(world.settings).raise_fence(CATEGORY, world.today)
+    with pytest.raises(OperatorError, match="the database knows it not at all; it holds no seal either"):
+        await check_restored(world.dsn, settings_of(world))
+
+
+async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """What writes or serves refuses; what looks tells; `recover` names what keeps a day from being purged again."""
+    await world.seal()
+    number = (await world.service.store.seal_state()).number
+    keystore = open_keystore(world.settings)
+    for category in ("ecrits", CATEGORY):
+        keystore.raise_fence(category, world.today)
+    settings = settings_of(world)
+    message = rf"older than its key store: ecrits is destroyed up to {world.today}.*1 more.*--declare-loss {number},"
+    with pytest.raises(OperatorError, match=message):
+        await commands.category_add(
+            settings, argparse.Namespace(code="x", label="X", regime="LED", retention_days=9, needs_authorisation=False)
+        )
+    with pytest.raises(OperatorError, match=message):
+        await recover.recover(settings, argparse.Namespace(declare_loss=None))
+    assert await commands.tenant_list(settings, argparse.Namespace()) == 0
+    assert await commands.doctor(settings, argparse.Namespace()) == 1
+    assert "FAIL retention: ecrits is destroyed up to" in capsys.readouterr().out
+    # Today cannot be purged yet, by any clock that is right.
+    with pytest.raises(OperatorError, match=r"its time has not come: put the clock right"):
+        await recover.recover(settings, argparse.Namespace(declare_loss=number))
+    assert f"declared: what followed seal {number} is lost" in capsys.readouterr().out
+
+
+async def test_a_hand_over_that_is_forgotten(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Of a destroyed day the restored database cannot say whether it was handed over: it goes, and that is told."""
+    async with commune_world(postgres, tmp_path / "home") as world:
+        await world.record(1, category=SHORT.code)
+        await world.travel_to(FIRST + (SHORT.retention_days - 1) * DAY)
+        open_keystore(world.settings).raise_fence(SHORT.code, FIRST)
+        [due] = [due for due in await world.installation.purger.due() if due.category == SHORT.code]
+        assert (due.day, due.begun, due.again, due.forgotten) == (FIRST, True, False, True)
+        await world.installation.purger.run(max_days=0)
+        [alarm] = await entries(world, "alarm")
+        assert alarm["reason"].startswith("the database was restored from before the day's purge")
+        assert date.fromisoformat(alarm["day"]) == FIRST
+        assert TENANT in {row.code for row in await world.service.store.read_tenants()}
+        assert await world.audit() == []
