@@ -11,8 +11,8 @@ from journal.core.chain import SALT_BYTES, Receipt, extend, leaf_hash
 from journal.core.entry import Compartment, encode_record, event_key
 from journal.core.envelope import seal_entry
 from journal.core.times import day_of, format_time
-from journal.keystore import NONCE_BYTES
 from journal.store import AppendBatch
+from journal.wrapped_keys import NONCE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,9 @@
     fences/<category>                the last destroyed day, in clear
     ended/<tenant>                   its contract has ended: its key is destroyed, and no copy of it is ever used
 
-A wrapped key is nonce(12) ‖ AES-256-GCM(master key, nonce, key, aad = its name): a file copied under
-another name does not open. Whoever can write here without the master key can at most deny service.
+A category's fence and a tenant's end stand above any key: what they destroyed is neither made nor read again, wherever
+a copy of it comes from. How keys are wrapped is in `journal.wrapped_keys`. Whoever can write here without the master
+key can at most deny service.
 """
 
 from __future__ import annotations
@@ -18,46 +19,17 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from journal.core.errors import (
-    AbsentKeyError,
-    BusyError,
-    EndedTenantError,
-    FencedDayError,
-    KeyStoreError,
-    MalformedError,
-    OperatorError,
-)
+from journal.core.errors import BusyError, EndedTenantError, FencedDayError, KeyStoreError, MalformedError
 from journal.core.times import parse_day
-from journal.files import create_durably, make_private_directory, replace_durably, shred_file, sync_directory
+from journal.files import create_durably, make_private_directory, replace_durably, shred_file
+from journal.wrapped_keys import WrappedKeys, read_master_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from journal.settings import Settings
 
-KEY_BYTES = 32
-NONCE_BYTES = 12
 PURGE_RETRY_SECONDS = 30
-_LABEL = b"openepm-journal/v1/wrapped-key\x00"
-
-
-def read_master_key(path: Path) -> bytes:
-    """Read the master key: a file of 64 hexadecimal digits. Raises OperatorError."""
-    try:
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except (OSError, ValueError) as error:
-        raise OperatorError(f"master key {path} cannot be read: {error}") from error
-    if len(key) != KEY_BYTES:
-        raise OperatorError(f"master key {path} holds {len(key)} bytes; it must hold {KEY_BYTES}, in hexadecimal")
-    return key
-
-
-def make_master_key(path: Path) -> None:
-    """Make a master key where there is none yet."""
-    create_durably(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
 
 
 class KeyStore:
@@ -70,30 +42,28 @@ class KeyStore:
     def __init__(self, directory: Path, master_key: bytes, replicas: Iterable[Path] = ()) -> None:
         """Use `directory` and its replicas; nothing is written yet."""
         self._directories = (directory, *replicas)
-        self._wrapper = AESGCM(master_key)
+        self._keys = WrappedKeys(self._directories, master_key)
         self._learnt_fences: dict[str, date] = {}
         self._learnt_ended: set[str] = set()
-        # Names whose copies this process has seen to be durable: once is enough.
-        self._durable: set[str] = set()
 
     def make_day_key(self, category: str, day: date) -> bool:
         """Make the day's key, durable in every copy; False if it was in one. Raises FencedDayError, KeyStoreError."""
         self._refuse_fenced(category, day)
-        made = self._make(_day_name(category, day))
+        made = self._keys.make(_day_name(category, day))
         self._shred_fenced(category, day)
         return made
 
     def read_day_key(self, category: str, day: date) -> bytes:
         """Return the day's key (32 bytes). Raises FencedDayError, AbsentKeyError, KeyStoreError."""
         self._refuse_fenced(category, day)
-        return self._read(_day_name(category, day))
+        return self._keys.read(_day_name(category, day))
 
     def shred_day_key(self, category: str, day: date) -> None:
         """Destroy the day's key in every copy; the fence must already stand at or after that day."""
         fence = self.fence(category)
         if fence is None or fence < day:
             raise KeyStoreError(f"the key of {category} {day} is not shredded: its fence is not raised")
-        self._shred(_day_name(category, day))
+        self._keys.shred(_day_name(category, day))
 
     def shred_fenced(self) -> int:
         """Destroy every key behind its fence in every copy, and what a killed process left of one; return how many.
@@ -135,16 +105,16 @@ class KeyStore:
 
     def categories(self) -> list[str]:
         """Return the categories that have keys in any copy."""
-        return self._names("days")
+        return self._keys.names("days")
 
     def fenced_categories(self) -> list[str]:
         """Return the categories that have a fence in any copy."""
-        return self._names("fences")
+        return self._keys.names("fences")
 
     def day_keys(self, category: str) -> list[date]:
         """Return the days that have a key in any copy, oldest first; other files there are nobody's."""
         days: set[date] = set()
-        for name in self._names(f"days/{category}"):
+        for name in self._keys.names(f"days/{category}"):
             with suppress(MalformedError):
                 days.add(parse_day(name))
         return sorted(days)
@@ -152,22 +122,22 @@ class KeyStore:
     def make_tenant_key(self, tenant: str) -> bool:
         """Make the tenant's key, durable in every copy; False if it was there. Raises EndedTenantError."""
         self._refuse_ended(tenant)
-        made = self._make(f"tenants/{tenant}")
+        made = self._keys.make(f"tenants/{tenant}")
         self._shred_ended(tenant)
         return made
 
     def read_tenant_key(self, tenant: str) -> bytes:
         """Return the tenant's key (32 bytes). Raises EndedTenantError, AbsentKeyError, KeyStoreError."""
         self._refuse_ended(tenant)
-        return self._read(f"tenants/{tenant}")
+        return self._keys.read(f"tenants/{tenant}")
 
     def tenant_keys(self) -> list[str]:
         """Return the tenants that have a key in any copy."""
-        return self._names("tenants")
+        return self._keys.names("tenants")
 
     def ended_tenants(self) -> list[str]:
         """Return the tenants whose key was destroyed, as any copy has it."""
-        return self._names("ended")
+        return self._keys.names("ended")
 
     def knows_ended(self, tenant: str) -> bool:
         """Tell whether every copy has it that the tenant's key was destroyed."""
@@ -183,8 +153,7 @@ class KeyStore:
             # First: cut short here, the key is refused, and the next `repair` destroys it.
             if not (directory / "ended" / tenant).exists():
                 create_durably(directory / "ended" / tenant, b"destroyed\n")
-        self._shred(f"tenants/{tenant}")
-        self._durable.discard(f"tenants/{tenant}")
+        self._keys.shred(f"tenants/{tenant}")
 
     def fence(self, category: str) -> date | None:
         """Return the last destroyed day of the category, the newest known anywhere. Raises KeyStoreError.
@@ -204,11 +173,11 @@ class KeyStore:
 
     def confirm_day_key(self, category: str, day: date) -> None:
         """Check that every copy gives the day's key. Raises KeyStoreError that names the copy; errors of reading it."""
-        self._confirm(_day_name(category, day), self.read_day_key(category, day))
+        self._keys.confirm(_day_name(category, day), self.read_day_key(category, day))
 
     def confirm_tenant_key(self, tenant: str) -> None:
         """Check that every copy gives the tenant's key; errors as for a day's."""
-        self._confirm(f"tenants/{tenant}", self.read_tenant_key(tenant))
+        self._keys.confirm(f"tenants/{tenant}", self.read_tenant_key(tenant))
 
     def raise_fence(self, category: str, day: date) -> None:
         """Set the fence in every copy, durable; it never goes back."""
@@ -231,14 +200,14 @@ class KeyStore:
         meanwhile is the caller's to look after: its fence is taken again once all is copied.
         """
         self._refuse_fenced(category, day)
-        taken = self._take(_day_name(category, day), source)
+        taken = self._keys.take(_day_name(category, day), source._keys)
         self._shred_fenced(category, day)
         return taken
 
     def take_tenant_key(self, tenant: str, source: KeyStore) -> bool:
         """Copy the tenant's key from another key store, as a day's. Raises EndedTenantError, KeyStoreError."""
         self._refuse_ended(tenant)
-        taken = self._take(f"tenants/{tenant}", source)
+        taken = self._keys.take(f"tenants/{tenant}", source._keys)
         self._shred_ended(tenant)
         return taken
 
@@ -252,17 +221,17 @@ class KeyStore:
         if len(self._directories) == 1:
             return
         failures: list[KeyStoreError] = []
-        for category in self._names("fences"):
+        for category in self._keys.names("fences"):
             if (fence := self.fence(category)) is not None:
                 self.raise_fence(category, fence)
-        for category in self._names("days"):
+        for category in self._keys.names("days"):
             for day in self.day_keys(category):
                 fence = self.fence(category)
                 if fence is None or fence < day:
-                    self._repair(_day_name(category, day), failures)
+                    self._keys.repair(_day_name(category, day), failures)
                     self._shred_fenced(category, day)
         for tenant in self.tenant_keys():
-            self._repair(f"tenants/{tenant}", failures)
+            self._keys.repair(f"tenants/{tenant}", failures)
             with suppress(EndedTenantError):
                 self._shred_ended(tenant)
         if failures:
@@ -288,132 +257,8 @@ class KeyStore:
         try:
             self._refuse_fenced(category, day)
         except FencedDayError:
-            self._shred(_day_name(category, day))
+            self._keys.shred(_day_name(category, day))
             raise
-
-    def _make(self, name: str) -> bool:
-        found = self._find(name)
-        if found is not None:
-            self._copy(name, *found)
-            return False
-        self._check_master_key()
-        nonce = os.urandom(NONCE_BYTES)
-        wrapped = nonce + self._wrapper.encrypt(nonce, os.urandom(KEY_BYTES), _LABEL + name.encode())
-        # The first directory decides between racing processes; the replicas copy what won there.
-        first = self._directories[0] / name
-        made = create_durably(first, wrapped)
-        wrapped = first.read_bytes()
-        self._copy(name, wrapped, self._open(name, wrapped))
-        return made
-
-    def _check_master_key(self) -> None:
-        """Make no key under another master key than the others: it could not be read once the right one is back."""
-        failure: KeyStoreError | None = None
-        for tenant in self.tenant_keys():
-            try:
-                self._find(f"tenants/{tenant}")
-            except KeyStoreError as error:
-                failure = error
-            else:
-                return
-        if failure is not None:
-            raise KeyStoreError("the master key opens none of the tenants' keys: is it another one's?") from failure
-
-    def _repair(self, name: str, failures: list[KeyStoreError]) -> None:
-        try:
-            found = self._find(name)
-            if found is not None:  # else destroyed since it was listed
-                self._copy(name, *found)
-        except KeyStoreError as error:
-            failures.append(error)
-
-    def _take(self, name: str, source: KeyStore) -> bool:
-        found = source._find(name)
-        if found is None:
-            raise AbsentKeyError(f"key {name} is not in the key store")
-        return self._copy(name, *found)
-
-    def _copy(self, name: str, wrapped: bytes, key: bytes) -> bool:
-        """Put the wrapped key in every directory where it is lost or does not open; tell whether there was one."""
-        written = False
-        for directory in self._directories:
-            path = directory / name
-            try:
-                present = path.read_bytes()
-            except FileNotFoundError:
-                written = create_durably(path, wrapped) or written
-                continue
-            try:
-                differs = self._open(name, present) != key
-            except KeyStoreError:
-                replace_durably(path, wrapped)
-                written = True
-                continue
-            if differs:
-                raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
-            if name not in self._durable:
-                # Whoever wrote it may not have come to this yet.
-                sync_directory(path.parent)
-        self._durable.add(name)
-        return written
-
-    def _read(self, name: str) -> bytes:
-        found = self._find(name)
-        if found is None:
-            raise AbsentKeyError(f"key {name} is not in the key store")
-        return found[1]
-
-    def _find(self, name: str) -> tuple[bytes, bytes] | None:
-        """Return the first copy that opens, wrapped and open; None where there is no copy at all."""
-        failure: KeyStoreError | None = None
-        for directory in self._directories:
-            try:
-                wrapped = (directory / name).read_bytes()
-                return wrapped, self._open(name, wrapped)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                failure = failure or KeyStoreError(f"key {name} cannot be read: {error.strerror}")
-            except KeyStoreError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        return None
-
-    def _confirm(self, name: str, key: bytes) -> None:
-        for directory in self._directories:
-            try:
-                same = self._open(name, (directory / name).read_bytes()) == key
-            except OSError as error:
-                raise KeyStoreError(f"key {name} cannot be read in {directory}: {error.strerror}") from error
-            except KeyStoreError as error:
-                raise KeyStoreError(f"in {directory}: {error}") from error
-            if not same:
-                raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
-
-    def _open(self, name: str, wrapped: bytes) -> bytes:
-        try:
-            return self._wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
-        except (InvalidTag, ValueError) as error:
-            raise KeyStoreError(
-                f"key {name} does not open: damaged file, copied from elsewhere, or another master key"
-            ) from error
-
-    def _names(self, folder: str) -> list[str]:
-        """Return the names in a folder of any copy; those with a dot in front are not whole yet."""
-        found: set[str] = set()
-        for directory in self._directories:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                found |= {path.name for path in (directory / folder).iterdir() if not path.name.startswith(".")}
-        return sorted(found)
-
-    def _shred(self, name: str) -> None:
-        for directory in self._directories:
-            path = directory / name
-            # What a process that was killed left on the way to this file holds the same key.
-            for leftover in path.parent.glob(f".{path.name}.*"):
-                shred_file(leftover)
-            shred_file(path)
 
 
 def _day_name(category: str, day: date) -> str:

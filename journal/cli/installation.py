@@ -19,7 +19,7 @@ from journal.core.errors import NotStampedError, OperatorError, StoreError, Unav
 from journal.core.times import format_seconds
 from journal.files import make_private_directory
 from journal.identity import make_development_authority
-from journal.keystore import make_master_key, open_keystore
+from journal.keystore import open_keystore
 from journal.migrate import migrate
 from journal.postgres import EmbeddedPostgres
 from journal.restored import refuse_restored
@@ -27,6 +27,7 @@ from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
 from journal.store import Store
 from journal.store.pools import translated
+from journal.wrapped_keys import make_master_key
 from retention.closing import Closing
 from retention.destruction import Destruction
 from retention.handover import Handover

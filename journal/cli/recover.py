@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from journal.cli.commands import opened
@@ -22,14 +23,28 @@ async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
     """Declare that a disaster lost what followed the last seal of the restored database; purge again what is destroyed.
 
     In that order: the purge seals, and a seal that takes a lost one's number unsaid would be a fork. Safe to repeat.
+    1 where a commune must be destroyed again, which is the operator's to say.
     """
     async with opened(settings, recovers=True) as installation:
         await _declare(installation, arguments.declare_loss)
         done = await installation.purger.run(max_days=0)
         await _check_done(installation)
+        back = _tenants_back(installation)
     for due in done:
         print(f"purged again {due.category} {format_day(due.day)}")
-    return 0
+    for code in back:
+        print(
+            f"openepm-journal: {code} was destroyed, and its entries, which nobody can read, are back: run "
+            f"openepm-journal tenant close {code} --without-export, then tenant destroy {code}",
+            file=sys.stderr,
+        )
+    return int(bool(back))
+
+
+def _tenants_back(installation: Installation) -> list[str]:
+    """Return the communes whose key is destroyed, and of which the restored database does not know it."""
+    ended = set(installation.service.keyring.keystore.ended_tenants())
+    return [row.code for row in installation.service.directory.tenants() if row.code in ended and not row.destroyed]
 
 
 async def _declare(installation: Installation, number: int | None) -> None:

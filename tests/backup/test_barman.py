@@ -24,6 +24,7 @@ from journal.cli.installation import check_restored, open_service, prepare
 from journal.clock import SimulatedClock, SystemClock
 from journal.core.errors import OperatorError
 from journal.postgres import SUPERUSER, EmbeddedPostgres
+from journal.postgres_binaries import find_binaries
 from journal.settings import Settings
 from tests.backup.cluster import room
 from tests.integration.world import SERVICE, TENANT, World
@@ -36,7 +37,20 @@ NAME = "openepm-journal"
 LIMIT_SECONDS = 60
 ENTRIES = 200
 
-pytestmark = pytest.mark.needs("barman", "psql")
+
+def has_distribution() -> bool:
+    """Tell whether this machine has its distribution's PostgreSQL: Barman's own programs are of no other version."""
+    try:
+        find_binaries("distribution")
+    except OperatorError:
+        return False
+    return True
+
+
+pytestmark = [
+    pytest.mark.needs("barman", "psql"),
+    pytest.mark.skipif(not has_distribution(), reason="Barman needs the distribution's PostgreSQL (postgresql)"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,9 +219,11 @@ async def test_the_database_lost_and_restored(record_property: Callable[[str, ob
 
 async def check_restored_database(barman: Barman, world: World, place: Path, last: bytes, started_at: float) -> float:
     """Hold the restored database against what was acknowledged; return when it answered, in seconds."""
-    with (place / "new" / "postgresql" / "data" / "postgresql.conf").open("a") as settings:
-        settings.write(f"include '{DEPLOY}/postgresql/openepm-journal.conf'\n")
-    with (place / "new" / "postgresql" / "data" / "pg_hba.conf").open("a") as rules:
+    data = place / "new" / "postgresql" / "data"
+    shutil.copy(DEPLOY / "postgresql" / "openepm-journal.conf", data)
+    with (data / "postgresql.conf").open("a") as settings:
+        settings.write("include 'openepm-journal.conf'\n")
+    with (data / "pg_hba.conf").open("a") as rules:
         rules.write((DEPLOY / "backup" / "pg_hba.conf").read_text())
     with EmbeddedPostgres(place / "new", origin="distribution") as server:
         seconds = perf_counter() - started_at

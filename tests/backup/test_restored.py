@@ -23,11 +23,12 @@ from journal.cli.installation import check_restored, open_service, simulate_cloc
 from journal.clock import SimulatedClock, SystemClock
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import FencedDayError, ForkError, JournalError, OperatorError
-from journal.keystore import KeyStore, open_keystore, read_master_key
+from journal.keystore import KeyStore, open_keystore
 from journal.keystore_copy import follow
 from journal.migrate import migrate
 from journal.postgres import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
+from journal.wrapped_keys import read_master_key
 from tests.backup.cluster import base_backup, restored, room
 from tests.backup.opening import Row, all_rows, opened_rows, unwrapped
 from tests.faults.serving import Serving, Site, free_port

@@ -36,9 +36,35 @@ def test_units_run_commands_that_exist(unit: str) -> None:
 def test_the_purge_may_no_more_than_the_service() -> None:
     """Both units run as the same account, with the same key and the same walls around them."""
     service, purge = (settings(unit) for unit in COMMANDS)
-    same = {name for name in service if name.startswith(("Protect", "Private", "Restrict", "NoNew", "Load", "Limit"))}
+    same = {
+        name
+        for name in service
+        if name.startswith(("Protect", "Private", "Restrict", "NoNew", "Load", "Limit", "Memory"))
+    }
     same |= {"User", "Environment", "StateDirectory", "StateDirectoryMode", "UMask"}
     assert {name: service[name] for name in same} == {name: purge[name] for name in same}
+
+
+def test_the_copy_of_the_keys_is_made_by_a_command_that_exists() -> None:
+    """Every hour, by the same program, as the same account, into a directory that the unit may write."""
+    unit = settings("backup/systemd/openepm-journal-keys.service")
+    program, *arguments = shlex.split(unit["ExecStart"][0])
+    asked = _parser().parse_args(arguments)
+    assert (program, asked.run.__name__) == (PROGRAM, "backup")
+    assert asked.directory.startswith(unit["ReadWritePaths"][0])
+    assert unit["RequiresMountsFor"] == unit["ReadWritePaths"]
+    for name in ("User", "Environment", "LoadCredential", "LimitCORE", "MemorySwapMax", "UMask"):
+        assert unit[name] == settings("openepm-journal.service")[name]
+    assert settings("backup/systemd/openepm-journal-keys.timer")["OnCalendar"] == ["hourly"]
+
+
+def test_the_programs_of_the_backup_are_there() -> None:
+    """What the units and the guide name can be run, and is named."""
+    for name in ("restore", "watch"):
+        assert (DEPLOY / "backup" / name).stat().st_mode & 0o111
+        assert f"deploy/backup/{name}" in (DEPLOY / "GUIDE.fr.md").read_text(encoding="utf-8")
+    [line] = settings("backup/systemd/openepm-journal-backup-watch.service")["ExecStart"]
+    assert line == "/opt/openepm-journal/deploy/backup/watch"
 
 
 def test_a_night_that_was_missed_is_made_up_for() -> None:
@@ -53,9 +79,13 @@ def test_a_night_that_was_missed_is_made_up_for() -> None:
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     """It has no word to say about any of them, but for a program that is not installed here."""
     units = []
-    for path in (*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")):
+    for path in (*DEPLOY.rglob("*.service"), *DEPLOY.rglob("*.timer")):
         units.append(tmp_path / path.name)
-        units[-1].write_text(path.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true"), encoding="utf-8")
-    assert len(units) >= 3
+        text = path.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true")
+        text = re.sub(
+            r"^(Exec\w+)=(/usr/bin/barman|/opt/openepm-journal/deploy/\S+)", r"\1=/bin/true", text, flags=re.MULTILINE
+        )
+        units[-1].write_text(text, encoding="utf-8")
+    assert len(units) >= 11
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

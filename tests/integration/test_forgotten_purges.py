@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.cli import commands, recover
+from journal.cli import closing, commands, recover
 from journal.cli.installation import check_restored
 from journal.core.errors import OperatorError
 from journal.keystore import open_keystore
 from journal.restored import forgotten_purges
 from journal.settings import Settings
 from tests.integration.test_handover import SHORT, commune_world, entries
-from tests.integration.world import CATEGORY, DAY, START, TENANT, World, new_world
+from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,6 +76,26 @@ async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str])
     with pytest.raises(OperatorError, match=r"its time has not come: put the clock right"):
         await recover.recover(settings, argparse.Namespace(declare_loss=number))
     assert f"declared: what followed seal {number} is lost" in capsys.readouterr().out
+
+
+async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A commune whose key is destroyed is named where the restored database brings its rows back, with what to do."""
+    await world.record(1, tenant=OTHER_TENANT)
+    await world.seal()
+    number = (await world.service.store.seal_state()).number
+    open_keystore(world.settings).destroy_tenant_key(OTHER_TENANT)
+    assert await recover.recover(settings_of(world), argparse.Namespace(declare_loss=number)) == 1
+    assert capsys.readouterr().err == (
+        f"openepm-journal: {OTHER_TENANT} was destroyed, and its entries, which nobody can read, are back: run "
+        f"openepm-journal tenant close {OTHER_TENANT} --without-export, then tenant destroy {OTHER_TENANT}\n"
+    )
+    asked = {"code": OTHER_TENANT, "certificate": None, "export_to": None, "without_export": True}
+    settings = settings_of(world)
+    assert await closing.tenant_close(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
+    asked = {"code": OTHER_TENANT, "confirm": OTHER_TENANT, "record": str(world.settings.home_path / "record.json")}
+    assert await closing.tenant_destroy(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
+    await world.service.directory.refresh()
+    assert await world.audit() == []
 
 
 async def test_a_hand_over_that_is_forgotten(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

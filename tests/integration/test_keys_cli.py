@@ -13,8 +13,9 @@ from journal.cli.installation import prepare
 from journal.clock import SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.identity import make_development_authority
-from journal.keystore import KeyStore, make_master_key, open_keystore, read_master_key
+from journal.keystore import KeyStore, open_keystore
 from journal.settings import Settings
+from journal.wrapped_keys import make_master_key, read_master_key
 from tests.integration.test_cli import DONE, FAILED, command, plain_line
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
-from journal.keystore import KEY_BYTES, KeyStore, make_master_key, open_keystore, read_master_key
+from journal.keystore import KeyStore, open_keystore
 from journal.settings import Settings
+from journal.wrapped_keys import KEY_BYTES, make_master_key, read_master_key
 from tests.integration.world import new_world
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError, FencedDayError, KeyStoreError, OperatorError
 from journal.keystore import KeyStore
 from journal.keystore_copy import check_alone, check_apart, check_same, check_source, follow
+from journal.wrapped_keys import WrappedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,20 +162,23 @@ def test_a_few_keys_lost(store: KeyStore, copy: KeyStore, damage: str) -> None:
     assert files(copy) == whole
 
 
-class Destroying(KeyStore):
-    """A key store whose first day is destroyed while it is copied, once its key has been read."""
+class Destroying(WrappedKeys):
+    """Keys whose first day is destroyed while they are copied, once its key has been read."""
 
-    def _find(self, name: str) -> tuple[bytes, bytes] | None:
-        found = super()._find(name)
+    def find(self, name: str) -> tuple[bytes, bytes] | None:
+        """Find it, and destroy it."""
+        found = super().find(name)
         if name.endswith(f"{FIRST}") and found is not None:
-            purge(KeyStore(self.directories[0], MASTER), FIRST)
+            purge(KeyStore(self._directories[0], MASTER), FIRST)
         return found
 
 
 def test_destroyed_while_it_is_copied(store: KeyStore, copy: KeyStore, tmp_path: Path) -> None:
     """A key whose day is destroyed between its reading and its writing is given up again, in the same run."""
     assert store.day_keys(CATEGORY) == DAYS
-    follow(copy, Destroying(tmp_path / "keys", MASTER))
+    source = opened(tmp_path / "keys")
+    source._keys.__class__ = Destroying
+    follow(copy, source)
     assert copy.day_keys(CATEGORY) == DAYS[1:]
     assert copy.fence(CATEGORY) == FIRST
 
