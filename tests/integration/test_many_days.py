@@ -305,7 +305,8 @@ class Life:
         if number not in (30, 31):  # two days on which nobody did anything
             await self.record(self.tenants)
         await self.installation.service.sealer.seal_open(even_if_still=False)
-        await self.check(whole=number % 30 == 29)
+        if number % 2:
+            await self.check(whole=number in (39, 79))
         await self.go(midnight(day + DAY) - MILLISECOND, still=True)
         await self.record(self.tenants[:1], (BRIEF, "ecrits"))
 
