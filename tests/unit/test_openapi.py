@@ -96,6 +96,17 @@ def test_what_is_accepted_follows_the_schema(event: dict[str, Any]) -> None:
     assert follows(event, SCHEMAS["CloudEvent"])
 
 
+def test_examples_can_be_sent_as_they_are() -> None:
+    """What is shown follows the schema, and the decoder takes it, whatever day it is read on."""
+    bodies = OPERATIONS["POST", "/v1/categories/{category}/events"]["requestBody"]["content"]
+    shown = [example["value"] for example in bodies[SINGLE]["examples"].values()]
+    shown += [event for example in bodies[BATCH]["examples"].values() for event in example["value"]]
+    assert {event["type"].rpartition(".")[2] for event in shown} >= {"access", "consultation", "disclosure"}
+    for event in shown:
+        assert follows(event, SCHEMAS["CloudEvent"])
+        msgspec.convert(event, CloudEvent)
+
+
 def test_what_is_misshapen_does_not_follow_the_schema() -> None:
     """400 means that the schema would have told, but for what no schema can say."""
     readable = [case for case in REFUSED if case.pointer]
