@@ -28,6 +28,7 @@ UNSAYABLE = {
     "an hour of no clock",
     "a leap second",
     "a zone of no place",
+    "a zone of an hour and ninety minutes",
     "before the calendar",
     "duplicate member",
     "duplicate member, escaped",
