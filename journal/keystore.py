@@ -148,7 +148,11 @@ class KeyStore:
         self._learnt_ended.add(tenant)
 
     def destroy_tenant_key(self, tenant: str) -> None:
-        """Destroy the tenant's key in every copy, for ever: one that a backup brings back is never used."""
+        """Destroy the tenant's key in every copy, for ever: one that a backup brings back is never used.
+
+        Raises KeyStoreError where a copy is not there.
+        """
+        self.check_mounted()
         for directory in self._directories:
             # First: cut short here, the key is refused, and the next `repair` destroys it.
             if not (directory / "ended" / tenant).exists():
@@ -180,10 +184,15 @@ class KeyStore:
         self._keys.confirm(f"tenants/{tenant}", self.read_tenant_key(tenant))
 
     def raise_fence(self, category: str, day: date) -> None:
-        """Set the fence in every copy, durable; it never goes back."""
+        """Set the fence in every copy, durable; it never goes back. Raises KeyStoreError where a copy is not there."""
+        self.check_mounted()
         newest = max(day, self.fence(category) or day)
         for directory in self._directories:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
+
+    def check_mounted(self) -> None:
+        """Refuse to go on where a copy is not there. Raises KeyStoreError that names it."""
+        self._keys.check_mounted()
 
     def lags_behind(self, category: str, fence: date) -> bool:
         """Tell whether some copy does not know of this fence yet, or of a later one."""

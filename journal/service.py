@@ -303,3 +303,7 @@ def _check_keystore(keystore: KeyStore, directory: Directory, settings: Settings
             "JOURNAL_KEYSTORE and JOURNAL_MASTER_KEY_FILE, or, if it is lost, bring it back from its copy with "
             "openepm-journal keys restore"
         ) from error
+    try:
+        keystore.check_mounted()
+    except KeyStoreError as error:
+        raise OperatorError(str(error)) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, KeyStoreError, OperatorError
 from journal.files import create_durably, replace_durably, shred_file, sync_directory
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+# The service's own key: every copy of a key store has it, for as long as there is one.
+ANCHOR = f"tenants/{RESERVED_TENANT}"
 _LABEL = b"openepm-journal/v1/wrapped-key\x00"
 
 
@@ -53,6 +56,8 @@ class WrappedKeys:
 
     def make(self, name: str) -> bool:
         """Make a key, durable in every copy; False if it was in one. Raises KeyStoreError."""
+        if name != ANCHOR:  # it comes first, when there is nothing yet
+            self.check_mounted()
         found = self.find(name)
         if found is not None:
             self._copy(name, *found)
@@ -66,6 +71,20 @@ class WrappedKeys:
         wrapped = first.read_bytes()
         self._copy(name, wrapped, self._open(name, wrapped))
         return made
+
+    def check_mounted(self) -> None:
+        """Refuse to write where a replica is not there. Raises KeyStoreError that names it.
+
+        What is written in its place would lie beneath it, unseen by any purge, once it is mounted again; and what it
+        holds would not be destroyed.
+        """
+        first, *replicas = self._directories
+        for replica in replicas:
+            if (first / ANCHOR).exists() and not (replica / ANCHOR).exists():
+                raise KeyStoreError(
+                    f"{replica} is not a copy of this key store: mount it; a new one is made with openepm-journal keys "
+                    "backup before JOURNAL_KEYSTORE_REPLICAS names it"
+                )
 
     def _check_master_key(self) -> None:
         """Make no key under another master key than the others: it could not be read once the right one is back."""
@@ -83,6 +102,7 @@ class WrappedKeys:
     def repair(self, name: str, failures: list[KeyStoreError]) -> None:
         """Bring every copy of a key up to date with the first that opens; note why where none does."""
         try:
+            self.check_mounted()
             found = self.find(name)
             if found is not None:  # else destroyed since it was listed
                 self._copy(name, *found)
@@ -173,7 +193,8 @@ class WrappedKeys:
         return sorted(found)
 
     def shred(self, name: str) -> None:
-        """Destroy a key in every copy."""
+        """Destroy a key in every copy. Raises KeyStoreError where one is not there."""
+        self.check_mounted()
         for directory in self._directories:
             path = directory / name
             # What a process that was killed left on the way to this file holds the same key.

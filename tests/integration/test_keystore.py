@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
 from journal.keystore import KeyStore, open_keystore
 from journal.settings import Settings
@@ -430,6 +431,33 @@ def test_where_the_settings_put_it(tmp_path: Path) -> None:
     )
     open_keystore(settings).make_tenant_key("albi")
     assert files(tmp_path / "a") == files(tmp_path / "b") == ["tenants/albi"]
+
+
+def test_a_replica_that_is_not_mounted(directories: list[Path]) -> None:
+    """Nothing is made, repaired or destroyed: its place takes no key, and what it holds does not outlive a purge."""
+    store = opened(directories)
+    assert store.make_tenant_key(RESERVED_TENANT)
+    store.make_day_key(CATEGORY, DAY)
+    mounted = directories[1].rename(directories[1].with_name("mounted"))
+    for is_there in (False, True):
+        if is_there:
+            directories[1].mkdir()
+        for attempt in (
+            lambda: store.make_day_key(CATEGORY, DAY + timedelta(days=1)),
+            lambda: store.make_tenant_key("sete"),
+            lambda: store.raise_fence(CATEGORY, DAY),
+            lambda: store.destroy_tenant_key("albi"),
+            store.repair,
+        ):
+            with pytest.raises(KeyStoreError, match=f"{directories[1]} is not a copy of this key store: mount it"):
+                attempt()
+        assert not directories[1].exists() or files(directories[1]) == []
+    assert store.fence(CATEGORY) is None
+    directories[1].rmdir()
+    mounted.rename(directories[1])
+    store.raise_fence(CATEGORY, DAY)
+    store.shred_day_key(CATEGORY, DAY)
+    assert files(directories[1]) == [f"fences/{CATEGORY}", f"tenants/{RESERVED_TENANT}"]
 
 
 class TestEndedTenants:
