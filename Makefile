@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WHEEL_TESTS ?= tests/integration
 
 .PHONY: help install demo run tools test test-wheel check bench campaign verifier clean
 
@@ -32,8 +33,8 @@ tools: install  ## the programs some tests need, where we may install them
 test: tools  ## the whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not campaign"
 
-test-wheel: install  ## the integration tests on the wheel's PostgreSQL
-	@$(BIN)/python -m pytest tests/integration -n auto --dist worksteal -m "not campaign" --postgres=wheel
+test-wheel: install  ## the integration tests (or WHEEL_TESTS) on the wheel's PostgreSQL
+	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n auto --dist worksteal -m "not campaign" --postgres=wheel
 
 verifier: install  ## dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
 	@$(BIN)/python -m journal.cli.verifier dist
