@@ -1,0 +1,79 @@
+"""Where the pieces of retention meet: contracts that end, rules that change, databases that a backup brings back."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.administration import NewCategory
+from journal.cli import recover
+from journal.keystore import open_keystore
+from tests.integration.test_forgotten_purges import settings_of
+from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, TENANT, World, new_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
+
+# Kept three days, of the four that the service has lived until now.
+BRIEF, BRIEF_DAYS, LIVED = "breve", 3, 4
+
+
+@pytest.fixture
+async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+    """A service with entries of both communes of each of four days, up to now: the real commands may open it."""
+    now = datetime.now(UTC)
+    async with new_world(postgres, tmp_path / "home", start=now - LIVED * DAY) as made:
+        category = NewCategory(code=BRIEF, label="Brève", retention_days=BRIEF_DAYS)
+        await made.installation.administration.add_category(category)
+        for number in range(LIVED):
+            await made.travel(now - (LIVED - number) * DAY)
+            for tenant in (TENANT, OTHER_TENANT):
+                await made.record(2, tenant=tenant, category=BRIEF)
+                await made.record(1, tenant=tenant)
+            await made.seal()
+        await made.travel(now)
+        await made.seal()
+        yield made
+
+
+def day(world: World, number: int) -> date:
+    """Return one of the days that were lived, from 0."""
+    return world.today - (LIVED - number) * DAY
+
+
+async def recovered(world: World) -> int:
+    """Type `recover --declare-loss` as its own message says, on a database that is behind its key store."""
+    number = (await world.service.store.seal_state()).number
+    code = await recover.recover(settings_of(world), argparse.Namespace(declare_loss=number))
+    await world.service.directory.refresh()
+    return code
+
+
+async def problems(world: World) -> dict[str, str]:
+    """Return what readiness says is wrong."""
+    return {name: reason for name, reason in (await world.service.readiness()).items() if reason}
+
+
+class TestRestored:
+    """A database from before what the key store knows."""
+
+    async def test_a_commune_destroyed_and_days_purged(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        """What went is recorded, though a commune that it was of takes no entry any more; that one is named."""
+        keystore = open_keystore(world.settings)
+        keystore.raise_fence(BRIEF, day(world, 1))
+        keystore.destroy_tenant_key(OTHER_TENANT)
+        assert await recovered(world) == 1
+        said = capsys.readouterr()
+        assert f"purged again {BRIEF} {day(world, 1)}" in said.out.splitlines()
+        assert f"{OTHER_TENANT} was destroyed" in said.err
+        assert await world.service.store.read_purge_spans() == []
+        # A change that is asked for meanwhile is entered everywhere else.
+        await world.installation.administration.set_category(CATEGORY, label="Main courante")
+        await world.installation.purger.run()
+        assert await world.service.store.read_category_changes() == []
