@@ -10,7 +10,9 @@ import pytest
 
 from journal.administration import NewCategory
 from journal.cli import recover
+from journal.cli.main import _parser
 from journal.keystore import open_keystore
+from tests.integration.ending import PEM, destroy
 from tests.integration.test_forgotten_purges import settings_of
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, TENANT, World, new_world
 
@@ -74,6 +76,36 @@ class TestRestored:
         assert f"{OTHER_TENANT} was destroyed" in said.err
         assert await world.service.store.read_purge_spans() == []
         # A change that is asked for meanwhile is entered everywhere else.
-        await world.installation.administration.set_category(CATEGORY, label="Main courante")
-        await world.installation.purger.run()
+        async with world.another_process() as restored:
+            await restored.administration.set_category(CATEGORY, label="Registre")
+            await restored.purger.run()
         assert await world.service.store.read_category_changes() == []
+
+    async def test_a_commune_destroyed_that_was_handed_its_days(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What `recover` says to type ends it again, its registered certificate notwithstanding."""
+        await world.installation.administration.register_recipient(OTHER_TENANT, PEM)
+        await world.seal()
+        open_keystore(world.settings).destroy_tenant_key(OTHER_TENANT)
+        assert await recovered(world) == 1
+        record = world.settings.home_path / "record.json"
+        for line in capsys.readouterr().err.split(": run ")[1].split(", then "):
+            words = line.replace("FILE", str(record)).split()[1:]
+            arguments = _parser().parse_args(words)
+            assert await arguments.run(settings_of(world), arguments) == 0
+        assert record.exists()
+        await world.service.directory.refresh()
+        await world.installation.purger.run()
+        assert (await problems(world), await world.audit()) == ({}, [])
+
+    async def test_a_commune_closed_then_and_destroyed_since(self, world: World) -> None:
+        """Its rows are back, and nothing else would tell: its contract has ended, and no day of it is late."""
+        await world.installation.purger.run()
+        await world.installation.closing.close_without_export(OTHER_TENANT)
+        assert await problems(world) == {}
+        open_keystore(world.settings).destroy_tenant_key(OTHER_TENANT)
+        assert f"{OTHER_TENANT} was destroyed, and its entries" in (await problems(world))["retention"]
+        await destroy(world, OTHER_TENANT)
+        await world.service.directory.refresh()
+        assert (await problems(world), await world.audit()) == ({}, [])
