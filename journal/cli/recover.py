@@ -69,5 +69,6 @@ async def _check_done(installation: Installation) -> None:
     for left in await forgotten_purges(service.store, service.keyring.keystore):
         raise OperatorError(
             f"{left.category} is destroyed up to {format_day(left.destroyed)}, and by this database's rule and clock "
-            "its time has not come: put the clock right (timedatectl), or its category's rule, then run recover again"
+            "its time has not come: put the clock right (timedatectl), or its rule as it was (openepm-journal category "
+            f"set {left.category} --retention-days N), then run recover again"
         )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from journal.administration import NewCategory
-from journal.cli import recover
 from journal.cli.main import _parser
+from journal.core.errors import OperatorError
 from journal.keystore import open_keystore
 from tests.integration.ending import PEM, destroy
 from tests.integration.test_forgotten_purges import settings_of
@@ -49,10 +48,17 @@ def day(world: World, number: int) -> date:
     return world.today - (LIVED - number) * DAY
 
 
+async def typed(world: World, *words: str) -> int:
+    """Run a command as it is typed; return its exit code."""
+    arguments = _parser().parse_args(words)
+    code: int = await arguments.run(settings_of(world), arguments)
+    return code
+
+
 async def recovered(world: World) -> int:
     """Type `recover --declare-loss` as its own message says, on a database that is behind its key store."""
     number = (await world.service.store.seal_state()).number
-    code = await recover.recover(settings_of(world), argparse.Namespace(declare_loss=number))
+    code = await typed(world, "recover", "--declare-loss", str(number))
     await world.service.directory.refresh()
     return code
 
@@ -92,8 +98,7 @@ class TestRestored:
         record = world.settings.home_path / "record.json"
         for line in capsys.readouterr().err.split(": run ")[1].split(", then "):
             words = line.replace("FILE", str(record)).split()[1:]
-            arguments = _parser().parse_args(words)
-            assert await arguments.run(settings_of(world), arguments) == 0
+            assert await typed(world, *words) == 0
         assert record.exists()
         await world.service.directory.refresh()
         await world.installation.purger.run()
@@ -108,4 +113,20 @@ class TestRestored:
         assert f"{OTHER_TENANT} was destroyed, and its entries" in (await problems(world))["retention"]
         await destroy(world, OTHER_TENANT)
         await world.service.directory.refresh()
+        assert (await problems(world), await world.audit()) == ({}, [])
+
+    async def test_a_rule_made_shorter_since(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        """What went by it can be purged again once it is set again, which `recover` says; before anything is served."""
+        number = (await world.service.store.seal_state()).number
+        open_keystore(world.settings).raise_fence(CATEGORY, day(world, 2))
+        with pytest.raises(OperatorError, match=f"category set {CATEGORY} --retention-days N") as refused:
+            await recovered(world)
+        with pytest.raises(OperatorError, match="then start serve"):
+            await typed(world, "seal")
+        assert await typed(world, "category", "set", CATEGORY, "--retention-days", "3") == 0
+        assert "3 days go with it" in capsys.readouterr().out
+        assert await typed(world, "recover", "--declare-loss", str(number)) == 0
+        assert f"purged again {CATEGORY} {day(world, 2)}" in capsys.readouterr().out
+        await world.service.directory.refresh()
+        await world.installation.purger.run()
         assert (await problems(world), await world.audit()) == ({}, [])
