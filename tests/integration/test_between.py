@@ -119,7 +119,7 @@ class TestRestored:
         """What went by it can be purged again once it is set again, which `recover` says; before anything is served."""
         number = (await world.service.store.seal_state()).number
         open_keystore(world.settings).raise_fence(CATEGORY, day(world, 2))
-        with pytest.raises(OperatorError, match=f"category set {CATEGORY} --retention-days N") as refused:
+        with pytest.raises(OperatorError, match=f"category set {CATEGORY} --retention-days N"):
             await recovered(world)
         with pytest.raises(OperatorError, match="then start serve"):
             await typed(world, "seal")
