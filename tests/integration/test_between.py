@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from journal.administration import NewCategory
+from journal.audit import Audit
 from journal.cli.main import _parser
 from journal.core.errors import OperatorError
 from journal.keystore import open_keystore
@@ -130,3 +132,26 @@ class TestRestored:
         await world.service.directory.refresh()
         await world.installation.purger.run()
         assert (await problems(world), await world.audit()) == ({}, [])
+
+
+async def test_a_copy_of_the_keys_from_before_a_destruction(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the key store is lost, the database says whose key must not come back: no copy brings it back."""
+    (tmp_path / "copy").mkdir()
+    assert await typed(world, "keys", "backup", "--to", str(tmp_path / "copy")) == 0
+    await world.installation.purger.run()
+    await world.installation.closing.close_without_export(OTHER_TENANT)
+    await destroy(world, OTHER_TENANT)
+    keys = world.settings.keystore_path
+    shutil.rmtree(keys)
+    assert await typed(world, "keys", "restore", "--from", str(tmp_path / "copy")) == 0
+    assert ", 1 fences raised;" in capsys.readouterr().out.splitlines()[-1]
+    assert (keys / "tenants" / TENANT).exists()
+    assert not (keys / "tenants" / OTHER_TENANT).exists()
+    async with world.another_process() as other:
+        assert await Audit(other.service).run(lambda _: None) == []
+    # And the copy learns from there, of days too, what is to be destroyed in it.
+    assert await typed(world, "keys", "backup", "--to", str(tmp_path / "copy")) == 0
+    assert not (tmp_path / "copy" / "tenants" / OTHER_TENANT).exists()
+    assert not (tmp_path / "copy" / "days" / BRIEF / str(day(world, 1))).exists()
