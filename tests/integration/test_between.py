@@ -13,6 +13,7 @@ from journal.audit import Audit
 from journal.cli.main import _parser
 from journal.core.errors import OperatorError
 from journal.keystore import open_keystore
+from retention.certificate import Certification
 from tests.integration.ending import PEM, destroy
 from tests.integration.test_forgotten_purges import settings_of
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, TENANT, World, new_world
@@ -155,3 +156,61 @@ async def test_a_copy_of_the_keys_from_before_a_destruction(
     assert await typed(world, "keys", "backup", "--to", str(tmp_path / "copy")) == 0
     assert not (tmp_path / "copy" / "tenants" / OTHER_TENANT).exists()
     assert not (tmp_path / "copy" / "days" / BRIEF / str(day(world, 1))).exists()
+
+
+async def purge_to_the_last_day(world: World) -> None:
+    """Let a shorter rule of every category take what has been lived, up to yesterday."""
+    for row in await world.service.store.read_categories():
+        await world.installation.administration.set_category(row.code, retention_days=2)
+    await world.installation.purger.run()
+
+
+class TestAttested:
+    """What a signed attestation says, and does not, of days that went otherwise than by the rule of every night."""
+
+    async def test_with_the_contract(self, world: World) -> None:
+        """A day that was not due yet went before its term, by no rule: the record of the destruction attests that."""
+        await world.installation.purger.run()
+        certification = Certification(world.service)
+        assert (await certification.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")
+        await world.installation.closing.close_without_export(OTHER_TENANT)
+        assert (await certification.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")
+        await destroy(world, OTHER_TENANT)
+        ended = (
+            rf"destroyed with its contract on {world.today}, before its term: .*tenant destroy {OTHER_TENANT} --conf"
+        )
+        for number in range(LIVED):
+            with pytest.raises(OperatorError, match=ended):
+                await certification.gather(OTHER_TENANT, day(world, number))
+        # Nor once all of that day has gone by the rule as well, which finds nothing of it any more.
+        await purge_to_the_last_day(world)
+        with pytest.raises(OperatorError, match=ended):
+            await certification.gather(OTHER_TENANT, day(world, 1))
+        assert not (await certification.gather(TENANT, day(world, 1))).of_state("kept")
+        assert (await problems(world), await world.audit()) == ({}, [])
+
+    async def test_before_the_contract_ended(self, world: World) -> None:
+        """What the rule had destroyed by then is attested as ever, now from the seals alone."""
+        await purge_to_the_last_day(world)
+        await world.installation.closing.close_without_export(OTHER_TENANT)
+        await destroy(world, OTHER_TENANT)
+        certificate = await Certification(world.service).gather(OTHER_TENANT, day(world, 3))
+        found = {facts.code: (facts.state, facts.count, facts.recorded) for facts in certificate.categories}
+        assert found[CATEGORY] == ("destroyed", 1, False)
+        assert found[BRIEF] == ("destroyed", 2, False)
+
+    async def test_while_a_rule_is_pending(self, world: World) -> None:
+        """A day that only a pending shorter rule lets go is not overdue: by the one in force, it is early."""
+        await world.installation.purger.run()
+        await world.installation.administration.set_category(CATEGORY, retention_days=2)
+        certification = Certification(world.service)
+        (kept,) = [
+            facts
+            for facts in (await certification.gather(TENANT, day(world, 0))).of_state("kept")
+            if facts.code == CATEGORY
+        ]
+        assert (kept.retention_days, kept.retention_days_before) == (2, 60)
+        assert kept.must_go_at.date() == day(world, 0) + 60 * DAY
+        with pytest.raises(OperatorError, match=rf"may go from {day(world, 3) + DAY}.* goes before .* does it now"):
+            await certification.gather(TENANT, day(world, 3))
+        assert await problems(world) == {}
