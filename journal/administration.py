@@ -151,7 +151,8 @@ class Administration:
         age; its closed heads stay in the seals for ever.
         """
         tenant = self.find_tenant(code)
-        if recipient is None and code in {row.tenant for row in await self._service.store.list_recipients()}:
+        registered = {row.tenant for row in await self._service.store.list_recipients()}
+        if recipient is None and self._has_key(code) and code in registered:
             # No extract can be recorded for a closed tenant: what waits for its hand-over would go without, unseen.
             raise OperatorError(
                 f"the days of {code} are handed over before they go, and would not be any more: close it with "

@@ -45,6 +45,21 @@ async def forgotten_purges(store: Store, keystore: KeyStore) -> list[ForgottenPu
     ]
 
 
+async def communes_back(store: Store, keystore: KeyStore) -> list[str]:
+    """Return the communes whose key is destroyed, and of which the database does not know it. Raises StoreError."""
+    # The key store is read first: a destruction under way is in the database before it is there.
+    ended = set(keystore.ended_tenants())
+    return [row.code for row in await store.read_tenants() if row.code in ended and not row.destroyed]
+
+
+def describe_back(code: str) -> str:
+    """Say that a commune is back, and what to type."""
+    return (
+        f"{code} was destroyed, and its entries, which nobody can read, are back: run openepm-journal tenant close "
+        f"{code} --without-export, then openepm-journal tenant destroy {code} --confirm {code} --record FILE"
+    )
+
+
 async def refuse_restored(store: Store, keystore: KeyStore) -> None:
     """Raise OperatorError, which says what to do, where the database has forgotten a purge."""
     forgotten = await forgotten_purges(store, keystore)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import PurgedDayError
+from journal.core.errors import EndedTenantError, PurgedDayError
 from journal.core.rule import purgeable_through
 from journal.service_event import SUBMITTED_BY, service_event
 
@@ -78,6 +78,8 @@ class RuleChanges:
         compartment = Compartment(self._service_name, tenant, JOURNAL_CATEGORY)
         try:
             await self._writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+        except EndedTenantError:
+            return  # its key is destroyed, which a restored database does not know yet: nobody is there to tell
         except PurgedDayError:
             # Not written for as long as entries are kept: nobody could read it any more either.
             log.error("a change is too old to be recorded", tenant=tenant, category=change.category)

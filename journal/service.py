@@ -20,7 +20,7 @@ from journal.instruments import Instruments
 from journal.keyring import Keyring
 from journal.keystore import KeyStore, open_keystore
 from journal.reader import Reader
-from journal.restored import forgotten_purges
+from journal.restored import communes_back, describe_back, forgotten_purges
 from journal.sealer import Sealer
 from journal.stamper import Stamper
 from journal.standing import Standing, read_standing
@@ -264,6 +264,8 @@ class Service:
         if forgotten := await forgotten_purges(self.store, self.keyring.keystore):
             through = format_day(forgotten[0].destroyed)
             return f"{forgotten[0].category} is destroyed up to {through}, and the database has forgotten it"
+        if back := await communes_back(self.store, self.keyring.keystore):
+            return describe_back(back[0])
         for row in await self.store.partitions():
             if row.day <= limits[row.category]:
                 return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import PurgedDayError
+from journal.core.errors import EndedTenantError, PurgedDayError
 from journal.core.times import format_day
 from journal.service_event import SUBMITTED_BY, service_event
 
@@ -57,6 +57,8 @@ async def enter_alarms(*, store: Store, writer: Writer, service_name: str) -> in
             compartment = Compartment(service_name, owner, JOURNAL_CATEGORY)
             try:
                 await writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+            except EndedTenantError:
+                continue  # its key is destroyed, which a restored database does not know yet: nobody is there to tell
             except PurgedDayError:
                 # It could not be written for as long as entries are kept: nobody could read it any more either.
                 log.error("an alarm is too old to be recorded", tenant=alarm.tenant, reason=alarm.reason)

@@ -5,7 +5,6 @@ Making one is no entry of the journal: it discloses none, and says nothing that 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from journal.service import Service
     from journal.store import CategoryRow
 
-_ONE_DAY = timedelta(days=1)
 _NOW = ": openepm-journal purge does it now, unless it waits for a hand-over"
 
 
@@ -56,11 +54,17 @@ class Certification:
         categories = await self._categories(tenant_code, day)
         gone = [row for row in categories if row.fence is not None and day <= row.fence]
         kept = [row for row in categories if row not in gone]
+        if tenant.destroyed and kept:
+            raise OperatorError(await self._ended(tenant_code, day))
         await self._check_finished(tenant_code, day, gone, kept)
         if not gone:
             raise OperatorError(self._not_yet(tenant_code, day, kept))
         evidence = Evidence(self._service, tenant, day)
         facts = [await evidence.gather(row) for row in gone]
+        if tenant.destroyed:
+            begins = {chain.category: chain.kept_from for chain in await self._store.read_ended_chains(tenant_code)}
+            if any(told.count and told.first_index >= begins.get(told.code, 0) for told in facts):
+                raise OperatorError(await self._ended(tenant_code, day))
         if all(told.state == "untold" for told in facts):
             raise OperatorError(
                 f"{tenant_code} {format_day(day)} is destroyed, but what showed how many entries went is purged in its "
@@ -123,15 +127,30 @@ class Certification:
                 "or a copy of the key store is not there to confirm it: run openepm-journal purge, then ask again"
             )
 
+    async def _ended(self, tenant: str, day: date) -> str:
+        """Say that not the rule, but the end of the contract destroyed what there was of the day, and what attests it.
+
+        Also where some of its categories had gone by then: the seals do not tell any more whether the others had any.
+        """
+        ending = await self._store.read_ending(tenant)
+        since = f" on {format_day(day_of(ending.destroyed_at))}" if ending and ending.destroyed_at else ""
+        return (
+            f"what was still kept of {tenant} {format_day(day)} was destroyed with its contract{since}, before its "
+            f"term: the record of that attests it. It is written again by openepm-journal tenant destroy {tenant} "
+            f"--confirm {tenant} --record FILE"
+        )
+
     def _not_yet(self, tenant: str, day: date, kept: Sequence[CategoryRow]) -> str:
         """Say when the first of the day's categories goes."""
         first = min(kept, key=lambda row: row.retention_days)
-        limit, now = goes_at(day, first.retention_days), self._service.clock.now()
+        # A shorter rule that is pending lets it go; the one in force says when it must have gone.
+        begin, limit = goes_at(day, first.retention_days - 1), goes_at(day, first.stated_days)
+        now = self._service.clock.now()
         what = f"{tenant} {format_day(day)} is not purged yet: its {first.code}"
         if now >= limit:
             return (
                 f"{what} had to go before {format_seconds(limit)} and is overdue: run openepm-journal purge (doctor "
                 "says what is in the way), then ask again"
             )
-        when = f"may go from {format_seconds(limit - _ONE_DAY)} on and goes before {format_seconds(limit)}"
-        return f"{what} {when}" + (_NOW if now >= limit - _ONE_DAY else "")
+        when = f"may go from {format_seconds(begin)} on and goes before {format_seconds(limit)}"
+        return f"{what} {when}" + (_NOW if now >= begin else "")

@@ -32,8 +32,8 @@ _ONE_DAY = timedelta(days=1)
 
 
 def kept_facts(category: CategoryRow, day: date) -> CategoryFacts:
-    """Return the facts of a category whose day is still kept."""
-    return _facts(category, day, state="kept", rule=category.retention_days)
+    """Return the facts of a category whose day is still kept: by the rule in force, while a shorter one is pending."""
+    return _facts(category, day, state="kept", rule=category.retention_days, rule_before=category.stated_days)
 
 
 def _facts(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import PurgedDayError
+from journal.core.errors import EndedTenantError, PurgedDayError
 from journal.core.times import format_day
 from journal.service_event import SUBMITTED_BY, service_event
 
@@ -52,11 +52,21 @@ class PurgeRecord:
             parts = [gone[start : start + SPANS_PER_ENTRY] for start in range(0, len(gone), SPANS_PER_ENTRY)]
             at = max(span.moved_at for span in gone)
             try:
-                await self._submit(compartment, tenant, parts, at)
-            except PurgedDayError:
-                # So late that an earlier copy, if there was one, is gone as well.
-                await self._submit(compartment, tenant, parts, self._clock.now())
+                await self._write(compartment, tenant, parts, at)
+            except EndedTenantError:
+                # Its key is destroyed, which a restored database does not know yet.
+                compartment = Compartment(self._service_name, RESERVED_TENANT, JOURNAL_CATEGORY)
+                await self._write(compartment, tenant, parts, at)
             await self._store.forget_purge_spans(tenant, at)
+
+    async def _write(
+        self, compartment: Compartment, tenant: str, parts: Sequence[Sequence[PurgeSpan]], at: datetime
+    ) -> None:
+        try:
+            await self._submit(compartment, tenant, parts, at)
+        except PurgedDayError:
+            # So late that an earlier copy, if there was one, is gone as well.
+            await self._submit(compartment, tenant, parts, self._clock.now())
 
     async def _submit(
         self, compartment: Compartment, tenant: str, parts: Sequence[Sequence[PurgeSpan]], at: datetime

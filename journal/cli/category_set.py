@@ -23,7 +23,8 @@ async def category_set(settings: Settings, arguments: argparse.Namespace) -> int
     asked = (arguments.retention_days, arguments.needs_authorisation, arguments.label)
     if all(value is None for value in asked):
         raise OperatorError("nothing to change: give --retention-days, --needs-authorisation or --label")
-    async with opened(settings) as installation:
+    # What `recover` waits for, where a restored database has forgotten a rule, may be the rule itself.
+    async with opened(settings, recovers=arguments.retention_days is not None) as installation:
         if arguments.retention_days is not None:
             # What goes by a wrong clock does not come back.
             await installation.check_clock(confirmed=arguments.clock_is_right)

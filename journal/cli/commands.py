@@ -41,7 +41,7 @@ async def opened(
 
     It is made where there is none only if `make`: a command typed in the wrong directory must not find an empty
     journal in order. What only looks (`writes` false) prepares no days, and may look at a database that has forgotten
-    a purge; of the others, only the one that `recovers` it may open such a database. Raises OperatorError.
+    a purge; of the others, only what `recovers` it may open such a database. Raises OperatorError.
     """
     if not make and settings.dsn is None and not is_made(settings):
         raise OperatorError(

@@ -15,6 +15,7 @@ from journal.wrapped_keys import read_master_key
 
 if TYPE_CHECKING:
     import argparse
+    from datetime import date
 
     from journal.keystore_copy import Followed
     from journal.settings import Settings
@@ -51,10 +52,17 @@ async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
     """
     keystore, copy = _open_both(settings, arguments.directory)
     check_source(copy)
-    await _learn_fences(settings, keystore)
+    fences, tenants = await _read_destroyed(settings)
     check_same(keystore, copy)
     with keystore.destroying():
+        # Durable, before a key is taken: its own copy is to follow.
+        behind = {category: fence for category, fence in fences.items() if keystore.lags_behind(category, fence)}
+        for category, fence in behind.items():
+            keystore.raise_fence(category, fence)
+        for tenant in tenants:
+            keystore.destroy_tenant_key(tenant)
         done = follow(keystore, copy)
+    done.fences_raised += len(behind)
     print(_summary(done, settings.keystore_path))
     for reason in done.failures:
         print(f"openepm-journal: not restored: {reason}", file=sys.stderr)
@@ -72,11 +80,11 @@ def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:
     return keystore, KeyStore(place, read_master_key(settings.master_key_path))
 
 
-async def _learn_fences(settings: Settings, keystore: KeyStore) -> None:
-    """Tell the key store what the database knows to be destroyed. Raises OperatorError, UnavailableError."""
+async def _read_destroyed(settings: Settings) -> tuple[dict[str, date], list[str]]:
+    """Return the fences and the destroyed tenants that the database knows. Raises OperatorError, UnavailableError."""
     async with open_database(settings) as dsn, await Store.connect(dsn, application="openepm-journal keys") as store:
         try:
-            rows = await store.read_categories()
+            rows, tenants = await store.read_categories(), await store.read_tenants()
         except UnavailableError:
             raise
         except StoreError as error:
@@ -86,9 +94,8 @@ async def _learn_fences(settings: Settings, keystore: KeyStore) -> None:
             ) from error
     if not rows:
         raise OperatorError("the database is empty, and cannot say which days are destroyed: restore it first")
-    for row in rows:
-        if row.fence is not None:
-            keystore.learn_fence(row.code, row.fence)
+    fences = {row.code: row.fence for row in rows if row.fence is not None}
+    return fences, [tenant.code for tenant in tenants if tenant.destroyed]
 
 
 def _summary(done: Followed, directory: object) -> str:

@@ -10,7 +10,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.core.seal import parse_seal
 from journal.core.times import format_day
-from journal.restored import forgotten_purges, refuse_restored
+from journal.restored import communes_back, describe_back, forgotten_purges, refuse_restored
 
 if TYPE_CHECKING:
     import argparse
@@ -29,22 +29,12 @@ async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
         await _declare(installation, arguments.declare_loss)
         done = await installation.purger.run(max_days=0)
         await _check_done(installation)
-        back = _tenants_back(installation)
+        back = await communes_back(installation.service.store, installation.service.keyring.keystore)
     for due in done:
         print(f"purged again {due.category} {format_day(due.day)}")
     for code in back:
-        print(
-            f"openepm-journal: {code} was destroyed, and its entries, which nobody can read, are back: run "
-            f"openepm-journal tenant close {code} --without-export, then tenant destroy {code}",
-            file=sys.stderr,
-        )
+        print(f"openepm-journal: {describe_back(code)}", file=sys.stderr)
     return int(bool(back))
-
-
-def _tenants_back(installation: Installation) -> list[str]:
-    """Return the communes whose key is destroyed, and of which the restored database does not know it."""
-    ended = set(installation.service.keyring.keystore.ended_tenants())
-    return [row.code for row in installation.service.directory.tenants() if row.code in ended and not row.destroyed]
 
 
 async def _declare(installation: Installation, number: int | None) -> None:
@@ -79,5 +69,6 @@ async def _check_done(installation: Installation) -> None:
     for left in await forgotten_purges(service.store, service.keyring.keystore):
         raise OperatorError(
             f"{left.category} is destroyed up to {format_day(left.destroyed)}, and by this database's rule and clock "
-            "its time has not come: put the clock right (timedatectl), or its category's rule, then run recover again"
+            "its time has not come: put the clock right (timedatectl), or its rule as it was (openepm-journal category "
+            f"set {left.category} --retention-days N), then run recover again"
         )

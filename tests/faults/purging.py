@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from journal import keystore
+from journal import keystore, wrapped_keys
 from journal.cli.installation import open_service
 from journal.clock import SimulatedClock
 from journal.core.errors import JournalError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 END_LIMIT_SECONDS = 60
 FAILED = 1
 NOT_REACHED = 3
-FILE_OPERATIONS = ("replace_durably", "shred_file")
+FILE_OPERATIONS = ((keystore, "replace_durably"), (wrapped_keys, "shred_file"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,8 @@ def _kill_around_files(kill: Kill) -> None:
 
         return changed
 
-    for name in FILE_OPERATIONS:
-        setattr(keystore, name, around(getattr(keystore, name)))
+    for module, name in FILE_OPERATIONS:
+        setattr(module, name, around(getattr(module, name)))
 
 
 def main(dsn: str, settings: Settings, offset: timedelta, kill: Kill | None) -> None:

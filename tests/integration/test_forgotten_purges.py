@@ -87,7 +87,8 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
     assert await recover.recover(settings_of(world), argparse.Namespace(declare_loss=number)) == 1
     assert capsys.readouterr().err == (
         f"openepm-journal: {OTHER_TENANT} was destroyed, and its entries, which nobody can read, are back: run "
-        f"openepm-journal tenant close {OTHER_TENANT} --without-export, then tenant destroy {OTHER_TENANT}\n"
+        f"openepm-journal tenant close {OTHER_TENANT} --without-export, then openepm-journal tenant destroy "
+        f"{OTHER_TENANT} --confirm {OTHER_TENANT} --record FILE\n"
     )
     asked = {"code": OTHER_TENANT, "certificate": None, "export_to": None, "without_export": True}
     settings = settings_of(world)
