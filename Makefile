@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_TESTS ?= tests/integration
+# One more than there are processors: many tests wait for a process to start, or to be killed.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help install demo run tools test test-wheel check bench campaign verifier clean
 
@@ -31,10 +33,10 @@ tools: install  ## the programs some tests need, where we may install them
 	fi
 
 test: tools  ## the whole test suite, on a real PostgreSQL
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not campaign"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not campaign"
 
 test-wheel: install  ## the integration tests (or WHEEL_TESTS) on the wheel's PostgreSQL
-	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n auto --dist worksteal -m "not campaign" --postgres=wheel
+	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n $(WORKERS) --dist worksteal -m "not campaign" --postgres=wheel
 
 verifier: install  ## dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
 	@$(BIN)/python -m journal.cli.verifier dist
