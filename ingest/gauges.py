@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.standing import midnight
+from journal.core.times import midnight
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,7 +7,7 @@ could show a later day, so that sizes never go back from one seal to the next.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +16,7 @@ from journal.clock import Clock, ClockGuard
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, JournalError, OperatorError, StoreError, UnavailableError
 from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
-from journal.core.times import day_of
+from journal.core.times import day_of, midnight
 from journal.core.trie import Trie
 from journal.store import HeadRow, SealHeadRow, SealRow, SealState
 
@@ -158,7 +158,7 @@ class Sealer:
         sealed = (state.number, state.close_day) != (before.number, before.close_day)
         closing = state.closed_day > before.closed_day
         # The day may have begun, or its first seconds ended, while the attempt was under way.
-        passing = before.now - _midnight(state.now) <= MIDNIGHT_MARGIN
+        passing = before.now - midnight(day_of(state.now)) <= MIDNIGHT_MARGIN
         if not sealed and not closing and not passing:
             raise error
 
@@ -202,7 +202,7 @@ class Sealer:
     async def _wait_for_grace(self) -> None:
         """Wait out a day's first seconds: no open seal shows it before the last one is closed."""
         now = self._clock.now()
-        if (left := (_midnight(now) + CLOSE_GRACE - now).total_seconds()) > 0:
+        if (left := (midnight(day_of(now)) + CLOSE_GRACE - now).total_seconds()) > 0:
             await self._clock.sleep(left + CLOSE_MARGIN_SECONDS)
 
 
@@ -217,15 +217,10 @@ def sealed_head(service_name: str, head: HeadRow | SealHeadRow) -> SealedHead:
     )
 
 
-def _midnight(now: datetime) -> datetime:
-    """Return the moment its UTC day began."""
-    return datetime.combine(day_of(now), time(), tzinfo=UTC)
-
-
 def _next_close(state: SealState, now: datetime) -> date | None:
     """Return the oldest day that is over and has no close seal, or None."""
     day = state.close_day + timedelta(days=1) if state.close_day is not None else state.first_day
-    over_at = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC) + CLOSE_GRACE
+    over_at = midnight(day + timedelta(days=1)) + CLOSE_GRACE
     return day if now >= over_at else None
 
 

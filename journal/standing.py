@@ -6,11 +6,11 @@ The first half is arithmetic on days; the second asks the database twice, whatev
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from journal.core.rule import overdue_through, purgeable_through
-from journal.core.times import day_of
+from journal.core.times import day_of, midnight
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -92,11 +92,6 @@ class Standing:
     def stamping_failed_since(self) -> datetime | None:
         """Return since when the authority is asked in vain."""
         return self.row.stamping_failed_since if self.unstamped_seals else None
-
-
-def midnight(day: date) -> datetime:
-    """Return when a day begins."""
-    return datetime.combine(day, time(), tzinfo=UTC)
 
 
 def describe_category(

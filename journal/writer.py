@@ -8,14 +8,14 @@ once: the database compares the heads and refuses, whole, what was drafted from 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from journal.appender import Appender
 from journal.clock import Clock, ClockGuard
 from journal.core.entry import RECORD_LIMIT_BYTES, Compartment, Event, event_key
 from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
-from journal.core.times import day_of, format_time
+from journal.core.times import day_of, format_time, midnight
 from journal.draft import Draft
 from journal.instruments import Instruments
 from journal.submission import FairQueue, Outcome, Submission, distinct_events
@@ -187,7 +187,7 @@ class Writer:
         # What is this old may have been recorded and lawfully purged: a copy could not be recognised.
         gone = day_of(now) - timedelta(days=category.retention_days)
         gone = max(gone, category.fence) if category.fence else gone
-        oldest = datetime.combine(gone + timedelta(days=1), time(), tzinfo=UTC) + SKEW
+        oldest = midnight(gone + timedelta(days=1)) + SKEW
         if late := [
             (position, "/time", f"too old: this category takes events from {format_time(oldest)} on")
             for position, event in enumerate(events)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from journal.core.errors import JournalError, KeyStoreError, LockedError
+from journal.core.errors import JournalError, KeyStoreError
 from journal.core.times import day_of
+from retention.politely import politely
 
 if TYPE_CHECKING:
     from journal.clock import Clock
@@ -20,8 +21,6 @@ log = structlog.get_logger()
 
 DAYS_AHEAD = 7
 INTERVAL_SECONDS = 3600
-LOCK_ATTEMPTS = 200
-LOCK_PAUSE_SECONDS = 0.05
 
 
 class Maintenance:
@@ -46,23 +45,12 @@ class Maintenance:
                     await asyncio.to_thread(self._keystore.make_day_key, category.code, day)
                 except (KeyStoreError, OSError) as error:
                     log.error("no key was made", category=category.code, reason=str(error))
-        await self._ensure_partitions()
+        await politely(self._clock, lambda: self._store.ensure_partitions(DAYS_AHEAD))
         # Last: what cannot be repaired must not keep the next days from being prepared.
         try:
             await asyncio.to_thread(self._keystore.repair)
         except (KeyStoreError, OSError) as error:
             log.error("the key store's copies could not all be repaired", reason=str(error))
-
-    async def _ensure_partitions(self) -> None:
-        """Make the partitions, politely: each attempt waits a moment for the lock, then lets others pass."""
-        for _ in range(LOCK_ATTEMPTS - 1):
-            try:
-                await self._store.ensure_partitions(DAYS_AHEAD)
-            except LockedError:
-                await self._clock.sleep(LOCK_PAUSE_SECONDS)
-            else:
-                return
-        await self._store.ensure_partitions(DAYS_AHEAD)
 
     async def run(self) -> None:
         """Prepare for ever, every hour."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from journal.core.rule import overdue_through, purgeable_through
+from journal.core.times import midnight
 
 # The purge runs every hour and must be done before D+n 00:00: the next seal, just after midnight, would state what is
 # still there as over-retention. Two hours before, it stops waiting; one of its runs then surely falls in them.
@@ -23,7 +24,7 @@ def readable_from(today: date, retention_days: int) -> date:
 
 def goes_at(day: date, retention_days: int) -> datetime:
     """Return when a day must be gone: D+n 00:00 UTC."""
-    return datetime.combine(day + timedelta(days=retention_days), time(), tzinfo=UTC)
+    return midnight(day + timedelta(days=retention_days))
 
 
 def waits_until(day: date, retention_days: int) -> datetime:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.clock import Clock, ClockGuard
-from journal.core.errors import JournalError, KeyStoreError, LockedError, StoreError
+from journal.core.errors import JournalError, KeyStoreError, StoreError
 from journal.core.rule import purgeable_through
 from journal.core.times import day_of, format_day
 from journal.rule_change import RuleChanges, is_asked_for
 from retention.alarms import FORGOTTEN_DETAIL, FORGOTTEN_REASON, LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.policy import goes_at, waits_until
+from retention.politely import politely
 from retention.purge_record import PurgeRecord
 from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY, Boundary, Choice, DueDay, Step
 
@@ -37,8 +38,6 @@ __all__ = ["DueDay", "Purger"]
 log = structlog.get_logger()
 
 MAX_DAYS_PER_RUN = 3
-LOCK_ATTEMPTS = 200
-LOCK_PAUSE_SECONDS = 0.05
 INTERVAL_SECONDS = 3600
 
 
@@ -272,15 +271,7 @@ class Purger:
         self._keyring.learn_fence(due.category, due.day)
 
     async def _drop(self, due: DueDay) -> None:
-        """Drop the partition, politely: each attempt waits a moment for the lock, then lets others pass."""
-        for _ in range(LOCK_ATTEMPTS - 1):
-            try:
-                await self._store.drop_day(due.category, due.day)
-            except LockedError:
-                await self._clock.sleep(LOCK_PAUSE_SECONDS)
-            else:
-                return
-        await self._store.drop_day(due.category, due.day)
+        await politely(self._clock, lambda: self._store.drop_day(due.category, due.day))
 
     async def _shred(self, due: DueDay) -> None:
         await asyncio.to_thread(self._keyring.keystore.shred_day_key, due.category, due.day)

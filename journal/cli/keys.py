@@ -100,6 +100,6 @@ async def _read_destroyed(settings: Settings) -> tuple[dict[str, date], list[str
 
 def _summary(done: Followed, directory: object) -> str:
     return (
-        f"{directory}: {done.copied} keys copied, {done.shredded} of destroyed days shredded, "
+        f"{directory}: {done.copied} keys copied, {done.shredded} of what is destroyed shredded, "
         f"{done.fences_raised} fences raised; it holds {done.kept} keys"
     )

@@ -7,7 +7,7 @@ profiles of RFC 3339 section 5.6. What others send is normalised once, by `norma
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 
 from journal.core.errors import MalformedError
 
@@ -91,6 +91,11 @@ def format_day(day: date) -> str:
     if isinstance(day, datetime):
         raise ValueError("a day is wanted, not a time")  # noqa: TRY004  (one kind of error for a bad value)
     return day.isoformat()
+
+
+def midnight(day: date) -> datetime:
+    """Return when a day begins."""
+    return datetime.combine(day, time(), tzinfo=UTC)
 
 
 def day_of(moment: datetime) -> date:

@@ -202,3 +202,5 @@ def test_the_day_is_that_of_utc() -> None:
     last = datetime(2026, 3, 14, 23, 59, 59, 999999, tzinfo=timezone.utc)
     assert times.day_of(last) == date(2026, 3, 14)
     assert times.day_of(last + timedelta(microseconds=1)) == date(2026, 3, 15)
+    assert times.day_of(times.midnight(date(2026, 3, 15))) == date(2026, 3, 15)
+    assert times.midnight(date(2026, 3, 15)) == last + timedelta(microseconds=1)
