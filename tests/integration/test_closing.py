@@ -150,6 +150,7 @@ async def test_the_certificate_of_the_hand_over(world: World, root: Path) -> Non
     administration = world.installation.administration
     await administration.register_recipient(TENANT, PEM)
     await world.service.store.raise_handover_fault(TENANT, category=None, day=None, reason="r", detail="d")
+    assert (await world.service.standing()).row.handover_faults == 1
     with pytest.raises(OperatorError, match="with --export-to, or end the hand-over first"):
         await world.installation.closing.close_without_export(TENANT)
     await world.installation.closing.close(TENANT, root)
@@ -158,6 +159,7 @@ async def test_the_certificate_of_the_hand_over(world: World, root: Path) -> Non
     # A run that the close overtook says so in vain.
     await world.service.store.raise_handover_fault(TENANT, category=None, day=None, reason="r", detail="late")
     assert await world.service.store.read_handover_faults() == []
+    assert (await world.service.standing()).row.handover_faults == 0
 
 
 class TestAgain:
