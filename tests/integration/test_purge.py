@@ -259,9 +259,9 @@ async def test_a_whole_key_store_from_a_backup(world: World, tmp_path: Path) -> 
     await live(world, 2)
     shutil.copytree(world.settings.keystore_path, tmp_path / "backup")
     await world.installation.purger.run()
-    shutil.rmtree(world.settings.keystore_path)
-    shutil.copytree(tmp_path / "backup", world.settings.keystore_path)
-    shutil.rmtree(tmp_path / "replica")
+    for copy in (world.settings.keystore_path, tmp_path / "replica"):
+        shutil.rmtree(copy)
+        shutil.copytree(tmp_path / "backup", copy)
     assert open_keystore(world.settings).fence(BRIEF) is None
     async with world.another_process() as other:
         with pytest.raises(FencedDayError):
