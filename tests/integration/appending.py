@@ -39,7 +39,7 @@ class Appending:
 
     async def run(self, rounds: int = ROUNDS) -> None:
         """Append many small batches over some of the chains; half of the events are everyone's."""
-        await self.learn()
+        await self.relearn()
         for number in range(rounds):
             wanted = {
                 tenant: [self.draw(number) for _ in range(self.random.randint(1, 5))]
