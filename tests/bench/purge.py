@@ -3,11 +3,11 @@
 Days of two sizes are purged in turn, in one installation whose clocks are moved, while an open-loop generator submits
 single events at a fixed rate in the same process, as in `serve`.
 
-Time under lock: a second connection samples `pg_locks` every fifth of a millisecond or so, from the server's side, and
-takes the time from the first look that finds the day's partition or its parent locked in access exclusive mode to the
-first that does not. It holds one commit, and so the time the disk takes for that. The rest of the drop is the step's
-time without it; its floor is the time it takes to unlink files of the sizes of that day's, written as PostgreSQL writes
-and made durable, on the same file system.
+Time under lock: a second connection samples `pg_locks` every fifth of a millisecond or so, from the server's side,
+and takes the time from the first look that finds the day's partition or its parent locked in access exclusive mode to
+the first that does not; 0 where it fell between two looks. It holds one commit, and so the time the disk takes for
+that. The rest of the drop is the step's time without it; its floor is the time it takes to unlink files of the sizes
+of that day's, written as PostgreSQL writes and made durable, on the same file system.
 
 What submitters notice is held against the quiet moments between, and against the moments in which those files are
 unlinked: what the file system makes everyone wait for then, no purge can spare them.
@@ -73,6 +73,8 @@ BEGIN
       since := coalesce(since, clock_timestamp());
     ELSIF since IS NOT NULL THEN
       RETURN extract(epoch FROM clock_timestamp() - since);
+    ELSIF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = leaf) THEN
+      RETURN 0; -- between two looks
     END IF;
     PERFORM pg_sleep(0.0001);
   END LOOP;
