@@ -6,6 +6,7 @@ Every figure printed is measured in this run; a step that does not hold ends it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -236,7 +237,9 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
         if arguments.keep_running:
             serve.run_forever(installation)
             _print_usage(f"http://{host}:{port}", client, settings)
-            return await serve.until_stopped(installation, [])
+            with contextlib.suppress(asyncio.CancelledError):
+                serve.stop_at_signals()
+                return await serve.until_failed(installation, [])
     return 0
 
 

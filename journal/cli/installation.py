@@ -61,10 +61,14 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
         yield settings.dsn
         return
     make_private_directory(settings.home_path)
-    server = await asyncio.to_thread(EmbeddedPostgres(settings.home_path).attach)
+    server = EmbeddedPostgres(settings.home_path)
+    starting = asyncio.ensure_future(asyncio.to_thread(server.attach))
     try:
+        await asyncio.shield(starting)
         yield server.dsn()
     finally:
+        # A thread cannot be cancelled: one that is still starting the server would leave it behind.
+        await asyncio.wait([starting])
         await asyncio.to_thread(server.stop)
 
 

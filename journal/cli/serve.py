@@ -33,14 +33,42 @@ log = structlog.get_logger()
 BACKLOG = 512
 DATABASE_LOOK_SECONDS = 1.0
 FAILED = 1
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run the service; 0 once it was asked to stop and everything accepted is written, 1 if a part of it failed."""
+    """Run the service; 0 once it was asked to stop and everything accepted is written, 1 if a part of it failed.
+
+    Asked while it still starts, it undoes what it has begun: nothing was accepted yet.
+    """
+    stop_at_signals()
     clock = SystemClock()
-    if arguments.worker_socket is not None:
+    try:
+        if arguments.worker_socket is None:
+            return await _lead(settings, arguments, clock)
         listener = socket.socket(fileno=arguments.worker_socket)
-        return await _work(settings, listener, clock, Metrics(arguments.worker_metrics, arguments.worker_number or 0))
+        metrics = Metrics(arguments.worker_metrics, arguments.worker_number or 0)
+        return await _work(settings, listener, clock, metrics)
+    except asyncio.CancelledError:
+        return 0
+
+
+def stop_at_signals() -> None:
+    """Cancel the current task at the first SIGTERM or SIGINT; more of them do not cut short how it ends."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        for number in STOPPING:
+            loop.add_signal_handler(number, lambda: None)
+        if task is not None:
+            task.cancel()
+
+    for number in STOPPING:
+        loop.add_signal_handler(number, stop)
+
+
+async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock) -> int:
+    """Run the service's first process: the database where it is ours, the workers, what goes on beside requests."""
     listener = bind(settings)
     async with open_database(settings) as dsn:
         await prepare(dsn, settings, clock)
@@ -59,7 +87,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
                         installation.service.watch("postgresql", watch_database(settings))
                     host, port = listener.getsockname()[:2]
                     print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
-                    return await until_stopped(installation, workers)
+                    return await until_failed(installation, workers)
         finally:
             await _stop_workers(workers)
 
@@ -140,7 +168,7 @@ async def _work(settings: Settings, listener: socket.socket, clock: Clock, metri
     async with AsyncExitStack() as stack:
         installation = await _open_patiently(stack, settings.dsn, settings, clock, metrics)
         await stack.enter_async_context(listening(installation, listener))
-        return await until_stopped(installation, [])
+        return await until_failed(installation, [])
 
 
 def _end_with_parent() -> None:
@@ -170,26 +198,19 @@ async def _open_patiently(
             await clock.sleep(DATABASE_LOOK_SECONDS)
 
 
-async def until_stopped(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
-    """Wait for a signal (0), or for a part or a worker to end, which none should (1)."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    asked = asyncio.create_task(stopped.wait())
+async def until_failed(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
+    """Wait until a part or a worker ends, which none should: 1. Cancelled when the service is asked to stop."""
     failed = asyncio.create_task(installation.service.failed())
     gone = [asyncio.create_task(worker.wait()) for worker in workers]
-    await asyncio.wait([asked, failed, *gone], return_when=asyncio.FIRST_COMPLETED)
-    for task in (asked, *gone):
-        task.cancel()
-    _ask_to_stop(workers)  # all at once: as long as one listens, the kernel takes connections for it
-    if stopped.is_set():
-        failed.cancel()
-        return 0
-    reason = failed.result() if failed.done() else "a worker ended"
-    failed.cancel()
-    log.error("the service stops because a part of it failed", part=reason)
-    return FAILED
+    try:
+        await asyncio.wait([failed, *gone], return_when=asyncio.FIRST_COMPLETED)
+        reason = failed.result() if failed.done() else "a worker ended"
+        log.error("the service stops because a part of it failed", part=reason)
+        return FAILED
+    finally:
+        for task in (failed, *gone):
+            task.cancel()
+        _ask_to_stop(workers)  # all at once: as long as one listens, the kernel takes connections for it
 
 
 async def _start_workers(

@@ -498,3 +498,18 @@ def test_stopping(tmp_path: Path, number: signal.Signals) -> None:
         process.send_signal(number)
         assert process.wait(timeout=60) == DONE
     assert not (tmp_path / "var" / "postgresql" / "data" / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopping_a_start(tmp_path: Path, number: signal.Signals) -> None:
+    """A service that is asked to stop while it starts ends with 0, and leaves no database behind."""
+    home = tmp_path / "var"
+    line = [sys.executable, "-m", "journal.cli.main", "serve", "--workers", "2"]
+    started = environment(home, JOURNAL_LISTEN="127.0.0.1:0")
+    with subprocess.Popen(line, env=started, stderr=subprocess.PIPE, text=True) as process:
+        until((home / "postgresql" / "owner.lock").exists)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == DONE, said
+    assert "listens" not in said
+    assert not (home / "postgresql" / "data" / "postmaster.pid").exists()
