@@ -4,6 +4,7 @@
     tenants/<tenant>                 32 random bytes, wrapped: destroying it ends a contract
     fences/<category>                the last destroyed day, in clear
     ended/<tenant>                   its contract has ended: its key is destroyed, and no copy of it is ever used
+    last-seal                        when the last seal was made, and its number: what a restored database forgets
 
 A category's fence and a tenant's end stand above any key: what they destroyed is neither made nor read again, wherever
 a copy of it comes from. How keys are wrapped is in `journal.wrapped_keys`. Whoever can write here without the master

@@ -1,9 +1,9 @@
 """A copy of the key store that follows its purges: brought up to date from it, and the way back where it is lost.
 
 One step for both directions: the target takes the source's fences and ended contracts, destroys what they end, then
-takes the keys that it lacks. Fences come first, so that a run that is killed leaves a copy that knows of every purge it
-has heard of; a key is taken only where neither side knows it to be destroyed, and what is destroyed meanwhile is given
-up at the end. The master key is never copied: a copy alone opens nothing.
+takes the keys that it lacks, and what is known of the last seal. Fences come first, so that a run that is killed leaves
+a copy that knows of every purge it has heard of; a key is taken only where neither side knows it to be destroyed, and
+what is destroyed meanwhile is given up at the end. The master key is never copied: a copy alone opens nothing.
 
 Trust sentence: whoever can write to a copy can destroy it, and, once it is restored from, fence off days and end
 contracts for ever; it cannot read a key, give one day another's, nor bring back a destroyed day or an ended contract.
@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from journal import last_seal
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from journal.keystore import KeyStore
 
-FOLDERS = frozenset({"days", "ended", "fences", "tenants"})
+CONTENT = frozenset({"days", "ended", "fences", last_seal.NAME, "tenants"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +71,8 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
     done.shredded += _end_contracts(target, source)
     done.fences_raised += _raise_fences(target, source)
     done.shredded += target.shred_fenced()
+    if (moment := last_seal.remembered(source)) is not None:
+        last_seal.remember(target, moment)
     _count(target, source, done)
     return done
 
@@ -118,7 +121,7 @@ def check_source(source: KeyStore) -> bytes:
 
 def check_alone(copy: Path) -> None:
     """Refuse a directory where something else is kept than keys. Raises OperatorError."""
-    if strangers := {path.name for path in copy.iterdir()} - FOLDERS:
+    if strangers := {path.name for path in copy.iterdir()} - CONTENT:
         raise OperatorError(f"{copy} holds {min(strangers)}, which is no key: name a directory for the copy alone")
 
 

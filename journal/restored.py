@@ -1,8 +1,8 @@
 """A database that a backup brought back: what it has forgotten, as the key store knows.
 
-A purge raises the database's fence before the key store's. A database that stands behind has lost what it once had
-committed, its last seals with it: nothing is served, sealed or purged from it before the loss is declared and the
-purge done again.
+A purge raises the database's fence before the key store's, and a seal is in the database before the key store hears of
+it. A database that stands behind has lost what it once had committed: nothing is served, sealed or purged from it
+before the loss is declared and the purge done again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from journal.core.errors import KeyStoreError, OperatorError
-from journal.core.times import format_day
+from journal.core.seal import parse_seal
+from journal.core.times import format_day, format_seconds
+from journal.last_seal import SealMoment, remembered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from journal.keystore import KeyStore
     from journal.store import Store
 
@@ -60,25 +64,50 @@ def describe_back(code: str) -> str:
     )
 
 
+async def forgotten_seal(store: Store, keystore: KeyStore) -> SealMoment | None:
+    """Return the last seal the key store knows of, where the database holds none so late. Raises StoreError."""
+    # The key store is read first: it is told of a seal after the database has it.
+    known = remembered(keystore)
+    latest = await store.latest_seal() if known is not None else None
+    if known is None or (latest is not None and known <= SealMoment(latest.sealed_at, latest.number)):
+        return None
+    return known
+
+
+def describe_lost(lost: SealMoment) -> str:
+    """Say of a seal that it is gone."""
+    return f"the database has lost seal {lost.number} of {format_seconds(lost.sealed_at)}, and maybe more"
+
+
 async def refuse_restored(store: Store, keystore: KeyStore) -> None:
-    """Raise OperatorError, which says what to do, where the database has forgotten a purge."""
-    forgotten = await forgotten_purges(store, keystore)
-    if not forgotten:
+    """Raise OperatorError, which says what to do, where the database has forgotten a purge or a seal."""
+    purges, seal = await forgotten_purges(store, keystore), await forgotten_seal(store, keystore)
+    if purges:
+        what = _describe_purges(purges)
+    elif seal is not None:
+        what = describe_lost(seal)
+    else:
         return
-    first = forgotten[0]
-    known = f"up to {format_day(first.known)}" if first.known else "not at all"
-    others = f" (and {len(forgotten) - 1} more)" if len(forgotten) > 1 else ""
-    what = (
-        f"this database is older than its key store: {first.category} is destroyed up to "
-        f"{format_day(first.destroyed)}, and the database knows it {known}{others}"
-    )
+    what = f"this database is older than its key store: {what}"
     latest = await store.latest_seal()
     if latest is None:
         raise OperatorError(
             f"{what}; it holds no seal either, so it is not the one that was backed up: restore that one, or set "
             "JOURNAL_DSN and JOURNAL_KEYSTORE to a database and a key store that belong together"
         )
+    number = latest.number
+    if seal is None:
+        # The purges alone are left of a declaration that was cut short behind its seal.
+        number = parse_seal(latest.text).recovered_from or number
     raise OperatorError(
-        f"{what}. A backup was restored: what followed its last seal, {latest.number}, is lost. Nothing is served "
-        f"before the purge is done again: run openepm-journal recover --declare-loss {latest.number}, then start serve"
+        f"{what}. A backup was restored: what followed its last seal, {number}, is lost. Nothing is served before "
+        f"that is declared and the purges are done again: run openepm-journal recover --declare-loss {number}, then "
+        "start serve"
     )
+
+
+def _describe_purges(purges: Sequence[ForgottenPurge]) -> str:
+    first, *others = purges
+    known = f"up to {format_day(first.known)}" if first.known else "not at all"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{first.category} is destroyed up to {format_day(first.destroyed)}, and the database knows it {known}{more}"

@@ -18,6 +18,7 @@ from journal.core.errors import BusyError, JournalError, OperatorError, StoreErr
 from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
 from journal.core.times import day_of, midnight
 from journal.core.trie import Trie
+from journal.last_seal import SealMoment, remember
 from journal.store import HeadRow, SealHeadRow, SealRow, SealState
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from journal.identity import SigningIdentity
+    from journal.keystore import KeyStore
     from journal.store import Store
 
 log = structlog.get_logger()
@@ -42,9 +44,12 @@ OPEN_SEALS_KEPT = timedelta(days=7)
 class Sealer:
     """Makes close seals for days that are over and open seals of the moment."""
 
-    def __init__(self, *, store: Store, identity: SigningIdentity, service_name: str, clock: Clock) -> None:
-        """Seal under this identity."""
+    def __init__(
+        self, *, store: Store, keystore: KeyStore, identity: SigningIdentity, service_name: str, clock: Clock
+    ) -> None:
+        """Seal under this identity; the key store is told of every seal."""
         self._store = store
+        self._keystore = keystore
         self._identity = identity
         self._service_name = service_name
         self._clock = clock
@@ -173,7 +178,11 @@ class Sealer:
         sealed_at = self._guard.check().replace(microsecond=0)
         previous = parse_seal(state.text) if state.text is not None else None
         previous_close = parse_seal(state.close_text) if state.close_text is not None else None
+        recovered_from = state.number if self._declares_loss else None
         if previous is not None:
+            if recovered_from is None and previous.day is None:
+                # Until a close seal says it, which every extract of that day lists and nothing thins.
+                recovered_from = previous.recovered_from
             # Within one second of the last seal, or with clocks a little apart: time never goes back.
             sealed_at = max(sealed_at, previous.sealed_at)
         try:
@@ -189,15 +198,23 @@ class Sealer:
             root=tree.root,
             previous=previous.digest if previous else NOTHING_HASH,
             previous_close=previous_close.digest if previous_close else NOTHING_HASH,
-            recovered_from=state.number if self._declares_loss else None,
+            recovered_from=recovered_from,
         )
         signature = self._identity.sign(seal.text, sealed_at)
         stored = await self._store.put_seal(seal.number, day, sealed_at, seal.text, signature, moved)
         if not stored:
             return None
-        self._declares_loss = False
         self._last_number = seal.number
+        await self._remember(SealMoment(sealed_at, seal.number), goes_back=self._declares_loss)
+        self._declares_loss = False
         return SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
+
+    async def _remember(self, moment: SealMoment, *, goes_back: bool) -> None:
+        """Let the key store know, so that a database restored from before it is known: the seal itself needs it not."""
+        try:
+            await asyncio.to_thread(remember, self._keystore, moment, goes_back=goes_back)
+        except (JournalError, OSError) as error:
+            log.warning("the key store does not know of a seal", number=moment.number, reason=str(error))
 
     async def _wait_for_grace(self) -> None:
         """Wait out a day's first seconds: no open seal shows it before the last one is closed."""

@@ -20,7 +20,7 @@ from journal.instruments import Instruments
 from journal.keyring import Keyring
 from journal.keystore import KeyStore, open_keystore
 from journal.reader import Reader
-from journal.restored import communes_back, describe_back, forgotten_purges
+from journal.restored import communes_back, describe_back, describe_lost, forgotten_purges, forgotten_seal
 from journal.sealer import Sealer
 from journal.stamper import Stamper
 from journal.standing import Standing, read_standing
@@ -105,7 +105,7 @@ class Service:
             queue_bytes=settings.queue_bytes,
             instruments=instruments,
         )
-        sealer = Sealer(store=store, identity=identity, service_name=name, clock=clock)
+        sealer = Sealer(store=store, keystore=keyring.keystore, identity=identity, service_name=name, clock=clock)
         reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
         extraction = Extraction(
             store=store,
@@ -282,6 +282,8 @@ class Service:
 
     async def _check_seals(self, standing: Standing | None) -> str | None:
         row = standing.row if standing is not None else await self.store.read_standing()
+        if lost := await forgotten_seal(self.store, self.keyring.keystore):
+            return describe_lost(lost)
         if row.number is None:
             return "no seal was made yet"
         # A head moves on while it waits: since when one does is what is remembered, from one question to the next.

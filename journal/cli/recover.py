@@ -10,7 +10,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.core.seal import parse_seal
 from journal.core.times import format_day
-from journal.restored import communes_back, describe_back, forgotten_purges, refuse_restored
+from journal.restored import communes_back, describe_back, forgotten_purges, forgotten_seal, refuse_restored
 
 if TYPE_CHECKING:
     import argparse
@@ -42,7 +42,8 @@ async def _declare(installation: Installation, number: int | None) -> None:
     last = await store.latest_seal()
     if last is None:
         raise OperatorError("there is no seal in this database: nothing can have been lost after one")
-    if number is not None and number < last.number and await _is_declared(installation, number):
+    lost = await forgotten_seal(store, installation.service.keyring.keystore)
+    if number is not None and number < last.number and lost is None and await _is_declared(installation, number):
         print(f"declared already: what followed seal {number} is lost")
         return
     if number != last.number:

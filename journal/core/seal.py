@@ -101,7 +101,7 @@ class Seal:
 
     `day` is the day a close seal closes, None for an open seal; `root` that of the tree over `chains` heads;
     `previous` and `previous_close` are digests of earlier seals, NOTHING_HASH where there is none;
-    `recovered_from` the last seal that survived, in the first one after a declared loss.
+    `recovered_from` the last seal that survived a declared loss, in the first ones after it.
     """
 
     service: str

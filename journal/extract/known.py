@@ -99,13 +99,14 @@ def _read(
 def is_declared_lost(known: Statement, statements: Sequence[Statement]) -> bool:
     """Tell whether one of these seals declares the known one lost in a disaster.
 
-    Such a seal names the last that survived; later numbers made before it are lost, and given again.
+    Such a seal names the last that survived; later numbers made before it are lost, and given again, but to those that
+    declare the same.
     """
     return any(
         statement.seal.recovered_from is not None
         and statement.seal.recovered_from < known.seal.number
         and known.seal.sealed_at <= statement.seal.sealed_at
-        and known.seal != statement.seal
+        and known.seal.recovered_from != statement.seal.recovered_from
         for statement in statements
     )
 

@@ -25,6 +25,7 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import FencedDayError, ForkError, JournalError, OperatorError
 from journal.keystore import KeyStore, open_keystore
 from journal.keystore_copy import follow
+from journal.last_seal import SealMoment, remember
 from journal.migrate import migrate
 from journal.postgres import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
@@ -108,6 +109,9 @@ async def lived(place: Path) -> AsyncIterator[Lived]:
                     made.backups[LIVED_DAYS - number] = place / f"backup-{number}"
                     base_backup(server, place / f"backup-{number}")
                     made.heads[LIVED_DAYS - number] = await world.service.reader.head(compartment)
+            base_backup(server, place / "backup-last")
+            await world.record(ENTRIES, category=WEEK)
+            await world.seal()
             made.known = await world.service.reader.head(compartment)
             keystore = open_keystore(world.settings)
             (place / "copy").mkdir()
@@ -210,6 +214,36 @@ async def check_recovered(lived: Lived, settings: Settings, number: int, days_be
                 assert report.purged.through == lived.first
                 # Of the days that the backup holds, the first but destroyed; and what was recorded just now.
                 assert report.manifest.disclosed == (LIVED_DAYS - days_before) * ENTRIES + 2
+
+
+async def test_a_backup_that_no_purge_followed(lived: Lived, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it lost is a seal alone: it is refused all the same until that is declared, and then the seals say so."""
+    live = await lived.world.service.store.latest_seal()
+    assert live is not None
+    # As it stands before any restore of this module: each of them moves it.
+    remember(open_keystore(lived.world.settings), SealMoment(live.sealed_at, live.number), goes_back=True)
+    with restored(lived.directory / "backup-last", lived.directory / "hours") as server:
+        settings = lived.settings(server)
+        dsn = server.dsn(database=lived.database)
+        await simulate_clock(dsn, timedelta(0))
+        number = await last_seal(dsn, settings)
+        message = rf"has lost seal {live.number} of .*run openepm-journal recover --declare-loss {number}, then"
+        assert number < live.number
+        with pytest.raises(OperatorError, match=message):
+            await check_restored(dsn, settings)
+        assert await commands.doctor(settings, argparse.Namespace()) == 1
+        assert f"FAIL seals: the database has lost seal {live.number}" in capsys.readouterr().out
+        with pytest.raises(OperatorError, match=message):
+            await recover.recover(settings, argparse.Namespace(declare_loss=None))
+        for _ in range(2):
+            assert await recover.recover(settings, argparse.Namespace(declare_loss=number)) == 0
+        await check_restored(dsn, settings)
+        async with open_service(dsn, settings, SystemClock()) as installation:
+            world = World(
+                installation=installation, clock=SimulatedClock(), dsn=dsn, superuser_dsn="", settings=settings
+            )
+            report = world.verify(await world.extract(lived.first, world.today, category=WEEK), known=[lived.known])
+            assert any(f"what followed seal {number} is lost" in remark for remark in report.remarks), report.remarks
 
 
 async def test_a_loss_that_is_not_declared(lived: Lived) -> None:

@@ -155,7 +155,11 @@ def recovery(random: Random) -> tuple[Extract, Known]:
                 changes["late"] = timedelta(hours=random.choice((0, 5)), seconds=5)
             if world is after and number == lost_from and random.random() < 0.8:
                 last = len(world.seals)
-                changes["recovered_from"] = random.choice((last, last, max(1, last - 1)))
+                recovered_from = random.choice((last, last, max(1, last - 1)))
+                if random.random() < 0.5:
+                    world.seal(noon(march(number), hour=14), recovered_from=recovered_from)
+                else:
+                    changes["recovered_from"] = recovered_from
             world.close(march(number), **changes)
     seals = random.sample(before.seals, random.randrange(1, 3)) + random.sample(after.seals, random.randrange(2))
     first = random.randrange(1, days + 1)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError, FencedDayError, KeyStoreError, OperatorError
 from journal.keystore import KeyStore
 from journal.keystore_copy import check_alone, check_apart, check_same, check_source, follow
+from journal.last_seal import SealMoment, remember
 from journal.wrapped_keys import WrappedKeys
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def store(tmp_path: Path) -> KeyStore:
         made.make_tenant_key(tenant)
     for day in DAYS:
         made.make_day_key(CATEGORY, day)
+    remember(made, SealMoment(datetime(2026, 3, 2, 12, tzinfo=UTC), 7))
     return made
 
 

@@ -376,7 +376,13 @@ async def stopping_purger(world: World, stop: Stop) -> AsyncIterator[Purger]:
 
     async with await StoppingStore.connect(world.dsn, application="test") as store:
         store.stop = stop
-        sealer = Sealer(store=store, identity=service.identity, service_name=SERVICE, clock=world.clock)
+        sealer = Sealer(
+            store=store,
+            keystore=service.keyring.keystore,
+            identity=service.identity,
+            service_name=SERVICE,
+            clock=world.clock,
+        )
         yield Purger(
             store=store,
             keyring=Keyring(keystore),

@@ -327,8 +327,8 @@ async def test_before_the_first_seal(world: World) -> None:
         await world.service.reader.latest(Compartment(SERVICE, TENANT, CATEGORY))
 
 
-async def test_a_declared_loss_is_in_the_first_seal_after_it(world: World) -> None:
-    """The next seal says from which one the database was recovered, even a close seal; those after it do not."""
+async def test_a_declared_loss_is_in_the_seals_up_to_a_close_seal(world: World) -> None:
+    """The next seal says from which one the database was recovered; where it is a close seal, no other does."""
     with pytest.raises(StoreError, match="no seal yet"):
         await sealer_of(world).declare_loss()
     await world.record(1)
@@ -339,6 +339,18 @@ async def test_a_declared_loss_is_in_the_first_seal_after_it(world: World) -> No
     assert await sealer_of(world).declare_loss() == before.number
     after = (await seals_of(world))[before.number :]
     assert [seal.recovered_from for seal in after] == [before.number] + [None] * (len(after) - 1)
+    second = await sealer_of(world).declare_loss()
+    await world.record(1)
+    async with world.another_process() as other:
+        await other.service.sealer.seal_open(even_if_still=False)
+    await world.travel(START + 3 * DAY)
+    await world.record(1)
+    await world.seal()
+    after = (await seals_of(world))[second:]
+    assert [(seal.day is None, seal.recovered_from) for seal in after] == [
+        *((is_open, second) for is_open in (True, True, False)),
+        (True, None),
+    ]
     assert await world.audit() == []
 
 

@@ -224,6 +224,7 @@ class World:
             "root": tree.root,
             "previous": self._last.digest if self._last else NOTHING_HASH,
             "previous_close": self._last_close.digest if self._last_close else NOTHING_HASH,
+            "recovered_from": self._last.recovered_from if self._last and self._last.day is None else None,
         }
         seal = Seal(**{**values, **changes})
         signature = authority.sign(seal.text, chain=chain, at=signed_at or seal.sealed_at)

@@ -250,12 +250,32 @@ def test_a_loss_may_be_declared_by_another_seal_that_was_kept() -> None:
     recovered = World().live(1, 2)
     recovered.append(noon(march(3), hour=15), subject="after the disaster")
     declaring = recovered.seal(noon(march(3), hour=16), recovered_from=2)
-    recovered.close(march(3))
+    recovered.close(march(3), recovered_from=None)  # as no service does
     extract = recovered.extract(march(2), march(3), at=noon(march(4)))
     assert type(failure(extract, kept(lost))) is ForkError
     report = verify(extract, kept(lost), kept(declaring, name="declaring.json"))
     assert len(report.unanswered) == 1
     assert any("declaring.json seal 3 agrees" in sentence for sentence in report.checked)
+
+
+def test_a_loss_within_the_day() -> None:
+    """Every seal of its day declares it: what was lost is told from what came after, by each of them."""
+    world = World().live(1, 2)
+    world.append(noon(march(3)))
+    lost = world.seal(noon(march(3), hour=13))
+    recovered = World().live(1, 2)
+    declaring = recovered.seal(noon(march(3), hour=14), recovered_from=2)
+    recovered.append(noon(march(3), hour=15), subject="after the disaster")
+    after = recovered.seal(noon(march(3), hour=16))
+    today = recovered.extract(march(2), march(3), at=noon(march(3), hour=17))
+    recovered.close(march(3))
+    closed = recovered.extract(march(2), march(3), at=noon(march(4)))
+    for extract in (today, closed):
+        report = verify(extract, kept(lost), kept(declaring), kept(after), kept(recovered.seals[1]))
+        assert len(report.unanswered) == 1
+        assert "declares seal 3 (open, 2026-03-03T13:00:00Z) lost" in report.unanswered[0]
+        assert [text for text in report.remarks if "what followed seal 2 is lost" in text] == [report.remarks[0]]
+    assert [parse_seal(seal.text).recovered_from for seal in recovered.seals] == [None, None, 2, 2, 2, 2, None]
 
 
 def test_a_loss_covers_only_what_came_before_it() -> None:

@@ -118,6 +118,31 @@ def _not_comparable() -> Iterator[Case]:
         facts=facts(3, unanswered=1),
     )
 
+    world, lost = _disaster_today()
+    extract = signed(world.extract(march(2), march(3), at=noon(march(3), hour=17)))
+    yield Case(
+        name="known-declared-lost-today",
+        about="The extract's open seal declares the disaster of its day, in which the seal that was kept was lost.",
+        extract=extract,
+        known=kept(lost),
+        facts=facts(3, covered_until=noon(march(3), hour=17), unanswered=1),
+    )
+    yield Case(
+        name="known-declares-the-same-loss",
+        about="The seal that was kept was made after the disaster, which it declares as the extract's seal does.",
+        extract=extract,
+        known=kept(world.seals[3]),
+        facts=facts(3, covered_until=noon(march(3), hour=17)),
+    )
+
+
+def _disaster_today() -> tuple[Small, ListedSeal]:
+    world, lost = Small().live(1, 2), _disaster()[1]
+    world.seal(noon(march(3), hour=14), recovered_from=2)
+    world.append(noon(march(3), hour=15), subject="after the disaster")
+    world.seal(noon(march(3), hour=16))
+    return world, lost
+
 
 def _disaster(**changes: Any) -> tuple[Small, ListedSeal]:
     world = Small().live(1, 2)
