@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from journal.core.errors import LockedError
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
     from journal.clock import Clock
 
+T = TypeVar("T")
+
 LOCK_ATTEMPTS = 200
 LOCK_PAUSE_SECONDS = 0.05
 
 
-async def politely(clock: Clock, attempt: Callable[[], Awaitable[object]]) -> None:
+async def politely(clock: Clock, attempt: Callable[[], Awaitable[T]]) -> T:
     """Do something that may find a lock taken, again until it does not. LockedError where it always does."""
     for _ in range(LOCK_ATTEMPTS - 1):
         try:
-            await attempt()
+            return await attempt()
         except LockedError:
             await clock.sleep(LOCK_PAUSE_SECONDS)
-        else:
-            return
-    await attempt()
+    return await attempt()

@@ -39,6 +39,7 @@ log = structlog.get_logger()
 
 MAX_DAYS_PER_RUN = 3
 INTERVAL_SECONDS = 3600
+REST_SECONDS = 0.1
 
 
 def _tell_nobody(_: Boundary) -> None:
@@ -271,7 +272,9 @@ class Purger:
         self._keyring.learn_fence(due.category, due.day)
 
     async def _drop(self, due: DueDay) -> None:
-        await politely(self._clock, lambda: self._store.drop_day(due.category, due.day))
+        """Drop the day table by table: what the file system has to do for one, those who record wait for."""
+        while not await politely(self._clock, lambda: self._store.drop_day(due.category, due.day)):
+            await self._clock.sleep(REST_SECONDS)
 
     async def _shred(self, due: DueDay) -> None:
         await asyncio.to_thread(self._keyring.keystore.shred_day_key, due.category, due.day)

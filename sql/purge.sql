@@ -17,8 +17,8 @@ SELECT count, chains, disk_bytes FROM journal.day_figures($1, $2)
 SELECT journal.raise_fence($1, $2)
 
 -- name: drop_day
--- Remove the rows of a fenced, sealed day.
-SELECT count, chains FROM journal.drop_day($1, $2)
+-- Remove a table of a fenced, sealed day.
+SELECT journal.drop_day($1, $2)
 
 -- name: move_kept_from
 -- Say in the heads what is gone.

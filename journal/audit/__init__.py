@@ -12,7 +12,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from journal.audit.ended import EndedTenants
-from journal.audit.entries import ChainDay
+from journal.audit.entries import CUT_SHORT, ChainDay
 from journal.audit.findings import Finding, Findings
 from journal.audit.heads import HeadAudit
 from journal.audit.seals import SealAudit
@@ -129,7 +129,7 @@ class Audit:
             chain.walked = walk.finish()
             if walk.beyond is not None:
                 await self._check_beyond(chain, walk)
-        if len(self._findings) > before and await self._is_purged(category, day):
+        if len(self._findings) > before and await self._is_being_purged(category, day):
             # While it was read: what its chains say of it by now is for the next run.
             del self._findings[before:]
             for chain in walks:
@@ -158,6 +158,7 @@ class Audit:
             day,
             self._stated.limits(chain, day),
             is_open=day not in self._stated.closed,
+            is_fenced=self._was_fenced(chain.compartment.category, day),
             keyring=self._service.keyring,
             findings=self._findings,
         )
@@ -190,10 +191,25 @@ class Audit:
 
     async def _is_purged(self, category: str, day: date) -> bool:
         """Tell whether the day has been destroyed since this run began."""
+        gone = (category, day) not in {(row.category, row.day) for row in await self._store.partitions()}
+        return gone and await self._is_fenced(category, day)
+
+    async def _is_being_purged(self, category: str, day: date) -> bool:
+        """Tell whether a purge has come to the day since this run began, or taken the last of it."""
+        if self._was_fenced(category, day):
+            return await self._is_purged(category, day)
+        return await self._is_fenced(category, day)
+
+    async def _is_fenced(self, category: str, day: date) -> bool:
+        """Tell whether the day is behind its fence by now."""
         fences = {row.code: row.fence for row in await self._store.read_categories()}
         fence = fences[category]
-        gone = (category, day) not in {(row.category, row.day) for row in await self._store.partitions()}
-        return gone and fence is not None and day <= fence
+        return fence is not None and day <= fence
+
+    def _was_fenced(self, category: str, day: date) -> bool:
+        """Tell whether the day was behind its fence when this run began."""
+        fence = self._categories[category].fence
+        return fence is not None and day <= fence
 
     async def _check_beyond(self, chain: StatedChain, walk: ChainDay) -> None:
         """Rows past the head that was read first are new, or nobody's: the head must have reached them by now."""
@@ -217,7 +233,7 @@ class Audit:
             index = f"entries {first} to {after.size - 1}" if after.size - first > 1 else f"entry {first}"
             where = f"{chain.name} {format_day(day)} {index}"
             if await self._is_purged(category, day):
-                self._findings.report("gap", where, "purged, and its head does not say so: run the purge")
+                self._findings.report("gap", where, CUT_SHORT)
             else:
                 self._findings.report("early deletion", where, "missing with the whole day")
 

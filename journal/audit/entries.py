@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from journal.store import StoredRow
 
 
+CUT_SHORT = "purged, and its head does not say so: run the purge"
+
+
 class ChainDay:
     """One chain's rows of one day, in the order of their indexes.
 
@@ -36,17 +39,20 @@ class ChainDay:
         limits: tuple[Head | None, Head | None],
         *,
         is_open: bool,
+        is_fenced: bool,
         keyring: Keyring,
         findings: Findings,
     ) -> None:
         """Stand before the first row; `limits` are the heads at the day's beginning and at its end.
 
-        A day that `is_open` may have grown since its heads were read: `beyond` is the first index there.
+        A day that `is_open` may have grown since its heads were read: `beyond` is the first index there. Of one that
+        `is_fenced` a purge that was cut short may have taken all that a chain has.
         """
         self._chain = chain
         self._day = day
         self._start, self._end = limits
         self._is_open = is_open
+        self._is_fenced = is_fenced
         self._findings = findings
         self._keyring = keyring
         self._cipher: AESGCM | None = None
@@ -111,9 +117,13 @@ class ChainDay:
 
     def _report_missing(self, first: int, end: int) -> None:
         whole = self._start is not None and self._end is not None and (first, end) == (self._start.size, self._end.size)
-        index = f"entries {first} to {end - 1}" if end - first > 1 else f"entry {first}"
-        reason = "all that the seals state of this day is missing" if whole else "missing"
-        self._findings.report("early deletion" if whole else "gap", f"{self.name} {index}", reason)
+        where = f"{self.name} entries {first} to {end - 1}" if end - first > 1 else f"{self.name} entry {first}"
+        if whole and self._is_fenced:
+            self._findings.report("gap", where, CUT_SHORT)
+        elif whole:
+            self._findings.report("early deletion", where, "all that the seals state of this day is missing")
+        else:
+            self._findings.report("gap", where, "missing")
 
     def _check_content(self, row: StoredRow, where: str) -> bytes:
         """Open the row and hold every other column against it; return its leaf hash, as far as it is known."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.store.pools import Pools
-from journal.store.values import CategoryChange, DayDropped, DayFigures, PartitionRow, PurgeSpan, UnfinishedPurge
+from journal.store.values import CategoryChange, DayFigures, PartitionRow, PurgeSpan, UnfinishedPurge
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -39,14 +39,14 @@ class PurgeStatements(Pools):
         stands: date = await self._fetch_value("purge", "raise_fence", category, day)
         return stands
 
-    async def drop_day(self, category: str, day: date) -> DayDropped:
-        """Remove a day's rows and counters; all zero if they are already gone.
+    async def drop_day(self, category: str, day: date) -> bool:
+        """Remove a table of a day, and its counters; True once nothing of the day is left.
 
         LockedError if a page of an extract is being read: again in a moment. StoreError unless the fence is at or
         past the day and the day has its close seal.
         """
-        rows = await self._fetch("purge", "drop_day", category, day)
-        return DayDropped(**rows[0])
+        gone: bool = await self._fetch_value("purge", "drop_day", category, day)
+        return gone
 
     async def move_kept_from(self, category: str, day: date) -> int:
         """Move the base of a category's chains to the close of `day`; return how many moved.

@@ -296,14 +296,6 @@ class DayFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DayDropped:
-    """How many rows went, of how many chains."""
-
-    count: int
-    chains: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedPurge:
     """Days of a category that are fenced and not wholly purged, both included."""
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
+from journal.clock import SystemClock
 from journal.core.errors import LockedError, StoreError
-from journal.store import DayDropped, DayFigures, HeadRow, Store
+from journal.store import DayFigures, HeadRow, Store
+from retention.politely import politely
 from tests.chains import CATEGORY, add_chains, append, fresh, genesis_of, midnight_after, read_chain, seconds_until
+from tests.integration.slices import use_slices
 from tests.integration.test_seals_store import after, close, until_waiting
 
 if TYPE_CHECKING:
@@ -19,6 +23,37 @@ if TYPE_CHECKING:
     from datetime import date
 
     MoveClock = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture(autouse=True, params=[1, 3], ids=["whole", "sliced"])
+async def slices(request: pytest.FixtureRequest, store: Store, owner: asyncpg.Connection) -> int:
+    """Make every day a table, or three: everything holds of both."""
+    assert store  # the schema is there
+    count: int = request.param
+    await use_slices(owner, count)
+    return count
+
+
+async def drop(store: Store, day: date, category: str = CATEGORY) -> int:
+    """Drop a day to its end; return in how many steps."""
+    steps = 1
+    while not await store.drop_day(category, day):
+        steps += 1
+    return steps
+
+
+async def rows_of(owner: asyncpg.Connection, day: date) -> int:
+    """Count what is on disk of a day, attached or not."""
+    return sum([await owner.fetchval(f"SELECT count(*) FROM {name}") for name in await tables_of(owner, day)])
+
+
+async def tables_of(owner: asyncpg.Connection, day: date, category: int = 1) -> list[str]:
+    """Return the tables that hold a day's rows."""
+    rows = await owner.fetch(
+        "SELECT oid::regclass::text FROM pg_class WHERE relname ~ $1 AND relkind = 'r' ORDER BY oid",
+        f"^entry_{category}_{day:%Y%m%d}(_[0-9]+)?$",
+    )
+    return [name for (name,) in rows]
 
 
 async def day_of(store: Store) -> date:
@@ -60,7 +95,10 @@ async def test_two_maintainers_at_once_are_harmless(store: Store, dsn: str) -> N
     """Together they make each partition once."""
     await add_chains(store, ["albi"])
     async with await Store.connect(dsn, application="other") as other:
-        made = await asyncio.gather(store.ensure_partitions(30), other.ensure_partitions(30))
+        clock = SystemClock()
+        made = await asyncio.gather(
+            *(politely(clock, partial(maintainer.ensure_partitions, 30)) for maintainer in (store, other))
+        )
     assert sorted(len(names) for names in made) == [0, 23]
 
 
@@ -76,11 +114,11 @@ async def test_a_destroyed_day_is_never_made_again(store: Store, move_clock: Mov
     assert day + timedelta(days=13) in days
 
 
-async def test_every_partition_is_a_whole_one(store: Store, owner: asyncpg.Connection) -> None:
+async def test_every_partition_is_a_whole_one(store: Store, owner: asyncpg.Connection, slices: int) -> None:
     """Each leaf has its two unique indexes, its append-only triggers, its checks, and uncompressed ciphertext."""
     await add_chains(store, ["albi"], ["ecrits", "main-courante"])
-    leaves = await owner.fetch("SELECT relid::oid FROM pg_partition_tree('journal.entry') WHERE level = 2")
-    assert len(leaves) == 16
+    leaves = await owner.fetch("SELECT relid::oid FROM pg_partition_tree('journal.entry') WHERE level >= 2")
+    assert len(leaves) == 16 * (slices + (slices > 1))
     for (relid,) in leaves:
         indexes = await owner.fetch(
             "SELECT pg_get_indexdef(indexrelid, 0, true) AS text FROM pg_index WHERE indrelid = $1 AND indisunique",
@@ -110,31 +148,32 @@ async def test_making_partitions_stops_neither_appends_nor_reads(store: Store, o
         assert len(await read_chain(store, head, await day_of(store))) == 1
 
 
-async def test_a_sealed_fenced_day_is_dropped(store: Store, past_day: tuple[list[HeadRow], date]) -> None:
+async def test_a_sealed_fenced_day_is_dropped(store: Store, past_day: tuple[list[HeadRow], date], slices: int) -> None:
     """Rows, counters and partition go; the next day and other categories stay; again is harmless."""
     heads, day = past_day
     head = await append(store, heads[0], fresh(1))
     await store.raise_fence(CATEGORY, day)
-    assert await store.drop_day(CATEGORY, day) == DayDropped(count=5, chains=2)
+    assert await drop(store, day) == slices + (slices > 1)
     assert await days_of(store) == [day + timedelta(days=number) for number in range(1, 8)]
     assert len(await read_chain(store, head, day + timedelta(days=1))) == 1
     assert [row.day for row in await store.read_activity("albi")] == [day + timedelta(days=1)]
     assert await store.read_activity("castres") == []
-    assert await store.drop_day(CATEGORY, day) == DayDropped(count=0, chains=0)
+    assert await store.drop_day(CATEGORY, day)
 
 
 async def test_two_purgers_at_once_drop_a_day_once(
-    store: Store, dsn: str, past_day: tuple[list[HeadRow], date]
+    store: Store, dsn: str, past_day: tuple[list[HeadRow], date], slices: int
 ) -> None:
-    """One drops it, the others find it gone or are told to come back."""
+    """Each table is dropped by one; the others find it gone or are told to come back."""
     _, day = past_day
     await store.raise_fence(CATEGORY, day)
     async with await Store.connect(dsn, application="other", pool_sizes={"purge": 4}) as other:
-        results = await asyncio.gather(*(other.drop_day(CATEGORY, day) for _ in range(4)), return_exceptions=True)
-    dropped = [result.count for result in results if isinstance(result, DayDropped)]
-    assert max(dropped) == 5
-    assert sum(dropped) == 5
-    assert all(isinstance(result, DayDropped | LockedError) for result in results)
+        results = await asyncio.gather(
+            *(other.drop_day(CATEGORY, day) for _ in range(4 * slices)), return_exceptions=True
+        )
+        assert all(isinstance(result, bool | LockedError) for result in results)
+        await drop(other, day)
+    assert day not in await days_of(store)
 
 
 async def test_a_day_is_not_dropped_before_its_fence_and_its_seal(
@@ -212,7 +251,8 @@ async def test_a_read_under_way_delays_the_drop(store: Store, dsn: str, past_day
             await store.drop_day(CATEGORY, day)
         assert day in await days_of(store)
     await reader.close()
-    assert (await store.drop_day(CATEGORY, day)).count == 5
+    await drop(store, day)
+    assert day not in await days_of(store)
 
 
 async def test_a_drop_that_waits_stops_no_other_day(
@@ -239,7 +279,8 @@ async def test_how_much_of_a_day_there_is(
     """Rows, chains and bytes of what is on disk, whoever shows it; nothing of a day that is not there."""
     heads, day = past_day
     leaf = f"journal.entry_1_{day:%Y%m%d}"
-    size = await owner.fetchval("SELECT pg_total_relation_size($1::text::regclass)", leaf)
+    sizes = "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest($1::text[]) AS name"
+    size = await owner.fetchval(sizes, await tables_of(owner, day))
     assert size > 0
     assert await store.day_figures(CATEGORY, day) == DayFigures(count=5, chains=2, disk_bytes=size)
     await append(store, heads[0], fresh(4))
@@ -273,7 +314,9 @@ async def test_the_base_moves_to_the_close_of_the_last_purged_day(
     with pytest.raises(StoreError, match="no close seal"):
         await store.move_kept_from(CATEGORY, day + timedelta(days=1))
     await store.raise_fence(CATEGORY, day)
-    await store.drop_day(CATEGORY, day)
+    while not await store.drop_day(CATEGORY, day):
+        with pytest.raises(StoreError, match="still kept"):
+            await store.move_kept_from(CATEGORY, day)
     assert await store.move_kept_from(CATEGORY, day) == 2
     rows = await store.read_heads(["albi", "castres"], [CATEGORY] * 2)
     assert [(row.size, row.kept_from) for row in rows] == [(7, 3), (2, 2)]
@@ -290,7 +333,7 @@ async def test_a_purge_is_resumed_after_any_step(store: Store, move_clock: MoveC
     for _ in range(2):
         await store.raise_fence(CATEGORY, day)
     for _ in range(2):
-        await store.drop_day(CATEGORY, day)
+        await drop(store, day)
     for _ in range(2):
         await store.move_kept_from(CATEGORY, day)
     (row,) = await store.read_heads(["albi"], [CATEGORY])
@@ -306,8 +349,10 @@ async def test_a_detached_partition_is_still_seen_and_dropped(
     await owner.execute(f"ALTER TABLE journal.entry_1 DETACH PARTITION journal.entry_1_{day:%Y%m%d}")
     assert [row.day for row in await store.partitions() if not row.attached] == [day]
     await store.raise_fence(CATEGORY, day)
-    assert (await store.drop_day(CATEGORY, day)).count == 5
+    assert await rows_of(owner, day) == 5
+    await drop(store, day)
     assert day not in await days_of(store)
+    assert await tables_of(owner, day) == []
 
 
 async def test_an_interrupted_detachment_is_seen_and_dropped(
@@ -332,7 +377,9 @@ async def test_an_interrupted_detachment_is_seen_and_dropped(
     assert await owner.fetchval(pending) == 1
     assert [row.day for row in await store.partitions() if not row.attached] == [day]
     await store.raise_fence(CATEGORY, day)
-    assert (await store.drop_day(CATEGORY, day)).count == 5
+    assert await rows_of(owner, day) == 5
+    await drop(store, day)
+    assert await tables_of(owner, day) == []
     assert await owner.fetchval(pending) == 0
     assert await owner.fetchval("SELECT to_regclass($1)", f"journal.{leaf}") is None
 
@@ -353,4 +400,4 @@ async def test_a_category_made_later_has_its_own_first_day(store: Store, move_cl
     await store.ensure_partitions(0)
     assert await days_of(store, "ecrits") == [day + timedelta(days=1)]
     await store.raise_fence("ecrits", day)
-    assert await store.drop_day("ecrits", day) == DayDropped(count=0, chains=0)
+    assert await store.drop_day("ecrits", day)
