@@ -3,17 +3,21 @@
 Days of two sizes are purged in turn, in one installation whose clocks are moved, while an open-loop generator submits
 single events at a fixed rate in the same process, as in `serve`.
 
+A first large day, not measured, teaches the database how many slices a day of the category needs; seven empty ones
+follow, which were made before it was there.
+
 Time under lock: a second connection samples `pg_locks` every fifth of a millisecond or so, from the server's side,
-and takes the time from the first look that finds the day's partition or its parent locked in access exclusive mode to
-the first that does not; 0 where it fell between two looks. It holds one commit, and so the time the disk takes for
-that. The rest of the drop is the step's time without it; its floor is the time it takes to unlink files of the sizes
-of that day's, written as PostgreSQL writes and made durable, on the same file system.
+and takes the longest time from a look that finds the day's partition or its parent locked in access exclusive mode to
+the next that does not, which is the longest that anybody may have waited; 0 where it fell between two looks. It holds
+one commit, and so the time the disk takes for that. The rest of the drop is the step's time without it, and without
+the rests between two slices; its floor is the time it takes to unlink files of the sizes of that day's, written as
+PostgreSQL writes and made durable, on the same file system, all at once.
 
 What submitters notice is held against the quiet moments between, and against the moments in which those files are
 unlinked: what the file system makes everyone wait for then, no purge can spare them.
 
-The rows are put straight into the partition, in the chain of a commune whose head does not know them, so neither do
-the seals: the purge looks at no row, which is the point. Some entries of every day are recorded as entries are.
+The rows are put straight into the partition, in chains of communes that nobody knows, so neither do the seals: the
+purge looks at no row, which is the point. Some entries of every day are recorded as entries are.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ from journal.cli.installation import open_database, open_service, prepare, simul
 from journal.clock import SimulatedClock
 from journal.postgres import OWNER, SUPERUSER
 from journal.settings import Settings
+from retention.maintenance import DAYS_AHEAD
+from retention.purge import REST_SECONDS
 from retention.purge_steps import Step
 from tests.bench.figures import show
 from tests.bench.generator import RATE_PER_SECOND, Generator
@@ -48,23 +54,30 @@ SMALL_ENTRIES = 10_000
 LARGE_ENTRIES = 1_000_000
 CATEGORY = "breve"
 RETENTION_DAYS = 2
-BULK, WRITER = 0, 1  # communes: whose rows are many, and who submits
+BULK_COMMUNES = 200  # those whose rows are many: more than slices, so that none of them is much larger
+WRITER = 0  # the commune that submits
 BASELINE_SECONDS = 3.0
 # PostgreSQL's: what was written in large pieces is unlinked sooner.
 PAGE_BYTES = 8192
 DAY = timedelta(days=1)
+# Made ahead, before the first large day was there.
+DAYS_WITHOUT_SLICES = DAYS_AHEAD
 
 FILL = """
 INSERT INTO journal.{leaf} (index, day, tenant, category, event_key, leaf_hash, chain_hash, sealed)
-SELECT n, $2, $3, $4, decode(md5(n::text), 'hex'), sha256(n::text::bytea), sha256(n::text::bytea),
-       decode(repeat(md5(n::text), 27), 'hex')
+SELECT n / {communes}, $2, $3 || n % {communes}, $4, decode(md5(n::text), 'hex'), sha256(n::text::bytea),
+       sha256(n::text::bytea), decode(repeat(md5(n::text), 27), 'hex')
   FROM generate_series(0::bigint, $1::bigint - 1) AS n
+"""
+TABLES = """
+SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE isleaf
 """
 WATCH = """
 CREATE FUNCTION pg_temp.seconds_under_lock(leaf oid, parent oid) RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE
   since timestamptz;
   held boolean;
+  longest double precision := 0;
 BEGIN
   LOOP
     held := EXISTS (SELECT FROM pg_locks AS l
@@ -72,9 +85,10 @@ BEGIN
     IF held THEN
       since := coalesce(since, clock_timestamp());
     ELSIF since IS NOT NULL THEN
-      RETURN extract(epoch FROM clock_timestamp() - since);
+      longest := greatest(longest, extract(epoch FROM clock_timestamp() - since));
+      since := NULL;
     ELSIF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = leaf) THEN
-      RETURN 0; -- between two looks
+      RETURN longest;
     END IF;
     PERFORM pg_sleep(0.0001);
   END LOOP;
@@ -88,6 +102,7 @@ class Purges:
     """What was measured of the days of one size, in milliseconds; `latencies` of events submitted meanwhile."""
 
     entries: int
+    slices: list[int] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     under_lock: list[float] = field(default_factory=list)
     rest_of_drop: list[float] = field(default_factory=list)
@@ -98,7 +113,7 @@ class Purges:
 
     def show(self) -> tuple[float, float, float]:
         """Print it; return the medians of the time under lock, of the drop's rest, and of unlinking."""
-        print(f"purge of a day of {self.entries:,} entries")
+        print(f"purge of a day of {self.entries:,} entries, in {median(self.slices):.0f} slices")
         show("  the whole run", "ms", self.whole, digits=1)
         under_lock = show("  under the lock", "ms", self.under_lock, digits=2)
         unlinking = show("  unlinking files of that size (floor)", "ms", self.unlinking, digits=1)
@@ -118,7 +133,7 @@ class PurgeBench:
 
     async def live(self, sizes: list[int]) -> None:
         """Live days of these sizes, oldest first, up to this morning, when all of them are due."""
-        await self._site.add_communes(2)
+        await self._site.add_communes(1)
         category = NewCategory(code=CATEGORY, label="Brève", retention_days=RETENTION_DAYS)
         await self._site.installation.administration.add_category(category)
         start = datetime.now(UTC) - len(sizes) * DAY
@@ -134,7 +149,8 @@ class PurgeBench:
         """Purge the oldest day, and note what that took; return the latencies of the moment before."""
         [due, *_] = await self._site.installation.purger.due()
         leaf = await self._leaf(due.day)
-        files = await table_files(self._superuser, leaf)
+        tables = await self._superuser.fetch(TABLES, leaf)
+        files = [file for (table,) in tables for file in await table_files(self._superuser, table)]
         await self._superuser.execute("CHECKPOINT")
         into.files_bytes.append([file.stat().st_size for file in files])
         await generator.settle(time.perf_counter())
@@ -159,9 +175,10 @@ class PurgeBench:
         assert [row.day for row in done] == [due.day], entries
         under_lock = 1000 * await watching
         drop = 1000 * (moments[Step.DROP_ROWS, True] - moments[Step.DROP_ROWS, False])
+        into.slices.append(len(tables))
         into.whole.append(1000 * (until - since))
         into.under_lock.append(under_lock)
-        into.rest_of_drop.append(drop - under_lock)
+        into.rest_of_drop.append(drop - under_lock - 1000 * REST_SECONDS * (len(tables) if len(tables) > 1 else 0))
         await generator.settle(until)
         into.latencies += generator.latencies(since, until)
         return generator.latencies(quiet_since, quiet_since + BASELINE_SECONDS)
@@ -179,9 +196,10 @@ class PurgeBench:
     async def _fill(self, day: date, entries: int) -> None:
         leaf = await self._leaf(day)
         # A day two months old was vacuumed long ago: a vacuum that begins now would only be in the way.
-        await self._superuser.execute(f"ALTER TABLE {leaf} SET (autovacuum_enabled = off)")
-        fill = FILL.format(leaf=leaf.removeprefix("journal."))
-        await self._superuser.execute(fill, entries, day, f"t{BULK}", CATEGORY)
+        for (table,) in await self._superuser.fetch(TABLES, leaf):
+            await self._superuser.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        fill = FILL.format(leaf=leaf.removeprefix("journal."), communes=BULK_COMMUNES)
+        await self._superuser.execute(fill, entries, day, "bulk", CATEGORY)
 
     async def unlink(self, generator: Generator, into: Purges) -> None:
         """Unlink files like those of the days that were purged, and note what that took."""
@@ -209,7 +227,9 @@ class PurgeBench:
 
 async def measure_purges(small: int, large: int, runs: int) -> None:
     """Print what there is to say about the purge."""
-    sizes = [size for _ in range(runs) for size in (small, large)]
+    taught = [large, *[0] * DAYS_WITHOUT_SLICES]
+    measured_sizes = [size for _ in range(runs) for size in (small, large)]
+    sizes = [*taught, *measured_sizes]
     with tempfile.TemporaryDirectory(prefix="oej-bench-") as home:
         settings = Settings(home=home)
         clock = SimulatedClock(-len(sizes) * DAY)
@@ -222,11 +242,12 @@ async def measure_purges(small: int, large: int, runs: int) -> None:
                 site = Site(installation, dsn)
                 bench = PurgeBench(site, clock, superuser, Path(home))
                 await bench.live(sizes)
+                await installation.purger.run(max_days=len(taught))
                 measured = {size: Purges(entries=size) for size in (small, large)}
                 quiet: list[float] = []
                 generator = Generator(site, site.compartment(WRITER, CATEGORY))
                 async with generator.running():
-                    for size in sizes:
+                    for size in measured_sizes:
                         quiet += await bench.purge(size, generator, measured[size])
                     # Afterwards: what the disk has to do for it would be under way during the next purge.
                     for purges in measured.values():
