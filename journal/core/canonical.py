@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from journal.core.errors import MalformedError
@@ -71,6 +72,8 @@ _DECODER = json.JSONDecoder(
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
+# Names are few, and the same in every record; not more of them than a hostile body may fill with long ones.
+@lru_cache(maxsize=512)
 def _is_name(name: Any) -> bool:
     return isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= NAME_LIMIT
 
@@ -111,7 +114,14 @@ def _check(items: Iterable[tuple[Any, Any]], trail: list[str | int]) -> None:
             fault = "" if value.isascii() and "\0" not in value else _fault_of_text(value)
         elif isinstance(value, (dict, list)):
             trail.append(step)
-            _check_container(value, trail)
+            if len(trail) > DEPTH_LIMIT:
+                raise MalformedError("nested deeper than 32 levels", part=_pointer(trail[1:]))
+            if isinstance(value, list):
+                _check(enumerate(value), trail)
+            elif all(map(_is_name, value)):
+                _check(value.items(), trail)
+            else:
+                raise MalformedError(_NAME, part=_pointer(trail[1:]))
             trail.pop()
             continue
         else:
@@ -121,17 +131,6 @@ def _check(items: Iterable[tuple[Any, Any]], trail: list[str | int]) -> None:
             if isinstance(value, _Fault) and value.name is not None:
                 steps.append(value.name)
             raise MalformedError(fault, part=_pointer(steps[1:]))
-
-
-def _check_container(value: Any, trail: list[str | int]) -> None:
-    if len(trail) > DEPTH_LIMIT:
-        raise MalformedError("nested deeper than 32 levels", part=_pointer(trail[1:]))
-    if isinstance(value, list):
-        _check(enumerate(value), trail)
-        return
-    if not all(map(_is_name, value)):
-        raise MalformedError(_NAME, part=_pointer(trail[1:]))
-    _check(value.items(), trail)
 
 
 def encode(value: Any) -> bytes:
