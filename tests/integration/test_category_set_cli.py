@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from journal.cli import category_set, commands
-from journal.cli.main import _parser
+from journal.cli.parser import make_parser
 from journal.core.certificates import der_to_pem
 from journal.core.errors import OperatorError
 from tests.integration.test_handover import commune
@@ -34,7 +34,7 @@ def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 async def run(world: World, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
     """Run a command about categories on the world's installation; return the lines it printed."""
-    arguments = _parser().parse_args(["category", *options])
+    arguments = make_parser().parse_args(["category", *options])
     assert await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments) == 0
     return capsys.readouterr().out.splitlines()
 
