@@ -29,6 +29,7 @@ from ingest.problems import (
     INTERNAL,
     RATE,
     ProblemError,
+    about,
     absent,
     problem_of,
     response_of,
@@ -175,7 +176,7 @@ async def _guarded(
         if problem is None:
             return _failed(request, error)
         if isinstance(error, JournalError) and not isinstance(error, BusyError | SubmissionError):
-            log.warning("a request was not served", kind=type(error).__name__)
+            log.warning("a request was not served", **about(error))
         return _refuse(request, problem)
 
 
