@@ -39,6 +39,15 @@ async def run(world: World, capsys: pytest.CaptureFixture[str], *options: str) -
     return capsys.readouterr().out.splitlines()
 
 
+async def notes(world: World, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what doctor says beside what is right and wrong."""
+    arguments = make_parser().parse_args(["doctor"])
+    await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments)
+    said = capsys.readouterr().out.splitlines()
+    assert "ok   retention" in said
+    return [line for line in said if line.startswith("note ")]
+
+
 async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """What goes, how to have it gone at once, and for whom it waits; then nothing but the rule."""
     await live(world, 0, 7)
@@ -53,9 +62,12 @@ async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) 
     )
     assert rest[1:] == [f"they are handed over first to {TENANT}: openepm-journal handover does it at once"]
     assert f"{NAME}\tLED\t{pending}" in await run(world, capsys, "list")
+    asked = f"note retention: {LONG.code}: 4 days asked for on {world.today}, not in force yet: 10 days are"
+    assert await notes(world, capsys) == [asked]
     await world.installation.handover.run()
     await world.installation.purger.run()
     assert f"{NAME}\tLED\t4 days" in await run(world, capsys, "list")
+    assert await notes(world, capsys) == []
 
 
 async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +77,8 @@ async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -
     [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "8", "--needs-authorisation", "yes")
     assert said == f"category {NAME}\tneeds authorisation\t4 days, a day more each day up to 8"
     assert f"{NAME}\tLED\t4 days, a day more each day up to 8\tneeds authorisation" in await run(world, capsys, "list")
+    asked = f"note retention: {LONG.code}: 8 days asked for on {world.today}, not in force yet: 4 days are"
+    assert await notes(world, capsys) == [f"{asked}, a day more each day"]
     await live(world, 6, 9)
     assert f"{NAME}\tLED\t8 days\tneeds authorisation" in await run(world, capsys, "list")
 
