@@ -70,6 +70,37 @@ async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) 
     assert await notes(world, capsys) == []
 
 
+async def test_what_a_purge_says_while_a_rule_is_pending(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Days of which nothing is left are counted in a line, and are no failure."""
+
+    async def purge(*options: str) -> tuple[str, str]:
+        arguments = make_parser().parse_args(["purge", *options])
+        assert await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments) == 0
+        return tuple(capsys.readouterr())
+
+    await live(world, 0, 3)
+    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await run(world, capsys, "set", LONG.code, "--retention-days", "3")
+    await world.installation.handover.run()
+    # Then nobody hands over for three days: what came meanwhile waits, and keeps the rule from being in force.
+    await world.record(1, category=LONG.code)
+    await world.travel_to(FIRST + 7 * DAY)
+    await world.seal()
+    out, err = await purge()
+    went, last = out.splitlines()[:4], FIRST + 3 * DAY
+    assert [line.partition(":")[0] for line in went] == [f"purged {LONG.code} {FIRST + n * DAY}" for n in range(4)]
+    told = out.splitlines()[4:]
+    assert told[0] == (
+        f"{LONG.code}: 4 days ({FIRST} to {last}) gone by a shorter rule, which seals state once all that it lets go "
+        "is gone"
+    )
+    assert told[1].startswith(f"{LONG.code} {last + DAY} waits for the hand-over to {TENANT}, until ")
+    assert told[2].startswith(f"{LONG.code} {last + 2 * DAY} stays with a day before it that waits")
+    assert (len(told), err) == (3, "")
+    for options in (["--dry-run"], []):
+        assert await purge(*options) == ("".join(f"{line}\n" for line in told), "")
+
+
 async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """How far it is stated by now, and where it ends."""
     await run(world, capsys, "set", LONG.code, "--retention-days", "4")
