@@ -224,7 +224,9 @@ class Extraction:
         base = Head(closes[first].head.size, closes[first].head.chain_hash) if first in closes else None
         if base is None:
             base = genesis(compartment.origin)
-        if fence == first and latest.head.kept_from < base.size:
+        # Only where something that was asked for is purged: what comes after it begins with its close, as ever.
+        is_cut = fence is not None and request.from_day <= fence
+        if is_cut and latest.head.kept_from < base.size:
             raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
         today = latest.seal.sealed_at.date()
         if request.to_day <= first and not closes:
