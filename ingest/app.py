@@ -29,6 +29,7 @@ from ingest.problems import (
     INTERNAL,
     RATE,
     ProblemError,
+    about,
     absent,
     problem_of,
     response_of,
@@ -65,6 +66,10 @@ EVENTS = "/v1/categories/{category}/events"
 
 MODULE = frozenset({"module"})
 READERS = frozenset({"client", "auditor"})
+# Load balancers and watchers ask with either; the server sends no body with HEAD.
+PROBE = ("GET", "HEAD")
+# Load balancers and watchers ask with either; the server sends no body with HEAD.
+PROBE = ("GET", "HEAD")
 
 CALLS = (
     Call(method="POST", path=EVENTS, roles=MODULE, handler=post_events),
@@ -84,8 +89,8 @@ CALLS = (
     Call(method="GET", path="/verifier", public=get_verifier_page),
     Call(method="GET", path="/journal-verify.pyz", public=get_verifier),
     Call(method="GET", path="/journal-verify.pyz.sha256", public=get_verifier_digest),
-    Call(method="GET", path="/healthz", public=get_health),
-    Call(method="GET", path="/readyz", public=get_readiness),
+    *(Call(method=method, path="/healthz", public=get_health) for method in PROBE),
+    *(Call(method=method, path="/readyz", public=get_readiness) for method in PROBE),
     Call(method="GET", path="/metrics", public=get_metrics),
 )
 
@@ -171,7 +176,7 @@ async def _guarded(
         if problem is None:
             return _failed(request, error)
         if isinstance(error, JournalError) and not isinstance(error, BusyError | SubmissionError):
-            log.warning("a request was not served", kind=type(error).__name__)
+            log.warning("a request was not served", **about(error))
         return _refuse(request, problem)
 
 

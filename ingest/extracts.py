@@ -13,6 +13,7 @@ from ingest.auth import compartment_of
 from ingest.bodies import media_type, read_body
 from ingest.edge import CALLER
 from ingest.extract_request import decode_request
+from ingest.problems import about
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ async def _stream(
     except ConnectionError:
         pass  # the caller has gone away: there is nobody to tell
     except Exception as error:  # noqa: BLE001  (whatever it is, the answer must not end as if it were whole)
-        log.error("an extract was cut off", kind=type(error).__name__, credential=request[CALLER].id)
+        log.error("an extract was cut off", **about(error), credential=request[CALLER].id)
         if request.transport is not None:
             request.transport.abort()
     return response

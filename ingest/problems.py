@@ -16,15 +16,20 @@ from aiohttp import web
 
 from journal.core.errors import (
     BusyError,
+    ExpiredCertificateError,
     InvalidEventError,
     JournalError,
+    KeyStoreError,
     KnownEventError,
     MisshapenEventError,
+    OperatorError,
     OversizeEventError,
     PurgedDayError,
     RequestError,
+    StoreError,
     SubmissionError,
 )
+from journal.core.times import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,6 +137,11 @@ def problem_of(error: Exception) -> ProblemError | None:
             problem = ProblemError(INVALID, error.reason, faults=[(0, error.pointer, error.reason)])
         case BusyError():
             problem = ProblemError(BUSY, str(error), headers=_retry(error.retry_after_seconds))
+        case ExpiredCertificateError():
+            # No secret: every extract holds the certificate, and whoever waits for one must know whom to ask.
+            since = format_seconds(error.not_after)
+            detail = f"The service's certificate expired on {since}: no extract is made until its operator renews it."
+            problem = ProblemError(UNAVAILABLE, detail, headers=_retry(UNAVAILABLE_RETRY_SECONDS))
         case JournalError():
             # The database, the keys, the clock: said in full to the operator (log, readiness), not to callers.
             detail = "The service is not in order; its operator is told. Submit again later."
@@ -139,6 +149,15 @@ def problem_of(error: Exception) -> ProblemError | None:
         case _:
             return None
     return problem
+
+
+def about(error: Exception) -> dict[str, str]:
+    """Return what the log may say of an error: its kind, and its sentence where that is the operator's own affair.
+
+    Of others a sentence may hold what was asked, or recorded.
+    """
+    reason = {"reason": str(error)} if isinstance(error, KeyStoreError | OperatorError | StoreError) else {}
+    return {"kind": type(error).__name__} | reason
 
 
 def response_of(problem: ProblemError, **members: Any) -> web.Response:

@@ -83,8 +83,9 @@ class Extraction:
     ) -> AsyncIterator[bytes]:
         """Record the request, then return the container's bytes, to be read to the end.
 
-        Raises RequestError (what was asked cannot be), BusyError (a purge is under way). Once the bytes
-        flow, StoreError means that they must be thrown away: nothing short ever ends properly.
+        Raises RequestError (what was asked cannot be), OperatorError (nothing can be signed; neither is recorded),
+        BusyError (a purge is under way). Once the bytes flow, StoreError means that they must be thrown away: nothing
+        short ever ends properly.
         """
         return (await self.open(compartment, request, requested_by=requested_by, disclose=disclose)).chunks()
 
@@ -102,6 +103,8 @@ class Extraction:
         With `before_purge`, for the hand-over, days are read that only a pending shorter rule lets go.
         """
         selection = await self._check(compartment, request, disclose=disclose)
+        # Before the request is journaled: the auditor would read of extracts that nobody could be given.
+        self._identity.check_valid(self._clock.now())
         recorded = await self._record(compartment, request, selection, requested_by)
         manifest_request = Request(
             index=recorded.receipt.index, leaf=recorded.receipt.leaf_hash, reference=request.request_reference
@@ -221,7 +224,9 @@ class Extraction:
         base = Head(closes[first].head.size, closes[first].head.chain_hash) if first in closes else None
         if base is None:
             base = genesis(compartment.origin)
-        if fence == first and latest.head.kept_from < base.size:
+        # Only where something that was asked for is purged: what comes after it begins with its close, as ever.
+        is_cut = fence is not None and request.from_day <= fence
+        if is_cut and latest.head.kept_from < base.size:
             raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
         today = latest.seal.sealed_at.date()
         if request.to_day <= first and not closes:

@@ -25,6 +25,18 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def why_unwritable(directory: Path) -> str | None:
+    """Return, in the system's words, why no file can be put into a directory; None where one can."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        return error.strerror
+    os.close(descriptor)
+    # Nothing is written to find out: whoever fetches what is there must not meet a probe.
+    is_writable = os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
+    return None if is_writable else os.strerror(errno.EACCES)
+
+
 def make_private_directory(directory: Path) -> None:
     """Make the directory and its parents, mode 0700, durable."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]

@@ -23,7 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from journal.core import cms, trust
 from journal.core.certificates import der_to_pem, parse, pem_to_der, public_key
-from journal.core.errors import OperatorError, VerificationError
+from journal.core.errors import ExpiredCertificateError, OperatorError, VerificationError
+from journal.core.times import format_seconds
 from journal.files import create_durably, make_private_directory, replace_durably
 
 if TYPE_CHECKING:
@@ -90,13 +91,22 @@ class SigningIdentity:
         return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
 
     def check_valid(self, at: datetime) -> datetime:
-        """Return `at` to the second. Raises OperatorError where the certificates are not valid at that time."""
+        """Return `at` to the second.
+
+        Raises OperatorError where the certificates are not valid at that time, ExpiredCertificateError where they are
+        not any more.
+        """
         second = _to_second(at)
-        if not self.not_before <= second <= self.not_after:
+        refused = f"nothing is signed at {format_seconds(second)}: the certificate of {self.service}"
+        if second > self.not_after:
+            raise ExpiredCertificateError(
+                f"{refused} expired on {format_seconds(self.not_after)}: install a renewed one, "
+                "or put this machine's clock right",
+                not_after=self.not_after,
+            )
+        if second < self.not_before:
             raise OperatorError(
-                f"nothing is signed at {second:%Y-%m-%dT%H:%M:%SZ}: the certificate of {self.service} is "
-                f"valid from {self.not_before:%Y-%m-%dT%H:%M:%SZ} to {self.not_after:%Y-%m-%dT%H:%M:%SZ}. "
-                "Check this machine's clock, or install a renewed certificate."
+                f"{refused} is valid from {format_seconds(self.not_before)} on: put this machine's clock right"
             )
         return second
 

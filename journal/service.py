@@ -16,6 +16,7 @@ from journal.core.rule import overdue_through, purgeable_through
 from journal.core.times import day_of, format_day, format_seconds
 from journal.directory import Directory
 from journal.extraction import Extraction
+from journal.files import why_unwritable
 from journal.instruments import Instruments
 from journal.keyring import Keyring
 from journal.keystore import KeyStore, open_keystore
@@ -219,6 +220,10 @@ class Service:
         if faults := await self.store.read_handover_faults():
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             return f"since {faults[0].since:%Y-%m-%d %H:%M} UTC: {faults[0].detail}{more}"
+        tenants = [row.tenant for row in await self.store.read_recipients()]
+        # In a thread: a network file system that hangs must not hold up the service.
+        if tenants and (problem := await asyncio.to_thread(_check_outboxes, self.settings, tenants)):
+            return problem
         now = self.clock.now()
         if now.time() < HANDOVER_BY:
             return None
@@ -293,6 +298,21 @@ class Service:
         if self._unsealed is not None and waiting and row.at - min(self._unsealed[1], waiting) > STALE_SEAL:
             return f"heads have moved since the last seal, {row.number}, more than 10 minutes ago"
         return None
+
+
+def _check_outboxes(settings: Settings, tenants: list[str]) -> str | None:
+    """Say so where communes are to be handed what they cannot be: before a day is due, while there is time."""
+    root = settings.handover_path
+    if settings.handover_directory is None and not root.exists():
+        return None  # made with the first hand-over
+    boxes = [root / tenant for tenant in tenants]
+    for directory in (root, *(box for box in boxes if box.exists())):
+        if why := why_unwritable(directory):
+            return (
+                f"{directory}: {why}: mount it, let the service write there, or name another directory with "
+                "JOURNAL_HANDOVER_DIRECTORY"
+            )
+    return None
 
 
 def _check_keystore(keystore: KeyStore, directory: Directory, settings: Settings) -> None:

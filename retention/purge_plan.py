@@ -42,6 +42,11 @@ class PlannedDay:
         return bool(self.waits_for) or self.is_held
 
     @property
+    def is_gone(self) -> bool:
+        """Whether a shorter rule let go all of it: it stays due until all that the rule lets go is gone."""
+        return self.due.asked_for and not (self.entries or self.disk_bytes or self.has_key)
+
+    @property
     def goes(self) -> bool:
         """Whether a run takes it."""
         return not self.waits and not self.is_beyond

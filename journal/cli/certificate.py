@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from journal.cli.commands import opened
-from journal.core.errors import OperatorError
+from journal.cli.outputs import check_free
 from journal.core.times import format_day
 from journal.files import appear_whole
 from retention.certificate import Certification
@@ -23,7 +23,7 @@ async def certificate(settings: Settings, arguments: argparse.Namespace) -> int:
     """Make the attestation; the file appears only once it is whole."""
     output = Path(arguments.output) if arguments.output is not None else None
     if output is not None:
-        _check_free(output)
+        check_free(output, "-o", "an attestation")
     async with opened(settings, writes=False) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         print(await write_certificate(installation, arguments.tenant, arguments.day, output))
@@ -36,7 +36,7 @@ async def write_certificate(installation: Installation, tenant: str, day: date, 
     attested = await certification.gather(tenant, day)
     if output is None:
         output = Path(f"attestation-{tenant}-{format_day(day)}.pdf")
-        _check_free(output)
+        check_free(output, "-o", "an attestation")
     document = await certification.make(attested)
     with appear_whole(output.absolute()) as file:
         file.write(document)
@@ -48,10 +48,3 @@ async def write_certificate(installation: Installation, tenant: str, day: date, 
     if kept := attested.of_state("kept"):
         said += f"; not attested, for still kept: {', '.join(facts.code for facts in kept)}"
     return f"{output}: {said}; check its signature with: pdfsig {output}"
-
-
-def _check_free(output: Path) -> None:
-    if output.exists():
-        raise OperatorError(f"{output} exists: choose another name with -o, an attestation is never overwritten")
-    if not output.absolute().parent.is_dir():
-        raise OperatorError(f"there is no directory {output.absolute().parent}")

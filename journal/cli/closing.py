@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from journal.cli.commands import opened
+from journal.cli.outputs import check_directory, check_free
 from journal.core.errors import OperatorError
 from journal.files import replace_durably
 
@@ -49,13 +50,12 @@ async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> i
     code, output = arguments.code, Path(arguments.record).absolute()
     if arguments.confirm != code:
         raise OperatorError(f"--confirm says {arguments.confirm}, and {code} is to be destroyed: nothing was changed")
-    if not output.parent.is_dir():
-        raise OperatorError(f"there is no directory {output.parent}")
+    check_directory(output)
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         ending = await installation.destruction.check(code)
-        if ending.finished_at is None and output.exists():
-            raise OperatorError(f"{output} exists: choose another name, a record is never overwritten")
+        if ending.finished_at is None:
+            check_free(output, "--record", "a record")
         with tqdm(unit=" entries", disable=None, desc="tenant destroy") as progress:
             record = await installation.destruction.run(code, progress.update)
         _write(output, record, installation.service.identity.sign(record, installation.service.clock.now()))

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from journal.administration import NewCategory
 from journal.audit import Audit
 from journal.cli.installation import Installation, check_restored, is_made, open_database, open_service, prepare
-from journal.cli.standing import tell
+from journal.cli.outputs import check_free
+from journal.cli.standing import tell, tell_pending
 from journal.clock import SystemClock
 from journal.core.entry import Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
@@ -79,7 +80,7 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
         print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
         for name, problem in checks.items():
             print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
-        for line in tell(await service.standing()):
+        for line in (*tell_pending(service.directory.categories()), *tell(await service.standing())):
             print(line)
         if service.stamper is not None:
             print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
@@ -196,10 +197,7 @@ async def credential_revoke(settings: Settings, arguments: argparse.Namespace) -
 async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
     """Make an extract; the file appears only once it is whole."""
     output = Path(arguments.output)
-    if output.exists():
-        raise OperatorError(f"{output} exists: choose another name, an extract is never overwritten")
-    if not output.absolute().parent.is_dir():
-        raise OperatorError(f"there is no directory {output.absolute().parent}")
+    check_free(output, "-o", "an extract")
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         compartment = _compartment(installation, arguments.tenant, arguments.category)

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from ingest.shapes import ACTIONS
-from journal import __version__
-from journal.administration import REGIMES, ROLES
-from journal.cli import category_set, certificate, closing, commands, demo, keys, purge, recover, serve
-from journal.core.errors import BusyError, JournalError, MalformedError
-from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
-from journal.core.times import parse_day
-from journal.extract.manifest import PURPOSES
+from journal.cli.parser import NOT_RUN, make_parser
+from journal.cli.serve import serve
+from journal.core.errors import BusyError, JournalError
 from journal.logs import configure_logs
-from journal.service_event import KINDS
 from journal.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from datetime import date
+    from collections.abc import Sequence
 
-    from journal.settings import Settings
-
-    Command = Callable[[Settings, argparse.Namespace], Coroutine[None, None, int]]
-    Actions = argparse._SubParsersAction["_Parser"]  # noqa: SLF001 - argparse gives it no public name
+    from journal.cli.parser import Command
 
 FAILED = 1
-NOT_RUN = 2
 INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 if all it was asked is done, 1 if something is wrong, 2 if it could not run."""
-    arguments = _parser().parse_args(argv)
-    configure_logs(quiet=arguments.run is not serve.serve)
+    arguments = make_parser().parse_args(argv)
+    configure_logs(quiet=arguments.run is not serve)
     try:
         settings = load_settings(os.environ)
         run: Command = arguments.run
@@ -62,333 +49,6 @@ def _system_word(error: OSError) -> str:
     """Say where, where that is known, and what."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}" if error.strerror else str(error)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one plain line, and that takes no option by its first letters."""
-
-    def __init__(self, **options: Any) -> None:
-        """Make one, and the parsers of its commands alike."""
-        super().__init__(allow_abbrev=False, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is."""
-        self.exit(NOT_RUN, f"openepm-journal: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="openepm-journal",
-        description="The access journal of OpenEPM: records, seals, extracts, purges.",
-        epilog="With no settings at all, everything lives under ./var (JOURNAL_HOME). Example: openepm-journal serve",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    actions = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_running(actions)
-    _add_tenants(actions)
-    _add_categories(actions)
-    _add_credentials(actions)
-    _add_extract(actions)
-    _add_certificate(actions)
-    _add_keys(actions)
-    _add_upkeep(actions)
-    return parser
-
-
-def _add(actions: Actions, name: str, run: Command, text: str, example: str) -> argparse.ArgumentParser:
-    parser: _Parser = actions.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"Example: openepm-journal {example}",
-    )
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _group(actions: Actions, name: str, text: str, example: str = "list") -> Actions:
-    parser = actions.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"Example: openepm-journal {name} {example}",
-    )
-    group: Actions = parser.add_subparsers(metavar="ACTION", required=True)
-    return group
-
-
-def _add_running(actions: Actions) -> None:
-    parser = _add(actions, "serve", serve.serve, "run the service", "serve --workers 2")
-    parser.add_argument("--workers", type=_positive, help="processes sharing the address (default: the setting, 1)")
-    _add_clock(parser)
-    for inherited in ("socket", "metrics", "number"):
-        parser.add_argument(f"--worker-{inherited}", type=int, help=argparse.SUPPRESS)
-    parser = _add(actions, "demo", demo.demo, "show the whole product on a week of made-up activity", "demo")
-    parser.add_argument(
-        "--keep-running", action="store_true", help="leave the service up afterwards, and say how to use it"
-    )
-    parser.add_argument("--directory", help="where to put it (default: demo under JOURNAL_HOME, made anew)")
-    _add(actions, "migrate", commands.migrate, "bring the database's schema up to date", "migrate")
-    _add(actions, "doctor", commands.doctor, "check settings, database, keys, seals and clock", "doctor")
-
-
-def _add_tenants(actions: Actions) -> None:
-    group = _group(actions, "tenant", "manage communes")
-    parser = _add(group, "add", commands.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"')
-    parser.add_argument("code", metavar="CODE", help="its slug, never used again for another")
-    parser.add_argument("--name", required=True, help="its name, as people know it")
-    _add(group, "list", commands.tenant_list, "list the communes", "tenant list")
-    _add_endings(group)
-    parser = _add(
-        group,
-        "handover",
-        commands.tenant_handover,
-        "hand a commune's days over, encrypted to its certificate, before they are purged",
-        "tenant handover albi --certificate albi.pem",
-    )
-    parser.add_argument("code", metavar="CODE")
-    choice = parser.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--certificate", metavar="PEM", help="RSA of 2048 bits or more, P-256 or P-384; no private key")
-    choice.add_argument("--none", action="store_true", help="hand nothing more over")
-
-
-def _add_endings(group: Actions) -> None:
-    parser = _add(
-        group,
-        "close",
-        closing.tenant_close,
-        "end a contract: refuse its credentials, accept nothing more, export all that is kept, encrypted",
-        "tenant close albi --certificate albi.pem --export-to /srv/export",
-    )
-    parser.add_argument("code", metavar="CODE")
-    parser.add_argument("--certificate", metavar="PEM", help="whom to encrypt to (default: that of its hand-over)")
-    choice = parser.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--export-to", metavar="DIR", help="a directory that exists; the files go to DIR/CODE.export")
-    choice.add_argument("--without-export", action="store_true", help="the commune wants none: none can be made later")
-    _add_clock(parser)
-    parser = _add(
-        group,
-        "destroy",
-        closing.tenant_destroy,
-        "destroy the key and every entry of a closed commune, and sign a record of it: nothing brings them back",
-        "tenant destroy albi --confirm albi --record albi.json",
-    )
-    parser.add_argument("code", metavar="CODE")
-    parser.add_argument("--confirm", metavar="CODE", required=True, help="the same code again")
-    parser.add_argument("--record", metavar="FILE", required=True, help="the record; its signature is FILE.p7s")
-    _add_clock(parser)
-
-
-def _add_categories(actions: Actions) -> None:
-    group = _group(actions, "category", "manage categories")
-    parser = _add(
-        group,
-        "add",
-        commands.category_add,
-        "add a category to every commune",
-        'category add fourriere --label "Fourrière" --regime GDPR --retention-days 30',
-    )
-    parser.add_argument("code", metavar="CODE", help="its slug")
-    parser.add_argument("--label", required=True, help="its name, as people read it")
-    parser.add_argument("--regime", required=True, choices=REGIMES)
-    parser.add_argument(
-        "--retention-days",
-        type=int,
-        default=MAX_RETENTION_DAYS,
-        metavar="N",
-        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS} (default {MAX_RETENTION_DAYS})",
-    )
-    parser.add_argument(
-        "--needs-authorisation",
-        action="store_true",
-        help="an extract about one subject needs the reference of an authorisation",
-    )
-    _add_category_set(group)
-    _add(group, "list", commands.category_list, "list the categories and their rules", "category list")
-
-
-def _add_category_set(group: Actions) -> None:
-    parser = _add(
-        group,
-        "set",
-        category_set.category_set,
-        "change a category: how long it is kept, whether it needs authorisations, its label",
-        "category set assistance --retention-days 30",
-    )
-    parser.add_argument("code", metavar="CODE")
-    parser.add_argument(
-        "--retention-days",
-        type=int,
-        metavar="N",
-        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}; fewer: what is older goes with the next purge",
-    )
-    parser.add_argument(
-        "--needs-authorisation",
-        choices=sorted(category_set.ANSWERS),
-        help="whether an extract about one subject needs the reference of an authorisation",
-    )
-    parser.add_argument("--label", help="its name, as people read it")
-    _add_clock(parser)
-
-
-def _add_credentials(actions: Actions) -> None:
-    group = _group(actions, "credential", "manage credentials")
-    parser = _add(
-        group,
-        "add",
-        commands.credential_add,
-        "make a credential; its secret is printed once",
-        "credential add --role module --tenant albi --category main-courante --source-prefix /openepm/albi/",
-    )
-    parser.add_argument("--role", required=True, choices=ROLES)
-    parser.add_argument("--tenant", required=True, metavar="CODE")
-    parser.add_argument("--category", action="append", default=[], metavar="CODE", help="may be repeated")
-    parser.add_argument("--source-prefix", default="", metavar="P", help="what a module's sources begin with")
-    parser.add_argument("--label", default="", metavar="L", help="what it is for; no name of a person")
-    parser.add_argument("--expires-at", type=_moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z")
-    _add(
-        group,
-        "list",
-        commands.credential_list,
-        "list the credentials, without their secrets",
-        "credential list",
-    )
-    parser = _add(
-        group,
-        "revoke",
-        commands.credential_revoke,
-        "refuse a credential from now on",
-        "credential revoke 1f2e3d4c5b6a",
-    )
-    parser.add_argument("id", metavar="ID")
-
-
-def _add_extract(actions: Actions) -> None:
-    parser = _add(
-        actions,
-        "extract",
-        commands.extract,
-        "make an extract for a commune",
-        "extract --tenant albi --category ecrits --from 2026-11-01 --to 2026-11-15 --purpose lawfulness "
-        '--requester "DPD de la commune" --request-reference DPD-2026-14 -o albi.asice',
-    )
-    parser.add_argument("--tenant", required=True, metavar="CODE")
-    parser.add_argument("--category", required=True, metavar="CODE")
-    parser.add_argument(
-        "--from", dest="from_day", required=True, type=_day, metavar="DAY", help="first day, UTC, included"
-    )
-    parser.add_argument("--to", dest="to_day", required=True, type=_day, metavar="DAY", help="last day, UTC, included")
-    parser.add_argument("--purpose", required=True, choices=PURPOSES)
-    parser.add_argument("--requester", required=True, help="who asks")
-    parser.add_argument("--request-reference", required=True, metavar="REF", help="the client's request, in writing")
-    parser.add_argument("--authorisation", metavar="REF", help="needed for one subject in some categories")
-    actions_there_are = (*ACTIONS, *(f"service.{kind}" for kind in KINDS))
-    for name, choices in (("account", None), ("subject", None), ("action", actions_there_are)):
-        only = f"disclose only the entries of this {name}; the others are withheld"
-        parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)
-    parser.add_argument("-o", "--output", required=True, metavar="FILE")
-    _add_clock(parser)
-
-
-def _add_certificate(actions: Actions) -> None:
-    parser = _add(
-        actions,
-        "certificate",
-        certificate.certificate,
-        "make the signed attestation that a commune's entries of a day were destroyed",
-        "certificate --tenant albi --day 2026-09-01",
-    )
-    parser.add_argument("--tenant", required=True, metavar="CODE")
-    parser.add_argument("--day", required=True, type=_day, metavar="DAY", help="a purged day, UTC")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="default: attestation-<tenant>-<day>.pdf in the current directory"
-    )
-    _add_clock(parser)
-
-
-def _add_keys(actions: Actions) -> None:
-    to, back = "backup --to /mnt/keys", "restore --from /mnt/keys"
-    group = _group(actions, "keys", "keep a copy of the key store elsewhere, and bring it back", to)
-    parser = _add(
-        group, "backup", keys.backup, "bring a copy up to date: new keys, fences, destroyed days", f"keys {to}"
-    )
-    parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="a directory that is there")
-    parser = _add(group, "restore", keys.restore, "bring back what the key store has lost, from a copy", f"keys {back}")
-    parser.add_argument("--from", dest="directory", required=True, metavar="DIR", help="what keys backup has made")
-
-
-def _add_upkeep(actions: Actions) -> None:
-    parser = _add(
-        actions,
-        "seal",
-        commands.seal,
-        "close the days that are over and seal the heads of the moment",
-        "seal",
-    )
-    _add_clock(parser)
-    parser = _add(
-        actions,
-        "handover",
-        commands.handover,
-        "hand over what is about to be purged, to the communes that registered a certificate",
-        "handover",
-    )
-    _add_clock(parser)
-    parser = _add(actions, "purge", purge.purge, "destroy the days whose time has come", "purge --dry-run")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
-    parser.add_argument("--all", action="store_true", help="go beyond three days of one category in one run")
-    _add_clock(parser)
-    parser = _add(
-        actions,
-        "recover",
-        recover.recover,
-        "after a disaster: declare what is lost and purge again what is destroyed, before serve is started",
-        "recover --declare-loss 1203",
-    )
-    parser.add_argument(
-        "--declare-loss", type=int, metavar="SEAL", help="the last seal that survived; the next one says so, for ever"
-    )
-    parser = _add(
-        actions,
-        "verify-store",
-        commands.verify_store,
-        "check every row, chain and seal in the database against the keys",
-        "verify-store --category ecrits --day 2026-11-15",
-    )
-    parser.add_argument("--category", metavar="CODE", help="with --day: all seals and heads, but these entries only")
-    parser.add_argument("--day", type=_day, metavar="DAY", help="a day, UTC, that the seals cover")
-
-
-def _add_clock(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--clock-is-right",
-        action="store_true",
-        help="go on though the last seal is more than 7 days old, or later than this machine's clock",
-    )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _day(text: str) -> date:
-    try:
-        return parse_day(text)
-    except MalformedError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day: write it YYYY-MM-DD") from error
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no moment: write it 2027-06-30T00:00:00Z") from error
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no zone: end it with Z")
-    return moment.astimezone(UTC)
 
 
 if __name__ == "__main__":

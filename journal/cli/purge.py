@@ -37,8 +37,10 @@ async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         if arguments.dry_run:
             days = await _plan(installation, max_days)
+            _tell_gone(days)
             for day in days:
-                print(f"would purge {_describe(day)}" if day.goes else _stays(day))
+                if not day.is_gone:
+                    print(f"would purge {_describe(day)}" if day.goes else _stays(day))
             if not days:
                 print("nothing is due")
             _warn_of_unsealed(days)
@@ -46,11 +48,13 @@ async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
         else:
             problem = await _run(installation, max_days)
             days = await _plan(installation, max_days)
+            _tell_gone(days)
             for day in days:
-                print(_stays(day), file=sys.stdout if day.waits else sys.stderr)
+                if not day.is_gone:
+                    print(_stays(day), file=sys.stdout if day.waits else sys.stderr)
     if problem is not None:
         print(f"openepm-journal: {problem}", file=sys.stderr)
-    overdue = not arguments.dry_run and any(not day.waits for day in days)
+    overdue = not arguments.dry_run and any(not day.waits and not day.is_gone for day in days)
     return FAILED if problem is not None or overdue else 0
 
 
@@ -98,7 +102,8 @@ async def _run(installation: Installation, max_days: int | None) -> JournalError
     figures = {(day.due.category, day.due.day): day for day in planned}
     for due in watch.gone:
         day = figures.get((due.category, due.day))
-        print(f"purged {_describe(day) if day else _name(due)}")
+        if day is None or not day.is_gone:
+            print(f"purged {_describe(day) if day else _name(due)}")
     if not planned and problem is None:
         print("nothing is due")
     return problem
@@ -141,6 +146,19 @@ def _stays(day: PlannedDay) -> str:
     else:
         why = "is due and could not go"
     return f"{_name(day.due)} {why}; it must be gone before {format_seconds(day.gone_before)}"
+
+
+def _tell_gone(days: Sequence[PlannedDay]) -> None:
+    """Count, in one line for each category, the days of which a rule that is pending has left nothing."""
+    gone: dict[str, list[DueDay]] = {}
+    for planned in days:
+        if planned.is_gone:
+            gone.setdefault(planned.due.category, []).append(planned.due)
+    for category, dues in gone.items():
+        count = (
+            f"{len(dues)} day{'s' if len(dues) > 1 else ''} ({format_day(dues[0].day)} to {format_day(dues[-1].day)})"
+        )
+        print(f"{category}: {count} gone by a shorter rule, which seals state once all that it lets go is gone")
 
 
 def _warn_of_unsealed(days: Sequence[PlannedDay]) -> None:

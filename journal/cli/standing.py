@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
     from journal.standing import CategoryStanding, Standing
+    from journal.store import CategoryRow
 
 
 def tell(standing: Standing) -> Iterator[str]:
@@ -23,6 +24,16 @@ def tell(standing: Standing) -> Iterator[str]:
     yield _timestamps(standing)
     for category in standing.categories:
         yield f"{category.category}: {_oldest(category)}; {_last_purge(category)}; {_next_purge(category)}"
+
+
+def tell_pending(categories: Iterable[CategoryRow]) -> Iterator[str]:
+    """Yield a line for each rule that was asked for and is not in force yet: no fault, it takes its time."""
+    for row in categories:
+        days, since = row.next_retention_days, row.next_since
+        if days is not None and since is not None:
+            step = ", a day more each day" if days > row.stated_days else ""
+            asked = f"{days} days asked for on {format_day(since)}"
+            yield f"note retention: {row.code}: {asked}, not in force yet: {row.stated_days} days are{step}"
 
 
 def _timestamps(standing: Standing) -> str:

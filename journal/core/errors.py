@@ -29,9 +29,15 @@ JournalError
 │   └── UnavailableError           no definite answer: a write may have happened or not
 ├── NotStampedError                a time-stamping authority gave nothing to be used, this time
 └── OperatorError                  a setting, a file or a clock the operator must put right
+    └── ExpiredCertificateError    the service's own certificate has expired: nothing is signed
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class JournalError(Exception):
@@ -213,3 +219,12 @@ class NotStampedError(JournalError):
 
 class OperatorError(JournalError):
     """A setting, a file or a clock the operator must put right; the message says how."""
+
+
+class ExpiredCertificateError(OperatorError):
+    """The service's own certificate has expired, at the end of `not_after`: nothing is signed."""
+
+    def __init__(self, reason: str, *, not_after: datetime) -> None:
+        """Keep since when."""
+        super().__init__(reason)
+        self.not_after = not_after

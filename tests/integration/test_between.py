@@ -10,7 +10,7 @@ import pytest
 
 from journal.administration import NewCategory
 from journal.audit import Audit
-from journal.cli.main import _parser
+from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.keystore import open_keystore
 from retention.certificate import Certification
@@ -54,7 +54,7 @@ def day(world: World, number: int) -> date:
 
 async def typed(world: World, *words: str) -> int:
     """Run a command as it is typed; return its exit code."""
-    arguments = _parser().parse_args(words)
+    arguments = make_parser().parse_args(words)
     code: int = await arguments.run(settings_of(world), arguments)
     return code
 

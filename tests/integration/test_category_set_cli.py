@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from journal.cli import category_set, commands
-from journal.cli.main import _parser
+from journal.cli.parser import make_parser
 from journal.core.certificates import der_to_pem
 from journal.core.errors import OperatorError
 from tests.integration.test_handover import commune
@@ -34,9 +34,18 @@ def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 async def run(world: World, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
     """Run a command about categories on the world's installation; return the lines it printed."""
-    arguments = _parser().parse_args(["category", *options])
+    arguments = make_parser().parse_args(["category", *options])
     assert await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments) == 0
     return capsys.readouterr().out.splitlines()
+
+
+async def notes(world: World, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what doctor says beside what is right and wrong."""
+    arguments = make_parser().parse_args(["doctor"])
+    await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments)
+    said = capsys.readouterr().out.splitlines()
+    assert "ok   retention" in said
+    return [line for line in said if line.startswith("note ")]
 
 
 async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,9 +62,43 @@ async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) 
     )
     assert rest[1:] == [f"they are handed over first to {TENANT}: openepm-journal handover does it at once"]
     assert f"{NAME}\tLED\t{pending}" in await run(world, capsys, "list")
+    asked = f"note retention: {LONG.code}: 4 days asked for on {world.today}, not in force yet: 10 days are"
+    assert await notes(world, capsys) == [asked]
     await world.installation.handover.run()
     await world.installation.purger.run()
     assert f"{NAME}\tLED\t4 days" in await run(world, capsys, "list")
+    assert await notes(world, capsys) == []
+
+
+async def test_what_a_purge_says_while_a_rule_is_pending(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Days of which nothing is left are counted in a line, and are no failure."""
+
+    async def purge(*options: str) -> tuple[str, str]:
+        arguments = make_parser().parse_args(["purge", *options])
+        assert await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments) == 0
+        return tuple(capsys.readouterr())
+
+    await live(world, 0, 3)
+    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await run(world, capsys, "set", LONG.code, "--retention-days", "3")
+    await world.installation.handover.run()
+    # Then nobody hands over for three days: what came meanwhile waits, and keeps the rule from being in force.
+    await world.record(1, category=LONG.code)
+    await world.travel_to(FIRST + 7 * DAY)
+    await world.seal()
+    out, err = await purge()
+    went, last = out.splitlines()[:4], FIRST + 3 * DAY
+    assert [line.partition(":")[0] for line in went] == [f"purged {LONG.code} {FIRST + n * DAY}" for n in range(4)]
+    told = out.splitlines()[4:]
+    assert told[0] == (
+        f"{LONG.code}: 4 days ({FIRST} to {last}) gone by a shorter rule, which seals state once all that it lets go "
+        "is gone"
+    )
+    assert told[1].startswith(f"{LONG.code} {last + DAY} waits for the hand-over to {TENANT}, until ")
+    assert told[2].startswith(f"{LONG.code} {last + 2 * DAY} stays with a day before it that waits")
+    assert (len(told), err) == (3, "")
+    for options in (["--dry-run"], []):
+        assert await purge(*options) == ("".join(f"{line}\n" for line in told), "")
 
 
 async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +108,8 @@ async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -
     [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "8", "--needs-authorisation", "yes")
     assert said == f"category {NAME}\tneeds authorisation\t4 days, a day more each day up to 8"
     assert f"{NAME}\tLED\t4 days, a day more each day up to 8\tneeds authorisation" in await run(world, capsys, "list")
+    asked = f"note retention: {LONG.code}: 8 days asked for on {world.today}, not in force yet: 4 days are"
+    assert await notes(world, capsys) == [f"{asked}, a day more each day"]
     await live(world, 6, 9)
     assert f"{NAME}\tLED\t8 days\tneeds authorisation" in await run(world, capsys, "list")
 

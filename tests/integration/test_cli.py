@@ -24,7 +24,8 @@ import asyncpg
 import orjson
 import pytest
 
-from journal.cli.main import _parser, main
+from journal.cli.main import main
+from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.files import appear_whole
 from journal.postgres import SUPERUSER, EmbeddedPostgres
@@ -157,11 +158,11 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 def test_every_help_shows_an_example_that_can_be_typed() -> None:
     """Each command and each group shows an example, and the parser takes it as it stands."""
     seen = 0
-    for parser in parsers(_parser()):
+    for parser in parsers(make_parser()):
         told = " ".join(parser.format_help().split())
         example = re.search(r"Example: (openepm-journal .*)$", told)
         assert example, told
-        _parser().parse_args(shlex.split(example[1])[1:])
+        make_parser().parse_args(shlex.split(example[1])[1:])
         seen += 1
     assert seen > 20
 

@@ -49,7 +49,9 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     # Neither by a slip of the pen, nor over another file.
     assert "--confirm says sete, and albi is to be destroyed" in plain_line(command(home, *destroy, "sete"))
     record.write_text("mine")
-    assert "record.json exists: choose another name" in plain_line(command(home, *destroy, "albi"))
+    assert "record.json exists: choose another name with --record, a record is never" in plain_line(
+        command(home, *destroy, "albi")
+    )
     assert not (home / "keys" / "ended").exists()
     record.unlink()
     done = command(home, *destroy, "albi")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from journal.cli.main import _parser
+from journal.cli.parser import make_parser
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROGRAM = "/opt/openepm-journal/bin/openepm-journal"
@@ -30,7 +30,7 @@ def test_units_run_commands_that_exist(unit: str) -> None:
     [line] = settings(unit)["ExecStart"]
     program, *arguments = shlex.split(line)
     assert (program, arguments) == (PROGRAM, [COMMANDS[unit]])
-    assert _parser().parse_args(arguments).run.__name__ == COMMANDS[unit]
+    assert make_parser().parse_args(arguments).run.__name__ == COMMANDS[unit]
 
 
 def test_the_purge_may_no_more_than_the_service() -> None:
@@ -49,7 +49,7 @@ def test_the_copy_of_the_keys_is_made_by_a_command_that_exists() -> None:
     """Every hour, by the same program, as the same account, into a directory that the unit may write."""
     unit = settings("backup/systemd/openepm-journal-keys.service")
     program, *arguments = shlex.split(unit["ExecStart"][0])
-    asked = _parser().parse_args(arguments)
+    asked = make_parser().parse_args(arguments)
     assert (program, asked.run.__name__) == (PROGRAM, "backup")
     assert asked.directory.startswith(unit["ReadWritePaths"][0])
     assert unit["RequiresMountsFor"] == unit["ReadWritePaths"]

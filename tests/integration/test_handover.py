@@ -366,8 +366,9 @@ class TestFailure:
             yield made
 
     async def test_the_alarm_and_the_limit(self, blocked: World, tmp_path: Path) -> None:
-        """The first failure is an alarm; the purge waits while it may; then the day goes before its limit."""
-        assert (await blocked.service.readiness())["handover"] is None
+        """Told before any day is due, then an alarm; the purge waits while it may; the day goes before its limit."""
+        assert "Not a directory" in str((await blocked.service.readiness())["handover"])
+        assert await blocked.service.store.read_handover_faults() == []
         await blocked.travel_to(FIRST + 3 * DAY, hour=3)
         size = await blocked.size(category="journal")
         with capture_logs() as logs:
@@ -427,6 +428,18 @@ class TestFailure:
             assert not where.exists()
             (fault,) = await world.service.store.read_handover_faults()
             assert f"{where}: No such file or directory" in fault.detail
+
+    async def test_a_directory_that_cannot_be_written(self, world: World) -> None:
+        """Readiness says so before a day is due: of the whole, or of one commune's own; nobody's hand-over, nothing."""
+        assert (await world.service.readiness())["handover"] is None
+        root(world).mkdir()
+        (root(world) / OTHER_TENANT).write_bytes(b"")
+        assert (await world.service.readiness())["handover"] is None
+        (root(world) / TENANT).write_bytes(b"")
+        said = str((await world.service.readiness())["handover"])
+        assert said.startswith(f"{root(world) / TENANT}: Not a directory: mount it, let the service write there, or ")
+        await world.installation.administration.end_handover(TENANT)
+        assert (await world.service.readiness())["handover"] is None
 
     async def test_a_certificate_that_has_expired(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         """It is told as soon as it has, before any day is due; another one puts it right."""

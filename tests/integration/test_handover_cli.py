@@ -6,16 +6,16 @@ import os
 import subprocess
 import sys
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from journal.core.certificates import pem_to_der
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from journal.files import why_unwritable
 
 DONE, FAILED, NOT_RUN = 0, 1, 2
+NOBODY = 65534
 
 
 def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -69,6 +69,38 @@ def test_what_fails_is_said_in_words(home: Path) -> None:
     assert command(home, "handover").returncode == DONE
     assert "ok   handover" in command(home, "doctor").stdout
     assert command(home, "tenant", "handover", "albi", "--none").returncode == DONE
+
+
+def test_doctor_looks_at_the_directory(home: Path) -> None:
+    """One that is not there fails before anything is due, in one line, if a commune is to be handed anything over."""
+    nowhere = home.parent / "mount"
+    certificate = str(home.parent / "cert.pem")
+    named = {"JOURNAL_HANDOVER_DIRECTORY": str(nowhere)}
+    assert "ok   handover\n" in command(home, "doctor", **named).stdout
+    assert command(home, "tenant", "handover", "albi", "--certificate", certificate).returncode == DONE
+    done = command(home, "doctor", **named)
+    assert done.returncode == FAILED
+    assert (
+        f"FAIL handover: {nowhere}: No such file or directory: mount it, let the service write there, or name another "
+        "directory with JOURNAL_HANDOVER_DIRECTORY\n"
+    ) in done.stdout
+    nowhere.mkdir()
+    assert "ok   handover\n" in command(home, "doctor", **named).stdout
+    assert command(home, "tenant", "handover", "albi", "--none").returncode == DONE
+
+
+def test_a_directory_of_others(home: Path) -> None:
+    """It can be looked into, and not written to."""
+    assert why_unwritable(home) is None
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o555)
+        user = os.geteuid()
+        if user == 0:  # root writes anywhere
+            os.seteuid(NOBODY)
+        try:
+            assert why_unwritable(Path(place)) == "Permission denied"
+        finally:
+            os.seteuid(user)
 
 
 def test_what_is_no_certificate_is_refused(home: Path, tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ ALLOWED = {
     ("GET", "/journal-verify.pyz"): set(),
     ("GET", "/journal-verify.pyz.sha256"): set(),
     ("GET", "/healthz"): set(),
+    ("HEAD", "/healthz"): set(),
     ("GET", "/readyz"): set(),
+    ("HEAD", "/readyz"): set(),
     ("GET", "/metrics"): set(),
 }
 GUARDED = [call for call in CALLS if call.handler is not None]

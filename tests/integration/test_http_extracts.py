@@ -6,23 +6,31 @@ import io
 import json
 import zipfile
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
 from msgspec import inspect
+from structlog.testing import capture_logs
 
 from ingest.edge import EDGE
 from ingest.extract_request import ExtractBody, ExtractFilter
 from ingest.shapes import ACTIONS
 from journal.core.certificates import pem_to_der
+from journal.core.times import format_seconds
 from journal.extract.manifest import PURPOSES
 from journal.extract.verify import verify_extract
+from journal.identity import make_development_authority
 from journal.service_event import KINDS
-from tests.integration.edge import CATEGORY, EXTRACTS, HEAD, TENANT, Answer, RunningEdge
+from tests.integration.edge import CATEGORY, EXTRACTS, HEAD, SERVICE, TENANT, Answer, RunningEdge, running_edge
 from tests.refused_events import valid_event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from journal.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -197,6 +205,27 @@ class TestRefused:
         assert answer.status == 503
         assert 30 <= int(answer.headers["Retry-After"]) <= 60
         assert (await extract(own_edge, wanted())).status == 200
+
+
+async def test_an_expired_certificate(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Before anything is journaled, in words that say since when; the log says why as well."""
+    begin = datetime.now(UTC) - timedelta(days=800)
+    make_development_authority(
+        tmp_path / "identity", SERVICE, datetime.now(UTC), not_before=begin, trust_path=tmp_path / "trust.pem"
+    )
+    async with running_edge(postgres, tmp_path) as edge:
+        before = await edge.size("journal")
+        with capture_logs() as logs:
+            answer = await extract(edge, wanted())
+        assert (answer.status, answer.headers["Content-Type"]) == (503, "application/problem+json")
+        assert int(answer.headers["Retry-After"]) >= 1
+        expired = format_seconds(edge.service.identity.not_after)
+        assert f"certificate expired on {expired}: no extract is made until" in answer.json["detail"]
+        (refusal,) = [log for log in logs if log["event"] == "a request was not served"]
+        assert refusal["kind"] == "ExpiredCertificateError"
+        assert f"the certificate of {SERVICE} expired on {expired}: install a renewed one" in refusal["reason"]
+        assert await edge.size("journal") == before
+        assert (await edge.post(valid_event(id="after", time=datetime.now(UTC).isoformat()))).status == 201
 
 
 class TestCutOff:

@@ -270,6 +270,18 @@ class TestFailure:
         assert set(answer.json["checks"].values()) == {"ok"}
         assert {"clock", "database", "keys", "seals"} <= set(answer.json["checks"])
 
+    @pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 503)])
+    async def test_a_probe_that_wants_no_body(self, own_edge: RunningEdge, path: str, status: int) -> None:
+        """HEAD is answered as GET is, but for the body; the connection goes on being used."""
+        for _ in range(2):
+            answer, told = await own_edge.ask("HEAD", path), await own_edge.ask("GET", path)
+            assert (answer.status, answer.body) == (told.status, b"") == (status, b"")
+            for name in ("Content-Type", "Content-Length", "Cache-Control"):
+                assert answer.headers[name] == told.headers[name]
+        answer = await own_edge.ask("HEAD", f"{path}?unknown=1")
+        assert (answer.status, answer.body) == (400, b"")
+        assert (await own_edge.ask("POST", path)).headers["Allow"] == "GET,HEAD"
+
     async def test_readiness_is_asked_once_a_second(self, own_edge: RunningEdge) -> None:
         """A probe that anyone may call costs little: the answer is kept, and renewed."""
         assert (await own_edge.ask("GET", "/readyz")).status == 503

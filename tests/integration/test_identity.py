@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from journal import identity
 from journal.core import certificates, cms, der
-from journal.core.errors import MalformedError, OperatorError, UntrustedError
+from journal.core.errors import ExpiredCertificateError, MalformedError, OperatorError, UntrustedError
 from tests import authority as made
 from tests.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
 
@@ -134,9 +134,11 @@ def test_nothing_is_signed_with_a_certificate_that_is_not_valid(home: Path) -> N
     signer = load(home)
     for moment in (signer.not_before, signer.not_after + timedelta(microseconds=999_999)):
         verify(signer.sign(CONTENT, moment), home / "trust.pem")
-    for moment in (signer.not_before - SECOND, signer.not_after + SECOND):
-        with pytest.raises(OperatorError, match=r"valid from .* install a renewed certificate"):
-            signer.sign(CONTENT, moment)
+    with pytest.raises(OperatorError, match=r"valid from .* on: put this machine's clock right"):
+        signer.sign(CONTENT, signer.not_before - SECOND)
+    with pytest.raises(ExpiredCertificateError, match=r"expired on .*: install a renewed one") as refused:
+        signer.sign(CONTENT, signer.not_after + SECOND)
+    assert refused.value.not_after == signer.not_after
 
 
 def test_a_time_is_taken_as_a_moment_to_the_second(home: Path) -> None:

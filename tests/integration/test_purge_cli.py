@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from journal.cli import commands
 from journal.cli import purge as purge_command
-from journal.cli.main import _parser
+from journal.cli.parser import make_parser
 from journal.core.certificates import der_to_pem
 from journal.core.errors import BusyError
 from journal.core.times import format_seconds
@@ -41,7 +41,7 @@ def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 async def purge(world: World, *options: str) -> int:
     """Run the command on the world's installation; what it says is printed."""
-    arguments = _parser().parse_args(["purge", *options])
+    arguments = make_parser().parse_args(["purge", *options])
     return await purge_command.purge(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments)
 
 

@@ -16,7 +16,7 @@ from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, Ov
 from journal.document import render
 from journal.rule_change import RuleChanges
 from tests.integration.test_extraction import events_of
-from tests.integration.test_handover import commune, names
+from tests.integration.test_handover import commune, names, opened
 from tests.integration.test_purge import purge_entries
 from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
 
@@ -340,6 +340,34 @@ async def test_handed_over_first(postgres: EmbeddedPostgres, tmp_path: Path) -> 
         await world.travel_to(world.today + DAY)
         await world.seal()
         await check_every_extract(world)
+
+
+async def test_a_hand_over_after_a_part_of_it(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """What was handed over is gone and the rest waits: the next hand-over takes the rest, and it is settled."""
+    holder = commune()
+    async with new_world(postgres, tmp_path / "home") as world:
+        await world.installation.administration.add_category(LONG)
+        await world.installation.maintenance.prepare()
+        await world.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
+        await live(world, 0, 3)
+        await set_days(world, 3)
+        await world.installation.handover.run()
+        # Nobody hands over for three days.
+        await world.record(1, category=LONG.code)
+        await world.travel_to(FIRST + 7 * DAY)
+        await world.seal()
+        await world.installation.purger.run()
+        assert await kept(world) == [4, 5, 6, 7]
+        assert (await row_of(world)).stated_days == 10
+        [handed] = await world.installation.handover.run()
+        assert (handed.file.first_day, handed.file.last_day) == (FIRST + 4 * DAY, FIRST + 6 * DAY)
+        report = world.verify(opened(handed.path, holder, tmp_path))
+        assert (report.manifest.disclosed, report.purged) == (1, None)
+        await world.installation.purger.run()
+        assert await kept(world) == [6, 7]
+        assert (await row_of(world)).stated_days == 3
+        assert await world.service.store.read_handover_alarms() == []
+        assert await world.audit() == []
 
 
 async def test_a_hand_over_that_never_comes(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

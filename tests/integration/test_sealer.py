@@ -12,7 +12,7 @@ from journal.clock import SimulatedClock
 from journal.core import cms
 from journal.core.certificates import pem_to_der
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import BusyError, NotCoveredError, OperatorError, StoreError
+from journal.core.errors import BusyError, ExpiredCertificateError, NotCoveredError, OperatorError, StoreError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.identity import make_development_authority
 from journal.service import STALE_SEAL
@@ -234,9 +234,11 @@ async def test_an_expired_certificate(postgres: EmbeddedPostgres, tmp_path: Path
         await world.travel_to(FIRST_DAY + 4 * DAY)
         [receipt] = await world.record(1)
         assert receipt.index == 1
+        size = await world.size(category=JOURNAL_CATEGORY)
         for attempt in (sealer_of(world).close_due_days(), world.seal(), world.extract(world.today, world.today)):
-            with pytest.raises(OperatorError, match="nothing is signed at 2026-03-0"):
+            with pytest.raises(ExpiredCertificateError, match=r"nothing is signed at 2026-03-0.* expired on 2026-03-0"):
                 await attempt
+        assert await world.size(category=JOURNAL_CATEGORY) == size, "no request is journaled for nothing"
         certificate = (await world.service.readiness())["certificate"]
         assert certificate is not None
         assert "nothing is sealed or extracted until it is renewed" in certificate
