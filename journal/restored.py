@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.keystore import KeyStore
-    from journal.store import Store
+    from journal.store import Store, TenantRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +49,20 @@ async def forgotten_purges(store: Store, keystore: KeyStore) -> list[ForgottenPu
     ]
 
 
-async def communes_back(store: Store, keystore: KeyStore) -> list[str]:
+async def communes_back(store: Store, keystore: KeyStore) -> list[TenantRow]:
     """Return the communes whose key is destroyed, and of which the database does not know it. Raises StoreError."""
     # The key store is read first: a destruction under way is in the database before it is there.
     ended = set(keystore.ended_tenants())
-    return [row.code for row in await store.read_tenants() if row.code in ended and not row.destroyed]
+    return [row for row in await store.read_tenants() if row.code in ended and not row.destroyed]
 
 
-def describe_back(code: str) -> str:
+def describe_back(tenant: TenantRow) -> str:
     """Say that a commune is back, and what to type."""
+    code = tenant.code
+    close = "" if tenant.closed else f"openepm-journal tenant close {code} --without-export, then "
     return (
-        f"{code} was destroyed, and its entries, which nobody can read, are back: run openepm-journal tenant close "
-        f"{code} --without-export, then openepm-journal tenant destroy {code} --confirm {code} --record FILE"
+        f"{code} was destroyed, and its entries, which nobody can read, are back: run {close}"
+        f"openepm-journal tenant destroy {code} --confirm {code} --record FILE"
     )
 
 

@@ -50,6 +50,8 @@ class Closing:
         tenant = self._administration.find_tenant(code)
         ending = await self._store.read_ending(code)
         self._check_exportable(tenant, ending)
+        # Closed first, it could be neither sealed nor exported before the certificate is renewed.
+        self._service.identity.check_valid(self._service.clock.now())
         recipient = await self._recipient(code, ending, pem)
         try:
             outbox = await asyncio.to_thread(_hold, root, code)

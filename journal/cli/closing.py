@@ -55,12 +55,13 @@ async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> i
         await installation.check_clock(confirmed=arguments.clock_is_right)
         ending = await installation.destruction.check(code)
         if ending.finished_at is None:
-            check_free(output, "--record", "a record")
+            for path in (output, _signature_of(output)):
+                check_free(path, "--record", "a record")
         with tqdm(unit=" entries", disable=None, desc="tenant destroy") as progress:
             record = await installation.destruction.run(code, progress.update)
         _write(output, record, installation.service.identity.sign(record, installation.service.clock.now()))
         await installation.vacuum_removed()
-    signature = f"{output}.p7s"
+    signature = _signature_of(output)
     print(f"tenant {code} destroyed: its key and its entries are gone; the seals show it from now on")
     print(f"{output}, signed in {signature}; check it with: openssl cms -verify -binary -inform DER -in {signature} "
           f"-content {output} -CAfile {settings.trust_path} -out /dev/null")  # fmt: skip
@@ -74,6 +75,10 @@ def _read(path: Path) -> bytes:
         raise OperatorError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _signature_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.p7s")
+
+
 def _write(output: Path, record: bytes, signature: bytes) -> None:
     """Write the record and its signature; said again, the same command writes the same record elsewhere."""
     try:
@@ -81,7 +86,7 @@ def _write(output: Path, record: bytes, signature: bytes) -> None:
             raise OperatorError(
                 f"{output} holds something else; all is destroyed: say the same again with another --record"
             )
-        replace_durably(Path(f"{output}.p7s"), signature, mode=RECORD_MODE)
+        replace_durably(_signature_of(output), signature, mode=RECORD_MODE)
         replace_durably(output, record, mode=RECORD_MODE)
     except OSError as error:
         where, what = error.filename or output, error.strerror or type(error).__name__

@@ -32,8 +32,8 @@ async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
         back = await communes_back(installation.service.store, installation.service.keyring.keystore)
     for due in done:
         print(f"purged again {due.category} {format_day(due.day)}")
-    for code in back:
-        print(f"openepm-journal: {describe_back(code)}", file=sys.stderr)
+    for tenant in back:
+        print(f"openepm-journal: {describe_back(tenant)}", file=sys.stderr)
     return int(bool(back))
 
 

@@ -16,11 +16,11 @@ AS $$
      AND r.relname BETWEEN leaf::name AND (leaf || '_z')::name AND r.relname ~ ('^' || leaf || '(_[0-9]+)?$')
 $$;
 
--- One slice for every 64 MiB of the largest day that is kept: what was written tells what will be.
+-- One slice for every 128 MiB of the largest day that is kept: what was written tells what will be.
 CREATE FUNCTION journal.slices_needed(category_id smallint) RETURNS integer
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT least(64, greatest(1, ceil(max(day.bytes) / (64 * 1024 * 1024))))::integer
+  SELECT least(32, greatest(1, ceil(max(day.bytes) / (128 * 1024 * 1024))))::integer
     FROM (SELECT sum(pg_total_relation_size(r.oid)) AS bytes
             FROM pg_class AS r
            CROSS JOIN LATERAL regexp_match(r.relname, '^entry_([0-9]+)_([0-9]{8})(?:_[0-9]+)?$') AS p (part)

@@ -150,7 +150,7 @@ class PurgeBench:
         [due, *_] = await self._site.installation.purger.due()
         leaf = await self._leaf(due.day)
         tables = await self._superuser.fetch(TABLES, leaf)
-        files = [file for (table,) in tables for file in await table_files(self._superuser, table)]
+        files = await table_files(self._superuser, leaf)
         await self._superuser.execute("CHECKPOINT")
         into.files_bytes.append([file.stat().st_size for file in files])
         await generator.settle(time.perf_counter())

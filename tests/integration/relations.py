@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 async def table_files(superuser: asyncpg.Connection, table: str) -> list[Path]:
-    """Return every file of a table: its own, its indexes', its TOAST's, with segments and maps."""
+    """Return every file of a table: its own, its slices', their indexes' and TOAST's, with segments and maps."""
     data = await superuser.fetchval("SHOW data_directory")
     rows = await superuser.fetch(
         """
-        WITH heap AS (SELECT oid FROM pg_class WHERE oid = $1::regclass
-                      UNION SELECT reltoastrelid FROM pg_class WHERE oid = $1::regclass)
+        WITH own AS (SELECT $1::regclass::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::regclass)),
+             heap AS (SELECT oid FROM own UNION SELECT c.reltoastrelid FROM pg_class AS c JOIN own USING (oid))
         SELECT pg_relation_filepath(oid) FROM heap
         UNION SELECT pg_relation_filepath(indexrelid) FROM pg_index WHERE indrelid IN (SELECT oid FROM heap)
         """,

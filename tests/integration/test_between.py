@@ -114,7 +114,8 @@ class TestRestored:
         await world.installation.closing.close_without_export(OTHER_TENANT)
         assert await problems(world) == {}
         open_keystore(world.settings).destroy_tenant_key(OTHER_TENANT)
-        assert f"{OTHER_TENANT} was destroyed, and its entries" in (await problems(world))["retention"]
+        said = (await problems(world))["retention"]
+        assert f"are back: run openepm-journal tenant destroy {OTHER_TENANT} --confirm" in said
         await destroy(world, OTHER_TENANT)
         await world.service.directory.refresh()
         assert (await problems(world), await world.audit()) == ({}, [])

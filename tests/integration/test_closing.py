@@ -13,7 +13,7 @@ import pytest
 from journal.administration import NewCategory
 from journal.core.certificates import der_to_pem
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import BusyError, OperatorError, StoreError
+from journal.core.errors import BusyError, ExpiredCertificateError, OperatorError, StoreError
 from journal.recipient import read_recipient, read_recipient_pem
 from retention.closing import Closing
 from retention.outbox import Outbox
@@ -57,6 +57,15 @@ def root(tmp_path: Path) -> Path:
     directory = tmp_path / "export"
     directory.mkdir()
     return directory
+
+
+async def test_a_certificate_that_has_expired(world: World, root: Path) -> None:
+    """Nothing is closed that could then be neither sealed nor exported."""
+    await world.travel(world.service.identity.not_after + DAY)
+    with pytest.raises(ExpiredCertificateError, match="install a renewed one"):
+        await world.installation.closing.close(TENANT, root, PEM)
+    (tenant,) = [row for row in await world.service.store.read_tenants() if row.code == TENANT]
+    assert not tenant.closed
 
 
 async def test_an_export(world: World, root: Path) -> None:

@@ -53,7 +53,9 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
         command(home, *destroy, "albi")
     )
     assert not (home / "keys" / "ended").exists()
-    record.unlink()
+    signature = record.rename(tmp_path / "record.json.p7s")
+    assert "record.json.p7s exists: choose another name with --record" in plain_line(command(home, *destroy, "albi"))
+    signature.unlink()
     done = command(home, *destroy, "albi")
     assert done.returncode == DONE, done.stderr
     told = done.stdout.partition("check it with: ")[2]

@@ -128,7 +128,9 @@ async def outcome(world: World, session: aiohttp.ClientSession, day: date) -> st
     """Ask for an extract of a day; return how that ended, once it is sure that it ended honestly."""
     async with session.post(f"/v1/categories/{BRIEF}/extracts", json=asked(day)) as answer:
         if answer.status != 200:
-            assert answer.status == 503, await answer.text()
+            said = await answer.text()
+            print(said)  # noqa: T201 - what a failure is to be understood by
+            assert answer.status == 503, said
             assert answer.headers["Content-Type"] == "application/problem+json"
             return "refused"
         got, is_whole = await read(answer)

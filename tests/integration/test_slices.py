@@ -59,7 +59,7 @@ async def slices_by_day(owner: asyncpg.Connection) -> list[int]:
 async def test_as_many_as_the_largest_day_would_need(
     store: Store, owner: asyncpg.Connection, move_clock: Callable[..., Awaitable[None]]
 ) -> None:
-    """One for every 64 MiB of it, indexes and all; the days that were made before stay as they are."""
+    """One for every 128 MiB of it, indexes and all; the days that were made before stay as they are."""
     await add_chains(store, ["albi"])
     assert await slices_by_day(owner) == [0] * 8
     leaf = f"journal.entry_1_{(await store.read_now()).date():%Y%m%d}"
@@ -75,7 +75,7 @@ async def test_as_many_as_the_largest_day_would_need(
     )
     await move_clock(days=2)
     await store.ensure_partitions(7)
-    assert await slices_by_day(owner) == [0] * 8 + [3] * 2
+    assert await slices_by_day(owner) == [0] * 8 + [2] * 2
 
 
 async def test_a_life_in_slices(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
