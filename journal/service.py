@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import time, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from journal import identity as signing
+from journal.checks import Checks
 from journal.clock import Clock, ClockGuard
 from journal.core.entry import RESERVED_TENANT
-from journal.core.errors import JournalError, KeyStoreError, OperatorError
-from journal.core.rule import overdue_through, purgeable_through
-from journal.core.times import day_of, format_day, format_seconds
+from journal.core.errors import KeyStoreError, OperatorError
 from journal.directory import Directory
 from journal.extraction import Extraction
-from journal.files import why_unwritable
 from journal.instruments import Instruments
 from journal.keyring import Keyring
 from journal.keystore import KeyStore, open_keystore
 from journal.reader import Reader
-from journal.restored import communes_back, describe_back, describe_lost, forgotten_purges, forgotten_seal
 from journal.sealer import Sealer
 from journal.stamper import Stamper
 from journal.standing import Standing, read_standing
@@ -29,19 +24,13 @@ from journal.store import Store
 from journal.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from datetime import datetime
+    from collections.abc import Coroutine
 
     from journal.identity import SigningIdentity
     from journal.metrics import Metrics
     from journal.settings import Settings
 
-DAYS_AHEAD_WANTED = 3
-# A day that goes tonight was handed over the day before, or where it is kept for two days, in these hours.
-HANDOVER_BY = time(3)
-STALE_DIRECTORY_SECONDS = 5.0
 CANCEL_AGAIN_SECONDS = 0.5
-STALE_SEAL = timedelta(minutes=10)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,9 +51,8 @@ class Service:
     stamper: Stamper | None
     guard: ClockGuard
     instruments: Instruments
+    checks: Checks
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    # The last seal when heads were first seen to have moved since, and when they had.
-    _unsealed: tuple[int, datetime] | None = None
 
     @classmethod
     async def open(cls, *, dsn: str, settings: Settings, clock: Clock, metrics: Metrics | None = None) -> Self:
@@ -119,6 +107,19 @@ class Service:
             service_name=name,
             clock=clock,
         )
+        stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
+        guard = ClockGuard(clock)
+        checks = Checks(
+            store=store,
+            directory=directory,
+            keystore=keyring.keystore,
+            writer=writer,
+            identity=identity,
+            stamper=stamper,
+            clock=clock,
+            guard=guard,
+            settings=settings,
+        )
         return cls(
             name=name,
             clock=clock,
@@ -131,9 +132,10 @@ class Service:
             sealer=sealer,
             reader=reader,
             extraction=extraction,
-            stamper=Stamper.configured(settings, store=store, service_name=name, clock=clock),
-            guard=ClockGuard(clock),
+            stamper=stamper,
+            guard=guard,
             instruments=instruments,
+            checks=checks,
         )
 
     def start(self, *, seal: bool = True) -> None:
@@ -170,24 +172,7 @@ class Service:
 
     async def readiness(self, standing: Standing | None = None) -> dict[str, str | None]:
         """Return, for each thing that must hold, None or what is wrong with it; `standing` spares asking again."""
-        checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
-            "certificate": self._check_certificate,
-            "clock": self._check_clock,
-            "database": self._check_database,
-            "handover": self._check_handover,
-            "keys": self._check_keys,
-            "partitions": self._check_partitions,
-            "retention": self._check_retention,
-            "seals": partial(self._check_seals, standing),
-            "timestamps": self._check_timestamps,
-        }
-        answers: dict[str, str | None] = {}
-        for name, check in checks.items():
-            try:
-                answers[name] = await check()
-            except (JournalError, OSError) as error:
-                answers[name] = str(error)
-        return answers
+        return await self.checks.run(standing)
 
     async def standing(self) -> Standing:
         """Return where the service stands, right or wrong. Raises StoreError, KeyStoreError, OSError."""
@@ -199,120 +184,6 @@ class Service:
             is_stamping=self.stamper is not None,
             certificate_not_after=self.identity.not_after,
         )
-
-    async def _check_certificate(self) -> str | None:
-        if self.identity.not_before <= self.clock.now() <= self.identity.not_after:
-            return None
-        return (
-            f"the signing certificate is valid from {format_seconds(self.identity.not_before)} to "
-            f"{format_seconds(self.identity.not_after)}: nothing is sealed or extracted until it is renewed"
-        )
-
-    async def _check_clock(self) -> str | None:
-        self.guard.check()
-        return None
-
-    async def _check_database(self) -> str | None:
-        age = self.directory.age_seconds()
-        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self.writer.problem()
-
-    async def _check_handover(self) -> str | None:
-        if faults := await self.store.read_handover_faults():
-            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            return f"since {faults[0].since:%Y-%m-%d %H:%M} UTC: {faults[0].detail}{more}"
-        tenants = [row.tenant for row in await self.store.read_recipients()]
-        # In a thread: a network file system that hangs must not hold up the service.
-        if tenants and (problem := await asyncio.to_thread(_check_outboxes, self.settings, tenants)):
-            return problem
-        now = self.clock.now()
-        if now.time() < HANDOVER_BY:
-            return None
-        for category in self.directory.categories():
-            day = purgeable_through(day_of(now), category.stated_days)
-            if late := await self.store.handover_due(category.code, day):
-                which = f"{late[0].tenant} {category.code} {format_day(day)}"
-                return f"{which} is purged tonight and not handed over yet: run openepm-journal handover"
-        return None
-
-    async def _check_keys(self) -> str | None:
-        today = day_of(self.clock.now())
-        for tenant in self.directory.tenants():
-            try:
-                self.keyring.keystore.confirm_tenant_key(tenant.code)
-            except KeyStoreError as error:
-                if not tenant.closed:
-                    return str(error)
-        for category in self.directory.categories():
-            for ahead in range(DAYS_AHEAD_WANTED + 1):
-                day = today + timedelta(days=ahead)
-                try:
-                    self.keyring.keystore.confirm_day_key(category.code, day)
-                except KeyStoreError as error:
-                    return str(error)
-        return None
-
-    async def _check_partitions(self) -> str | None:
-        made = {(row.category, row.day) for row in await self.store.partitions()}
-        today = day_of(self.clock.now())
-        for category in self.directory.categories():
-            for ahead in range(DAYS_AHEAD_WANTED + 1):
-                day = today + timedelta(days=ahead)
-                if (category.code, day) not in made:
-                    return f"no partition for {category.code} {format_day(day)}"
-        return None
-
-    async def _check_retention(self) -> str | None:
-        limits = {
-            category.code: overdue_through(day_of(self.clock.now()), category.stated_days)
-            for category in self.directory.categories()
-        }
-        if forgotten := await forgotten_purges(self.store, self.keyring.keystore):
-            through = format_day(forgotten[0].destroyed)
-            return f"{forgotten[0].category} is destroyed up to {through}, and the database has forgotten it"
-        if back := await communes_back(self.store, self.keyring.keystore):
-            return describe_back(back[0])
-        for row in await self.store.partitions():
-            if row.day <= limits[row.category]:
-                return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
-        yesterday = day_of(self.clock.now()) - timedelta(days=1)
-        for category in self.directory.categories():
-            days, since = category.next_retention_days, category.next_since
-            if days is not None and days < category.stated_days and since is not None and since < yesterday:
-                asked = f"the rule of {days} days, asked for on {format_day(since)}"
-                return f"{category.code}: {asked}, waits: run openepm-journal handover, then openepm-journal purge"
-        return None
-
-    async def _check_timestamps(self) -> str | None:
-        return await self.stamper.problem() if self.stamper is not None else None
-
-    async def _check_seals(self, standing: Standing | None) -> str | None:
-        row = standing.row if standing is not None else await self.store.read_standing()
-        if lost := await forgotten_seal(self.store, self.keyring.keystore):
-            return describe_lost(lost)
-        if row.number is None:
-            return "no seal was made yet"
-        # A head moves on while it waits: since when one does is what is remembered, from one question to the next.
-        waiting = row.unsealed_since
-        if waiting is None or self._unsealed is None or self._unsealed[0] != row.number:
-            self._unsealed = (row.number, waiting) if waiting else None
-        if self._unsealed is not None and waiting and row.at - min(self._unsealed[1], waiting) > STALE_SEAL:
-            return f"heads have moved since the last seal, {row.number}, more than 10 minutes ago"
-        return None
-
-
-def _check_outboxes(settings: Settings, tenants: list[str]) -> str | None:
-    """Say so where communes are to be handed what they cannot be: before a day is due, while there is time."""
-    root = settings.handover_path
-    if settings.handover_directory is None and not root.exists():
-        return None  # made with the first hand-over
-    boxes = [root / tenant for tenant in tenants]
-    for directory in (root, *(box for box in boxes if box.exists())):
-        if why := why_unwritable(directory):
-            return (
-                f"{directory}: {why}: mount it, let the service write there, or name another directory with "
-                "JOURNAL_HANDOVER_DIRECTORY"
-            )
-    return None
 
 
 def _check_keystore(keystore: KeyStore, directory: Directory, settings: Settings) -> None:

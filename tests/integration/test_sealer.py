@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from journal.checks import STALE_SEAL
 from journal.clock import SimulatedClock
 from journal.core import cms
 from journal.core.certificates import pem_to_der
@@ -15,7 +16,6 @@ from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, ExpiredCertificateError, NotCoveredError, OperatorError, StoreError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.identity import make_development_authority
-from journal.service import STALE_SEAL
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
