@@ -12,7 +12,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from journal.audit.ended import EndedTenants
-from journal.audit.entries import CUT_SHORT, ChainDay
+from journal.audit.entries import CUT_SHORT, WAITS, ChainDay
 from journal.audit.findings import Finding, Findings
 from journal.audit.heads import HeadAudit
 from journal.audit.seals import SealAudit
@@ -21,6 +21,7 @@ from journal.core.entry import is_tenant
 from journal.core.errors import StoreError, UnavailableError
 from journal.core.rule import overdue_through
 from journal.core.times import day_of, format_day
+from journal.rule_change import is_asked_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -233,7 +234,8 @@ class Audit:
             index = f"entries {first} to {after.size - 1}" if after.size - first > 1 else f"entry {first}"
             where = f"{chain.name} {format_day(day)} {index}"
             if await self._is_purged(category, day):
-                self._findings.report("gap", where, CUT_SHORT)
+                waits = is_asked_for(self._categories[category], day)
+                self._findings.report("gap", where, WAITS if waits else CUT_SHORT)
             else:
                 self._findings.report("early deletion", where, "missing with the whole day")
 

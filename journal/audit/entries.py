@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 
 CUT_SHORT = "purged, and its head does not say so: run the purge"
+WAITS = (
+    "purged by a rule that is not in force yet, so its head does not say so: run openepm-journal handover, then "
+    "openepm-journal purge"
+)
 
 
 class ChainDay:

@@ -359,6 +359,11 @@ async def test_a_hand_over_after_a_part_of_it(postgres: EmbeddedPostgres, tmp_pa
         await world.installation.purger.run()
         assert await kept(world) == [4, 5, 6, 7]
         assert (await row_of(world)).stated_days == 10
+        found = await world.audit()
+        assert len(found) == 4 * 2
+        assert {finding.reason.partition("run ")[2] for finding in found} == {
+            "openepm-journal handover, then openepm-journal purge"
+        }
         [handed] = await world.installation.handover.run()
         assert (handed.file.first_day, handed.file.last_day) == (FIRST + 4 * DAY, FIRST + 6 * DAY)
         report = world.verify(opened(handed.path, holder, tmp_path))
