@@ -236,9 +236,9 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
         _print_table(story.table, time.perf_counter() - started)
         if arguments.keep_running:
             serve.run_forever(installation)
-            _print_usage(f"http://{host}:{port}", client, settings)
             with contextlib.suppress(asyncio.CancelledError):
                 serve.stop_at_signals()
+                _print_usage(f"http://{host}:{port}", client, settings)
                 return await serve.until_failed(installation, [])
     return 0
 
