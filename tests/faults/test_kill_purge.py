@@ -29,6 +29,7 @@ from retention.purge_steps import Step
 from tests.faults.purging import NOT_REACHED, Kill, ended, start
 from tests.faults.test_kill_postmaster import restart
 from tests.integration.relations import stray_files, table_files
+from tests.integration.slices import use_slices
 from tests.integration.test_handover import commune
 from tests.integration.test_purge import BRIEF, BRIEF_DAYS, FIRST, LEAF
 from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World
@@ -82,13 +83,15 @@ class Site:
                 return await table_files(superuser, LEAF.format(self.day))
 
 
-async def found(cluster: EmbeddedPostgres, home: Path) -> Site:
-    """Make the installation, and live the days before the first is due."""
+async def found(cluster: EmbeddedPostgres, home: Path, slices: int = 1) -> Site:
+    """Make the installation, whose days have so many slices, and live the days before the first is due."""
     settings = Settings(home=str(home), service_name=SERVICE, keystore_replicas=(str(home / "replica"),))
     clock = SimulatedClock(START - datetime.now(UTC))
     await prepare(cluster.dsn(), settings, clock, simulate=clock.offset)
     site = Site(cluster=cluster, settings=settings, clock=clock)
     async with site.open() as world:
+        async with world.superuser() as superuser:
+            await use_slices(superuser, slices)
         await world.installation.maintenance.prepare()
         for tenant in (TENANT, OTHER_TENANT):
             await world.installation.administration.add_tenant(tenant, tenant.capitalize())
@@ -224,9 +227,9 @@ async def kill_and_resume(site: Site, kill: Kill) -> dict[str, Any]:
     return await picture(site, files)
 
 
-async def kill_all(cluster: EmbeddedPostgres, home: Path, kills: Iterable[Kill]) -> int:
+async def kill_all(cluster: EmbeddedPostgres, home: Path, kills: Iterable[Kill], slices: int = 1) -> int:
     """Kill each time on a day of its own, and hold what is left against an undisturbed purge; return how often."""
-    site = await found(cluster, home)
+    site = await found(cluster, home, slices)
     expected = await undisturbed(site)
     count = 0
     for kill in kills:
@@ -247,16 +250,21 @@ def evidence(who: str, steps: Sequence[Step], count: int) -> str:
 VICTIMS = {"the purge": None, "PostgreSQL": 1}
 
 
-@pytest.mark.parametrize("who", VICTIMS)
+# A day in one table, and one in three.
+@pytest.mark.parametrize(("who", "slices"), [("the purge", 1), ("PostgreSQL", 3)])
 async def test_killed_at_every_boundary(
-    who: str, mortal_cluster: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
+    who: str,
+    slices: int,
+    mortal_cluster: EmbeddedPostgres,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """The purge, or its database, dies before and after each step: the next run ends where an undisturbed one ends.
 
     After one step and before the next, the disk holds the same: each such state is met twice.
     """
     kills = [Kill(step=step, after=after, postmaster=VICTIMS[who]) for step in Step for after in (False, True)]
-    count = await kill_all(mortal_cluster, tmp_path, kills)
+    count = await kill_all(mortal_cluster, tmp_path, kills, slices)
     record_property("evidence", evidence(who, list(Step), count))
 
 
