@@ -68,8 +68,6 @@ MODULE = frozenset({"module"})
 READERS = frozenset({"client", "auditor"})
 # Load balancers and watchers ask with either; the server sends no body with HEAD.
 PROBE = ("GET", "HEAD")
-# Load balancers and watchers ask with either; the server sends no body with HEAD.
-PROBE = ("GET", "HEAD")
 
 CALLS = (
     Call(method="POST", path=EVENTS, roles=MODULE, handler=post_events),

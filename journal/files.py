@@ -33,8 +33,10 @@ def why_unwritable(directory: Path) -> str | None:
         return error.strerror
     os.close(descriptor)
     # Nothing is written to find out: whoever fetches what is there must not meet a probe.
-    is_writable = os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
-    return None if is_writable else os.strerror(errno.EACCES)
+    if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        return None
+    is_read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+    return os.strerror(errno.EROFS if is_read_only else errno.EACCES)
 
 
 def make_private_directory(directory: Path) -> None:

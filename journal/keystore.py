@@ -4,7 +4,7 @@
     tenants/<tenant>                 32 random bytes, wrapped: destroying it ends a contract
     fences/<category>                the last destroyed day, in clear
     ended/<tenant>                   its contract has ended: its key is destroyed, and no copy of it is ever used
-    last-seal                        when the last seal was made, and its number: what a restored database forgets
+    seals/last                       when the last seal was made, and its number: what a restored database forgets
 
 A category's fence and a tenant's end stand above any key: what they destroyed is neither made nor read again, wherever
 a copy of it comes from. How keys are wrapped is in `journal.wrapped_keys`. Whoever can write here without the master
@@ -190,6 +190,10 @@ class KeyStore:
         newest = max(day, self.fence(category) or day)
         for directory in self._directories:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
+
+    def mounted(self) -> list[Path]:
+        """Return the directories of those copies that are there."""
+        return self._keys.mounted()
 
     def check_mounted(self) -> None:
         """Refuse to go on where a copy is not there. Raises KeyStoreError that names it."""

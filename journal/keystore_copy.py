@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from journal.keystore import KeyStore
 
-CONTENT = frozenset({"days", "ended", "fences", last_seal.NAME, "tenants"})
+CONTENT = frozenset({"days", "ended", "fences", last_seal.FOLDER, "tenants"})
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from journal.keystore import KeyStore
 
-NAME: Final = "last-seal"
+FOLDER: Final = "seals"
+NAME: Final = f"{FOLDER}/last"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,14 +37,14 @@ class SealMoment:
 def remember(keystore: KeyStore, moment: SealMoment, *, goes_back: bool = False) -> None:
     """Write it in every copy, durable, where it is later than what is there; with `goes_back`, whatever is there.
 
-    Raises KeyStoreError where a copy is not there, OSError.
+    Raises KeyStoreError where a copy is not there, once the others have it; OSError.
     """
-    keystore.check_mounted()
-    for directory in keystore.directories:
+    for directory in keystore.mounted():
         there = _read(directory / NAME)
         if goes_back or there is None or there < moment:
             text = f"{format_seconds(moment.sealed_at)} {moment.number}\n"
             replace_durably(directory / NAME, text.encode("ascii"))
+    keystore.check_mounted()
 
 
 def remembered(keystore: KeyStore) -> SealMoment | None:

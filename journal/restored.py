@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from journal.store import Store, TenantRow
 
 
+# A declaration closes the days that are due, and purges: two months of seals at most.
+LATE_SEALS = 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgottenPurge:
     """A category whose days up to `destroyed` are destroyed, and of which the database knows those up to `known`."""
@@ -98,14 +102,21 @@ async def refuse_restored(store: Store, keystore: KeyStore) -> None:
             "JOURNAL_DSN and JOURNAL_KEYSTORE to a database and a key store that belong together"
         )
     number = latest.number
-    if seal is None:
-        # The purges alone are left of a declaration that was cut short behind its seal.
-        number = parse_seal(latest.text).recovered_from or number
+    if remembered(keystore) == SealMoment(latest.sealed_at, latest.number):
+        # No seal is lost: purges alone are left of a declaration that was cut short behind its seals.
+        number = await _declared_lately(store, number) or number
     raise OperatorError(
         f"{what}. A backup was restored: what followed its last seal, {number}, is lost. Nothing is served before "
         f"that is declared and the purges are done again: run openepm-journal recover --declare-loss {number}, then "
         "start serve"
     )
+
+
+async def _declared_lately(store: Store, latest: int) -> int | None:
+    """Return from which seal the last seals say that the database was recovered, if any does."""
+    rows = await store.read_seals(max(0, latest - LATE_SEALS), LATE_SEALS)
+    found = [parse_seal(row.text).recovered_from for row in rows]
+    return next((number for number in reversed(found) if number is not None), None)
 
 
 def _describe_purges(purges: Sequence[ForgottenPurge]) -> str:

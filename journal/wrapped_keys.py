@@ -78,13 +78,19 @@ class WrappedKeys:
         What is written in its place would lie beneath it, unseen by any purge, once it is mounted again; and what it
         holds would not be destroyed.
         """
-        first, *replicas = self._directories
-        for replica in replicas:
-            if (first / ANCHOR).exists() and not (replica / ANCHOR).exists():
+        there = self.mounted()
+        for replica in self._directories:
+            if replica not in there:
                 raise KeyStoreError(
                     f"{replica} is not a copy of this key store: mount it; a new one is made with openepm-journal keys "
                     "backup before JOURNAL_KEYSTORE_REPLICAS names it"
                 )
+
+    def mounted(self) -> list[Path]:
+        """Return the directories that are there; all of them, before the first holds anything."""
+        first, *replicas = self._directories
+        is_new = not (first / ANCHOR).exists()
+        return [first, *(replica for replica in replicas if is_new or (replica / ANCHOR).exists())]
 
     def _check_master_key(self) -> None:
         """Make no key under another master key than the others: it could not be read once the right one is back."""

@@ -1,7 +1,7 @@
 -- Statements of the role journal_purge: partitions, fences, drops.
 
 -- name: ensure_partitions
--- Make what is missing up to some days from now.
+-- Make some of what is missing up to some days from now.
 SELECT journal.ensure_partitions($1)
 
 -- name: partitions

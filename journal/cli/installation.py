@@ -157,7 +157,7 @@ async def _found(store: Store, settings: Settings, name: str) -> None:
 
 
 async def check_restored(dsn: str, settings: Settings) -> None:
-    """Refuse a database that has forgotten a purge, before anything is served from it. Raises OperatorError."""
+    """Refuse a database that is older than its key store, before anything is served from it. Raises OperatorError."""
     async with await Store.connect(dsn, application="openepm-journal check") as store:
         await refuse_restored(store, open_keystore(settings))
 

@@ -24,7 +24,7 @@ from journal.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from journal.settings import Settings
 
@@ -55,16 +55,26 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def stop_at_signals() -> None:
     """Cancel the current task at the first SIGTERM or SIGINT; more of them do not cut short how it ends."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    task = asyncio.current_task()
 
     def stop() -> None:
-        for number in STOPPING:
-            loop.add_signal_handler(number, lambda: None)
+        _answer_signals(lambda: None)
         if task is not None:
             task.cancel()
 
+    _answer_signals(stop)
+
+
+def _answer_signals(answer: Callable[[], None]) -> None:
     for number in STOPPING:
-        loop.add_signal_handler(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, answer)
+
+
+def _refuse_to_go_on() -> None:
+    """End a start that was asked to stop and whose driver took the cancellation for a lost connection."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock) -> int:
@@ -76,8 +86,11 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
         await check_restored(dsn, settings)
         processes = arguments.workers or settings.workers
         shared_memory = make_shared_memory(processes)
-        workers = await _start_workers(dsn, listener, shared_memory, processes - 1)
+        workers: list[asyncio.subprocess.Process] = []
         try:
+            for number in range(1, processes):
+                # One by one: what was started is stopped, whatever becomes of the next.
+                workers.append(await _start_worker(dsn, listener, shared_memory, number))  # noqa: PERF401
             async with open_service(dsn, settings, clock, Metrics(shared_memory)) as installation:
                 await installation.check_clock(confirmed=arguments.clock_is_right)
                 await first_steps(installation)
@@ -191,6 +204,7 @@ async def _open_patiently(
 ) -> Installation:
     """Open the service, waiting for a database that has gone since the first process opened it."""
     while True:
+        _refuse_to_go_on()
         try:
             return await stack.enter_async_context(open_service(dsn, settings, clock, metrics))
         except UnavailableError as error:
@@ -200,6 +214,7 @@ async def _open_patiently(
 
 async def until_failed(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
     """Wait until a part or a worker ends, which none should: 1. Cancelled when the service is asked to stop."""
+    _refuse_to_go_on()
     failed = asyncio.create_task(installation.service.failed())
     gone = [asyncio.create_task(worker.wait()) for worker in workers]
     try:
@@ -208,34 +223,33 @@ async def until_failed(installation: Installation, workers: list[asyncio.subproc
         log.error("the service stops because a part of it failed", part=reason)
         return FAILED
     finally:
+        # What follows is the end, which nobody is to cut short.
+        _answer_signals(lambda: None)
         for task in (failed, *gone):
             task.cancel()
         _ask_to_stop(workers)  # all at once: as long as one listens, the kernel takes connections for it
 
 
-async def _start_workers(
-    dsn: str, listener: socket.socket, shared_memory: int, count: int
-) -> list[asyncio.subprocess.Process]:
-    """Start more processes on the same socket: the kernel gives each connection to one of them."""
+async def _start_worker(
+    dsn: str, listener: socket.socket, shared_memory: int, number: int
+) -> asyncio.subprocess.Process:
+    """Start one more process on the same socket: the kernel gives each connection to one of them."""
     descriptor = listener.fileno()
-    return [
-        await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "journal.cli.main",
-            "serve",
-            "--worker-socket",
-            str(descriptor),
-            "--worker-metrics",
-            str(shared_memory),
-            "--worker-number",
-            str(number),
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=[descriptor, shared_memory],
-            env=dict(os.environ) | {"JOURNAL_DSN": dsn},
-        )
-        for number in range(1, count + 1)
-    ]
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "journal.cli.main",
+        "serve",
+        "--worker-socket",
+        str(descriptor),
+        "--worker-metrics",
+        str(shared_memory),
+        "--worker-number",
+        str(number),
+        stdin=asyncio.subprocess.PIPE,
+        pass_fds=[descriptor, shared_memory],
+        env=dict(os.environ) | {"JOURNAL_DSN": dsn},
+    )
 
 
 def _ask_to_stop(workers: list[asyncio.subprocess.Process]) -> None:

@@ -99,14 +99,14 @@ def _read(
 def is_declared_lost(known: Statement, statements: Sequence[Statement]) -> bool:
     """Tell whether one of these seals declares the known one lost in a disaster.
 
-    Such a seal names the last that survived; later numbers made before it are lost, and given again, but to those that
-    declare the same.
+    Such a seal names the last that survived; later numbers made before it are lost, and given again. One that declares
+    the same is of its own history, unless it was made before it under no lower a number: the loss was declared twice.
     """
     return any(
         statement.seal.recovered_from is not None
         and statement.seal.recovered_from < known.seal.number
-        and known.seal.sealed_at <= statement.seal.sealed_at
-        and known.seal.recovered_from != statement.seal.recovered_from
+        and known.seal.sealed_at < statement.seal.sealed_at
+        and (known.seal.recovered_from != statement.seal.recovered_from or known.seal.number >= statement.seal.number)
         for statement in statements
     )
 

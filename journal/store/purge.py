@@ -20,7 +20,10 @@ class PurgeStatements(Pools):
 
     async def ensure_partitions(self, days_ahead: int) -> list[str]:
         """Make every missing partition up to `days_ahead` days from now; return their names. LockedError: again."""
-        return [row[0] for row in await self._fetch("purge", "ensure_partitions", days_ahead)]
+        made: list[str] = []
+        while rows := await self._fetch("purge", "ensure_partitions", days_ahead):
+            made += [row[0] for row in rows]
+        return made
 
     async def partitions(self) -> list[PartitionRow]:
         """Return what is on disk, by category and day, from the catalog rather than through the parent."""

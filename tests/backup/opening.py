@@ -40,7 +40,7 @@ async def all_rows(superuser_dsn: str) -> list[Row]:
     connection = await asyncpg.connect(superuser_dsn)
     try:
         leaves = await connection.fetch(
-            "SELECT oid::regclass::text AS name FROM pg_class WHERE relname ~ '^entry_[0-9]+_[0-9]{8}$' "
+            "SELECT oid::regclass::text AS name FROM pg_class WHERE relname ~ '^entry_[0-9]+_[0-9]{8}(_[0-9]+)?$' "
             "AND relkind = 'r'"
         )
         return [

@@ -78,6 +78,22 @@ async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str])
     assert f"declared: what followed seal {number} is lost" in capsys.readouterr().out
 
 
+async def test_a_declaration_cut_short_on_a_later_day(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """The close of the day before declares, the seals after it do not: the number is the same all the same."""
+    now = datetime.now(UTC)
+    async with new_world(postgres, tmp_path / "home", start=now - DAY) as world:
+        await world.record(1)
+        await world.seal()
+        number = (await world.service.store.seal_state()).number
+        await world.travel(now)
+        await world.record(1)
+        open_keystore(world.settings).raise_fence(CATEGORY, world.today - DAY)
+        assert await world.service.sealer.declare_loss() == number
+        assert (await world.service.store.seal_state()).number == number + 2
+        with pytest.raises(OperatorError, match=rf"its last seal, {number}, is lost.*--declare-loss {number}, then"):
+            await check_restored(world.dsn, settings_of(world))
+
+
 async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """A commune whose key is destroyed is named where the restored database brings its rows back, with what to do."""
     await world.record(1, tenant=OTHER_TENANT)

@@ -56,11 +56,12 @@ def test_a_damaged_copy(keystore: KeyStore, content: bytes) -> None:
 
 
 def test_a_copy_that_is_away(keystore: KeyStore, tmp_path: Path) -> None:
-    """Nothing is written into the place where it is mounted."""
+    """Nothing is written into the place where it is mounted; the other has it."""
     shutil.rmtree(tmp_path / "replica")
     with pytest.raises(KeyStoreError, match="mount it"):
         remember(keystore, FIRST)
     assert not (tmp_path / "replica").exists()
+    assert remembered(keystore) == FIRST
 
 
 async def test_a_seal_without_its_memory(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ async def test_a_seal_without_its_memory(postgres: EmbeddedPostgres, tmp_path: P
     async with new_world(postgres, tmp_path, start=datetime.now(UTC)) as world:
         place = world.settings.keystore_path / NAME
         place.unlink(missing_ok=True)
-        place.mkdir()
+        place.mkdir(parents=True)
         await world.record(1)
         await world.seal()
         assert remembered(open_keystore(world.settings)) is None

@@ -99,7 +99,8 @@ async def test_two_maintainers_at_once_are_harmless(store: Store, dsn: str) -> N
         made = await asyncio.gather(
             *(politely(clock, partial(maintainer.ensure_partitions, 30)) for maintainer in (store, other))
         )
-    assert sorted(len(names) for names in made) == [0, 23]
+    assert len(await days_of(store)) == 31
+    assert sum(len(names) for names in made) <= 23
 
 
 async def test_a_destroyed_day_is_never_made_again(store: Store, move_clock: MoveClock) -> None:

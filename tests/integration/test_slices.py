@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from journal.administration import NewCategory
+from journal.core.errors import StoreError
 from tests.chains import CATEGORY, add_chains, append, fresh, read_chain
 from tests.integration.slices import use_slices
 from tests.integration.test_partitions import days_of, drop, rows_of, tables_of
@@ -45,6 +48,25 @@ async def test_a_detached_slice_is_still_seen_and_dropped(
     await drop(store, day)
     assert await tables_of(owner, day) == []
     assert day not in await days_of(store)
+
+
+async def test_a_detached_slice_gives_up_a_destroyed_tenant(store: Store, owner: asyncpg.Connection) -> None:
+    """What somebody has put aside is looked for as well: a head that says it is empty must not lie."""
+    await use_slices(owner, 3)
+    for head in await add_chains(store, ["albi", "castres"]):
+        await append(store, head, fresh(3))
+    now = await store.read_now()
+    day = now.date()
+    assert await store.put_seal(1, None, now, b"open", b"", [])
+    assert await store.close_tenant("albi")
+    assert await store.begin_destruction("albi", 1, bytes(32))
+    for name in await tables_of(owner, day):
+        await owner.execute(f"ALTER TABLE journal.entry_1_{day:%Y%m%d} DETACH PARTITION {name}")
+    with pytest.raises(StoreError, match="entries of albi are still kept"):
+        await store.empty_heads("albi")
+    assert [await store.remove_entries("albi", CATEGORY, day, 2) for _ in range(3)] == [2, 1, 0]
+    assert await store.empty_heads("albi") == 1
+    assert await rows_of(owner, day) == 3
 
 
 async def slices_by_day(owner: asyncpg.Connection) -> list[int]:

@@ -278,6 +278,30 @@ def test_a_loss_within_the_day() -> None:
     assert [parse_seal(seal.text).recovered_from for seal in recovered.seals] == [None, None, 2, 2, 2, 2, None]
 
 
+def test_a_seal_in_the_second_of_the_one_that_declares() -> None:
+    """A day is closed and the next one sealed in one second: the second survived, though it declares nothing."""
+    world = World().live(1, 2)
+    world.append(noon(march(3)))
+    world.close(march(3), recovered_from=2)
+    twin = world.seal(parse_seal(world.seals[-1].text).sealed_at)
+    report = verify(world.extract(march(2), march(3), at=noon(march(4))), kept(twin))
+    assert report.unanswered == ()
+
+
+def test_a_loss_declared_twice() -> None:
+    """Restored twice from one backup: what was sealed between is lost where a seal of its number says so."""
+    first, second = World().live(1, 2), World().live(1, 2)
+    first.append(noon(march(3), hour=13), subject="between")
+    between = first.seal(noon(march(3), hour=14), recovered_from=2)
+    second.append(noon(march(3), hour=16), subject="after")
+    declaring = second.seal(noon(march(3), hour=17), recovered_from=2)
+    extract = second.extract(march(3), march(3), at=noon(march(3), hour=18))
+    assert type(failure(extract, kept(between))) is ForkError
+    report = verify(extract, kept(between), kept(declaring, name="declaring.json"))
+    assert len(report.unanswered) == 1
+    assert "kept.json: not comparable: the service declares seal 3" in report.unanswered[0]
+
+
 def test_a_loss_covers_only_what_came_before_it() -> None:
     """What was sealed after the recovery, or survived it, is held against the extract like any other."""
     world = World().live(1, 2)

@@ -135,6 +135,18 @@ def _not_comparable() -> Iterator[Case]:
         facts=facts(3, covered_until=noon(march(3), hour=17)),
     )
 
+    world = Small().live(1, 2)
+    world.append(noon(march(3), hour=15))
+    world.close(march(3), recovered_from=2)
+    twin = world.seal(parse_seal(world.closes[march(3)].text).sealed_at)
+    yield Case(
+        name="known-in-the-second-of-the-declaring",
+        about="The seal that was kept is of the second in which a close seal declares a disaster, and follows it.",
+        extract=signed(world.extract(march(2), march(3), at=noon(march(4)))),
+        known=kept(twin),
+        facts=facts(3),
+    )
+
 
 def _disaster_today() -> tuple[Small, ListedSeal]:
     world, lost = Small().live(1, 2), _disaster()[1]
