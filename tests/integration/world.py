@@ -39,6 +39,7 @@ SERVICE = "journal.test"
 TENANT, OTHER_TENANT = "albi", "sete"
 CATEGORY = "main-courante"
 DAY = timedelta(days=1)
+SETTING_UP = timedelta(minutes=1)
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 _numbers = count(1)
@@ -70,6 +71,7 @@ class World:
     superuser_dsn: str
     settings: Settings
     extracts: list[bytes] = field(default_factory=list)
+    has_travelled: bool = False
 
     @property
     def service(self) -> Service:
@@ -82,8 +84,13 @@ class World:
         return self.clock.now().date()
 
     async def travel(self, moment: datetime) -> None:
-        """Move every clock to a moment and prepare the days around, as the running service would have."""
-        self.clock.offset = moment - datetime.now(UTC)
+        """Move every clock to a moment and prepare the days around, as the running service would have.
+
+        The first time, not back to the moment at which it began: a seal would then be older than the service.
+        """
+        if self.has_travelled or not timedelta(0) < self.clock.now() - moment < SETTING_UP:
+            self.clock.offset = moment - datetime.now(UTC)
+        self.has_travelled = True
         await simulate_clock(self.dsn, self.clock.offset)
         await self.service.directory.refresh()
         await self.installation.maintenance.prepare()
