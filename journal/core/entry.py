@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -114,12 +115,18 @@ def encode_record(*, compartment: Compartment, event: bytes, index: int, recorde
         event,
         index,
         recorded_at.encode(),
-        canonical.encode(submitted_by),
+        _spell(submitted_by),
         compartment.tenant.encode(),
     )
     if len(record) > RECORD_LIMIT_BYTES:
         raise ValueError("the record is longer than the format allows")
     return record
+
+
+# A credential submits many events: its name is spelt once.
+@lru_cache(maxsize=512)
+def _spell(submitted_by: str) -> bytes:
+    return canonical.encode(submitted_by)
 
 
 def _check_record(value: Any) -> None:
