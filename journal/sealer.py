@@ -205,8 +205,8 @@ class Sealer:
         if not stored:
             return None
         self._last_number = seal.number
-        await self._remember(SealMoment(sealed_at, seal.number), goes_back=self._declares_loss)
-        self._declares_loss = False
+        declared, self._declares_loss = self._declares_loss, False
+        await self._remember(SealMoment(sealed_at, seal.number), goes_back=declared)
         return SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
 
     async def _remember(self, moment: SealMoment, *, goes_back: bool) -> None:
