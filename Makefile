@@ -39,7 +39,7 @@ test-wheel: install  ## the integration tests (or WHEEL_TESTS) on the wheel's Po
 	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n $(WORKERS) --dist worksteal -m "not campaign" --postgres=wheel
 
 verifier: install  ## dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
-	@$(BIN)/python -m journal.cli.verifier dist
+	@$(BIN)/python -m journal.cli.release dist
 
 check: install  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -16,12 +16,11 @@ from uuid import uuid4
 import structlog
 from aiohttp import hdrs, web
 
-from ingest.auth import authenticate
+from ingest.access import Limits, authenticate
 from ingest.downloads import get_verifier, get_verifier_digest, get_verifier_page
 from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
 from ingest.instruments import UNKNOWN_ROUTE
-from ingest.limits import Limits
 from ingest.probes import get_health, get_metrics, get_openapi, get_readiness
 from ingest.problems import (
     BAD_REQUEST,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from journal.verifier_file import NAME, build
+from journal.verifier.pyz import NAME, build
 
 if TYPE_CHECKING:
     from ingest.edge import Edge

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ingest.access import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Limits, RequestRate, Shares
 from ingest.instruments import EdgeInstruments
-from ingest.limits import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Limits, RequestRate, Shares
 from ingest.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from journal.database.ingest import CredentialRow
     from journal.service import Service
-    from journal.store import CredentialRow
 
     Handler = Callable[[web.Request, "Edge", CredentialRow], Awaitable[web.StreamResponse]]
     PublicHandler = Callable[[web.Request, "Edge"], Awaitable[web.StreamResponse]]

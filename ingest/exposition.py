@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from journal.metrics import Family, Metrics
-    from journal.standing import CategoryStanding, Standing
+    from journal.status.figures import CategoryStatus, Status
 
 PLAIN = "text/plain"
 OPEN_METRICS = "application/openmetrics-text"
@@ -35,11 +35,11 @@ OPEN_METRICS_HEADER = f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"
 class Exposition:
     """One scrape."""
 
-    def __init__(self, metrics: Metrics, checks: Mapping[str, str | None], standing: Standing | None) -> None:
+    def __init__(self, metrics: Metrics, checks: Mapping[str, str | None], status: Status | None) -> None:
         """Show what was counted, what holds, and, where the database answered, where the service stands."""
         self._metrics = metrics
         self._checks = checks
-        self._standing = standing
+        self._status = status
 
     def write(self, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type: OpenMetrics to whoever names it, else what every scraper reads."""
@@ -66,11 +66,11 @@ class Exposition:
         yield ready
         for family in self._metrics.collect():
             yield _counted(family)
-        if self._standing is not None:
-            for name, text, value in service_gauges(self._standing):
+        if self._status is not None:
+            for name, text, value in service_gauges(self._status):
                 if value is not None:
                     yield GaugeMetricFamily(name, text, value=value)
-            yield from _by_category(self._standing.categories)
+            yield from _by_category(self._status.categories)
 
 
 def _counted(family: Family) -> Metric:
@@ -95,13 +95,13 @@ def _counted(family: Family) -> Metric:
             return histogram
 
 
-def _by_category(categories: list[CategoryStanding]) -> Iterator[Metric]:
+def _by_category(categories: list[CategoryStatus]) -> Iterator[Metric]:
     families: dict[str, GaugeMetricFamily] = {}
-    for standing in categories:
-        for name, text, value in category_gauges(standing):
+    for status in categories:
+        for name, text, value in category_gauges(status):
             family = families.setdefault(name, GaugeMetricFamily(name, text, labels=["category"]))
             if value is not None:
-                family.add_metric([standing.category], value)
+                family.add_metric([status.category], value)
     yield from families.values()
 
 

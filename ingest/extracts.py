@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import structlog
 from aiohttp import hdrs, web
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ingest.auth import compartment_of
-from ingest.bodies import media_type, read_body
+from ingest import diagnosis
+from ingest.access import compartment_of, media_type, read_body
 from ingest.edge import CALLER
-from ingest.extract_request import decode_request
-from ingest.problems import about
-from journal.core.times import format_day
+from ingest.problems import MISSHAPEN, ProblemError, about
+from ingest.shapes import Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
+from journal.core.errors import MalformedError
+from journal.core.times import format_day, parse_day
+from journal.reading.plan import ExtractRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 
     from ingest.edge import Edge
     from journal.core.entry import Compartment
-    from journal.store import CredentialRow
+    from journal.database.ingest import CredentialRow
+
 
 log = structlog.get_logger()
 
@@ -74,3 +78,80 @@ async def _stream(
         if request.transport is not None:
             request.transport.abort()
     return response
+
+
+def fault_of_day(text: str) -> str:
+    """Say why a text is no day, or nothing."""
+    try:
+        parse_day(text)
+    except MalformedError as error:
+        return f"is {error.reason}"
+    return ""
+
+
+Day = Annotated[
+    str,
+    Meta(
+        extra={"rule": fault_of_day},
+        extra_json_schema={"format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    ),
+]
+
+
+class ExtractFilter(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Disclose only the entries equal in every member given; the others are withheld."""
+
+    account: Text128 | UnsetType = UNSET
+    action: (
+        Literal[
+            "access",
+            "consultation",
+            "collection",
+            "modification",
+            "disclosure",
+            "combination",
+            "erasure",
+            "service.alarm",
+            "service.credential",
+            "service.extract",
+            "service.purge",
+            "service.setting",
+            "service.tenant",
+        ]
+        | UnsetType
+    ) = UNSET
+    subject: Text256 | UnsetType = UNSET
+
+
+class ExtractBody(Struct, forbid_unknown_fields=True, kw_only=True, rename={"from_day": "from", "to_day": "to"}):
+    """Whole UTC days, both included; who asks, and for which of the purposes the law allows."""
+
+    authorisation: Text256 | UnsetType = UNSET
+    filter: ExtractFilter | UnsetType = UNSET
+    from_day: Day
+    purpose: Literal["lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings"]
+    request_reference: Text256 | UnsetType = UNSET
+    requester: Text256
+    to_day: Day
+
+
+_SHAPE = diagnosis.shape_of(ExtractBody)
+
+
+def decode_request(body: bytes) -> ExtractRequest:
+    """Read what is asked for. Raises ProblemError (400) with every fault of the body's shape."""
+    value: dict[str, Any] = diagnosis.parse(body)
+    if faults := diagnosis.check(value, _SHAPE):
+        raise ProblemError(MISSHAPEN, "This is no request for an extract.", faults=[(0, *fault) for fault in faults])
+    wanted = value.get("filter", {})
+    return ExtractRequest(
+        from_day=parse_day(value["from"]),
+        to_day=parse_day(value["to"]),
+        purpose=value["purpose"],
+        requester=value["requester"],
+        account=wanted.get("account"),
+        subject=wanted.get("subject"),
+        action=wanted.get("action"),
+        request_reference=value.get("request_reference"),
+        authorisation=value.get("authorisation"),
+    )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from journal.metrics import Metrics
-    from journal.submission import Outcome
+    from journal.writing.queue import Acknowledgement
 
 # From a probe to an extract of 60 days.
 REQUEST_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -59,11 +59,13 @@ class EdgeInstruments:
         self._submissions.add(1, shape)
         self._bytes.add(size_bytes)
 
-    def settled(self, outcomes: list[Outcome]) -> None:
+    def settled(self, acknowledgements: list[Acknowledgement]) -> None:
         """Count what became of the events of a submission; a copy within a batch is known by then."""
-        recorded = len({outcome.receipt.index for outcome in outcomes if outcome.created})
+        recorded = len(
+            {acknowledgement.receipt.index for acknowledgement in acknowledgements if acknowledgement.created}
+        )
         self._events.add(recorded, "recorded")
-        self._events.add(len(outcomes) - recorded, "known")
+        self._events.add(len(acknowledgements) - recorded, "known")
 
     def refused(self, reason: str, events: int) -> None:
         """Count a submission that was refused, and its events where they could be counted."""

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from ingest.exposition import Exposition
-from ingest.facts import facts_of
+from ingest.gauges import facts_of
 from ingest.problems import UNAVAILABLE, ProblemError, response_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ async def get_health(_: web.Request, __: Edge) -> web.StreamResponse:
 
 async def get_readiness(_: web.Request, edge: Edge) -> web.StreamResponse:
     """Answer, by name, what holds and what fails, and the facts; the reasons go to the log, for the operator alone."""
-    answers, standing = await edge.readiness.ask()
+    answers, status = await edge.readiness.ask()
     members: dict[str, Any] = {"checks": {name: "failing" if reason else "ok" for name, reason in answers.items()}}
-    if standing is not None:
-        members["facts"] = facts_of(standing)
+    if status is not None:
+        members["facts"] = facts_of(status)
     if any(answers.values()):
         failing = ", ".join(name for name, reason in answers.items() if reason)
         return response_of(ProblemError(UNAVAILABLE, f"Not ready: {failing}."), **members)
@@ -37,8 +37,8 @@ async def get_readiness(_: web.Request, edge: Edge) -> web.StreamResponse:
 
 async def get_metrics(request: web.Request, edge: Edge) -> web.StreamResponse:
     """Answer what was counted and where the service stands, to whatever scrapes: ready or not."""
-    checks, standing = await edge.readiness.ask()
-    exposition = Exposition(edge.service.instruments.metrics, checks, standing)
+    checks, status = await edge.readiness.ask()
+    exposition = Exposition(edge.service.instruments.metrics, checks, status)
     text, content_type = exposition.write(request.headers.get(hdrs.ACCEPT, ""))
     return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 

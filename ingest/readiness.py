@@ -14,7 +14,7 @@ from journal.core.errors import JournalError
 
 if TYPE_CHECKING:
     from journal.service import Service
-    from journal.standing import Standing
+    from journal.status.figures import Status
 
 log = structlog.get_logger()
 
@@ -31,11 +31,11 @@ class Readiness:
         """Ask nothing yet."""
         self._service = service
         self._answers: dict[str, str | None] = {}
-        self._standing: Standing | None = None
+        self._status: Status | None = None
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
-    async def ask(self) -> tuple[dict[str, str | None], Standing | None]:
+    async def ask(self) -> tuple[dict[str, str | None], Status | None]:
         """Return, for each thing that must hold, None or what is wrong with it; and where the service stands.
 
         The latter is None where it cannot be told, which one of the former then says.
@@ -50,19 +50,19 @@ class Readiness:
                 self._tell(self._answers | LATE)
                 return self._answers, None
             asking.result()
-        return self._answers, self._standing
+        return self._answers, self._status
 
     async def _ask(self, now: float) -> None:
         try:
-            self._standing = await self._stand()
-            self._tell(await self._service.readiness(self._standing))
+            self._status = await self._stand()
+            self._tell(await self._service.readiness(self._status))
             self._asked_at = now
         finally:
             self._asking = None
 
-    async def _stand(self) -> Standing | None:
+    async def _stand(self) -> Status | None:
         try:
-            return await self._service.standing()
+            return await self._service.status()
         except (JournalError, OSError):
             return None
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from ingest.auth import compartment_of
+from ingest.access import compartment_of
 from ingest.problems import BAD_REQUEST, ProblemError
-from journal.register import Register
+from journal.reading.register import Register
 
 if TYPE_CHECKING:
     from ingest.edge import Edge
-    from journal.store import CredentialRow
+    from journal.database.ingest import CredentialRow
 
 SEALS_LIMIT = 100
 EXTRACTS_LIMIT = 100

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from ingest.auth import compartment_of
-from ingest.bodies import media_type, read_body
+from ingest.access import compartment_of, media_type, read_body
 from ingest.edge import COUNT
 from ingest.events import decode_batch, decode_single
 from ingest.problems import absent
@@ -18,7 +17,7 @@ from journal.core.entry import JOURNAL_CATEGORY
 
 if TYPE_CHECKING:
     from ingest.edge import Edge
-    from journal.store import CredentialRow
+    from journal.database.ingest import CredentialRow
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -53,11 +52,11 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     else:
         events = await asyncio.to_thread(decode_batch, body, now, prefix)
     request[COUNT] = len(events)
-    outcomes = await edge.service.writer.submit(compartment, caller.id, events, len(body))
-    edge.instruments.settled(outcomes)
-    receipts = [outcome.receipt.as_json() for outcome in outcomes]
+    acknowledgements = await edge.service.writer.submit(compartment, caller.id, events, len(body))
+    edge.instruments.settled(acknowledgements)
+    receipts = [acknowledgement.receipt.as_json() for acknowledgement in acknowledgements]
     return web.Response(
         body=orjson.dumps(receipts[0] if kind == SINGLE else {"receipts": receipts}),
-        status=201 if any(outcome.created for outcome in outcomes) else 200,
+        status=201 if any(acknowledgement.created for acknowledgement in acknowledgements) else 200,
         content_type="application/json",
     )

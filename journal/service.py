@@ -6,28 +6,28 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from journal import identity as signing
-from journal.checks import Checks
 from journal.clock import Clock, ClockGuard
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
-from journal.directory import Directory
-from journal.extraction import Extraction
-from journal.instruments import Instruments
-from journal.keyring import Keyring
-from journal.keystore import KeyStore, open_keystore
-from journal.reader import Reader
-from journal.sealer import Sealer
-from journal.stamper import Stamper
-from journal.standing import Standing, read_standing
-from journal.store import Store
-from journal.writer import Writer
+from journal.database.store import Store
+from journal.keys.ring import Keyring
+from journal.keys.store import KeyStore, open_keystore
+from journal.reading.plan import Extraction
+from journal.reading.reader import Reader
+from journal.seals import identity as signing
+from journal.seals.sealer import Sealer
+from journal.seals.stamper import Stamper
+from journal.snapshot import Snapshot
+from journal.status.checks import Checks
+from journal.status.figures import Status, read_status
+from journal.writing.instruments import Instruments
+from journal.writing.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from journal.identity import SigningIdentity
     from journal.metrics import Metrics
+    from journal.seals.identity import SigningIdentity
     from journal.settings import Settings
 
 CANCEL_AGAIN_SECONDS = 0.5
@@ -43,7 +43,7 @@ class Service:
     store: Store
     keyring: Keyring
     identity: SigningIdentity
-    directory: Directory
+    snapshot: Snapshot
     writer: Writer
     sealer: Sealer
     reader: Reader
@@ -82,13 +82,13 @@ class Service:
                 "set JOURNAL_SIGNING_CERT to a certificate whose subject alternative name is the service"
             )
         keyring = Keyring(open_keystore(settings))
-        directory = Directory(store, keyring, clock)
-        await directory.refresh()
-        _check_keystore(keyring.keystore, directory, settings)
+        snapshot = Snapshot(store, keyring, clock)
+        await snapshot.refresh()
+        _check_keystore(keyring.keystore, snapshot, settings)
         writer = Writer(
             store=store,
             keyring=keyring,
-            directory=directory,
+            snapshot=snapshot,
             clock=clock,
             queue_events=settings.queue_events,
             queue_bytes=settings.queue_bytes,
@@ -99,7 +99,7 @@ class Service:
         extraction = Extraction(
             store=store,
             keyring=keyring,
-            directory=directory,
+            snapshot=snapshot,
             writer=writer,
             sealer=sealer,
             reader=reader,
@@ -111,7 +111,7 @@ class Service:
         guard = ClockGuard(clock)
         checks = Checks(
             store=store,
-            directory=directory,
+            snapshot=snapshot,
             keystore=keyring.keystore,
             writer=writer,
             identity=identity,
@@ -127,7 +127,7 @@ class Service:
             store=store,
             keyring=keyring,
             identity=identity,
-            directory=directory,
+            snapshot=snapshot,
             writer=writer,
             sealer=sealer,
             reader=reader,
@@ -141,7 +141,7 @@ class Service:
     def start(self, *, seal: bool = True) -> None:
         """Start writing, following the small tables and (unless another process does) sealing."""
         self.watch("writer", self.writer.run())
-        self.watch("directory", self.directory.run())
+        self.watch("directory", self.snapshot.run())
         self.watch("pulse", self.instruments.pulse(self.guard))
         if seal:
             self.watch("sealer", self.sealer.run(self.settings.seal_interval_seconds))
@@ -170,15 +170,15 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
 
-    async def readiness(self, standing: Standing | None = None) -> dict[str, str | None]:
-        """Return, for each thing that must hold, None or what is wrong with it; `standing` spares asking again."""
-        return await self.checks.run(standing)
+    async def readiness(self, status: Status | None = None) -> dict[str, str | None]:
+        """Return, for each thing that must hold, None or what is wrong with it; `status` spares asking again."""
+        return await self.checks.run(status)
 
-    async def standing(self) -> Standing:
+    async def status(self) -> Status:
         """Return where the service stands, right or wrong. Raises StoreError, KeyStoreError, OSError."""
-        return await read_standing(
+        return await read_status(
             store=self.store,
-            directory=self.directory,
+            snapshot=self.snapshot,
             keystore=self.keyring.keystore,
             clock=self.clock,
             is_stamping=self.stamper is not None,
@@ -186,9 +186,9 @@ class Service:
         )
 
 
-def _check_keystore(keystore: KeyStore, directory: Directory, settings: Settings) -> None:
+def _check_keystore(keystore: KeyStore, snapshot: Snapshot, settings: Settings) -> None:
     """Refuse a key store that is not this service's: an unmounted one would be filled with rival keys."""
-    if directory.tenant(RESERVED_TENANT) is None:
+    if snapshot.tenant(RESERVED_TENANT) is None:
         return  # not founded yet
     try:
         keystore.read_tenant_key(RESERVED_TENANT)

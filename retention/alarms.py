@@ -9,11 +9,12 @@ import structlog
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import EndedTenantError, PurgedDayError
 from journal.core.times import format_day
-from journal.service_event import SUBMITTED_BY, service_event
+from journal.writing.chronicle import SUBMITTED_BY, service_event
 
 if TYPE_CHECKING:
-    from journal.store import HandoverAlarm, Store
-    from journal.writer import Writer
+    from journal.database.handover import HandoverAlarm
+    from journal.database.store import Store
+    from journal.writing.writer import Writer
 
 log = structlog.get_logger()
 

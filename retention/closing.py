@@ -11,19 +11,20 @@ import asyncio
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from journal.admin.recipient import read_recipient, read_recipient_pem
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError, OperatorError
-from journal.recipient import read_recipient, read_recipient_pem
 from retention.export import FILE_LIMIT_BYTES, Export, Exported
 from retention.outbox import HeldError, Outbox
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.administration import Administration
-    from journal.recipient import Recipient
+    from journal.admin.administration import Administration
+    from journal.admin.recipient import Recipient
+    from journal.database.ending import Ending
+    from journal.database.ingest import TenantRow
     from journal.service import Service
-    from journal.store import Ending, TenantRow
 
 RETRY_SECONDS = 30
 PROBE = "probe"
@@ -46,7 +47,7 @@ class Closing:
 
         Nothing is changed before it is certain that something can be written there. Raises OperatorError, BusyError.
         """
-        await self._service.directory.refresh()
+        await self._service.snapshot.refresh()
         tenant = self._administration.find_tenant(code)
         ending = await self._store.read_ending(code)
         self._check_exportable(tenant, ending)
@@ -70,7 +71,7 @@ class Closing:
 
     async def close_without_export(self, code: str) -> None:
         """Close a commune that wants no export, or give up the one that was announced. Raises OperatorError."""
-        await self._service.directory.refresh()
+        await self._service.snapshot.refresh()
         ending = await self._store.read_ending(code)
         if ending is not None and ending.exported_at is not None:
             raise OperatorError(f"{code} was exported on {ending.exported_at:%Y-%m-%d}: nothing was changed")

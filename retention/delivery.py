@@ -15,27 +15,29 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from journal.core import canonical
 from journal.core.entry import Compartment
-from journal.core.times import day_of, format_day
-from journal.extraction import ExtractRequest
-from journal.service_event import SUBMITTED_BY
-from journal.store import HandoverFile
+from journal.core.times import day_of, format_day, format_time
+from journal.database.handover import HandoverFile
+from journal.reading.plan import ExtractRequest
+from journal.writing.chronicle import SUBMITTED_BY
 from retention.encryption import Encryption
-from retention.handover_list import encode_list, file_name, list_name, period_name
 from retention.outbox import PART
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import date
     from pathlib import Path
 
+    from journal.admin.recipient import Recipient
     from journal.clock import Clock
-    from journal.extract_stream import ExtractStream
-    from journal.extraction import Extraction
-    from journal.identity import SigningIdentity
-    from journal.recipient import Recipient
-    from journal.store import CategoryRow, Store
+    from journal.database.ingest import CategoryRow
+    from journal.database.store import Store
+    from journal.reading.plan import Extraction
+    from journal.reading.stream import ExtractStream
+    from journal.seals.identity import SigningIdentity
     from retention.outbox import Outbox, Part
+
 
 log = structlog.get_logger()
 
@@ -193,3 +195,50 @@ async def _finished(work: Callable[[], None]) -> None:
 def _night(file: HandoverFile) -> date:
     assert file.placed_at is not None  # those without are not asked about
     return day_of(file.placed_at)
+
+
+FORMAT = "openepm-journal/handover/v1"
+
+
+def file_name(tenant: str, file: HandoverFile) -> str:
+    """Return the name of a compartment's encrypted extract."""
+    return period_name(tenant, file.category, file.first_day, file.last_day)
+
+
+def period_name(tenant: str, category: str, first_day: date, last_day: date) -> str:
+    """Return the name that the encrypted extract of a compartment's days will have."""
+    return f"{tenant}_{category}_{format_day(first_day)}_{format_day(last_day)}.asice.p7m"
+
+
+def list_name(tenant: str, night: date) -> str:
+    """Return the name of a night's manifest; its signature has `.p7s` after it."""
+    return f"{tenant}_manifest_{format_day(night)}.json"
+
+
+def encode_list(*, service: str, tenant: str, night: date, files: Sequence[HandoverFile]) -> bytes:
+    """Write the manifest of the files placed in a night (a UTC day), in order of category and days."""
+    return canonical.encode(
+        {
+            "files": [_describe(service, tenant, file) for file in files],
+            "format": FORMAT,
+            "night": format_day(night),
+            "service": service,
+            "tenant": tenant,
+        }
+    )
+
+
+def _describe(service: str, tenant: str, file: HandoverFile) -> dict[str, object]:
+    assert file.placed_at is not None  # what has no name yet is in no manifest
+    return {
+        "base": {"chain_hash": file.base_hash.hex(), "size": file.base_size},
+        "bytes": file.file_bytes,
+        "from": format_day(file.first_day),
+        "head": {"chain_hash": file.head_hash.hex(), "size": file.head_size},
+        "name": file_name(tenant, file),
+        "origin": Compartment(service, tenant, file.category).origin,
+        "placed_at": format_time(file.placed_at),
+        "recipient": file.recipient_sha256.hex(),
+        "sha256": file.file_sha256.hex(),
+        "to": format_day(file.last_day),
+    }

@@ -16,15 +16,16 @@ import structlog
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError, PurgedDayError, StoreError
-from journal.service_event import SUBMITTED_BY, service_event
+from journal.writing.chronicle import SUBMITTED_BY, service_event
 from retention.ending_texts import encode_destruction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from journal.administration import Administration
+    from journal.admin.administration import Administration
+    from journal.database.ending import EndedChain, Ending
+    from journal.database.seal import SealRow
     from journal.service import Service
-    from journal.store import EndedChain, Ending, SealRow
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ class Destruction:
 
     async def check(self, code: str) -> Ending:
         """Return how far a commune's end has come. Raises OperatorError where it may not be destroyed yet."""
-        await self._service.directory.refresh()
+        await self._service.snapshot.refresh()
         tenant = self._administration.find_tenant(code)
         ending = await self._store.read_ending(code)
         if not tenant.closed:
@@ -65,7 +66,7 @@ class Destruction:
             if ending.destroyed_at is None:
                 before = await self._seal(even_if_still=True)
                 await self._store.begin_destruction(code, before.number, sha256(before.text).digest())
-            await self._service.directory.refresh()
+            await self._service.snapshot.refresh()
             await asyncio.to_thread(keystore.destroy_tenant_key, code)
             await self._remove(code, progress)
             await self._store.empty_heads(code)

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
-from journal.core import der
+from journal.pki import der
 
 if TYPE_CHECKING:
-    from journal.recipient import Recipient
+    from journal.admin.recipient import Recipient
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

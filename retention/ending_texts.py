@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from journal.core import canonical
 from journal.core.entry import Compartment
 from journal.core.times import format_day, format_time
-from retention.handover_list import file_name
+from retention.delivery import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from journal.store import EndedChain, Ending, HandoverFile, SealHeadRow, SealRow
+    from journal.database.ending import EndedChain, Ending
+    from journal.database.handover import HandoverFile
+    from journal.database.seal import SealHeadRow, SealRow
 
 EXPORT_FORMAT = "openepm-journal/export/v1"
 DESTRUCTION_FORMAT = "openepm-journal/destruction/v1"

@@ -17,23 +17,24 @@ from journal.clock import Clock, ClockGuard
 from journal.core.entry import Compartment
 from journal.core.errors import StoreError
 from journal.core.times import day_of
+from journal.database.handover import HandoverFile
 from journal.extract.manifest import Request
-from journal.extraction import ExtractRequest
-from journal.store import HandoverFile
-from retention.delivery import DuePeriod, LargeFileError, write_extract
+from journal.reading.plan import ExtractRequest
+from retention.delivery import DuePeriod, LargeFileError, file_name, period_name, write_extract
 from retention.encryption import Encryption
 from retention.ending_texts import encode_export, manifest_name
-from retention.handover_list import file_name, period_name
 from retention.policy import readable_from
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.extraction import Extraction
-    from journal.identity import SigningIdentity
-    from journal.recipient import Recipient
-    from journal.sealer import Sealer
-    from journal.store import Ending, SealRow, Store
+    from journal.admin.recipient import Recipient
+    from journal.database.ending import Ending
+    from journal.database.seal import SealRow
+    from journal.database.store import Store
+    from journal.reading.plan import Extraction
+    from journal.seals.identity import SigningIdentity
+    from journal.seals.sealer import Sealer
     from retention.outbox import Outbox
 
 PURPOSE = "lawfulness"

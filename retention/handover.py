@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from journal.admin.recipient import Recipient, read_recipient
 from journal.clock import Clock, ClockGuard
 from journal.core.errors import BusyError, JournalError, UnavailableError
 from journal.core.times import day_of, format_day
-from journal.files import make_private_directory
-from journal.recipient import Recipient, read_recipient
+from journal.keys.files import make_private_directory
 from retention.alarms import LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.delivery import Delivery, DuePeriod, HandedOver
 from retention.outbox import HeldError, Outbox
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from pathlib import Path
 
-    from journal.extraction import Extraction
-    from journal.identity import SigningIdentity
-    from journal.sealer import Sealer
-    from journal.store import CategoryRow, RecipientRow, Store
-    from journal.writer import Writer
+    from journal.database.handover import RecipientRow
+    from journal.database.ingest import CategoryRow
+    from journal.database.store import Store
+    from journal.reading.plan import Extraction
+    from journal.seals.identity import SigningIdentity
+    from journal.seals.sealer import Sealer
+    from journal.writing.writer import Writer
 
 log = structlog.get_logger()
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from journal.core.errors import JournalError, KeyStoreError
+from journal.core.errors import JournalError, KeyStoreError, LockedError
 from journal.core.times import day_of
-from retention.politely import politely
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from journal.clock import Clock
-    from journal.keyring import Keyring
-    from journal.store import Store
+    from journal.database.store import Store
+    from journal.keys.ring import Keyring
+
 
 log = structlog.get_logger()
 
@@ -60,3 +62,19 @@ class Maintenance:
             except (JournalError, OSError) as error:
                 log.error("the next days could not be prepared", kind=type(error).__name__, reason=str(error))
             await self._clock.sleep(INTERVAL_SECONDS)
+
+
+T = TypeVar("T")
+
+LOCK_ATTEMPTS = 200
+LOCK_PAUSE_SECONDS = 0.05
+
+
+async def politely(clock: Clock, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do something that may find a lock taken, again until it does not. LockedError where it always does."""
+    for _ in range(LOCK_ATTEMPTS - 1):
+        try:
+            return await attempt()
+        except LockedError:
+            await clock.sleep(LOCK_PAUSE_SECONDS)
+    return await attempt()

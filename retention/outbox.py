@@ -13,7 +13,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
-from journal.files import sync_directory
+from journal.keys.files import sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path

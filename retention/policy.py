@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from journal.core.rule import overdue_through, purgeable_through
-from journal.core.times import midnight
+from journal.core.times import midnight, overdue_through, purgeable_through
 
 # The purge runs every hour and must be done before D+n 00:00: the next seal, just after midnight, would state what is
 # still there as over-retention. Two hours before, it stops waiting; one of its runs then surely falls in them.

@@ -12,25 +12,24 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from journal.admin.rules import RuleChanges, is_asked_for
 from journal.clock import Clock, ClockGuard
 from journal.core.errors import JournalError, KeyStoreError, StoreError
-from journal.core.rule import purgeable_through
-from journal.core.times import day_of, format_day
-from journal.rule_change import RuleChanges, is_asked_for
+from journal.core.times import day_of, format_day, purgeable_through
 from retention.alarms import FORGOTTEN_DETAIL, FORGOTTEN_REASON, LAPSED_DETAIL, LAPSED_REASON, enter_alarms
+from retention.maintenance import politely
 from retention.policy import goes_at, waits_until
-from retention.politely import politely
-from retention.purge_record import PurgeRecord
+from retention.purge_log import PurgeRecord
 from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY, Boundary, Choice, DueDay, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from datetime import date, datetime
 
-    from journal.keyring import Keyring
-    from journal.sealer import Sealer
-    from journal.store import Store
-    from journal.writer import Writer
+    from journal.database.store import Store
+    from journal.keys.ring import Keyring
+    from journal.seals.sealer import Sealer
+    from journal.writing.writer import Writer
     from retention.purge_steps import OnStep
 
 __all__ = ["DueDay", "Purger"]

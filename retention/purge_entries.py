@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import AbsentKeyError
 from journal.core.times import day_of, parse_day, parse_time
-from journal.register import open_service_entries
+from journal.reading.register import open_service_entries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import date, datetime
 
     from journal.core.entry import Entry
+    from journal.database.ingest import TenantRow
     from journal.service import Service
-    from journal.store import TenantRow
 
 PAGE_ENTRIES = 500
 

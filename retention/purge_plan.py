@@ -11,8 +11,8 @@ from retention.purge_steps import Choice, DueDay
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from journal.keystore import KeyStore
-    from journal.store import Store
+    from journal.database.store import Store
+    from journal.keys.store import KeyStore
     from retention.purge import Purger
 
 

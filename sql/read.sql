@@ -41,7 +41,7 @@ SELECT category, sources, missing FROM journal.read_gaps($1)
 SELECT tenant, category, day, index, event_key, leaf_hash, chain_hash, sealed
   FROM journal.scan_entries($1, $2, $3, $4, $5)
 
--- name: read_standing
+-- name: read_status
 -- How far seals, time-stamps and hand-over are behind.
 SELECT at, first_day, close_day, number, sealed_at, unsealed_heads, unsealed_since, unstamped_seals, unstamped_since,
        stamping_failed_since, handover_faults, handover_failed_since

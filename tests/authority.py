@@ -11,7 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from journal.core import cms, der
+from journal.pki import cms, der
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from journal.core.chain import Head, extend, genesis
 from journal.core.entry import Compartment
-from journal.store import AppendBatch, HeadRow
+from journal.database.ingest import AppendBatch, HeadRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from journal.store import EntryRow, Store
+    from journal.database.read import EntryRow
+    from journal.database.store import Store
 
 SERVICE = "journal.test"
 CATEGORY = "main-courante"

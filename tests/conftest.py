@@ -20,9 +20,9 @@ import pytest
 from hypothesis import settings
 
 import sql
-from journal.migrate import migrate
-from journal.postgres import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
-from journal.store import Store
+from journal.database.embedded import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.database.migrate import migrate
+from journal.database.store import Store
 from tests.chains import SERVICE
 
 if TYPE_CHECKING:

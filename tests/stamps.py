@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from journal.core import der
+from journal.pki import der
 from tests import authority
 from tests.authority import AUTHORITY, NOW, YEAR, Holder, issue, new_key
 

@@ -7,7 +7,7 @@ import threading
 from itertools import count
 from typing import TYPE_CHECKING
 
-from journal.core.certificates import pem_to_der
+from journal.pki.certificates import pem_to_der
 
 if TYPE_CHECKING:
     from pathlib import Path

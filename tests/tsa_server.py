@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from journal.core.timestamp_query import QUERY_TYPE, REPLY_TYPE
+from journal.pki.timestamp_token import QUERY_TYPE, REPLY_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

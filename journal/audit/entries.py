@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from journal.audit.findings import Findings
     from journal.audit.stated import StatedChain
     from journal.core.entry import Entry
-    from journal.keyring import Keyring
-    from journal.store import StoredRow
+    from journal.database.purge import StoredRow
+    from journal.keys.ring import Keyring
 
 
 CUT_SHORT = "purged, and its head does not say so: run the purge"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from journal.audit.ended import AGAIN
+from journal.audit.run import AGAIN
 from journal.audit.seals import check_kept_from
 from journal.core.errors import StoreError, UnavailableError
-from journal.core.rule import overdue_through, purgeable_through
-from journal.core.times import day_of, format_day
+from journal.core.times import day_of, format_day, overdue_through, purgeable_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
 
     from journal.audit.findings import Findings
     from journal.audit.stated import StatedChains
+    from journal.database.ingest import CategoryRow, HeadRow
+    from journal.database.seal import SealHeadRow
     from journal.service import Service
-    from journal.store import CategoryRow, HeadRow, SealHeadRow
 
 PAGE_HEADS = 1_000
 CLOCK_TOLERANCE = timedelta(seconds=2)

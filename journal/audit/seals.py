@@ -11,15 +11,14 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from journal.core import cms, timestamp
-from journal.core.certificates import pem_to_der
 from journal.core.errors import MismatchedPartError, StoreError, UnavailableError, VerificationError
-from journal.core.rule import purgeable_through
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
-from journal.core.times import day_of, format_day
-from journal.core.timestamp_token import read_info, read_token
-from journal.core.trie import Trie
-from journal.sealer import OPEN_SEALS_KEPT, sealed_head
+from journal.core.times import day_of, format_day, purgeable_through
+from journal.core.tree import Trie
+from journal.pki import cms, timestamp
+from journal.pki.certificates import pem_to_der
+from journal.pki.timestamp_token import read_info, read_token
+from journal.seals.sealer import OPEN_SEALS_KEPT, sealed_head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
     from journal.audit.findings import Findings
     from journal.audit.stated import StatedChain, StatedChains
+    from journal.database.seal import SealHeadRow, SealRow
     from journal.service import Service
-    from journal.store import SealHeadRow, SealRow
 
 PAGE_SEALS = 200
 LAST_NUMBER = 2**63 - 1

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import argparse
 
     from journal.cli.installation import Installation
+    from journal.database.ingest import CategoryRow
     from journal.settings import Settings
-    from journal.store import CategoryRow
 
 ANSWERS = {"yes": True, "no": False}
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from journal.cli.commands import opened
 from journal.cli.outputs import check_directory, check_free
 from journal.core.errors import OperatorError
-from journal.files import replace_durably
+from journal.keys.files import replace_durably
 
 if TYPE_CHECKING:
     import argparse

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from journal.administration import NewCategory
-from journal.audit import Audit
+from journal.admin.administration import NewCategory
+from journal.audit.run import Audit
 from journal.cli.installation import Installation, check_restored, is_made, open_database, open_service, prepare
 from journal.cli.outputs import check_free
-from journal.cli.standing import tell, tell_pending
+from journal.cli.status import tell, tell_pending
 from journal.clock import SystemClock
 from journal.core.entry import Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
 from journal.core.times import format_day, format_seconds
-from journal.core.timestamp import time_text
-from journal.extraction import ExtractRequest
-from journal.files import appear_whole
-from journal.migrate import migrate as run_migrations
-from journal.service_event import SUBMITTED_BY
-from journal.store.pools import translated
+from journal.database.migrate import migrate as run_migrations
+from journal.database.pools import translated
+from journal.keys.files import appear_whole
+from journal.pki.timestamp import time_text
+from journal.reading.plan import ExtractRequest
+from journal.writing.chronicle import SUBMITTED_BY
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
+    from journal.database.ingest import CategoryRow
+    from journal.seals.stamper import Stamper
     from journal.settings import Settings
-    from journal.stamper import Stamper
-    from journal.store import CategoryRow
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
         print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
         for name, problem in checks.items():
             print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
-        for line in (*tell_pending(service.directory.categories()), *tell(await service.standing())):
+        for line in (*tell_pending(service.snapshot.categories()), *tell(await service.status())):
             print(line)
         if service.stamper is not None:
             print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
@@ -100,7 +100,7 @@ async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
 async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
     """List the communes."""
     async with opened(settings, writes=False) as installation:
-        for row in installation.service.directory.tenants():
+        for row in installation.service.snapshot.tenants():
             state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else ""
             print(f"{row.code}\t{row.name}{state}")
     return 0
@@ -145,7 +145,7 @@ async def category_add(settings: Settings, arguments: argparse.Namespace) -> int
 async def category_list(settings: Settings, _: argparse.Namespace) -> int:
     """List the categories."""
     async with opened(settings, writes=False) as installation:
-        for row in installation.service.directory.categories():
+        for row in installation.service.snapshot.categories():
             authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
             print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}")
     return 0
@@ -293,10 +293,10 @@ def _progress(title: str, unit: str) -> tqdm[NoReturn]:
 
 
 def _compartment(installation: Installation, tenant: str, category: str) -> Compartment:
-    directory = installation.service.directory
-    if directory.tenant(tenant) is None:
+    snapshot = installation.service.snapshot
+    if snapshot.tenant(tenant) is None:
         raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")
-    if directory.category(category) is None:
+    if snapshot.category(category) is None:
         raise OperatorError(f"there is no category {category}: see openepm-journal category list")
     try:
         return Compartment(installation.service.name, tenant, category)

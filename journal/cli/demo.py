@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from journal.audit import Audit
+from journal.audit.run import Audit
 from journal.cli import serve
 from journal.cli.demo_client import DemoClient
 from journal.cli.demo_events import TENANTS, DemoActivity
@@ -28,7 +28,7 @@ from journal.core.errors import JournalError, OperatorError
 from journal.core.times import day_of
 from journal.extract import layout
 from journal.extract.container import Container
-from journal.files import make_private_directory
+from journal.keys.files import make_private_directory
 
 if TYPE_CHECKING:
     import argparse
@@ -133,7 +133,7 @@ class Demo:
         """Move the service's clock and the database's together, and prepare the days around."""
         self._clock.offset = moment - datetime.now(UTC)
         await simulate_clock(self._dsn, self._clock.offset)
-        await self._service.directory.refresh()
+        await self._service.snapshot.refresh()
         await self._installation.maintenance.prepare()
         await self._service.sealer.seal_open(even_if_still=False)
 

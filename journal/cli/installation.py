@@ -11,23 +11,23 @@ import asyncpg
 import structlog
 
 import sql
-from journal.administration import DEFAULT_CATEGORIES, Administration
+from journal.admin.administration import DEFAULT_CATEGORIES, Administration
 from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import NotStampedError, OperatorError, StoreError, UnavailableError
 from journal.core.times import format_seconds
-from journal.files import make_private_directory
-from journal.identity import make_development_authority
-from journal.keystore import open_keystore
-from journal.migrate import migrate
-from journal.postgres import EmbeddedPostgres
-from journal.restored import refuse_restored
+from journal.database.embedded import EmbeddedPostgres
+from journal.database.migrate import migrate
+from journal.database.pools import translated
+from journal.database.store import Store
+from journal.keys.files import make_private_directory
+from journal.keys.store import open_keystore
+from journal.keys.wrapped import make_master_key
+from journal.seals.identity import make_development_authority
 from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
-from journal.store import Store
-from journal.store.pools import translated
-from journal.wrapped_keys import make_master_key
+from journal.status.restored import refuse_restored
 from retention.closing import Closing
 from retention.destruction import Destruction
 from retention.handover import Handover

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from journal.cli.installation import open_database
 from journal.core.errors import OperatorError, StoreError, UnavailableError
-from journal.keystore import KeyStore, open_keystore
-from journal.keystore_copy import check_alone, check_apart, check_same, check_source, follow
-from journal.store import Store
-from journal.wrapped_keys import read_master_key
+from journal.database.store import Store
+from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
+from journal.keys.store import KeyStore, open_keystore
+from journal.keys.wrapped import read_master_key
 
 if TYPE_CHECKING:
     import argparse
     from datetime import date
 
-    from journal.keystore_copy import Followed
+    from journal.keys.copy import Followed
     from journal.settings import Settings
 
 BUSY = "another run brings this copy up to date"

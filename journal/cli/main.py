@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
+import orjson
+import structlog
 import uvloop
 
 from journal.cli.parser import NOT_RUN, make_parser
 from journal.cli.serve import serve
 from journal.core.errors import BusyError, JournalError
-from journal.logs import configure_logs
 from journal.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.cli.parser import Command
+
 
 FAILED = 1
 INTERRUPTED = 130
@@ -53,3 +56,18 @@ def _system_word(error: OSError) -> str:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def configure_logs(*, quiet: bool) -> None:
+    """Send structured lines to standard error; where `quiet`, warnings and above only."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ingest.shapes import ACTIONS
 from journal import __version__
-from journal.administration import REGIMES, ROLES
-from journal.cli import category_set, certificate, closing, commands, demo, keys, purge, recover, serve
+from journal.admin.administration import REGIMES, ROLES
+from journal.cli import attestation, category_set, closing, commands, demo, keys, purge, recover, serve
 from journal.core.errors import MalformedError
-from journal.core.rule import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
-from journal.core.times import parse_day
+from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, parse_day
 from journal.extract.manifest import PURPOSES
-from journal.service_event import KINDS
+from journal.writing.chronicle import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -54,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_categories(actions)
     _add_credentials(actions)
     _add_extract(actions)
-    _add_certificate(actions)
+    _add_attestation(actions)
     _add_keys(actions)
     _add_upkeep(actions)
     return parser
@@ -255,13 +254,13 @@ def _add_extract(actions: Actions) -> None:
     _add_clock(parser)
 
 
-def _add_certificate(actions: Actions) -> None:
+def _add_attestation(actions: Actions) -> None:
     parser = _add(
         actions,
-        "certificate",
-        certificate.certificate,
+        "attestation",
+        attestation.attestation,
         "make the signed attestation that a commune's entries of a day were destroyed",
-        "certificate --tenant albi --day 2026-09-01",
+        "attestation --tenant albi --day 2026-09-01",
     )
     parser.add_argument("--tenant", required=True, metavar="CODE")
     parser.add_argument("--day", required=True, type=_day, metavar="DAY", help="a purged day, UTC")

@@ -10,7 +10,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.core.seal import parse_seal
 from journal.core.times import format_day
-from journal.restored import communes_back, describe_back, forgotten_purges, forgotten_seal, refuse_restored
+from journal.status.restored import communes_back, describe_back, forgotten_purges, forgotten_seal, refuse_restored
 
 if TYPE_CHECKING:
     import argparse

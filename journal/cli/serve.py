@@ -19,8 +19,8 @@ from ingest.server import Runner
 from journal.cli.installation import Installation, check_restored, open_database, open_service, prepare
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
+from journal.database.embedded import EmbeddedPostgres
 from journal.metrics import Metrics, make_shared_memory
-from journal.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     import argparse

@@ -120,3 +120,17 @@ def format_seconds(moment: datetime) -> str:
     if not _is_utc(moment) or moment.microsecond:
         raise ValueError("a time must be aware, in UTC and of whole seconds")
     return moment.isoformat()[:19] + "Z"
+
+
+MIN_RETENTION_DAYS = 2
+MAX_RETENTION_DAYS = 60
+
+
+def purgeable_through(today: date, retention_days: int) -> date:
+    """Return the last day that may lawfully be purged on `today`."""
+    return today - timedelta(days=retention_days - 1)
+
+
+def overdue_through(today: date, retention_days: int) -> date:
+    """Return the last day that must be gone already on `today`: it is never read again."""
+    return today - timedelta(days=retention_days)

@@ -6,19 +6,30 @@ import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from journal.core.errors import JournalError
-from journal.document.frames import frame, receive_frame
-from journal.document.templates import EXTRACT
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from journal.document.templates import Template
-    from journal.identity import SigningIdentity
+    from journal.seals.identity import SigningIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A template of this package by the name of its file, and the reason that the signature gives."""
+
+    name: str
+    reason: str
+
+
+EXTRACT = Template(name="extrait", reason="Extrait du journal des accès")
+ATTESTATION = Template(name="attestation", reason="Attestation de destruction")
+
 
 DEADLINE_SECONDS = 120.0
 
@@ -58,3 +69,29 @@ async def render(
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+LENGTH_BYTES = 4
+FRAME_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+def frame(content: bytes) -> bytes:
+    """Return the content with its length before it."""
+    return len(content).to_bytes(LENGTH_BYTES, "big") + content
+
+
+def read_frame(stream: BinaryIO) -> bytes:
+    """Read one frame. Raises EOFError where the other side has gone."""
+    length = stream.read(LENGTH_BYTES)
+    content = stream.read(int.from_bytes(length, "big")) if len(length) == LENGTH_BYTES else b""
+    if len(length) != LENGTH_BYTES or len(content) != int.from_bytes(length, "big"):
+        raise EOFError
+    return content
+
+
+async def receive_frame(reader: asyncio.StreamReader) -> bytes:
+    """Read one frame. Raises asyncio.IncompleteReadError (an EOFError) or ValueError where it is too long."""
+    length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+    if length > FRAME_LIMIT_BYTES:
+        raise ValueError(f"a frame of {length} bytes")
+    return await reader.readexactly(length)

@@ -24,7 +24,7 @@ from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import fields, signers
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-from journal.document.frames import frame, read_frame
+from journal.document.render import frame, read_frame
 
 if TYPE_CHECKING:
     from pyhanko.pdf_utils.reader import PdfFileReader

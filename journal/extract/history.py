@@ -26,16 +26,15 @@ from journal.core.errors import (
     NotCoveredError,
     OverRetentionError,
 )
-from journal.core.rule import overdue_through, purgeable_through
-from journal.core.times import day_of, format_day
+from journal.core.times import day_of, format_day, overdue_through, purgeable_through
 from journal.extract.layout import MANIFEST, SEALS, SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.core.seal import SealedHead
+    from journal.extract.listed_seal import Statement
     from journal.extract.manifest import Manifest
-    from journal.extract.statement import Statement
 
 _ONE_DAY = timedelta(days=1)
 

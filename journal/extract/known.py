@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from journal.core.errors import MismatchedPartError, VerificationError
 from journal.extract.container import Container
 from journal.extract.layout import MANIFEST, SEALS
+from journal.extract.listed_seal import Statement, check_one_history, read_statement, seal_text
 from journal.extract.listing import LISTED_SEAL_LIMIT_BYTES, ListedSeal, parse_head_answer, parse_seals
 from journal.extract.manifest import parse_manifest
-from journal.extract.statement import Statement, check_one_history, read_statement, seal_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

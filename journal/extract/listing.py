@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
 from journal.core.chain import HASH_BYTES, SALT_BYTES
-from journal.core.cms import SIGNATURE_LIMIT_BYTES
 from journal.core.errors import MalformedError
 from journal.core.seal import SEAL_LIMIT_BYTES, SealedHead, parse_head
-from journal.core.timestamp_token import TIMESTAMP_LIMIT_BYTES
-from journal.core.trie import DEPTH_LIMIT
+from journal.core.tree import DEPTH_LIMIT
+from journal.pki.cms import SIGNATURE_LIMIT_BYTES
+from journal.pki.timestamp_token import TIMESTAMP_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

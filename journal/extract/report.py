@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import JOURNAL_CATEGORY, parse_origin
 from journal.core.times import day_of, format_day, format_seconds, format_time
-from journal.core.timestamp import time_text
-from journal.extract import attested
 from journal.extract.layout import DOCUMENT
+from journal.extract.listed_seal import Statement, seal_text
 from journal.extract.manifest import Filter
-from journal.extract.statement import Statement, seal_text
+from journal.pki.timestamp import time_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from journal.core.cms import Signature
     from journal.extract.history import History, Purged
     from journal.extract.known import Comparison
     from journal.extract.manifest import Manifest
+    from journal.pki.cms import Signature
+    from journal.pki.timestamp import Timestamp
+
 
 # What stands where a failure has its class.
 VERIFIED = "verified"
@@ -133,10 +136,8 @@ def _verdict(manifest: Manifest, statements: tuple[Statement, ...], history: His
         )
     if manifest.last_day == history.last.day:
         verdict += f", up to {format_seconds(history.last.seal.sealed_at)}"
-    for statement, timestamp in attested.stamped(statements)[-1:]:
-        verdict += (
-            f"; what {seal_text(statement)} covers could not be rewritten after {attested.moment_text(timestamp)}"
-        )
+    for statement, timestamp in stamped(statements)[-1:]:
+        verdict += f"; what {seal_text(statement)} covers could not be rewritten after {moment_text(timestamp)}"
     return verdict
 
 
@@ -159,7 +160,7 @@ def _checked(
         ),
         "The table says the same as the entries disclosed.",
     ]
-    sentences += attested.checked_texts(statements)
+    sentences += checked_texts(statements)
     if history.purged is not None:
         sentences.append(_purged_text(history.purged))
     if manifest.filter != Filter() and manifest.disclosed:
@@ -193,7 +194,7 @@ def _remarks(statements: tuple[Statement, ...], history: History) -> list[str]:
         for statement in statements
         if statement.seal.recovered_from is not None
     ]
-    return [*sentences, *_rule_texts(statements), *attested.remark_texts(statements)]
+    return [*sentences, *_rule_texts(statements), *remark_texts(statements)]
 
 
 def _rule_texts(statements: tuple[Statement, ...]) -> list[str]:
@@ -227,7 +228,7 @@ def _not_checked(
 ) -> list[str]:
     issued = format_day(day_of(manifest.issued_at))
     sentences = [_rewriting_text(manifest, statements, comparison)]
-    sentences += attested.unchecked_texts(statements)
+    sentences += unchecked_texts(statements)
     sentences.append("Signing times are the signer's own claim; certificates were not checked for revocation.")
     if manifest.withheld:
         sentences.append("What the withheld entries say, and that none of them is one the filter asks for.")
@@ -253,10 +254,10 @@ def _holds_request(manifest: Manifest) -> bool:
 
 
 def _rewriting_text(manifest: Manifest, statements: tuple[Statement, ...], comparison: Comparison) -> str:
-    for statement, timestamp in attested.stamped(statements)[-1:]:
+    for statement, timestamp in stamped(statements)[-1:]:
         end = max([statement.head.size, *(known.head.size for known in comparison.latest)])
         return (
-            f"Until {attested.moment_text(timestamp)} the service could rewrite what {seal_text(statement)} covers and "
+            f"Until {moment_text(timestamp)} the service could rewrite what {seal_text(statement)} covers and "
             f"no earlier time-stamp or known seal does; entries from index {end} on, until it issued this extract."
         )
     if not comparison.latest:
@@ -271,3 +272,60 @@ def _rewriting_text(manifest: Manifest, statements: tuple[Statement, ...], compa
         f"service could not rewrite what stood then; entries from index {latest.head.size} on it could, until it "
         "issued this extract."
     )
+
+
+# What a time-stamp may be later than its seal without a word.
+PROMPT = timedelta(days=1)
+
+
+def stamped(statements: Sequence[Statement]) -> list[tuple[Statement, Timestamp]]:
+    """Return the seals whose time-stamp was verified, with it, in their order."""
+    return [(statement, statement.timestamp) for statement in statements if statement.timestamp is not None]
+
+
+def moment_text(timestamp: Timestamp) -> str:
+    """Spell the time an authority attests, with its accuracy."""
+    seconds = timestamp.accuracy.total_seconds() if timestamp.accuracy else 0
+    return f"{time_text(timestamp.stamped_at)}{f' (± {seconds:g} s)' if seconds else ''}"
+
+
+def checked_texts(statements: Sequence[Statement]) -> list[str]:
+    """Say of each authority how many seals it attests; when, of the first and the last."""
+    by_authority: dict[str, list[str]] = {}
+    for statement, timestamp in stamped(statements):
+        text = f"{seal_text(statement)} at {moment_text(timestamp)}"
+        by_authority.setdefault(timestamp.authority, []).append(text)
+    sentences = []
+    for authority, texts in by_authority.items():
+        ends = " to ".join(dict.fromkeys((texts[0], texts[-1])))
+        sentences.append(
+            f"{authority} attests {len(texts)} of the seals by time-stamps, checked at their own times: {ends}."
+        )
+    return sentences
+
+
+def remark_texts(statements: Sequence[Statement]) -> list[str]:
+    """Say which time-stamps came late, and whether one names its certificate by SHA-1."""
+    found = stamped(statements)
+    sentences = [
+        f"{seal_text(statement)} was time-stamped only at {moment_text(timestamp)}: until then it could be rewritten."
+        for statement, timestamp in found
+        if timestamp.stamped_at - statement.seal.sealed_at > PROMPT
+    ]
+    if any(timestamp.by_sha1_alone for _, timestamp in found):
+        sentences.append(
+            "Time-stamps name their certificate by SHA-1 alone; its path, which does without, was checked."
+        )
+    return sentences
+
+
+def unchecked_texts(statements: Sequence[Statement]) -> list[str]:
+    """Say which time-stamps were not checked, and which close seals bear none where others do."""
+    sentences = []
+    unchecked = sum(statement.timestamped and statement.timestamp is None for statement in statements)
+    if unchecked:
+        sentences.append(f"{unchecked} seals bear a time-stamp: no certificate to check it with was given.")
+    without = [one for one in statements if one.seal.day is not None and not one.timestamped]
+    if without and stamped(statements):
+        sentences.append(f"{len(without)} close seals bear no time-stamp, the latest being {seal_text(without[-1])}.")
+    return sentences

@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING
 
 from journal.core.errors import MalformedError
 from journal.core.times import format_day, format_time
-from journal.extract.layout import (
-    DIGESTS,
-    DOCUMENT,
-    ENTRIES,
-    INSTRUCTIONS,
-    MANIFEST,
-    PROOF,
-    SEALS,
-    SIGNATURE,
-    TABLE,
-)
+from journal.extract.layout import DIGESTS, DOCUMENT, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

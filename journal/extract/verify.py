@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
-from journal.core import cms
 from journal.core.chain import extend, leaf_hash
 from journal.core.entry import JOURNAL_CATEGORY, RECORD_LIMIT_BYTES, parse_origin, parse_record
 from journal.core.errors import (
@@ -24,26 +23,17 @@ from journal.core.errors import (
     VerificationError,
 )
 from journal.core.times import format_day
-from journal.extract import spreadsheet
+from journal.extract import table
 from journal.extract.container import Container
 from journal.extract.history import History
 from journal.extract.known import Known, compare
-from journal.extract.layout import (
-    DIGESTS,
-    ENTRIES,
-    INSTRUCTIONS,
-    MANIFEST,
-    PROOF,
-    SEALS,
-    SIGNATURE,
-    STREAMED,
-    TABLE,
-)
+from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, STREAMED, TABLE
+from journal.extract.listed_seal import Statement, check_one_history, read_statement
 from journal.extract.listing import PROOF_LINE_LIMIT_BYTES, parse_proof_line, parse_seals
 from journal.extract.manifest import Filter, Manifest, parse_manifest
 from journal.extract.report import Report, write_report
-from journal.extract.statement import Statement, check_one_history, read_statement
 from journal.extract.texts import read_digests, signed_names, write_instructions
+from journal.pki import cms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -186,7 +176,7 @@ class _Walk:
     def check(self) -> None:
         """Walk the whole range; the first failure is raised."""
         index, chain_hash = self._manifest.base.size, self._manifest.base.chain_hash
-        self._check_row(spreadsheet.HEADER, "its first line")
+        self._check_row(table.HEADER, "its first line")
         self._check_head(index, chain_hash)
         for line in self._container.lines(PROOF, limit_bytes=PROOF_LINE_LIMIT_BYTES):
             leaf = self._check_line(line, index)
@@ -228,7 +218,7 @@ class _Walk:
         except VerificationError as error:
             raise error.within(f"{ENTRIES} index {index}") from error
         self._disclosed += 1
-        self._check_row(spreadsheet.row(entry), f"index {index}")
+        self._check_row(table.row(entry), f"index {index}")
 
     def _check_entry(self, entry: Entry, index: int) -> None:
         if (entry.tenant, entry.category) != (self._compartment.tenant, self._compartment.category):

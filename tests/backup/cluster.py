@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.postgres import SUPERUSER, EmbeddedPostgres
-from journal.postgres_binaries import find_binaries
+from journal.database.binaries import find_binaries
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from tests.conftest import _choose_directory
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from journal.audit import Audit
+from journal.audit.run import Audit
 from journal.cli import recover
 from journal.cli.installation import check_restored, open_service, prepare
 from journal.clock import SimulatedClock, SystemClock
 from journal.core.errors import OperatorError
-from journal.postgres import SUPERUSER, EmbeddedPostgres
-from journal.postgres_binaries import find_binaries
+from journal.database.binaries import find_binaries
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
 from tests.backup.cluster import room
 from tests.integration.world import SERVICE, TENANT, World

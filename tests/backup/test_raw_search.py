@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.core.entry import Compartment
 from journal.core.envelope import derive_data_key
 from journal.core.errors import FencedDayError
-from journal.keystore import KeyStore, open_keystore
-from journal.keystore_copy import follow
-from journal.migrate import migrate
-from journal.postgres import SUPERUSER, EmbeddedPostgres
-from journal.wrapped_keys import read_master_key
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from journal.database.migrate import migrate
+from journal.keys.copy import follow
+from journal.keys.store import KeyStore, open_keystore
+from journal.keys.wrapped import read_master_key
 from tests.backup.cluster import archiving, base_backup, room
 from tests.backup.opening import all_rows, opened_rows, unwrapped
 from tests.faults.rig import read_events

@@ -16,20 +16,20 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from journal.administration import NewCategory
-from journal.audit import Audit
+from journal.admin.administration import NewCategory
+from journal.audit.run import Audit
 from journal.cli import commands, recover
 from journal.cli.installation import check_restored, open_service, simulate_clock
 from journal.clock import SimulatedClock, SystemClock
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import FencedDayError, ForkError, JournalError, OperatorError
-from journal.keystore import KeyStore, open_keystore
-from journal.keystore_copy import follow
-from journal.last_seal import SealMoment, remember
-from journal.migrate import migrate
-from journal.postgres import SUPERUSER, EmbeddedPostgres
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from journal.database.migrate import migrate
+from journal.keys.copy import follow
+from journal.keys.last_seal import SealMoment, remember
+from journal.keys.store import KeyStore, open_keystore
+from journal.keys.wrapped import read_master_key
 from journal.settings import Settings
-from journal.wrapped_keys import read_master_key
 from tests.backup.cluster import base_backup, restored, room
 from tests.backup.opening import Row, all_rows, opened_rows, unwrapped
 from tests.faults.serving import Serving, Site, free_port

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from journal.core.certificates import pem_to_der
 from journal.core.times import day_of
 from journal.extract.verify import verify_extract
-from journal.extraction import ExtractRequest
+from journal.pki.certificates import pem_to_der
+from journal.reading.plan import ExtractRequest
 from tests.bench.append import BATCH_EVENTS
 from tests.bench.figures import measure
 

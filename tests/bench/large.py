@@ -10,7 +10,7 @@ from journal.core import canonical
 from journal.core.chain import Head, extend, genesis, leaf_hash
 from journal.core.entry import encode_record, parse_record
 from journal.core.times import format_time
-from journal.extract import spreadsheet
+from journal.extract import table
 from journal.extract.container import ContainerWriter
 from journal.extract.layout import (
     DIGESTS,
@@ -78,8 +78,8 @@ class LargeWorld(World):
         self._write_lines(file, writer, ENTRIES, lambda index: self._record(index) + b"\n")
         self._write_lines(file, writer, PROOF, lambda index: disclosed_line(index, self._salt(index)))
         file.write(writer.add(SEALS, encode_seals(seals)) + writer.add(MANIFEST, manifest.encode()))
-        row = spreadsheet.row
-        self._write_lines(file, writer, TABLE, lambda index: row(parse_record(self._record(index))), spreadsheet.HEADER)
+        row = table.row
+        self._write_lines(file, writer, TABLE, lambda index: row(parse_record(self._record(index))), table.HEADER)
         file.write(writer.add(INSTRUCTIONS, write_instructions(manifest)))
         written = (ENTRIES, PROOF, SEALS, MANIFEST, TABLE, INSTRUCTIONS)
         digests = write_digests({name: writer.digest(name) for name in SIGNED if name in written})

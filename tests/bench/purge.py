@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.cli.installation import open_database, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
-from journal.postgres import OWNER, SUPERUSER
+from journal.database.embedded import OWNER, SUPERUSER
 from journal.settings import Settings
 from retention.maintenance import DAYS_AHEAD
 from retention.purge import REST_SECONDS
@@ -186,7 +186,7 @@ class PurgeBench:
     async def _travel(self, moment: datetime) -> None:
         self._clock.offset = moment - datetime.now(UTC)
         await simulate_clock(self._site.dsn, self._clock.offset)
-        await self._site.service.directory.refresh()
+        await self._site.service.snapshot.refresh()
         await self._site.installation.maintenance.prepare()
 
     async def _leaf(self, day: date) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from journal.core.certificates import der_to_pem
+from journal.pki.certificates import der_to_pem
 from tests import stamps
 from tests.unit.extracts import ANCHORS
 

@@ -9,9 +9,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
-from journal.core.certificates import der_to_pem
 from journal.core.entry import encode_record, parse_record
-from journal.extract import spreadsheet
+from journal.extract import table
+from journal.pki.certificates import der_to_pem
 from tests.browser.cases import Case
 from tests.browser.chromium import TRUST
 from tests.unit.extracts import COMPARTMENT, event
@@ -193,4 +193,4 @@ def test_they_write_the_same_table(verifier: Verifier) -> None:
         )
     rows = verifier.page.evaluate(ROWS, [record.decode() for record in records])
     for record, row in zip(records, rows, strict=True):
-        assert row == spreadsheet.row(parse_record(record)).decode()
+        assert row == table.row(parse_record(record)).decode()

@@ -14,17 +14,17 @@ import sys
 from typing import TYPE_CHECKING
 
 import sql
-from journal import writer
 from journal.cli.main import main
-from journal.store import Store
-from journal.store.ingest import _arguments, _read_result
+from journal.database.ingest import _arguments, _read_result
+from journal.database.store import Store
+from journal.writing import writer
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     import asyncpg
 
-    from journal.store import AppendBatch, AppendResult
+    from journal.database.ingest import AppendBatch, AppendResult
 
 LATE_SECONDS = 0.1
 

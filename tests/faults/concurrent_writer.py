@@ -13,9 +13,9 @@ import orjson
 from journal.cli.installation import open_service
 from journal.clock import SimulatedClock
 from journal.core.entry import Compartment
-from journal.directory import Directory
 from journal.settings import load_settings
-from journal.writer import Writer
+from journal.snapshot import Snapshot
+from journal.writing.writer import Writer
 from tests.faults.rig import SERVICE, event_body, read_events
 
 WRITERS = 2
@@ -60,7 +60,7 @@ async def main() -> None:
         second = Writer(
             store=service.store,
             keyring=service.keyring,
-            directory=Directory(service.store, service.keyring, clock),
+            directory=Snapshot(service.store, service.keyring, clock),
             clock=clock,
         )
         await second._directory.refresh()

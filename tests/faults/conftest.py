@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.postgres import EmbeddedPostgres
+from journal.database.embedded import EmbeddedPostgres
 from tests.conftest import _choose_directory
 
 if TYPE_CHECKING:

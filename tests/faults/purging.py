@@ -12,11 +12,12 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from journal import keystore, wrapped_keys
 from journal.cli.installation import open_service
+from journal.cli.main import configure_logs
 from journal.clock import SimulatedClock
 from journal.core.errors import JournalError
-from journal.logs import configure_logs
+from journal.keys import store as keystore
+from journal.keys import wrapped as wrapped_keys
 
 if TYPE_CHECKING:
     from datetime import timedelta

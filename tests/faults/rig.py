@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ingest.events import decode_batch
-from journal.audit import Audit
+from journal.audit.run import Audit
 from journal.cli.installation import Installation, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
 from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
 from journal.settings import Settings
-from journal.writer import Writer
+from journal.writing.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from journal.audit import Finding
+    from journal.audit.findings import Finding
     from journal.service import Service
-    from journal.submission import Outcome
+    from journal.writing.queue import Outcome
 
 SERVICE = "journal.test"
 TENANTS = ("albi", "castres")
@@ -104,7 +104,7 @@ class Rig:
         return Writer(
             store=service.store,
             keyring=service.keyring,
-            directory=service.directory,
+            directory=service.snapshot,
             clock=self.clock,
             **bounds,
         )
@@ -118,7 +118,7 @@ class Rig:
         """Move the service's clock and the database's to a moment, and prepare the days around it."""
         self.clock.offset = moment - datetime.now(UTC)
         await simulate_clock(self.dsn, self.clock.offset)
-        await self.service.directory.refresh()
+        await self.service.snapshot.refresh()
         await self.installation.maintenance.prepare()
 
     async def travel_to_day(self, day: date, at: time = time(12)) -> None:

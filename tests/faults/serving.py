@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 from journal.cli.installation import open_service, prepare
 from journal.clock import SystemClock
-from journal.identity import make_development_authority
-from journal.postgres import OWNER, SUPERUSER
+from journal.database.embedded import OWNER, SUPERUSER
+from journal.keys.wrapped import make_master_key
+from journal.seals.identity import make_development_authority
 from journal.settings import Settings
-from journal.wrapped_keys import make_master_key
 from tests.faults.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 
 if TYPE_CHECKING:

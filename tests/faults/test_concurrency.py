@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from journal.audit import Audit
+from journal.audit.run import Audit
 from journal.cli.installation import open_service
 from journal.clock import SystemClock
 from tests.faults.concurrent_writer import WRITERS

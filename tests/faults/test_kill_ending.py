@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 ENTRIES = 3_000
 CATEGORIES = (CATEGORY, "ecrits", "assistance")
@@ -39,7 +39,7 @@ async def kill_when(world: World, step: str, directory: Path, happens: Callable[
     if killed:
         process.kill()
     await process.communicate()
-    await world.service.directory.refresh()
+    await world.service.snapshot.refresh()
     return killed
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.administration import NewCategory
-from journal.core.certificates import der_to_pem
+from journal.admin.administration import NewCategory
+from journal.pki.certificates import der_to_pem
 from tests.integration.test_handover import commune, opened
 from tests.integration.world import DAY, START, TENANT, World, new_world
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 CATEGORIES = ("un", "deux", "trois")
 ENTRIES = 3_000

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.cli.installation import open_service, prepare
 from journal.clock import SimulatedClock
-from journal.core.certificates import der_to_pem
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.envelope import open_entry
-from journal.keystore import open_keystore
-from journal.postgres import SUPERUSER
+from journal.database.embedded import SUPERUSER
+from journal.keys.store import open_keystore
+from journal.pki.certificates import der_to_pem
 from journal.settings import Settings
 from retention.purge_steps import Step
 from tests.faults.purging import NOT_REACHED, Kill, ended, start
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 # In the last two hours before a day's limit: one commune's hand-over was never made, and lapses.
 LAST_CALL = time(22, 30)

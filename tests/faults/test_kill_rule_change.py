@@ -26,7 +26,7 @@ async def test_killed_at_every_boundary(world: World, record_property: Callable[
         await set_days(world, 4)
         status = await ended(start(world.dsn, world.settings, world.clock.offset, kill))
         assert status == -signal.SIGKILL, kill
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         await world.seal()
         for finding in await world.audit():
             assert finding.verdict in ("gap", "over-retention"), str(finding)
@@ -35,7 +35,7 @@ async def test_killed_at_every_boundary(world: World, record_property: Callable[
         assert await ended(start(world.dsn, world.settings, world.clock.offset)) == 0
         row = await row_of(world)
         assert (row.stated_days, row.next_retention_days) == (4, None)
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         assert await world.audit() == []
         world.verify(await world.extract(FIRST, world.today, category=LONG.code))
         # Again from the beginning: two more days under the longer rule.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.audit import Audit
+from journal.audit.run import Audit
 from journal.cli.installation import open_service
 from journal.clock import SystemClock
 from tests.faults.ledger import Ledger
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
     Record = Callable[[str, object], None]
 

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
@@ -20,7 +20,7 @@ from tests.integration.world import DAY, World, new_world
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 NIGHTS = 2
 CLIENTS = 4

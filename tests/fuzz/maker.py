@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from journal.core.entry import Compartment, parse_record
 from journal.core.errors import VerificationError
 from journal.core.seal import SealedHead, parse_seal
-from journal.core.trie import Trie
-from journal.extract import spreadsheet
+from journal.core.tree import Trie
+from journal.extract import table
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, NAMES, SEALS, SIGNATURE, TABLE
 from journal.extract.listing import ListedSeal, encode_head_answer, encode_seals, parse_seals
 from journal.extract.manifest import Filter, parse_manifest
@@ -234,8 +234,8 @@ class Maker:
             pass
         if random.random() < 0.8:
             try:
-                rows = [spreadsheet.row(parse_record(line)) for line in contents[ENTRIES].splitlines()]
-                contents[TABLE] = spreadsheet.HEADER + b"".join(rows)
+                rows = [table.row(parse_record(line)) for line in contents[ENTRIES].splitlines()]
+                contents[TABLE] = table.HEADER + b"".join(rows)
             except VerificationError:
                 pass
         if random.random() < 0.95:

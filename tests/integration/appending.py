@@ -13,7 +13,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from journal.core.errors import UnavailableError
-from journal.store import AppendBatch, AppendResult, HeadRow, Store
+from journal.database.ingest import AppendBatch, AppendResult, HeadRow
+from journal.database.store import Store
 from tests.chains import CATEGORY, Pending, advanced, batch, keys
 
 if TYPE_CHECKING:

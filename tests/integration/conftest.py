@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

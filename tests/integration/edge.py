@@ -18,7 +18,7 @@ from ingest.app import create_app
 from ingest.server import Runner
 from journal.cli.installation import Installation, open_service, prepare
 from journal.clock import SimulatedClock
-from journal.postgres import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.database.embedded import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
 from tests.refused_events import SOURCE_PREFIX
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from ingest.limits import Limits
+    from ingest.access import Limits
     from journal.service import Service
 
 SERVICE = "journal.test"

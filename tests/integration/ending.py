@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.core.canonical import encode
-from journal.core.certificates import der_to_pem
+from journal.pki.certificates import der_to_pem
 from retention.outbox import Outbox
 from tests.integration.test_handover import commune, opened
 from tests.integration.world import SERVICE, TENANT, World

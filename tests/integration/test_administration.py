@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.administration import DEFAULT_CATEGORIES, ROLES, NewCategory
+from journal.admin.administration import DEFAULT_CATEGORIES, ROLES, NewCategory
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.envelope import open_entry
 from journal.core.errors import OperatorError, StoreError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.administration import Administration
-    from journal.postgres import EmbeddedPostgres
+    from journal.admin.administration import Administration
+    from journal.database.embedded import EmbeddedPostgres
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ class TestTenants:
         for name in ("", "  ", "x" * 257, "a\0b", "\udcff", "a\x1b[2Jb", "a\u202eb"):
             with pytest.raises(OperatorError, match="--name"):
                 await administration.add_tenant("castres", name)
-        assert len(world.service.directory.tenants()) == 3
+        assert len(world.service.snapshot.tenants()) == 3
 
     async def test_a_code_is_never_used_again(self, world: World, administration: Administration) -> None:
         """Neither while its contract runs nor after it."""
@@ -163,7 +163,7 @@ class TestCredentials:
         )
         start, given_id, secret = token.split("_", 2)
         assert (start, given_id, len(secret)) == ("oej", identifier, 43)
-        row = world.service.directory.credential(identifier)
+        row = world.service.snapshot.credential(identifier)
         assert row is not None
         assert row.secret_hash == hashlib.sha256(secret.encode()).digest()
         assert (row.role, row.tenant, row.source_prefix, row.label) == ("module", TENANT, "/openepm/", "PVe")
@@ -184,7 +184,7 @@ class TestCredentials:
         identifier, _ = await administration.add_credential(
             role="auditor", tenant=TENANT, categories=[CATEGORY], expires_at=at
         )
-        row = world.service.directory.credential(identifier)
+        row = world.service.snapshot.credential(identifier)
         assert row is not None
         assert row.expires_at == at
         assert (await told(world))[-1][2]["expires_at"] == "2026-04-01T09:00:00.000000Z"
@@ -227,8 +227,8 @@ class TestCredentials:
                     role=role, tenant=TENANT, categories=[CATEGORY], source_prefix="/a"
                 )
                 await administration.revoke_credential(identifier)
-                await other.service.directory.refresh()
-                row = other.service.directory.credential(identifier)
+                await other.service.snapshot.refresh()
+                row = other.service.snapshot.credential(identifier)
                 assert row is not None
                 assert row.revoked_at is not None
                 await other.administration.revoke_credential(identifier)

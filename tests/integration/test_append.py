@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from journal.core.errors import StoreError, UnavailableError
-from journal.store import AppendBatch, HeadRow, Store
+from journal.database.ingest import AppendBatch, HeadRow
 from tests.chains import (
     CATEGORY,
     Pending,
@@ -35,6 +35,8 @@ from tests.integration.appending import TENANTS, Appending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from journal.database.store import Store
 
     MoveClock = Callable[..., Awaitable[None]]
 

@@ -8,13 +8,14 @@ import asyncpg
 import pytest
 
 from journal.core.errors import StoreError
-from journal.store import Announcement, SealHeadRow
+from journal.database.ending import Announcement
+from journal.database.seal import SealHeadRow
 from tests.chains import CATEGORY, add_chains, append, fresh, midnight_after, seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from journal.store import Store
+    from journal.database.store import Store
 
     MoveClock = Callable[..., Awaitable[None]]
 

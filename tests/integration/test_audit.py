@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from journal.audit import Audit
-from journal.core.certificates import der_to_pem
+from journal.audit.run import Audit
 from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import Compartment
 from journal.core.envelope import open_entry, seal_entry
-from journal.identity import load, make_development_authority
+from journal.pki.certificates import der_to_pem
+from journal.seals.identity import load, make_development_authority
 from tests.integration.harm import Harm
 from tests.integration.world import CATEGORY, SERVICE, START, World, new_world
 from tests.stamps import ANCHORS, stamp
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
     from tests.integration.harm import Cell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

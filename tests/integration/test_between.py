@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.administration import NewCategory
-from journal.audit import Audit
+from journal.admin.administration import NewCategory
+from journal.audit.run import Audit
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
-from journal.keystore import open_keystore
-from retention.certificate import Certification
+from journal.keys.store import open_keystore
+from retention.attestation import Certification
 from tests.integration.ending import PEM, destroy
 from tests.integration.test_forgotten_purges import settings_of
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, TENANT, World, new_world
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 # Kept three days, of the four that the service has lived until now.
 BRIEF, BRIEF_DAYS, LIVED = "breve", 3, 4
@@ -63,7 +63,7 @@ async def recovered(world: World) -> int:
     """Type `recover --declare-loss` as its own message says, on a database that is behind its key store."""
     number = (await world.service.store.seal_state()).number
     code = await typed(world, "recover", "--declare-loss", str(number))
-    await world.service.directory.refresh()
+    await world.service.snapshot.refresh()
     return code
 
 
@@ -104,7 +104,7 @@ class TestRestored:
             words = line.replace("FILE", str(record)).split()[1:]
             assert await typed(world, *words) == 0
         assert record.exists()
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         await world.installation.purger.run()
         assert (await problems(world), await world.audit()) == ({}, [])
 
@@ -117,7 +117,7 @@ class TestRestored:
         said = (await problems(world))["retention"]
         assert f"are back: run openepm-journal tenant destroy {OTHER_TENANT} --confirm" in said
         await destroy(world, OTHER_TENANT)
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         assert (await problems(world), await world.audit()) == ({}, [])
 
     async def test_a_rule_made_shorter_since(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ class TestRestored:
         assert "3 days go with it" in capsys.readouterr().out
         assert await typed(world, "recover", "--declare-loss", str(number)) == 0
         assert f"purged again {CATEGORY} {day(world, 2)}" in capsys.readouterr().out
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         await world.installation.purger.run()
         assert (await problems(world), await world.audit()) == ({}, [])
 

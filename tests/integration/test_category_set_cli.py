@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from journal.cli import category_set, commands
 from journal.cli.parser import make_parser
-from journal.core.certificates import der_to_pem
 from journal.core.errors import OperatorError
+from journal.pki.certificates import der_to_pem
 from tests.integration.test_handover import commune
 from tests.integration.test_rule_change import FIRST, LONG, live, world
 from tests.integration.world import DAY, TENANT, World

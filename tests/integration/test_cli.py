@@ -27,8 +27,8 @@ import pytest
 from journal.cli.main import main
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
-from journal.files import appear_whole
-from journal.postgres import SUPERUSER, EmbeddedPostgres
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from journal.keys.files import appear_whole
 from journal.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -421,7 +421,7 @@ def test_an_extract_that_fails_on_the_way(running: tuple[Path, str], tmp_path: P
 KILLED = """
 import os, sys
 from pathlib import Path
-from journal.files import appear_whole
+from journal.keys.files import appear_whole
 with appear_whole(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.administration import NewCategory
-from journal.core.certificates import der_to_pem
+from journal.admin.administration import NewCategory
+from journal.admin.recipient import read_recipient, read_recipient_pem
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, ExpiredCertificateError, OperatorError, StoreError
-from journal.recipient import read_recipient, read_recipient_pem
+from journal.pki.certificates import der_to_pem
 from retention.closing import Closing
 from retention.outbox import Outbox
 from tests.integration.ending import HOLDER, PEM, StopError, interrupted, make_no_documents, open_export
@@ -25,7 +25,7 @@ from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START,
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 FIRST = START.date()
 # What a close writes, in its order; the outbox puts the files first, then the manifest's signature.
@@ -160,7 +160,7 @@ async def test_the_certificate_of_the_hand_over(world: World, root: Path) -> Non
     administration = world.installation.administration
     await administration.register_recipient(TENANT, PEM)
     await world.service.store.raise_handover_fault(TENANT, category=None, day=None, reason="r", detail="d")
-    assert (await world.service.standing()).row.handover_faults == 1
+    assert (await world.service.status()).row.handover_faults == 1
     with pytest.raises(OperatorError, match="with --export-to, or end the hand-over first"):
         await world.installation.closing.close_without_export(TENANT)
     await world.installation.closing.close(TENANT, root)
@@ -169,7 +169,7 @@ async def test_the_certificate_of_the_hand_over(world: World, root: Path) -> Non
     # A run that the close overtook says so in vain.
     await world.service.store.raise_handover_fault(TENANT, category=None, day=None, reason="r", detail="late")
     assert await world.service.store.read_handover_faults() == []
-    assert (await world.service.standing()).row.handover_faults == 0
+    assert (await world.service.status()).row.handover_faults == 0
 
 
 class TestAgain:
@@ -244,7 +244,7 @@ async def test_what_cannot_be(world: World, root: Path, tmp_path: Path) -> None:
         with pytest.raises(OperatorError, match=reason):
             await closing.close(*arguments)
     assert await world.size(category=JOURNAL_CATEGORY) == size
-    assert not any(tenant.closed for tenant in world.service.directory.tenants())
+    assert not any(tenant.closed for tenant in world.service.snapshot.tenants())
 
 
 async def test_without_an_export(world: World, root: Path) -> None:
@@ -278,7 +278,7 @@ async def test_cut_short_anywhere(world: World, root: Path) -> None:
         async with world.another_process() as other:
             with interrupted(other, step, happened=happened), pytest.raises(StopError):
                 await other.closing.close(tenant, root, PEM)
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         await world.installation.closing.close(tenant, root, PEM)
         reports = open_export(world, root, tenant=tenant)
         assert reports[CATEGORY][0].manifest.disclosed == 2

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.administration import NewCategory
-from journal.audit.ended import AGAIN
+from journal.admin.administration import NewCategory
+from journal.audit.run import AGAIN
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, EarlyDeletionError, EndedTenantError, OperatorError, RequestError
 from journal.core.times import format_time
 from journal.extract.manifest import Request
-from journal.extraction import ExtractRequest
-from journal.keystore import open_keystore
+from journal.keys.store import open_keystore
+from journal.reading.plan import ExtractRequest
 from tests.integration.ending import PEM, StopError, destroy, interrupted, make_no_documents, rows_of
 from tests.integration.test_administration import told
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 FIRST = START.date()
 # What a destruction does, in its order; the writer submits its entry last.
@@ -150,7 +150,7 @@ async def test_what_is_not_destroyed(world: World) -> None:
     async with world.another_process() as other:
         with interrupted(other, "sealer.seal_open", happened=False), pytest.raises(StopError):
             await other.closing.close(TENANT, world.settings.home_path, PEM)
-    await world.service.directory.refresh()
+    await world.service.snapshot.refresh()
     with pytest.raises(OperatorError, match=r"the export of albi is not made: make it .*, say so"):
         await destroy(world)
     assert await rows_of(world) == 9 + 6 + 2
@@ -186,7 +186,7 @@ async def test_nothing_of_it_can_be_made_again(world: World) -> None:
         other.service.keyring.event_key_key(compartment)
         await close(world)
         await destroy(world)
-        await other.service.directory.refresh()
+        await other.service.snapshot.refresh()
         with pytest.raises(EndedTenantError, match="the contract of albi has ended"):
             other.service.keyring.cipher(compartment, FIRST)
         with pytest.raises(EndedTenantError):
@@ -218,7 +218,7 @@ async def test_cut_short_anywhere(world: World) -> None:
             with interrupted(other, step, happened=happened), pytest.raises(StopError):
                 await other.destruction.run(tenant, lambda _: None)
         # Between the two, nothing is in its way: neither the purge, nor maintenance, nor a seal.
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         await world.installation.purger.run()
         await world.installation.maintenance.prepare()
         await world.seal()

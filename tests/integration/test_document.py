@@ -18,14 +18,14 @@ from pyhanko.sign.validation import validate_pdf_signature
 from pyhanko.sign.validation.settings import KeyUsageConstraints
 from pyhanko_certvalidator import ValidationContext
 
-from journal import identity
-from journal.core.certificates import pem_to_der
 from journal.core.chain import Head
 from journal.core.entry import Entry
 from journal.document.content import ACTIONS, MAX_ROWS, Circumstances, Gathered, document_content, printable
 from journal.document.render import DocumentError, render
 from journal.extract.manifest import Filter, Manifest, Request
-from journal.identity import SigningIdentity, make_development_authority
+from journal.pki.certificates import pem_to_der
+from journal.seals import identity
+from journal.seals.identity import SigningIdentity, make_development_authority
 
 if TYPE_CHECKING:
     from pathlib import Path

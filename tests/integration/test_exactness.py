@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.cli.installation import simulate_clock
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, PurgedDayError, StoreError, VerificationError
-from journal.core.rule import overdue_through, purgeable_through
+from journal.core.times import overdue_through, purgeable_through
 from journal.document import render
-from journal.extraction import ExtractRequest
-from journal.register import Register
+from journal.reading.plan import ExtractRequest
+from journal.reading.register import Register
 from retention.policy import goes_at
 from tests.integration.clocks import MICROSECOND, StillClock, StrikingClock, midnight
 from tests.integration.world import DAY, SERVICE, START, TENANT, World, make_event, new_world
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.cli.installation import Installation
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 FIRST = START.date()
 BRIEF, BRIEF_DAYS = "breve", 3

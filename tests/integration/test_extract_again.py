@@ -16,15 +16,15 @@ import pytest_asyncio
 
 from journal.core.entry import Compartment
 from journal.extract.layout import DIGESTS, DOCUMENT, NAMES, SIGNATURE
-from journal.extract_stream import ExtractStream
-from journal.extraction import ExtractRequest
+from journal.reading.plan import ExtractRequest
+from journal.reading.stream import ExtractStream
 from tests.integration.world import CATEGORY, DAY, SERVICE, START, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("openssl", "pdfsig")]
 

@@ -17,14 +17,14 @@ from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment, E
 from journal.core.errors import AbsentKeyError, ForkError, JournalError, RequestError, StoreError, VerificationError
 from journal.extract import layout
 from journal.extract.container import Container
-from journal.extraction import ExtractRequest
+from journal.reading.plan import ExtractRequest
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

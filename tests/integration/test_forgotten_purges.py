@@ -11,9 +11,9 @@ import pytest
 from journal.cli import closing, commands, recover
 from journal.cli.installation import check_restored
 from journal.core.errors import OperatorError
-from journal.keystore import open_keystore
-from journal.restored import forgotten_purges
+from journal.keys.store import open_keystore
 from journal.settings import Settings
+from journal.status.restored import forgotten_purges
 from tests.integration.test_handover import SHORT, commune_world, entries
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 FIRST = START.date()
 
@@ -111,7 +111,7 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
     assert await closing.tenant_close(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
     asked = {"code": OTHER_TENANT, "confirm": OTHER_TENANT, "record": str(world.settings.home_path / "record.json")}
     assert await closing.tenant_destroy(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
-    await world.service.directory.refresh()
+    await world.service.snapshot.refresh()
     assert await world.audit() == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.chains import CATEGORY, add_chains, append, fresh
 
 if TYPE_CHECKING:
-    from journal.store import Store
+    from journal.database.store import Store
 
 ROLES: Final = ("journal_ingest", "journal_read", "journal_seal", "journal_purge", "journal_admin")
 EVERYONE: Final = set(ROLES)
@@ -48,7 +48,7 @@ CALLS: Final = {
     "note_stamping_failure": {"journal_seal"},
     "stamping_failed_since": {"journal_seal"},
     "read_timestamp": {"journal_read"},
-    "read_standing": {"journal_read"},
+    "read_status": {"journal_read"},
     "read_retention": {"journal_read"},
     "tenant_created_at": {"journal_read"},
     "read_base_moves": {"journal_read"},

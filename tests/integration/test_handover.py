@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.core.canonical import encode
-from journal.core.certificates import der_to_pem
 from journal.core.errors import OperatorError
+from journal.pki.certificates import der_to_pem
 from retention.handover import Handover
 from retention.policy import goes_at, handover_through, readable_from, waits_until
 from retention.purge import INTERVAL_SECONDS
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
     from retention.delivery import HandedOver
 
 FIRST = START.date()
@@ -106,9 +106,9 @@ async def days_kept(world: World, category: str = SHORT.code) -> list[date]:
     return [row.day for row in rows if row.category == category and row.day <= world.today]
 
 
-async def standing(world: World, category: str = SHORT.code) -> tuple[int, int, int]:
+async def status(world: World, category: str = SHORT.code) -> tuple[int, int, int]:
     """Return how many days wait, how many went without, and how many communes nothing can be handed to."""
-    found = await world.service.standing()
+    found = await world.service.status()
     (row,) = [row for row in found.categories if row.category == category]
     assert (found.row.handover_failed_since is None) == (found.row.handover_faults == 0)
     return row.handover_days, row.handover_lapses, found.row.handover_faults
@@ -394,7 +394,7 @@ class TestFailure:
             await blocked.travel_to(FIRST + 4 * DAY, hour=hour)
             assert await blocked.installation.purger.run() == []
         assert FIRST in await days_kept(blocked)
-        assert await standing(blocked) == (1, 0, 1)
+        assert await status(blocked) == (1, 0, 1)
         await blocked.travel_to(FIRST + 4 * DAY, hour=22.5)
         with capture_logs() as logs:
             assert [due.day for due in await blocked.installation.purger.run()] == [FIRST]
@@ -403,7 +403,7 @@ class TestFailure:
         assert lapsed["reason"] == "the day reached its limit before it was handed over: it was purged"
         assert lapsed["day"] == FIRST.isoformat()
         assert "nothing brings it back" in (await entries(blocked, "alarm", "_service"))[-1]["detail"]
-        assert await standing(blocked) == (0, 1, 1)
+        assert await status(blocked) == (0, 1, 1)
         # No seal ever showed the day past its limit.
         await blocked.travel_to(FIRST + 5 * DAY, hour=1)
         report = blocked.verify(await blocked.extract(FIRST, blocked.today, category=SHORT.code))
@@ -418,7 +418,7 @@ class TestFailure:
         (tmp_path / "file" / "handover").mkdir(parents=True)
         assert len(await run(blocked)) == 1
         assert (await blocked.service.readiness())["handover"] is None
-        assert await standing(blocked) == (0, 0, 0)
+        assert await status(blocked) == (0, 0, 0)
 
     async def test_a_directory_that_is_chosen_is_never_made(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         """One that is not there is not mounted: what was put below its name would be lost to the commune."""

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from journal.core.certificates import pem_to_der
-from journal.files import why_unwritable
+from journal.keys.files import why_unwritable
+from journal.pki.certificates import pem_to_der
 
 DONE, FAILED, NOT_RUN = 0, 1, 2
 NOBODY = 65534

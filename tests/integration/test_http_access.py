@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from ingest.app import CALLS, Call
-from journal.store import NewCredential
+from journal.database.admin import NewCredential
 from tests.integration.edge import CATEGORY, EVENTS, HEAD, OTHER_CATEGORY, OTHER_TENANT, TENANT, Answer, RunningEdge
 from tests.refused_events import SOURCE_PREFIX, valid_event
 
@@ -71,7 +71,7 @@ async def credentials(edge: RunningEdge) -> None:
         edge.tokens[f"{role} wrong secret"] = f"oej_{identifier}_{'A' * 43}"
         edge.tokens[f"{role} cut secret"] = edge.tokens[role][:-1]
         edge.tokens[f"{role} longer"] = edge.tokens[role] + "A"
-    await edge.service.directory.refresh()
+    await edge.service.snapshot.refresh()
 
 
 def path_of(call: Call, category: str) -> str:
@@ -151,7 +151,7 @@ async def test_expiry(own_edge: RunningEdge) -> None:
     await own_edge.add_credential("short", role="module", expires_at=datetime.now(UTC) + timedelta(minutes=1))
     assert (await own_edge.post(valid_event(), token="short")).status == 422
     own_edge.clock.offset += timedelta(minutes=1)
-    await own_edge.service.directory.refresh()
+    await own_edge.service.snapshot.refresh()
     expired = await own_edge.post(valid_event(), token="short")
     assert expired.status == 401
     assert comparable(expired) == comparable(await own_edge.post(valid_event(), token="oej_000000000000_A"))
@@ -178,7 +178,7 @@ async def test_revocation_takes_less_than_a_second(own_edge: RunningEdge) -> Non
 async def test_a_closed_tenant_is_nobody(own_edge: RunningEdge) -> None:
     """Once the contract has ended, none of its credentials is known, even one that nobody has revoked."""
     assert await own_edge.service.store.close_tenant(TENANT)
-    await own_edge.service.directory.refresh()
+    await own_edge.service.snapshot.refresh()
     for role in ROLES:
         assert (await own_edge.ask("GET", "/v1/trust", token=role)).status == 401
 
@@ -216,7 +216,7 @@ async def test_the_reserved_category_cannot_be_posted_to(edge: RunningEdge) -> N
             source_prefix=SOURCE_PREFIX,
         )
     )
-    await edge.service.directory.refresh()
+    await edge.service.snapshot.refresh()
     before = await edge.size("journal")
     event = valid_event(time=datetime.now(UTC).isoformat())
     answer = await edge.post(event, token=f"oej_0123456789ab_{secret}", path="/v1/categories/journal/events")

@@ -16,21 +16,21 @@ from msgspec import inspect
 from structlog.testing import capture_logs
 
 from ingest.edge import EDGE
-from ingest.extract_request import ExtractBody, ExtractFilter
+from ingest.extracts import ExtractBody, ExtractFilter
 from ingest.shapes import ACTIONS
-from journal.core.certificates import pem_to_der
 from journal.core.times import format_seconds
 from journal.extract.manifest import PURPOSES
 from journal.extract.verify import verify_extract
-from journal.identity import make_development_authority
-from journal.service_event import KINDS
+from journal.pki.certificates import pem_to_der
+from journal.seals.identity import make_development_authority
+from journal.writing.chronicle import KINDS
 from tests.integration.edge import CATEGORY, EXTRACTS, HEAD, SERVICE, TENANT, Answer, RunningEdge, running_edge
 from tests.refused_events import valid_event
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

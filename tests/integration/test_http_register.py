@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from journal.core.entry import Compartment
-from journal.register import SCANNED_ENTRIES, Register
-from journal.service_event import service_event
+from journal.reading.register import SCANNED_ENTRIES, Register
+from journal.writing.chronicle import service_event
 from tests.integration.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, SERVICE, TENANT, RunningEdge
 from tests.integration.world import START, new_world
 from tests.refused_events import valid_event
@@ -19,7 +19,7 @@ from tests.refused_events import valid_event
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

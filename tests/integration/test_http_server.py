@@ -12,8 +12,8 @@ import pytest
 import structlog
 
 from ingest import server
+from ingest.access import Limits
 from ingest.edge import EDGE
-from ingest.limits import Limits
 from journal.core.errors import OperatorError
 from tests.integration.edge import CATEGORY, EVENTS, HEAD, SINGLE, RunningEdge, running_edge
 from tests.refused_events import valid_event
@@ -21,7 +21,7 @@ from tests.refused_events import valid_event
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -288,7 +288,7 @@ class TestFailure:
         await own_edge.service.sealer.seal_open(even_if_still=True)
         assert (await own_edge.ask("GET", "/readyz")).status == 503
         own_edge.clock.offset += timedelta(seconds=1)
-        await own_edge.service.directory.refresh()
+        await own_edge.service.snapshot.refresh()
         assert (await own_edge.ask("GET", "/readyz")).status == 200
 
     @pytest.mark.parametrize("version", ["3.14.2", "3.9.5"])

@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from journal import identity
-from journal.core import certificates, cms, der
 from journal.core.errors import ExpiredCertificateError, MalformedError, OperatorError, UntrustedError
+from journal.pki import certificates, cms, der
+from journal.seals import identity
 from tests import authority as made
 from tests.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
 

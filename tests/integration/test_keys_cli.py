@@ -12,10 +12,10 @@ from journal.cli import keys
 from journal.cli.installation import prepare
 from journal.clock import SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
-from journal.identity import make_development_authority
-from journal.keystore import KeyStore, open_keystore
+from journal.keys.store import KeyStore, open_keystore
+from journal.keys.wrapped import make_master_key, read_master_key
+from journal.seals.identity import make_development_authority
 from journal.settings import Settings
-from journal.wrapped_keys import make_master_key, read_master_key
 from tests.integration.test_cli import DONE, FAILED, command, plain_line
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ import pytest
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
-from journal.keystore import KeyStore, open_keystore
+from journal.keys.store import KeyStore, open_keystore
+from journal.keys.wrapped import KEY_BYTES, make_master_key, read_master_key
 from journal.settings import Settings
-from journal.wrapped_keys import KEY_BYTES, make_master_key, read_master_key
 from tests.integration.world import new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 MASTER = bytes(range(32))
 CATEGORY = "ecrits"
@@ -302,7 +302,7 @@ RACE = """
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from journal.keystore import KeyStore
+from journal.keys.store import KeyStore
 store = KeyStore(Path(sys.argv[1]), bytes(range(32)), [Path(sys.argv[2])])
 sys.stdin.read()
 for number in range(20):
@@ -336,7 +336,7 @@ KILLED = """
 import os, sys
 from datetime import date
 from pathlib import Path
-from journal.keystore import KeyStore
+from journal.keys.store import KeyStore
 first, second, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 store = KeyStore(first, bytes(range(32)), [second])
 day = date(2026, 3, 2)

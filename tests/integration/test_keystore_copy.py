@@ -13,10 +13,10 @@ import pytest
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError, FencedDayError, KeyStoreError, OperatorError
-from journal.keystore import KeyStore
-from journal.keystore_copy import check_alone, check_apart, check_same, check_source, follow
-from journal.last_seal import SealMoment, remember
-from journal.wrapped_keys import WrappedKeys
+from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
+from journal.keys.last_seal import SealMoment, remember
+from journal.keys.store import KeyStore
+from journal.keys.wrapped import WrappedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,8 +201,8 @@ def test_a_medium_that_fails_on_the_way(store: KeyStore, copy: KeyStore) -> None
 KILLED = """
 import os, sys
 from pathlib import Path
-from journal.keystore import KeyStore
-from journal.keystore_copy import follow
+from journal.keys.store import KeyStore
+from journal.keys.copy import follow
 source, target, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 done = 0
 def look(event, arguments):

@@ -11,15 +11,15 @@ import pytest
 from journal.cli.installation import check_restored
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
-from journal.keystore import KeyStore, open_keystore
-from journal.last_seal import NAME, SealMoment, remember, remembered
+from journal.keys.last_seal import NAME, SealMoment, remember, remembered
+from journal.keys.store import KeyStore, open_keystore
 from tests.integration.test_forgotten_purges import settings_of
 from tests.integration.world import new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 FIRST = SealMoment(datetime(2026, 3, 2, 12, tzinfo=UTC), 7)
 LATER = SealMoment(FIRST.sealed_at + timedelta(minutes=1), 3)  # numbered anew since a restore

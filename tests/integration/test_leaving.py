@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.envelope import derive_data_key, open_entry
 from journal.core.errors import VerificationError
-from journal.migrate import migrate
-from journal.postgres import SUPERUSER, EmbeddedPostgres
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from journal.database.migrate import migrate
 from tests.integration.ending import PEM, check_signed, destroy, make_no_documents, open_export, rows_of
 from tests.integration.test_secrecy import Markers
 from tests.integration.world import CATEGORY, SERVICE, START, World, make_event, new_world
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from journal.store import StoredRow
+    from journal.database.purge import StoredRow
 
 COMMUNES = 50
 LEAVING = "c17"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.cli.installation import open_service
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, JournalError, OperatorError
-from journal.core.rule import overdue_through, purgeable_through
+from journal.core.times import overdue_through, purgeable_through
 from journal.document import render
 from tests.integration.clocks import FaultyClock, midnight
 from tests.integration.world import DAY, SERVICE, World, make_event, new_world
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.cli.installation import Installation
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 # 120 days that hold a leap day, whole from its first entry to its purge, and Paris's change to summer time.
 BEGIN = date(2028, 1, 4)
@@ -130,7 +130,7 @@ class Life:
         self.clock.offset = self.world.clock.offset = moment - datetime.now(UTC)
         self.clock.still = moment if still else None
         await self.move_database()
-        await self.installation.service.directory.refresh()
+        await self.installation.service.snapshot.refresh()
 
     # --- what a service does
 
@@ -181,13 +181,13 @@ class Life:
 
     async def check(self, *, whole: bool) -> None:
         """Ask whatever may accuse somebody: readiness, and at times the whole store and an auditor's extracts."""
-        await self.installation.service.directory.refresh()
+        await self.installation.service.snapshot.refresh()
         answers = await self.installation.service.readiness()
         self.tally.alarms += [f"{name}: {said} on {self.today}" for name, said in answers.items() if said]
         self.tally.checks += 1
         if not whole:
             return
-        await self.world.service.directory.refresh()
+        await self.world.service.snapshot.refresh()
         self.tally.alarms += [str(finding) for finding in await self.world.audit()]
         for tenant, category in product(self.tenants[:2], (*WRITTEN, JOURNAL_CATEGORY)):
             known = self.known.setdefault((tenant, category), [])

@@ -22,9 +22,9 @@ from journal import __version__
 from journal.cli.installation import open_service
 from journal.clock import ClockGuard, SimulatedClock
 from journal.core.entry import Compartment
-from journal.instruments import APPEND_OUTCOMES, PULSE_SECONDS, Instruments
+from journal.database.embedded import OWNER, SUPERUSER
 from journal.metrics import Metrics, make_shared_memory
-from journal.postgres import OWNER, SUPERUSER
+from journal.writing.instruments import APPEND_OUTCOMES, PULSE_SECONDS, Instruments
 from tests.integration.edge import BATCH, CATEGORY, EVENTS, OTHER_TENANT, SERVICE, TENANT, RunningEdge, running_edge
 from tests.integration.scrape import Scrape, growth, scrape
 from tests.integration.world import make_event
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from journal.database.embedded import EmbeddedPostgres
     from journal.metrics import Family
-    from journal.postgres import EmbeddedPostgres
     from tests.integration.edge import Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -313,7 +313,7 @@ async def test_a_scrape_costs_little(
 
     async def cost() -> int:
         own_edge.clock.offset += timedelta(seconds=1)
-        await own_edge.service.directory.refresh()
+        await own_edge.service.snapshot.refresh()
         asked.clear()
         await scrape(own_edge.session)
         # The directory, which looks by itself twice a second, is the only one that asks as this role.
@@ -361,5 +361,5 @@ async def test_while_the_database_keeps_one_waiting(own_edge: RunningEdge) -> No
     async with asyncio.timeout(30):
         while (await own_edge.ask("GET", "/readyz")).status != 200:
             own_edge.clock.offset += timedelta(seconds=1)
-            await own_edge.service.directory.refresh()
+            await own_edge.service.snapshot.refresh()
     assert (await scrape(own_edge.session)).value("last_seal_number") == 1

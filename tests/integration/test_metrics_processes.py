@@ -21,7 +21,7 @@ from tests.refused_events import valid_event
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 WORKERS = 3
 EACH = 20

@@ -10,14 +10,14 @@ import pytest
 
 import sql
 from journal.core.errors import OperatorError
-from journal.migrate import choose_pending, list_migrations, migrate
-from journal.postgres import OWNER, SUPERUSER
+from journal.database.embedded import OWNER, SUPERUSER
+from journal.database.migrate import choose_pending, list_migrations, migrate
 from tests.integration.test_grants import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 FILES = sql.read_migrations()
 NAMES = [name for name, _ in FILES]

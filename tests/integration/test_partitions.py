@@ -12,8 +12,9 @@ import pytest
 
 from journal.clock import SystemClock
 from journal.core.errors import LockedError, StoreError
-from journal.store import DayFigures, HeadRow, Store
-from retention.politely import politely
+from journal.database.purge import DayFigures
+from journal.database.store import Store
+from retention.maintenance import politely
 from tests.chains import CATEGORY, add_chains, append, fresh, genesis_of, midnight_after, read_chain, seconds_until
 from tests.integration.slices import use_slices
 from tests.integration.test_seals_store import after, close, until_waiting
@@ -21,6 +22,8 @@ from tests.integration.test_seals_store import after, close, until_waiting
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import date
+
+    from journal.database.ingest import HeadRow
 
     MoveClock = Callable[..., Awaitable[None]]
 

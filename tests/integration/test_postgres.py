@@ -18,8 +18,8 @@ import asyncpg
 import pytest
 
 from journal.core.errors import OperatorError
-from journal.postgres import SUPERUSER, EmbeddedPostgres
-from journal.postgres_binaries import Mode, Origin, find_binaries
+from journal.database.binaries import Mode, Origin, find_binaries
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ LIMIT_SECONDS = 60.0
 # Owns a server, says its postmaster's process id, and waits to be ended.
 OWNING = """
 import pathlib, sys, time
-from journal.postgres import EmbeddedPostgres
+from journal.database.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(pathlib.Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)
@@ -219,7 +219,7 @@ def test_an_ordinary_user_runs_it_too(home: Path) -> None:
     shutil.copytree(REPOSITORY / "sql", home / "sql", ignore=shutil.ignore_patterns("__pycache__"))
     script = (
         "import os, pathlib, sys\n"
-        "from journal.postgres import EmbeddedPostgres\n"
+        "from journal.database.embedded import EmbeddedPostgres\n"
         "assert os.geteuid() != 0\n"
         "with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:\n"
         "    print(server.pid is not None)\n"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.clock import SimulatedClock
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.envelope import open_entry
@@ -28,13 +28,13 @@ from journal.core.errors import (
     StoreError,
     VerificationError,
 )
-from journal.extraction import ExtractRequest
-from journal.identity import make_development_authority
-from journal.keyring import Keyring
-from journal.keystore import KeyStore, open_keystore
-from journal.sealer import Sealer
-from journal.service_event import SUBMITTED_BY
-from journal.store import Store
+from journal.database.store import Store
+from journal.keys.ring import Keyring
+from journal.keys.store import KeyStore, open_keystore
+from journal.reading.plan import ExtractRequest
+from journal.seals.identity import make_development_authority
+from journal.seals.sealer import Sealer
+from journal.writing.chronicle import SUBMITTED_BY
 from retention.purge import DueDay, Purger
 from tests.integration.test_extraction import events_of
 from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 FIRST = START.date()
 # Kept three days: purged from the third day on, gone before the fourth.
@@ -411,7 +411,7 @@ async def test_ended_at_any_step(world: World, *, before: bool) -> None:
             else:
                 was_stopped = False
         if was_stopped:
-            await world.service.directory.refresh()
+            await world.service.snapshot.refresh()
             await world.installation.purger.run()
         await check_purged(world, due, steps)
         if not was_stopped:
@@ -667,7 +667,7 @@ async def test_a_day_deleted_before_its_time(world: World, days_later: int) -> N
     await world.travel_to(FIRST + DAY)
     assert await world.installation.purger.due() == []
     await delete_by_hand(world, FIRST, fence=True)
-    await world.service.directory.refresh()
+    await world.service.snapshot.refresh()
     await world.seal()
     with pytest.raises(EarlyDeletionError, match="entries before index 1 were gone"):
         world.verify(await world.extract(FIRST, world.today, category=BRIEF))

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 from journal.cli import commands
 from journal.cli import purge as purge_command
 from journal.cli.parser import make_parser
-from journal.core.certificates import der_to_pem
 from journal.core.errors import BusyError
 from journal.core.times import format_seconds
-from journal.keystore import open_keystore
+from journal.keys.store import open_keystore
+from journal.pki.certificates import der_to_pem
 from tests.integration.relations import table_files
 from tests.integration.test_handover import commune
 from tests.integration.test_purge import BRIEF, BRIEF_DAYS, FIRST, LEAF, key_files, leaves, live, world

@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from journal.core.certificates import der_to_pem
+from journal.admin.recipient import Recipient, read_recipient, read_recipient_pem
 from journal.core.errors import OperatorError
-from journal.recipient import Recipient, read_recipient, read_recipient_pem
+from journal.pki.certificates import der_to_pem
 from retention.encryption import SEGMENT_BYTES, Encryption
 from tests.authority import DIGITAL_SIGNATURE, NOW, YEAR, Holder, issue, key_usage, new_key
 

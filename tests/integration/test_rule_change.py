@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.administration import NewCategory
-from journal.core.certificates import der_to_pem
+from journal.admin.administration import NewCategory
+from journal.admin.rules import RuleChanges
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.envelope import open_entry
 from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, OverRetentionError, StoreError
 from journal.document import render
-from journal.rule_change import RuleChanges
+from journal.pki.certificates import der_to_pem
 from tests.integration.test_extraction import events_of
 from tests.integration.test_handover import commune, names, opened
 from tests.integration.test_purge import purge_entries
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
-    from journal.store import CategoryRow
+    from journal.database.embedded import EmbeddedPostgres
+    from journal.database.ingest import CategoryRow
     from retention.purge_steps import Boundary
 
 FIRST = START.date()

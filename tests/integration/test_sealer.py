@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.checks import STALE_SEAL
 from journal.clock import SimulatedClock
-from journal.core import cms
-from journal.core.certificates import pem_to_der
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, ExpiredCertificateError, NotCoveredError, OperatorError, StoreError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
-from journal.identity import make_development_authority
+from journal.pki import cms
+from journal.pki.certificates import pem_to_der
+from journal.seals.identity import make_development_authority
+from journal.status.checks import STALE_SEAL
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
-    from journal.sealer import Sealer
+    from journal.database.embedded import EmbeddedPostgres
+    from journal.seals.sealer import Sealer
 
 # Two tenants in four categories, and the reserved tenant's one chain.
 CHAINS = 9

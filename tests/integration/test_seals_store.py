@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.core.errors import StoreError
-from journal.store import HeadRow, SealHeadRow, Store
+from journal.database.seal import SealHeadRow
 from tests.chains import (
     CATEGORY,
     add_chains,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     import asyncpg
+
+    from journal.database.ingest import HeadRow
+    from journal.database.store import Store
 
     MoveClock = Callable[..., Awaitable[None]]
 

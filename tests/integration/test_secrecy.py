@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from journal.core.times import day_of
-from journal.extraction import ExtractRequest
-from journal.postgres import SUPERUSER, EmbeddedPostgres
-from journal.postgres_binaries import find_binaries
+from journal.database.binaries import find_binaries
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from journal.reading.plan import ExtractRequest
 from tests.faults.rig import event_body, open_rig, read_events
 
 if TYPE_CHECKING:

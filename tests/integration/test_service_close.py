@@ -10,7 +10,7 @@ from tests.integration.world import new_world
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
 
 
 async def test_a_cancellation_that_is_lost(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

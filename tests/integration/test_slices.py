@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.core.errors import StoreError
 from tests.chains import CATEGORY, add_chains, append, fresh, read_chain
 from tests.integration.slices import use_slices
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from journal.postgres import EmbeddedPostgres
-    from journal.store import Store
+    from journal.database.embedded import EmbeddedPostgres
+    from journal.database.store import Store
 
 MIB = 2**20
 
@@ -112,7 +112,7 @@ async def test_a_life_in_slices(postgres: EmbeddedPostgres, tmp_path: Path) -> N
         for tenant in communes[2:]:
             await administration.add_tenant(tenant, tenant)
         await world.installation.maintenance.prepare()
-        await world.service.directory.refresh()
+        await world.service.snapshot.refresh()
         again = [make_event(world.clock.now()) for _ in range(3)]
         for tenant in communes:
             receipts = await world.record(3, tenant=tenant, category=brief.code, events=again)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from journal.core.entry import parse_record
-from journal.extract import spreadsheet
+from journal.extract import table
 from tests.unit.extracts import World, march, noon
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FILTER = "Text - txt - csv (StarCalc):59,34,76,1,,0,false,true,false,false,false
 TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
-SUBJECT, REASON = spreadsheet.COLUMNS.index("objet"), spreadsheet.COLUMNS.index("motif")
+SUBJECT, REASON = table.COLUMNS.index("objet"), table.COLUMNS.index("motif")
 
 FORMULAS = (
     "=1+1",
@@ -67,7 +67,7 @@ def table_of(texts: Sequence[str]) -> bytes:
     for number, text in enumerate(texts):
         data = {"actor": {"account": "a"}, "justification": f"{text}", "outcome": "success"}
         world.append(noon(march(2), seconds=number), subject=text, data=data)
-    return spreadsheet.HEADER + b"".join(spreadsheet.row(parse_record(record)) for record in world.records)
+    return table.HEADER + b"".join(table.row(parse_record(record)) for record in world.records)
 
 
 def test_the_program_would_evaluate_what_is_not_guarded(tmp_path: Path) -> None:
@@ -80,13 +80,13 @@ def test_no_hostile_text_is_evaluated(tmp_path: Path) -> None:
     """A hundred and more payloads: none is a formula once opened, each in one cell, its line not torn."""
     assert len(PAYLOADS) >= 100
     rows = opened(tmp_path, table_of(PAYLOADS))[: len(PAYLOADS) + 1]
-    assert [shown for _, shown in rows[0][: len(spreadsheet.COLUMNS)]] == list(spreadsheet.COLUMNS)
+    assert [shown for _, shown in rows[0][: len(table.COLUMNS)]] == list(table.COLUMNS)
     for payload, cells in zip(PAYLOADS, rows[1:], strict=True):
         assert all(formula is None for formula, _ in cells), payload
         for column in (SUBJECT, REASON):
             shown = cells[column][1]
             # What it says is all there, among apostrophes and signs for what cannot be seen.
-            said = spreadsheet.visible(payload).replace("'", "")
+            said = table.visible(payload).replace("'", "")
             assert shown.replace("'", "").endswith(said[-3:]), (payload, shown)
 
 

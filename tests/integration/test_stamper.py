@@ -18,17 +18,16 @@ from structlog.testing import capture_logs
 
 from journal.cli import commands, serve
 from journal.clock import SimulatedClock
-from journal.core import timestamp
-from journal.core.certificates import der_to_pem, pem_to_der
 from journal.core.entry import Compartment
 from journal.core.errors import NotStampedError, OperatorError
-from journal.core.timestamp_query import REPLY_LIMIT_BYTES, REPLY_TYPE
+from journal.database.store import Store
 from journal.extract.listing import parse_head_answer
+from journal.pki import timestamp
+from journal.pki.certificates import der_to_pem, pem_to_der
+from journal.pki.timestamp_token import REPLY_LIMIT_BYTES, REPLY_TYPE
+from journal.seals.stamper import FAILING_LIMIT, INTERVAL_SECONDS, RETRY_LIMIT_SECONDS, Stamper, TsaClient
 from journal.settings import Settings
-from journal.stamper import FAILING_LIMIT, INTERVAL_SECONDS, RETRY_LIMIT_SECONDS, Stamper
-from journal.store import Store
-from journal.tsa_client import TsaClient
-from journal.verify_cli import main as verify_main
+from journal.verifier.cli import main as verify_main
 from tests import authority as made
 from tests import stamps
 from tests.integration.world import CATEGORY, DAY, SERVICE, TENANT, World, new_world
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from journal.postgres import EmbeddedPostgres
+    from journal.database.embedded import EmbeddedPostgres
     from tests.tsa_server import Answer
 
 pytestmark = [pytest.mark.needs("openssl"), pytest.mark.asyncio(loop_scope="module")]

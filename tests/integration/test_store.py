@@ -13,10 +13,11 @@ import asyncpg
 import pytest
 
 from journal.core.errors import StoreError, UnavailableError
-from journal.migrate import migrate
-from journal.postgres import EmbeddedPostgres
-from journal.store import NewCredential, Store
-from journal.store.ingest import judge_durability
+from journal.database.admin import NewCredential
+from journal.database.embedded import EmbeddedPostgres
+from journal.database.ingest import judge_durability
+from journal.database.migrate import migrate
+from journal.database.store import Store
 from tests.chains import CATEGORY, SERVICE, Pending, add_chains, append, batch, fresh, genesis_of, read_chain
 
 if TYPE_CHECKING:

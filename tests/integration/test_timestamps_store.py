@@ -13,7 +13,8 @@ from tests.chains import add_chains, midnight_after, seconds_until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from journal.store import SealRow, Store
+    from journal.database.seal import SealRow
+    from journal.database.store import Store
 
     MoveClock = Callable[..., Awaitable[None]]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from journal.administration import NewCategory
+from journal.admin.administration import NewCategory
 from journal.cli.installation import simulate_clock
 from journal.core.errors import (
     BusyError,
@@ -23,7 +23,7 @@ from journal.core.errors import (
     StoreError,
 )
 from journal.core.times import day_of
-from journal.directory import REFRESH_SECONDS
+from journal.snapshot import REFRESH_SECONDS
 from tests.faults.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from journal.core.entry import Event
-    from journal.submission import Outcome
-    from journal.writer import Writer
+    from journal.writing.queue import Outcome
+    from journal.writing.writer import Writer
     from tests.faults.rig import Rig
 
 ALBI, CASTRES = TENANTS
@@ -613,7 +613,7 @@ async def test_a_database_that_takes_no_connection_is_waited_for(rig: Rig, super
 async def test_a_database_that_is_gone_is_told_once(rig: Rig, superuser: asyncpg.Connection) -> None:
     """An outage of hours is two lines of the log, its beginning, with why, and its end; not two a second."""
     name = await superuser.fetchval("SELECT current_database()")
-    age = rig.service.directory.age_seconds
+    age = rig.service.snapshot.age_seconds
     with capture_logs() as lines:
         await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
         await superuser.execute(

@@ -13,24 +13,24 @@ from uuid import uuid4
 import asyncpg
 
 import sql
-from journal.audit import Audit
+from journal.audit.run import Audit
 from journal.cli.installation import Installation, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
 from journal.core import canonical
-from journal.core.certificates import pem_to_der
 from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
+from journal.database.embedded import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
-from journal.extraction import ExtractRequest
-from journal.postgres import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.pki.certificates import pem_to_der
+from journal.reading.plan import ExtractRequest
 from journal.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
-    from journal.audit import Finding
+    from journal.audit.findings import Finding
     from journal.core.chain import Receipt
     from journal.extract.report import Report
     from journal.service import Service
@@ -92,7 +92,7 @@ class World:
             self.clock.offset = moment - datetime.now(UTC)
         self.has_travelled = True
         await simulate_clock(self.dsn, self.clock.offset)
-        await self.service.directory.refresh()
+        await self.service.snapshot.refresh()
         await self.installation.maintenance.prepare()
 
     async def travel_to(self, day: date, hour: float = 9) -> None:

@@ -17,8 +17,8 @@ from journal.core.chain import Head, extend, genesis, leaf_hash
 from journal.core.entry import Compartment, encode_record, parse_record
 from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
 from journal.core.times import format_time
-from journal.core.trie import Trie
-from journal.extract import spreadsheet
+from journal.core.tree import Trie
+from journal.extract import table
 from journal.extract.container import ContainerWriter
 from journal.extract.layout import (
     DIGESTS,
@@ -89,13 +89,13 @@ class Extract:
 
     def contents(self) -> dict[str, bytes]:
         """Return the members that are signed, by name."""
-        rows = [spreadsheet.row(parse_record(record)) for record in self.records] if TABLE not in self.parts else []
+        rows = [table.row(parse_record(record)) for record in self.records] if TABLE not in self.parts else []
         made = {
             ENTRIES: b"".join(record + b"\n" for record in self.records),
             PROOF: b"".join(self.proof),
             SEALS: encode_seals(self.seals),
             MANIFEST: self.manifest.encode(),
-            TABLE: spreadsheet.HEADER + b"".join(rows),
+            TABLE: table.HEADER + b"".join(rows),
             INSTRUCTIONS: write_instructions(self.manifest),
         }
         return {

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.core import certificates, der, trust
 from journal.core.errors import MalformedError, UntrustedError, VerificationError
+from journal.pki import certificates, der, trust
 from tests import authority as made
 from tests.authority import (
     AUTHORITY,

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.core import certificates, cms, der
 from journal.core.errors import BadSignatureError, MalformedError, UntrustedError, VerificationError
+from journal.pki import certificates, cms, der
 from tests import authority as made
 from tests.authority import (
     AUTHORITY,

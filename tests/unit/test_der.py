@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.core import der
 from journal.core.errors import MalformedError
+from journal.pki import der
 
 LIMIT = 64 * 1024
 

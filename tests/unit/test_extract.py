@@ -12,7 +12,7 @@ import pytest
 
 from journal.core.errors import MalformedError
 from journal.core.times import format_day, format_time
-from journal.extract import spreadsheet
+from journal.extract import table
 from journal.extract.layout import DOCUMENT, ENTRIES, NAMES
 from journal.extract.texts import SIGNED, read_digests, signed_names, write_digests, write_instructions
 from tests.unit.extracts import sample
@@ -103,7 +103,7 @@ def test_the_format_gives_the_templates_word_for_word() -> None:
 def test_the_format_lists_the_columns_and_the_members() -> None:
     """In their order, with their limits."""
     columns = re.findall(r"^\| ([^|`]+) \|", FORMAT[FORMAT.index("### 11.5") : FORMAT.index("### 11.6")], re.MULTILINE)
-    assert tuple(columns[1:]) == spreadsheet.COLUMNS
+    assert tuple(columns[1:]) == table.COLUMNS
     assert re.findall(
         r"^\| `([^`]+)` \|", FORMAT[FORMAT.index("## 11.") : FORMAT.index("### 11.1")], re.MULTILINE
     ) == list(NAMES)

@@ -18,7 +18,7 @@ from journal.core.errors import (
     OverRetentionError,
     VerificationError,
 )
-from journal.core.rule import purgeable_through
+from journal.core.times import purgeable_through
 from journal.extract.verify import verify_extract
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal.core.rule import overdue_through, purgeable_through
+from journal.core.times import overdue_through, purgeable_through
 from journal.extract.verify import verify_extract
 from tests.unit.extracts import ANCHORS, World, march, noon, opened
 

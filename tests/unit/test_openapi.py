@@ -12,7 +12,7 @@ import pytest
 
 from ingest.app import CALLS
 from ingest.events import BATCH_LIMIT_EVENTS
-from ingest.extract_request import ExtractBody
+from ingest.extracts import ExtractBody
 from ingest.probes import OPENAPI
 from ingest.problems import KINDS
 from ingest.reading import EXTRACTS_LIMIT, SEALS_LIMIT

@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.core import der, timestamp
-from journal.core.certificates import der_to_pem
 from journal.core.errors import (
     BadSignatureError,
     MalformedError,
@@ -26,8 +24,9 @@ from journal.core.errors import (
     VerificationError,
 )
 from journal.core.times import parse_seconds
-from journal.core.timestamp_query import build_query, parse_reply
-from journal.core.timestamp_token import CERTIFICATES_LIMIT, TIMESTAMP_LIMIT_BYTES
+from journal.pki import der, timestamp
+from journal.pki.certificates import der_to_pem
+from journal.pki.timestamp_token import CERTIFICATES_LIMIT, TIMESTAMP_LIMIT_BYTES, build_query, parse_reply
 from tests import authority, stamps
 from tests.authority import AUTHORITY, NOW, YEAR, Holder, issue, new_key
 from tests.stamps import CLOCK, INTERMEDIATE, ROOT, STAMPED_AT, STAMPER, TIME_STAMPING, Stamp, stamp, tst_info

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.core import der, timestamp
 from journal.core.errors import MalformedError, VerificationError
-from journal.core.timestamp_query import REPLY_LIMIT_BYTES, Reply, build_query, parse_reply
+from journal.pki import der, timestamp
+from journal.pki.timestamp_token import REPLY_LIMIT_BYTES, Reply, build_query, parse_reply
 from tests import stamps
 from tests.authority import NOW
 from tests.tsa import Authority

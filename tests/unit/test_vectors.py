@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.core import errors
-from journal.core.certificates import pem_to_der
 from journal.core.errors import VerificationError
 from journal.core.times import format_day, format_seconds
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
+from journal.pki.certificates import pem_to_der
 
 if TYPE_CHECKING:
     from journal.extract.report import Report

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.verifier_file import NAME, build, modules
+from journal.verifier.pyz import NAME, build, modules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 folder = Path(sys.argv[2])
 from journal.extract import verify
-from journal.core.certificates import pem_to_der
+from journal.pki.certificates import pem_to_der
 from journal.core.errors import VerificationError
 from journal.extract.known import read_known
 assert verify.__file__.startswith(sys.argv[1]), verify.__file__

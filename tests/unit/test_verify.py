@@ -29,7 +29,6 @@ from journal.core.errors import (
     UntrustedError,
     VerificationError,
 )
-from journal.extract import spreadsheet
 from journal.extract.layout import (
     DIGESTS,
     DOCUMENT,
@@ -376,7 +375,7 @@ def test_the_table_says_what_the_entries_say() -> None:
     for table in changed:
         check(replace(sample(), parts={TABLE: b"".join(table)}), MismatchedPartError, TABLE)
     check(replace(sample(), parts={TABLE: b"".join(rows)[:-1]}), MalformedError, TABLE)
-    assert rows[0] == spreadsheet.HEADER
+    assert rows[0] == table.HEADER
 
 
 # --- what the verifier is made of
@@ -403,4 +402,4 @@ print(*sorted(name for name in loaded if name.startswith("journal.")))
     others, core = result.stdout.splitlines()
     # cffi and pycparser belong to cryptography.
     assert set(others.split()) <= {"cryptography", "_cffi_backend", "cffi", "pycparser"}
-    assert not {"journal.store", "journal.clock", "journal.settings", "journal.identity"} & set(core.split())
+    assert not {"journal.database", "journal.clock", "journal.settings", "journal.seals"} & set(core.split())

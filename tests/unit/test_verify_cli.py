@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.core.certificates import der_to_pem
 from journal.extract.listing import encode_head_answer
-from journal.verify_cli import main
+from journal.pki.certificates import der_to_pem
+from journal.verifier.cli import main
 from tests import authority
 from tests.unit.extracts import ANCHORS, World, march, noon, sample
 

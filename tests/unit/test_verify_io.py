@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.core.certificates import PEM_LIMIT_BYTES, der_to_pem
 from journal.extract.layout import ENTRIES, LIMITS_BYTES, PROOF, SEALS, TABLE
 from journal.extract.manifest import Filter
-from journal.verify_cli import main
+from journal.pki.certificates import PEM_LIMIT_BYTES, der_to_pem
+from journal.verifier.cli import main
 from tests.unit.extracts import ANCHORS, World, march, noon, sample
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.core.certificates import der_to_pem
 from journal.core.errors import (
     BadSignatureError,
     MalformedError,
@@ -18,11 +17,12 @@ from journal.core.errors import (
     VerificationError,
 )
 from journal.core.seal import parse_seal
-from journal.core.timestamp import CLOCK_TOLERANCE
 from journal.extract.known import read_known
 from journal.extract.listing import TIMESTAMP_LIMIT_BYTES, encode_head_answer, parse_head_answer
 from journal.extract.verify import verify_extract
-from journal.verify_cli import main
+from journal.pki.certificates import der_to_pem
+from journal.pki.timestamp import CLOCK_TOLERANCE
+from journal.verifier.cli import main
 from tests import authority, stamps
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, sample
 

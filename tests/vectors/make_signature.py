@@ -11,7 +11,7 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 
-from journal.core import certificates, cms, der
+from journal.pki import certificates, cms, der
 from tests import authority as made
 from tests.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from journal.core import timestamp
 from journal.core.times import format_seconds
-from journal.core.timestamp_query import build_query, parse_reply
+from journal.pki import timestamp
+from journal.pki.timestamp_token import build_query, parse_reply
 from tests import stamps
 from tests.authority import NOW
 from tests.tsa import KEYS, Authority

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
-from journal.core.certificates import der_to_pem
 from journal.extract.container import Container
 from journal.extract.layout import DIGESTS, MIMETYPE
+from journal.pki.certificates import der_to_pem
 from tests import authority, stamps
 from tests.unit.extracts import Extract, World, march, noon, opened, pack
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from journal.core.rule import purgeable_through
+from journal.core.times import purgeable_through
 from journal.extract.layout import MANIFEST
 from journal.extract.listing import encode_head_answer
 from tests.unit.extracts import march, noon

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from journal.core import cms, der
-from journal.core.certificates import parse
 from journal.extract.layout import DIGESTS, DOCUMENT, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
+from journal.pki import cms, der
+from journal.pki.certificates import parse
 from tests import authority
 from tests.authority import AUTHORITY, ROOT, SIGNER, issue, new_key
 from tests.unit.extracts import pack

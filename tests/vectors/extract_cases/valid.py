@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from journal.core.entry import JOURNAL_CATEGORY, Compartment, parse_record
-from journal.core.rule import purgeable_through
+from journal.core.times import purgeable_through
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import render
 from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED, Member, write_directory
 from journal.extract.manifest import Filter, Request
-from journal.identity import SigningIdentity
+from journal.seals.identity import SigningIdentity
 from tests import authority
 from tests.unit.extracts import march, noon
 from tests.vectors.extract_cases.case import MADE_AT, SIGNER, Case, Small, facts, lived, members, signed, with_parts

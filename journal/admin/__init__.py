@@ -1,0 +1,1 @@
+"""Administration: tenants, categories, credentials, recipients."""

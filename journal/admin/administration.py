@@ -1,0 +1,328 @@
+"""What the operator sets up: tenants, categories, credentials, hand-overs; each act is itself an entry of `journal`."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from journal.admin.recipient import read_recipient_pem
+from journal.admin.rules import RuleChanges
+from journal.core.chain import genesis
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
+from journal.core.errors import OperatorError, PurgedDayError
+from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, format_time
+from journal.database.admin import NewCredential
+from journal.database.ending import Announcement
+from journal.writing.chronicle import SUBMITTED_BY, service_event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from journal.admin.recipient import Recipient
+    from journal.core.chain import Receipt
+    from journal.core.entry import Event
+    from journal.database.ingest import CategoryRow, TenantRow
+    from journal.service import Service
+
+ROLES = ("module", "client", "auditor", "operator")
+REGIMES = ("LED", "GDPR")
+SECRET_BYTES = 32
+ID_BYTES = 6
+TEXT_LIMIT_CHARACTERS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCategory:
+    """A category as the operator describes it."""
+
+    code: str
+    label: str
+    regime: str = "LED"
+    retention_days: int = MAX_RETENTION_DAYS
+    needs_authorisation: bool = False
+
+
+DEFAULT_CATEGORIES = (
+    NewCategory(code="main-courante", label="Main courante", needs_authorisation=True),
+    NewCategory(code="ecrits", label="Procès-verbaux et rapports", needs_authorisation=True),
+    NewCategory(code="assistance", label="Accès d'assistance de l'hébergeur"),
+    NewCategory(code=JOURNAL_CATEGORY, label="Journal du journal"),
+)
+
+
+class Administration:
+    """Changes what exists, and records that it was changed."""
+
+    def __init__(self, service: Service) -> None:
+        """Administer this service; its writer must be running."""
+        self._service = service
+
+    async def add_tenant(self, code: str, name: str) -> None:
+        """Add a commune, with an empty chain in every category. Raises OperatorError."""
+        _check_slug("tenant", code)
+        if not name.strip():
+            raise OperatorError('a tenant needs a name: --name "Ville d\'Albi"')
+        _check_text("--name", name)
+        # The key first: no chain may exist that nothing can be written to.
+        self._service.keyring.keystore.make_tenant_key(code)
+        await self._service.store.add_tenant(code, name, self._genesis_of(code))
+        await self._service.snapshot.refresh()
+        await self.record(code, "tenant", subject=code, data={"change": "added", "name": name})
+
+    async def add_category(self, category: NewCategory) -> None:
+        """Add a category, with an empty chain for every commune. Raises OperatorError."""
+        _check_slug("category", category.code)
+        _check_text("--label", category.label)
+        if self._service.snapshot.category(category.code) is not None:
+            raise OperatorError(f"there is already a category {category.code}: see openepm-journal category list")
+        if category.regime not in REGIMES:
+            raise OperatorError(f"regime {category.regime!r}: choose {' or '.join(REGIMES)}")
+        _check_retention(category.retention_days)
+        await self._service.store.add_category(
+            category.code,
+            label=category.label,
+            regime=category.regime,
+            retention_days=category.retention_days,
+            needs_authorisation=category.needs_authorisation,
+            genesis={
+                tenant.code: self._genesis(tenant.code, category.code)
+                for tenant in self._service.snapshot.tenants()
+                if not tenant.closed and tenant.code != RESERVED_TENANT
+            },
+        )
+        await self._service.snapshot.refresh()
+        data = {
+            "change": "category added",
+            "needs_authorisation": category.needs_authorisation,
+            "regime": category.regime,
+            "retention_days": category.retention_days,
+        }
+        await self.record(RESERVED_TENANT, "setting", subject=category.code, data=data)
+
+    async def set_category(
+        self,
+        code: str,
+        *,
+        label: str | None = None,
+        retention_days: int | None = None,
+        needs_authorisation: bool | None = None,
+    ) -> CategoryRow:
+        """Change a category, None leaving a value as it is, and return it; see `journal.admin.rules`.
+
+        Each change is an entry of the service and of every open commune. Raises OperatorError.
+        """
+        service = self._service
+        if service.snapshot.category(code) is None:
+            raise OperatorError(f"there is no category {code}: see openepm-journal category list")
+        if label is not None:
+            if not label.strip():
+                raise OperatorError("--label: a category needs one")
+            _check_text("--label", label)
+        if retention_days is not None:
+            _check_retention(retention_days)
+        await service.store.set_category(
+            code, label=label, retention_days=retention_days, needs_authorisation=needs_authorisation
+        )
+        rules = RuleChanges(
+            store=service.store, keystore=service.keyring.keystore, writer=service.writer, service_name=service.name
+        )
+        await rules.enter()
+        await rules.settle()
+        await service.snapshot.refresh()
+        return next(row for row in service.snapshot.categories() if row.code == code)
+
+    def find_tenant(self, code: str) -> TenantRow:
+        """Return a commune, closed or not. Raises OperatorError where there is none of that code."""
+        tenant = self._service.snapshot.tenant(code)
+        if tenant is None or code == RESERVED_TENANT:
+            raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
+        return tenant
+
+    async def close_tenant(self, code: str, recipient: Recipient | None = None) -> None:
+        """Accept nothing more for a commune and refuse its credentials. Raises OperatorError.
+
+        Its last entry announces the export to `recipient`, and stands for the request of each of its extracts:
+        nothing can be recorded after it. Without a recipient there will be none. Its days are purged as they come of
+        age; its closed heads stay in the seals for ever.
+        """
+        tenant = self.find_tenant(code)
+        registered = {row.tenant for row in await self._service.store.list_recipients()}
+        if recipient is None and self._has_key(code) and code in registered:
+            # No extract can be recorded for a closed tenant: what waits for its hand-over would go without, unseen.
+            raise OperatorError(
+                f"the days of {code} are handed over before they go, and would not be any more: close it with "
+                f"--export-to, or end the hand-over first (openepm-journal tenant handover {code} --none)"
+            )
+        for row in await self._service.store.list_credentials():
+            if row.tenant == code and row.revoked_at is None:
+                await self.revoke_credential(row.id)
+        if not tenant.closed:
+            await self._service.store.close_tenant(code, await self._announce_end(code, recipient))
+            await self._service.snapshot.refresh()
+
+    async def _announce_end(self, code: str, recipient: Recipient | None) -> Announcement | None:
+        """Write the last entry of a commune's journal, unless its key is destroyed: an old database was restored."""
+        if not self._has_key(code):
+            return None
+        data = {"change": "closed", "export": recipient.sha256.hex() if recipient is not None else "none"}
+        receipt = await self.record(code, "tenant", subject=code, data=data)
+        if recipient is None:
+            return None
+        return Announcement(certificate=recipient.certificate.encoded, index=receipt.index, leaf_hash=receipt.leaf_hash)
+
+    async def register_recipient(self, code: str, pem: bytes) -> Recipient:
+        """Hand a commune's days over, encrypted to this certificate (PEM), before they go. Raises OperatorError."""
+        self._check_open(code)
+        recipient = read_recipient_pem(pem)
+        recipient.check_valid(self._service.clock.now())
+        data = {
+            "change": "hand-over certificate registered",
+            "not_after": format_time(recipient.certificate.not_after),
+            "sha256": recipient.sha256.hex(),
+        }
+        await self.record(code, "setting", subject="handover", data=data)
+        await self._service.store.set_recipient(code, recipient.certificate.encoded)
+        return recipient
+
+    async def end_handover(self, code: str) -> None:
+        """Hand nothing more over to a commune. Raises OperatorError where nothing was."""
+        self._check_open(code)
+        if code not in {row.tenant for row in await self._service.store.list_recipients()}:
+            raise OperatorError(f"{code} has registered no certificate: nothing is handed over")
+        await self.record(code, "setting", subject="handover", data={"change": "hand-over ended"})
+        await self._service.store.set_recipient(code, None)
+
+    async def add_credential(
+        self,
+        *,
+        role: str,
+        tenant: str,
+        categories: Sequence[str],
+        source_prefix: str = "",
+        label: str = "",
+        expires_at: datetime | None = None,
+    ) -> tuple[str, str]:
+        """Make a credential and return (its id, the whole token): the secret is kept nowhere. Raises OperatorError."""
+        self._check_credential(role, tenant, categories, source_prefix, expires_at)
+        _check_text("--label", label)
+        _check_text("--source-prefix", source_prefix)
+        identifier, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
+        data: dict[str, Any] = {"categories": sorted(categories), "change": "added", "role": role}
+        if expires_at is not None:
+            data["expires_at"] = format_time(expires_at)
+        # Recorded before it exists: no credential is ever valid without its entry.
+        await self.record(tenant, "credential", subject=identifier, data=data)
+        await self._service.store.add_credential(
+            NewCredential(
+                id=identifier,
+                secret_hash=hashlib.sha256(secret.encode()).digest(),
+                role=role,
+                tenant=tenant,
+                categories=list(categories),
+                source_prefix=source_prefix or None,
+                label=label,
+                expires_at=expires_at,
+            )
+        )
+        await self._service.snapshot.refresh()
+        return identifier, f"oej_{identifier}_{secret}"
+
+    async def revoke_credential(self, identifier: str) -> None:
+        """Revoke a credential; every process refuses it within a second. Raises OperatorError.
+
+        Asked again, it makes up for an entry that could not be written the first time.
+        """
+        await self._service.store.revoke_credential(identifier)
+        rows = {row.id: row for row in await self._service.store.list_credentials()}
+        row = rows.get(identifier)
+        if row is None or row.revoked_at is None:
+            raise OperatorError(f"there is no credential {identifier}: see openepm-journal credential list")
+        tenant = self._service.snapshot.tenant(row.tenant)
+        if tenant is not None and not tenant.closed and self._has_key(tenant.code):
+            # The same event however often it is submitted: recorded once.
+            event = service_event(
+                service=self._service.name,
+                kind="credential",
+                event_id=f"revoked-{identifier}",
+                at=row.revoked_at,
+                subject=identifier,
+                data={"change": "revoked", "role": row.role},
+            )
+            with suppress(PurgedDayError):
+                await self._submit(row.tenant, event)
+
+    async def record(self, tenant: str, kind: str, *, subject: str, data: dict[str, Any]) -> Receipt:
+        """Write an entry about the service itself in the tenant's `journal` category."""
+        event = service_event(
+            service=self._service.name,
+            kind=kind,
+            event_id=str(uuid4()),
+            at=self._service.clock.now(),
+            subject=subject,
+            data=data,
+        )
+        return await self._submit(tenant, event)
+
+    async def _submit(self, tenant: str, event: Event) -> Receipt:
+        compartment = Compartment(self._service.name, tenant, JOURNAL_CATEGORY)
+        acknowledgements = await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
+        return acknowledgements[0].receipt
+
+    def _has_key(self, code: str) -> bool:
+        return code not in self._service.keyring.keystore.ended_tenants()
+
+    def _check_open(self, code: str) -> None:
+        tenant = self._service.snapshot.tenant(code)
+        if tenant is None or tenant.closed or code == RESERVED_TENANT:
+            raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
+
+    def _genesis_of(self, tenant: str) -> dict[str, bytes]:
+        return {category.code: self._genesis(tenant, category.code) for category in self._service.snapshot.categories()}
+
+    def _genesis(self, tenant: str, category: str) -> bytes:
+        return genesis(Compartment(self._service.name, tenant, category).origin).chain_hash
+
+    def _check_credential(
+        self, role: str, tenant: str, categories: Sequence[str], source_prefix: str, expires_at: datetime | None
+    ) -> None:
+        if role not in ROLES:
+            raise OperatorError(f"role {role!r}: choose {_enumerate(ROLES)}")
+        row = self._service.snapshot.tenant(tenant)
+        if row is None or row.closed:
+            raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")
+        if not categories:
+            raise OperatorError("a credential needs at least one --category")
+        known = [category.code for category in self._service.snapshot.categories()]
+        if unknown := [code for code in categories if code not in known]:
+            raise OperatorError(f"there is no category {unknown[0]}: the categories are {_enumerate(known)}")
+        if role == "module" and JOURNAL_CATEGORY in categories:
+            raise OperatorError("the journal category cannot be posted to: no module needs it")
+        if role == "module" and not source_prefix:
+            raise OperatorError("a module needs --source-prefix: what its events' source begins with")
+        if expires_at is not None and expires_at <= self._service.clock.now():
+            raise OperatorError("--expires-at is in the past")
+
+
+def _check_slug(kind: str, code: str) -> None:
+    if not SLUG.match(code):
+        raise OperatorError(f"{kind} {code!r}: use lower-case letters, digits and hyphens, for example albi")
+
+
+def _check_retention(days: int) -> None:
+    if not MIN_RETENTION_DAYS <= days <= MAX_RETENTION_DAYS:
+        raise OperatorError(f"retention of {days} days: choose {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}")
+
+
+def _check_text(option: str, text: str) -> None:
+    """Refuse what could not be recorded, or would play tricks on the terminal that lists it."""
+    if len(text) > TEXT_LIMIT_CHARACTERS or not text.isprintable():
+        raise OperatorError(f"{option}: at most {TEXT_LIMIT_CHARACTERS} characters, all of them printable")
+
+
+def _enumerate(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)

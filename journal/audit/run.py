@@ -1,0 +1,300 @@
+"""The check of the whole store: every row opened with its key, every chain walked, every seal compared.
+
+It believes nothing of what the database says of itself: each leaf is read whole, whatever its rows claim to be.
+Seals first; then each leaf by itself, between the heads that the seals state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from itertools import product
+from typing import TYPE_CHECKING
+
+from journal.admin.rules import is_asked_for
+from journal.audit.entries import CUT_SHORT, WAITS, ChainDay
+from journal.audit.findings import Finding, Findings
+from journal.audit.heads import HeadAudit
+from journal.audit.seals import SealAudit
+from journal.audit.stated import StatedChains
+from journal.core.entry import is_tenant
+from journal.core.errors import StoreError, UnavailableError
+from journal.core.times import day_of, format_day, overdue_through
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from datetime import date
+
+    from journal.audit.stated import StatedChain
+    from journal.database.ingest import CategoryRow, TenantRow
+    from journal.database.purge import PartitionRow, StoredRow
+    from journal.keys.store import KeyStore
+    from journal.service import Service
+
+
+__all__ = ["Audit", "Finding"]
+
+PAGE_ROWS = 2_000
+
+
+class Audit:
+    """One run over everything a service stores; or, once prepared, over chosen leaves."""
+
+    def __init__(self, service: Service) -> None:
+        """Check this service's store with its keys."""
+        self._service = service
+        self._store = service.store
+        self._findings = Findings()
+        self._stated: StatedChains
+        self._ended: EndedTenants
+        self._today: date
+        self._categories: dict[str, CategoryRow] = {}
+        self._leaves: dict[tuple[str, date], PartitionRow] = {}
+        self.entries = 0
+        self.seals = 0
+
+    @property
+    def chains(self) -> int:
+        """Return how many chains there are."""
+        return len(self._stated.chains)
+
+    async def run(self, progress: Callable[[int], object]) -> list[Finding]:
+        """Check everything and return what is wrong; `progress` is told of every page of entries.
+
+        What is appended or purged meanwhile is not mistaken for damage, and is left to the next run.
+        """
+        await self.prepare()
+        leaves = await self._store.partitions()
+        for leaf in sorted(leaves, key=lambda leaf: (leaf.day, leaf.category)):
+            if not leaf.attached:
+                where = f"{leaf.category} {format_day(leaf.day)}"
+                self._findings.report("mismatched part", where, "its partition is detached from the journal")
+            await self._check_leaf(leaf.category, leaf.day, progress)
+        days = {(leaf.category, leaf.day) for leaf in leaves}
+        for chain in self._readable(self._stated.chains.values()):
+            await self._check_absent(chain, days)
+        return self._findings
+
+    async def prepare(self) -> list[Finding]:
+        """Check seals, heads and the rule, which leaves are then held against; return what is wrong."""
+        service, now = await self._store.read_service(), await self._store.read_now()
+        self._today = day_of(now)
+        self._categories = {row.code: row for row in await self._store.read_categories()}
+        self._leaves = {(leaf.category, leaf.day): leaf for leaf in await self._store.partitions()}
+        fences = [row.fence for row in self._categories.values() if row.fence is not None]
+        horizon = min(fences) if fences and len(fences) == len(self._categories) else None
+        tenants = await self._store.read_tenants()
+        self._ended = EndedTenants(tenants, self._service.keyring.keystore)
+        self._ended.check(self._findings)
+        self._stated = StatedChains(
+            self._service.name, first_day=service.first_day, horizon=horizon, ended=self._ended.excused
+        )
+        seals = SealAudit(self._service, self._stated, self._findings, created_at=service.created_at, now=now)
+        await seals.run()
+        self.seals = seals.seals
+        # After the seals: whatever they state, the heads have reached it by now.
+        heads = HeadAudit(self._service, self._stated, self._findings, now=now)
+        await heads.run(list(product([row.code for row in tenants], self._categories)), seals.heads)
+        await heads.check_closed(service.closed_day, seals.closed_day)
+        heads.check_fences(self._categories.values(), seals.shortest_rules)
+        return self._findings
+
+    async def check_leaf(self, category: str, day: date) -> list[Finding]:
+        """Check the entries of a category and day between the heads that the seals state; return what is wrong.
+
+        StoreError where there are no such category and day.
+        """
+        if (category, day) not in self._leaves:
+            raise StoreError(f"{format_day(day)} is no day that the category {category} keeps")
+        self._findings = Findings()
+        for chain in self._stated.of_category(category):
+            chain.walked = None  # the day before may not have been looked at
+        await self._check_leaf(category, day, lambda _: None)
+        return self._findings
+
+    async def _check_leaf(self, category: str, day: date, progress: Callable[[int], object]) -> None:
+        before = len(self._findings)
+        self._check_overdue(category, day)
+        walks: dict[StatedChain, ChainDay] = {}
+        async for row in self._readable_rows(category, day, progress):
+            chain = self._stated.chains.get((row.tenant, category))
+            if chain is None:
+                name = row.tenant if is_tenant(row.tenant) else "?"
+                where = f"{name}/{category} {format_day(day)} entry {row.index}"
+                self._findings.report("foreign entry", where, "there is no such chain")
+                continue
+            if chain not in walks:
+                walks[chain] = self._begin(chain, day)
+            walks[chain].check(row)
+        for chain in self._readable(self._stated.of_category(category)):
+            walk = walks.get(chain) or self._begin(chain, day)
+            chain.walked = walk.finish()
+            if walk.beyond is not None:
+                await self._check_beyond(chain, walk)
+        if len(self._findings) > before and await self._is_being_purged(category, day):
+            # While it was read: what its chains say of it by now is for the next run.
+            del self._findings[before:]
+            for chain in walks:
+                chain.walked = None
+
+    def _readable(self, chains: Iterable[StatedChain]) -> list[StatedChain]:
+        """Return the chains whose entries are there: not those of destroyed tenants."""
+        return [chain for chain in chains if chain.compartment.tenant not in self._ended.unreadable]
+
+    async def _readable_rows(
+        self, category: str, day: date, progress: Callable[[int], object]
+    ) -> AsyncIterator[StoredRow]:
+        """Yield the leaf's rows but those of destroyed tenants, which are counted and named."""
+        reappeared: Counter[str] = Counter()
+        async for row in self._rows(category, day, progress):
+            if row.tenant in self._ended.unreadable:
+                reappeared[row.tenant] += 1
+            else:
+                yield row
+        for tenant, rows in reappeared.items():
+            self._ended.report_rows(self._findings, f"{tenant}/{category} {format_day(day)}", rows)
+
+    def _begin(self, chain: StatedChain, day: date) -> ChainDay:
+        return ChainDay(
+            chain,
+            day,
+            self._stated.limits(chain, day),
+            is_open=day not in self._stated.closed,
+            is_fenced=self._was_fenced(chain.compartment.category, day),
+            keyring=self._service.keyring,
+            findings=self._findings,
+        )
+
+    async def _rows(self, category: str, day: date, progress: Callable[[int], object]) -> AsyncIterator[StoredRow]:
+        """Yield the leaf's rows by tenant and index; one that cannot be read at all is named, and ends it."""
+        tenant, index, limit = "", -1, PAGE_ROWS
+        while True:
+            try:
+                rows = await self._store.scan_entries(category, day, tenant, index, limit)
+            except UnavailableError:
+                raise
+            except StoreError as error:
+                if await self._is_purged(category, day):
+                    return
+                if limit == 1:
+                    last = f"{tenant} entry {index}" if tenant else "the beginning"
+                    self._findings.report("malformed", f"{category} {format_day(day)} after {last}", str(error))
+                    return
+                limit = 1
+                continue
+            for row in rows:
+                yield row
+            if not rows:
+                return
+            self.entries += len(rows)
+            progress(len(rows))
+            tenant, index = rows[-1].tenant, rows[-1].index
+            await asyncio.sleep(0)
+
+    async def _is_purged(self, category: str, day: date) -> bool:
+        """Tell whether the day has been destroyed since this run began."""
+        gone = (category, day) not in {(row.category, row.day) for row in await self._store.partitions()}
+        return gone and await self._is_fenced(category, day)
+
+    async def _is_being_purged(self, category: str, day: date) -> bool:
+        """Tell whether a purge has come to the day since this run began, or taken the last of it."""
+        if self._was_fenced(category, day):
+            return await self._is_purged(category, day)
+        return await self._is_fenced(category, day)
+
+    async def _is_fenced(self, category: str, day: date) -> bool:
+        """Tell whether the day is behind its fence by now."""
+        fences = {row.code: row.fence for row in await self._store.read_categories()}
+        fence = fences[category]
+        return fence is not None and day <= fence
+
+    def _was_fenced(self, category: str, day: date) -> bool:
+        """Tell whether the day was behind its fence when this run began."""
+        fence = self._categories[category].fence
+        return fence is not None and day <= fence
+
+    async def _check_beyond(self, chain: StatedChain, walk: ChainDay) -> None:
+        """Rows past the head that was read first are new, or nobody's: the head must have reached them by now."""
+        compartment = chain.compartment
+        heads = await self._store.read_heads([compartment.tenant], [compartment.category])
+        size = heads[0].size if heads else 0
+        if chain.walked is not None and size < chain.walked.size:
+            where = f"{walk.name} entry {max(size, walk.beyond or 0)}"
+            self._findings.report("foreign entry", where, "it is past the head of its chain")
+
+    async def _check_absent(self, chain: StatedChain, leaves: set[tuple[str, date]]) -> None:
+        """Report the entries of days that have no leaf at all."""
+        category = chain.compartment.category
+        moves = chain.moves()
+        if chain.live is not None and chain.live.recorded_at is not None:
+            moves.append((day_of(chain.live.recorded_at), chain.last_close, chain.live_head))
+        for day, before, after in moves:
+            first = max(before.size, chain.kept_from)
+            if (category, day) in leaves or first >= after.size or await self._is_moved(chain, after.size):
+                continue
+            index = f"entries {first} to {after.size - 1}" if after.size - first > 1 else f"entry {first}"
+            where = f"{chain.name} {format_day(day)} {index}"
+            if await self._is_purged(category, day):
+                waits = is_asked_for(self._categories[category], day)
+                self._findings.report("gap", where, WAITS if waits else CUT_SHORT)
+            else:
+                self._findings.report("early deletion", where, "missing with the whole day")
+
+    async def _is_moved(self, chain: StatedChain, size: int) -> bool:
+        """Tell whether a purge has said meanwhile that the chain begins there or later."""
+        compartment = chain.compartment
+        heads = await self._store.read_heads([compartment.tenant], [compartment.category])
+        return bool(heads) and size <= heads[0].kept_from != chain.kept_from
+
+    def _check_overdue(self, category: str, day: date) -> None:
+        row = self._categories[category]
+        fence = self._service.keyring.keystore.fence(category)
+        where = f"{category} {format_day(day)}"
+        if day <= overdue_through(self._today, row.stated_days):
+            reason = f"its rows are kept past their limit of {row.stated_days} days: run the purge"
+            self._findings.report("over-retention", where, reason)
+        elif any(day <= known for known in (fence, row.fence) if known is not None):
+            self._findings.report(
+                "over-retention", where, "it is destroyed, and its rows are still there: run the purge"
+            )
+
+
+AGAIN = "say openepm-journal tenant destroy again"
+
+
+class EndedTenants:
+    """Who was destroyed, as the database has it, and as the key store has it."""
+
+    def __init__(self, tenants: Iterable[TenantRow], keystore: KeyStore) -> None:
+        """Read both."""
+        self._keystore = keystore
+        self._known = {row.code for row in tenants}
+        self._destroyed = {row.code for row in tenants if row.destroyed}
+        self._without_key = set(keystore.ended_tenants())
+
+    @property
+    def excused(self) -> set[str]:
+        """Those whose chains may begin at their end."""
+        return self._destroyed & self._without_key
+
+    @property
+    def unreadable(self) -> set[str]:
+        """Those whose entries nobody can open."""
+        return self._destroyed | self._without_key
+
+    def check(self, findings: Findings) -> None:
+        """Report what only one of the two says, and keys that are there all the same."""
+        for code in sorted(self._destroyed - self._without_key):
+            reason = f"the database says that it was destroyed, and the key store does not: {AGAIN}"
+            findings.report("over-retention", f"tenant {code}", reason)
+        for code in sorted(self._without_key & self._known - self._destroyed):
+            reason = (
+                "its key is destroyed, and this database, an older copy, does not say so: close and destroy it again"
+            )
+            findings.report("over-retention", f"tenant {code}", reason)
+        for code in sorted(self.unreadable & set(self._keystore.tenant_keys())):
+            findings.report("over-retention", f"key of tenant {code}", f"it was destroyed, and is there: {AGAIN}")
+
+    def report_rows(self, findings: Findings, where: str, rows: int) -> None:
+        """Report the rows of one of them in a leaf."""
+        findings.report("over-retention", where, f"{rows} entries of a destroyed tenant are there: {AGAIN}")

@@ -1,0 +1,82 @@
+"""Where the service stands, in an operator's words: the facts below `doctor`'s checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.core.times import format_day
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime, timedelta
+
+    from journal.database.ingest import CategoryRow
+    from journal.status.figures import CategoryStatus, Status
+
+
+def tell(status: Status) -> Iterator[str]:
+    """Yield a line for the seals, one for the time-stamps, and one for each category."""
+    row = status.row
+    if row.number is not None and row.sealed_at is not None:
+        yield f"seal {row.number} is the last, of {_moment(row.sealed_at)}; {row.unsealed_heads} heads moved since"
+    if status.unsealed_days:
+        yield f"{status.unsealed_days} days are over and have no close seal yet"
+    yield _timestamps(status)
+    for category in status.categories:
+        yield f"{category.category}: {_oldest(category)}; {_last_purge(category)}; {_next_purge(category)}"
+
+
+def tell_pending(categories: Iterable[CategoryRow]) -> Iterator[str]:
+    """Yield a line for each rule that was asked for and is not in force yet: no fault, it takes its time."""
+    for row in categories:
+        days, since = row.next_retention_days, row.next_since
+        if days is not None and since is not None:
+            step = ", a day more each day" if days > row.stated_days else ""
+            asked = f"{days} days asked for on {format_day(since)}"
+            yield f"note retention: {row.code}: {asked}, not in force yet: {row.stated_days} days are{step}"
+
+
+def _timestamps(status: Status) -> str:
+    if not status.is_stamping:
+        return "no time-stamping authority is configured (JOURNAL_TSA_URL)"
+    if status.unstamped_since is None:
+        return "every close seal of the last two months is time-stamped"
+    told = f"the oldest close seal without a time-stamp is of {_moment(status.unstamped_since)}"
+    failing = status.stamping_failed_since
+    return f"{told}; the authority is asked in vain since {_moment(failing)}" if failing else told
+
+
+def _oldest(category: CategoryStatus) -> str:
+    if category.oldest_day is None:
+        return "no entry is kept"
+    return (
+        f"the oldest entry is of {format_day(category.oldest_day)}, at most {_span(category.oldest_age)} old "
+        f"of {_span(category.retention)} allowed"
+    )
+
+
+def _last_purge(category: CategoryStatus) -> str:
+    if category.purged_day is None:
+        return "nothing was purged yet"
+    done = f", done {_moment(category.purged_at)}" if category.purged_at else ""
+    return f"{format_day(category.purged_day)} was purged last{done}"
+
+
+def _next_purge(category: CategoryStatus) -> str:
+    if category.next_day is None or category.next_at is None or category.next_limit is None:
+        return "no day is on disk"
+    told = f"{format_day(category.next_day)} goes next, after {_moment(category.next_at)}"
+    if category.overdue_days:
+        return f"{told}: {category.overdue_days} days are kept past their limit"
+    if category.handover_days:
+        return f"{told}: {category.handover_days} days wait for their hand-over"
+    return f"{told}, before {_moment(category.next_limit)}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _span(span: timedelta) -> str:
+    hours = span.seconds // 3600
+    return f"{span.days} days" + (f" {hours} h" if hours else "")

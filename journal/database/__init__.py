@@ -1,0 +1,1 @@
+"""The database: connections, one module per role, the embedded server, migrations."""

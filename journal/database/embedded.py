@@ -1,0 +1,155 @@
+"""An own small PostgreSQL, for machines where none was set up: found, made, started and stopped.
+
+Everything lives under `<home>/postgresql`: `data` (the cluster), `log` (the server's own, kept a week), `run` (the
+socket, no TCP). Access is by the directory's permissions alone: whoever can enter `run` is trusted.
+One process owns the server, its direct child; others attach to it. Two locks keep them apart: `owner.lock` is held
+by the owner for as long as the server runs, `clients.lock` is shared by whoever attached.
+
+Trust sentence: whoever can write to this directory can do anything to the database, but cannot sign a seal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from typing import IO, TYPE_CHECKING, Final, Self
+from urllib.parse import quote
+
+from journal.core.errors import OperatorError
+from journal.database.binaries import Mode, Origin, choose_identity, find_binaries
+from journal.database.cluster import POLL_SECONDS, START_LIMIT_SECONDS, SUPERUSER, Cluster, end
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+__all__ = ["DATABASE", "OWNER", "SUPERUSER", "EmbeddedPostgres"]
+
+OWNER: Final = "journal_owner"
+DATABASE: Final = "journal"
+
+
+def _lock(path: Path, operation: int) -> IO[bytes] | None:
+    """Return the open file once locked, None where another holds it."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+class EmbeddedPostgres:
+    """The PostgreSQL of one home. `start` owns it, `attach` uses the running one or owns it for a while.
+
+    The server ends with this process, however that ends. Every method raises OperatorError, with the server's own
+    words where it spoke.
+    """
+
+    def __init__(self, home: Path, *, origin: Origin = "any", mode: Mode = "any") -> None:
+        """Prepare; nothing is touched. `origin` and `mode` force which binaries and how root becomes ordinary."""
+        self._root = home.absolute() / "postgresql"
+        self._cluster = Cluster(self._root)
+        self._origin: Origin = origin
+        self._mode: Mode = mode
+        self._process: subprocess.Popen[bytes] | None = None
+        self._locks = contextlib.ExitStack()
+        self._waits_for_clients = False
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    @property
+    def owned(self) -> bool:
+        """Whether the server is this object's child."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id, None while it does not run."""
+        return self._cluster.read_postmaster()
+
+    def dsn(self, role: str = OWNER, *, database: str = DATABASE) -> str:
+        """Return the address of `database` for `role`."""
+        return f"postgresql://{quote(role)}@/{quote(database)}?host={quote(self._cluster.socket)}&port=5432"
+
+    def start(self, *, wait_seconds: float = START_LIMIT_SECONDS) -> None:
+        """Own the server: make the cluster where there is none, start it, return once it takes connections.
+
+        Waits for a command that owns it for a moment; OperatorError if it is still owned after `wait_seconds`.
+        """
+        self._make_root()
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            owner = _lock(self._root / "owner.lock", fcntl.LOCK_EX)
+            if owner is not None:
+                break
+            if time.monotonic() > deadline:
+                raise OperatorError(f"another process runs the PostgreSQL of {self._root}: stop it first")
+            time.sleep(POLL_SECONDS)
+        self._own(owner)
+
+    def attach(self) -> Self:
+        """Use the running server, or own one until `stop`, which waits for whoever attached to it. Returns itself."""
+        self._make_root()
+        deadline = time.monotonic() + START_LIMIT_SECONDS
+        while True:
+            owner = _lock(self._root / "owner.lock", fcntl.LOCK_EX)
+            if owner is not None:
+                self._waits_for_clients = True
+                self._own(owner)
+                return self
+            client = _lock(self._root / "clients.lock", fcntl.LOCK_SH)
+            if client is not None:
+                if self._cluster.is_ready():
+                    self._locks.enter_context(client)
+                    return self
+                client.close()
+            if time.monotonic() > deadline:
+                raise OperatorError(f"the PostgreSQL of {self._root} is owned but not ready: see {self._root}/log")
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Stop what this object started (fast shutdown), let go of what it attached to."""
+        try:
+            if self._process is not None:
+                if self._waits_for_clients:
+                    self._wait_for_clients()
+                end(self._process)
+        finally:
+            self._process = None
+            self._locks.close()
+
+    def _wait_for_clients(self) -> None:
+        """Wait until nobody is attached: a command must not lose its database because another one ended."""
+        while (clients := _lock(self._root / "clients.lock", fcntl.LOCK_EX)) is None:
+            time.sleep(POLL_SECONDS)
+        self._locks.enter_context(clients)
+
+    def _make_root(self) -> None:
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperatorError(f"the embedded PostgreSQL has no home: {error}") from error
+
+    def _own(self, owner: IO[bytes]) -> None:
+        """Start, holding the owner's lock from here on; let go of it on failure."""
+        self._locks.enter_context(owner)
+        try:
+            identity = choose_identity(self._cluster.data, self._mode)
+            self._cluster.end_orphan()
+            binaries = find_binaries(self._origin, major=self._cluster.read_major())
+            if not self._cluster.data.exists():
+                self._cluster.make(binaries, identity)
+            self._process = self._cluster.launch(binaries, identity)
+        except BaseException:
+            self.stop()
+            raise

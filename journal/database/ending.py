@@ -1,0 +1,127 @@
+"""What the end of a contract asks of the database (role journal_admin; the removal itself, journal_purge).
+
+Trust sentence: whoever holds the password of journal_admin can say that a contract has ended; only then can whoever
+holds that of journal_purge remove the tenant's rows, and the seals show that they went. No other tenant's can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from journal.database.pools import Pools
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """The entry of a tenant's `journal` category that announced its export, and the certificate (DER) it named."""
+
+    certificate: bytes
+    index: int
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How far the end of a contract has come; a seal's hash is that of its text, `export_sha256` of the manifest."""
+
+    tenant: str
+    closed_at: datetime
+    certificate: bytes | None
+    request_index: int | None
+    request_leaf: bytes | None
+    exported_at: datetime | None
+    export_sha256: bytes | None
+    waived_at: datetime | None
+    destroyed_at: datetime | None
+    seal_before: int | None
+    seal_before_sha256: bytes | None
+    seal_after: int | None
+    seal_after_sha256: bytes | None
+    finished_at: datetime | None
+
+    @property
+    def announcement(self) -> Announcement | None:
+        """What announced the export; None where it was closed without."""
+        if self.certificate is None or self.request_index is None or self.request_leaf is None:
+            return None
+        return Announcement(certificate=self.certificate, index=self.request_index, leaf_hash=self.request_leaf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedChain:
+    """A destroyed tenant's chain as it was: entries `kept_from` ≤ index < `size` were removed."""
+
+    category: str
+    kept_from: int
+    size: int
+    chain_hash: bytes
+
+
+class EndingStatements(Pools):
+    """Closed, exported, destroyed."""
+
+    async def close_tenant(self, code: str, announcement: Announcement | None = None) -> bool:
+        """Accept nothing more for a tenant; without `announcement` it wants no export.
+
+        Waits for the appends under way. False if there is none of that code or it is closed.
+        """
+        announced = (
+            (None, None, None)
+            if announcement is None
+            else (announcement.certificate, announcement.index, announcement.leaf_hash)
+        )
+        closed: bool = await self._fetch_value("admin", "end_contract", code, *announced)
+        return closed
+
+    async def note_export(self, tenant: str, manifest_sha256: bytes) -> bool:
+        """Say that the export this manifest names is whole; False if none was announced."""
+        noted: bool = await self._fetch_value("admin", "note_export", tenant, manifest_sha256)
+        return noted
+
+    async def waive_export(self, tenant: str) -> bool:
+        """Say that a closed tenant wants no export; False if it has one, or that was said before."""
+        waived: bool = await self._fetch_value("admin", "waive_export", tenant)
+        return waived
+
+    async def begin_destruction(self, tenant: str, seal_number: int, seal_sha256: bytes) -> bool:
+        """Let a tenant's rows go from now on, as that seal states them; False if that was said before.
+
+        StoreError unless it is closed and its export made or waived.
+        """
+        begun: bool = await self._fetch_value("admin", "begin_destruction", tenant, seal_number, seal_sha256)
+        return begun
+
+    async def remove_entries(self, tenant: str, category: str, day: date, limit: int) -> int:
+        """Remove at most `limit` entries of a destroyed tenant from one leaf; return how many."""
+        removed: int = await self._fetch_value("purge", "remove_entries", tenant, category, day, limit)
+        return removed
+
+    async def remove_traces(self, tenant: str) -> None:
+        """Remove a destroyed tenant's counters and hand-overs, and all of its credentials but their ids."""
+        await self._fetch("purge", "remove_traces", tenant)
+
+    async def empty_heads(self, tenant: str) -> int:
+        """Say in a destroyed tenant's heads that nothing is kept; return how many moved.
+
+        StoreError while an entry of it is there.
+        """
+        moved: int = await self._fetch_value("purge", "empty_heads", tenant)
+        return moved
+
+    async def finish_destruction(self, tenant: str, seal_number: int, seal_sha256: bytes) -> bool:
+        """Say that a seal states that nothing is kept; False if that was said before. StoreError if it does not."""
+        finished: bool = await self._fetch_value("admin", "finish_destruction", tenant, seal_number, seal_sha256)
+        return finished
+
+    async def read_ending(self, tenant: str) -> Ending | None:
+        """Return how far the end of a tenant's contract has come; None before, and where it is older than this."""
+        rows = await self._fetch("admin", "read_ending", tenant)
+        return Ending(**rows[0]) if rows else None
+
+    async def read_ended_chains(self, tenant: str) -> list[EndedChain]:
+        """Return what a destroyed tenant's chains were, by category."""
+        return [EndedChain(**row) for row in await self._fetch("admin", "read_ended_chains", tenant)]

@@ -1,0 +1,303 @@
+"""What the process that appends asks of the database (role journal_ingest).
+
+Trust sentence: whoever holds this role's password can append well-formed garbage to any chain, and can read
+credentials' hashes; it can read no entry and change none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import sql
+from journal.core.errors import StoreError
+from journal.database.pools import Pools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date, datetime
+
+    import asyncpg
+
+
+Outcome = Literal["appended", "conflict", "known", "clock", "closed", "fenced", "absent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendBatch:
+    """Entries for many chains, appended whole or not at all. Lists of one group have one length.
+
+    chain_*     one place per chain: the head the batch was computed from (`chain_size`, `chain_hash`), the head it
+                leads to (`next_size`, `next_hash`), and the `recorded_at` of all its entries
+    entry_*     one place per entry: its chain (place in the chain lists, from 1), index, event key (16 bytes), leaf
+                hash, chain hash at index + 1, sealed bytes, and the first day an earlier copy may be in
+    activity_*  one place per (chain, action): how many of the batch's entries
+    span_*      one place per (chain, source) that numbers its events: lowest and highest sequence, how many
+    """
+
+    chain_tenant: Sequence[str]
+    chain_category: Sequence[str]
+    chain_size: Sequence[int]
+    chain_hash: Sequence[bytes]
+    next_size: Sequence[int]
+    next_hash: Sequence[bytes]
+    chain_recorded_at: Sequence[datetime]
+    entry_chain: Sequence[int]
+    entry_index: Sequence[int]
+    entry_key: Sequence[bytes]
+    entry_leaf: Sequence[bytes]
+    entry_hash: Sequence[bytes]
+    entry_sealed: Sequence[bytes]
+    entry_since: Sequence[date]
+    activity_chain: Sequence[int] = ()
+    activity_action: Sequence[str] = ()
+    activity_count: Sequence[int] = ()
+    span_chain: Sequence[int] = ()
+    span_source: Sequence[bytes] = ()
+    span_low: Sequence[int] = ()
+    span_high: Sequence[int] = ()
+    span_count: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedHead:
+    """A chain that is not where the batch expected it: its place in the chain lists (from 1), and where it stands."""
+
+    position: int
+    size: int
+    chain_hash: bytes
+    recorded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownEntry:
+    """An entry already recorded: its place in the entry lists (from 1), and its first copy."""
+
+    position: int
+    index: int
+    chain_hash: bytes
+    leaf_hash: bytes
+    day: date
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendResult:
+    """What became of a batch. Only `appended` wrote anything.
+
+    appended  nothing more to say
+    conflict  `moved`: every chain that moved
+    known     `known`: every entry of the batch that is recorded already
+    clock     `database_now`: more than 2 s from a chain's `recorded_at`
+    closed    `chains` (places in the chain lists, from 1): their day can receive nothing more
+    fenced    `chains`: an entry's `since` is destroyed
+    absent    `chains`: they do not exist, or their tenant is closed
+    """
+
+    outcome: Outcome
+    moved: Sequence[MovedHead] = ()
+    known: Sequence[KnownEntry] = ()
+    chains: Sequence[int] = ()
+    database_now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRow:
+    """A chain as it stands. `recorded_at` is None while it is empty, and in heads of a closed day that moved since."""
+
+    tenant: str
+    category: str
+    size: int
+    chain_hash: bytes
+    recorded_at: datetime | None
+    kept_from: int
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryRow:
+    """A legal class of data; `fence` is its last destroyed day, `first_day` the first it has partitions for.
+
+    `retention_days` is the rule that the purge and reads obey, `stated_days` the one that seals state today: it is
+    the longer one while a shorter rule is pending. `next_retention_days` is the rule that is pending, asked for on
+    `next_since`; None where none is.
+    """
+
+    code: str
+    id: int
+    label: str
+    regime: str
+    retention_days: int
+    stated_days: int
+    next_retention_days: int | None
+    next_since: date | None
+    needs_authorisation: bool
+    first_day: date
+    fence: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRow:
+    """A commune; once `destroyed`, nothing of what it recorded is kept."""
+
+    code: str
+    name: str
+    closed: bool
+    destroyed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRow:
+    """The installation; `closed_day` is the last day that receives nothing more."""
+
+    name: str
+    created_at: datetime
+    first_day: date
+    closed_day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialRow:
+    """A credential as stored: its secret only as SHA-256."""
+
+    id: str
+    secret_hash: bytes
+    role: str
+    tenant: str
+    categories: list[str]
+    source_prefix: str | None
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+_FIELDS: Final = (
+    *("chain_tenant", "chain_category", "chain_size", "chain_hash", "next_size", "next_hash", "chain_recorded_at"),
+    *("entry_chain", "entry_index", "entry_key", "entry_leaf", "entry_hash", "entry_sealed", "entry_since"),
+    *("activity_chain", "activity_action", "activity_count"),
+    *("span_chain", "span_source", "span_low", "span_high", "span_count"),
+)
+_arguments: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(*_FIELDS)
+
+
+def _read_result(rows: list[asyncpg.Record]) -> AppendResult:
+    """Return what `journal.append` said; every row of one answer has the same outcome."""
+    outcome = rows[0]["outcome"]
+    match outcome:
+        case "conflict":
+            return AppendResult(outcome=outcome, moved=[_moved(row) for row in rows])
+        case "known":
+            return AppendResult(outcome=outcome, known=[_known(row) for row in rows])
+        case "clock":
+            return AppendResult(outcome=outcome, database_now=rows[0]["recorded_at"])
+        case "appended":
+            return AppendResult(outcome=outcome)
+        case _:
+            return AppendResult(outcome=outcome, chains=[row["position"] for row in rows])
+
+
+def _moved(row: asyncpg.Record) -> MovedHead:
+    names = ("position", "size", "chain_hash", "recorded_at")
+    return MovedHead(**{name: row[name] for name in names})
+
+
+def _known(row: asyncpg.Record) -> KnownEntry:
+    names = ("position", "chain_hash", "leaf_hash", "day", "sealed")
+    return KnownEntry(index=row["size"], **{name: row[name] for name in names})
+
+
+class IngestStatements(Pools):
+    """Appending, and what it needs to know."""
+
+    async def append(self, batch: AppendBatch) -> AppendResult:
+        """Append a batch computed from heads in memory: one round trip, one statement, its own transaction.
+
+        `appended` means committed and flushed. UnavailableError: the batch may be recorded or not; appended again
+        from fresh heads, it is either recorded or found `known`. StoreError: the batch is wrong, nothing was written.
+        """
+        async with self.borrow("ingest") as connection:
+            return _read_result(await connection.fetch(sql.load("ingest")["append"], *_arguments(batch)))
+
+    async def append_locked(
+        self, tenants: Sequence[str], categories: Sequence[str], build: Callable[[list[HeadRow]], AppendBatch]
+    ) -> AppendResult:
+        """Append what `build` makes of the heads while their rows are locked: no conflict is possible.
+
+        `build` gets the heads in the order asked, without those that do not exist, and must be quick: others wait.
+        What it raises, passes through, and nothing is written. Errors as for `append`.
+        """
+        statements = sql.load("ingest")
+        async with self.borrow("ingest") as connection:
+            await connection.execute(statements["begin"])
+            try:
+                rows = await connection.fetch(statements["lock_heads"], tenants, categories)
+                batch = build([HeadRow(**row) for row in rows])
+                result = _read_result(await connection.fetch(statements["append"], *_arguments(batch)))
+            except BaseException:
+                if not connection.is_closed():
+                    await connection.execute(statements["rollback"])
+                raise
+            # PostgreSQL answers COMMIT on a failed transaction with the tag ROLLBACK and no error.
+            if (tag := await connection.execute(statements["commit"])) != "COMMIT":
+                raise StoreError(f"the append was not committed: {tag}")
+            return result
+
+    async def read_heads(self, tenants: Sequence[str], categories: Sequence[str]) -> list[HeadRow]:
+        """Return the heads asked for, in that order, without those that do not exist."""
+        return [HeadRow(**row) for row in await self._fetch("ingest", "read_heads", tenants, categories)]
+
+    async def read_credentials(self) -> list[CredentialRow]:
+        """Return every credential, revoked and expired ones too."""
+        return [CredentialRow(**row) for row in await self._fetch("ingest", "read_credentials")]
+
+    async def directory_version(self) -> int:
+        """Return a number that grows with every change of tenants, categories, fences or credentials; cheap."""
+        version: int = await self._fetch_value("ingest", "directory_version")
+        return version
+
+    async def read_categories(self) -> list[CategoryRow]:
+        """Return the categories, in the order they were added."""
+        return [CategoryRow(**row) for row in await self._fetch("ingest", "read_categories")]
+
+    async def read_tenants(self) -> list[TenantRow]:
+        """Return the tenants by code, closed ones and the reserved one too."""
+        return [TenantRow(**row) for row in await self._fetch("ingest", "read_tenants")]
+
+    async def read_service(self) -> ServiceRow:
+        """Return the installation; StoreError before it is created."""
+        rows = await self._fetch("ingest", "read_service")
+        if not rows:
+            raise StoreError("the service is not created yet")
+        return ServiceRow(**rows[0])
+
+    async def read_now(self) -> datetime:
+        """Return the database's clock, aware, in UTC."""
+        moment: datetime = await self._fetch_value("ingest", "read_now")
+        return moment
+
+    async def clock_is_simulated(self) -> bool:
+        """Say whether the database's clock was replaced by one that can be moved."""
+        simulated: bool = await self._fetch_value("ingest", "clock_is_simulated")
+        return simulated
+
+    async def check_durability(self) -> list[str]:
+        """Return what would make an acknowledgement a lie, as sentences; none where all is well."""
+        settings = {row["name"]: row["setting"] for row in await self._fetch("ingest", "read_durability")}
+        return judge_durability(settings)
+
+
+def judge_durability(settings: dict[str, str]) -> list[str]:
+    """Return a sentence for every setting under which a committed append can be lost."""
+    faults = [
+        f"{name} is off: a crash can lose or corrupt what was acknowledged"
+        for name in ("fsync", "full_page_writes")
+        if settings[name] != "on"
+    ]
+    if settings["synchronous_commit"] not in {"on", "remote_apply"}:
+        level = settings["synchronous_commit"]
+        faults.append(f"synchronous_commit is {level}: an acknowledgement would not wait for the disk and the standby")
+    if settings["data_sync_retry"] != "off":
+        faults.append("data_sync_retry is on: a failed write would be tried again and believed")
+    return faults

@@ -1,0 +1,146 @@
+"""What the purge and the maintenance of partitions ask of the database (role journal_purge).
+
+Trust sentence: whoever holds this role's password can drop days that are sealed, early too: the seals then show an
+early deletion. It can read no entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from journal.database.admin import CategoryChange
+from journal.database.pools import Pools
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionRow:
+    """A leaf on disk; one that is not attached was left by an interrupted operation."""
+
+    category: str
+    day: date
+    attached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayFigures:
+    """How much of a category's day is on disk: rows, chains that have some, bytes with indexes and all."""
+
+    count: int
+    chains: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedPurge:
+    """Days of a category that are fenced and not wholly purged, both included."""
+
+    category: str
+    first_day: date
+    last_day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeSpan:
+    """Entries of one chain that went with a day, `first_index` ≤ i < `end_index`, and under which rule and seal."""
+
+    tenant: str
+    category: str
+    day: date
+    first_index: int
+    end_index: int
+    seal_number: int
+    moved_at: datetime
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """A row of a leaf with all its columns, believed in nothing."""
+
+    tenant: str
+    category: str
+    day: date
+    index: int
+    event_key: bytes
+    leaf_hash: bytes
+    chain_hash: bytes
+    sealed: bytes
+
+
+class PurgeStatements(Pools):
+    """Partitions ahead, fences, drops."""
+
+    async def ensure_partitions(self, days_ahead: int) -> list[str]:
+        """Make every missing partition up to `days_ahead` days from now; return their names. LockedError: again."""
+        made: list[str] = []
+        while rows := await self._fetch("purge", "ensure_partitions", days_ahead):
+            made += [row[0] for row in rows]
+        return made
+
+    async def partitions(self) -> list[PartitionRow]:
+        """Return what is on disk, by category and day, from the catalog rather than through the parent."""
+        return [PartitionRow(**row) for row in await self._fetch("purge", "partitions")]
+
+    async def day_figures(self, category: str, day: date) -> DayFigures:
+        """Return how much of a day is on disk; all zero where there is nothing."""
+        rows = await self._fetch("purge", "day_figures", category, day)
+        return DayFigures(**rows[0])
+
+    async def raise_fence(self, category: str, day: date) -> date:
+        """Let nothing at or before `day` be written or read any more; return where the fence stands.
+
+        Waits for appends under way. A fence never goes back.
+        """
+        stands: date = await self._fetch_value("purge", "raise_fence", category, day)
+        return stands
+
+    async def drop_day(self, category: str, day: date) -> bool:
+        """Remove a table of a day, and its counters; True once nothing of the day is left.
+
+        LockedError if a page of an extract is being read: again in a moment. StoreError unless the fence is at or
+        past the day and the day has its close seal.
+        """
+        gone: bool = await self._fetch_value("purge", "drop_day", category, day)
+        return gone
+
+    async def move_kept_from(self, category: str, day: date) -> int:
+        """Move the base of a category's chains to the close of `day`; return how many moved.
+
+        0, and nothing done, for a day that only a pending shorter rule lets go: `settle_rule` moves it.
+        StoreError unless the day is sealed and nothing of it or of an earlier day is kept.
+        """
+        moved: int = await self._fetch_value("purge", "move_kept_from", category, day)
+        return moved
+
+    async def settle_rule(self, category: str) -> bool:
+        """Let seals state a pending rule, as far as they may by now; True once nothing is pending.
+
+        A shorter one is stated at once with where the chains then begin, when nothing past it is kept; a longer one
+        grows by a day a day.
+        """
+        settled: bool = await self._fetch_value("purge", "settle_rule", category)
+        return settled
+
+    async def read_category_changes(self) -> list[CategoryChange]:
+        """Return the changes of categories that are not recorded yet, oldest first."""
+        return [CategoryChange(**row) for row in await self._fetch("purge", "read_category_changes")]
+
+    async def forget_category_change(self, number: int) -> None:
+        """Forget a change: its entries are written."""
+        await self._fetch("purge", "forget_category_change", number)
+
+    async def unfinished_purges(self) -> list[UnfinishedPurge]:
+        """Return the days whose purge was begun and cut short, by category."""
+        return [UnfinishedPurge(**row) for row in await self._fetch("purge", "unfinished_purges")]
+
+    async def read_purge_spans(self) -> list[PurgeSpan]:
+        """Return what went and is not recorded yet, by tenant, category, day."""
+        return [PurgeSpan(**row) for row in await self._fetch("purge", "read_purge_spans")]
+
+    async def forget_purge_spans(self, tenant: str, before: datetime) -> None:
+        """Forget what went of a tenant up to a moment: its entry is written."""
+        await self._fetch("purge", "forget_purge_spans", tenant, before)

@@ -1,0 +1,116 @@
+"""What extracts, heads and status ask of the database (role journal_read).
+
+Trust sentence: whoever holds this role's password can read ciphertext, hashes and counters of every tenant; without
+the keys it learns how many entries there were on which day, and of which action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from journal.database.pools import Pools
+from journal.database.purge import StoredRow
+from journal.database.seal import BaseMove, SealHeadRow, SealRow
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRow:
+    """A stored entry, still sealed."""
+
+    index: int
+    event_key: bytes
+    leaf_hash: bytes
+    chain_hash: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityRow:
+    """How many entries of one action a category got on one day."""
+
+    category: str
+    day: date
+    action: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapRow:
+    """How many sources of a category skipped sequence numbers, and how many numbers they skipped."""
+
+    category: str
+    sources: int
+    missing: int
+
+
+class ReadStatements(Pools):
+    """Entries by page, seals, counters."""
+
+    async def read_entries(self, tenant: str, category: str, day: date, first_index: int, limit: int) -> list[EntryRow]:
+        """Return at most `limit` entries of a chain's day from `first_index` on, in order.
+
+        Empty where there is none, and before the category existed. StoreError if the day is purged, or if its
+        partition is missing: an extract must never be short without saying so.
+        """
+        rows = await self._fetch("read", "read_entries", tenant, category, day, first_index, limit)
+        return [EntryRow(**row) for row in rows]
+
+    async def scan_entries(
+        self, category: str, day: date, after_tenant: str, after_index: int, limit: int
+    ) -> list[StoredRow]:
+        """Return at most `limit` rows of one leaf after (tenant, index), in that order, all columns as stored."""
+        rows = await self._fetch("read", "scan_entries", category, day, after_tenant, after_index, limit)
+        return [StoredRow(**row) for row in rows]
+
+    async def read_seal(self, number: int) -> SealRow | None:
+        """Return one seal; None if there is none of that number, or it was thinned."""
+        return _first(await self._fetch("read", "read_seal", number))
+
+    async def latest_seal(self) -> SealRow | None:
+        """Return the last seal; None before the first."""
+        return _first(await self._fetch("read", "latest_seal"))
+
+    async def close_seal(self, day: date) -> SealRow | None:
+        """Return the close seal of a day; None if it is not closed."""
+        return _first(await self._fetch("read", "read_close_seals", day, day))
+
+    async def read_seals(self, after: int, limit: int) -> list[SealRow]:
+        """Return at most `limit` seals with a number above `after`, in order; thinned ones are left out."""
+        return [SealRow(**row) for row in await self._fetch("read", "read_seals", after, limit)]
+
+    async def read_close_seals(self, first_day: date, last_day: date) -> list[SealRow]:
+        """Return the close seals of `first_day` to `last_day`, both included, in order."""
+        return [SealRow(**row) for row in await self._fetch("read", "read_close_seals", first_day, last_day)]
+
+    async def read_seal_heads(self, number: int) -> list[SealHeadRow]:
+        """Return every chain as it stood at a seal, by (tenant, category).
+
+        StoreError if the heads of so old a seal are no longer kept.
+        """
+        return [SealHeadRow(**row) for row in await self._fetch("read", "read_seal_heads", number)]
+
+    async def read_base_moves(self, tenant: str, category: str) -> list[BaseMove]:
+        """Return the seals that first show more of a chain gone, in order, as far as their heads are kept."""
+        return [BaseMove(**row) for row in await self._fetch("read", "read_base_moves", tenant, category)]
+
+    async def tenant_created_at(self, tenant: str) -> datetime | None:
+        """Return since when there is a tenant of that code; None where there is none."""
+        created_at: datetime | None = await self._fetch_value("read", "tenant_created_at", tenant)
+        return created_at
+
+    async def read_activity(self, tenant: str) -> list[ActivityRow]:
+        """Return a tenant's counters per category, day and action."""
+        return [ActivityRow(**row) for row in await self._fetch("read", "read_activity", tenant)]
+
+    async def read_gaps(self, tenant: str) -> list[GapRow]:
+        """Return the categories whose sources skipped sequence numbers, over the days kept."""
+        return [GapRow(**row) for row in await self._fetch("read", "read_gaps", tenant)]
+
+
+def _first(rows: list[object]) -> SealRow | None:
+    """Return the only row, or None."""
+    return SealRow(**rows[0]) if rows else None  # type: ignore[arg-type]  # asyncpg's records are mappings it does not type

@@ -1,0 +1,187 @@
+"""What the sealer asks of the database (role journal_seal).
+
+Trust sentence: whoever holds this role's password can end a day early by its own clock's leave, and can store seals
+that no signature supports and time-stamps that attest nothing; it can read no entry and change none.
+
+Closing day D: `heads = await close_day(D)`, sign, `put_seal(number, D, …)`. A crash between the two leaves
+`closed_day` = D without its seal, which `seal_state` shows; doing both again resumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sql
+from journal.core.errors import StoreError
+from journal.database.ingest import HeadRow
+from journal.database.pools import Pools, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    import asyncpg
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealHeadRow:
+    """A chain as a seal saw it."""
+
+    tenant: str
+    category: str
+    size: int
+    chain_hash: bytes
+    kept_from: int
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseMove:
+    """The first seal in which a chain begins at `kept_from`, under which rule; and what the one before stated."""
+
+    number: int
+    kept_before: int
+    kept_from: int
+    retention_before: int
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealRow:
+    """A seal; `day` is None for an open one, `timestamp` where it bears none or was not asked for."""
+
+    number: int
+    day: date | None
+    sealed_at: datetime
+    text: bytes
+    signature: bytes
+    timestamp: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealState:
+    """All that the next seal needs, in one snapshot.
+
+    number       of the latest seal, 0 before the first
+    text         of the latest seal; close_text and close_day of the latest close seal
+    first_day    the first day that is ever closed
+    closed_day   the last day that receives nothing more; its close seal is missing where close_day is not it
+                 (and where close_day is None and closed_day >= first_day)
+    heads        every chain as it stands; sealed: every chain as the latest seal saw it
+    now          the database's clock
+    """
+
+    number: int
+    text: bytes | None
+    close_text: bytes | None
+    close_day: date | None
+    first_day: date
+    closed_day: date
+    heads: list[HeadRow]
+    sealed: list[SealHeadRow]
+    now: datetime
+
+
+class SealStatements(Pools):
+    """Closing days, storing seals, keeping their storage bounded."""
+
+    async def seal_state(self) -> SealState:
+        """Return all that the next seal needs, in one snapshot. StoreError before the service is created."""
+        async with self.borrow("seal") as connection:
+            with readable():
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    return await _read_state(connection)
+
+    async def close_day(self, day: date) -> list[HeadRow]:
+        """End appends into `day` and return every chain as it stood at its end, by category then tenant.
+
+        Waits for appends under way. May be asked again until the close seal is stored. StoreError if the day is not
+        the next one, is not over by 5 s, is already sealed, or the day before it has no close seal.
+        """
+        await self._fetch("seal", "close_day", day)
+        # Nothing can be appended to the day from here on, so its heads are read without stopping anyone.
+        return [HeadRow(**row) for row in await self._fetch("seal", "closed_heads", day)]
+
+    async def put_seal(  # noqa: PLR0917  # the order of a seal's own members
+        self,
+        number: int,
+        day: date | None,
+        sealed_at: datetime,
+        text: bytes,
+        signature: bytes,
+        moved: Sequence[SealHeadRow],
+    ) -> bool:
+        """Store a seal and the heads that differ from what the seal before saw; False if `number` is taken.
+
+        A chain never sealed before must be in `moved`, an empty one too. StoreError if a close seal's `day` does not
+        await one, or if an open seal is taken while the day before is not sealed.
+        """
+        stored: bool = await self._fetch_value(
+            "seal",
+            "put_seal",
+            number,
+            day,
+            sealed_at,
+            text,
+            signature,
+            [head.tenant for head in moved],
+            [head.category for head in moved],
+            [head.size for head in moved],
+            [head.chain_hash for head in moved],
+            [head.kept_from for head in moved],
+            [head.retention_days for head in moved],
+        )
+        return stored
+
+    async def thin_seals(self, before: datetime) -> int:
+        """Remove the open seals made before a moment at least a week ago, but for the latest; return how many.
+
+        What `read_seal_heads` answers for the others does not change.
+        """
+        removed: int = await self._fetch_value("seal", "thin_seals", before)
+        return removed
+
+    async def unstamped_seals(self) -> list[SealRow]:
+        """Return the close seals that wait for a time-stamp, oldest first; none from before the longest retention."""
+        return [SealRow(**row) for row in await self._fetch("seal", "unstamped_seals")]
+
+    async def put_timestamp(self, number: int, stamped_at: datetime, token: bytes) -> bool:
+        """Keep a close seal's time-stamp; False if it has one. StoreError if there is no such close seal."""
+        stored: bool = await self._fetch_value("seal", "put_timestamp", number, stamped_at, token)
+        return stored
+
+    async def note_stamping_failure(self) -> None:
+        """Remember that no time-stamp could be had, since now unless it was remembered before."""
+        await self._fetch("seal", "note_stamping_failure")
+
+    async def stamping_failed_since(self) -> datetime | None:
+        """Return since when no time-stamp could be had; None where the last one asked for came."""
+        since: datetime | None = await self._fetch_value("seal", "stamping_failed_since")
+        return since
+
+    async def prune_seal_heads(self) -> int:
+        """Forget heads too old for any base to be among them; return how many. Texts and signatures stay."""
+        removed: int = await self._fetch_value("seal", "prune_seal_heads")
+        return removed
+
+
+async def _read_state(connection: asyncpg.Connection) -> SealState:
+    statements = sql.load("seal")
+    service = await connection.fetchrow(statements["read_service"])
+    if service is None:
+        raise StoreError("the service is not created yet")
+    latest = await connection.fetchrow(statements["latest_seal"])
+    close = await connection.fetchrow(statements["latest_close_seal"])
+    number = 0 if latest is None else latest["number"]
+    return SealState(
+        number=number,
+        text=None if latest is None else latest["text"],
+        close_text=None if close is None else close["text"],
+        close_day=None if close is None else close["day"],
+        first_day=service["first_day"],
+        closed_day=service["closed_day"],
+        heads=[HeadRow(**row) for row in await connection.fetch(statements["live_heads"])],
+        sealed=[SealHeadRow(**row) for row in await connection.fetch(statements["read_seal_heads"], number)],
+        now=await connection.fetchval(statements["read_now"]),
+    )

@@ -1,0 +1,35 @@
+"""The database, as the rest of the project sees it.
+
+One class per database role (`ingest`, `read` with where the service stands, `seal`, `purge` with the hand-over it waits
+for, `admin`), and one for the end of a contract, which takes two of them, put together in `Store`. Each method is one
+named statement of `sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in
+`sql/migrations/`. Every method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
+"""
+
+from __future__ import annotations
+
+from journal.database.admin import AdminStatements
+from journal.database.ending import EndingStatements
+from journal.database.handover import (
+    HandoverStatements,
+)
+from journal.database.ingest import (
+    IngestStatements,
+)
+from journal.database.purge import PurgeStatements
+from journal.database.read import ReadStatements
+from journal.database.seal import SealStatements
+from journal.database.status import StatusStatements
+
+
+class Store(
+    IngestStatements,
+    ReadStatements,
+    StatusStatements,
+    SealStatements,
+    PurgeStatements,
+    HandoverStatements,
+    AdminStatements,
+    EndingStatements,
+):
+    """All five roles: `async with await Store.connect(dsn, application="…") as store`, or `connect` and `close`."""

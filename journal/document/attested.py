@@ -1,0 +1,90 @@
+"""The facts of one commune's and day's destruction, as an attestation states them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from journal.core.chain import Head
+
+State = Literal["destroyed", "untold", "kept"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedSeal:
+    """A seal by what names it for ever."""
+
+    number: int
+    day: date | None
+    sealed_at: datetime
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryFacts:
+    """What is known of one category's entries of the day.
+
+    destroyed  gone, and shown to be: indexes `first_index` ≤ i < `end_index`, none where they are equal
+    untold     gone, but what showed how many is gone as well
+    kept       still there
+
+    `retention_days` is the rule under which they went, `retention_days_before` that which the seals stated until then:
+    another only where it was changed; `may_go_at` and `must_go_at` are what follows from them. `gone_at` is when the
+    destruction was complete, where there was something to destroy, and `recorded` whether its own entry says so: else
+    it was then or earlier. `shown` is the first kept seal that shows it, `closing` the chain's head at the close of the
+    day, as far as they can still be told.
+    """
+
+    code: str
+    label: str
+    regime: str
+    retention_days: int
+    retention_days_before: int
+    may_go_at: datetime
+    must_go_at: datetime
+    state: State
+    first_index: int = 0
+    end_index: int = 0
+    gone_at: datetime | None = None
+    recorded: bool = False
+    closing: Head | None = None
+    shown: NamedSeal | None = None
+
+    @property
+    def count(self) -> int:
+        """How many entries went."""
+        return self.end_index - self.first_index
+
+    @property
+    def lateness(self) -> timedelta:
+        """By how much the destruction missed its term; nothing where it did not, or where no entry says when it was."""
+        if self.gone_at is None or not self.recorded:
+            return timedelta(0)
+        return max(self.gone_at - self.must_go_at, timedelta(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """What is attested, by whom and when; `key_copies` is in how many places the day's keys were destroyed."""
+
+    service: str
+    tenant: str
+    tenant_name: str
+    day: date
+    categories: Sequence[CategoryFacts]
+    closing: NamedSeal
+    key_copies: int
+    issued_at: datetime
+    signer: str
+    signer_sha256: bytes
+    signer_until: datetime
+    software: str
+
+    def of_state(self, *states: State) -> list[CategoryFacts]:
+        """Return the categories of these states, state by state."""
+        return [facts for state in states for facts in self.categories if facts.state == state]

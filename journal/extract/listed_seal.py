@@ -1,0 +1,191 @@
+"""One seal, verified by itself, and several as one history (FORMAT.md, "Verdicts")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from journal.core.entry import parse_origin
+from journal.core.errors import (
+    BrokenChainError,
+    ForkError,
+    MalformedError,
+    MismatchedPartError,
+    VerificationError,
+)
+from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
+from journal.core.times import day_of, format_day, format_seconds
+from journal.core.tree import root_from_path
+from journal.pki import cms, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from journal.extract.listing import ListedSeal
+
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one verified seal states of one chain.
+
+    `name` says where it was found and its number; `known` that the auditor brought it; `timestamped` that it bears
+    a time-stamp, `timestamp` what that attests, where the auditor brought certificates to check it with.
+    """
+
+    name: str
+    known: bool
+    seal: Seal
+    head: SealedHead
+    signature: cms.Signature
+    timestamped: bool
+    timestamp: timestamp.Timestamp | None = None
+
+    @property
+    def day(self) -> date:
+        """The day it was made on, in UTC."""
+        return day_of(self.seal.sealed_at)
+
+
+def read_statement(
+    listed: ListedSeal,
+    *,
+    anchors: Sequence[bytes],
+    part: str,
+    known: bool,
+    tsa_anchors: Sequence[bytes] | None = None,
+    seen_at: datetime | None = None,
+) -> Statement:
+    """Verify one seal by itself: its text, its time-stamp, its signature, and this chain's head under its root.
+
+    `tsa_anchors` are the certificates (DER) trusted to certify time-stamps; without them none is checked. `seen_at` is
+    when the time-stamp was there at the latest, if that is known.
+    """
+    try:
+        seal = parse_seal(listed.text)
+    except MalformedError as error:
+        raise error.within(part) from error
+    name = f"{part} seal {seal.number}"
+    try:
+        service = parse_origin(listed.head.origin).service
+        if seal.service != service:
+            raise MismatchedPartError(f"it is a seal of {seal.service}")
+        stamp = _read_timestamp(listed, seal, tsa_anchors, seen_at)
+        signature = cms.verify(
+            listed.signature,
+            sha256(listed.text).digest(),
+            anchors=anchors,
+            service=service,
+            at=stamp.stamped_at if stamp else None,
+        )
+        if signature.signing_time != seal.sealed_at:
+            raise MismatchedPartError("it was signed at another time than it says")
+        if root_from_path(listed.head, listed.path) != seal.root:
+            raise BrokenChainError("the head and its path do not lead to the root that is signed")
+    except VerificationError as error:
+        raise error.within(name) from error
+    return Statement(name, known, seal, listed.head, signature, listed.timestamp is not None, stamp)
+
+
+def _read_timestamp(
+    listed: ListedSeal, seal: Seal, tsa_anchors: Sequence[bytes] | None, seen_at: datetime | None
+) -> timestamp.Timestamp | None:
+    if listed.timestamp is None:
+        return None
+    if seal.day is None:
+        raise MalformedError("an open seal bears a time-stamp")
+    if tsa_anchors is None:
+        return None
+    try:
+        return timestamp.verify(
+            listed.timestamp, seal.digest, anchors=tsa_anchors, made_at=seal.sealed_at, seen_at=seen_at
+        )
+    except VerificationError as error:
+        raise error.within("time-stamp") from error
+
+
+def check_one_history(statements: Sequence[Statement]) -> None:
+    """Check that seals, in any order, can belong to one history; ForkError or BrokenChainError names two.
+
+    Over the numbers nothing goes back: time, size, the beginning of the chain, the count of chains. One size
+    has one chain hash, one number one text, one day one close seal, and seals that follow each other name
+    each other.
+    """
+    ordered = sorted(statements, key=lambda statement: statement.seal.number)
+    for before, after in zip(ordered, ordered[1:]):
+        reason = _disagreement(before, after)
+        if reason:
+            raise ForkError(reason, part=f"{before.name}, {after.name}")
+        if after.seal.number == before.seal.number + 1:
+            _check_following(before, after)
+    # A seal that the auditor kept may be one of the extract's: once is enough for what follows.
+    _check_closes([s for place, s in enumerate(ordered) if not place or s.seal != ordered[place - 1].seal])
+
+
+def _disagreement(before: Statement, after: Statement) -> str:
+    """Say why two seals, the later in number second, are of two histories; nothing if they may be of one."""
+    if before.seal.number == after.seal.number:
+        return "" if before.seal == after.seal else "two seals under one number"
+    earlier, later = before.head, after.head
+    forked = later.size == earlier.size and later.chain_hash != earlier.chain_hash
+    reasons = (
+        (after.seal.sealed_at < before.seal.sealed_at, "the time goes back from one seal to a later one"),
+        (after.seal.chains < before.seal.chains, "chains vanish from one seal to a later one"),
+        (later.size < earlier.size, "the chain is shorter in the later seal"),
+        (forked, f"two chain hashes at size {later.size}"),
+        (later.kept_from < earlier.kept_from, "what the earlier seal says is purged is kept in the later"),
+    )
+    return next((reason for disagrees, reason in reasons if disagrees), "")
+
+
+def _broken(before: Statement, after: Statement, reason: str) -> VerificationError:
+    # Among the extract's own seals a link is broken; against one the auditor kept, there are two histories.
+    kind = ForkError if before.known or after.known else BrokenChainError
+    return kind(reason, part=f"{before.name}, {after.name}")
+
+
+def _check_following(before: Statement, after: Statement) -> None:
+    if after.seal.previous != before.seal.digest:
+        raise _broken(before, after, "the second does not name the first, which it follows")
+    close = before.seal.previous_close if before.seal.day is None else before.seal.digest
+    if after.seal.previous_close != close:
+        raise _broken(before, after, "the second does not name the close seal the first leads to")
+
+
+def _check_closes(ordered: Sequence[Statement]) -> None:
+    """Check which close seal each seal names as the latest before it, as far as the list can tell."""
+    latest: tuple[date, Statement] | None = None
+    superseded = {NOTHING_HASH}
+    for statement in ordered:
+        if latest is not None:
+            _check_latest_close(*latest, statement, superseded)
+        if statement.seal.day is not None:
+            superseded |= {latest[1].seal.digest} if latest else set()
+            latest = (statement.seal.day, statement)
+
+
+def _check_latest_close(closed: date, latest: Statement, statement: Statement, superseded: set[bytes]) -> None:
+    """Hold a seal against the latest close seal listed before it, and the digests of still older ones."""
+    seal = statement.seal
+    if seal.day is not None and seal.day <= closed:
+        raise ForkError(
+            f"{format_day(seal.day)} is closed after {format_day(closed)}",
+            part=f"{latest.name}, {statement.name}",
+        )
+    # Days are closed one by one, and only once they are over: between these two there may be no other.
+    none_between = closed + _ONE_DAY >= (seal.day or statement.day)
+    if none_between and seal.previous_close != latest.seal.digest:
+        raise _broken(latest, statement, "the second does not name the close seal before it")
+    if seal.previous_close in superseded:
+        raise _broken(latest, statement, "the second names a close seal older than the first")
+
+
+def seal_text(statement: Statement) -> str:
+    """Name a seal for people: number, kind, time."""
+    seal = statement.seal
+    kind = "open" if seal.day is None else f"close of {format_day(seal.day)}"
+    return f"seal {seal.number} ({kind}, {format_seconds(seal.sealed_at)})"

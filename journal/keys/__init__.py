@@ -1,0 +1,1 @@
+"""The key store: files, wrapped keys, keys in memory, its copy."""

@@ -1,0 +1,311 @@
+"""The key store: a directory of wrapped keys, kept outside PostgreSQL and outside its backups.
+
+    days/<category>/<YYYY-MM-DD>     32 random bytes, wrapped: destroying it makes that day unreadable
+    tenants/<tenant>                 32 random bytes, wrapped: destroying it ends a contract
+    fences/<category>                the last destroyed day, in clear
+    ended/<tenant>                   its contract has ended: its key is destroyed, and no copy of it is ever used
+    seals/last                       when the last seal was made, and its number: what a restored database forgets
+
+A category's fence and a tenant's end stand above any key: what they destroyed is neither made nor read again, wherever
+a copy of it comes from. How keys are wrapped is in `journal.keys.wrapped`. Whoever can write here without the master
+key can at most deny service.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager, suppress
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from journal.core.errors import BusyError, EndedTenantError, FencedDayError, KeyStoreError, MalformedError
+from journal.core.times import parse_day
+from journal.keys.files import create_durably, make_private_directory, replace_durably, shred_file
+from journal.keys.wrapped import WrappedKeys, read_master_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from journal.settings import Settings
+
+PURGE_RETRY_SECONDS = 30
+
+
+class KeyStore:
+    """Day keys, tenant keys and fences, in one directory and its replicas.
+
+    A key is made durable in every copy, and read from the first copy that opens; `confirm_day_key` names a copy that
+    lacks it. The fence of a category is the newest of those found in any copy, and of those learnt from the database.
+    """
+
+    def __init__(self, directory: Path, master_key: bytes, replicas: Iterable[Path] = ()) -> None:
+        """Use `directory` and its replicas; nothing is written yet."""
+        self._directories = (directory, *replicas)
+        self._keys = WrappedKeys(self._directories, master_key)
+        self._learnt_fences: dict[str, date] = {}
+        self._learnt_ended: set[str] = set()
+
+    def make_day_key(self, category: str, day: date) -> bool:
+        """Make the day's key, durable in every copy; False if it was in one. Raises FencedDayError, KeyStoreError."""
+        self._refuse_fenced(category, day)
+        made = self._keys.make(_day_name(category, day))
+        self._shred_fenced(category, day)
+        return made
+
+    def read_day_key(self, category: str, day: date) -> bytes:
+        """Return the day's key (32 bytes). Raises FencedDayError, AbsentKeyError, KeyStoreError."""
+        self._refuse_fenced(category, day)
+        return self._keys.read(_day_name(category, day))
+
+    def shred_day_key(self, category: str, day: date) -> None:
+        """Destroy the day's key in every copy; the fence must already stand at or after that day."""
+        fence = self.fence(category)
+        if fence is None or fence < day:
+            raise KeyStoreError(f"the key of {category} {day} is not shredded: its fence is not raised")
+        self._keys.shred(_day_name(category, day))
+
+    def shred_fenced(self) -> int:
+        """Destroy every key behind its fence in every copy, and what a killed process left of one; return how many.
+
+        For a copy that was away while days were purged: what it holds of them is not all under its own name.
+        """
+        days: set[tuple[str, date]] = set()
+        for category in self.categories():
+            fence = self.fence(category)
+            for path in (path for directory in self._directories for path in _files(directory / "days" / category)):
+                day = _day_of_file(path)
+                if day is not None and fence is not None and day <= fence:
+                    shred_file(path)
+                    days.add((category, day))
+        return len(days)
+
+    @contextmanager
+    def destroying(self, busy: str = "another purge is running") -> Iterator[None]:
+        """Hold the right to destroy keys, which one run has at a time; it ends with the process.
+
+        Raises BusyError, in these words, where another has it.
+        """
+        directory = self._directories[0]
+        make_private_directory(directory)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError(busy, retry_after_seconds=PURGE_RETRY_SECONDS) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """The directory and its replicas."""
+        return self._directories
+
+    def categories(self) -> list[str]:
+        """Return the categories that have keys in any copy."""
+        return self._keys.names("days")
+
+    def fenced_categories(self) -> list[str]:
+        """Return the categories that have a fence in any copy."""
+        return self._keys.names("fences")
+
+    def day_keys(self, category: str) -> list[date]:
+        """Return the days that have a key in any copy, oldest first; other files there are nobody's."""
+        days: set[date] = set()
+        for name in self._keys.names(f"days/{category}"):
+            with suppress(MalformedError):
+                days.add(parse_day(name))
+        return sorted(days)
+
+    def make_tenant_key(self, tenant: str) -> bool:
+        """Make the tenant's key, durable in every copy; False if it was there. Raises EndedTenantError."""
+        self._refuse_ended(tenant)
+        made = self._keys.make(f"tenants/{tenant}")
+        self._shred_ended(tenant)
+        return made
+
+    def read_tenant_key(self, tenant: str) -> bytes:
+        """Return the tenant's key (32 bytes). Raises EndedTenantError, AbsentKeyError, KeyStoreError."""
+        self._refuse_ended(tenant)
+        return self._keys.read(f"tenants/{tenant}")
+
+    def tenant_keys(self) -> list[str]:
+        """Return the tenants that have a key in any copy."""
+        return self._keys.names("tenants")
+
+    def ended_tenants(self) -> list[str]:
+        """Return the tenants whose key was destroyed, as any copy has it."""
+        return self._keys.names("ended")
+
+    def knows_ended(self, tenant: str) -> bool:
+        """Tell whether every copy has it that the tenant's key was destroyed."""
+        return all((directory / "ended" / tenant).exists() for directory in self._directories)
+
+    def learn_ended(self, tenant: str) -> None:
+        """Take into account an end found in the database: its key is not read, though nothing is destroyed for it."""
+        self._learnt_ended.add(tenant)
+
+    def destroy_tenant_key(self, tenant: str) -> None:
+        """Destroy the tenant's key in every copy, for ever: one that a backup brings back is never used.
+
+        Raises KeyStoreError where a copy is not there.
+        """
+        self.check_mounted()
+        for directory in self._directories:
+            # First: cut short here, the key is refused, and the next `repair` destroys it.
+            if not (directory / "ended" / tenant).exists():
+                create_durably(directory / "ended" / tenant, b"destroyed\n")
+        self._keys.shred(f"tenants/{tenant}")
+
+    def fence(self, category: str) -> date | None:
+        """Return the last destroyed day of the category, the newest known anywhere. Raises KeyStoreError.
+
+        A copy that cannot be read might hold a newer one: nothing is then served.
+        """
+        found = [self._learnt_fences[category]] if category in self._learnt_fences else []
+        for directory in self._directories:
+            stands = _read_fence(directory, category)
+            if stands is not None:
+                found.append(stands)
+        return max(found, default=None)
+
+    def learn_fence(self, category: str, day: date) -> None:
+        """Take into account a fence found in the database."""
+        self._learnt_fences[category] = max(day, self._learnt_fences.get(category, day))
+
+    def confirm_day_key(self, category: str, day: date) -> None:
+        """Check that every copy gives the day's key. Raises KeyStoreError that names the copy; errors of reading it."""
+        self._keys.confirm(_day_name(category, day), self.read_day_key(category, day))
+
+    def confirm_tenant_key(self, tenant: str) -> None:
+        """Check that every copy gives the tenant's key; errors as for a day's."""
+        self._keys.confirm(f"tenants/{tenant}", self.read_tenant_key(tenant))
+
+    def raise_fence(self, category: str, day: date) -> None:
+        """Set the fence in every copy, durable; it never goes back. Raises KeyStoreError where a copy is not there."""
+        self.check_mounted()
+        newest = max(day, self.fence(category) or day)
+        for directory in self._directories:
+            replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
+
+    def mounted(self) -> list[Path]:
+        """Return the directories of those copies that are there."""
+        return self._keys.mounted()
+
+    def check_mounted(self) -> None:
+        """Refuse to go on where a copy is not there. Raises KeyStoreError that names it."""
+        self._keys.check_mounted()
+
+    def lags_behind(self, category: str, fence: date) -> bool:
+        """Tell whether some copy does not know of this fence yet, or of a later one."""
+        for directory in self._directories:
+            found = _read_fence(directory, category)
+            if found is None or found < fence:
+                return True
+        return False
+
+    def take_day_key(self, category: str, day: date, source: KeyStore) -> bool:
+        """Copy the day's key from another key store, durable in every copy; False if it was in all of them.
+
+        Raises FencedDayError where this one knows it to be destroyed, KeyStoreError. What the source destroys
+        meanwhile is the caller's to look after: its fence is taken again once all is copied.
+        """
+        self._refuse_fenced(category, day)
+        taken = self._keys.take(_day_name(category, day), source._keys)
+        self._shred_fenced(category, day)
+        return taken
+
+    def take_tenant_key(self, tenant: str, source: KeyStore) -> bool:
+        """Copy the tenant's key from another key store, as a day's. Raises EndedTenantError, KeyStoreError."""
+        self._refuse_ended(tenant)
+        taken = self._keys.take(f"tenants/{tenant}", source._keys)
+        self._shred_ended(tenant)
+        return taken
+
+    def repair(self) -> None:
+        """Bring every copy up to date with the others: what one has lost or holds damaged, fences, ended tenants.
+
+        KeyStoreError, once everything else is repaired, naming the first key that no copy can give.
+        """
+        for tenant in self.ended_tenants():
+            self.destroy_tenant_key(tenant)
+        if len(self._directories) == 1:
+            return
+        failures: list[KeyStoreError] = []
+        for category in self._keys.names("fences"):
+            if (fence := self.fence(category)) is not None:
+                self.raise_fence(category, fence)
+        for category in self._keys.names("days"):
+            for day in self.day_keys(category):
+                fence = self.fence(category)
+                if fence is None or fence < day:
+                    self._keys.repair(_day_name(category, day), failures)
+                    self._shred_fenced(category, day)
+        for tenant in self.tenant_keys():
+            self._keys.repair(f"tenants/{tenant}", failures)
+            with suppress(EndedTenantError):
+                self._shred_ended(tenant)
+        if failures:
+            raise failures[0]
+
+    def _refuse_fenced(self, category: str, day: date) -> None:
+        fence = self.fence(category)
+        if fence is not None and day <= fence:
+            raise FencedDayError(f"{category} {day} is destroyed (fence {fence}): its key is never made nor read again")
+
+    def _refuse_ended(self, tenant: str) -> None:
+        if tenant in self._learnt_ended or any((copy / "ended" / tenant).exists() for copy in self._directories):
+            raise EndedTenantError(f"the contract of {tenant} has ended: its key is destroyed, and never made nor read")
+
+    def _shred_ended(self, tenant: str) -> None:
+        """Undo a copy written just after another process destroyed the key."""
+        if tenant in self.ended_tenants():
+            self.destroy_tenant_key(tenant)
+            self._refuse_ended(tenant)
+
+    def _shred_fenced(self, category: str, day: date) -> None:
+        """Undo a copy written just after another process destroyed the key."""
+        try:
+            self._refuse_fenced(category, day)
+        except FencedDayError:
+            self._keys.shred(_day_name(category, day))
+            raise
+
+
+def _day_name(category: str, day: date) -> str:
+    return f"days/{category}/{day.isoformat()}"
+
+
+def _read_fence(directory: Path, category: str) -> date | None:
+    """Return where a fence stands in one copy. Raises KeyStoreError where it cannot be read."""
+    try:
+        return date.fromisoformat((directory / "fences" / category).read_text("ascii").strip())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return what is in a folder, hidden files too; nothing where there is none."""
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _day_of_file(path: Path) -> date | None:
+    """Return the day whose key a file holds, be it on the way to its name."""
+    try:
+        return parse_day(path.name.removeprefix(".").split(".")[0])
+    except MalformedError:
+        return None
+
+
+def open_keystore(settings: Settings) -> KeyStore:
+    """Open the key store the settings name. Raises OperatorError where the master key cannot be read."""
+    replicas = [Path(replica) for replica in settings.keystore_replicas]
+    return KeyStore(settings.keystore_path, read_master_key(settings.master_key_path), replicas)

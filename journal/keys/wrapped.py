@@ -1,0 +1,210 @@
+"""Keys in files: each wrapped under the master key, in one directory and its replicas.
+
+A wrapped key is nonce(12) ‖ AES-256-GCM(master key, nonce, key, aad = its name): a file copied under another name does
+not open. The name is the file's path, as `tenants/albi`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from journal.core.entry import RESERVED_TENANT
+from journal.core.errors import AbsentKeyError, KeyStoreError, OperatorError
+from journal.keys.files import create_durably, replace_durably, shred_file, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+# The service's own key: every copy of a key store has it, for as long as there is one.
+ANCHOR = f"tenants/{RESERVED_TENANT}"
+_LABEL = b"openepm-journal/v1/wrapped-key\x00"
+
+
+def read_master_key(path: Path) -> bytes:
+    """Read the master key: a file of 64 hexadecimal digits. Raises OperatorError."""
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise OperatorError(f"master key {path} cannot be read: {error}") from error
+    if len(key) != KEY_BYTES:
+        raise OperatorError(f"master key {path} holds {len(key)} bytes; it must hold {KEY_BYTES}, in hexadecimal")
+    return key
+
+
+def make_master_key(path: Path) -> None:
+    """Make a master key where there is none yet."""
+    create_durably(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
+
+
+class WrappedKeys:
+    """Keys by name, durable in every copy; whether one may be made or read is the key store's to say."""
+
+    def __init__(self, directories: Sequence[Path], master_key: bytes) -> None:
+        """Use these directories, the first of which decides between racing processes; nothing is written yet."""
+        self._directories = directories
+        self._wrapper = AESGCM(master_key)
+        # Names whose copies this process has seen to be durable: once is enough.
+        self._durable: set[str] = set()
+
+    def make(self, name: str) -> bool:
+        """Make a key, durable in every copy; False if it was in one. Raises KeyStoreError."""
+        if name != ANCHOR:  # it comes first, when there is nothing yet
+            self.check_mounted()
+        found = self.find(name)
+        if found is not None:
+            self._copy(name, *found)
+            return False
+        self._check_master_key()
+        nonce = os.urandom(NONCE_BYTES)
+        wrapped = nonce + self._wrapper.encrypt(nonce, os.urandom(KEY_BYTES), _LABEL + name.encode())
+        # The first directory decides between racing processes; the replicas copy what won there.
+        first = self._directories[0] / name
+        made = create_durably(first, wrapped)
+        wrapped = first.read_bytes()
+        self._copy(name, wrapped, self._open(name, wrapped))
+        return made
+
+    def check_mounted(self) -> None:
+        """Refuse to write where a replica is not there. Raises KeyStoreError that names it.
+
+        What is written in its place would lie beneath it, unseen by any purge, once it is mounted again; and what it
+        holds would not be destroyed.
+        """
+        there = self.mounted()
+        for replica in self._directories:
+            if replica not in there:
+                raise KeyStoreError(
+                    f"{replica} is not a copy of this key store: mount it; a new one is made with openepm-journal keys "
+                    "backup before JOURNAL_KEYSTORE_REPLICAS names it"
+                )
+
+    def mounted(self) -> list[Path]:
+        """Return the directories that are there; all of them, before the first holds anything."""
+        first, *replicas = self._directories
+        is_new = not (first / ANCHOR).exists()
+        return [first, *(replica for replica in replicas if is_new or (replica / ANCHOR).exists())]
+
+    def _check_master_key(self) -> None:
+        """Make no key under another master key than the others: it could not be read once the right one is back."""
+        failure: KeyStoreError | None = None
+        for tenant in self.names("tenants"):
+            try:
+                self.find(f"tenants/{tenant}")
+            except KeyStoreError as error:
+                failure = error
+            else:
+                return
+        if failure is not None:
+            raise KeyStoreError("the master key opens none of the tenants' keys: is it another one's?") from failure
+
+    def repair(self, name: str, failures: list[KeyStoreError]) -> None:
+        """Bring every copy of a key up to date with the first that opens; note why where none does."""
+        try:
+            self.check_mounted()
+            found = self.find(name)
+            if found is not None:  # else destroyed since it was listed
+                self._copy(name, *found)
+        except KeyStoreError as error:
+            failures.append(error)
+
+    def take(self, name: str, source: WrappedKeys) -> bool:
+        """Copy a key from elsewhere, durable; False if it was in every copy. Raises AbsentKeyError, KeyStoreError."""
+        found = source.find(name)
+        if found is None:
+            raise AbsentKeyError(f"key {name} is not in the key store")
+        return self._copy(name, *found)
+
+    def _copy(self, name: str, wrapped: bytes, key: bytes) -> bool:
+        """Put the wrapped key in every directory where it is lost or does not open; tell whether there was one."""
+        written = False
+        for directory in self._directories:
+            path = directory / name
+            try:
+                present = path.read_bytes()
+            except FileNotFoundError:
+                written = create_durably(path, wrapped) or written
+                continue
+            try:
+                differs = self._open(name, present) != key
+            except KeyStoreError:
+                replace_durably(path, wrapped)
+                written = True
+                continue
+            if differs:
+                raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
+            if name not in self._durable:
+                # Whoever wrote it may not have come to this yet.
+                sync_directory(path.parent)
+        self._durable.add(name)
+        return written
+
+    def read(self, name: str) -> bytes:
+        """Return a key. Raises AbsentKeyError, KeyStoreError."""
+        found = self.find(name)
+        if found is None:
+            raise AbsentKeyError(f"key {name} is not in the key store")
+        return found[1]
+
+    def find(self, name: str) -> tuple[bytes, bytes] | None:
+        """Return the first copy that opens, wrapped and open; None where there is no copy at all."""
+        failure: KeyStoreError | None = None
+        for directory in self._directories:
+            try:
+                wrapped = (directory / name).read_bytes()
+                return wrapped, self._open(name, wrapped)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                failure = failure or KeyStoreError(f"key {name} cannot be read: {error.strerror}")
+            except KeyStoreError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return None
+
+    def confirm(self, name: str, key: bytes) -> None:
+        """Check that every copy gives this key. Raises KeyStoreError that names the copy."""
+        for directory in self._directories:
+            try:
+                same = self._open(name, (directory / name).read_bytes()) == key
+            except OSError as error:
+                raise KeyStoreError(f"key {name} cannot be read in {directory}: {error.strerror}") from error
+            except KeyStoreError as error:
+                raise KeyStoreError(f"in {directory}: {error}") from error
+            if not same:
+                raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
+
+    def _open(self, name: str, wrapped: bytes) -> bytes:
+        try:
+            return self._wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
+        except (InvalidTag, ValueError) as error:
+            raise KeyStoreError(
+                f"key {name} does not open: damaged file, copied from elsewhere, or another master key"
+            ) from error
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder of any copy; those with a dot in front are not whole yet."""
+        found: set[str] = set()
+        for directory in self._directories:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found |= {path.name for path in (directory / folder).iterdir() if not path.name.startswith(".")}
+        return sorted(found)
+
+    def shred(self, name: str) -> None:
+        """Destroy a key in every copy. Raises KeyStoreError where one is not there."""
+        self.check_mounted()
+        for directory in self._directories:
+            path = directory / name
+            # What a process that was killed left on the way to this file holds the same key.
+            for leftover in path.parent.glob(f".{path.name}.*"):
+                shred_file(leftover)
+            shred_file(path)
+        self._durable.discard(name)

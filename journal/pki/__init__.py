@@ -1,0 +1,1 @@
+"""Certificates, signatures and time-stamps, read strictly (pure, like the core)."""

@@ -1,0 +1,235 @@
+"""Detached CAdES-B-B signatures (RFC 5652, RFC 5035, ETSI EN 319 122-1), in one profile and one spelling.
+
+`_encode` is the profile: it builds a whole signature from its few variable values. `sign` calls it with
+new values; `verify` calls it with the values it read and demands the very bytes it received, so that no
+field can hold anything else. FORMAT.md, "Signature profile", says the same in words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from journal.core.errors import BadSignatureError, MalformedError, UntrustedError
+from journal.pki import certificates as certs
+from journal.pki import der, trust
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+SIGNATURE_LIMIT_BYTES = 32 * 1024
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+_SIGNED_DATA = der.object_identifier("1.2.840.113549.1.7.2")
+_DATA = der.object_identifier("1.2.840.113549.1.7.1")
+_CONTENT_TYPE = der.object_identifier("1.2.840.113549.1.9.3")
+_MESSAGE_DIGEST = der.object_identifier("1.2.840.113549.1.9.4")
+_SIGNING_TIME = der.object_identifier("1.2.840.113549.1.9.5")
+_SIGNING_CERTIFICATE_V2 = der.object_identifier("1.2.840.113549.1.9.16.2.47")
+_SHA256 = der.sequence(der.object_identifier("2.16.840.1.101.3.4.2.1"))
+_ECDSA_SHA256 = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
+_VERSION_1 = der.integer(1)
+_CONTEXT_0 = 0xA0
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A verified signature: whose it is, and the time it claims."""
+
+    signer: bytes
+    subject: str
+    issuer: str
+    serial: int
+    signing_time: datetime
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What varies from one signature to another; the chain goes from the signer up."""
+
+    chain: tuple[certs.Certificate, ...]
+    content_digest: bytes
+    signing_time: datetime
+    r: int
+    s: int
+
+
+def sign(
+    content_digest: bytes,
+    *,
+    certificates: Sequence[bytes],
+    signing_time: datetime,
+    sign_bytes: Callable[[bytes], bytes],
+) -> bytes:
+    """Return a detached signature (DER) over content of which this is the SHA-256.
+
+    `certificates` are DER: the signer's, then its intermediates in order, no root. `signing_time` is UTC, in
+    whole seconds. `sign_bytes` returns the ECDSA-Sig-Value of P-256 with SHA-256 over the bytes it is given;
+    of its two twins (r, s) and (r, n - s) the one with the low s is kept. The bytes depend on nothing else.
+    Raises ValueError for a digest, a time or a number of certificates the profile has no place for,
+    VerificationError where the signature would not verify.
+    """
+    if len(content_digest) != sha256().digest_size:
+        raise ValueError("the content digest is not a SHA-256")
+    if not 1 <= len(certificates) <= trust.CHAIN_LIMIT:
+        raise ValueError(f"{len(certificates)} certificates in a signature")
+    chain = tuple(certs.parse(certificate) for certificate in certificates)
+    attributes = _signed_attributes(chain, content_digest, signing_time)
+    r, s = certs.read_ecdsa(sign_bytes(attributes))
+    values = _Values(chain, content_digest, signing_time, r, min(s, P256_ORDER - s))
+    # A signature that its own certificate refuses (another key, a failing device) must never be kept.
+    _check_value(values)
+    return _encode(values)
+
+
+def verify(
+    signature: bytes,
+    content_digest: bytes,
+    *,
+    anchors: Sequence[bytes],
+    service: str,
+    at: datetime | None = None,
+) -> Signature:
+    """Check a detached signature over content of which this is the SHA-256, and whose it is.
+
+    `anchors` are the certificates (DER) the auditor brings; `service` the name the signer's certificate must
+    bear. The path must be valid at `at`, the time of a time-stamp the caller verified; without one, at the
+    time the signature itself claims.
+    Raises MalformedError (not this profile, byte for byte), BadSignatureError (other content, other key),
+    UntrustedError (no path to an anchor at that time), for any bytes whatever.
+    """
+    values = _parse(signature)
+    if _encode(values) != signature:
+        raise MalformedError("a signature is not in the one spelling of its profile")
+    if values.content_digest != content_digest:
+        raise BadSignatureError("the signature is over other content")
+    _check_value(values)
+    signer = values.chain[0]
+    trust.check_service(signer, service)
+    trust.check_path(values.chain, [_read_anchor(anchor) for anchor in anchors], at=at or values.signing_time)
+    return Signature(
+        signer=signer.encoded,
+        subject=signer.name,
+        issuer=certs.name_text(signer.issuer),
+        serial=signer.serial,
+        signing_time=values.signing_time,
+        not_before=signer.not_before,
+        not_after=signer.not_after,
+    )
+
+
+def _read_anchor(anchor: bytes) -> certs.Certificate:
+    try:
+        return certs.parse(anchor)
+    except MalformedError as error:
+        raise error.within("trusted certificate") from error
+
+
+def _check_value(values: _Values) -> None:
+    """Check the ECDSA signature over the signed attributes (RFC 5652 §5.4)."""
+    if values.r >= P256_ORDER or not 0 < values.s <= P256_ORDER // 2:
+        raise MalformedError("an ECDSA signature is out of range, or the high one of its two twins")
+    key = certs.public_key(values.chain[0])
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise UntrustedError("the signer's key is not P-256", part=values.chain[0].name)
+    attributes = _signed_attributes(values.chain, values.content_digest, values.signing_time)
+    try:
+        key.verify(_ecdsa_value(values.r, values.s), attributes, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        raise BadSignatureError("the signature is not by the key of its certificate") from error
+
+
+def _encode(values: _Values) -> bytes:
+    """Return the ContentInfo of this profile (RFC 5652 §3, §5)."""
+    signer = values.chain[0]
+    attributes = _signed_attributes(values.chain, values.content_digest, values.signing_time)
+    signer_info = der.sequence(
+        _VERSION_1,
+        der.sequence(signer.issuer.encoded, der.integer(signer.serial)),
+        _SHA256,
+        # Signed as a SET OF, carried with the implicit tag [0] in its place (RFC 5652 §5.4).
+        bytes([_CONTEXT_0]) + attributes[1:],
+        _ECDSA_SHA256,
+        der.octet_string(_ecdsa_value(values.r, values.s)),
+    )
+    signed_data = der.sequence(
+        _VERSION_1,
+        der.set_of(_SHA256),
+        der.sequence(_DATA),
+        der.encode(_CONTEXT_0, *sorted(certificate.encoded for certificate in values.chain)),
+        der.set_of(signer_info),
+    )
+    return der.sequence(_SIGNED_DATA, der.encode(_CONTEXT_0, signed_data))
+
+
+def _signed_attributes(chain: Sequence[certs.Certificate], content_digest: bytes, signing_time: datetime) -> bytes:
+    """Return the signed attributes as the SET OF that is hashed.
+
+    signing-certificate-v2 (RFC 5035 §4) lists the whole chain, not the signer alone: every certificate of
+    the message is then under the signature, down to the bits of its issuer's own signature. The hash is the
+    default, SHA-256, and so left out; issuer and serial number stand in the signer information already.
+    """
+    listed = (der.sequence(der.octet_string(sha256(certificate.encoded).digest())) for certificate in chain)
+    return der.set_of(
+        _attribute(_CONTENT_TYPE, _DATA),
+        _attribute(_MESSAGE_DIGEST, der.octet_string(content_digest)),
+        _attribute(_SIGNING_TIME, der.time(signing_time)),
+        _attribute(_SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(*listed))),
+    )
+
+
+def _attribute(kind: bytes, value: bytes) -> bytes:
+    return der.sequence(kind, der.set_of(value))
+
+
+def _ecdsa_value(r: int, s: int) -> bytes:
+    return der.sequence(der.integer(r), der.integer(s))
+
+
+def _parse(signature: bytes) -> _Values:
+    """Take the variable values out of where the profile has them; MalformedError where it does not.
+
+    What lies around them is not looked at here: the comparison with `_encode` sees to it.
+    """
+    content_info = der.decode(signature, limit_bytes=SIGNATURE_LIMIT_BYTES)
+    (signed_data,) = content_info.members(der.SEQUENCE, 2)[1].members(_CONTEXT_0, 1)
+    _, _, _, certificates, signer_infos = signed_data.members(der.SEQUENCE, 5)
+    (signer_info,) = signer_infos.members(der.SET, 1)
+    _, _, _, attributes, _, value = signer_info.members(der.SEQUENCE, 6)
+    found = {}
+    for attribute in attributes.members(_CONTEXT_0, 4):
+        kind, values = attribute.members(der.SEQUENCE, 2)
+        (found[kind.encoded],) = values.members(der.SET, 1)
+    if not found.keys() >= {_MESSAGE_DIGEST, _SIGNING_TIME, _SIGNING_CERTIFICATE_V2}:
+        raise MalformedError("a signature lacks a signed attribute of its profile")
+    (listed,) = found[_SIGNING_CERTIFICATE_V2].members(der.SEQUENCE, 1)
+    r, s = certs.read_ecdsa(value.octets())
+    return _Values(
+        chain=_order(certificates.members(_CONTEXT_0), listed.members(der.SEQUENCE)),
+        content_digest=found[_MESSAGE_DIGEST].octets(),
+        signing_time=found[_SIGNING_TIME].moment(),
+        r=r,
+        s=s,
+    )
+
+
+def _order(certificates: Sequence[der.Element], listed: Sequence[der.Element]) -> tuple[certs.Certificate, ...]:
+    """Return the certificates in the order of their hashes in signing-certificate-v2: the signer's first."""
+    if not 1 <= len(listed) <= trust.CHAIN_LIMIT:
+        raise MalformedError(f"a signature lists {len(listed)} certificates")
+    by_hash = {sha256(certificate.encoded).digest(): certificate for certificate in certificates}
+    chain = []
+    for identifier in listed:
+        certificate = by_hash.get(identifier.members(der.SEQUENCE, 1)[0].octets())
+        if certificate is None:
+            raise MalformedError("a signature lists a certificate it does not hold")
+        chain.append(certs.read(certificate))
+    return tuple(chain)

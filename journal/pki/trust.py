@@ -1,0 +1,155 @@
+"""Whom a certificate leads to: the profile every certificate of a path fits, and the path to an anchor.
+
+The rules are those of RFC 5280 §6 for paths of one shape: a signer, at most two intermediates, and an anchor
+the auditor brings. What these rules do not cover (policies, name constraints, unknown critical extensions,
+self-issued authorities) is refused, not passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.core.errors import MalformedError, UntrustedError
+from journal.pki import der
+from journal.pki.certificates import CERTIFICATE_LIMIT_BYTES, Certificate, is_signed_by
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+CHAIN_LIMIT = 3  # the signer and at most two intermediates
+EMAIL_PROTECTION = der.object_identifier("1.3.6.1.5.5.7.3.4")
+TIME_STAMPING = der.object_identifier("1.3.6.1.5.5.7.3.8")
+
+_SUBJECT_ALTERNATIVE_NAME = der.object_identifier("2.5.29.17")
+_BASIC_CONSTRAINTS = der.object_identifier("2.5.29.19")
+_KEY_USAGE = der.object_identifier("2.5.29.15")
+_EXTENDED_KEY_USAGE = der.object_identifier("2.5.29.37")
+_NAME_CONSTRAINTS = der.object_identifier("2.5.29.30")
+_KNOWN_EXTENSIONS = frozenset({_SUBJECT_ALTERNATIVE_NAME, _BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE})
+_DIGITAL_SIGNATURE, _KEY_CERT_SIGN = 0x80, 0x04  # bits 0 and 5 of the first octet, RFC 5280 §4.2.1.3
+_DNS_NAME = 0x82
+
+
+def check_service(certificate: Certificate, service: str) -> None:
+    """Refuse a certificate whose dNSNames are not this one service: UntrustedError."""
+    if dns_names(certificate) != [service]:
+        raise UntrustedError(f"it is not made out to {service}", part=certificate.name)
+
+
+def check_valid(certificate: Certificate, at: datetime) -> None:
+    """Refuse a certificate outside its validity, both ends included: UntrustedError."""
+    if not certificate.not_before <= at <= certificate.not_after:
+        raise UntrustedError(
+            f"it is valid from {certificate.not_before:%Y-%m-%dT%H:%M:%SZ} to "
+            f"{certificate.not_after:%Y-%m-%dT%H:%M:%SZ}, not at {at:%Y-%m-%dT%H:%M:%SZ}",
+            part=certificate.name,
+        )
+
+
+def check_chain(chain: Sequence[Certificate], *, purpose: bytes = EMAIL_PROTECTION) -> None:
+    """Check all that needs neither a time nor an anchor: profile, names, path lengths, signatures within.
+
+    `chain` goes from the signer to the certificate the anchor issued; no root is in it, and nothing that
+    is not used. Raises UntrustedError, or MalformedError where something cannot be read.
+    """
+    if not 1 <= len(chain) <= CHAIN_LIMIT:
+        raise UntrustedError(f"a chain of {len(chain)} certificates")
+    _check_signer(chain[0], purpose)
+    for below, authority in enumerate(chain[1:]):
+        _check_authority(authority, below=below, purpose=purpose)
+    for certificate in chain:
+        if certificate.issuer.encoded == certificate.subject.encoded:
+            raise UntrustedError("a chain holds no self-issued certificate", part=certificate.name)
+    for certificate, issuer in zip(chain, chain[1:]):
+        if certificate.issuer.encoded != issuer.subject.encoded or not is_signed_by(certificate, issuer):
+            raise UntrustedError("it was not issued by the next certificate of its chain", part=certificate.name)
+
+
+def check_path(
+    chain: Sequence[Certificate],
+    anchors: Sequence[Certificate],
+    *,
+    at: datetime,
+    purpose: bytes = EMAIL_PROTECTION,
+) -> None:
+    """Check that a chain leads to one of the anchors, every certificate of the path being valid at `at`.
+
+    The anchor is found by subject and key, never by what the chain says of itself.
+    Raises UntrustedError, or MalformedError where something cannot be read.
+    """
+    check_chain(chain, purpose=purpose)
+    last = chain[-1]
+    named = [anchor for anchor in anchors if anchor.subject.encoded == last.issuer.encoded]
+    anchor = next((anchor for anchor in named if is_signed_by(last, anchor)), None)
+    if anchor is None:
+        raise UntrustedError("it was not issued by a certificate the auditor trusts", part=last.name)
+    _check_authority(anchor, below=len(chain) - 1, purpose=purpose)
+    for certificate in (*chain, anchor):
+        check_valid(certificate, at)
+
+
+def dns_names(certificate: Certificate) -> list[str]:
+    """Return the dNSNames of its subject alternative name (RFC 5280 §4.2.1.6), in order."""
+    names = _members(certificate, _SUBJECT_ALTERNATIVE_NAME) or ()
+    try:
+        return [name.content.decode("ascii") for name in names if name.tag == _DNS_NAME]
+    except UnicodeDecodeError as error:
+        raise MalformedError("a dNSName is not ASCII", part=certificate.name) from error
+
+
+def _extension(certificate: Certificate, identifier: bytes) -> der.Element | None:
+    found = certificate.extensions.get(identifier)
+    return None if found is None else der.decode(found[1], limit_bytes=CERTIFICATE_LIMIT_BYTES)
+
+
+def _members(certificate: Certificate, identifier: bytes) -> tuple[der.Element, ...] | None:
+    found = _extension(certificate, identifier)
+    return None if found is None else found.members(der.SEQUENCE)
+
+
+def _check_signer(certificate: Certificate, purpose: bytes) -> None:
+    _check_extensions(certificate, _DIGITAL_SIGNATURE, "digitalSignature")
+    if _basic_constraints(certificate)[0]:
+        raise UntrustedError("it is an authority, and signs", part=certificate.name)
+    if purpose not in (_purposes(certificate) or ()):
+        raise UntrustedError("its extended key usage is not the one needed", part=certificate.name)
+
+
+def _check_authority(certificate: Certificate, *, below: int, purpose: bytes) -> None:
+    """`below` counts the authorities between this one and the signer (RFC 5280 §4.2.1.9)."""
+    _check_extensions(certificate, _KEY_CERT_SIGN, "keyCertSign")
+    authority, path_length = _basic_constraints(certificate)
+    if not authority or (path_length is not None and path_length < below):
+        raise UntrustedError("it is no authority, or not for a path this long", part=certificate.name)
+    purposes = _purposes(certificate)
+    # An authority kept to other purposes by its extended key usage: openssl refuses it too.
+    if purposes is not None and purpose not in purposes:
+        raise UntrustedError("it is an authority for other purposes", part=certificate.name)
+
+
+def _check_extensions(certificate: Certificate, usage: int, usage_name: str) -> None:
+    critical = {identifier for identifier, (critical, _) in certificate.extensions.items() if critical}
+    # We do not apply name constraints, so we must not pass over them, critical or not.
+    if critical - _KNOWN_EXTENSIONS or _NAME_CONSTRAINTS in certificate.extensions:
+        raise UntrustedError("it has an extension we do not apply", part=certificate.name)
+    found = _extension(certificate, _KEY_USAGE)
+    if found is None or not (found.bits() or b"\x00")[0] & usage:
+        raise UntrustedError(f"its key usage lacks {usage_name}", part=certificate.name)
+
+
+def _basic_constraints(certificate: Certificate) -> tuple[bool, int | None]:
+    """Return (is an authority, path length); without the extension it is none (RFC 5280 §6.1.4 k)."""
+    members = _members(certificate, _BASIC_CONSTRAINTS)
+    if not members:
+        return False, None
+    flag, *lengths = members
+    limits = [length.integer() for length in lengths]
+    if flag.encoded != der.TRUE or len(limits) > 1 or any(limit < 0 for limit in limits):
+        raise MalformedError("basic constraints are not in their one spelling", part=certificate.name)
+    return True, limits[0] if limits else None
+
+
+def _purposes(certificate: Certificate) -> list[bytes] | None:
+    members = _members(certificate, _EXTENDED_KEY_USAGE)
+    return None if members is None else [purpose.encoded for purpose in members]

@@ -1,0 +1,1 @@
+"""Reading: seals, extracts, the register of requests."""

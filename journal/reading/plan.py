@@ -1,0 +1,297 @@
+"""Making an extract: the request is journaled, a seal made, the range fixed; then the bytes flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from journal.core import canonical
+from journal.core.chain import Head, genesis
+from journal.core.entry import JOURNAL_CATEGORY, Compartment
+from journal.core.errors import BusyError, RequestError, StoreError
+from journal.core.times import day_of, format_day, overdue_through
+from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
+from journal.reading.reader import DayRange
+from journal.reading.stream import ExtractStream, Plan
+from journal.writing.chronicle import service_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from journal.clock import Clock
+    from journal.database.seal import SealRow
+    from journal.database.store import Store
+    from journal.keys.ring import Keyring
+    from journal.reading.reader import Reader, Statement
+    from journal.seals.identity import SigningIdentity
+    from journal.seals.sealer import Sealer
+    from journal.snapshot import Snapshot
+    from journal.writing.queue import Acknowledgement
+    from journal.writing.writer import Writer
+
+PURGE_RETRY_SECONDS = 30
+TEXT_LIMIT_CHARACTERS = 256
+FILTERS = ("account", "action", "subject")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractRequest:
+    """What a client or an auditor asks for: whole UTC days, both included, and why."""
+
+    from_day: date
+    to_day: date
+    purpose: str
+    requester: str
+    account: str | None = None
+    subject: str | None = None
+    action: str | None = None
+    request_reference: str | None = None
+    authorisation: str | None = None
+
+
+class Extraction:
+    """Makes extracts of one service."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        snapshot: Snapshot,
+        writer: Writer,
+        sealer: Sealer,
+        reader: Reader,
+        identity: SigningIdentity,
+        service_name: str,
+        clock: Clock,
+    ) -> None:
+        """Use the parts of the running service."""
+        self._store = store
+        self._keyring = keyring
+        self._snapshot = snapshot
+        self._writer = writer
+        self._sealer = sealer
+        self._reader = reader
+        self._identity = identity
+        self._service_name = service_name
+        self._clock = clock
+
+    async def extract(
+        self, compartment: Compartment, request: ExtractRequest, *, requested_by: str, disclose: bool
+    ) -> AsyncIterator[bytes]:
+        """Record the request, then return the container's bytes, to be read to the end.
+
+        Raises RequestError (what was asked cannot be), OperatorError (nothing can be signed; neither is recorded),
+        BusyError (a purge is under way). Once the bytes flow, StoreError means that they must be thrown away: nothing
+        short ever ends properly.
+        """
+        return (await self.open(compartment, request, requested_by=requested_by, disclose=disclose)).chunks()
+
+    async def open(
+        self,
+        compartment: Compartment,
+        request: ExtractRequest,
+        *,
+        requested_by: str,
+        disclose: bool,
+        before_purge: bool = False,
+    ) -> ExtractStream:
+        """Record the request and fix what the extract will hold; errors as for `extract`.
+
+        With `before_purge`, for the hand-over, days are read that only a pending shorter rule lets go.
+        """
+        selection = await self._check(compartment, request, disclose=disclose)
+        # Before the request is journaled: the auditor would read of extracts that nobody could be given.
+        self._identity.check_valid(self._clock.now())
+        recorded = await self._record(compartment, request, selection, requested_by)
+        manifest_request = Request(
+            index=recorded.receipt.index, leaf=recorded.receipt.leaf_hash, reference=request.request_reference
+        )
+        seal = await self._sealer.seal_open(even_if_still=True)
+        if seal is None:
+            raise StoreError("no seal was made")
+        return await self._stream(compartment, request, selection, manifest_request, seal, before_purge=before_purge)
+
+    async def open_last(
+        self, compartment: Compartment, request: ExtractRequest, *, announced: Request, seal: SealRow
+    ) -> ExtractStream:
+        """Fix what an extract of a closed tenant will hold: everything of these days, as `seal` states it.
+
+        Nothing is recorded for it any more: the entry that announced it, before the close, stands for the request.
+        """
+        return await self._stream(compartment, request, Filter(), announced, seal, before_purge=True)
+
+    async def _stream(
+        self,
+        compartment: Compartment,
+        request: ExtractRequest,
+        selection: Filter,
+        manifest_request: Request,
+        seal: SealRow,
+        *,
+        before_purge: bool,
+    ) -> ExtractStream:
+        statement = await self._reader.statement(seal, compartment)
+        if statement is None:
+            raise StoreError("the seal does not hold this compartment")
+        return ExtractStream(
+            plan=await self._plan(compartment, request, statement, before_purge=before_purge),
+            selection=selection,
+            purpose=request.purpose,
+            requester=request.requester,
+            authorisation=request.authorisation,
+            request=manifest_request,
+            reader=self._reader,
+            keyring=self._keyring,
+            identity=self._identity,
+            clock=self._clock,
+        )
+
+    async def _check(self, compartment: Compartment, request: ExtractRequest, *, disclose: bool) -> Filter:
+        """Refuse what cannot be, before anything is written about it; return what the extract discloses."""
+        category = self._snapshot.category(compartment.category)
+        tenant = self._snapshot.tenant(compartment.tenant)
+        if category is None or not await self._store.read_heads([compartment.tenant], [compartment.category]):
+            raise RequestError("", "this compartment does not exist")
+        if tenant is not None and tenant.closed:
+            raise RequestError("", "the contract has ended: nothing is recorded for it any more, no request either")
+        if request.from_day < FIRST_DAY:
+            raise RequestError("/from", f"it is before {format_day(FIRST_DAY)}")
+        if request.from_day > request.to_day:
+            raise RequestError("/to", "the last day is before the first")
+        if request.to_day > day_of(self._clock.now()):
+            raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
+        _check_words(request)
+        if category.needs_authorisation and request.subject is not None and not request.authorisation:
+            raise RequestError(
+                "/authorisation",
+                "an extract about one subject of this category needs the reference of an authorisation",
+            )
+        try:
+            selection = Filter(account=request.account, subject=request.subject, action=request.action)
+        except ValueError as error:
+            raise RequestError("/filter", str(error)) from error
+        if disclose:
+            return selection
+        if selection != Filter():
+            raise RequestError("/filter", "an auditor's extract withholds every entry")
+        return Filter(withhold_all=True)
+
+    async def _record(
+        self, compartment: Compartment, request: ExtractRequest, selection: Filter, requested_by: str
+    ) -> Acknowledgement:
+        """Write the request in the tenant's `journal` category: nothing is sent before it is kept."""
+        data = {
+            "authorisation": request.authorisation,
+            "category": compartment.category,
+            "credential": requested_by,
+            "filter": selection.as_json(),
+            "from": format_day(request.from_day),
+            "purpose": request.purpose,
+            "reference": request.request_reference,
+            "requester": request.requester,
+            "to": format_day(request.to_day),
+        }
+        event = service_event(
+            service=self._service_name,
+            kind="extract",
+            event_id=str(uuid4()),
+            at=self._clock.now(),
+            subject=compartment.category,
+            data={name: value for name, value in data.items() if value is not None},
+        )
+        journal = Compartment(self._service_name, compartment.tenant, JOURNAL_CATEGORY)
+        acknowledgements = await self._writer.submit(journal, requested_by, [event], len(event.canonical))
+        return acknowledgements[0]
+
+    async def _plan(
+        self, compartment: Compartment, request: ExtractRequest, latest: Statement, *, before_purge: bool
+    ) -> Plan:
+        """Fix the range of indexes from what the seals state (FORMAT.md, "Extract")."""
+        categories = {row.code: row for row in await self._store.read_categories()}
+        category = categories[compartment.category]
+        retention_days = category.stated_days if before_purge else category.retention_days
+        first = request.from_day - timedelta(days=1)
+        # A database restored from a backup may have forgotten a destruction that the key store remembers.
+        fences = (category.fence, self._keyring.keystore.fence(compartment.category))
+        fence = max((day for day in fences if day is not None), default=None)
+        if fence is not None:
+            # What is purged cannot be shown: the extract begins where the chain still does.
+            first = max(first, fence)
+        closes = await self._closes(compartment, first, max(request.to_day, first))
+        base = Head(closes[first].head.size, closes[first].head.chain_hash) if first in closes else None
+        if base is None:
+            base = genesis(compartment.origin)
+        # Only where something that was asked for is purged: what comes after it begins with its close, as ever.
+        is_cut = fence is not None and request.from_day <= fence
+        if is_cut and latest.head.kept_from < base.size:
+            raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
+        today = latest.seal.sealed_at.date()
+        if request.to_day <= first and not closes:
+            raise RequestError("/to", "this compartment did not exist on that day")
+        ranges: list[DayRange] = []
+        head = base
+        for day in _days(max(request.from_day, first + timedelta(days=1)), request.to_day):
+            statement = closes.get(day) if day < today else latest
+            if statement is None:
+                continue
+            if statement.head.size > head.size:
+                ranges.append(DayRange(day=day, start=head.size, end=statement.head.size))
+            head = Head(statement.head.size, statement.head.chain_hash)
+        if first < request.to_day < today and request.to_day not in closes:
+            raise RequestError("/to", "this compartment did not exist on that day")
+        if ranges and ranges[0].day <= overdue_through(today, retention_days):
+            raise BusyError(
+                f"{format_day(ranges[0].day)} is past its limit and waits for the purge",
+                retry_after_seconds=PURGE_RETRY_SECONDS,
+            )
+        statements = [closes[day] for day in sorted(closes)]
+        tenant = self._snapshot.tenant(compartment.tenant)
+        return Plan(
+            compartment=compartment,
+            tenant_name=tenant.name if tenant else compartment.tenant,
+            category_label=category.label,
+            first_day=request.from_day,
+            last_day=request.to_day,
+            retention_days=retention_days,
+            base=base,
+            head=head,
+            ranges=ranges,
+            statements=[*statements, latest],
+            purged=(request.from_day, min(first, request.to_day)) if first >= request.from_day else None,
+        )
+
+    async def _closes(self, compartment: Compartment, first: date, last: date) -> dict[date, Statement]:
+        """Return what each close seal of these days states of the compartment, by day."""
+        closes: dict[date, Statement] = {}
+        for seal in await self._store.read_close_seals(first, last):
+            statement = await self._reader.statement(seal, compartment)
+            if statement is not None and seal.day is not None:
+                closes[seal.day] = statement
+        return closes
+
+
+def _check_words(request: ExtractRequest) -> None:
+    """Refuse, before anything is journaled, what would not say who asks, why, and by what leave."""
+    if request.purpose not in PURPOSES:
+        raise RequestError("/purpose", f"none of those the law allows: {', '.join(PURPOSES)}")
+    for name in ("requester", "request_reference", "authorisation", *FILTERS):
+        text = getattr(request, name)
+        if text is None:
+            continue
+        pointer = f"/filter/{name}" if name in FILTERS else f"/{name}"
+        if not text.strip() or len(text) > TEXT_LIMIT_CHARACTERS:
+            raise RequestError(pointer, f"blank, or longer than {TEXT_LIMIT_CHARACTERS} characters")
+        try:
+            canonical.encode(text)
+        except ValueError as error:
+            raise RequestError(pointer, str(error)) from error
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    day = first
+    while day <= last:
+        yield day
+        day += timedelta(days=1)

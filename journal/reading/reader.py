@@ -1,0 +1,164 @@
+"""Reading back: seals and heads, and one compartment's entries page by page, always contiguous."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from journal.core.errors import NotCoveredError, StoreError
+from journal.core.times import format_day, format_seconds
+from journal.core.tree import Trie
+from journal.extract.listing import ListedSeal, encode_head_answer
+from journal.seals.sealer import sealed_head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from journal.core.entry import Compartment
+    from journal.core.seal import SealedHead
+    from journal.database.read import EntryRow
+    from journal.database.seal import SealRow
+    from journal.database.store import Store
+
+PAGE_ENTRIES = 1_000
+CACHED_TREES = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What one seal states of one chain: the seal, the chain's head, and its path to the root."""
+
+    seal: SealRow
+    head: SealedHead
+    path: list[bytes]
+
+    def listed(self) -> ListedSeal:
+        """Return it as extracts and head answers carry it."""
+        return ListedSeal(
+            text=self.seal.text,
+            signature=self.seal.signature,
+            head=self.head,
+            path=tuple(self.path),
+            timestamp=self.seal.timestamp,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayRange:
+    """The indexes `start` ≤ i < `end` of a compartment, all recorded on `day`."""
+
+    day: date
+    start: int
+    end: int
+
+
+class Reader:
+    """Reads what the seals state and the rows they cover; writes nothing."""
+
+    def __init__(self, *, store: Store, service_name: str, trust_path: Path) -> None:
+        """Read this store; `trust_path` holds the certificate an auditor is given."""
+        self._store = store
+        self._service_name = service_name
+        self._trust_path = trust_path
+        self._trees: OrderedDict[int, tuple[Trie, dict[str, SealedHead]]] = OrderedDict()
+
+    async def statement(self, seal: SealRow, compartment: Compartment) -> Statement | None:
+        """Return what the seal states of the compartment; None where its chain is not in that seal."""
+        tree, heads = await self._tree(seal.number)
+        head = heads.get(compartment.origin)
+        if head is None:
+            return None
+        return Statement(seal=seal, head=head, path=tree.path(compartment.origin))
+
+    async def latest(self, compartment: Compartment) -> Statement:
+        """Return what the latest seal states. Raises NotCoveredError before there is one."""
+        seal = await self._store.latest_seal()
+        statement = await self.statement(seal, compartment) if seal is not None else None
+        if statement is None:
+            raise NotCoveredError("no seal covers this compartment yet")
+        return statement
+
+    async def pages(
+        self, compartment: Compartment, ranges: Sequence[DayRange]
+    ) -> AsyncIterator[tuple[date, list[EntryRow]]]:
+        """Yield (day, its next entries) in order, in short pages, each its own transaction.
+
+        Raises StoreError as soon as one is missing: a purge has passed, or a row is gone.
+        """
+        for part in ranges:
+            expected = part.start
+            while expected < part.end:
+                limit = min(PAGE_ENTRIES, part.end - expected)
+                rows = await self._store.read_entries(
+                    compartment.tenant, compartment.category, part.day, expected, limit
+                )
+                if [row.index for row in rows] != list(range(expected, expected + limit)):
+                    raise StoreError(f"entries from index {expected} on are missing on {part.day}")
+                yield part.day, rows
+                expected += limit
+
+    async def head(self, compartment: Compartment) -> bytes:
+        """Return the answer of `GET …/head`: what an auditor keeps as a known seal."""
+        return encode_head_answer((await self.latest(compartment)).listed())
+
+    async def seals(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Return the seals numbered above `after`, at most `limit`, as JSON objects."""
+        return [
+            {
+                "number": row.number,
+                "signature": b64encode(row.signature).decode(),
+                "text": row.text.decode("ascii"),
+                **({"timestamp": b64encode(row.timestamp).decode()} if row.timestamp is not None else {}),
+            }
+            for row in await self._store.read_seals(after, limit)
+        ]
+
+    def trust(self) -> bytes:
+        """Return the certificates an auditor trusts (PEM)."""
+        return self._trust_path.read_bytes()
+
+    async def status(self, tenant: str) -> list[dict[str, Any]]:
+        """Return plain counters of the tenant's categories, never by agent, as JSON objects."""
+        categories = await self._store.read_categories()
+        codes = [category.code for category in categories]
+        heads = {row.category: row for row in await self._store.read_heads([tenant] * len(codes), codes)}
+        gaps = {row.category: row for row in await self._store.read_gaps(tenant)}
+        days: dict[str, dict[str, dict[str, int]]] = {}
+        for row in await self._store.read_activity(tenant):
+            days.setdefault(row.category, {}).setdefault(format_day(row.day), {})[row.action] = row.count
+        seal = await self._store.latest_seal()
+        last_seal = {"number": seal.number, "sealed_at": format_seconds(seal.sealed_at)} if seal else None
+        return [
+            {
+                "base": heads[category.code].kept_from,
+                "category": category.code,
+                "days": days.get(category.code, {}),
+                "label": category.label,
+                "last_purged_day": format_day(category.fence) if category.fence else None,
+                "last_seal": last_seal,
+                "missing": gaps[category.code].missing if category.code in gaps else 0,
+                "retention_days": category.retention_days,
+                "size": heads[category.code].size,
+            }
+            for category in categories
+            if category.code in heads
+        ]
+
+    async def _tree(self, number: int) -> tuple[Trie, dict[str, SealedHead]]:
+        """Return the seal's tree and its heads by origin; the trees used last are kept."""
+        found = self._trees.get(number)
+        if found is None:
+            rows = await self._store.read_seal_heads(number)
+            heads = {head.origin: head for head in (sealed_head(self._service_name, row) for row in rows)}
+            found = (await asyncio.to_thread(Trie, heads.values()), heads)
+            self._trees[number] = found
+            if len(self._trees) > CACHED_TREES:
+                self._trees.popitem(last=False)
+        else:
+            self._trees.move_to_end(number)
+        return found

@@ -1,0 +1,251 @@
+"""The bytes of one extract, in passes over a fixed range, in constant memory.
+
+No plaintext is kept anywhere: each pass reads and opens the entries anew, page by page, and checks every
+leaf hash again. Opening, hashing and compressing a page happen in a thread, so that others are served.
+
+Nothing is served of a day whose limit has come: the clock is asked before each chunk is given out, whichever member it
+is of (the table and the document hold content too), and the container then breaks off. What of it was given out before
+ends without its directory and its signature: it is never short and yet accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal import __version__
+from journal.core.chain import leaf_hash
+from journal.core.entry import Entry, parse_record
+from journal.core.envelope import open_entry
+from journal.core.errors import StoreError
+from journal.core.times import day_of, overdue_through
+from journal.document.content import Circumstances, Gathered, document_content
+from journal.document.render import DocumentError, render
+from journal.extract import layout, table
+from journal.extract.container import ContainerWriter
+from journal.extract.listing import disclosed_line, encode_seals, withheld_line
+from journal.extract.manifest import Filter, Manifest
+from journal.extract.texts import signed_names, write_digests, write_instructions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+    from datetime import date
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from journal.clock import Clock
+    from journal.core.chain import Head
+    from journal.core.entry import Compartment
+    from journal.database.read import EntryRow
+    from journal.extract.manifest import Request
+    from journal.keys.ring import Keyring
+    from journal.reading.reader import DayRange, Reader, Statement
+    from journal.seals.identity import SigningIdentity
+
+    Render = Callable[[AESGCM, list[EntryRow]], bytes]
+
+log = structlog.get_logger()
+
+SOFTWARE = f"openepm-journal/{__version__}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The fixed range of an extract, and what the seals state of it, the open seal last."""
+
+    compartment: Compartment
+    tenant_name: str
+    category_label: str
+    first_day: date
+    last_day: date
+    retention_days: int
+    base: Head
+    head: Head
+    ranges: list[DayRange]
+    statements: list[Statement]
+    purged: tuple[date, date] | None  # days asked for that are lawfully gone, first and last
+
+
+class ExtractStream:
+    """Writes the container's members one after another."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        selection: Filter,
+        purpose: str,
+        requester: str,
+        authorisation: str | None,
+        request: Request,
+        reader: Reader,
+        keyring: Keyring,
+        identity: SigningIdentity,
+        clock: Clock,
+    ) -> None:
+        """Prepare; `chunks` does the work."""
+        self._plan = plan
+        self._selection = selection
+        self._purpose = purpose
+        self._requester = requester
+        self._authorisation = authorisation
+        self._request = request
+        self._reader = reader
+        self._keyring = keyring
+        self._identity = identity
+        self._clock = clock
+        self._origin_prefix = plan.compartment.origin.encode() + b"\0"
+        # One bit an entry: which ones the first pass disclosed, so that the later ones agree with it.
+        self._shown = bytearray((plan.head.size - plan.base.size + 7) // 8)
+        self._disclosed = 0
+        self._gathered = Gathered()
+
+    @property
+    def plan(self) -> Plan:
+        """What the extract holds, fixed before a byte of it is made."""
+        return self._plan
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the container. An error thrown here means: throw away what came."""
+        async with aclosing(self._container()) as chunks:
+            async for chunk in chunks:
+                self._refuse_overdue()
+                yield chunk
+
+    def _refuse_overdue(self) -> None:
+        """Break off once the oldest day that holds entries has reached its limit: they are not served any more."""
+        last = overdue_through(day_of(self._clock.now()), self._plan.retention_days)
+        if self._plan.ranges and self._plan.ranges[0].day <= last:
+            raise StoreError(f"{self._plan.ranges[0].day} reached its limit while the extract was being made")
+
+    async def _container(self) -> AsyncGenerator[bytes, None]:
+        container = ContainerWriter()
+        yield container.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)
+        async for chunk in self._member(container, layout.ENTRIES, self._entries):
+            yield chunk
+        async for chunk in self._member(container, layout.PROOF, self._proof):
+            yield chunk
+        yield container.add(layout.SEALS, encode_seals(stated.listed() for stated in self._plan.statements))
+        manifest = self._manifest()
+        yield container.add(layout.MANIFEST, manifest.encode())
+        async for chunk in self._member(container, layout.TABLE, self._table, table.HEADER):
+            yield chunk
+        document = await self._document(manifest)
+        if document is not None:
+            yield container.add(layout.DOCUMENT, document)
+        yield container.add(layout.INSTRUCTIONS, write_instructions(manifest))
+        names = [name for name in signed_names(layout.NAMES) if name != layout.DOCUMENT or document is not None]
+        digests = write_digests({name: container.digest(name) for name in names})
+        yield container.add(layout.DIGESTS, digests)
+        yield container.add(layout.SIGNATURE, self._identity.sign(digests, manifest.issued_at))
+        yield container.close()
+
+    async def _member(
+        self, container: ContainerWriter, name: str, render: Render, opening: bytes = b""
+    ) -> AsyncIterator[bytes]:
+        yield container.start(name)
+        if opening:
+            yield container.write(opening)
+        if render == self._proof or not self._selection.withhold_all:
+            compartment = self._plan.compartment
+            async for day, rows in self._reader.pages(compartment, self._plan.ranges):
+                cipher = self._keyring.cipher(compartment, day)
+                chunk = await asyncio.to_thread(_pack, container, render, cipher, rows)
+                if chunk:
+                    yield chunk
+        yield container.finish()
+
+    def _open(self, cipher: AESGCM, row: EntryRow) -> tuple[bytes, bytes]:
+        salt, record = open_entry(cipher, row.sealed, origin_prefix=self._origin_prefix, index=row.index)
+        if leaf_hash(salt, record) != row.leaf_hash:
+            raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
+        return salt, record
+
+    def _entries(self, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
+        lines: list[bytes] = []
+        everything = self._selection == Filter()
+        for row in rows:
+            _, record = self._open(cipher, row)
+            if everything or self._selection.matches(parse_record(record)):
+                place = row.index - self._plan.base.size
+                self._shown[place >> 3] |= 1 << (place & 7)
+                self._disclosed += 1
+                lines.append(record + b"\n")
+        return b"".join(lines)
+
+    def _proof(self, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
+        return b"".join(
+            disclosed_line(row.index, self._open(cipher, row)[0])
+            if self._is_shown(row)
+            else withheld_line(row.index, row.leaf_hash)
+            for row in rows
+        )
+
+    def _table(self, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
+        lines: list[bytes] = []
+        for entry in self._shown_entries(cipher, rows):
+            lines.append(table.row(entry))
+            self._gathered.add(entry)
+        return b"".join(lines)
+
+    def _shown_entries(self, cipher: AESGCM, rows: list[EntryRow]) -> Iterator[Entry]:
+        for row in rows:
+            if self._is_shown(row):
+                yield parse_record(self._open(cipher, row)[1])
+
+    def _is_shown(self, row: EntryRow) -> bool:
+        place = row.index - self._plan.base.size
+        return bool(self._shown[place >> 3] >> (place & 7) & 1)
+
+    async def _document(self, manifest: Manifest) -> bytes | None:
+        """Make the people's view; the extract proves as much without it, so its failure ends nothing."""
+        plan = self._plan
+        latest = plan.statements[-1].seal
+        circumstances = Circumstances(
+            tenant_name=plan.tenant_name,
+            category_label=plan.category_label,
+            service=plan.compartment.service,
+            signer=self._identity.subject,
+            manifest_sha256=sha256(manifest.encode()).hexdigest(),
+            first_seal=plan.statements[0].seal.number,
+            last_seal=latest.number,
+            sealed_at=latest.sealed_at,
+            covered_at=latest.sealed_at if plan.last_day >= day_of(latest.sealed_at) else None,
+            purged=plan.purged,
+        )
+        try:
+            content = document_content(manifest, self._gathered, circumstances)
+            return await render(content, self._identity, manifest.issued_at)
+        except DocumentError as error:
+            log.error("an extract goes without its document", reason=str(error))
+            return None
+
+    def _manifest(self) -> Manifest:
+        plan = self._plan
+        # A signature claims whole seconds: the extract is issued at one, and never before its own seal.
+        now = self._clock.now().replace(microsecond=0)
+        return Manifest(
+            origin=plan.compartment.origin,
+            first_day=plan.first_day,
+            last_day=plan.last_day,
+            base=plan.base,
+            head=plan.head,
+            disclosed=self._disclosed,
+            withheld=plan.head.size - plan.base.size - self._disclosed,
+            filter=self._selection,
+            purpose=self._purpose,
+            requester=self._requester,
+            request=self._request,
+            issued_at=max(now, plan.statements[-1].seal.sealed_at),
+            software=SOFTWARE,
+            authorisation=self._authorisation,
+        )
+
+
+def _pack(container: ContainerWriter, render: Render, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
+    return container.write(render(cipher, rows))

@@ -1,0 +1,1 @@
+"""Seals: made, signed, time-stamped."""

@@ -1,0 +1,273 @@
+"""The stamper: has close seals time-stamped by an authority that is not ours, beside everything else.
+
+An authority that is down, slow, or lies keeps nobody waiting: its seals are *not time-stamped yet*, and asked for
+again. What it answers is checked as an auditor will check it before it is kept, for a token cannot be replaced.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from aiohttp.http_exceptions import HttpProcessingError
+
+from journal.core.errors import JournalError, NotStampedError, OperatorError, VerificationError
+from journal.core.seal import parse_seal
+from journal.core.times import format_day, format_seconds
+from journal.pki import certificates, cms, timestamp
+from journal.pki.timestamp_token import NONCE_BITS, QUERY_TYPE, REPLY_LIMIT_BYTES, REPLY_TYPE, build_query, parse_reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from journal.clock import Clock
+    from journal.database.seal import SealRow
+    from journal.database.store import Store
+    from journal.settings import Settings
+
+
+log = structlog.get_logger()
+
+INTERVAL_SECONDS = 60.0
+RETRY_LIMIT_SECONDS = 3600.0
+FAILING_LIMIT = timedelta(days=1)
+TIMEOUT_LIMIT_SECONDS = 300
+# On receipt less is allowed than a verifier allows (timestamp.CLOCK_TOLERANCE): what is kept must pass for ever.
+RECEIPT_TOLERANCE = timedelta(minutes=1)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamped:
+    """A close seal and the time-stamp it was just given."""
+
+    number: int
+    timestamp: timestamp.Timestamp
+
+
+class Stamper:
+    """Gives close seals their time-stamps, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: TsaClient,
+        tsa_anchors: Sequence[bytes],
+        trust_path: Path,
+        service_name: str,
+        clock: Clock,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
+        """Ask this authority, whose certificates lead to `tsa_anchors` (DER).
+
+        `trust_path` holds what an auditor is given to check seals with. Raises nothing.
+        """
+        self._store = store
+        self._client = client
+        self._tsa_anchors = tsa_anchors
+        self._trust_path = trust_path
+        self._service_name = service_name
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._told = ""
+
+    @classmethod
+    def configured(cls, settings: Settings, *, store: Store, service_name: str, clock: Clock) -> Self | None:
+        """Return the stamper that the settings ask for, if they name an authority. Raises OperatorError."""
+        if settings.tsa_url is None:
+            return None
+        try:
+            address = urlsplit(settings.tsa_url)
+            usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise OperatorError("JOURNAL_TSA_URL: write it http://host/path, or https://…")
+        if not 0 < settings.tsa_timeout_seconds <= TIMEOUT_LIMIT_SECONDS:
+            raise OperatorError(f"JOURNAL_TSA_TIMEOUT_SECONDS: choose up to {TIMEOUT_LIMIT_SECONDS}")
+        if settings.tsa_trust_path is None:
+            raise OperatorError("JOURNAL_TSA_URL is set: JOURNAL_TSA_TRUST must name the authority's root (PEM)")
+        return cls(
+            store=store,
+            client=TsaClient(settings.tsa_url, settings.tsa_timeout_seconds),
+            tsa_anchors=_read_anchors(settings.tsa_trust_path),
+            trust_path=settings.trust_path,
+            service_name=service_name,
+            clock=clock,
+        )
+
+    async def waiting(self) -> list[SealRow]:
+        """Return the close seals that wait for a time-stamp, oldest first.
+
+        Those whose certificate has expired are not among them: no time-stamp of today would make them hold.
+        """
+        rows = await self._store.unstamped_seals()
+        anchors = _read_anchors(self._trust_path) if rows else []
+        now = self._clock.now()
+        return [row for row in rows if self._holds(row, anchors, now)]
+
+    async def stamp_waiting(self) -> AsyncIterator[Stamped]:
+        """Have every seal that waits time-stamped and yield each; NotStampedError at the first that cannot be had."""
+        for row in await self.waiting():
+            try:
+                stamped = await self._stamp(row)
+            except NotStampedError:
+                await self._store.note_stamping_failure()
+                raise
+            if stamped is not None:
+                yield stamped
+
+    async def ask_time(self) -> datetime:
+        """Return what time it is by the authority's clock, of which a token made now bears witness.
+
+        Raises NotStampedError where none can be had.
+        """
+        # A digest of nothing: the time alone is wanted, and a nonce makes it an answer to this question.
+        found, _ = await self._ask(secrets.token_bytes(32), made_at=_LONG_AGO)
+        return found.stamped_at
+
+    async def problem(self) -> str | None:
+        """Return what an operator must know: that for more than a day the oldest seal that waits got none."""
+        since = await self._store.stamping_failed_since()
+        limit = self._clock.now() - FAILING_LIMIT
+        if since is None or since > limit:
+            return None
+        waiting = await self.waiting()
+        if not waiting or waiting[0].day is None or waiting[0].sealed_at > limit:
+            return None
+        return (
+            f"{len(waiting)} close seals wait for a time-stamp, the first of {format_day(waiting[0].day)}: none could "
+            f"be had since {format_seconds(since.replace(microsecond=0))}"
+        )
+
+    async def run(self) -> None:
+        """Look every minute for what waits; after a failure, later and later, up to an hour; for ever."""
+        failures = 0
+        while True:
+            failures = 0 if await self._try() else failures + 1
+            seconds = min(self._interval_seconds * 2 ** min(failures, 16), RETRY_LIMIT_SECONDS)
+            # Many services that lost one authority must not come back together.
+            await self._clock.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  (no secret)
+
+    async def _try(self) -> bool:
+        """Stamp what waits; False if something could not be. It is told once, and when it is over."""
+        try:
+            async for stamped in self.stamp_waiting():
+                at = timestamp.time_text(stamped.timestamp.stamped_at)
+                log.info("seal time-stamped", seal=stamped.number, at=at, authority=stamped.timestamp.authority)
+        except (JournalError, OSError) as error:
+            if str(error) != self._told:
+                log.warning("not time-stamped yet", kind=type(error).__name__, reason=str(error))
+            self._told = str(error)
+            return False
+        self._told = ""
+        return True
+
+    async def _stamp(self, row: SealRow) -> Stamped | None:
+        """Ask for one time-stamp, check it as an auditor will, and keep it; None where another process was faster."""
+        seal = parse_seal(row.text)
+        found, token = await self._ask(seal.digest, made_at=seal.sealed_at)
+        now = self._clock.now()
+        try:
+            self._check_seal(row, _read_anchors(self._trust_path), found.stamped_at)
+        except VerificationError as error:
+            raise NotStampedError(f"what the authority answered is {error.verdict}: {error}") from error
+        if found.stamped_at - now > RECEIPT_TOLERANCE:
+            raise NotStampedError("the authority's clock is ahead of ours: one of them is wrong")
+        kept = await self._store.put_timestamp(row.number, found.stamped_at, token)
+        return Stamped(number=row.number, timestamp=found) if kept else None
+
+    async def _ask(self, digest: bytes, *, made_at: datetime) -> tuple[timestamp.Timestamp, bytes]:
+        """Return a time-stamp of a digest, checked as an auditor will, and its token. Raises NotStampedError."""
+        nonce = secrets.randbits(NONCE_BITS) or 1
+        answer = await self._client.ask(build_query(digest, nonce))
+        try:
+            reply = parse_reply(answer)
+            if reply.token is None:
+                raise NotStampedError(f"the authority refused: {reply.refusal}")
+            found = timestamp.verify(reply.token, digest, anchors=self._tsa_anchors, made_at=made_at, nonce=nonce)
+        except VerificationError as error:
+            raise NotStampedError(f"what the authority answered is {error.verdict}: {error}") from error
+        return found, reply.token
+
+    def _holds(self, row: SealRow, anchors: Sequence[bytes], at: datetime) -> bool:
+        try:
+            self._check_seal(row, anchors, at)
+        except VerificationError:
+            return False
+        return True
+
+    def _check_seal(self, row: SealRow, anchors: Sequence[bytes], at: datetime) -> None:
+        """Check that the seal's own signature holds at that time, as it must at its time-stamp's."""
+        digest = parse_seal(row.text).digest
+        cms.verify(row.signature, digest, anchors=anchors, service=self._service_name, at=at)
+
+
+def _read_anchors(path: Path) -> list[bytes]:
+    try:
+        anchors = certificates.pem_to_der(path.read_bytes())
+        for anchor in anchors:
+            certificates.parse(anchor)
+    except OSError as error:
+        raise OperatorError(f"{path} cannot be read: {error.strerror}") from error
+    except VerificationError as error:
+        raise OperatorError(f"{path}: {error}") from error
+    return anchors
+
+
+CHUNK_BYTES = 8 * 1024
+OK = 200
+
+
+class TsaClient:
+    """One authority, at one address, that has so long to answer and so much to say."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        """Connect to nothing yet."""
+        self._url = url
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+
+    async def ask(self, query: bytes) -> bytes:
+        """Post a TimeStampReq and return the body of the answer, of at most REPLY_LIMIT_BYTES.
+
+        Raises NotStampedError, which never quotes the address (it may hold a password) or the answer.
+        """
+        try:
+            # A connection of its own: the next one is wanted tomorrow. Nothing is kept or followed from one to another.
+            async with (
+                aiohttp.ClientSession(
+                    timeout=self._timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+                ) as session,
+                session.post(
+                    self._url,
+                    data=query,
+                    headers={"Content-Type": QUERY_TYPE, "Accept": REPLY_TYPE, "User-Agent": "openepm-journal"},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                return await _read(response)
+        except TimeoutError as error:
+            raise NotStampedError(f"the authority did not answer within {self._timeout.total:g} s") from error
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise NotStampedError(f"the authority could not be asked ({type(error).__name__})") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    if response.status != OK:
+        raise NotStampedError(f"the authority answered with status {response.status}")
+    if response.content_type != REPLY_TYPE or "Content-Encoding" in response.headers:
+        raise NotStampedError(f"the authority answered something else than {REPLY_TYPE}")
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        body += chunk
+        if len(body) > REPLY_LIMIT_BYTES:
+            raise NotStampedError(f"the authority answered more than {REPLY_LIMIT_BYTES} bytes")
+    return bytes(body)

@@ -1,0 +1,95 @@
+"""What the service must know of tenants, categories and credentials, kept in memory, half a second fresh."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from journal.clock import Clock
+    from journal.database.ingest import CategoryRow, CredentialRow, TenantRow
+    from journal.database.store import Store
+    from journal.keys.ring import Keyring
+
+log = structlog.get_logger()
+
+REFRESH_SECONDS = 0.5
+
+
+class Snapshot:
+    """A snapshot of the small tables, read anew whenever their version moves.
+
+    A revoked credential is refused at the latest one refresh after its revocation, in every process.
+    """
+
+    def __init__(self, store: Store, keyring: Keyring, clock: Clock) -> None:
+        """Start empty; `refresh` fills it."""
+        self._store = store
+        self._keyring = keyring
+        self._clock = clock
+        self._version = -1
+        self._read_at = float("-inf")
+        self._categories: dict[str, CategoryRow] = {}
+        self._tenants: dict[str, TenantRow] = {}
+        self._credentials: dict[str, CredentialRow] = {}
+
+    def category(self, code: str) -> CategoryRow | None:
+        """Return the category, or None."""
+        return self._categories.get(code)
+
+    def categories(self) -> list[CategoryRow]:
+        """Return every category, by code."""
+        return [self._categories[code] for code in sorted(self._categories)]
+
+    def tenant(self, code: str) -> TenantRow | None:
+        """Return the tenant, or None."""
+        return self._tenants.get(code)
+
+    def tenants(self) -> list[TenantRow]:
+        """Return every tenant, by code."""
+        return [self._tenants[code] for code in sorted(self._tenants)]
+
+    def credential(self, credential_id: str) -> CredentialRow | None:
+        """Return the credential, revoked and expired ones included, or None."""
+        return self._credentials.get(credential_id)
+
+    def age_seconds(self) -> float:
+        """Return how long ago the database last confirmed this snapshot."""
+        return self._clock.monotonic() - self._read_at
+
+    async def refresh(self) -> None:
+        """Ask the database whether anything moved, and read it if so. Raises StoreError."""
+        asked_at = self._clock.monotonic()
+        version = await self._store.directory_version()
+        if version != self._version:
+            self._tenants = {row.code: row for row in await self._store.read_tenants()}
+            self._credentials = {row.id: row for row in await self._store.read_credentials()}
+            self._categories = {row.code: row for row in await self._store.read_categories()}
+            for row in self._categories.values():
+                if row.fence is not None:
+                    self._keyring.learn_fence(row.code, row.fence)
+            for tenant in self._tenants.values():
+                if tenant.destroyed:
+                    self._keyring.learn_ended(tenant.code)
+            self._version = version
+        self._read_at = asked_at
+
+    async def run(self) -> None:
+        """Refresh for ever; an unreachable database leaves the snapshot to age, and is told once."""
+        failing = False
+        while True:
+            try:
+                await self.refresh()
+            except (StoreError, OSError) as error:
+                if not failing:
+                    log.warning("the directory cannot be refreshed", reason=str(error))
+                failing = True
+            else:
+                if failing:
+                    log.info("the directory is refreshed again")
+                failing = False
+            await asyncio.sleep(REFRESH_SECONDS)

@@ -1,0 +1,1 @@
+"""The status of the service: figures, readiness checks, restored databases."""

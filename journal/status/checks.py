@@ -1,0 +1,198 @@
+"""What must hold for the service to be ready, and what to do where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import time, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from journal.core.errors import JournalError, KeyStoreError
+from journal.core.times import day_of, format_day, format_seconds, overdue_through, purgeable_through
+from journal.keys.files import why_unwritable
+from journal.status.restored import communes_back, describe_back, describe_lost, forgotten_purges, forgotten_seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from datetime import datetime
+
+    from journal.clock import Clock, ClockGuard
+    from journal.database.store import Store
+    from journal.keys.store import KeyStore
+    from journal.seals.identity import SigningIdentity
+    from journal.seals.stamper import Stamper
+    from journal.settings import Settings
+    from journal.snapshot import Snapshot
+    from journal.status.figures import Status
+    from journal.writing.writer import Writer
+
+DAYS_AHEAD_WANTED = 3
+# A day that goes tonight was handed over the day before, or where it is kept for two days, in these hours.
+HANDOVER_BY = time(3)
+STALE_DIRECTORY_SECONDS = 5.0
+STALE_SEAL = timedelta(minutes=10)
+
+
+class Checks:
+    """Asks, each time anew, everything that an operator would have to know of."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        snapshot: Snapshot,
+        keystore: KeyStore,
+        writer: Writer,
+        identity: SigningIdentity,
+        stamper: Stamper | None,
+        clock: Clock,
+        guard: ClockGuard,
+        settings: Settings,
+    ) -> None:
+        """Check this service."""
+        self._store = store
+        self._snapshot = snapshot
+        self._keystore = keystore
+        self._writer = writer
+        self._identity = identity
+        self._stamper = stamper
+        self._clock = clock
+        self._guard = guard
+        self._settings = settings
+        # The last seal when heads were first seen to have moved since, and when they had.
+        self._unsealed: tuple[int, datetime] | None = None
+
+    async def run(self, status: Status | None = None) -> dict[str, str | None]:
+        """Return, for each thing that must hold, None or what is wrong with it; `status` spares asking again."""
+        checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
+            "certificate": self._check_certificate,
+            "clock": self._check_clock,
+            "database": self._check_database,
+            "handover": self._check_handover,
+            "keys": self._check_keys,
+            "partitions": self._check_partitions,
+            "retention": self._check_retention,
+            "seals": partial(self._check_seals, status),
+            "timestamps": self._check_timestamps,
+        }
+        answers: dict[str, str | None] = {}
+        for name, check in checks.items():
+            try:
+                answers[name] = await check()
+            except (JournalError, OSError) as error:
+                answers[name] = str(error)
+        return answers
+
+    async def _check_certificate(self) -> str | None:
+        if self._identity.not_before <= self._clock.now() <= self._identity.not_after:
+            return None
+        return (
+            f"the signing certificate is valid from {format_seconds(self._identity.not_before)} to "
+            f"{format_seconds(self._identity.not_after)}: nothing is sealed or extracted until it is renewed"
+        )
+
+    async def _check_clock(self) -> str | None:
+        self._guard.check()
+        return None
+
+    async def _check_database(self) -> str | None:
+        age = self._snapshot.age_seconds()
+        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self._writer.problem()
+
+    async def _check_handover(self) -> str | None:
+        if faults := await self._store.read_handover_faults():
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            return f"since {faults[0].since:%Y-%m-%d %H:%M} UTC: {faults[0].detail}{more}"
+        tenants = [row.tenant for row in await self._store.read_recipients()]
+        # In a thread: a network file system that hangs must not hold up the service.
+        if tenants and (problem := await asyncio.to_thread(_check_outboxes, self._settings, tenants)):
+            return problem
+        now = self._clock.now()
+        if now.time() < HANDOVER_BY:
+            return None
+        for category in self._snapshot.categories():
+            day = purgeable_through(day_of(now), category.stated_days)
+            if late := await self._store.handover_due(category.code, day):
+                which = f"{late[0].tenant} {category.code} {format_day(day)}"
+                return f"{which} is purged tonight and not handed over yet: run openepm-journal handover"
+        return None
+
+    async def _check_keys(self) -> str | None:
+        today = day_of(self._clock.now())
+        for tenant in self._snapshot.tenants():
+            try:
+                self._keystore.confirm_tenant_key(tenant.code)
+            except KeyStoreError as error:
+                if not tenant.closed:
+                    return str(error)
+        for category in self._snapshot.categories():
+            for ahead in range(DAYS_AHEAD_WANTED + 1):
+                day = today + timedelta(days=ahead)
+                try:
+                    self._keystore.confirm_day_key(category.code, day)
+                except KeyStoreError as error:
+                    return str(error)
+        return None
+
+    async def _check_partitions(self) -> str | None:
+        made = {(row.category, row.day) for row in await self._store.partitions()}
+        today = day_of(self._clock.now())
+        for category in self._snapshot.categories():
+            for ahead in range(DAYS_AHEAD_WANTED + 1):
+                day = today + timedelta(days=ahead)
+                if (category.code, day) not in made:
+                    return f"no partition for {category.code} {format_day(day)}"
+        return None
+
+    async def _check_retention(self) -> str | None:
+        limits = {
+            category.code: overdue_through(day_of(self._clock.now()), category.stated_days)
+            for category in self._snapshot.categories()
+        }
+        if forgotten := await forgotten_purges(self._store, self._keystore):
+            through = format_day(forgotten[0].destroyed)
+            return f"{forgotten[0].category} is destroyed up to {through}, and the database has forgotten it"
+        if back := await communes_back(self._store, self._keystore):
+            return describe_back(back[0])
+        for row in await self._store.partitions():
+            if row.day <= limits[row.category]:
+                return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
+        yesterday = day_of(self._clock.now()) - timedelta(days=1)
+        for category in self._snapshot.categories():
+            days, since = category.next_retention_days, category.next_since
+            if days is not None and days < category.stated_days and since is not None and since < yesterday:
+                asked = f"the rule of {days} days, asked for on {format_day(since)}"
+                return f"{category.code}: {asked}, waits: run openepm-journal handover, then openepm-journal purge"
+        return None
+
+    async def _check_timestamps(self) -> str | None:
+        return await self._stamper.problem() if self._stamper is not None else None
+
+    async def _check_seals(self, status: Status | None) -> str | None:
+        row = status.row if status is not None else await self._store.read_status()
+        if lost := await forgotten_seal(self._store, self._keystore):
+            return describe_lost(lost)
+        if row.number is None:
+            return "no seal was made yet"
+        # A head moves on while it waits: since when one does is what is remembered, from one question to the next.
+        waiting = row.unsealed_since
+        if waiting is None or self._unsealed is None or self._unsealed[0] != row.number:
+            self._unsealed = (row.number, waiting) if waiting else None
+        if self._unsealed is not None and waiting and row.at - min(self._unsealed[1], waiting) > STALE_SEAL:
+            return f"heads have moved since the last seal, {row.number}, more than 10 minutes ago"
+        return None
+
+
+def _check_outboxes(settings: Settings, tenants: list[str]) -> str | None:
+    """Say so where communes are to be handed what they cannot be: before a day is due, while there is time."""
+    root = settings.handover_path
+    if settings.handover_directory is None and not root.exists():
+        return None  # made with the first hand-over
+    boxes = [root / tenant for tenant in tenants]
+    for directory in (root, *(box for box in boxes if box.exists())):
+        if why := why_unwritable(directory):
+            return (
+                f"{directory}: {why}: mount it, let the service write there, or name another directory with "
+                "JOURNAL_HANDOVER_DIRECTORY"
+            )
+    return None

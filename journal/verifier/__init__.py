@@ -1,0 +1,1 @@
+"""`journal-verify`: the command of the auditor, and its single file."""

@@ -1,0 +1,158 @@
+"""`journal-verify`: the auditor's command. Offline; reads the files it is given, in place, and writes none."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from journal import __version__
+from journal.core.errors import VerificationError
+from journal.extract.known import read_known
+from journal.extract.table import visible
+from journal.extract.verify import verify_extract
+from journal.pki import certificates
+from journal.verifier.files import NotRunError, Progress, complain, opened, read_pem, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journal.extract.report import Report
+
+EXIT_VERIFIED, EXIT_WRONG, EXIT_NOT_RUN = 0, 1, 2
+
+_DESCRIPTION = """\
+Verify an extract of an access journal, offline, trusting nobody but the certificates you bring.
+"""
+_EPILOG = """\
+example:
+  journal-verify extract.asice --trust trust.pem --known-seal head-2025-03-01.json
+
+Get trust.pem from its owner by another way than the extract. A known seal is what the service answered
+earlier to GET …/head, or an older extract you kept: with one, you see if anything was rewritten since.
+
+exit status: 0 if and only if all you asked for was verified; 1 if something is wrong with the extract (bad
+signature, untrusted, malformed, mismatched part, broken chain, gap, foreign entry, fork, early deletion,
+over-retention, not covered); 2 if it could not be verified, or something you asked for could not be checked.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify as the arguments say (the process's own by default) and return the exit status.
+
+    The result goes to standard output, everything else to standard error. SystemExit for arguments that are
+    wrong (2) and for --help (0), as argparse has it.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except (NotRunError, OSError) as error:
+        complain(str(error))
+    except KeyboardInterrupt:
+        complain("interrupted: nothing is verified")
+    except Exception as error:  # noqa: BLE001  (left alone, it would end with status 1, and accuse the extract)
+        complain(f"the verifier failed, which says nothing of the extract: {error!r:.200}")
+    return EXIT_NOT_RUN
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Verify, and tell the result."""
+    try:
+        report = _verify(options)
+    except VerificationError as error:
+        return EXIT_WRONG if tell(_refusal(error, as_json=options.json)) else EXIT_NOT_RUN
+    told = tell(_as_json(report) if options.json else _as_text(report))
+    for sentence in report.unanswered:
+        complain(f"not checked: {sentence}")
+    return EXIT_VERIFIED if told and not report.unanswered else EXIT_NOT_RUN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="journal-verify",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="the extract")
+    parser.add_argument(
+        "--trust", metavar="PEM", type=Path, required=True, help="certificates you trust to certify the service"
+    )
+    parser.add_argument("--tsa-trust", metavar="PEM", type=Path, help="certificates you trust to certify time-stamps")
+    parser.add_argument(
+        "--known-seal",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="an answer of GET …/head, or an older extract; may be given several times",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    return parser
+
+
+def _verify(options: argparse.Namespace) -> Report:
+    anchors = _read_anchors(options.trust)
+    tsa_anchors = None if options.tsa_trust is None else _read_anchors(options.tsa_trust)
+    known = []
+    for path in options.known_seal:
+        with opened(path) as file:
+            known.append(read_known(file, path.name))
+    progress = Progress()
+    with opened(options.file) as file:
+        try:
+            report = verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=known, progress=progress)
+        finally:
+            progress.wipe()
+    if tsa_anchors is None or any(statement.timestamp for statement in report.seals):
+        return report
+    return replace(report, unanswered=(*report.unanswered, "--tsa-trust: no time-stamp was found"))
+
+
+def _read_anchors(path: Path) -> list[bytes]:
+    try:
+        anchors = certificates.pem_to_der(read_pem(path))
+        for anchor in anchors:
+            certificates.parse(anchor)
+    except VerificationError as error:
+        raise NotRunError(f"{path}: {error}") from error
+    return anchors
+
+
+def _as_json(report: Report) -> str:
+    return _dump({"verified": True, **report.as_json()})
+
+
+def _refusal(error: VerificationError, *, as_json: bool) -> str:
+    if as_json:
+        value = {"verdict": error.verdict, "sentence": f"{error.verdict}: {error}"}
+        return _dump({"verified": False, **value, "part": error.part, "reason": error.reason})
+    return visible(f"NOT VERIFIED  {error.verdict}: {error}")
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=True, indent=2)
+
+
+def _as_text(report: Report) -> str:
+    manifest, signature = report.manifest, report.signature
+    lines = [
+        f"VERIFIED  {report.verdict}",
+        "",
+        f"origin      {manifest.origin}",
+        f"entries     {manifest.disclosed} disclosed, {manifest.withheld} withheld",
+        f"requester   {manifest.requester} ({manifest.purpose})",
+        f"signed by   {signature.subject}, at {signature.signing_time:%Y-%m-%dT%H:%M:%SZ} as it claims",
+    ]
+    for title, sentences in (
+        ("checked", report.checked),
+        ("worth knowing", report.remarks),
+        ("not checked", (*report.unanswered, *report.not_checked)),
+    ):
+        if sentences:
+            lines += ["", f"{title}:", *(f"  - {sentence}" for sentence in sentences)]
+    return "\n".join(map(visible, lines))

@@ -1,0 +1,351 @@
+"""Drafts become entries: one round trip each, repeated until the outcome is certain."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal.core import canonical
+from journal.core.chain import Receipt, genesis, leaf_hash
+from journal.core.entry import parse_record
+from journal.core.envelope import open_entry
+from journal.core.errors import (
+    BrokenChainError,
+    BusyError,
+    JournalError,
+    KnownEventError,
+    LockedError,
+    PurgedDayError,
+    StoreError,
+    UnavailableError,
+)
+from journal.core.times import format_time
+from journal.writing.draft import Draft, HeadState
+from journal.writing.instruments import Instruments
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+    from datetime import date, datetime
+
+    from journal.clock import Clock
+    from journal.core.entry import Compartment
+    from journal.database.ingest import AppendBatch, AppendResult, HeadRow, KnownEntry
+    from journal.database.store import Store
+    from journal.keys.ring import Keyring
+    from journal.writing.queue import Submission
+
+
+log = structlog.get_logger()
+
+CONFLICTS_BEFORE_LOCK = 3
+DEADLINE_SECONDS = 20.0
+PAUSE_SECONDS = 0.05
+# Deadlocks and a database that is started anew pass sooner; nobody tries for longer once events stop coming.
+FAILING_SECONDS = 5.0
+FAILED_LONG_AGO_SECONDS = 60.0
+
+
+class Appender:
+    """Keeps the heads in memory and appends drafts to them.
+
+    A head here is a belief: the database compares it, and what it answers replaces it.
+    """
+
+    def __init__(self, *, store: Store, keyring: Keyring, clock: Clock, instruments: Instruments | None = None) -> None:
+        """Start with no head known."""
+        self._store = store
+        self._keyring = keyring
+        self._clock = clock
+        self._instruments = instruments or Instruments()
+        self._heads: dict[Compartment, HeadState] = {}
+        # Since when appends fail, when one last did, and why.
+        self._failing: tuple[float, float, str] | None = None
+
+    def problem(self) -> str | None:
+        """Say why nothing can be appended, where that has lasted: a full disk lets a database answer all the same."""
+        if self._failing is None:
+            return None
+        since, last, reason = self._failing
+        lasts = last - since >= FAILING_SECONDS and self._clock.monotonic() - last <= FAILED_LONG_AGO_SECONDS
+        return f"no entry could be written for {last - since:.0f} s: {reason}" if lasts else None
+
+    async def add(self, draft: Draft, submission: Submission) -> bool:
+        """Add the submission to the draft; False if one of its events is there already, with other content.
+
+        What can never be appended is failed here and now, and counts as added.
+        """
+        compartment = submission.compartment
+        if compartment not in self._heads:
+            try:
+                rows = await self._store.read_heads([compartment.tenant], [compartment.category])
+            except StoreError:
+                # Believe it empty: once the database answers, the append says where it stands.
+                start = genesis(compartment.origin)
+                self._heads[compartment] = HeadState(size=0, chain_hash=start.chain_hash, recorded_at=None)
+            else:
+                self._learn([compartment], rows)
+        return self._extend(draft, submission)
+
+    async def commit(self, draft: Draft) -> None:
+        """Append the draft, amended as often as the database asks; every submission is settled or failed."""
+        await self._commit(draft, self._clock.monotonic() + DEADLINE_SECONDS)
+
+    async def _commit(self, draft: Draft, deadline: float) -> None:
+        conflicts = 0
+        while draft.submissions:
+            if self._clock.monotonic() > deadline:
+                log.error("entries could not be written", reason=self._failing[2] if self._failing else "conflicts")
+                self._give_up(draft, "the database took too long; send the same events again")
+                return
+            started_at = self._clock.monotonic()
+            try:
+                if conflicts < CONFLICTS_BEFORE_LOCK:
+                    result = await self._store.append(draft.finish())
+                else:
+                    draft, result = await self._append_locked(draft)
+            except (UnavailableError, LockedError) as error:
+                now = self._clock.monotonic()
+                self._failing = (self._failing[0] if self._failing else now, now, str(error))
+                # Committed or not: the same events, asked for again, will be found or written.
+                self._instruments.appends.add(1, "unavailable")
+                draft = await self._redraft_from_database(draft)
+                continue
+            except StoreError as error:
+                self._instruments.appends.add(1, "refused")
+                await self._isolate(draft, deadline, error)
+                return
+            self._instruments.appends.add(1, result.outcome)
+            if result.outcome == "appended":
+                self._instruments.entries_appended.add(draft.events)
+                self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
+                self._failing = None
+                draft.settle()
+                return
+            conflicts += result.outcome == "conflict"
+            await self._amend(draft, result)
+            draft = self._redraft(draft.submissions)
+
+    async def _append_locked(self, draft: Draft) -> tuple[Draft, AppendResult]:
+        """Append under the row locks of the draft's chains, so that a much contended chain progresses."""
+        drafts = [draft]
+        compartments = draft.compartments
+
+        def build(rows: Sequence[HeadRow]) -> AppendBatch:
+            self._learn(compartments, rows)
+            drafts.append(self._redraft(draft.submissions))
+            return drafts[-1].finish()
+
+        result = await self._store.append_locked(
+            [compartment.tenant for compartment in compartments],
+            [compartment.category for compartment in compartments],
+            build,
+        )
+        return drafts[-1], result
+
+    async def _isolate(self, draft: Draft, deadline: float, error: StoreError) -> None:
+        """Find whom the database refuses, half by half, so that the others are recorded.
+
+        What it refuses is a property of a category (no partition) or of a chain, never of one event alone.
+        """
+        compartments = sorted(draft.compartments, key=attrgetter("category", "tenant"))
+        if len(compartments) == 1:
+            log.error("the database refuses a chain", category=compartments[0].category, reason=str(error))
+            self._heads.pop(compartments[0], None)
+            for submission in draft.submissions:
+                submission.fail(error)
+            return
+        for compartment in compartments:
+            self._heads[compartment] = draft.base(compartment)
+        middle = len(compartments) // 2
+        for half in (set(compartments[:middle]), set(compartments[middle:])):
+            part = [submission for submission in draft.submissions if submission.compartment in half]
+            await self._commit(self._redraft(part), deadline)
+
+    async def _amend(self, draft: Draft, result: AppendResult) -> None:
+        """Learn from a refusal: nothing of the draft was written."""
+        for compartment in draft.compartments:
+            self._heads[compartment] = draft.base(compartment)
+        compartments = draft.compartments
+        match result.outcome:
+            case "conflict":
+                for head in result.moved:
+                    self._heads[compartments[head.position - 1]] = HeadState(
+                        size=head.size, chain_hash=head.chain_hash, recorded_at=head.recorded_at
+                    )
+            case "known":
+                recognise(draft, result.known, self._keyring)
+            case "clock":
+                await self._check_clock(draft, result.database_now)
+            case "absent":
+                self._drop(draft, {compartments[position - 1] for position in result.chains})
+            case "fenced":
+                await self._refuse_fenced(draft, {compartments[position - 1] for position in result.chains})
+            case "closed":
+                # Midnight passed between the draft and the append, or this clock lags: try with a new time.
+                await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _check_clock(self, draft: Draft, database_now: datetime | None) -> None:
+        """Give up where the clocks differ, refuse chains ahead of both; a draft that merely waited is made again."""
+        now = self._clock.now()
+        database_now = database_now or now
+        departure = abs((database_now - now).total_seconds())
+        if departure > CLOCK_TOLERANCE_SECONDS:
+            log.error("the service's clock and the database's differ", departure_seconds=round(departure, 1))
+            self._give_up(draft, "the clocks of the service and of the database differ")
+            return
+        refuse_ahead(draft, database_now)
+        await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _refuse_fenced(self, draft: Draft, fenced: set[Compartment]) -> None:
+        try:
+            rows = await self._store.read_categories()
+        except StoreError:
+            return  # the next append says the same
+        refuse_fenced(draft, fenced, {row.code: row.fence for row in rows if row.fence is not None})
+
+    def _drop(self, draft: Draft, absent: set[Compartment]) -> None:
+        for compartment in absent:
+            self._heads.pop(compartment, None)
+        refuse_absent(draft, absent)
+
+    async def _redraft_from_database(self, draft: Draft) -> Draft:
+        """Draft again from heads read anew; the same draft while the database does not answer and somebody waits."""
+        await self._clock.sleep(PAUSE_SECONDS)
+        compartments = draft.compartments
+        try:
+            rows = await self._store.read_heads([c.tenant for c in compartments], [c.category for c in compartments])
+        except StoreError:
+            waits = any(not submission.future.done() for submission in draft.submissions)
+            return draft if waits else Draft(self._keyring)
+        self._learn(compartments, rows)
+        return self._redraft(draft.submissions)
+
+    def _redraft(self, submissions: Iterable[Submission]) -> Draft:
+        draft = Draft(self._keyring)
+        for submission in submissions:
+            if not submission.future.done():
+                self._extend(draft, submission)
+        return draft
+
+    def _extend(self, draft: Draft, submission: Submission) -> bool:
+        if not submission.pending():
+            submission.settle({})
+            return True
+        head = self._heads.get(submission.compartment)
+        if head is None:
+            submission.fail(StoreError("the compartment does not exist"))
+            return True
+        try:
+            added = draft.add(submission, head, self._clock.now())
+        except JournalError as error:
+            log.error("events could not be drafted", kind=type(error).__name__, reason=str(error))
+            submission.fail(come_back("the service has no key for today"))
+            return True
+        if added:
+            self._heads[submission.compartment] = draft.head(submission.compartment)
+        return added
+
+    def _learn(self, compartments: Iterable[Compartment], rows: Iterable[HeadRow]) -> None:
+        found = {(row.tenant, row.category): row for row in rows}
+        for compartment in compartments:
+            row = found.get((compartment.tenant, compartment.category))
+            if row is None:
+                self._heads.pop(compartment, None)
+            else:
+                self._heads[compartment] = HeadState(
+                    size=row.size, chain_hash=row.chain_hash, recorded_at=row.recorded_at
+                )
+
+    def _give_up(self, draft: Draft, reason: str) -> None:
+        for compartment in draft.compartments:
+            self._heads.pop(compartment, None)
+        for submission in draft.submissions:
+            submission.fail(come_back(reason))
+
+
+log = structlog.get_logger()
+
+BUSY_RETRY_SECONDS = 5
+# What the append itself tolerates between a chain's `recorded_at` and the database's clock.
+CLOCK_TOLERANCE_SECONDS = 2.0
+_OTHER_CONTENT = "already recorded with other content: no event is ever changed, another one has an id of its own"
+
+
+def come_back(reason: str) -> BusyError:
+    """Return what a caller is told who may succeed later with the same events."""
+    return BusyError(reason, retry_after_seconds=BUSY_RETRY_SECONDS)
+
+
+def recognise(draft: Draft, entries: Iterable[KnownEntry], keyring: Keyring) -> None:
+    """Give known events their first receipt, and refuse whole what repeats an id with other content.
+
+    A first copy that does not open any more concerns those who repeat it, and nobody else.
+    """
+    faults: dict[Submission, list[int]] = {}
+    for known in entries:
+        owners = draft.owners(known.position - 1)
+        try:
+            receipt, content = _open_known(owners[0][0].compartment, known, keyring)
+        except JournalError as error:
+            log.error("a recorded entry does not open", kind=type(error).__name__, reason=str(error))
+            for submission, _ in owners:
+                submission.fail(StoreError("an earlier copy of an event cannot be read: run verify-store"))
+            continue
+        for submission, ordinal in owners:
+            if submission.events[ordinal].canonical == content:
+                submission.known[ordinal] = receipt
+            else:
+                faults.setdefault(submission, []).append(ordinal)
+    for submission, ordinals in faults.items():
+        positions = submission.first_positions()
+        found = sorted(positions[ordinal] for ordinal in ordinals)
+        submission.fail(KnownEventError([(position, "/id", _OTHER_CONTENT) for position in found]))
+
+
+def refuse_ahead(draft: Draft, database_now: datetime) -> None:
+    """Put off chains whose last entry is ahead of the clock: it was set back, and has to catch up with them."""
+    for compartment in draft.compartments:
+        recorded_at = draft.base(compartment).recorded_at
+        ahead_seconds = (recorded_at - database_now).total_seconds() if recorded_at else 0.0
+        if ahead_seconds <= CLOCK_TOLERANCE_SECONDS:
+            continue
+        log.error("a chain is ahead of the clock", category=compartment.category, ahead_seconds=round(ahead_seconds))
+        for submission in draft.submissions:
+            if submission.compartment == compartment:
+                submission.fail(come_back("the last entry is ahead of the clock, which was set back"))
+
+
+def refuse_fenced(draft: Draft, fenced: Container[Compartment], fences: Mapping[str, date]) -> None:
+    """Refuse events whose first copy would be in a day that was destroyed since they were submitted.
+
+    `fences` are the categories' as the database has them now.
+    """
+    for submission in draft.submissions:
+        fence = fences.get(submission.compartment.category)
+        if submission.compartment not in fenced or fence is None:
+            continue
+        positions = submission.first_positions()
+        if gone := sorted(positions[ordinal] for ordinal, since in enumerate(submission.since) if since <= fence):
+            submission.fail(PurgedDayError([(position, "/time", f"too old: {fence} is purged") for position in gone]))
+
+
+def refuse_absent(draft: Draft, absent: Container[Compartment]) -> None:
+    """Refuse what belongs to no chain, or to one that takes nothing more."""
+    for submission in draft.submissions:
+        if submission.compartment in absent:
+            submission.fail(StoreError("the compartment does not exist, or its contract has ended"))
+
+
+def _open_known(compartment: Compartment, known: KnownEntry, keyring: Keyring) -> tuple[Receipt, bytes]:
+    """Return the receipt and the event of an entry. Raises VerificationError, KeyStoreError."""
+    cipher = keyring.cipher(compartment, known.day)
+    prefix = compartment.origin.encode() + b"\0"
+    salt, record = open_entry(cipher, known.sealed, origin_prefix=prefix, index=known.index)
+    if leaf_hash(salt, record) != known.leaf_hash:
+        raise BrokenChainError("its leaf hash is not of its record", part=str(known.index))
+    entry = parse_record(record)
+    recorded_at = format_time(entry.recorded_at)
+    receipt = Receipt(compartment.origin, known.index, recorded_at, known.leaf_hash, known.chain_hash)
+    return receipt, canonical.encode(entry.event)

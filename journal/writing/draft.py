@@ -1,0 +1,258 @@
+"""A draft: the next append, computed in memory over many chains from the heads we believe in."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from journal.core.chain import SALT_BYTES, Receipt, extend, leaf_hash
+from journal.core.entry import Compartment, encode_record, event_key
+from journal.core.envelope import seal_entry
+from journal.core.times import day_of, format_time
+from journal.database.ingest import AppendBatch
+from journal.keys.wrapped import NONCE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from journal.core.entry import Event
+    from journal.keys.ring import Keyring
+    from journal.writing.queue import Submission
+
+DRAW_BYTES = SALT_BYTES + NONCE_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadState:
+    """A chain's head as this process believes it to be."""
+
+    size: int
+    chain_hash: bytes
+    recorded_at: datetime | None
+
+
+class _ChainDraft:
+    """One chain within a draft: where it starts, and how far it has been extended."""
+
+    __slots__ = (
+        "base",
+        "chain_hash",
+        "cipher",
+        "day",
+        "key",
+        "origin_prefix",
+        "position",
+        "recorded_at",
+        "size",
+        "text",
+    )
+
+    def __init__(
+        self,
+        *,
+        position: int,
+        base: HeadState,
+        recorded_at: datetime,
+        cipher: AESGCM,
+        key: bytes,
+        origin: str,
+    ) -> None:
+        self.position = position
+        self.base = base
+        self.size = base.size
+        self.chain_hash = base.chain_hash
+        self.recorded_at = recorded_at
+        self.text = format_time(recorded_at)
+        self.day = day_of(recorded_at)
+        self.cipher = cipher
+        self.key = key
+        self.origin_prefix = origin.encode() + b"\0"
+
+
+class Draft:
+    """Submissions turned into the arrays of one append.
+
+    Salts and nonces are drawn anew in every draft: nothing computed for a lost one is used again.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        """Start empty."""
+        self._keyring = keyring
+        self._chains: dict[Compartment, _ChainDraft] = {}
+        self._entries: dict[tuple[int, bytes], int] = {}  # by chain and event key: which entry
+        self._owners: list[tuple[int, int]] = []  # per entry: (submission's place, ordinal within it)
+        self._copies: dict[int, list[tuple[int, int]]] = {}  # by entry: others that wait for the same event
+        self._copied = 0
+        self._activity: Counter[tuple[int, str]] = Counter()
+        self._spans: dict[tuple[int, bytes], list[int]] = {}
+        self.submissions: list[Submission] = []
+        self._entry_chain: list[int] = []
+        self._entry_index: list[int] = []
+        self._entry_key: list[bytes] = []
+        self._entry_leaf: list[bytes] = []
+        self._entry_hash: list[bytes] = []
+        self._entry_sealed: list[bytes] = []
+        self._entry_since: list[date] = []
+
+    @property
+    def events(self) -> int:
+        """Return how many submitted events the draft holds."""
+        return len(self._owners) + self._copied
+
+    @property
+    def compartments(self) -> list[Compartment]:
+        """Return the draft's chains, in the order of the batch's arrays."""
+        return list(self._chains)
+
+    def base(self, compartment: Compartment) -> HeadState:
+        """Return the head from which the chain was drafted."""
+        return self._chains[compartment].base
+
+    def head(self, compartment: Compartment) -> HeadState:
+        """Return the chain's head once this draft is appended."""
+        chain = self._chains[compartment]
+        return HeadState(size=chain.size, chain_hash=chain.chain_hash, recorded_at=chain.recorded_at)
+
+    def add(self, submission: Submission, head: HeadState, now: datetime) -> bool:
+        """Extend the submission's chain by its pending events; False, and nothing done, if one contradicts the draft.
+
+        An event that is here already, with the same content, waits for the same entry.
+        `head` is used where the chain is not in the draft yet. Raises KeyStoreError where the day has no key.
+        """
+        chain = self._chains.get(submission.compartment) or self._open_chain(submission.compartment, head, now)
+        pending = submission.pending()
+        copies: list[tuple[int, int]] = []
+        for ordinal in pending:
+            entry = self._entries.get((chain.position, submission.keys[ordinal]))
+            if entry is not None:
+                if self._event(entry).canonical != submission.events[ordinal].canonical:
+                    return False
+                copies.append((entry, ordinal))
+        place = len(self.submissions)
+        self.submissions.append(submission)
+        if copies:
+            copied = {ordinal for _, ordinal in copies}
+            pending = [ordinal for ordinal in pending if ordinal not in copied]
+            self._copied += len(copies)
+            for entry, ordinal in copies:
+                self._copies.setdefault(entry, []).append((place, ordinal))
+        draws = os.urandom(DRAW_BYTES * len(pending))
+        for number, ordinal in enumerate(pending):
+            self._extend(chain, submission, ordinal, draws[number * DRAW_BYTES : (number + 1) * DRAW_BYTES])
+            self._owners.append((place, ordinal))
+        return True
+
+    def finish(self) -> AppendBatch:
+        """Return the arrays, with the counters that go with them."""
+        activity, spans = self._activity, self._spans
+        return AppendBatch(
+            chain_tenant=[compartment.tenant for compartment in self._chains],
+            chain_category=[compartment.category for compartment in self._chains],
+            chain_size=[chain.base.size for chain in self._chains.values()],
+            chain_hash=[chain.base.chain_hash for chain in self._chains.values()],
+            next_size=[chain.size for chain in self._chains.values()],
+            next_hash=[chain.chain_hash for chain in self._chains.values()],
+            chain_recorded_at=[chain.recorded_at for chain in self._chains.values()],
+            entry_chain=self._entry_chain,
+            entry_index=self._entry_index,
+            entry_key=self._entry_key,
+            entry_leaf=self._entry_leaf,
+            entry_hash=self._entry_hash,
+            entry_sealed=self._entry_sealed,
+            entry_since=self._entry_since,
+            activity_chain=[position for position, _ in activity],
+            activity_action=[action for _, action in activity],
+            activity_count=list(activity.values()),
+            span_chain=[position for position, _ in spans],
+            span_source=[source for _, source in spans],
+            span_low=[low for low, _, _ in spans.values()],
+            span_high=[high for _, high, _ in spans.values()],
+            span_count=[count for _, _, count in spans.values()],
+        )
+
+    def owners(self, entry: int) -> list[tuple[Submission, int]]:
+        """Return who waits for the draft's entry (from 0): submissions, and its ordinal in each."""
+        return [
+            (self.submissions[place], ordinal) for place, ordinal in (self._owners[entry], *self._copies.get(entry, ()))
+        ]
+
+    def settle(self) -> None:
+        """Hand out the receipts of everything in the draft: it is committed."""
+        chains = [(compartment.origin, chain.text) for compartment, chain in self._chains.items()]
+        created: Sequence[dict[int, Receipt]] = [{} for _ in self.submissions]
+        for entry, (place, ordinal) in enumerate(self._owners):
+            origin, recorded_at = chains[self._entry_chain[entry] - 1]
+            receipt = Receipt(
+                origin,
+                self._entry_index[entry],
+                recorded_at,
+                self._entry_leaf[entry],
+                self._entry_hash[entry],
+            )
+            created[place][ordinal] = receipt
+            for copy_place, copy_ordinal in self._copies.get(entry, ()):
+                self.submissions[copy_place].known[copy_ordinal] = receipt
+        for submission, receipts in zip(self.submissions, created, strict=True):
+            submission.settle(receipts)
+
+    def _event(self, entry: int) -> Event:
+        place, ordinal = self._owners[entry]
+        return self.submissions[place].events[ordinal]
+
+    def _open_chain(self, compartment: Compartment, head: HeadState, now: datetime) -> _ChainDraft:
+        # Time never goes back within a chain, whatever the clocks of the machines that append to it.
+        recorded_at = max(head.recorded_at, now) if head.recorded_at else now
+        chain = _ChainDraft(
+            position=len(self._chains) + 1,
+            base=head,
+            recorded_at=recorded_at,
+            cipher=self._keyring.cipher(compartment, day_of(recorded_at)),
+            key=self._keyring.event_key_key(compartment),
+            origin=compartment.origin,
+        )
+        self._chains[compartment] = chain
+        return chain
+
+    def _extend(self, chain: _ChainDraft, submission: Submission, ordinal: int, draw: bytes) -> None:
+        event = submission.events[ordinal]
+        salt, nonce = draw[:SALT_BYTES], draw[SALT_BYTES:]
+        record = encode_record(
+            compartment=submission.compartment,
+            event=event.canonical,
+            index=chain.size,
+            recorded_at=chain.text,
+            submitted_by=submission.submitted_by,
+        )
+        leaf = leaf_hash(salt, record)
+        chain.chain_hash = extend(chain.chain_hash, leaf)
+        sealed = seal_entry(
+            chain.cipher,
+            nonce=nonce,
+            salt=salt,
+            record=record,
+            origin_prefix=chain.origin_prefix,
+            index=chain.size,
+        )
+        self._entry_chain.append(chain.position)
+        self._entry_index.append(chain.size)
+        self._entry_key.append(submission.keys[ordinal])
+        self._entry_leaf.append(leaf)
+        self._entry_hash.append(chain.chain_hash)
+        self._entry_sealed.append(sealed)
+        self._entry_since.append(submission.since[ordinal])
+        chain.size += 1
+        self._entries[chain.position, submission.keys[ordinal]] = len(self._owners)
+        self._activity[chain.position, event.action] += 1
+        if event.sequence is not None:
+            self._span(chain, event.source, event.sequence)
+
+    def _span(self, chain: _ChainDraft, source: str, sequence: int) -> None:
+        # No event has an empty id: a source's own key can be no event's key.
+        key = (chain.position, event_key(chain.key, source, ""))
+        low, high, count = self._spans.get(key, (sequence, sequence, 0))
+        self._spans[key] = [min(low, sequence), max(high, sequence), count + 1]

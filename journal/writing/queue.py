@@ -1,0 +1,173 @@
+"""What waits to be appended, and the bounded, fair queue it waits in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from journal.core.errors import BusyError, KnownEventError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Container, Sequence
+    from datetime import date
+
+    from journal.core.chain import Receipt
+    from journal.core.entry import Compartment, Event
+
+OVERLOAD_RETRY_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """What became of one event: its receipt, and whether this very submission recorded it."""
+
+    receipt: Receipt
+    created: bool
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Submission:
+    """Events of one request, recorded whole or not at all.
+
+    `events`, `keys` and `since` hold each distinct event once; `places[i]` is where the caller's event i
+    stands among them. `known` gathers receipts of those found to be recorded already.
+    """
+
+    compartment: Compartment
+    submitted_by: str
+    events: list[Event]
+    keys: list[bytes]
+    since: list[date]
+    places: list[int]
+    size_bytes: int
+    known: dict[int, Receipt] = field(default_factory=dict)
+    future: asyncio.Future[list[Acknowledgement]]
+
+    def pending(self) -> list[int]:
+        """Return the ordinals of the events still to be appended."""
+        if not self.known:
+            return list(range(len(self.events)))
+        return [ordinal for ordinal in range(len(self.events)) if ordinal not in self.known]
+
+    def first_positions(self) -> dict[int, int]:
+        """Return, by ordinal, the caller's position of each distinct event (of its first copy)."""
+        positions: dict[int, int] = {}
+        for position, ordinal in enumerate(self.places):
+            positions.setdefault(ordinal, position)
+        return positions
+
+    def settle(self, created: dict[int, Receipt]) -> None:
+        """Hand the receipts over; a caller that has gone away is no fault."""
+        if self.future.done():
+            return
+        by_ordinal = [
+            Acknowledgement(receipt=self.known[ordinal], created=False)
+            if ordinal in self.known
+            else Acknowledgement(receipt=created[ordinal], created=True)
+            for ordinal in range(len(self.events))
+        ]
+        self.future.set_result([by_ordinal[ordinal] for ordinal in self.places])
+
+    def fail(self, error: Exception) -> None:
+        """Hand the failure over."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
+    """Return the distinct events by (source, id), and each given event's place among them.
+
+    Raises KnownEventError naming every position whose (source, id) came earlier with other content.
+    """
+    first: dict[tuple[str, str], int] = {}
+    distinct: list[Event] = []
+    positions: list[int] = []  # of the first copies
+    places: list[int] = []
+    faults: list[tuple[int, str, str]] = []
+    for position, event in enumerate(events):
+        place = first.setdefault((event.source, event.id), len(distinct))
+        if place == len(distinct):
+            distinct.append(event)
+            positions.append(position)
+        elif distinct[place].canonical != event.canonical:
+            earlier = positions[place]
+            faults.append((position, "/id", f"same source and id as event {earlier} of this batch, other content"))
+        places.append(place)
+    if faults:
+        raise KnownEventError(faults)
+    return distinct, places
+
+
+class _Line:
+    """What one tenant waits with, in order."""
+
+    __slots__ = ("bytes", "events", "submissions")
+
+    def __init__(self) -> None:
+        self.submissions: deque[Submission] = deque()
+        self.events = 0
+        self.bytes = 0
+
+    def count(self, submission: Submission, sign: int) -> None:
+        self.events += sign * len(submission.events)
+        self.bytes += sign * submission.size_bytes
+
+
+class FairQueue:
+    """Submissions by tenant, served in turn; bounded in events and in bytes.
+
+    One tenant may fill at most half of it, so that its flood leaves room for the others.
+    """
+
+    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+        """Bound the whole queue."""
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self.events = 0
+        self.bytes = 0
+
+    def put(self, submission: Submission) -> None:
+        """Add at the end of its tenant's line. Raises BusyError where it does not fit."""
+        events, size = len(submission.events), submission.size_bytes
+        line = self._lines.get(submission.compartment.tenant)
+        if (
+            self.events + events > self._max_events
+            or self.bytes + size > self._max_bytes
+            # A tenant with nothing waiting may always bring one batch, whatever its size.
+            or (
+                line is not None
+                and (line.events + events > self._max_events // 2 or line.bytes + size > self._max_bytes // 2)
+            )
+        ):
+            raise BusyError("too many events are waiting to be written", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
+        self._enter(submission).append(submission)
+
+    def put_back(self, submission: Submission) -> None:
+        """Return what was taken to the front of its tenant's line; the tenant has had its turn."""
+        self._enter(submission).appendleft(submission)
+
+    def take(self, max_events: int | None, passing_over: Container[str] = ()) -> Submission | None:
+        """Remove the next tenant's first submission, of at most `max_events` if given; None where there is none."""
+        for tenant, line in self._lines.items():
+            if tenant in passing_over or (max_events is not None and len(line.submissions[0].events) > max_events):
+                continue
+            submission = line.submissions.popleft()
+            self._count(line, submission, -1)
+            self._lines.move_to_end(tenant)
+            if not line.submissions:
+                del self._lines[tenant]
+            return submission
+        return None
+
+    def _enter(self, submission: Submission) -> deque[Submission]:
+        line = self._lines.setdefault(submission.compartment.tenant, _Line())
+        self._count(line, submission, 1)
+        return line.submissions
+
+    def _count(self, line: _Line, submission: Submission, sign: int) -> None:
+        line.count(submission, sign)
+        self.events += sign * len(submission.events)
+        self.bytes += sign * submission.size_bytes

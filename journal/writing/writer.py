@@ -1,0 +1,215 @@
+"""The writer: events in, receipts out, once the database has committed them.
+
+Group commit without delay: whatever waits when the connection is free goes in one append; while that
+one commits, the next draft is computed from the heads it will leave. Every process may do this at
+once: the database compares the heads and refuses, whole, what was drafted from stale ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from journal.clock import Clock, ClockGuard
+from journal.core.entry import RECORD_LIMIT_BYTES, Compartment, Event, event_key
+from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
+from journal.core.times import day_of, format_time, midnight
+from journal.writing.append import Appender
+from journal.writing.draft import Draft
+from journal.writing.instruments import Instruments
+from journal.writing.queue import Acknowledgement, FairQueue, Submission, distinct_events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journal.database.store import Store
+    from journal.keys.ring import Keyring
+    from journal.snapshot import Snapshot
+
+SKEW = timedelta(minutes=5)
+DRAFT_EVENTS = 2_000
+LARGE_EVENTS = 500
+STOPPING_RETRY_SECONDS = 5
+ANSWER_LIMIT_SECONDS = 30.0
+# What a record holds beside its event (names, an index, a time) always fits in the rest.
+EVENT_LIMIT_BYTES = RECORD_LIMIT_BYTES - 1024
+
+
+class Writer:
+    """Takes submissions from any number of requests and appends them, one draft at a time."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        snapshot: Snapshot,
+        clock: Clock,
+        queue_events: int = 50_000,
+        queue_bytes: int = 64 * 1024 * 1024,
+        answer_limit_seconds: float = ANSWER_LIMIT_SECONDS,
+        instruments: Instruments | None = None,
+    ) -> None:
+        """Wait for `run` to be started. Nobody waits longer than `answer_limit_seconds` for an answer."""
+        self._keyring = keyring
+        self._snapshot = snapshot
+        self._guard = ClockGuard(clock)
+        self._instruments = instruments or Instruments()
+        self._instruments.set_limits(events=queue_events, size_bytes=queue_bytes)
+        self._appender = Appender(store=store, keyring=keyring, clock=clock, instruments=self._instruments)
+        self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
+        self._answer_limit_seconds = answer_limit_seconds
+        self._open: set[Submission] = set()
+        self._arrived = asyncio.Event()
+        self._closing = False
+
+    @property
+    def waiting_events(self) -> int:
+        """Return how many events wait to be drafted."""
+        return self._queue.events
+
+    def problem(self) -> str | None:
+        """Say why nothing can be written, where that has lasted; None where nothing was tried of late."""
+        return self._appender.problem()
+
+    async def submit(
+        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
+    ) -> list[Acknowledgement]:
+        """Record the events, all or none, and return an outcome for each, in order.
+
+        Returns only once they are committed. Raises InvalidEventError (time too far ahead),
+        OversizeEventError, PurgedDayError, KnownEventError, BusyError (full, closing, or the outcome is not
+        known: submit the same events again), OperatorError (clock), StoreError (no such compartment).
+        """
+        now = self._guard.check()
+        if self._closing:
+            raise BusyError("the service is stopping", retry_after_seconds=STOPPING_RETRY_SECONDS)
+        self._refuse_times(compartment, events, now)
+        _refuse_oversize(events)
+        distinct, places = distinct_events(events)
+        key = self._keyring.event_key_key(compartment)
+        submission = Submission(
+            compartment=compartment,
+            submitted_by=submitted_by,
+            events=distinct,
+            keys=[event_key(key, event.source, event.id) for event in distinct],
+            since=[day_of(event.time - SKEW) for event in distinct],
+            places=places,
+            size_bytes=size_bytes,
+            future=asyncio.get_running_loop().create_future(),
+        )
+        self._queue.put(submission)
+        self._instruments.set_queue(self._queue)
+        self._open.add(submission)
+        limit = asyncio.get_running_loop().call_later(self._answer_limit_seconds, _expire, submission)
+        submission.future.add_done_callback(lambda future: self._closed(submission, future, limit))
+        self._arrived.set()
+        # A caller that goes away does not take its events back: others may share their draft.
+        return await asyncio.shield(submission.future)
+
+    async def run(self) -> None:
+        """Append until `close` is called and nothing waits; an unforeseen failure fails all that waits."""
+        commit: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if commit is not None and commit.done():
+                    await commit  # its failure, if it failed, is this task's
+                    commit = None
+                if not self._queue.events:
+                    if self._closing:
+                        break
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    continue
+                draft = Draft(self._keyring)
+                await self._fill(draft)
+                if commit is not None:
+                    await commit
+                    await self._fill(draft)  # with what arrived meanwhile
+                commit = asyncio.create_task(self._appender.commit(draft))
+                commit.add_done_callback(lambda _: self._arrived.set())
+            if commit is not None:
+                await commit
+        finally:
+            self._closing = True
+            if commit is not None and not commit.done():
+                commit.cancel()
+            for submission in list(self._open):
+                submission.fail(
+                    BusyError(
+                        "the service stopped before it could answer",
+                        retry_after_seconds=STOPPING_RETRY_SECONDS,
+                    )
+                )
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns once what waits is written."""
+        self._closing = True
+        self._arrived.set()
+
+    def _closed(
+        self, submission: Submission, future: asyncio.Future[list[Acknowledgement]], limit: asyncio.TimerHandle
+    ) -> None:
+        self._open.discard(submission)
+        limit.cancel()
+        if not future.cancelled():
+            future.exception()  # seen here, also where the caller has gone away
+
+    async def _fill(self, draft: Draft) -> None:
+        """Move waiting submissions into the draft, as many as it may hold."""
+        contradicted: set[str] = set()
+        while draft.events < DRAFT_EVENTS:
+            room = DRAFT_EVENTS - draft.events if draft.events else None
+            submission = self._queue.take(room, passing_over=contradicted)
+            if submission is None:
+                break
+            if submission.future.done():
+                continue  # its caller was told to come back
+            if not await self._appender.add(draft, submission):
+                # The draft holds one of its ids with other content: the next one will find which was recorded.
+                self._queue.put_back(submission)
+                contradicted.add(submission.compartment.tenant)
+            if len(submission.events) >= LARGE_EVENTS:
+                await asyncio.sleep(0)  # let requests be served between two large batches
+        self._instruments.set_queue(self._queue)
+
+    def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
+        if ahead := [
+            (position, "/time", f"more than 5 minutes after the service's clock ({format_time(now)})")
+            for position, event in enumerate(events)
+            if event.time > now + SKEW
+        ]:
+            raise InvalidEventError(ahead)
+        category = self._snapshot.category(compartment.category)
+        if category is None:
+            raise StoreError(f"category {compartment.category} does not exist")
+        # What is this old may have been recorded and lawfully purged: a copy could not be recognised.
+        gone = day_of(now) - timedelta(days=category.retention_days)
+        gone = max(gone, category.fence) if category.fence else gone
+        oldest = midnight(gone + timedelta(days=1)) + SKEW
+        if late := [
+            (position, "/time", f"too old: this category takes events from {format_time(oldest)} on")
+            for position, event in enumerate(events)
+            if event.time < oldest
+        ]:
+            raise PurgedDayError(late)
+
+
+def _refuse_oversize(events: Sequence[Event]) -> None:
+    """Refuse what cannot become a record here, where it harms nobody else."""
+    if faults := [
+        (position, "", "is larger than a record may be")
+        for position, event in enumerate(events)
+        if len(event.canonical) > EVENT_LIMIT_BYTES
+    ]:
+        raise OversizeEventError(faults)
+
+
+def _expire(submission: Submission) -> None:
+    submission.fail(
+        BusyError(
+            "no answer in time: whether the events are recorded is not known, send the same again",
+            retry_after_seconds=STOPPING_RETRY_SECONDS,
+        )
+    )

@@ -1,0 +1,92 @@
+"""`openepm-journal attestation` as it is typed, on a service whose simulated days have come to the real one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.admin.administration import NewCategory
+from journal.cli.attestation import write_attestation
+from tests.integration.world import DAY, SERVICE, TENANT, World, new_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from journal.database.embedded import EmbeddedPostgres
+
+DONE, NOT_RUN = 0, 2
+BRIEF = "breve"
+
+
+@asynccontextmanager
+async def aged_world(postgres: EmbeddedPostgres, home: Path, days: int) -> AsyncIterator[World]:
+    """A service that began so many days ago, wrote two entries then, and purges what it keeps three days."""
+    begin = datetime.now(UTC) - days * DAY
+    async with new_world(postgres, home, start=begin) as world:
+        await world.installation.administration.add_category(NewCategory(code=BRIEF, label="Brève", retention_days=3))
+        await world.installation.maintenance.prepare()
+        await world.record(2, category=BRIEF)
+        await world.seal()
+        await world.travel(datetime.now(UTC))
+        await world.seal()
+        await world.installation.purger.run(max_days=None)
+        yield world
+
+
+def command(world: World, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run openepm-journal on that service, in a directory."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
+    environment |= {"JOURNAL_HOME": str(world.settings.home_path), "JOURNAL_DSN": world.dsn}
+    environment |= {"JOURNAL_SERVICE_NAME": SERVICE, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    line = [sys.executable, "-m", "journal.cli.main", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment, cwd=directory)
+
+
+def plain_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that says what is wrong; there is nothing else."""
+    assert (done.returncode, done.stdout) == (NOT_RUN, ""), (done.stdout, done.stderr)
+    assert re.fullmatch(r"openepm-journal: [^\n]+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+async def test_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """It writes one file, of the name it says, that is private and signed; a second time it refuses."""
+    here = tmp_path / "here"
+    here.mkdir()
+    async with aged_world(postgres, tmp_path / "home", 4) as world:
+        day = (datetime.now(UTC) - 4 * DAY).date()
+        asked = ("attestation", "--tenant", TENANT, "--day", str(day))
+        done = command(world, here, *asked)
+        name = f"attestation-{TENANT}-{day}.pdf"
+        assert (done.returncode, done.stderr) == (DONE, ""), done.stderr
+        assert done.stdout == (
+            f"{name}: 2 entries destroyed of {BRIEF}; not attested, for still kept: main-courante, ecrits, "
+            f"assistance, journal; check its signature with: pdfsig {name}\n"
+        )
+        assert [path.name for path in here.iterdir()] == [name]
+        content = (here / name).read_bytes()
+        assert content.startswith(b"%PDF-")
+        assert (here / name).stat().st_mode & 0o777 == 0o600
+        assert f"{name} exists: choose another name with -o" in plain_line(command(world, here, *asked))
+        assert (here / name).read_bytes() == content
+        done = command(world, here, *asked, "-o", str(tmp_path / "other.pdf"))
+        assert done.returncode == DONE
+        for arguments, says in (
+            (["--tenant", TENANT, "--day", str(day), "-o", "nowhere/x.pdf"], "there is no directory"),
+            (["--tenant", "../x", "--day", str(day)], "there is no tenant ../x"),
+            (["--tenant", TENANT, "--day", "2026-02-30"], "'2026-02-30' is no day: write it YYYY-MM-DD"),
+        ):
+            assert says in plain_line(command(world, here, "attestation", *arguments))
+        assert [path.name for path in here.iterdir()] == [name]
+        # The name is taken while it is made: what is there stays.
+        with pytest.raises(FileExistsError):
+            await write_attestation(world.installation, TENANT, day, here / name)
+        assert (here / name).read_bytes() == content
