@@ -1,35 +1,42 @@
-"""The project's error tree, whole.
+"""The project's error tree, whole. What is no JournalError is caught by the package that raises it.
 
-JournalError
-├── VerificationError              bytes that do not prove what they claim; one child per verdict
-│   ├── MalformedError             "malformed"
-│   ├── BadSignatureError          "bad signature"
-│   ├── UntrustedError             "untrusted"
-│   ├── MismatchedPartError        "mismatched part"
-│   ├── BrokenChainError           "broken chain"
-│   ├── GapError                   "gap"
-│   ├── ForeignEntryError          "foreign entry"
-│   ├── ForkError                  "fork"
-│   ├── EarlyDeletionError         "early deletion"
-│   ├── OverRetentionError         "over-retention"
-│   └── NotCoveredError            "not covered"
-├── SubmissionError                an event cannot be recorded as submitted
-│   ├── InvalidEventError          not the shape, the times or the words we accept
-│   │   ├── MisshapenEventError    not of the published schema, whoever sends it and whenever
-│   │   └── OversizeEventError     an event, or a batch, larger than we take
-│   ├── KnownEventError            same (source, id), other content
-│   └── PurgedDayError             its first copy may be in a day already purged
-├── BusyError                      come back later: queue full, or a purge is being completed
-├── KeyStoreError                  a key cannot be had
-│   ├── AbsentKeyError             it is not there
-│   ├── EndedTenantError           its tenant's contract has ended, and it was destroyed
-│   └── FencedDayError             its day is destroyed, for ever
-├── StoreError                     the database cannot do what was asked
-│   ├── LockedError                another transaction holds it: ask again in a moment
-│   └── UnavailableError           no definite answer: a write may have happened or not
-├── NotStampedError                a time-stamping authority gave nothing to be used, this time
-└── OperatorError                  a setting, a file or a clock the operator must put right
-    └── ExpiredCertificateError    the service's own certificate has expired: nothing is signed
+Exception
+├── JournalError
+│   ├── VerificationError              bytes that do not prove what they claim; one child per verdict
+│   │   ├── MalformedError             "malformed"
+│   │   ├── BadSignatureError          "bad signature"
+│   │   ├── UntrustedError             "untrusted"
+│   │   ├── MismatchedPartError        "mismatched part"
+│   │   ├── BrokenChainError           "broken chain"
+│   │   ├── GapError                   "gap"
+│   │   ├── ForeignEntryError          "foreign entry"
+│   │   ├── ForkError                  "fork"
+│   │   ├── EarlyDeletionError         "early deletion"
+│   │   ├── OverRetentionError         "over-retention"
+│   │   └── NotCoveredError            "not covered"
+│   ├── SubmissionError                an event cannot be recorded as submitted
+│   │   ├── InvalidEventError          not the shape, the times or the words we accept
+│   │   │   ├── MisshapenEventError    not of the published schema, whoever sends it and whenever
+│   │   │   └── OversizeEventError     an event, or a batch, larger than we take
+│   │   ├── KnownEventError            same (source, id), other content
+│   │   └── PurgedDayError             its first copy may be in a day already purged
+│   ├── RequestError                   a request cannot be served as it was made
+│   ├── BusyError                      come back later: queue full, or a purge is being completed
+│   ├── KeyStoreError                  a key cannot be had
+│   │   ├── AbsentKeyError             it is not there
+│   │   ├── EndedTenantError           its tenant's contract has ended, and it was destroyed
+│   │   └── FencedDayError             its day is destroyed, for ever
+│   ├── StoreError                     the database cannot do what was asked
+│   │   ├── LockedError                another transaction holds it: ask again in a moment
+│   │   └── UnavailableError           no definite answer: a write may have happened or not
+│   ├── DocumentError                  the document could not be made; an extract is complete without it
+│   ├── NotStampedError                a time-stamping authority gave nothing to be used, this time
+│   └── OperatorError                  a setting, a file or a clock the operator must put right
+│       └── ExpiredCertificateError    the service's own certificate has expired: nothing is signed
+├── ProblemError                   a refusal decided at the edge, as the problem it is answered with
+├── NotRunError                    what the verifier was given cannot be used
+├── HeldError                      another run is at work in an outbox
+└── LargeFileError                 a file outgrows what its recipient can open
 """
 
 from __future__ import annotations

@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from datetime import UTC, datetime
 
+import ingest
+import journal
+import retention
+import sql
+from journal.core import errors
 from journal.core.errors import BusyError, ExpiredCertificateError, JournalError, OperatorError, RequestError
+
+PACKAGES = {package.__name__: package for package in (journal, ingest, retention, sql)}
+PROGRAM = "journal.verifier_main"  # importing it runs the verifier
+
+
+def drawn() -> dict[str, str]:
+    """Return each class of the drawing, and the one it hangs from."""
+    parents: dict[str, str] = {}
+    branch: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        stem, mark, leaf = line.partition("── ")
+        if line == "Exception":
+            branch = [line]
+        elif mark:
+            branch[len(stem) // 4 + 1 :] = [leaf.split()[0]]
+            assert branch[-1] not in parents, f"{branch[-1]} is drawn twice"
+            parents[branch[-1]] = branch[-2]
+    return parents
+
+
+def defined(parent: type[BaseException] = BaseException) -> dict[str, str]:
+    """Return each error class that the product defines, and its parent."""
+    found: dict[str, str] = {}
+    for child in parent.__subclasses__():
+        if child.__module__.split(".")[0] in PACKAGES:
+            found[child.__name__] = parent.__name__
+        found |= defined(child)
+    return found
+
+
+def test_the_tree_is_whole() -> None:
+    """Every error of the product is drawn where it hangs, and nothing else is."""
+    for name, package in PACKAGES.items():
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if module.name != PROGRAM:
+                importlib.import_module(module.name)
+    assert drawn() == defined()
 
 
 def test_a_request_that_cannot_be_served() -> None:
