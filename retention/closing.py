@@ -120,7 +120,7 @@ class Closing:
             extraction=self._service.extraction,
             identity=self._service.identity,
             service_name=self._service.name,
-            clock=self._service.clock,
+            guard=self._service.guard,
             file_limit_bytes=self._file_limit_bytes,
         )
         if (exported := await export.find()) is not None:

@@ -13,7 +13,6 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from journal.clock import Clock, ClockGuard
 from journal.core.entry import Compartment
 from journal.core.errors import StoreError
 from journal.core.times import day_of
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.admin.recipient import Recipient
+    from journal.clock import ClockGuard
     from journal.database.ending import Ending
     from journal.database.seal import SealRow
     from journal.database.store import Store
@@ -66,7 +66,7 @@ class Export:
         extraction: Extraction,
         identity: SigningIdentity,
         service_name: str,
-        clock: Clock,
+        guard: ClockGuard,
         file_limit_bytes: int = FILE_LIMIT_BYTES,
     ) -> None:
         """Use the parts of the running service."""
@@ -79,7 +79,7 @@ class Export:
         self._extraction = extraction
         self._identity = identity
         self._service_name = service_name
-        self._clock = clock
+        self._guard = guard
         self._file_limit_bytes = file_limit_bytes
         self._manifest_name = manifest_name(self._tenant)
 
@@ -126,7 +126,7 @@ class Export:
 
     async def _periods(self) -> list[DuePeriod]:
         """Return, for each of its compartments, the days that may still be read."""
-        now = ClockGuard(self._clock).check()
+        now = self._guard.check()
         last = day_of(self._ending.closed_at)
         periods = []
         for category in await self._store.read_categories():
@@ -186,7 +186,7 @@ class Export:
         return Request(index=announcement.index, leaf=announcement.leaf_hash, reference=None)
 
     async def _sign(self, content: bytes) -> None:
-        signature = self._identity.sign(content, self._clock.now())
+        signature = self._identity.sign(content, self._guard.check())
         await asyncio.to_thread(self._outbox.put, f"{self._manifest_name}.p7s", signature)
 
     def _exported(self, content: bytes, files: int) -> Exported:

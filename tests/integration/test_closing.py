@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing as closing_now
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from retention.outbox import Outbox
 from tests.integration.ending import HOLDER, PEM, StopError, interrupted, make_no_documents, open_export
 from tests.integration.test_administration import told
 from tests.integration.test_handover import commune
+from tests.integration.test_purge import MovedClock
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
@@ -221,6 +223,19 @@ class TestAgain:
         with closing_now(Outbox.hold(root, f"{TENANT}.export")), pytest.raises(BusyError, match="another export"):
             await world.installation.closing.close(TENANT, root, PEM)
         assert not world.installation.administration.find_tenant(TENANT).closed
+
+
+async def test_a_clock_that_is_moved(world: World, root: Path) -> None:
+    """A process whose wall clock is moved while it runs signs no export, not even one that is made already."""
+    exported = await world.installation.closing.close(TENANT, root, PEM)
+    signature = exported.path.with_name(f"{exported.path.name}.p7s")
+    before = signature.read_bytes()
+    clock = MovedClock(world.clock.offset)
+    async with world.another_process(clock) as other:
+        clock.offset += timedelta(hours=1)
+        with pytest.raises(OperatorError, match="the system clock was moved"):
+            await other.closing.close(TENANT, root)
+    assert signature.read_bytes() == before
 
 
 async def test_what_cannot_be(world: World, root: Path, tmp_path: Path) -> None:
