@@ -17,7 +17,7 @@ import contextlib
 import functools
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,7 +38,7 @@ from ingest.shapes import (
     fault_of_source,
     fault_of_traceparent,
 )
-from journal.core.entry import Event
+from journal.core.entry import SKEW, Event
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 BATCH_LIMIT_EVENTS = 10_000
 FAULTS_LIMIT = 10_000
-SKEW = timedelta(minutes=5)
 
 _SINGLE = msgspec.json.Decoder(CloudEvent)
 _BATCH = msgspec.json.Decoder(list[CloudEvent])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ RESERVED_TENANT = "_service"
 JOURNAL_CATEGORY = "journal"
 RECORD_LIMIT_BYTES = 20 * 1024
 EVENT_KEY_BYTES = 16
+# How far a module's clock may be from the service's.
+SKEW = timedelta(minutes=5)
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _SERVICE = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")

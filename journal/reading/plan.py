@@ -13,6 +13,7 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, RequestError, StoreError
 from journal.core.times import day_of, format_day, overdue_through
 from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
+from journal.keys.store import PURGE_RETRY_SECONDS
 from journal.reading.reader import DayRange
 from journal.reading.stream import ExtractStream, Plan
 from journal.writing.chronicle import service_event
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from journal.writing.queue import Acknowledgement
     from journal.writing.writer import Writer
 
-PURGE_RETRY_SECONDS = 30
 TEXT_LIMIT_CHARACTERS = 256
 FILTERS = ("account", "action", "subject")
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from journal.clock import Clock, ClockGuard
-from journal.core.entry import RECORD_LIMIT_BYTES, Compartment, Event, event_key
+from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_key
 from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
 from journal.core.times import day_of, format_time, midnight
 from journal.writing.append import Appender
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from journal.keys.ring import Keyring
     from journal.snapshot import Snapshot
 
-SKEW = timedelta(minutes=5)
 DRAFT_EVENTS = 2_000
 LARGE_EVENTS = 500
 STOPPING_RETRY_SECONDS = 5
