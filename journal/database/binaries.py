@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from journal.core.errors import OperatorError
+from journal.database import child
 
 OLDEST_MAJOR: Final = 15
 PROBE_LIMIT_SECONDS: Final = 10.0
@@ -39,7 +38,7 @@ class Binaries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """As whom PostgreSQL runs: a mode of `postgres_child`, and the ids it is given."""
+    """As whom PostgreSQL runs: a mode of `child`, and the ids it is given."""
 
     mode: Literal["plain", "namespace", "drop"]
     uid: int
@@ -101,21 +100,25 @@ def _read_major(directory: Path) -> int | None:
 
 
 def choose_identity(data: Path, mode: Mode) -> Identity:
-    """Return as whom the cluster at `data` runs; an existing cluster keeps its owner where it can."""
+    """Return as whom the cluster at `data` runs; one that is another account's stays so. OperatorError if refused."""
     if os.geteuid() != 0:
         return Identity(mode="plain", uid=os.geteuid(), gid=os.getegid())
     owner = data.stat() if data.exists() else None
     if owner is not None and owner.st_uid != 0:
-        return Identity(mode="drop", uid=owner.st_uid, gid=owner.st_gid)
-    account = _find_unprivileged()
-    if mode != "drop":
-        identity = Identity(mode="namespace", uid=account.pw_uid, gid=account.pw_gid)
+        identities = [Identity(mode="drop", uid=owner.st_uid, gid=owner.st_gid)]
+    else:
+        account = _find_unprivileged()
+        modes: tuple[Literal["namespace", "drop"], ...] = ("namespace", "drop") if mode == "any" else (mode,)
+        identities = [Identity(mode=candidate, uid=account.pw_uid, gid=account.pw_gid) for candidate in modes]
+    refusals = []
+    for identity in identities:
         probe = run(identity, ["/bin/true"], environment={})
         if probe.returncode == 0:
             return identity
-        if mode == "namespace":
-            raise OperatorError(f"user namespaces are refused here: {probe.stderr.decode().strip()}")
-    return Identity(mode="drop", uid=account.pw_uid, gid=account.pw_gid)
+        refusals.append(probe.stderr.decode().strip())
+    raise OperatorError(
+        f"root cannot run PostgreSQL here ({'; '.join(refusals)}): run as an ordinary user, or set JOURNAL_DSN"
+    )
 
 
 def _find_unprivileged() -> pwd.struct_passwd:
@@ -129,8 +132,8 @@ def _find_unprivileged() -> pwd.struct_passwd:
 
 def command_as(identity: Identity, command: list[str]) -> list[str]:
     """Return `command` run as `identity`, ending with this process."""
-    child = [sys.executable, "-I", "-S", __file__, identity.mode, str(os.getpid())]
-    return [*child, str(identity.uid), str(identity.gid), *command]
+    program = [sys.executable, "-I", "-S", child.__file__, identity.mode, str(os.getpid())]
+    return [*program, str(identity.uid), str(identity.gid), *command]
 
 
 def run(
@@ -140,52 +143,3 @@ def run(
     return subprocess.run(  # noqa: S603  # a list, no shell, made of paths of ours
         command_as(identity, command), check=False, input=script, capture_output=True, env=environment, cwd="/"
     )
-
-
-REFUSED = 78
-CLONE_NEWUSER = 0x10000000
-PR_SET_PDEATHSIG = 1
-
-
-def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:
-    """Put this process in a user namespace where our own ids are `uid` and `gid`.
-
-    PostgreSQL refuses to run as root; in there it does not see that it is. OSError where the kernel refuses.
-    """
-    outside_uid, outside_gid = os.geteuid(), os.getegid()
-    if libc.unshare(CLONE_NEWUSER) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    # The kernel takes a group map from an unprivileged writer only once setgroups is given up.
-    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{uid} {outside_uid} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{gid} {outside_gid} 1", encoding="ascii")
-
-
-def _drop(uid: int, gid: int) -> None:
-    """Become `uid` and `gid` for good, groups included. OSError where the kernel refuses."""
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-
-
-def main(mode: str, parent: int, uid: int, gid: int, command: list[str]) -> None:
-    """Take the user that `mode` says, ask to end with `parent`, become `command`."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        if mode == "namespace":
-            _enter_namespace(libc, uid, gid)
-        elif mode == "drop":
-            _drop(uid, gid)
-    except OSError as error:
-        print(f"{mode} refused: {error}", file=sys.stderr)  # noqa: T201  # this program's only way to speak
-        sys.exit(REFUSED)
-    # After the change of user, which clears it. SIGINT is PostgreSQL's fast shutdown.
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we could ask
-        sys.exit(1)
-    os.execv(command[0], command)  # noqa: S606  # no shell is the point: the command is a list
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

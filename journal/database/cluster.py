@@ -80,15 +80,17 @@ class Cluster:
     def read_postmaster(self) -> int | None:
         """Return the pid of a live postmaster of this cluster.
 
-        A pid file outlives a crash, and its number may by then be anyone's: a postmaster's working directory is
-        its cluster, so that is what is compared. A zombie has none.
+        A pid file outlives a crash, and its number may by then be anyone's: what a postmaster was told to serve (`-D`)
+        is its cluster, so that is what is compared. A zombie has no arguments. Its working directory says the same,
+        but is hidden from a root that lacks CAP_SYS_PTRACE, as in a container.
         """
         try:
             pid = int((self.data / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
-            directory = Path(f"/proc/{pid}/cwd").readlink()
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            directory = Path(os.fsdecode(arguments[arguments.index(b"-D") + 1]))
         except (OSError, ValueError):
             return None
-        return pid if directory == self.data.resolve() else None
+        return pid if directory.resolve() == self.data.resolve() else None
 
     def is_ready(self) -> bool:
         """Say whether the running postmaster takes connections (line 8 of its pid file)."""
@@ -121,8 +123,6 @@ class Cluster:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         if identity.mode == "drop":
-            self._check_reachable(identity)
-            self.root.chmod(0o711)
             _chown_tree(new, identity)
         options = ["--encoding=UTF8", "--locale=C", "--auth=trust", "--data-checksums", f"--username={SUPERUSER}"]
         self._run(binaries, identity, ["initdb", "-D", str(new), *options, "--no-instructions"])
@@ -151,21 +151,8 @@ class Cluster:
             )
         (self.root / "socket").write_text(str(socket), encoding="utf-8")
         if identity.mode == "drop":
-            self._check_reachable(identity)
-            self.root.chmod(0o711)
             for directory in (self.data, self.root / "log", socket):
                 _chown_tree(directory, identity)
-
-    def _check_reachable(self, identity: Identity) -> None:
-        """Refuse a home that the dropped user cannot enter: PostgreSQL would say it less plainly."""
-        for parent in self.root.parents:
-            status = parent.stat()
-            mine = status.st_uid == identity.uid and status.st_mode & 0o100
-            if not mine and not status.st_mode & 0o001:
-                raise OperatorError(
-                    f"PostgreSQL cannot run as root here (user namespaces are refused), and the account it would use "
-                    f"cannot enter {parent}: move JOURNAL_HOME elsewhere, or run as an ordinary user"
-                )
 
     def launch(self, binaries: Binaries, identity: Identity) -> subprocess.Popen[bytes]:
         """Start the server as a child and return it once it takes connections."""

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from journal.core.errors import OperatorError
-from journal.database.binaries import Mode, Origin, find_binaries
+from journal.database.binaries import Mode, Origin, choose_identity, find_binaries, run
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -57,11 +57,9 @@ def usable_modes() -> list[Mode]:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """Give a home that the account PostgreSQL drops to can enter, which pytest's own directories are not."""
+    """Give a home closed to others, as a home of root's is, with a path short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="oej-home-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")
@@ -104,13 +102,21 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def start_owner(home: Path) -> tuple[subprocess.Popen[str], int]:
+def start_owner(home: Path, *prefix: str) -> tuple[subprocess.Popen[str], int]:
     """Start a process that owns a server; return it and the postmaster's process id."""
     process = subprocess.Popen(
-        [sys.executable, "-c", OWNING, str(home)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+        [*prefix, sys.executable, "-c", OWNING, str(home)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
     )
     assert process.stdout is not None
     return process, int(process.stdout.readline())
+
+
+def as_in_a_container(*capabilities: str) -> list[str]:
+    """Return what to put before a command to take from root all but these; namespaces need cap_setfcap."""
+    if os.geteuid() != 0:
+        return []
+    kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    return ["setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}"]
 
 
 def test_this_machine_has_a_postgresql() -> None:
@@ -215,6 +221,7 @@ async def test_a_socket_directory_that_others_may_enter_is_not_used_again(home: 
 
 def test_an_ordinary_user_runs_it_too(home: Path) -> None:
     """Without any privilege, from a fresh home to a clean stop."""
+    home.chmod(0o755)
     shutil.copytree(REPOSITORY / "journal", home / "journal", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "sql", home / "sql", ignore=shutil.ignore_patterns("__pycache__"))
     script = (
@@ -239,17 +246,44 @@ def find_open_python() -> str:
     for candidate in (sys.executable, "/usr/bin/python3"):
         path = Path(candidate).resolve()
         if all(parent.stat().st_mode & 0o001 for parent in path.parents):
-            return candidate
+            return str(path)
     raise AssertionError("no Python here can be run by an ordinary user")
 
 
-def test_a_home_that_cannot_be_entered_is_refused_in_plain_words(home: Path) -> None:
-    """Root's PostgreSQL runs as another account, which must be able to enter; an ordinary user must be able itself."""
+@pytest.mark.parametrize("mode", usable_modes())
+def test_programs_below_a_closed_directory(home: Path, mode: Mode) -> None:
+    """A virtual environment may lie in root's own home: PostgreSQL's account finds and runs its programs there."""
+    identity = choose_identity(home / "data", mode)
+    (home / "test").symlink_to("/usr/bin/test")
+    for command in (["/usr/bin/test", "-x", str(home / "test")], [str(home / "test"), "-w", str(home)]):
+        assert run(identity, command, environment={}).returncode == 0
+    whoami = run(identity, ["/usr/bin/id", "-u"], environment={})
+    assert int(whoami.stdout) == identity.uid != 0
+
+
+async def test_a_container_without_namespaces(home: Path) -> None:
+    """Root with a container's usual capabilities: it may not look into the other account's process."""
+    process, _ = start_owner(home, *as_in_a_container("dac_override", "setuid", "setgid", "setpcap", "chown", "kill"))
+    try:
+        assert await ask(EmbeddedPostgres(home), "SELECT 1") == 1
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_root_that_cannot_become_ordinary_is_told_so(home: Path) -> None:
+    """In plain words; an ordinary user hears of a home that it cannot write."""
     home.chmod(0o700 if os.geteuid() == 0 else 0o500)
-    server = EmbeddedPostgres(home, mode="drop")
-    with pytest.raises(OperatorError, match=r"move JOURNAL_HOME elsewhere|Permission denied"):
-        server.start()
+    process = subprocess.run(
+        [*as_in_a_container(), sys.executable, "-c", OWNING, str(home)],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=REPOSITORY,
+    )
     home.chmod(0o700)
+    expected = "root cannot run PostgreSQL here" if os.geteuid() == 0 else "Permission denied"
+    assert expected in process.stderr
 
 
 async def test_a_pid_file_naming_a_stranger_is_put_away(made: Path) -> None:
