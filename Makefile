@@ -5,52 +5,56 @@ BIN := $(VENV)/bin
 WHEEL_TESTS ?= tests/integration
 # One more than there are processors: many tests wait for a process to start, or to be killed.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
 .PHONY: help install demo run tools test test-wheel check bench campaign verifier clean
 
-help:  ## list the targets
+help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(VENV)/.installed  ## make .venv from the lock
+install: $(VENV)/.installed  ## make .venv, with everything of requirements.lock in it
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (once; later runs skip this)"
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])') || exit; \
+	  if $(MAY_INSTALL); then .ci/install-packages $$package; else \
+	    echo "this Python cannot make a virtual environment; type: sudo apt-get install $$package" >&2; exit 1; \
+	  fi; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-demo: install  ## from nothing to a verified extract and a proved purge
+demo: install  ## play the whole product, on a week of made-up activity
 	@$(BIN)/openepm-journal demo
 
-run: install  ## the same service, left up on 127.0.0.1
+run: install  ## play the demo, and leave the service up on 127.0.0.1:8470
 	@$(BIN)/openepm-journal demo --keep-running
 
-tools: install  ## the programs some tests need, where we may install them
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  $(BIN)/python -m tests.needs | xargs -r sh -c \
-	    'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' -; \
-	fi
+tools: install  ## install the programs that some tests need, as root on Debian
+	@packages=$$($(BIN)/python -m tests.needs) || exit; \
+	if [ -n "$$packages" ] && $(MAY_INSTALL); then .ci/install-packages $$packages; fi
 
-test: tools  ## the whole test suite, on a real PostgreSQL
+test: tools  ## run the whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not campaign"
 
-test-wheel: install  ## the integration tests (or WHEEL_TESTS) on the wheel's PostgreSQL
+test-wheel: install  ## run the integration tests (or WHEEL_TESTS) on the wheel's PostgreSQL
 	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n $(WORKERS) --dist worksteal -m "not campaign" --postgres=wheel
 
-verifier: install  ## dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
+verifier: install  ## make dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
 	@$(BIN)/python -m journal.cli.release dist
 
-check: install  ## format, lint, types, import contracts
+check: install  ## check format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: install  ## figures with their floors, several runs each
+bench: install  ## measure, several runs each, and compare with the floors
 	@$(BIN)/python -m tests.bench
 
-campaign: install  ## the long tests: kills, every bit, every byte
+campaign: install  ## run the long tests: kills, every bit, every byte
 	@$(BIN)/python -m pytest -m campaign
 
 clean:  ## remove what install and run made here
