@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from journal.core.errors import JournalError
 
 MAX_FINDINGS = 1_000
+AGAIN = "say openepm-journal tenant destroy again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from journal.admin.rules import is_asked_for
 from journal.audit.entries import CUT_SHORT, WAITS, ChainDay
-from journal.audit.findings import Finding, Findings
+from journal.audit.findings import AGAIN, Finding, Findings
 from journal.audit.heads import HeadAudit
 from journal.audit.seals import SealAudit
 from journal.audit.stated import StatedChains
@@ -257,9 +257,6 @@ class Audit:
             self._findings.report(
                 "over-retention", where, "it is destroyed, and its rows are still there: run the purge"
             )
-
-
-AGAIN = "say openepm-journal tenant destroy again"
 
 
 class EndedTenants:
