@@ -14,7 +14,7 @@ from journal.core import errors
 from journal.core.errors import BusyError, ExpiredCertificateError, JournalError, OperatorError, RequestError
 
 PACKAGES = {package.__name__: package for package in (journal, ingest, retention, sql)}
-PROGRAM = "journal.verifier_main"  # importing it runs the verifier
+PROGRAM = "journal.verifier.opening"  # importing it runs the verifier
 
 
 def drawn() -> dict[str, str]:
