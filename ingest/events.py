@@ -25,12 +25,9 @@ from msgspec import UNSET
 
 from ingest import diagnosis
 from ingest.shapes import (
-    ACTIONS,
-    EVENT_LIMIT_BYTES,
     NEED_JUSTIFICATION,
     NEED_RECIPIENTS,
     NO_SUBJECT,
-    TYPE_PREFIX,
     CloudEvent,
     fault_of_field,
     fault_of_justification,
@@ -38,7 +35,7 @@ from ingest.shapes import (
     fault_of_source,
     fault_of_traceparent,
 )
-from journal.core.entry import SKEW, Event
+from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, SKEW, TYPE_PREFIX, Event
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time
 
@@ -261,7 +258,7 @@ def _missing(event: dict[str, Any]) -> list[diagnosis.Fault]:
     """List the members that the event's action requires and that are not there."""
     kind, data = event.get("type"), event.get("data")
     action = kind.removeprefix(TYPE_PREFIX) if isinstance(kind, str) else ""
-    if action not in ACTIONS or not isinstance(data, dict):
+    if action not in MODULE_ACTIONS or not isinstance(data, dict):
         return []
     needs = [
         ("/subject", "subject" in event or action in NO_SUBJECT),

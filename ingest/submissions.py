@@ -12,8 +12,7 @@ from ingest.access import compartment_of, media_type, read_body
 from ingest.edge import COUNT
 from ingest.events import decode_batch, decode_single
 from ingest.problems import absent
-from ingest.shapes import EVENT_LIMIT_BYTES
-from journal.core.entry import JOURNAL_CATEGORY
+from journal.core.entry import EVENT_LIMIT_BYTES, JOURNAL_CATEGORY
 
 if TYPE_CHECKING:
     from ingest.edge import Edge

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ingest.shapes import NEED_JUSTIFICATION, NEED_RECIPIENTS, NO_SUBJECT
+from journal.core.entry import MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
+
 SEED = 20261123
-ACTIONS = ("access", "consultation", "collection", "modification", "disclosure", "combination", "erasure")
 WEIGHTS = (14, 40, 18, 20, 4, 2, 2)
 
 _FIRST = ("Camille", "Dominique", "Élodie", "Fabrice", "Hélène", "Jérôme", "Maëlle", "Noémie", "Régis", "Zoé")
@@ -85,7 +87,7 @@ class DemoActivity:
         """Return the next event, as a module would post it."""
         draw = self._random
         self._count += 1
-        action = draw.choices(ACTIONS, WEIGHTS)[0]
+        action = draw.choices(list(MODULE_ACTIONS), WEIGHTS)[0]
         account, name, role = draw.choice(self._accounts)
         reason = draw.choice(_REASONS[self._category]).format(place=draw.choice(_PLACES))
         data: dict[str, Any] = {
@@ -94,23 +96,23 @@ class DemoActivity:
                 "address": f"10.1.{draw.randrange(4)}.{draw.randrange(1, 250)}",
                 "workstation": "PM-02",
             },
-            "outcome": draw.choices(("success", "denied", "failure"), (96, 3, 1))[0],
+            "outcome": draw.choices(list(OUTCOMES), (96, 3, 1))[0],
         }
-        if action in ("consultation", "disclosure", "combination") or draw.random() < 1 / 2:
+        if action in NEED_JUSTIFICATION or draw.random() < 1 / 2:
             data["justification"] = reason
-        if action == "disclosure":
+        if action in NEED_RECIPIENTS:
             data["recipients"] = [draw.choice(_RECIPIENTS)]
         if action in ("modification", "collection"):
             data["fields"] = sorted(draw.sample(_FIELDS, draw.randrange(1, 4)))
         event: dict[str, Any] = {
             "specversion": "1.0",
-            "type": f"fr.openepm.journal.{action}",
+            "type": TYPE_PREFIX + action,
             "source": self.source,
             "id": f"{self._category}-{self._count:06d}",
             "time": at.isoformat(timespec="milliseconds"),
             "sequence": str(self._count),
             "data": data,
         }
-        if action != "access":
+        if action not in NO_SUBJECT:
             event["subject"] = f"{_PREFIXES[self._category]}-{at.year}-{draw.randrange(1, 900):04d}"
         return event

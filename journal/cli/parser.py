@@ -6,14 +6,13 @@ import argparse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ingest.shapes import ACTIONS
 from journal import __version__
 from journal.admin.administration import REGIMES, ROLES
 from journal.cli import attestation, category_set, closing, commands, demo, keys, purge, recover, serve
+from journal.core.entry import ACTIONS
 from journal.core.errors import MalformedError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, parse_day
 from journal.extract.manifest import PURPOSES
-from journal.writing.chronicle import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -246,8 +245,7 @@ def _add_extract(actions: Actions) -> None:
     parser.add_argument("--requester", required=True, help="who asks")
     parser.add_argument("--request-reference", required=True, metavar="REF", help="the client's request, in writing")
     parser.add_argument("--authorisation", metavar="REF", help="needed for one subject in some categories")
-    actions_there_are = (*ACTIONS, *(f"service.{kind}" for kind in KINDS))
-    for name, choices in (("account", None), ("subject", None), ("action", actions_there_are)):
+    for name, choices in (("account", None), ("subject", None), ("action", ACTIONS)):
         only = f"disclose only the entries of this {name}; the others are withheld"
         parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)
     parser.add_argument("-o", "--output", required=True, metavar="FILE")

@@ -24,10 +24,34 @@ if TYPE_CHECKING:
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 RESERVED_TENANT = "_service"
 JOURNAL_CATEGORY = "journal"
+EVENT_LIMIT_BYTES = 16 * 1024
 RECORD_LIMIT_BYTES = 20 * 1024
 EVENT_KEY_BYTES = 16
 # How far a module's clock may be from the service's.
 SKEW = timedelta(minutes=5)
+
+# An event's type is this prefix and its action. Every action and outcome there is, with its French word (FORMAT §11.5).
+TYPE_PREFIX = "fr.openepm.journal."
+SERVICE_PREFIX = "service."
+MODULE_ACTIONS = {
+    "access": "accès",
+    "consultation": "consultation",
+    "collection": "collecte",
+    "modification": "modification",
+    "disclosure": "communication",
+    "combination": "interconnexion",
+    "erasure": "effacement",
+}
+ACTIONS = {
+    **MODULE_ACTIONS,
+    "service.extract": "demande d'extrait",
+    "service.purge": "purge",
+    "service.credential": "jeton d'accès",
+    "service.setting": "réglage",
+    "service.tenant": "commune",
+    "service.alarm": "alarme",
+}
+OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _SERVICE = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")

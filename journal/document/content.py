@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from journal.core.entry import ACTIONS, OUTCOMES
 from journal.core.times import parse_time
 from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable, typeset
 from journal.extract.manifest import Filter, account_of, action_of
@@ -25,22 +26,6 @@ PURPOSES = {
     "integrity-security": "intégrité et sécurité des données",
     "criminal-proceedings": "procédure pénale",
 }
-ACTIONS = {
-    "access": "Accès",
-    "consultation": "Consultation",
-    "collection": "Collecte",
-    "modification": "Modification",
-    "disclosure": "Communication",
-    "combination": "Interconnexion",
-    "erasure": "Effacement",
-    "service.extract": "Demande d'extrait",
-    "service.purge": "Purge",
-    "service.credential": "Moyen d'accès",
-    "service.setting": "Réglage",
-    "service.tenant": "Commune",
-    "service.alarm": "Alarme",
-}
-OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
 COLUMNS = ("N°", "Survenue le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
 
 
@@ -76,6 +61,12 @@ class Circumstances:
     purged: tuple[date, date] | None
 
 
+def action_cell(action: str) -> str:
+    """Return an action's French word with a capital letter, as a cell begins; the code where it has none."""
+    word = ACTIONS.get(action)
+    return word[0].upper() + word[1:] if word else action
+
+
 def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circumstances) -> dict[str, Any]:
     """Return everything the template shows, in French; equal arguments give equal content."""
     days = sorted(gathered.by_day)
@@ -90,7 +81,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "request": _request(manifest),
         "disclosed": manifest.disclosed,
         "by_action": [
-            [ACTIONS.get(action, action), count]
+            [action_cell(action), count]
             for action, count in sorted(gathered.by_action.items(), key=lambda item: (-item[1], item[0]))
         ],
         "by_day": _chart(gathered),
@@ -172,7 +163,7 @@ def _request(manifest: Manifest) -> list[list[str]]:
     names = {"account": "compte", "subject": "objet", "action": "action"}
     asked = manifest.filter.as_json()
     if "action" in asked:
-        asked["action"] = ACTIONS.get(asked["action"], asked["action"]).lower()
+        asked["action"] = ACTIONS.get(asked["action"], asked["action"])
     scope = " ; ".join(f"{names[name]} : {value}" for name, value in asked.items() if name in names)
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
@@ -218,11 +209,10 @@ def _chart(gathered: Gathered) -> list[list[Any]]:
 def _row(entry: Entry) -> list[str]:
     data = entry.event.get("data")
     data = data if isinstance(data, dict) else {}
-    action = action_of(entry)
     cells = (
         french_number(entry.index),
         f"{parse_time(entry.event['time']):%Y-%m-%d %H:%M:%S}",
-        ACTIONS.get(action, action),
+        action_cell(action_of(entry)),
         account_of(entry),
         entry.event.get("subject"),
         data.get("justification"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
 from journal.core.chain import HASH_BYTES, Head
-from journal.core.entry import parse_origin
+from journal.core.entry import TYPE_PREFIX, parse_origin
 from journal.core.errors import MalformedError
 from journal.core.times import format_day, format_time, parse_day, parse_time
 from journal.extract.layout import LIMITS_BYTES, MANIFEST
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 FORMAT = "openepm-journal/extract/v1"
 PURPOSES = ("lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings")
 TEXT_LIMIT_CHARACTERS = 1024
-TYPE_PREFIX = "fr.openepm.journal."
 # No journal is older; and a day before it is still a day of the calendar.
 FIRST_DAY = date(1970, 1, 1)
 

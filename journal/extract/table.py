@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
+from journal.core.entry import ACTIONS, OUTCOMES
 from journal.core.times import format_time
 from journal.extract.manifest import action_of
 
@@ -44,22 +45,6 @@ COLUMNS = (
     "transmis par",
     "détails",
 )
-_ACTIONS = {
-    "access": "accès",
-    "consultation": "consultation",
-    "collection": "collecte",
-    "modification": "modification",
-    "disclosure": "communication",
-    "combination": "interconnexion",
-    "erasure": "effacement",
-    "service.extract": "extrait remis",
-    "service.purge": "purge",
-    "service.credential": "identifiant technique",
-    "service.setting": "réglage",
-    "service.tenant": "client",
-    "service.alarm": "alarme",
-}
-_OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
 _EVENT = frozenset(
     (
         "specversion",
@@ -172,12 +157,12 @@ def row(entry: Entry) -> bytes:
             str(entry.index),
             format_time(entry.recorded_at),
             event["time"],
-            _word(_ACTIONS, action_of(entry)),
+            _word(ACTIONS, action_of(entry)),
             *[_text(actor.get(name)) for name in _ACTOR],
             _text(event.get("subject")),
             _text(data.get("justification")),
             _text(data.get("recipients")),
-            _word(_OUTCOMES, data.get("outcome")),
+            _word(OUTCOMES, data.get("outcome")),
             _text(data.get("fields")),
             *[_text(client.get(name)) for name in _CLIENT],
             event["source"],

@@ -12,12 +12,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core.chain import leaf_hash
-from journal.core.entry import JOURNAL_CATEGORY, Compartment, Entry, parse_record
+from journal.core.entry import JOURNAL_CATEGORY, SERVICE_PREFIX, TYPE_PREFIX, Compartment, Entry, parse_record
 from journal.core.envelope import open_entry
 from journal.core.errors import FencedDayError, StoreError
 from journal.core.times import day_of, format_time, overdue_through
 from journal.extract.manifest import Filter
-from journal.writing.chronicle import TYPE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -125,7 +124,7 @@ def open_service_entries(compartment: Compartment, cipher: AESGCM, rows: list[En
         if leaf_hash(salt, record) != row.leaf_hash:
             raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
         entry = parse_record(record)
-        if entry.event["type"] == TYPE_PREFIX + kind:
+        if entry.event["type"] == TYPE_PREFIX + SERVICE_PREFIX + kind:
             found.append(entry)
     return found
 

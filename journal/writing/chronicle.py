@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
-from journal.core.entry import Event
+from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, Event
 from journal.core.times import format_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-TYPE_PREFIX = "fr.openepm.journal.service."
-KINDS = ("extract", "purge", "credential", "setting", "tenant", "alarm")
 SUBMITTED_BY = "_service"
 
 
 def service_event(*, service: str, kind: str, event_id: str, at: datetime, subject: str, data: dict[str, Any]) -> Event:
-    """Build the event of something the service did: `kind` is one of KINDS, `subject` what it was done to.
+    """Build the event of something the service did: `kind` is its action without `service.`, `subject` the object.
 
     The same arguments give the same event, so that a step repeated after a crash is recorded once.
     """
@@ -35,7 +33,7 @@ def service_event(*, service: str, kind: str, event_id: str, at: datetime, subje
                 "specversion": "1.0",
                 "subject": subject,
                 "time": format_time(at),
-                "type": TYPE_PREFIX + kind,
+                "type": TYPE_PREFIX + SERVICE_PREFIX + kind,
             }
         ),
     )

@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
-from journal.core.entry import encode_record, parse_record
+from journal.core.entry import ACTIONS, OUTCOMES, TYPE_PREFIX, encode_record, parse_record
 from journal.extract import table
 from journal.pki.certificates import der_to_pem
 from tests.browser.cases import Case
@@ -160,7 +160,7 @@ def _value(random: Random, depth: int = 0) -> Any:
         case 0:
             return random.choice((0, -1, 2**53 - 1, True, False))
         case 1:
-            return random.choice(("success", "denied", "failure", "access"))
+            return random.choice((*OUTCOMES, "access"))
         case 5:
             return [_value(random, depth + 1) for _ in range(random.randrange(3))]
         case 6 | 7:
@@ -178,9 +178,7 @@ def test_they_write_the_same_table(verifier: Verifier) -> None:
         more = {
             name: _value(random) for name in random.sample(("sequence", "traceparent", "z", "10"), random.randrange(3))
         }
-        kind = random.choice(
-            ("fr.openepm.journal.access", "fr.openepm.journal.service.purge", "fr.openepm.journal.", "x")
-        )
+        kind = random.choice((*(TYPE_PREFIX + action for action in (*ACTIONS, "")), "x"))
         made = event(number, data=random.choice((data, data, data, _value(random))), subject=_value(random), type=kind)
         records.append(
             encode_record(

@@ -19,8 +19,8 @@ from pyhanko.sign.validation.settings import KeyUsageConstraints
 from pyhanko_certvalidator import ValidationContext
 
 from journal.core.chain import Head
-from journal.core.entry import Entry
-from journal.document.content import ACTIONS, MAX_ROWS, Circumstances, Gathered, document_content, printable
+from journal.core.entry import MODULE_ACTIONS, Entry
+from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_cell, document_content, printable
 from journal.document.render import DocumentError, render
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.pki.certificates import pem_to_der
@@ -197,7 +197,7 @@ async def test_a_changed_byte_breaks_the_signature(signer: SigningIdentity, tmp_
 async def test_the_first_page_holds_all_but_the_entries(signer: SigningIdentity, tmp_path: Path) -> None:
     """Every action, a week, a purge, a day that is not over: what is said before the table fits its page."""
     content = make_content([make_entry(n, days=n % 8) for n in range(40)], covered_at=AT, purged=(FIRST, FIRST))
-    content["by_action"] = [[action, 3] for action in list(ACTIONS.values())[:7]]
+    content["by_action"] = [[action_cell(action), 3] for action in MODULE_ACTIONS]
     first, *_ = read_text(await render(content, signer, AT), tmp_path / "a.pdf").split("\f")
     assert "Heures en temps universel" in first
     assert "Survenue le" not in first

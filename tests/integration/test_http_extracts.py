@@ -17,13 +17,12 @@ from structlog.testing import capture_logs
 
 from ingest.edge import EDGE
 from ingest.extracts import ExtractBody, ExtractFilter
-from ingest.shapes import ACTIONS
+from journal.core.entry import ACTIONS
 from journal.core.times import format_seconds
 from journal.extract.manifest import PURPOSES
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.seals.identity import make_development_authority
-from journal.writing.chronicle import KINDS
 from tests.integration.edge import CATEGORY, EXTRACTS, HEAD, SERVICE, TENANT, Answer, RunningEdge, running_edge
 from tests.refused_events import valid_event
 
@@ -258,4 +257,4 @@ async def test_purposes_and_actions_are_the_cores() -> None:
     (purpose,) = [field.type for field in inspect.type_info(ExtractBody).fields if field.name == "purpose"]
     (action,) = [field.type for field in inspect.type_info(ExtractFilter).fields if field.name == "action"]
     assert set(purpose.values) == set(PURPOSES)
-    assert set(action.values) == {*ACTIONS, *(f"service.{kind}" for kind in KINDS)}
+    assert set(action.values) == set(ACTIONS)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.events import BATCH_LIMIT_EVENTS, FAULTS_LIMIT, decode_batch, decode_single
-from ingest.shapes import ACTIONS, EVENT_LIMIT_BYTES
 from journal.core import canonical
+from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time, parse_time
 from tests.refused_events import (
@@ -60,7 +60,7 @@ def reference(value: dict[str, Any]) -> bytes:
 class TestAccepted:
     """What a module may send."""
 
-    @pytest.mark.parametrize("action", ACTIONS)
+    @pytest.mark.parametrize("action", MODULE_ACTIONS)
     def test_every_action_is_accepted(self, action: str) -> None:
         """Each of the seven actions is a type of its own, and the entry is counted under it."""
         assert single(valid_event(action)).action == action
@@ -305,7 +305,7 @@ EVENTS = st.builds(
             "traceparent": st.just(TRACEPARENT),
         },
     ),
-    st.sampled_from(ACTIONS),
+    st.sampled_from(list(MODULE_ACTIONS)),
     st.fixed_dictionaries(
         {
             "outcome": st.sampled_from(["success", "denied", "failure"]),

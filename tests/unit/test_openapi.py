@@ -16,9 +16,10 @@ from ingest.extracts import ExtractBody
 from ingest.probes import OPENAPI
 from ingest.problems import KINDS
 from ingest.reading import EXTRACTS_LIMIT, SEALS_LIMIT
-from ingest.shapes import ACTIONS, CloudEvent
+from ingest.shapes import CloudEvent
 from ingest.submissions import BATCH, SINGLE
 from journal.core.chain import Receipt
+from journal.core.entry import ACTIONS, MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
 from tests.published import DOCUMENT, OPERATIONS, SCHEMAS, follows, resolve
 from tests.refused_events import REFUSED, full_event, valid_event
 
@@ -77,6 +78,14 @@ def test_bodies_are_the_shapes_that_are_read() -> None:
         assert published == {key: value for key, value in schema.items() if key != "title"}
 
 
+def test_every_action_and_outcome_is_enumerated() -> None:
+    """Those of the one table: what modules may submit, and what an extract may be asked for."""
+    properties = SCHEMAS["CloudEvent"]["properties"]
+    assert set(properties["type"]["enum"]) == {TYPE_PREFIX + action for action in MODULE_ACTIONS}
+    assert set(SCHEMAS["Data"]["properties"]["outcome"]["enum"]) == set(OUTCOMES)
+    assert set(SCHEMAS["ExtractFilter"]["properties"]["action"]["enum"]) == set(ACTIONS)
+
+
 def test_limits_are_the_ones_enforced() -> None:
     """Media types, events in a batch, seals in an answer, members of a receipt."""
     bodies = OPERATIONS["POST", "/v1/categories/{category}/events"]["requestBody"]["content"]
@@ -91,7 +100,7 @@ def test_limits_are_the_ones_enforced() -> None:
     assert list(receipt) == SCHEMAS["Receipt"]["required"] == list(SCHEMAS["Receipt"]["properties"])
 
 
-@pytest.mark.parametrize("event", [full_event(), *(valid_event(action) for action in ACTIONS)], ids=str)
+@pytest.mark.parametrize("event", [full_event(), *(valid_event(action) for action in MODULE_ACTIONS)], ids=str)
 def test_what_is_accepted_follows_the_schema(event: dict[str, Any]) -> None:
     """A module checked against the schema has nothing to fear from the decoder."""
     assert follows(event, SCHEMAS["CloudEvent"])
