@@ -2,7 +2,7 @@
 
 -- name: append
 -- A batch over many chains, whole or not at all; one round trip, one transaction.
-SELECT outcome, "position", size, chain_hash, recorded_at, leaf_hash, day, sealed
+SELECT answer, "position", size, chain_hash, recorded_at, leaf_hash, day, ciphertext
   FROM journal.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 
 -- name: lock_heads

@@ -2,7 +2,7 @@
 
 -- name: read_entries
 -- A page of a chain's day, straight in its partition.
-SELECT index, event_key, leaf_hash, chain_hash, sealed FROM journal.read_entries($1, $2, $3, $4, $5)
+SELECT index, event_key, leaf_hash, chain_hash, ciphertext FROM journal.read_entries($1, $2, $3, $4, $5)
 
 -- name: read_seal
 -- One seal by its number.
@@ -38,14 +38,14 @@ SELECT category, sources, missing FROM journal.read_gaps($1)
 
 -- name: scan_entries
 -- A page of everything in one leaf, whatever its rows say they are.
-SELECT tenant, category, day, index, event_key, leaf_hash, chain_hash, sealed
+SELECT tenant, category, day, index, event_key, leaf_hash, chain_hash, ciphertext
   FROM journal.scan_entries($1, $2, $3, $4, $5)
 
 -- name: read_status
 -- How far seals, time-stamps and hand-over are behind.
 SELECT at, first_day, close_day, number, sealed_at, unsealed_heads, unsealed_since, unstamped_seals, unstamped_since,
        stamping_failed_since, handover_faults, handover_failed_since
-  FROM journal.read_standing()
+  FROM journal.read_status()
 
 -- name: read_retention
 -- What is kept of each category, and what of it waits for its hand-over.

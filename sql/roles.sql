@@ -1,6 +1,6 @@
 -- The five roles of the journal, for the whole cluster. Run by whoever may create roles; harmless when run again.
 -- They own nothing, belong to nothing and hold no table privilege: they may call functions, and which ones is said
--- in the migrations. An attribute that someone added by hand is taken away here.
+-- in schema.sql. An attribute that someone added by hand is taken away here.
 DO $roles$
 DECLARE
   role text;

@@ -86,7 +86,7 @@ def empty_batch() -> AppendBatch:
         entry_key=[],
         entry_leaf=[],
         entry_hash=[],
-        entry_sealed=[],
+        entry_ciphertext=[],
         entry_since=[],
     )
 
@@ -104,7 +104,7 @@ def batch(
             leaf = hashlib.sha256(event.key + index.to_bytes(8, "big")).digest()
             chain_hash = extend(chain_hash, leaf)
             _push(lists, entry_chain=place, entry_index=index, entry_key=event.key, entry_leaf=leaf)
-            _push(lists, entry_hash=chain_hash, entry_sealed=os.urandom(sealed_bytes))
+            _push(lists, entry_hash=chain_hash, entry_ciphertext=os.urandom(sealed_bytes))
             _push(lists, entry_since=event.since or recorded_at.astimezone(UTC).date())
         _push(lists, chain_tenant=head.tenant, chain_category=head.category, chain_size=head.size)
         _push(lists, chain_hash=head.chain_hash, next_size=head.size + len(events), next_hash=chain_hash)

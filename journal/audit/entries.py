@@ -138,7 +138,7 @@ class ChainDay:
             return row.leaf_hash
         try:
             salt, record = open_entry(
-                self._cipher, row.sealed, origin_prefix=self._chain.origin_prefix, index=row.index
+                self._cipher, row.ciphertext, origin_prefix=self._chain.origin_prefix, index=row.index
             )
         except VerificationError as error:
             self._findings.report_error(error, where)

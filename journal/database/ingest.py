@@ -31,7 +31,7 @@ class AppendBatch:
     chain_*     one place per chain: the head the batch was computed from (`chain_size`, `chain_hash`), the head it
                 leads to (`next_size`, `next_hash`), and the `recorded_at` of all its entries
     entry_*     one place per entry: its chain (place in the chain lists, from 1), index, event key (16 bytes), leaf
-                hash, chain hash at index + 1, sealed bytes, and the first day an earlier copy may be in
+                hash, chain hash at index + 1, ciphertext, and the first day an earlier copy may be in
     activity_*  one place per (chain, action): how many of the batch's entries
     span_*      one place per (chain, source) that numbers its events: lowest and highest sequence, how many
     """
@@ -48,7 +48,7 @@ class AppendBatch:
     entry_key: Sequence[bytes]
     entry_leaf: Sequence[bytes]
     entry_hash: Sequence[bytes]
-    entry_sealed: Sequence[bytes]
+    entry_ciphertext: Sequence[bytes]
     entry_since: Sequence[date]
     activity_chain: Sequence[int] = ()
     activity_action: Sequence[str] = ()
@@ -79,7 +79,7 @@ class KnownEntry:
     chain_hash: bytes
     leaf_hash: bytes
     day: date
-    sealed: bytes
+    ciphertext: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ class CredentialRow:
 
 _FIELDS: Final = (
     *("chain_tenant", "chain_category", "chain_size", "chain_hash", "next_size", "next_hash", "chain_recorded_at"),
-    *("entry_chain", "entry_index", "entry_key", "entry_leaf", "entry_hash", "entry_sealed", "entry_since"),
+    *("entry_chain", "entry_index", "entry_key", "entry_leaf", "entry_hash", "entry_ciphertext", "entry_since"),
     *("activity_chain", "activity_action", "activity_count"),
     *("span_chain", "span_source", "span_low", "span_high", "span_count"),
 )
@@ -183,8 +183,8 @@ _arguments: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(*_FIELD
 
 
 def _read_result(rows: list[asyncpg.Record]) -> AppendResult:
-    """Return what `journal.append` said; every row of one answer has the same outcome."""
-    outcome = rows[0]["outcome"]
+    """Return what `journal.append` said; every row says the same."""
+    outcome = rows[0]["answer"]
     match outcome:
         case "conflict":
             return AppendResult(outcome=outcome, moved=[_moved(row) for row in rows])
@@ -204,7 +204,7 @@ def _moved(row: asyncpg.Record) -> MovedHead:
 
 
 def _known(row: asyncpg.Record) -> KnownEntry:
-    names = ("position", "chain_hash", "leaf_hash", "day", "sealed")
+    names = ("position", "chain_hash", "leaf_hash", "day", "ciphertext")
     return KnownEntry(index=row["size"], **{name: row[name] for name in names})
 
 

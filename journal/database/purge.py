@@ -68,7 +68,7 @@ class StoredRow:
     event_key: bytes
     leaf_hash: bytes
     chain_hash: bytes
-    sealed: bytes
+    ciphertext: bytes
 
 
 class PurgeStatements(Pools):

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRow:
-    """A stored entry, still sealed."""
+    """A stored entry, still encrypted."""
 
     index: int
     event_key: bytes
     leaf_hash: bytes
     chain_hash: bytes
-    sealed: bytes
+    ciphertext: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,7 @@ def open_service_entries(compartment: Compartment, cipher: AESGCM, rows: list[En
     prefix = compartment.origin.encode() + b"\0"
     found: list[Entry] = []
     for row in rows:
-        salt, record = open_entry(cipher, row.sealed, origin_prefix=prefix, index=row.index)
+        salt, record = open_entry(cipher, row.ciphertext, origin_prefix=prefix, index=row.index)
         if leaf_hash(salt, record) != row.leaf_hash:
             raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
         entry = parse_record(record)

@@ -161,7 +161,7 @@ class ExtractStream:
         yield container.finish()
 
     def _open(self, cipher: AESGCM, row: EntryRow) -> tuple[bytes, bytes]:
-        salt, record = open_entry(cipher, row.sealed, origin_prefix=self._origin_prefix, index=row.index)
+        salt, record = open_entry(cipher, row.ciphertext, origin_prefix=self._origin_prefix, index=row.index)
         if leaf_hash(salt, record) != row.leaf_hash:
             raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
         return salt, record

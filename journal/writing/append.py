@@ -342,7 +342,7 @@ def _open_known(compartment: Compartment, known: KnownEntry, keyring: Keyring) -
     """Return the receipt and the event of an entry. Raises VerificationError, KeyStoreError."""
     cipher = keyring.cipher(compartment, known.day)
     prefix = compartment.origin.encode() + b"\0"
-    salt, record = open_entry(cipher, known.sealed, origin_prefix=prefix, index=known.index)
+    salt, record = open_entry(cipher, known.ciphertext, origin_prefix=prefix, index=known.index)
     if leaf_hash(salt, record) != known.leaf_hash:
         raise BrokenChainError("its leaf hash is not of its record", part=str(known.index))
     entry = parse_record(record)

@@ -96,7 +96,7 @@ class Draft:
         self._entry_key: list[bytes] = []
         self._entry_leaf: list[bytes] = []
         self._entry_hash: list[bytes] = []
-        self._entry_sealed: list[bytes] = []
+        self._entry_ciphertext: list[bytes] = []
         self._entry_since: list[date] = []
 
     @property
@@ -163,7 +163,7 @@ class Draft:
             entry_key=self._entry_key,
             entry_leaf=self._entry_leaf,
             entry_hash=self._entry_hash,
-            entry_sealed=self._entry_sealed,
+            entry_ciphertext=self._entry_ciphertext,
             entry_since=self._entry_since,
             activity_chain=[position for position, _ in activity],
             activity_action=[action for _, action in activity],
@@ -243,7 +243,7 @@ class Draft:
         self._entry_key.append(submission.keys[ordinal])
         self._entry_leaf.append(leaf)
         self._entry_hash.append(chain.chain_hash)
-        self._entry_sealed.append(sealed)
+        self._entry_ciphertext.append(sealed)
         self._entry_since.append(submission.since[ordinal])
         chain.size += 1
         self._entries[chain.position, submission.keys[ordinal]] = len(self._owners)

@@ -32,7 +32,7 @@ class Row:
     category: str
     day: date
     index: int
-    sealed: bytes
+    ciphertext: bytes
 
 
 async def all_rows(superuser_dsn: str) -> list[Row]:
@@ -46,7 +46,7 @@ async def all_rows(superuser_dsn: str) -> list[Row]:
         return [
             Row(**row)
             for leaf in leaves
-            for row in await connection.fetch(f"SELECT tenant, category, day, index, sealed FROM {leaf['name']}")
+            for row in await connection.fetch(f"SELECT tenant, category, day, index, ciphertext FROM {leaf['name']}")
         ]
     finally:
         await connection.close()
@@ -83,7 +83,7 @@ def opened_rows(rows: Iterable[Row], keys: dict[str, set[bytes]]) -> set[Row]:
         candidates = ciphers[origin, row.day]
         for place, cipher in enumerate(candidates):
             try:
-                open_entry(cipher, row.sealed, origin_prefix=origin.encode() + b"\0", index=row.index)
+                open_entry(cipher, row.ciphertext, origin_prefix=origin.encode() + b"\0", index=row.index)
             except VerificationError:
                 continue
             found.add(row)

@@ -132,7 +132,7 @@ async def test_nothing_is_left_of_a_purged_day(record_property: Callable[[str, o
             await checkpoint(server)
             base_backup(server, place / "before")
             rows = [row for row in await all_rows(world.superuser_dsn) if row.category == BRIEF]
-            ciphertext = [Secret(kind="ciphertext", content=rows[0].sealed)]
+            ciphertext = [Secret(kind="ciphertext", content=rows[0].ciphertext)]
             before = Search(place, secrets + ciphertext, markers)
             # In clear nowhere, ever; wrapped in three places; the entry itself where entries are.
             assert {kind for _, kind in before.found} == {"wrapped key", "ciphertext"}

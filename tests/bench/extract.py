@@ -51,7 +51,7 @@ class Extracts:
         try:
             started = time.perf_counter()
             async with connection.transaction():
-                statement = "SELECT index, leaf_hash, sealed FROM journal.entry WHERE tenant = $1 AND category = $2"
+                statement = "SELECT index, leaf_hash, ciphertext FROM journal.entry WHERE tenant = $1 AND category = $2"
                 async for _ in connection.cursor(statement, "t0", "ecrits", prefetch=BATCH_EVENTS):
                     pass
             return entries / (time.perf_counter() - started)

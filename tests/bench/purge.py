@@ -64,7 +64,7 @@ DAY = timedelta(days=1)
 DAYS_WITHOUT_SLICES = DAYS_AHEAD
 
 FILL = """
-INSERT INTO journal.{leaf} (index, day, tenant, category, event_key, leaf_hash, chain_hash, sealed)
+INSERT INTO journal.{leaf} (index, day, tenant, category, event_key, leaf_hash, chain_hash, ciphertext)
 SELECT n / {communes}, $2, $3 || n % {communes}, $4, decode(md5(n::text), 'hex'), sha256(n::text::bytea),
        sha256(n::text::bytea), decode(repeat(md5(n::text), 27), 'hex')
   FROM generate_series(0::bigint, $1::bigint - 1) AS n

@@ -117,7 +117,7 @@ async def _read_chains(dsn: str, keys: KeyFiles, verdict: Judgement) -> dict[str
             service = await connection.fetchval("SELECT name FROM journal.service")
             heads = await connection.fetch("SELECT tenant, category, size, chain_hash FROM journal.head")
             rows = await connection.fetch(
-                "SELECT tenant, category, day, index, leaf_hash, chain_hash, sealed FROM journal.entry"
+                "SELECT tenant, category, day, index, leaf_hash, chain_hash, ciphertext FROM journal.entry"
                 " ORDER BY tenant, category, index, day"
             )
     finally:
@@ -146,7 +146,7 @@ def _open_chain(origin: str, rows: Sequence[asyncpg.Record], keys: KeyFiles, ver
             verdict.wrong.append(f"{origin}: index {index} stands where {place} is due")
         cipher = keys.cipher(origin, row["day"])
         try:
-            salt, record = open_entry(cipher, row["sealed"], origin_prefix=origin.encode() + b"\0", index=index)
+            salt, record = open_entry(cipher, row["ciphertext"], origin_prefix=origin.encode() + b"\0", index=index)
         except VerificationError as error:
             verdict.wrong.append(f"{origin}: entry {index}: {error}")
             continue

@@ -175,7 +175,7 @@ async def told(world: World, site: Site, tenant: str) -> dict[str, Any]:
         for entry in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, row.day, 0, 1000):
             cipher = world.service.keyring.cipher(compartment, row.day)
             prefix = compartment.origin.encode() + b"\0"
-            _, record = open_entry(cipher, entry.sealed, origin_prefix=prefix, index=entry.index)
+            _, record = open_entry(cipher, entry.ciphertext, origin_prefix=prefix, index=entry.index)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.alarm"):
                 alarms[event["data"]["day"]] += 1

@@ -90,14 +90,16 @@ async def test_an_entry_recorded_twice_is_named(site: Site, superuser: asyncpg.C
 async def append_again(site: Site, superuser: asyncpg.Connection, index: int) -> int:
     """Append the entry's event once more, as a service would that forgot it; return the copy's index."""
     place = (CHAIN.tenant, CHAIN.category)
-    row = await superuser.fetchrow(f"SELECT day, sealed FROM journal.entry {WHERE} AND index = $3", *place, index)
+    row = await superuser.fetchrow(f"SELECT day, ciphertext FROM journal.entry {WHERE} AND index = $3", *place, index)
     head = await superuser.fetchrow(f"SELECT size, chain_hash FROM journal.head {WHERE}", *place)
     size: int = head["size"]
     cipher = KeyFiles(site.home / "keys", site.home / "master.key").cipher(ORIGIN, row["day"])
     prefix = ORIGIN.encode() + b"\0"
-    salt, record = open_entry(cipher, row["sealed"], origin_prefix=prefix, index=index)
-    last = await superuser.fetchrow(f"SELECT sealed FROM journal.entry {WHERE} AND index = $3", *place, size - 1)
-    recorded_at = json.loads(open_entry(cipher, last["sealed"], origin_prefix=prefix, index=size - 1)[1])["recorded_at"]
+    salt, record = open_entry(cipher, row["ciphertext"], origin_prefix=prefix, index=index)
+    last = await superuser.fetchrow(f"SELECT ciphertext FROM journal.entry {WHERE} AND index = $3", *place, size - 1)
+    recorded_at = json.loads(open_entry(cipher, last["ciphertext"], origin_prefix=prefix, index=size - 1)[1])[
+        "recorded_at"
+    ]
     copy = json.dumps(
         json.loads(record) | {"index": size, "recorded_at": recorded_at},
         sort_keys=True,
@@ -105,12 +107,12 @@ async def append_again(site: Site, superuser: asyncpg.Connection, index: int) ->
         ensure_ascii=False,
     ).encode()
     leaf = leaf_hash(salt, copy)
-    sealed = seal_entry(cipher, nonce=bytes(12), salt=salt, record=copy, origin_prefix=prefix, index=size)
+    ciphertext = seal_entry(cipher, nonce=bytes(12), salt=salt, record=copy, origin_prefix=prefix, index=size)
     chain_hash = extend(head["chain_hash"], leaf)
     await superuser.execute(
-        "INSERT INTO journal.entry (tenant, category, day, index, event_key, leaf_hash, chain_hash, sealed)"
+        "INSERT INTO journal.entry (tenant, category, day, index, event_key, leaf_hash, chain_hash, ciphertext)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        *(*place, row["day"], size, bytes(16), leaf, chain_hash, sealed),
+        *(*place, row["day"], size, bytes(16), leaf, chain_hash, ciphertext),
     )
     await superuser.execute(f"UPDATE journal.head SET size = $3, chain_hash = $4 {WHERE}", *place, size + 1, chain_hash)
     return size

@@ -43,7 +43,7 @@ async def told(world: World, tenant: str = TENANT) -> list[tuple[str, str, dict[
     found = []
     for row in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, world.today, 0, 1000):
         prefix = compartment.origin.encode() + b"\0"
-        _, record = open_entry(cipher, row.sealed, origin_prefix=prefix, index=row.index)
+        _, record = open_entry(cipher, row.ciphertext, origin_prefix=prefix, index=row.index)
         event = json.loads(record)["event"]
         found.append((event["type"].removeprefix("fr.openepm.journal.service."), event["subject"], event["data"]))
     return found

@@ -59,7 +59,7 @@ async def test_entries_are_stored_as_given_and_the_head_advances(store: Store) -
     made = batch([(head, fresh(3))], now)
     assert (await store.append(made)).outcome == "appended"
     rows = await read_chain(store, head, now.date())
-    assert [row.sealed for row in rows] == made.entry_sealed
+    assert [row.ciphertext for row in rows] == made.entry_ciphertext
     assert [row.event_key for row in rows] == made.entry_key
     (stands,) = await store.read_heads(["albi"], [CATEGORY])
     assert stands == advanced(head, made)
@@ -147,10 +147,11 @@ async def test_a_known_event_is_found_and_nothing_is_written(store: Store, owner
     found = {row.position: row for row in result.known}
     assert sorted(found) == [2, 3, 4]
     assert [
-        (found[place].index, found[place].leaf_hash, found[place].chain_hash, found[place].sealed) for place in (3, 2)
+        (found[place].index, found[place].leaf_hash, found[place].chain_hash, found[place].ciphertext)
+        for place in (3, 2)
     ] == [
-        (0, first.entry_leaf[0], first.entry_hash[0], first.entry_sealed[0]),
-        (1, first.entry_leaf[1], first.entry_hash[1], first.entry_sealed[1]),
+        (0, first.entry_leaf[0], first.entry_hash[0], first.entry_ciphertext[0]),
+        (1, first.entry_leaf[1], first.entry_hash[1], first.entry_ciphertext[1]),
     ]
     assert found[4].index == 0
     assert await everything(owner) == before

@@ -46,7 +46,7 @@ async def test_no_partition_lets_a_row_go(store: Store, owner: asyncpg.Connectio
     tables = await list_entry_tables(owner)
     assert len(tables) == 1 + 1 + 9
     for table in tables:
-        await refused(owner, f"UPDATE {table} SET sealed = ''")
+        await refused(owner, f"UPDATE {table} SET ciphertext = ''")
         await refused(owner, f"DELETE FROM {table}")
         await refused(owner, f"TRUNCATE {table}")
     assert await owner.fetchval("SELECT count(*) FROM journal.entry") == 1
@@ -121,7 +121,7 @@ async def test_no_function_removes_a_row_of_a_live_tenant(store: Store, owner: a
                         await owner.execute(statement)
             with pytest.raises(asyncpg.PostgresError, match="append-only"):
                 async with owner.transaction():
-                    await owner.execute(f"UPDATE {leaf} SET sealed = ''")
+                    await owner.execute(f"UPDATE {leaf} SET ciphertext = ''")
         announcement = Announcement(certificate=b"DER", index=0, leaf_hash=bytes(32))
         await store.close_tenant("albi", announcement)
     assert await owner.fetchval("SELECT count(*) FROM journal.entry") == 4

@@ -43,7 +43,7 @@ ENTRIES = (1, 3, 0, 90, 86, 20)
 DAYS = [START.date() + timedelta(days=number) for number in range(len(ENTRIES))]
 LEAVES = {day: f"journal.entry_1_{day:%Y%m%d}" for day in DAYS}
 OTHER_LEAVES = {day: f"journal.entry_2_{day:%Y%m%d}" for day in DAYS}
-COLUMNS = ("index", "day", "tenant", "category", "event_key", "leaf_hash", "chain_hash", "sealed")
+COLUMNS = ("index", "day", "tenant", "category", "event_key", "leaf_hash", "chain_hash", "ciphertext")
 TABLES = ("journal.head", "journal.seal", "journal.seal_head")
 
 
@@ -226,7 +226,11 @@ async def test_made_up_rows(attacked: Attacked) -> None:
         leaf, place = LEAVES[row["day"]], DAYS.index(row["day"])
         leaf_hash = draw.randbytes(32)
         chain_hash = extend(row["chain_hash"], leaf_hash)
-        made_up = {"leaf_hash": leaf_hash, "chain_hash": chain_hash, "sealed": draw.randbytes(len(row["sealed"]))}
+        made_up = {
+            "leaf_hash": leaf_hash,
+            "chain_hash": chain_hash,
+            "ciphertext": draw.randbytes(len(row["ciphertext"])),
+        }
         for index in (row["index"] + 1, ends_of_days()[place]):
             async with attacked.harm.done(leaf) as superuser:
                 await insert(superuser, leaf, row, index=index, event_key=draw.randbytes(16), **made_up)
@@ -254,7 +258,7 @@ async def test_all_swaps(attacked: Attacked) -> None:
 
 async def swap(attacked: Attacked, first: asyncpg.Record, second: asyncpg.Record, *, chain_hash: bool) -> None:
     """Give each of two rows the content of the other, or all of it but its place, and see both named."""
-    columns = ("event_key", "leaf_hash", "sealed", "chain_hash")[: 4 if chain_hash else 3]
+    columns = ("event_key", "leaf_hash", "ciphertext", "chain_hash")[: 4 if chain_hash else 3]
     given = ", ".join(f"{column} = ${place}" for place, column in enumerate(columns, 3))
     async with attacked.harm.done(*{LEAVES[first["day"]], LEAVES[second["day"]]}) as superuser:
         for to, of in ((first, second), (second, first)):
@@ -369,15 +373,17 @@ async def rewrite(attacked: Attacked, superuser: asyncpg.Connection, start: int)
     chain_hash = attacked.rows[start - 1]["chain_hash"] if start else genesis(compartment.origin).chain_hash
     for row in attacked.rows[start:]:
         cipher = attacked.world.service.keyring.cipher(compartment, row["day"])
-        salt, record = open_entry(cipher, row["sealed"], origin_prefix=prefix, index=row["index"])
+        salt, record = open_entry(cipher, row["ciphertext"], origin_prefix=prefix, index=row["index"])
         record = record.replace(b'"success"', b'"denied"')
         leaf = leaf_hash(salt, record)
         chain_hash = extend(chain_hash, leaf)
-        sealed = seal_entry(cipher, nonce=bytes(12), salt=salt, record=record, origin_prefix=prefix, index=row["index"])
+        ciphertext = seal_entry(
+            cipher, nonce=bytes(12), salt=salt, record=record, origin_prefix=prefix, index=row["index"]
+        )
         await superuser.execute(
-            f"UPDATE {LEAVES[row['day']]} SET leaf_hash = $3, chain_hash = $4, sealed = $5 "
+            f"UPDATE {LEAVES[row['day']]} SET leaf_hash = $3, chain_hash = $4, ciphertext = $5 "
             "WHERE tenant = $1 AND index = $2",
-            *(TENANT, row["index"], leaf, chain_hash, sealed),
+            *(TENANT, row["index"], leaf, chain_hash, ciphertext),
         )
     await superuser.execute(
         "UPDATE journal.head SET chain_hash = $3 WHERE tenant = $1 AND category = $2", TENANT, CATEGORY, chain_hash

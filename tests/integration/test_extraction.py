@@ -281,7 +281,7 @@ async def test_across_midnight(world: World) -> None:
     assert len(events_of(extract)) == 3
 
 
-@pytest.mark.parametrize("column", ["sealed", "leaf_hash", "chain_hash"])
+@pytest.mark.parametrize("column", ["ciphertext", "leaf_hash", "chain_hash"])
 async def test_a_row_that_was_changed(world: World, column: str) -> None:
     """What no longer is what was recorded never comes out as if it were: no extract, or one that does not verify."""
     await world.record(5)

@@ -168,7 +168,7 @@ def unreadable(world: World, kept: list[StoredRow]) -> int:
             day=row.day,
         )
         with pytest.raises(VerificationError):
-            open_entry(AESGCM(key), row.sealed, origin_prefix=origin.encode() + b"\0", index=row.index)
+            open_entry(AESGCM(key), row.ciphertext, origin_prefix=origin.encode() + b"\0", index=row.index)
     return len(tenants)
 
 

@@ -137,7 +137,7 @@ async def test_every_partition_is_a_whole_one(store: Store, owner: asyncpg.Conne
         assert (
             await owner.fetchval("SELECT count(*) FROM pg_constraint WHERE conrelid = $1 AND contype = 'c'", relid) == 4
         )
-        storage = "SELECT attstorage FROM pg_attribute WHERE attrelid = $1 AND attname = 'sealed'"
+        storage = "SELECT attstorage FROM pg_attribute WHERE attrelid = $1 AND attname = 'ciphertext'"
         assert await owner.fetchval(storage, relid) == b"e"
     default = "SELECT count(*) FROM pg_partitioned_table WHERE partdefid <> 0"
     assert await owner.fetchval(default) == 0

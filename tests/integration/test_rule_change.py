@@ -109,7 +109,7 @@ async def settings(world: World, tenant: str) -> list[dict[str, Any]]:
         for row in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, leaf.day, 0, 1000):
             cipher = world.service.keyring.cipher(compartment, leaf.day)
             prefix = compartment.origin.encode() + b"\0"
-            _, record = open_entry(cipher, row.sealed, origin_prefix=prefix, index=row.index)
+            _, record = open_entry(cipher, row.ciphertext, origin_prefix=prefix, index=row.index)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.setting") and event["data"]["change"] == "category changed":
                 found.append(event["data"])

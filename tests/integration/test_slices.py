@@ -87,7 +87,7 @@ async def test_as_many_as_the_largest_day_would_need(
     leaf = f"journal.entry_1_{(await store.read_now()).date():%Y%m%d}"
     assert await owner.fetchval("SELECT journal.slices_needed(1::smallint)") == 1
     await owner.execute(
-        f"INSERT INTO {leaf} (index, day, tenant, category, event_key, leaf_hash, chain_hash, sealed) "
+        f"INSERT INTO {leaf} (index, day, tenant, category, event_key, leaf_hash, chain_hash, ciphertext) "
         "SELECT 0, $1, 'albi', $2, $3, $4, $4, decode(repeat('00', $5), 'hex')",
         (await store.read_now()).date(),
         CATEGORY,

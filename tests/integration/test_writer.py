@@ -257,7 +257,7 @@ async def test_a_damaged_first_copy_harms_nobody_else(rig: Rig, superuser: async
     events = rig.events("damaged")
     await rig.submit(events)
     await superuser.execute("SET session_replication_role = replica")
-    await superuser.execute("UPDATE journal.entry SET sealed = overlay(sealed PLACING '\\x00'::bytea FROM 40)")
+    await superuser.execute("UPDATE journal.entry SET ciphertext = overlay(ciphertext PLACING '\\x00'::bytea FROM 40)")
     for number in range(3):
         answers = await asyncio.gather(rig.submit(events), rig.submit(rig.events(number)), return_exceptions=True)
         assert isinstance(answers[0], JournalError)
