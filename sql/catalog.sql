@@ -1,15 +1,17 @@
--- Statements about the schema itself, as the catalog has it: for comparing two databases. In one snapshot, by anyone.
+-- Statements about the schema itself, as the catalog has it: for comparing two databases. In one snapshot, by
+-- anyone.
 --
--- Each names objects (`object`), and in its other columns what can differ of them. Left out are the partitions of
--- `journal.entry`, which are made at run time, and a column's place in its table, which says only when it was added.
+-- Each names objects (`object`), and in its other columns what can differ of them. Left out are the partitions
+-- of `journal.entry`, which are made at run time, and a column's place in its table, which says only when it
+-- was added.
 
 -- name: fix_search_path
 -- Names are then written in full, whatever this session's path is.
 SET LOCAL search_path TO pg_catalog, pg_temp
 
 -- name: access
--- Who owns what, and who may do what with it. A missing list is the one the server takes instead; the owner's own
--- rights are written `owner`. The database is here without its name.
+-- Who owns what, and who may do what with it. A missing list is the one the server takes instead; the owner's
+-- own rights are written `owner`. The database is here without its name.
 WITH partition AS (SELECT t.relid FROM pg_partition_tree(to_regclass('journal.entry')) AS t WHERE t.level > 0),
   held (class, id, part, owner, list) AS (
     SELECT 'pg_database'::regclass, d.oid, 0, d.datdba, coalesce(d.datacl, acldefault('d', d.datdba))
@@ -37,9 +39,11 @@ WITH partition AS (SELECT t.relid FROM pg_partition_tree(to_regclass('journal.en
       FROM pg_type AS t
      WHERE t.typnamespace = to_regnamespace('journal') AND t.typcategory <> 'A'
        AND (t.typrelid = 0 OR t.typacl IS NOT NULL AND t.typrelid NOT IN (SELECT relid FROM partition)))
-SELECT CASE h.class WHEN 'pg_database'::regclass THEN 'database' ELSE concat(i.type, ' ', i.identity) END AS object,
+SELECT CASE h.class WHEN 'pg_database'::regclass THEN 'database'
+                    ELSE concat(i.type, ' ', i.identity) END AS object,
        CASE h.part WHEN 0 THEN h.owner::regrole::text END AS owner,
-       ARRAY(SELECT concat(CASE a.grantee WHEN h.owner THEN 'owner' WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+       ARRAY(SELECT concat(CASE a.grantee WHEN h.owner THEN 'owner' WHEN 0 THEN 'PUBLIC'
+                                          ELSE a.grantee::regrole::text END,
                            ' ', a.privilege_type, CASE WHEN a.is_grantable THEN ' with grant option' END)
                FROM aclexplode(h.list) AS a ORDER BY 1) AS access
   FROM held AS h CROSS JOIN LATERAL pg_identify_object(h.class, h.id, h.part) AS i
@@ -49,9 +53,11 @@ SELECT CASE h.class WHEN 'pg_database'::regclass THEN 'database' ELSE concat(i.t
 SELECT concat(i.type, ' ', i.identity) AS object, c.relpersistence AS persistence, m.amname AS method,
        c.reloptions AS options, c.relreplident AS replica_identity, c.relrowsecurity AS row_security,
        c.relforcerowsecurity AS row_security_forced, pg_get_partkeydef(c.oid) AS partition_key,
-       ARRAY(SELECT h.inhparent::regclass::text FROM pg_inherits AS h WHERE h.inhrelid = c.oid ORDER BY 1) AS parents,
+       ARRAY(SELECT h.inhparent::regclass::text
+               FROM pg_inherits AS h WHERE h.inhrelid = c.oid ORDER BY 1) AS parents,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END AS query,
-       concat_ws(' ', s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle) AS numbers
+       concat_ws(' ', s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
+                 s.seqcycle) AS numbers
   FROM pg_class AS c
  CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, c.oid, 0) AS i
   LEFT JOIN pg_am AS m ON m.oid = c.relam
@@ -61,10 +67,10 @@ SELECT concat(i.type, ' ', i.identity) AS object, c.relpersistence AS persistenc
 
 -- name: columns
 -- Of tables and views.
-SELECT concat(i.type, ' ', i.identity) AS object, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
-       pg_get_expr(d.adbin, d.adrelid) AS default_value, a.attidentity AS identity, a.attgenerated AS generated,
-       a.attstorage AS storage, a.attcompression AS compression, a.attcollation::regcollation::text AS collation,
-       a.attoptions AS options
+SELECT concat(i.type, ' ', i.identity) AS object, format_type(a.atttypid, a.atttypmod) AS type,
+       a.attnotnull AS not_null, pg_get_expr(d.adbin, d.adrelid) AS default_value, a.attidentity AS identity,
+       a.attgenerated AS generated, a.attstorage AS storage, a.attcompression AS compression,
+       a.attcollation::regcollation::text AS collation, a.attoptions AS options
   FROM pg_class AS c
   JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
  CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, c.oid, a.attnum) AS i
@@ -74,8 +80,9 @@ SELECT concat(i.type, ' ', i.identity) AS object, format_type(a.atttypid, a.attt
 
 -- name: constraints
 -- Of tables and domains, with the index that serves one, and whether the triggers that enforce one are enabled.
-SELECT concat(i.type, ' ', i.identity) AS object, pg_get_constraintdef(c.oid) AS definition, c.convalidated AS validated,
-       pg_get_indexdef(nullif(c.conindid, 0)) AS index, x.indisvalid AS index_valid,
+SELECT concat(i.type, ' ', i.identity) AS object, pg_get_constraintdef(c.oid) AS definition,
+       c.convalidated AS validated, pg_get_indexdef(nullif(c.conindid, 0)) AS index,
+       x.indisvalid AS index_valid,
        ARRAY(SELECT concat(t.tgfoid::regproc, ' ', t.tgenabled)
                FROM pg_trigger AS t WHERE t.tgconstraint = c.oid ORDER BY 1) AS triggers
   FROM pg_constraint AS c
@@ -86,7 +93,8 @@ SELECT concat(i.type, ' ', i.identity) AS object, pg_get_constraintdef(c.oid) AS
 
 -- name: indexes
 -- Those that serve no constraint.
-SELECT concat(i.type, ' ', i.identity) AS object, pg_get_indexdef(x.indexrelid) AS definition, x.indisvalid AS valid
+SELECT concat(i.type, ' ', i.identity) AS object, pg_get_indexdef(x.indexrelid) AS definition,
+       x.indisvalid AS valid
   FROM pg_class AS c
   JOIN pg_index AS x ON x.indexrelid = c.oid
  CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, c.oid, 0) AS i
@@ -134,11 +142,13 @@ SELECT concat(i.type, ' ', i.identity) AS object, d.description AS comment
    AND (i.schema = 'journal' OR i.identity = 'journal' OR i.identity LIKE '% on journal.%')
 
 -- name: others
--- What the schema has none of: rules, policies, statistics, operators and such. That one is there says enough.
+-- What the schema has none of: rules, policies, statistics, operators and such. That one is there says
+-- enough.
 SELECT DISTINCT concat(i.type, ' ', i.identity) AS object, true AS present
   FROM pg_depend AS d
  CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) AS i
  WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = to_regnamespace('journal')
-   AND d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_constraint'::regclass)
+   AND d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass,
+                         'pg_constraint'::regclass)
     OR d.refclassid = 'pg_class'::regclass AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass)
    AND d.refobjid IN (SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace('journal'))

@@ -76,7 +76,7 @@ SELECT category, first_day, last_day, base_size, base_hash, head_size, head_hash
   FROM journal.unlisted_handovers($1)
 
 -- name: list_handovers
--- The manifests name every file placed up to a moment.
+-- The inventories name every file placed up to a moment.
 SELECT journal.list_handovers($1, $2)
 
 -- name: lapse_handovers
