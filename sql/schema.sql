@@ -14,7 +14,7 @@
 --                        Locks are always taken in the order: this one, then heads by (tenant, category).
 --   7304680770881318764  one process at a time makes or drops partitions.
 --
--- Errors of our own, which journal/store/pools.py translates:
+-- Errors of our own, which journal/database/pools.py translates:
 --   OJ001  append-only              OJ004  no such category, or no partition    OJ007  too early in a purge
 --   OJ002  unsafe setting           OJ005  no longer kept                       OJ008  read again, then retry
 --   OJ003  malformed batch          OJ006  out of the order of seals            OJ009  too early in an ending
@@ -676,7 +676,7 @@ END
 $$;
 
 -- Append a batch over many chains, whole or not at all. `AppendBatch` and `AppendResult` in
--- journal/store/values.py say what the arrays and the answers are.
+-- journal/database/ingest.py say what the arrays and the answers are.
 CREATE FUNCTION journal.append(
     chain_tenant text[], chain_category text[], chain_size bigint[], chain_head bytea[],
     next_size bigint[], next_head bytea[], chain_recorded_at timestamptz[],

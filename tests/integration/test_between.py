@@ -13,7 +13,7 @@ from journal.audit.run import Audit
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.keys.store import open_keystore
-from retention.attestation import Certification
+from retention.attestation import Attestations
 from tests.integration.ending import PEM, destroy
 from tests.integration.test_forgotten_purges import settings_of
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, TENANT, World, new_world
@@ -173,22 +173,22 @@ class TestAttested:
     async def test_with_the_contract(self, world: World) -> None:
         """A day that was not due yet went before its term, by no rule: the record of the destruction attests that."""
         await world.installation.purger.run()
-        certification = Certification(world.service)
-        assert (await certification.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")
+        attestations = Attestations(world.service)
+        assert (await attestations.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")
         await world.installation.closing.close_without_export(OTHER_TENANT)
-        assert (await certification.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")
+        assert (await attestations.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")
         await destroy(world, OTHER_TENANT)
         ended = (
             rf"destroyed with its contract on {world.today}, before its term: .*tenant destroy {OTHER_TENANT} --conf"
         )
         for number in range(LIVED):
             with pytest.raises(OperatorError, match=ended):
-                await certification.gather(OTHER_TENANT, day(world, number))
+                await attestations.gather(OTHER_TENANT, day(world, number))
         # Nor once all of that day has gone by the rule as well, which finds nothing of it any more.
         await purge_to_the_last_day(world)
         with pytest.raises(OperatorError, match=ended):
-            await certification.gather(OTHER_TENANT, day(world, 1))
-        assert not (await certification.gather(TENANT, day(world, 1))).of_state("kept")
+            await attestations.gather(OTHER_TENANT, day(world, 1))
+        assert not (await attestations.gather(TENANT, day(world, 1))).of_state("kept")
         assert (await problems(world), await world.audit()) == ({}, [])
 
     async def test_before_the_contract_ended(self, world: World) -> None:
@@ -196,7 +196,7 @@ class TestAttested:
         await purge_to_the_last_day(world)
         await world.installation.closing.close_without_export(OTHER_TENANT)
         await destroy(world, OTHER_TENANT)
-        certificate = await Certification(world.service).gather(OTHER_TENANT, day(world, 3))
+        certificate = await Attestations(world.service).gather(OTHER_TENANT, day(world, 3))
         found = {facts.code: (facts.state, facts.count, facts.recorded) for facts in certificate.categories}
         assert found[CATEGORY] == ("destroyed", 1, False)
         assert found[BRIEF] == ("destroyed", 2, False)
@@ -205,14 +205,14 @@ class TestAttested:
         """A day that only a pending shorter rule lets go is not overdue: by the one in force, it is early."""
         await world.installation.purger.run()
         await world.installation.administration.set_category(CATEGORY, retention_days=2)
-        certification = Certification(world.service)
+        attestations = Attestations(world.service)
         (kept,) = [
             facts
-            for facts in (await certification.gather(TENANT, day(world, 0))).of_state("kept")
+            for facts in (await attestations.gather(TENANT, day(world, 0))).of_state("kept")
             if facts.code == CATEGORY
         ]
         assert (kept.retention_days, kept.retention_days_before) == (2, 60)
         assert kept.must_go_at.date() == day(world, 0) + 60 * DAY
         with pytest.raises(OperatorError, match=rf"may go from {day(world, 3) + DAY}.* goes before .* does it now"):
-            await certification.gather(TENANT, day(world, 3))
+            await attestations.gather(TENANT, day(world, 3))
         assert await problems(world) == {}

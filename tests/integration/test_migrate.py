@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 import sql
-from journal.catalog import compare_catalogs, read_catalog
 from journal.core.errors import OperatorError
+from journal.database.catalog import compare_catalogs, read_catalog
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.database.migrate import choose_pending, list_migrations, migrate
 from tests.integration.test_grants import ROLES

@@ -10,15 +10,16 @@ import asyncpg
 import pytest
 
 import sql
-from journal.catalog import compare_catalogs, read_catalog
-from journal.postgres import OWNER, SUPERUSER
+from journal.database.catalog import compare_catalogs, read_catalog
+from journal.database.embedded import OWNER, SUPERUSER
 from tests.chains import add_chains
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from journal.postgres import EmbeddedPostgres
     from journal.store import Store
+
+    from journal.database.embedded import EmbeddedPostgres
 
 FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (journal\.\w+)\(", re.MULTILINE)
 
