@@ -68,10 +68,10 @@ async def _entries(service: Service, owner: str, since: date) -> AsyncIterator[E
         rows = await service.store.read_entries(owner, JOURNAL_CATEGORY, day, after + 1, PAGE_ENTRIES)
         if rows:
             try:
-                cipher = service.keyring.cipher(compartment, day)
+                box = service.keyring.box(compartment, day)
             except AbsentKeyError:
                 return  # the contract's end took the tenant's key: nobody reads these any more
-            for entry in await asyncio.to_thread(open_service_entries, compartment, cipher, rows, "purge"):
+            for entry in await asyncio.to_thread(open_service_entries, box, rows, "purge"):
                 yield entry
             after = rows[-1].index
         if len(rows) < PAGE_ENTRIES:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.core.chain import Head, extend, leaf_hash
+from journal.core.chain import Head, extend
 from journal.core.entry import event_key, parse_record
-from journal.core.envelope import open_entry
 from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
 from journal.core.times import day_of, format_day
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     from journal.audit.findings import Findings
     from journal.audit.stated import StatedChain
     from journal.core.entry import Entry
+    from journal.core.envelope import Box
     from journal.database.purge import StoredRow
     from journal.keys.ring import Keyring
 
@@ -59,7 +57,7 @@ class ChainDay:
         self._is_fenced = is_fenced
         self._findings = findings
         self._keyring = keyring
-        self._cipher: AESGCM | None = None
+        self._box: Box | None = None
         self._begun = False
         self._recorded_at: datetime | None = None
         self._next = self._start.size if self._start is not None else None
@@ -92,7 +90,7 @@ class ChainDay:
         if row.index > self._next:
             self._report_missing(self._next, row.index)
             self._hashes = []
-        self._follow(row, self._check_content(row, where), where)
+        self._follow(row, where, opened=self._check_content(row, where))
         self._next = row.index + 1
 
     def finish(self) -> Head | None:
@@ -104,9 +102,9 @@ class ChainDay:
             return self._end
         return Head(self._next, self._hashes[0]) if self._hashes else None
 
-    def _find_cipher(self) -> AESGCM | None:
+    def _find_box(self) -> Box | None:
         try:
-            return self._keyring.cipher(self._chain.compartment, self._day)
+            return self._keyring.box(self._chain.compartment, self._day)
         except FencedDayError:
             pass  # named already with its leaf
         except KeyStoreError as error:
@@ -129,32 +127,27 @@ class ChainDay:
         else:
             self._findings.report("gap", where, "missing")
 
-    def _check_content(self, row: StoredRow, where: str) -> bytes:
-        """Open the row and hold every other column against it; return its leaf hash, as far as it is known."""
+    def _check_content(self, row: StoredRow, where: str) -> bool:
+        """Open the row and compare its other columns with its record; False if it does not open."""
         if not self._begun:
             self._begun = True
-            self._cipher = self._find_cipher()
-        if self._cipher is None:
-            return row.leaf_hash
+            self._box = self._find_box()
+        if self._box is None:
+            return True  # reported once for the day
         try:
-            salt, record = open_entry(
-                self._cipher, row.ciphertext, origin_prefix=self._chain.origin_prefix, index=row.index
-            )
+            _, record = self._box.open(row.index, row.sealed, row.leaf_hash)
         except VerificationError as error:
-            self._findings.report_error(error, where)
-            return row.leaf_hash
-        leaf = leaf_hash(salt, record)
+            self._findings.report(error.verdict, where, error.reason)
+            return False
         try:
-            self._check_record(row, leaf, parse_record(record))
+            self._check_record(row, parse_record(record))
         except VerificationError as error:
             self._findings.report_error(error, where)
         except KeyStoreError as error:
             self._findings.report("missing key", where, str(error))
-        return leaf
+        return True
 
-    def _check_record(self, row: StoredRow, leaf: bytes, entry: Entry) -> None:
-        if leaf != row.leaf_hash:
-            raise MismatchedPartError("its leaf hash is not of its record")
+    def _check_record(self, row: StoredRow, entry: Entry) -> None:
         place = (row.tenant, row.category, row.index, self._day)
         if (entry.tenant, entry.category, entry.index, day_of(entry.recorded_at)) != place:
             raise ForeignEntryError("its record is of another place")
@@ -168,9 +161,10 @@ class ChainDay:
         if live is not None and row.index == live.size - 1 and live.recorded_at != entry.recorded_at:
             raise MismatchedPartError(f"the head of {self._chain.name} states another time for it")
 
-    def _follow(self, row: StoredRow, leaf: bytes, where: str) -> None:
-        """Hold the chain hash against the row before and against the seals."""
-        expected = [extend(chain_hash, leaf) for chain_hash in self._hashes]
+    def _follow(self, row: StoredRow, where: str, *, opened: bool) -> None:
+        """Compare the chain hash with the row before and with the seals."""
+        # The leaf hash of a row that does not open may be what was altered: nothing can be computed from it.
+        expected = [extend(chain_hash, row.leaf_hash) for chain_hash in self._hashes] if opened else []
         stated = self._chain.hashes.get(row.index + 1)
         if expected and row.chain_hash not in expected:
             self._findings.report("broken chain", where, "its chain hash does not follow")

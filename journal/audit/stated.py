@@ -31,7 +31,6 @@ class StatedChain:
         """Know the empty chain only."""
         self.compartment = compartment
         self.name = f"{compartment.tenant}/{compartment.category}"
-        self.origin_prefix = compartment.origin.encode() + b"\0"
         self.genesis = genesis(compartment.origin)
         self.live: HeadRow | None = None
         # The chain hashes that are stated, by size.

@@ -1,7 +1,7 @@
-"""How a record is kept: encrypted under its compartment's key of the day, bound to its place in the chain.
+"""The encryption of entries: under the data key of their compartment and day, bound to their place in the chain.
 
 AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce; keys by HKDF-SHA256 (RFC 5869). One data key serves
-one compartment for one day, far below the 2^32 entries after which a random nonce could meet itself.
+one compartment for one day, far below the 2^32 entries after which random nonces may repeat.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from journal.core.chain import SALT_BYTES
+from journal.core.chain import SALT_BYTES, leaf_hash
 from journal.core.errors import BrokenChainError
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
     from datetime import date
-
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -37,7 +36,7 @@ def _check_key(key: bytes) -> None:
 def derive_data_key(*, day_key: bytes, tenant_key: bytes, origin: str, day: date) -> bytes:
     """Return the 32-byte data key of one compartment and day.
 
-    Both keys are needed, so destroying either makes it unreadable. ValueError unless both are 32 bytes.
+    Both keys are needed, so destroying either one makes the entries unreadable. ValueError unless both are 32 bytes.
     """
     _check_key(day_key)
     _check_key(tenant_key)
@@ -46,41 +45,54 @@ def derive_data_key(*, day_key: bytes, tenant_key: bytes, origin: str, day: date
 
 
 def derive_event_key_key(*, tenant_key: bytes, origin: str) -> bytes:
-    """Return the 32-byte key under which a compartment's events are known again (see `entry.event_key`).
+    """Return the 32-byte key of a compartment's event keys (see `entry.event_key`).
 
-    One per compartment: the same event in two of them cannot be joined. ValueError unless 32 bytes.
+    One per compartment, so that the same event in two of them cannot be linked. ValueError unless `tenant_key` is
+    32 bytes.
     """
     _check_key(tenant_key)
     info = _EVENT_KEY + origin.encode()
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(tenant_key)
 
 
-def associated_data(origin: str, index: int) -> bytes:
-    """Return what an entry is bound to without holding it: origin ‖ 0x00 ‖ uint64(index)."""
-    return origin.encode() + b"\0" + index.to_bytes(8, "big")
+class Box:
+    """Encrypts and opens the entries of one compartment and day, under their data key.
 
-
-def seal_entry(cipher: AESGCM, *, nonce: bytes, salt: bytes, record: bytes, origin_prefix: bytes, index: int) -> bytes:
-    """Return nonce ‖ AES-256-GCM(salt ‖ record), bound to the origin and the index.
-
-    `origin_prefix` is origin ‖ 0x00, made once per chain. ValueError unless the nonce is 12 bytes and the
-    salt 16; both are drawn anew for every call.
+    A ciphertext is nonce(12) ‖ AES-256-GCM(data key, nonce, salt ‖ record, associated data = origin ‖ 0x00 ‖
+    uint64(index)): it opens in its own chain, at its own index, and nowhere else.
     """
-    if len(nonce) != NONCE_BYTES or len(salt) != SALT_BYTES:
-        raise ValueError("a nonce is 12 bytes and a salt 16")
-    return nonce + cipher.encrypt(nonce, salt + record, origin_prefix + index.to_bytes(8, "big"))
 
+    __slots__ = ("_cipher", "_origin_prefix")
 
-def open_entry(cipher: AESGCM, sealed: bytes, *, origin_prefix: bytes, index: int) -> tuple[bytes, bytes]:
-    """Return (salt, record) of a sealed entry.
+    def __init__(self, origin: str, data_key: bytes) -> None:
+        """Prepare the cipher, once for all entries. ValueError unless the key is 32 bytes."""
+        _check_key(data_key)
+        self._cipher = AESGCM(data_key)
+        self._origin_prefix = origin.encode() + b"\0"
 
-    BrokenChainError if it was altered, moved to another origin or index, or sealed under another key.
-    """
-    if len(sealed) < NONCE_BYTES + SALT_BYTES + _TAG_BYTES:
-        raise BrokenChainError("a sealed entry is cut short", part=str(index))
-    try:
-        bound = origin_prefix + index.to_bytes(8, "big")
-        opened = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
-    except (InvalidTag, OverflowError) as error:
-        raise BrokenChainError("a sealed entry does not open in its place", part=str(index)) from error
-    return opened[:SALT_BYTES], opened[SALT_BYTES:]
+    def encrypt(self, index: int, *, nonce: bytes, salt: bytes, record: bytes) -> bytes:
+        """Return the ciphertext of an entry.
+
+        The caller draws a new nonce and salt for every call. ValueError unless the nonce is 12 bytes and the salt 16.
+        """
+        if len(nonce) != NONCE_BYTES or len(salt) != SALT_BYTES:
+            raise ValueError("a nonce is 12 bytes and a salt 16")
+        return nonce + self._cipher.encrypt(nonce, salt + record, self._origin_prefix + index.to_bytes(8, "big"))
+
+    def open(self, index: int, ciphertext: bytes, leaf: bytes) -> tuple[bytes, bytes]:
+        """Decrypt an entry, check its leaf hash, and return (salt, record).
+
+        BrokenChainError if the ciphertext or the leaf hash was altered, or belongs to another origin, index or key.
+        """
+        part = f"entry {index}"
+        if len(ciphertext) < NONCE_BYTES + SALT_BYTES + _TAG_BYTES:
+            raise BrokenChainError("its ciphertext is cut short", part=part)
+        try:
+            associated_data = self._origin_prefix + index.to_bytes(8, "big")
+            opened = self._cipher.decrypt(ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:], associated_data)
+        except (InvalidTag, OverflowError) as error:
+            raise BrokenChainError("its ciphertext does not decrypt at this place of the chain", part=part) from error
+        salt, record = opened[:SALT_BYTES], opened[SALT_BYTES:]
+        if leaf_hash(salt, record) != leaf:
+            raise BrokenChainError("its leaf hash is not the hash of its salt and record", part=part)
+        return salt, record

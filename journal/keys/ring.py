@@ -1,13 +1,11 @@
-"""Data keys in memory: derived once per compartment and day, forgotten when their day is destroyed."""
+"""Data keys in memory: derived once per compartment and day, dropped when their day is purged."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from journal.core.envelope import derive_data_key, derive_event_key_key
+from journal.core.envelope import Box, derive_data_key, derive_event_key_key
 from journal.core.errors import FencedDayError
 
 if TYPE_CHECKING:
@@ -16,31 +14,31 @@ if TYPE_CHECKING:
     from journal.core.entry import Compartment
     from journal.keys.store import KeyStore
 
-CACHED_CIPHERS = 20_000
+CACHED_BOXES = 20_000
 
 
 class Keyring:
-    """Ciphers and event-key keys by compartment, read from the key store when first needed."""
+    """Boxes and event-key keys by compartment, made from the key store when first needed."""
 
     def __init__(self, keystore: KeyStore) -> None:
-        """Serve from this key store."""
+        """Read keys from this key store."""
         self.keystore = keystore
-        self._ciphers: OrderedDict[tuple[str, date], AESGCM] = OrderedDict()
+        self._boxes: OrderedDict[tuple[str, date], Box] = OrderedDict()
         self._day_keys: dict[tuple[str, date], bytes] = {}
         self._event_key_keys: dict[str, bytes] = {}
         self._fences: dict[str, date] = {}
 
-    def cipher(self, compartment: Compartment, day: date) -> AESGCM:
-        """Return the AES-256-GCM of the compartment's entries of that day.
+    def box(self, compartment: Compartment, day: date) -> Box:
+        """Return what encrypts and opens the compartment's entries of that day.
 
-        Raises FencedDayError for a destroyed day, AbsentKeyError for a key that was never made.
+        Raises FencedDayError for a purged day, AbsentKeyError for a key that was never made.
         """
         fence = self._fences.get(compartment.category)
         if fence is not None and day <= fence:
             raise FencedDayError(f"{compartment.category} {day} is destroyed (fence {fence})")
-        cached = self._ciphers.get((compartment.origin, day))
+        cached = self._boxes.get((compartment.origin, day))
         if cached is not None:
-            self._ciphers.move_to_end((compartment.origin, day))
+            self._boxes.move_to_end((compartment.origin, day))
             return cached
         key = derive_data_key(
             day_key=self._day_key(compartment.category, day),
@@ -48,10 +46,10 @@ class Keyring:
             origin=compartment.origin,
             day=day,
         )
-        cipher = self._ciphers[compartment.origin, day] = AESGCM(key)
-        if len(self._ciphers) > CACHED_CIPHERS:
-            self._ciphers.popitem(last=False)
-        return cipher
+        box = self._boxes[compartment.origin, day] = Box(compartment.origin, key)
+        if len(self._boxes) > CACHED_BOXES:
+            self._boxes.popitem(last=False)
+        return box
 
     def event_key_key(self, compartment: Compartment) -> bytes:
         """Return the key under which (source, id) is looked up in this compartment."""
@@ -63,23 +61,22 @@ class Keyring:
         return key
 
     def learn_fence(self, category: str, fence: date) -> None:
-        """Forget every key of the category at or before the fence, and refuse them from now on."""
+        """Drop every key of the category up to the fence, and refuse those days from now on."""
         if fence <= self._fences.get(category, fence.min):
             return
         self._fences[category] = fence
         self.keystore.learn_fence(category, fence)
         for key in [key for key in self._day_keys if key[0] == category and key[1] <= fence]:
             del self._day_keys[key]
-        # An origin ends with its category.
-        for origin, day in [key for key in self._ciphers if key[1] <= fence]:
+        for origin, day in [key for key in self._boxes if key[1] <= fence]:
             if origin.endswith(f"/{category}"):
-                del self._ciphers[origin, day]
+                del self._boxes[origin, day]
 
     def learn_ended(self, tenant: str) -> None:
-        """Forget every key of a tenant whose contract has ended, and refuse them from now on."""
+        """Drop every key of a tenant whose contract has ended, and refuse them from now on."""
         self.keystore.learn_ended(tenant)
-        for key in [key for key in self._ciphers if _tenant_of(key[0]) == tenant]:
-            del self._ciphers[key]
+        for key in [key for key in self._boxes if _tenant_of(key[0]) == tenant]:
+            del self._boxes[key]
         for origin in [origin for origin in self._event_key_keys if _tenant_of(origin) == tenant]:
             del self._event_key_keys[origin]
 
@@ -91,5 +88,5 @@ class Keyring:
 
 
 def _tenant_of(origin: str) -> str:
-    """Return the tenant that an origin names, last but one (FORMAT.md, "Terminology")."""
+    """Return the tenant of an origin: its last part but one (FORMAT.md, "Terminology")."""
     return origin.rsplit("/", 2)[1]

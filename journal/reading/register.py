@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal.core.chain import leaf_hash
-from journal.core.entry import JOURNAL_CATEGORY, SERVICE_PREFIX, TYPE_PREFIX, Compartment, Entry, parse_record
-from journal.core.envelope import open_entry
+from journal.core.entry import JOURNAL_CATEGORY, Compartment, Entry, parse_record
 from journal.core.errors import FencedDayError, StoreError
 from journal.core.times import day_of, format_time, overdue_through
 from journal.extract.manifest import Filter
@@ -22,9 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from datetime import date
 
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     from journal.clock import Clock
+    from journal.core.envelope import Box
     from journal.database.read import EntryRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring
@@ -59,17 +56,18 @@ class Register:
         """Return at most `limit` requests about these categories with an index above `after` (-1: from the start).
 
         With `values`, what the filters asked for; without, only which members they had: the names of accounts and
-        subjects are content. A page may be short, or empty, and not the last. Raises StoreError.
+        subjects are content. A page may be short, or empty, and not the last. Raises StoreError, and
+        VerificationError where a row was altered.
         """
         found: list[tuple[date, dict[str, Any]]] = []
         scanned = 0
         compartment = Compartment(self._service_name, tenant, JOURNAL_CATEGORY)
         async for day, rows in self._rows(tenant, after):
             try:
-                cipher = self._keyring.cipher(compartment, day)
+                box = self._keyring.box(compartment, day)
             except FencedDayError:
                 continue  # purged since it was read: nothing of it is served
-            for entry in await asyncio.to_thread(open_service_entries, compartment, cipher, rows, EXTRACT):
+            for entry in await asyncio.to_thread(open_service_entries, box, rows, EXTRACT):
                 if entry.event["data"].get("category") not in categories:
                     continue
                 found.append((day, _describe(entry, values=values)))
@@ -115,14 +113,11 @@ class Register:
         return day < await self._first_day(day_of(max(self._clock.now(), await self._store.read_now())))
 
 
-def open_service_entries(compartment: Compartment, cipher: AESGCM, rows: list[EntryRow], kind: str) -> list[Entry]:
-    """Open rows of a `journal` category, and return the entries of one kind among them. Raises StoreError."""
-    prefix = compartment.origin.encode() + b"\0"
+def open_service_entries(box: Box, rows: list[EntryRow], kind: str) -> list[Entry]:
+    """Open rows of a `journal` category, and return the entries of one kind among them. Raises VerificationError."""
     found: list[Entry] = []
     for row in rows:
-        salt, record = open_entry(cipher, row.ciphertext, origin_prefix=prefix, index=row.index)
-        if leaf_hash(salt, record) != row.leaf_hash:
-            raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
+        _, record = box.open(row.index, row.sealed, row.leaf_hash)
         entry = parse_record(record)
         if entry.event["type"] == TYPE_PREFIX + SERVICE_PREFIX + kind:
             found.append(entry)

@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal import __version__
-from journal.core.chain import leaf_hash
 from journal.core.entry import Entry, parse_record
-from journal.core.envelope import open_entry
 from journal.core.errors import StoreError
 from journal.core.times import day_of, overdue_through
 from journal.document.content import Circumstances, Gathered, document_content
@@ -36,18 +34,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
     from datetime import date
 
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     from journal.clock import Clock
     from journal.core.chain import Head
     from journal.core.entry import Compartment
+    from journal.core.envelope import Box
     from journal.database.read import EntryRow
     from journal.extract.manifest import Request
     from journal.keys.ring import Keyring
     from journal.reading.reader import DayRange, Reader, Statement
     from journal.seals.identity import SigningIdentity
 
-    Render = Callable[[AESGCM, list[EntryRow]], bytes]
+    Render = Callable[[Box, list[EntryRow]], bytes]
 
 log = structlog.get_logger()
 
@@ -99,7 +96,6 @@ class ExtractStream:
         self._keyring = keyring
         self._identity = identity
         self._clock = clock
-        self._origin_prefix = plan.compartment.origin.encode() + b"\0"
         # One bit an entry: which ones the first pass disclosed, so that the later ones agree with it.
         self._shown = bytearray((plan.head.size - plan.base.size + 7) // 8)
         self._disclosed = 0
@@ -154,23 +150,17 @@ class ExtractStream:
         if render == self._proof or not self._selection.withhold_all:
             compartment = self._plan.compartment
             async for day, rows in self._reader.pages(compartment, self._plan.ranges):
-                cipher = self._keyring.cipher(compartment, day)
-                chunk = await asyncio.to_thread(_pack, container, render, cipher, rows)
+                box = self._keyring.box(compartment, day)
+                chunk = await asyncio.to_thread(_pack, container, render, box, rows)
                 if chunk:
                     yield chunk
         yield container.finish()
 
-    def _open(self, cipher: AESGCM, row: EntryRow) -> tuple[bytes, bytes]:
-        salt, record = open_entry(cipher, row.ciphertext, origin_prefix=self._origin_prefix, index=row.index)
-        if leaf_hash(salt, record) != row.leaf_hash:
-            raise StoreError(f"entry {row.index} is not what its leaf hash says: run verify-store")
-        return salt, record
-
-    def _entries(self, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
+    def _entries(self, box: Box, rows: list[EntryRow]) -> bytes:
         lines: list[bytes] = []
         everything = self._selection == Filter()
         for row in rows:
-            _, record = self._open(cipher, row)
+            _, record = _open(box, row)
             if everything or self._selection.matches(parse_record(record)):
                 place = row.index - self._plan.base.size
                 self._shown[place >> 3] |= 1 << (place & 7)
@@ -178,25 +168,25 @@ class ExtractStream:
                 lines.append(record + b"\n")
         return b"".join(lines)
 
-    def _proof(self, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
+    def _proof(self, box: Box, rows: list[EntryRow]) -> bytes:
         return b"".join(
-            disclosed_line(row.index, self._open(cipher, row)[0])
+            disclosed_line(row.index, _open(box, row)[0])
             if self._is_shown(row)
             else withheld_line(row.index, row.leaf_hash)
             for row in rows
         )
 
-    def _table(self, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
+    def _table(self, box: Box, rows: list[EntryRow]) -> bytes:
         lines: list[bytes] = []
-        for entry in self._shown_entries(cipher, rows):
+        for entry in self._shown_entries(box, rows):
             lines.append(table.row(entry))
             self._gathered.add(entry)
         return b"".join(lines)
 
-    def _shown_entries(self, cipher: AESGCM, rows: list[EntryRow]) -> Iterator[Entry]:
+    def _shown_entries(self, box: Box, rows: list[EntryRow]) -> Iterator[Entry]:
         for row in rows:
             if self._is_shown(row):
-                yield parse_record(self._open(cipher, row)[1])
+                yield parse_record(_open(box, row)[1])
 
     def _is_shown(self, row: EntryRow) -> bool:
         place = row.index - self._plan.base.size
@@ -247,5 +237,9 @@ class ExtractStream:
         )
 
 
-def _pack(container: ContainerWriter, render: Render, cipher: AESGCM, rows: list[EntryRow]) -> bytes:
-    return container.write(render(cipher, rows))
+def _pack(container: ContainerWriter, render: Render, box: Box, rows: list[EntryRow]) -> bytes:
+    return container.write(render(box, rows))
+
+
+def _open(box: Box, row: EntryRow) -> tuple[bytes, bytes]:
+    return box.open(row.index, row.sealed, row.leaf_hash)

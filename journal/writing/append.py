@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.core import canonical
-from journal.core.chain import Receipt, genesis, leaf_hash
+from journal.core.chain import Receipt, genesis
 from journal.core.entry import parse_record
-from journal.core.envelope import open_entry
 from journal.core.errors import (
-    BrokenChainError,
     BusyError,
     JournalError,
     KnownEventError,
@@ -340,11 +338,7 @@ def refuse_absent(draft: Draft, absent: Container[Compartment]) -> None:
 
 def _open_known(compartment: Compartment, known: KnownEntry, keyring: Keyring) -> tuple[Receipt, bytes]:
     """Return the receipt and the event of an entry. Raises VerificationError, KeyStoreError."""
-    cipher = keyring.cipher(compartment, known.day)
-    prefix = compartment.origin.encode() + b"\0"
-    salt, record = open_entry(cipher, known.ciphertext, origin_prefix=prefix, index=known.index)
-    if leaf_hash(salt, record) != known.leaf_hash:
-        raise BrokenChainError("its leaf hash is not of its record", part=str(known.index))
+    _, record = keyring.box(compartment, known.day).open(known.index, known.sealed, known.leaf_hash)
     entry = parse_record(record)
     recorded_at = format_time(entry.recorded_at)
     receipt = Receipt(compartment.origin, known.index, recorded_at, known.leaf_hash, known.chain_hash)

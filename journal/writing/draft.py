@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 
 from journal.core.chain import SALT_BYTES, Receipt, extend, leaf_hash
 from journal.core.entry import Compartment, encode_record, event_key
-from journal.core.envelope import seal_entry
+from journal.core.envelope import NONCE_BYTES
 from journal.core.times import day_of, format_time
 from journal.database.ingest import AppendBatch
-from journal.keys.wrapped import NONCE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
 
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     from journal.core.entry import Event
+    from journal.core.envelope import Box
     from journal.keys.ring import Keyring
     from journal.writing.queue import Submission
 
@@ -41,11 +39,10 @@ class _ChainDraft:
 
     __slots__ = (
         "base",
+        "box",
         "chain_hash",
-        "cipher",
         "day",
         "key",
-        "origin_prefix",
         "position",
         "recorded_at",
         "size",
@@ -58,9 +55,8 @@ class _ChainDraft:
         position: int,
         base: HeadState,
         recorded_at: datetime,
-        cipher: AESGCM,
+        box: Box,
         key: bytes,
-        origin: str,
     ) -> None:
         self.position = position
         self.base = base
@@ -69,9 +65,8 @@ class _ChainDraft:
         self.recorded_at = recorded_at
         self.text = format_time(recorded_at)
         self.day = day_of(recorded_at)
-        self.cipher = cipher
+        self.box = box
         self.key = key
-        self.origin_prefix = origin.encode() + b"\0"
 
 
 class Draft:
@@ -211,9 +206,8 @@ class Draft:
             position=len(self._chains) + 1,
             base=head,
             recorded_at=recorded_at,
-            cipher=self._keyring.cipher(compartment, day_of(recorded_at)),
+            box=self._keyring.box(compartment, day_of(recorded_at)),
             key=self._keyring.event_key_key(compartment),
-            origin=compartment.origin,
         )
         self._chains[compartment] = chain
         return chain
@@ -230,20 +224,12 @@ class Draft:
         )
         leaf = leaf_hash(salt, record)
         chain.chain_hash = extend(chain.chain_hash, leaf)
-        sealed = seal_entry(
-            chain.cipher,
-            nonce=nonce,
-            salt=salt,
-            record=record,
-            origin_prefix=chain.origin_prefix,
-            index=chain.size,
-        )
         self._entry_chain.append(chain.position)
         self._entry_index.append(chain.size)
         self._entry_key.append(submission.keys[ordinal])
         self._entry_leaf.append(leaf)
         self._entry_hash.append(chain.chain_hash)
-        self._entry_ciphertext.append(sealed)
+        self._entry_sealed.append(chain.box.encrypt(chain.size, nonce=nonce, salt=salt, record=record))
         self._entry_since.append(submission.since[ordinal])
         chain.size += 1
         self._entries[chain.position, submission.keys[ordinal]] = len(self._owners)

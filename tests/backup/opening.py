@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from journal.core.entry import Compartment
-from journal.core.envelope import derive_data_key, open_entry
+from journal.core.envelope import Box, derive_data_key
 from journal.core.errors import VerificationError
 from tests.integration.world import SERVICE
 
@@ -32,7 +32,8 @@ class Row:
     category: str
     day: date
     index: int
-    ciphertext: bytes
+    leaf_hash: bytes
+    sealed: bytes
 
 
 async def all_rows(superuser_dsn: str) -> list[Row]:
@@ -46,7 +47,9 @@ async def all_rows(superuser_dsn: str) -> list[Row]:
         return [
             Row(**row)
             for leaf in leaves
-            for row in await connection.fetch(f"SELECT tenant, category, day, index, ciphertext FROM {leaf['name']}")
+            for row in await connection.fetch(
+                f"SELECT tenant, category, day, index, leaf_hash, sealed FROM {leaf['name']}"
+            )
         ]
     finally:
         await connection.close()
@@ -71,19 +74,19 @@ def unwrapped(directories: Iterable[Path], master: bytes) -> dict[str, set[bytes
 def opened_rows(rows: Iterable[Row], keys: dict[str, set[bytes]]) -> set[Row]:
     """Return the rows that some day key with some tenant key opens, under any day's name."""
     found: set[Row] = set()
-    ciphers: dict[tuple[str, date], list[AESGCM]] = {}
+    boxes: dict[tuple[str, date], list[Box]] = {}
     for row in rows:
         origin = Compartment(SERVICE, row.tenant, row.category).origin
-        if (origin, row.day) not in ciphers:
-            ciphers[origin, row.day] = [
-                AESGCM(derive_data_key(day_key=day_key, tenant_key=tenant_key, origin=origin, day=row.day))
+        if (origin, row.day) not in boxes:
+            boxes[origin, row.day] = [
+                Box(origin, derive_data_key(day_key=day_key, tenant_key=tenant_key, origin=origin, day=row.day))
                 for day_key in keys["days"]
                 for tenant_key in keys["tenants"]
             ]
-        candidates = ciphers[origin, row.day]
-        for place, cipher in enumerate(candidates):
+        candidates = boxes[origin, row.day]
+        for place, box in enumerate(candidates):
             try:
-                open_entry(cipher, row.ciphertext, origin_prefix=origin.encode() + b"\0", index=row.index)
+                box.open(row.index, row.sealed, row.leaf_hash)
             except VerificationError:
                 continue
             found.add(row)

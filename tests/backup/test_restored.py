@@ -136,7 +136,7 @@ async def check_refused(settings: Settings, lived: Lived, rows: list[Row]) -> in
     async with open_service(settings.dsn, settings, SystemClock()) as installation:
         for tenant, category, day in days:
             with pytest.raises(FencedDayError):
-                installation.service.keyring.cipher(Compartment(SERVICE, tenant, category), day)
+                installation.service.keyring.box(Compartment(SERVICE, tenant, category), day)
     return len(days)
 
 
@@ -316,7 +316,7 @@ async def test_a_key_store_restored_from_an_old_backup(lived: Lived) -> None:
         )
     async with lived.world.another_process() as other:
         with pytest.raises(JournalError, match="is destroyed"):
-            other.service.keyring.cipher(Compartment(SERVICE, TENANT, BRIEF), days[0])
+            other.service.keyring.box(Compartment(SERVICE, TENANT, BRIEF), days[0])
         # More than three days: what is behind the fence waits for no later run.
         assert [due.day for due in await other.purger.run()] == days
     assert open_keystore(lived.world.settings).fence(BRIEF) == days[-1]

@@ -20,7 +20,6 @@ from journal.admin.administration import NewCategory
 from journal.cli.installation import open_service, prepare
 from journal.clock import SimulatedClock
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.envelope import open_entry
 from journal.database.embedded import SUPERUSER
 from journal.keys.store import open_keystore
 from journal.pki.certificates import der_to_pem
@@ -173,9 +172,8 @@ async def told(world: World, site: Site, tenant: str) -> dict[str, Any]:
         if row.category != JOURNAL_CATEGORY or row.day > world.today:
             continue
         for entry in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, row.day, 0, 1000):
-            cipher = world.service.keyring.cipher(compartment, row.day)
-            prefix = compartment.origin.encode() + b"\0"
-            _, record = open_entry(cipher, entry.ciphertext, origin_prefix=prefix, index=entry.index)
+            box = world.service.keyring.box(compartment, row.day)
+            _, record = box.open(entry.index, entry.sealed, entry.leaf_hash)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.alarm"):
                 alarms[event["data"]["day"]] += 1

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.core.chain import extend, leaf_hash
-from journal.core.envelope import open_entry, seal_entry
 from tests.faults.ledger import Ledger, Line, read_ledger
 from tests.faults.load import Chain, Load
 from tests.faults.oracle import Judgement, KeyFiles, judge
@@ -90,16 +89,17 @@ async def test_an_entry_recorded_twice_is_named(site: Site, superuser: asyncpg.C
 async def append_again(site: Site, superuser: asyncpg.Connection, index: int) -> int:
     """Append the entry's event once more, as a service would that forgot it; return the copy's index."""
     place = (CHAIN.tenant, CHAIN.category)
-    row = await superuser.fetchrow(f"SELECT day, ciphertext FROM journal.entry {WHERE} AND index = $3", *place, index)
+    row = await superuser.fetchrow(
+        f"SELECT day, sealed, leaf_hash FROM journal.entry {WHERE} AND index = $3", *place, index
+    )
     head = await superuser.fetchrow(f"SELECT size, chain_hash FROM journal.head {WHERE}", *place)
     size: int = head["size"]
-    cipher = KeyFiles(site.home / "keys", site.home / "master.key").cipher(ORIGIN, row["day"])
-    prefix = ORIGIN.encode() + b"\0"
-    salt, record = open_entry(cipher, row["ciphertext"], origin_prefix=prefix, index=index)
-    last = await superuser.fetchrow(f"SELECT ciphertext FROM journal.entry {WHERE} AND index = $3", *place, size - 1)
-    recorded_at = json.loads(open_entry(cipher, last["ciphertext"], origin_prefix=prefix, index=size - 1)[1])[
-        "recorded_at"
-    ]
+    box = KeyFiles(site.home / "keys", site.home / "master.key").box(ORIGIN, row["day"])
+    salt, record = box.open(index, row["sealed"], row["leaf_hash"])
+    last = await superuser.fetchrow(
+        f"SELECT sealed, leaf_hash FROM journal.entry {WHERE} AND index = $3", *place, size - 1
+    )
+    recorded_at = json.loads(box.open(size - 1, last["sealed"], last["leaf_hash"])[1])["recorded_at"]
     copy = json.dumps(
         json.loads(record) | {"index": size, "recorded_at": recorded_at},
         sort_keys=True,
@@ -107,7 +107,7 @@ async def append_again(site: Site, superuser: asyncpg.Connection, index: int) ->
         ensure_ascii=False,
     ).encode()
     leaf = leaf_hash(salt, copy)
-    ciphertext = seal_entry(cipher, nonce=bytes(12), salt=salt, record=copy, origin_prefix=prefix, index=size)
+    sealed = box.encrypt(size, nonce=bytes(12), salt=salt, record=copy)
     chain_hash = extend(head["chain_hash"], leaf)
     await superuser.execute(
         "INSERT INTO journal.entry (tenant, category, day, index, event_key, leaf_hash, chain_hash, ciphertext)"

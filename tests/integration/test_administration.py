@@ -11,7 +11,6 @@ import pytest
 
 from journal.admin.administration import DEFAULT_CATEGORIES, ROLES, NewCategory
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.envelope import open_entry
 from journal.core.errors import OperatorError, StoreError
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 
@@ -39,11 +38,10 @@ def administration(world: World) -> Administration:
 async def told(world: World, tenant: str = TENANT) -> list[tuple[str, str, dict[str, Any]]]:
     """Return kind, subject and data of every entry of today in a tenant's journal of the journal."""
     compartment = Compartment(SERVICE, tenant, JOURNAL_CATEGORY)
-    cipher = world.service.keyring.cipher(compartment, world.today)
+    box = world.service.keyring.box(compartment, world.today)
     found = []
     for row in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, world.today, 0, 1000):
-        prefix = compartment.origin.encode() + b"\0"
-        _, record = open_entry(cipher, row.ciphertext, origin_prefix=prefix, index=row.index)
+        _, record = box.open(row.index, row.sealed, row.leaf_hash)
         event = json.loads(record)["event"]
         found.append((event["type"].removeprefix("fr.openepm.journal.service."), event["subject"], event["data"]))
     return found

@@ -16,7 +16,6 @@ import pytest_asyncio
 from journal.audit.run import Audit
 from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import Compartment
-from journal.core.envelope import open_entry, seal_entry
 from journal.pki.certificates import der_to_pem
 from journal.seals.identity import load, make_development_authority
 from tests.integration.harm import Harm
@@ -369,17 +368,14 @@ async def test_rewriting_with_the_keys(attacked: Attacked) -> None:
 async def rewrite(attacked: Attacked, superuser: asyncpg.Connection, start: int) -> None:
     """Write every entry from `start` on anew, with other words, every hash and the head in order."""
     compartment = Compartment(SERVICE, TENANT, CATEGORY)
-    prefix = compartment.origin.encode() + b"\0"
     chain_hash = attacked.rows[start - 1]["chain_hash"] if start else genesis(compartment.origin).chain_hash
     for row in attacked.rows[start:]:
-        cipher = attacked.world.service.keyring.cipher(compartment, row["day"])
-        salt, record = open_entry(cipher, row["ciphertext"], origin_prefix=prefix, index=row["index"])
+        box = attacked.world.service.keyring.box(compartment, row["day"])
+        salt, record = box.open(row["index"], row["sealed"], row["leaf_hash"])
         record = record.replace(b'"success"', b'"denied"')
         leaf = leaf_hash(salt, record)
         chain_hash = extend(chain_hash, leaf)
-        ciphertext = seal_entry(
-            cipher, nonce=bytes(12), salt=salt, record=record, origin_prefix=prefix, index=row["index"]
-        )
+        sealed = box.encrypt(row["index"], nonce=bytes(12), salt=salt, record=record)
         await superuser.execute(
             f"UPDATE {LEAVES[row['day']]} SET leaf_hash = $3, chain_hash = $4, ciphertext = $5 "
             "WHERE tenant = $1 AND index = $2",

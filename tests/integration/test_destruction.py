@@ -182,13 +182,13 @@ async def test_nothing_of_it_can_be_made_again(world: World) -> None:
     async with world.another_process() as other:
         # It knows the keys, and has them in memory.
         compartment = Compartment(SERVICE, TENANT, CATEGORY)
-        other.service.keyring.cipher(compartment, FIRST)
+        other.service.keyring.box(compartment, FIRST)
         other.service.keyring.event_key_key(compartment)
         await close(world)
         await destroy(world)
         await other.service.snapshot.refresh()
         with pytest.raises(EndedTenantError, match="the contract of albi has ended"):
-            other.service.keyring.cipher(compartment, FIRST)
+            other.service.keyring.box(compartment, FIRST)
         with pytest.raises(EndedTenantError):
             other.service.keyring.event_key_key(compartment)
         with pytest.raises(EndedTenantError):

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
-from journal.core.envelope import derive_data_key, open_entry
+from journal.core.envelope import Box, derive_data_key
 from journal.core.errors import VerificationError
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
@@ -168,7 +167,7 @@ def unreadable(world: World, kept: list[StoredRow]) -> int:
             day=row.day,
         )
         with pytest.raises(VerificationError):
-            open_entry(AESGCM(key), row.ciphertext, origin_prefix=origin.encode() + b"\0", index=row.index)
+            Box(origin, key).open(row.index, row.sealed, row.leaf_hash)
     return len(tenants)
 
 

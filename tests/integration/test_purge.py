@@ -16,7 +16,6 @@ import pytest
 from journal.admin.administration import NewCategory
 from journal.clock import SimulatedClock
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.envelope import open_entry
 from journal.core.errors import (
     BusyError,
     EarlyDeletionError,
@@ -94,9 +93,8 @@ async def purge_entries(world: World, tenant: str = TENANT) -> list[dict[str, An
         if row.category != JOURNAL_CATEGORY:
             continue
         for entry in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, row.day, 0, 1000):
-            cipher = world.service.keyring.cipher(compartment, row.day)
-            prefix = compartment.origin.encode() + b"\0"
-            _, record = open_entry(cipher, entry.ciphertext, origin_prefix=prefix, index=entry.index)
+            box = world.service.keyring.box(compartment, row.day)
+            _, record = box.open(entry.index, entry.sealed, entry.leaf_hash)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.purge"):
                 found.append(event["data"])
@@ -174,7 +172,7 @@ async def test_nothing_of_a_purged_day_comes_back(world: World) -> None:
     async with world.another_process() as other:
         for service in (world.service, other.service):
             with pytest.raises(FencedDayError):
-                service.keyring.cipher(compartment, FIRST)
+                service.keyring.box(compartment, FIRST)
             with pytest.raises(FencedDayError):
                 service.keyring.keystore.make_day_key(BRIEF, FIRST)
             with pytest.raises(StoreError, match="is purged"):
@@ -198,7 +196,7 @@ async def test_a_key_from_a_backup(world: World) -> None:
     async with world.another_process() as other:
         for keyring in (world.service.keyring, other.service.keyring):
             with pytest.raises(FencedDayError):
-                keyring.cipher(compartment, FIRST)
+                keyring.box(compartment, FIRST)
     report = world.verify(await world.extract(FIRST, FIRST, category=BRIEF))
     assert report.manifest.disclosed == 0
     assert [str(found) for found in await world.audit()] == [
@@ -265,7 +263,7 @@ async def test_a_whole_key_store_from_a_backup(world: World, tmp_path: Path) -> 
     assert open_keystore(world.settings).fence(BRIEF) is None
     async with world.another_process() as other:
         with pytest.raises(FencedDayError):
-            other.service.keyring.cipher(Compartment(SERVICE, TENANT, BRIEF), FIRST)
+            other.service.keyring.box(Compartment(SERVICE, TENANT, BRIEF), FIRST)
         assert what(await other.purger.run()) == [(BRIEF, FIRST)]
     assert not any(path.exists() for path in key_files(world, FIRST))
     assert await world.audit() == []

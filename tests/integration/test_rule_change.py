@@ -11,7 +11,6 @@ import pytest
 from journal.admin.administration import NewCategory
 from journal.admin.rules import RuleChanges
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.envelope import open_entry
 from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, OverRetentionError, StoreError
 from journal.document import render
 from journal.pki.certificates import der_to_pem
@@ -107,9 +106,8 @@ async def settings(world: World, tenant: str) -> list[dict[str, Any]]:
         if leaf.category != JOURNAL_CATEGORY:
             continue
         for row in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, leaf.day, 0, 1000):
-            cipher = world.service.keyring.cipher(compartment, leaf.day)
-            prefix = compartment.origin.encode() + b"\0"
-            _, record = open_entry(cipher, row.ciphertext, origin_prefix=prefix, index=row.index)
+            box = world.service.keyring.box(compartment, leaf.day)
+            _, record = box.open(row.index, row.sealed, row.leaf_hash)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.setting") and event["data"]["change"] == "category changed":
                 found.append(event["data"])

@@ -11,33 +11,28 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from journal.core.chain import leaf_hash
 from journal.core.entry import event_key
-from journal.core.envelope import (
-    associated_data,
-    derive_data_key,
-    derive_event_key_key,
-    open_entry,
-    seal_entry,
-)
+from journal.core.envelope import Box, derive_data_key, derive_event_key_key
 from journal.core.errors import BrokenChainError
 
 CHAIN = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["chain"]
 DAY = date(2026, 3, 14)
 ORIGIN = CHAIN["origin"]
-PREFIX = ORIGIN.encode() + b"\0"
 DAY_KEY, TENANT_KEY = bytes.fromhex(CHAIN["day_key"]), bytes.fromhex(CHAIN["tenant_key"])
 KEY = bytes.fromhex(CHAIN["data_key"])
-CIPHER = AESGCM(KEY)
+BOX = Box(ORIGIN, KEY)
 SALT, NONCE = b"s" * 16, b"n" * 12
+LEAF = leaf_hash(SALT, b"record")
 
 SALTS = st.binary(min_size=16, max_size=16)
 NONCES = st.binary(min_size=12, max_size=12)
 INDEXES = st.integers(0, 2**64 - 1)
 
 
-def seal(record: bytes, index: int = 7) -> bytes:
-    """Seal a record in the place most tests here use."""
-    return seal_entry(CIPHER, nonce=NONCE, salt=SALT, record=record, origin_prefix=PREFIX, index=index)
+def encrypt(index: int = 7) -> bytes:
+    """Encrypt the entry most tests here use."""
+    return BOX.encrypt(index, nonce=NONCE, salt=SALT, record=b"record")
 
 
 def test_keys_are_those_of_the_vectors() -> None:
@@ -48,81 +43,84 @@ def test_keys_are_those_of_the_vectors() -> None:
     assert event_key_key.hex() == CHAIN["event_key_key"]
 
 
-def test_sealed_entries_are_those_of_the_vectors() -> None:
-    """Sealing gives the vector's bytes, opening gives back its salt and record."""
+def test_ciphertexts_are_those_of_the_vectors() -> None:
+    """Encrypting gives the vector's bytes, opening gives back its salt and record; the associated data is bound."""
     for vector in CHAIN["entries"]:
         salt, nonce = bytes.fromhex(vector["salt"]), bytes.fromhex(vector["nonce"])
         record, index = vector["record"].encode(), vector["index"]
-        sealed = seal_entry(CIPHER, nonce=nonce, salt=salt, record=record, origin_prefix=PREFIX, index=index)
-        assert sealed.hex() == vector["sealed"]
-        assert open_entry(CIPHER, sealed, origin_prefix=PREFIX, index=index) == (salt, record)
-        assert associated_data(ORIGIN, index).hex() == vector["associated_data"]
+        ciphertext = BOX.encrypt(index, nonce=nonce, salt=salt, record=record)
+        assert ciphertext.hex() == vector["sealed"]
+        assert BOX.open(index, ciphertext, bytes.fromhex(vector["leaf_hash"])) == (salt, record)
+        bound = bytes.fromhex(vector["associated_data"])
+        assert AESGCM(KEY).decrypt(nonce, ciphertext[12:], bound) == salt + record
 
 
 @given(st.binary(), SALTS, NONCES, INDEXES)
-def test_a_sealed_entry_opens_in_its_place(record: bytes, salt: bytes, nonce: bytes, index: int) -> None:
-    """What was sealed is what is opened, bytes for bytes; its nonce stands before it."""
-    sealed = seal_entry(CIPHER, nonce=nonce, salt=salt, record=record, origin_prefix=PREFIX, index=index)
-    assert sealed[:12] == nonce
-    assert len(sealed) == 12 + 16 + len(record) + 16
-    assert open_entry(CIPHER, sealed, origin_prefix=PREFIX, index=index) == (salt, record)
+def test_an_entry_opens_in_its_place(record: bytes, salt: bytes, nonce: bytes, index: int) -> None:
+    """What was encrypted is what is opened, byte for byte; its nonce stands before it."""
+    ciphertext = BOX.encrypt(index, nonce=nonce, salt=salt, record=record)
+    assert ciphertext[:12] == nonce
+    assert len(ciphertext) == 12 + 16 + len(record) + 16
+    assert BOX.open(index, ciphertext, leaf_hash(salt, record)) == (salt, record)
 
 
 @given(INDEXES, INDEXES)
 def test_it_opens_at_no_other_index(index: int, other: int) -> None:
     """An entry moved within its chain does not open."""
-    sealed = seal(b"record", index)
+    ciphertext = encrypt(index)
     if other == index:
         return
-    with pytest.raises(BrokenChainError):
-        open_entry(CIPHER, sealed, origin_prefix=PREFIX, index=other)
+    with pytest.raises(BrokenChainError, match=f"entry {other}: .*place"):
+        BOX.open(other, ciphertext, LEAF)
 
 
-@pytest.mark.parametrize(
-    "prefix", [b"", PREFIX[:-1], PREFIX + b"\0", ORIGIN.replace("ville-a", "ville-b").encode() + b"\0"]
-)
-def test_it_opens_in_no_other_compartment(prefix: bytes) -> None:
+@pytest.mark.parametrize("origin", ["", ORIGIN[:-1], ORIGIN + "\0", ORIGIN.replace("ville-a", "ville-b")])
+def test_it_opens_in_no_other_compartment(origin: str) -> None:
     """An entry moved to another chain does not open, not even under the same key."""
-    with pytest.raises(BrokenChainError, match=r"7: .*place"):
-        open_entry(CIPHER, seal(b"record"), origin_prefix=prefix, index=7)
+    with pytest.raises(BrokenChainError, match=r"entry 7: .*place"):
+        Box(origin, KEY).open(7, encrypt(), LEAF)
 
 
 def test_it_opens_under_no_other_key() -> None:
     """Another tenant, category or day has another data key."""
     with pytest.raises(BrokenChainError):
-        open_entry(AESGCM(bytes(32)), seal(b"record"), origin_prefix=PREFIX, index=7)
+        Box(ORIGIN, bytes(32)).open(7, encrypt(), LEAF)
 
 
 def test_every_bit_counts() -> None:
-    """No bit of nonce, salt, record or tag can be changed."""
-    sealed = seal(b"record")
-    for bit in range(8 * len(sealed)):
-        altered = bytearray(sealed)
+    """No bit of nonce, salt, record, tag or leaf hash can be changed."""
+    whole = encrypt() + LEAF
+    for bit in range(8 * len(whole)):
+        altered = bytearray(whole)
         altered[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(BrokenChainError):
-            open_entry(CIPHER, bytes(altered), origin_prefix=PREFIX, index=7)
+        reason = "place" if bit // 8 < len(whole) - len(LEAF) else "leaf hash"
+        with pytest.raises(BrokenChainError, match=f"entry 7: .*{reason}"):
+            BOX.open(7, bytes(altered[: -len(LEAF)]), bytes(altered[-len(LEAF) :]))
 
 
 def test_every_byte_counts() -> None:
-    """An entry cut short anywhere, or with a byte more, does not open."""
-    sealed = seal(b"record")
-    for altered in [sealed[:length] for length in range(len(sealed))] + [sealed + b"\0"]:
+    """An entry or a leaf hash cut short anywhere, or with a byte more, does not open."""
+    ciphertext = encrypt()
+    for altered in [ciphertext[:length] for length in range(len(ciphertext))] + [ciphertext + b"\0"]:
         with pytest.raises(BrokenChainError):
-            open_entry(CIPHER, altered, origin_prefix=PREFIX, index=7)
+            BOX.open(7, altered, LEAF)
+    for altered in (b"", LEAF[:-1], LEAF + b"\0"):
+        with pytest.raises(BrokenChainError):
+            BOX.open(7, ciphertext, altered)
 
 
-@given(st.binary(max_size=200), st.integers())
-def test_any_bytes_do_not_open(sealed: bytes, index: int) -> None:
-    """Whatever stands in a row, at whatever index, opening opens or refuses."""
+@given(st.binary(max_size=200), st.integers(), st.binary(max_size=40))
+def test_any_bytes_do_not_open(ciphertext: bytes, index: int, leaf: bytes) -> None:
+    """Any bytes in a row, at any index, are refused with the one error."""
     with pytest.raises(BrokenChainError):
-        open_entry(CIPHER, sealed, origin_prefix=PREFIX, index=index)
+        BOX.open(index, ciphertext, leaf)
 
 
 @pytest.mark.parametrize(("nonce", "salt"), [(11, 16), (13, 16), (12, 15), (12, 17), (0, 16), (12, 0)])
 def test_a_nonce_or_salt_of_another_length_is_refused(nonce: int, salt: int) -> None:
-    """Other lengths would be opened as other bytes than were sealed."""
+    """Other lengths would be opened as other bytes than were encrypted."""
     with pytest.raises(ValueError, match="nonce"):
-        seal_entry(CIPHER, nonce=bytes(nonce), salt=bytes(salt), record=b"", origin_prefix=PREFIX, index=0)
+        BOX.encrypt(0, nonce=bytes(nonce), salt=bytes(salt), record=b"")
 
 
 def test_a_data_key_is_of_one_day_tenant_and_origin() -> None:
@@ -152,6 +150,8 @@ def test_a_key_of_another_length_is_refused(length: int) -> None:
         with pytest.raises(ValueError, match="32 bytes"):
             derive_data_key(day_key=day_key, tenant_key=tenant_key, origin=ORIGIN, day=DAY)
     with pytest.raises(ValueError, match="32 bytes"):
+        Box(ORIGIN, bytes(length))
+    with pytest.raises(ValueError, match="32 bytes"):
         derive_event_key_key(tenant_key=bytes(length), origin=ORIGIN)
 
 
@@ -160,9 +160,3 @@ def test_a_time_in_place_of_a_day_is_refused() -> None:
     moment = datetime(2026, 3, 14, tzinfo=timezone.utc)
     with pytest.raises(ValueError, match="day"):
         derive_data_key(day_key=DAY_KEY, tenant_key=TENANT_KEY, origin=ORIGIN, day=moment)
-
-
-@given(st.text(alphabet="ab/\0"), INDEXES, st.text(alphabet="ab/\0"), INDEXES)
-def test_two_places_never_share_their_associated_data(one: str, index: int, other: str, place: int) -> None:
-    """Origin and index are bound without ambiguity: the index has its eight bytes at the end."""
-    assert (associated_data(one, index) == associated_data(other, place)) == ((one, index) == (other, place))
