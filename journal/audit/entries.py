@@ -12,8 +12,8 @@ from journal.core.times import day_of, format_day
 if TYPE_CHECKING:
     from datetime import date, datetime
 
+    from journal.audit.expected import ExpectedChain
     from journal.audit.findings import Findings
-    from journal.audit.stated import StatedChain
     from journal.core.entry import Entry
     from journal.core.envelope import Box
     from journal.database.purge import StoredRow
@@ -36,7 +36,7 @@ class ChainDay:
 
     def __init__(
         self,
-        chain: StatedChain,
+        chain: ExpectedChain,
         day: date,
         limits: tuple[Head | None, Head | None],
         *,
@@ -164,12 +164,12 @@ class ChainDay:
     def _follow(self, row: StoredRow, where: str, *, opened: bool) -> None:
         """Compare the chain hash with the row before and with the seals."""
         # The leaf hash of a row that does not open may be what was altered: nothing can be computed from it.
-        expected = [extend(chain_hash, row.leaf_hash) for chain_hash in self._hashes] if opened else []
-        stated = self._chain.hashes.get(row.index + 1)
-        if expected and row.chain_hash not in expected:
+        following = [extend(chain_hash, row.leaf_hash) for chain_hash in self._hashes] if opened else []
+        noted = self._chain.hashes.get(row.index + 1)
+        if following and row.chain_hash not in following:
             self._findings.report("broken chain", where, "its chain hash does not follow")
-            self._hashes = [expected[0], row.chain_hash]
+            self._hashes = [following[0], row.chain_hash]
             return
-        if stated is not None and row.chain_hash != stated:
+        if noted is not None and row.chain_hash != noted:
             self._findings.report("fork", where, "a seal or the head states another chain hash here")
         self._hashes = [row.chain_hash]

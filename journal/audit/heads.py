@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from journal.audit.findings import AGAIN
+from journal.audit.ended import AGAIN
 from journal.audit.seals import check_kept_from
 from journal.core.errors import StoreError, UnavailableError
 from journal.core.times import day_of, format_day, overdue_through, purgeable_through
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date, datetime
 
+    from journal.audit.expected import ExpectedChains
     from journal.audit.findings import Findings
-    from journal.audit.stated import StatedChains
     from journal.database.ingest import CategoryRow, HeadRow
     from journal.database.seal import SealHeadRow
     from journal.service import Service
@@ -27,11 +27,11 @@ CLOCK_TOLERANCE = timedelta(seconds=2)
 class HeadAudit:
     """Every chain as the head table has it."""
 
-    def __init__(self, service: Service, stated: StatedChains, findings: Findings, *, now: datetime) -> None:
+    def __init__(self, service: Service, expected: ExpectedChains, findings: Findings, *, now: datetime) -> None:
         """Hold the heads against what the seals state; `now` is the database's clock."""
         self._store = service.store
         self._keystore = service.keyring.keystore
-        self._stated = stated
+        self._expected = expected
         self._findings = findings
         self._now = now
         self._today = day_of(now)
@@ -44,7 +44,7 @@ class HeadAudit:
                 name = (head.tenant, head.category)
                 found.add(name)
                 self._check(head, sealed.get(name))
-        for tenant, category in self._stated.chains.keys() - found:
+        for tenant, category in self._expected.chains.keys() - found:
             self._findings.report("fork", f"head of {tenant}/{category}", "it is gone, and seals state it")
 
     async def _read(self, names: Sequence[tuple[str, str]]) -> list[HeadRow]:
@@ -60,19 +60,19 @@ class HeadAudit:
         return [head for name in names for head in await self._read([name])]
 
     def _check(self, head: HeadRow, sealed: SealHeadRow | None) -> None:
-        chain = self._stated.chain(head.tenant, head.category)
+        chain = self._expected.chain(head.tenant, head.category)
         chain.live = head
         where = f"head of {chain.name}"
-        if not chain.state(head.size, head.chain_hash):
+        if not chain.note_hash(head.size, head.chain_hash):
             self._findings.report("fork", where, f"a seal states another chain hash at size {head.size}")
         if sealed is not None and (head.size < sealed.size or head.kept_from < sealed.kept_from):
             self._findings.report("fork", where, "it stands before what the last seal states")
         if head.recorded_at is not None and head.recorded_at > self._now + CLOCK_TOLERANCE:
             self._findings.report("mismatched part", where, "its time is ahead of the clock")
-        if head.kept_from < head.size and head.tenant in self._stated.ended:
+        if head.kept_from < head.size and head.tenant in self._expected.ended:
             self._findings.report("over-retention", where, f"its tenant was destroyed, and it does not say so: {AGAIN}")
         check_kept_from(
-            self._stated,
+            self._expected,
             chain,
             head.kept_from,
             size=head.size,

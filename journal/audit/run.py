@@ -12,11 +12,12 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from journal.admin.rules import is_asked_for
+from journal.audit.ended import EndedTenants
 from journal.audit.entries import CUT_SHORT, WAITS, ChainDay
-from journal.audit.findings import AGAIN, Finding, Findings
+from journal.audit.expected import ExpectedChains
+from journal.audit.findings import Finding, Findings
 from journal.audit.heads import HeadAudit
 from journal.audit.seals import SealAudit
-from journal.audit.stated import StatedChains
 from journal.core.entry import is_tenant
 from journal.core.errors import StoreError, UnavailableError
 from journal.core.times import day_of, format_day, overdue_through
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import date
 
-    from journal.audit.stated import StatedChain
-    from journal.database.ingest import CategoryRow, TenantRow
+    from journal.audit.expected import ExpectedChain
+    from journal.database.ingest import CategoryRow
     from journal.database.purge import PartitionRow, StoredRow
-    from journal.keys.store import KeyStore
     from journal.service import Service
 
 
@@ -45,7 +45,7 @@ class Audit:
         self._service = service
         self._store = service.store
         self._findings = Findings()
-        self._stated: StatedChains
+        self._expected: ExpectedChains
         self._ended: EndedTenants
         self._today: date
         self._categories: dict[str, CategoryRow] = {}
@@ -56,7 +56,7 @@ class Audit:
     @property
     def chains(self) -> int:
         """Return how many chains there are."""
-        return len(self._stated.chains)
+        return len(self._expected.chains)
 
     async def run(self, progress: Callable[[int], object]) -> list[Finding]:
         """Check everything and return what is wrong; `progress` is told of every page of entries.
@@ -71,7 +71,7 @@ class Audit:
                 self._findings.report("mismatched part", where, "its partition is detached from the journal")
             await self._check_leaf(leaf.category, leaf.day, progress)
         days = {(leaf.category, leaf.day) for leaf in leaves}
-        for chain in self._readable(self._stated.chains.values()):
+        for chain in self._readable(self._expected.chains.values()):
             await self._check_absent(chain, days)
         return self._findings
 
@@ -86,14 +86,14 @@ class Audit:
         tenants = await self._store.read_tenants()
         self._ended = EndedTenants(tenants, self._service.keyring.keystore)
         self._ended.check(self._findings)
-        self._stated = StatedChains(
+        self._expected = ExpectedChains(
             self._service.name, first_day=service.first_day, horizon=horizon, ended=self._ended.excused
         )
-        seals = SealAudit(self._service, self._stated, self._findings, created_at=service.created_at, now=now)
+        seals = SealAudit(self._service, self._expected, self._findings, created_at=service.created_at, now=now)
         await seals.run()
         self.seals = seals.seals
         # After the seals: whatever they state, the heads have reached it by now.
-        heads = HeadAudit(self._service, self._stated, self._findings, now=now)
+        heads = HeadAudit(self._service, self._expected, self._findings, now=now)
         await heads.run(list(product([row.code for row in tenants], self._categories)), seals.heads)
         await heads.check_closed(service.closed_day, seals.closed_day)
         heads.check_fences(self._categories.values(), seals.shortest_rules)
@@ -107,7 +107,7 @@ class Audit:
         if (category, day) not in self._leaves:
             raise StoreError(f"{format_day(day)} is no day that the category {category} keeps")
         self._findings = Findings()
-        for chain in self._stated.of_category(category):
+        for chain in self._expected.of_category(category):
             chain.walked = None  # the day before may not have been looked at
         await self._check_leaf(category, day, lambda _: None)
         return self._findings
@@ -115,9 +115,9 @@ class Audit:
     async def _check_leaf(self, category: str, day: date, progress: Callable[[int], object]) -> None:
         before = len(self._findings)
         self._check_overdue(category, day)
-        walks: dict[StatedChain, ChainDay] = {}
+        walks: dict[ExpectedChain, ChainDay] = {}
         async for row in self._readable_rows(category, day, progress):
-            chain = self._stated.chains.get((row.tenant, category))
+            chain = self._expected.chains.get((row.tenant, category))
             if chain is None:
                 name = row.tenant if is_tenant(row.tenant) else "?"
                 where = f"{name}/{category} {format_day(day)} entry {row.index}"
@@ -126,7 +126,7 @@ class Audit:
             if chain not in walks:
                 walks[chain] = self._begin(chain, day)
             walks[chain].check(row)
-        for chain in self._readable(self._stated.of_category(category)):
+        for chain in self._readable(self._expected.of_category(category)):
             walk = walks.get(chain) or self._begin(chain, day)
             chain.walked = walk.finish()
             if walk.beyond is not None:
@@ -137,7 +137,7 @@ class Audit:
             for chain in walks:
                 chain.walked = None
 
-    def _readable(self, chains: Iterable[StatedChain]) -> list[StatedChain]:
+    def _readable(self, chains: Iterable[ExpectedChain]) -> list[ExpectedChain]:
         """Return the chains whose entries are there: not those of destroyed tenants."""
         return [chain for chain in chains if chain.compartment.tenant not in self._ended.unreadable]
 
@@ -154,12 +154,12 @@ class Audit:
         for tenant, rows in reappeared.items():
             self._ended.report_rows(self._findings, f"{tenant}/{category} {format_day(day)}", rows)
 
-    def _begin(self, chain: StatedChain, day: date) -> ChainDay:
+    def _begin(self, chain: ExpectedChain, day: date) -> ChainDay:
         return ChainDay(
             chain,
             day,
-            self._stated.limits(chain, day),
-            is_open=day not in self._stated.closed,
+            self._expected.limits(chain, day),
+            is_open=day not in self._expected.closed,
             is_fenced=self._was_fenced(chain.compartment.category, day),
             keyring=self._service.keyring,
             findings=self._findings,
@@ -213,7 +213,7 @@ class Audit:
         fence = self._categories[category].fence
         return fence is not None and day <= fence
 
-    async def _check_beyond(self, chain: StatedChain, walk: ChainDay) -> None:
+    async def _check_beyond(self, chain: ExpectedChain, walk: ChainDay) -> None:
         """Rows past the head that was read first are new, or nobody's: the head must have reached them by now."""
         compartment = chain.compartment
         heads = await self._store.read_heads([compartment.tenant], [compartment.category])
@@ -222,7 +222,7 @@ class Audit:
             where = f"{walk.name} entry {max(size, walk.beyond or 0)}"
             self._findings.report("foreign entry", where, "it is past the head of its chain")
 
-    async def _check_absent(self, chain: StatedChain, leaves: set[tuple[str, date]]) -> None:
+    async def _check_absent(self, chain: ExpectedChain, leaves: set[tuple[str, date]]) -> None:
         """Report the entries of days that have no leaf at all."""
         category = chain.compartment.category
         moves = chain.moves()
@@ -240,7 +240,7 @@ class Audit:
             else:
                 self._findings.report("early deletion", where, "missing with the whole day")
 
-    async def _is_moved(self, chain: StatedChain, size: int) -> bool:
+    async def _is_moved(self, chain: ExpectedChain, size: int) -> bool:
         """Tell whether a purge has said meanwhile that the chain begins there or later."""
         compartment = chain.compartment
         heads = await self._store.read_heads([compartment.tenant], [compartment.category])
@@ -257,41 +257,3 @@ class Audit:
             self._findings.report(
                 "over-retention", where, "it is destroyed, and its rows are still there: run the purge"
             )
-
-
-class EndedTenants:
-    """Who was destroyed, as the database has it, and as the key store has it."""
-
-    def __init__(self, tenants: Iterable[TenantRow], keystore: KeyStore) -> None:
-        """Read both."""
-        self._keystore = keystore
-        self._known = {row.code for row in tenants}
-        self._destroyed = {row.code for row in tenants if row.destroyed}
-        self._without_key = set(keystore.ended_tenants())
-
-    @property
-    def excused(self) -> set[str]:
-        """Those whose chains may begin at their end."""
-        return self._destroyed & self._without_key
-
-    @property
-    def unreadable(self) -> set[str]:
-        """Those whose entries nobody can open."""
-        return self._destroyed | self._without_key
-
-    def check(self, findings: Findings) -> None:
-        """Report what only one of the two says, and keys that are there all the same."""
-        for code in sorted(self._destroyed - self._without_key):
-            reason = f"the database says that it was destroyed, and the key store does not: {AGAIN}"
-            findings.report("over-retention", f"tenant {code}", reason)
-        for code in sorted(self._without_key & self._known - self._destroyed):
-            reason = (
-                "its key is destroyed, and this database, an older copy, does not say so: close and destroy it again"
-            )
-            findings.report("over-retention", f"tenant {code}", reason)
-        for code in sorted(self.unreadable & set(self._keystore.tenant_keys())):
-            findings.report("over-retention", f"key of tenant {code}", f"it was destroyed, and is there: {AGAIN}")
-
-    def report_rows(self, findings: Findings, where: str, rows: int) -> None:
-        """Report the rows of one of them in a leaf."""
-        findings.report("over-retention", where, f"{rows} entries of a destroyed tenant are there: {AGAIN}")

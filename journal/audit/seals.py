@@ -1,6 +1,6 @@
 """The check of the seals: each by itself, all as one history, their heads against their roots and the rule.
 
-What holds is noted in `StatedChains`, for the entries to be held against. A seal that does not hold is named,
+What holds is noted in `ExpectedChains`, for the entries to be held against. A seal that does not hold is named,
 and nothing of it is believed.
 """
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import date, datetime
 
+    from journal.audit.expected import ExpectedChain, ExpectedChains
     from journal.audit.findings import Findings
-    from journal.audit.stated import StatedChain, StatedChains
     from journal.database.seal import SealHeadRow, SealRow
     from journal.service import Service
 
@@ -38,7 +38,7 @@ class SealAudit:
     """One pass over all seals, in the order of their numbers."""
 
     def __init__(
-        self, service: Service, stated: StatedChains, findings: Findings, *, created_at: datetime, now: datetime
+        self, service: Service, expected: ExpectedChains, findings: Findings, *, created_at: datetime, now: datetime
     ) -> None:
         """Stand before the first seal of a service created then; `now` is the database's clock."""
         self._store = service.store
@@ -46,7 +46,7 @@ class SealAudit:
         self._anchors = pem_to_der(service.reader.trust())
         tsa_trust = service.settings.tsa_trust_path
         self._tsa_anchors = pem_to_der(tsa_trust.read_bytes()) if tsa_trust is not None else []
-        self._stated = stated
+        self._expected = expected
         self._findings = findings
         # Open seals are thinned, but not before this moment.
         self._thinned_before = now - OPEN_SEALS_KEPT
@@ -56,7 +56,7 @@ class SealAudit:
         # What the next seal must name; None after a seal that could not be read.
         self._digest: bytes | None = NOTHING_HASH
         self._close_digest: bytes | None = NOTHING_HASH
-        self._close_day: date | None = stated.first_day - _ONE_DAY
+        self._close_day: date | None = expected.first_day - _ONE_DAY
         # As they stood at the last seal that holds.
         self.heads: dict[tuple[str, str], SealHeadRow] = {}
         self._heads_number = 0
@@ -71,8 +71,8 @@ class SealAudit:
 
     async def run(self) -> None:
         """Check every seal."""
-        if self._stated.horizon is not None:
-            row = await self._store.close_seal(self._stated.horizon)
+        if self._expected.horizon is not None:
+            row = await self._store.close_seal(self._expected.horizon)
             self._horizon_number = row.number if row is not None else 0
         async for row in self._rows():
             self.seals += 1
@@ -168,12 +168,12 @@ class SealAudit:
             self._findings.report("fork", f"{where} {name[0]}/{name[1]}", "the chain has vanished")
         moved = [row for name, row in current.items() if self.heads.get(name) != row]
         for row in moved:
-            chain = self._stated.chain(row.tenant, row.category)
-            if not chain.state(row.size, row.chain_hash):
+            chain = self._expected.chain(row.tenant, row.category)
+            if not chain.note_hash(row.size, row.chain_hash):
                 reason = f"another chain hash is stated at size {row.size}"
                 self._findings.report("fork", f"{where} {chain.name}", reason)
         if seal.day is not None:
-            self._stated.close(seal.day, rows)
+            self._expected.note_close(seal.day, rows)
         # Last: the rule may look at this very day.
         for row in moved:
             self._check_moved(row, seal, where)
@@ -195,14 +195,14 @@ class SealAudit:
         return rows
 
     def _check_moved(self, row: SealHeadRow, seal: Seal, where: str) -> None:
-        chain = self._stated.chain(row.tenant, row.category)
+        chain = self._expected.chain(row.tenant, row.category)
         before = self.heads.get((row.tenant, row.category))
         days = self.shortest_rules.get(row.category, row.retention_days)
         self.shortest_rules[row.category] = min(days, row.retention_days)
         if before is not None and (row.size < before.size or row.kept_from < before.kept_from):
             self._findings.report("fork", f"{where} {chain.name}", "it goes back behind an earlier seal")
         check_kept_from(
-            self._stated,
+            self._expected,
             chain,
             row.kept_from,
             size=row.size,
@@ -215,7 +215,7 @@ class SealAudit:
     async def _check_orphans(self) -> None:
         """Heads of a seal that is not there: before the first, or after the last, which the next would inherit."""
         expected: list[tuple[int, dict[tuple[str, str], SealHeadRow]]] = []
-        if self._stated.horizon is None:
+        if self._expected.horizon is None:
             expected.append((0, {}))
         if self._heads_number == self._number:  # else the last seal is named already, or there is none
             expected.append((LAST_NUMBER, self.heads))
@@ -231,8 +231,8 @@ class SealAudit:
 
 
 def check_kept_from(
-    stated: StatedChains,
-    chain: StatedChain,
+    expected: ExpectedChains,
+    chain: ExpectedChain,
     kept_from: int,
     *,
     size: int,
@@ -245,13 +245,13 @@ def check_kept_from(
 
     What was gone `earlier` has been judged by the rule of its own time. The end of a contract takes all, and says so.
     """
-    if kept_from == size and chain.compartment.tenant in stated.ended:
+    if kept_from == size and chain.compartment.tenant in expected.ended:
         return
-    lawful = stated.lawful_size(chain, through)
+    lawful = expected.lawful_size(chain, through)
     if lawful is not None and kept_from > max(lawful, earlier):
         reason = (
             f"it begins at index {kept_from}; up to {format_day(through)} no more than {lawful} entries could be gone"
         )
         findings.report("early deletion", where, reason)
-    elif not stated.is_close(chain, kept_from):
+    elif not expected.is_close(chain, kept_from):
         findings.report("early deletion", where, f"it begins at index {kept_from}, in the middle of a day")

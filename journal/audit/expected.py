@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ONE_DAY = timedelta(days=1)
 
 
-class StatedChain:
+class ExpectedChain:
     """One chain: its head at the close of each day, and every chain hash stated of it."""
 
     def __init__(self, compartment: Compartment) -> None:
@@ -55,11 +55,11 @@ class StatedChain:
         """The head at the last close seal."""
         return self._heads[-1] if self._heads else self.genesis
 
-    def state(self, size: int, chain_hash: bytes) -> bool:
+    def note_hash(self, size: int, chain_hash: bytes) -> bool:
         """Note a chain hash; False, and the first one stays, if another is stated at that size."""
         return self.hashes.setdefault(size, chain_hash) == chain_hash
 
-    def close(self, day: date, head: Head) -> None:
+    def note_close(self, day: date, head: Head) -> None:
         """Note where the chain stood at the end of a day; days come in their order."""
         if self.at_close(day) != head:
             self._days.append(day)
@@ -79,7 +79,7 @@ class StatedChain:
         return list(zip(self._days, [self.genesis, *self._heads], self._heads, strict=False))
 
 
-class StatedChains:
+class ExpectedChains:
     """All chains, and the days whose close seal was proven."""
 
     def __init__(
@@ -94,41 +94,41 @@ class StatedChains:
         self.first_day = first_day
         self.horizon = horizon
         self.ended = ended
-        self.chains: dict[tuple[str, str], StatedChain] = {}
-        self._by_category: dict[str, list[StatedChain]] = {}
+        self.chains: dict[tuple[str, str], ExpectedChain] = {}
+        self._by_category: dict[str, list[ExpectedChain]] = {}
         self.closed: set[date] = set()
 
-    def chain(self, tenant: str, category: str) -> StatedChain:
+    def chain(self, tenant: str, category: str) -> ExpectedChain:
         """Return the chain, which exists because somebody states something of it. ValueError if it cannot be."""
         chain = self.chains.get((tenant, category))
         if chain is None:
-            chain = StatedChain(Compartment(self._service, tenant, category))
+            chain = ExpectedChain(Compartment(self._service, tenant, category))
             self.chains[tenant, category] = chain
             self._by_category.setdefault(category, []).append(chain)
         return chain
 
-    def of_category(self, category: str) -> list[StatedChain]:
+    def of_category(self, category: str) -> list[ExpectedChain]:
         """Return the category's chains."""
         return self._by_category.get(category, [])
 
-    def close(self, day: date, heads: Iterable[SealHeadRow]) -> None:
+    def note_close(self, day: date, heads: Iterable[SealHeadRow]) -> None:
         """Note a close seal that holds."""
         for row in heads:
-            self.chain(row.tenant, row.category).close(day, Head(row.size, row.chain_hash))
+            self.chain(row.tenant, row.category).note_close(day, Head(row.size, row.chain_hash))
         self.closed.add(day)
 
-    def is_close(self, chain: StatedChain, size: int) -> bool:
+    def is_close(self, chain: ExpectedChain, size: int) -> bool:
         """Tell whether the chain stood at this size when some day ended, as far as the seals still say."""
         forgotten = self.horizon is not None and size <= chain.at_close(self.horizon).size
         return forgotten or chain.closes_at(size)
 
-    def at_close(self, chain: StatedChain, day: date) -> Head | None:
+    def at_close(self, chain: ExpectedChain, day: date) -> Head | None:
         """Return where the chain stood at the end of that day; None where no seal that holds says so."""
         if day < self.first_day:
             return chain.genesis
         return chain.at_close(day) if day in self.closed else None
 
-    def limits(self, chain: StatedChain, day: date) -> tuple[Head | None, Head | None]:
+    def limits(self, chain: ExpectedChain, day: date) -> tuple[Head | None, Head | None]:
         """Return the heads between which the chain's entries of that day stand, None for what nothing says."""
         end = self.at_close(chain, day)
         live = chain.live
@@ -136,7 +136,7 @@ class StatedChains:
             end = Head(live.size, live.chain_hash)
         return self.at_close(chain, day - _ONE_DAY) or chain.walked, end
 
-    def lawful_size(self, chain: StatedChain, through: date) -> int | None:
+    def lawful_size(self, chain: ExpectedChain, through: date) -> int | None:
         """Return how much of the chain may be gone if days up to `through` may; None where nothing says.
 
         Where the heads of that day are lawfully forgotten, it is no more than what the oldest kept show.
