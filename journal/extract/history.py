@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.core.seal import SealedHead
-    from journal.extract.listed_seal import Statement
+    from journal.extract.listed_seal import CheckedSeal
     from journal.extract.manifest import Manifest
 
 _ONE_DAY = timedelta(days=1)
@@ -57,17 +57,17 @@ class History:
     The constructor raises the error of the first rule broken; what it leaves is established.
     """
 
-    def __init__(self, statements: Sequence[Statement], manifest: Manifest, *, signed_at: datetime) -> None:
-        """Check `statements`, in the order of seals.json, already verified one by one and as one history.
+    def __init__(self, seals: Sequence[CheckedSeal], manifest: Manifest, *, signed_at: datetime) -> None:
+        """Check `seals`, in the order of seals.json, already verified one by one and as one history.
 
         `signed_at` is when the extract was signed: whoever signed it still held its entries.
         """
-        _check_order(statements, genesis(manifest.origin))
-        *closes, self.last = statements
+        _check_order(seals, genesis(manifest.origin))
+        *closes, self.last = seals
         self._manifest = manifest
         self._signed_at = signed_at
-        self._closes = [(statement.seal.day or date.min, statement) for statement in closes]
-        self._heads = {day: statement.head for day, statement in self._closes}
+        self._closes = [(checked.seal.day or date.min, checked) for checked in closes]
+        self._heads = {day: checked.head for day, checked in self._closes}
         self._eve = manifest.first_day - _ONE_DAY
         self._begins_late = self._eve not in self._heads
         self._check_coverage()
@@ -112,13 +112,13 @@ class History:
         if days[-1:] != [end] and (days or self._manifest.last_day < today):
             raise NotCoveredError(f"no close seal of {format_day(end)}", part=SEALS)
 
-    def _size_bound(self, statement: Statement, through: date) -> int:
+    def _size_bound(self, checked: CheckedSeal, through: date) -> int:
         """Return how many entries may have been gone at a seal, if days up to `through` could be."""
         if through in self._heads:
             return self._heads[through].size
         if self._closes and through > self._closes[-1][0]:
-            return statement.head.size
-        if statement is self.last and self._begins_late:
+            return checked.head.size
+        if checked is self.last and self._begins_late:
             # Nothing listed says that the chain had entries on those days, nor that they could be purged.
             return 0
         return self._closes[0][1].head.size
@@ -134,36 +134,36 @@ class History:
         """
         lawful = 0
         faults = []
-        for statement in (*(close for _, close in self._closes), self.last):
-            self._check_not_early(statement, lawful)
+        for checked in (*(close for _, close in self._closes), self.last):
+            self._check_not_early(checked, lawful)
             # What was lawfully purged stays so, also under a longer retention later. The first close seal of a list
             # that begins late is no witness of what could be purged before its own day.
-            through = purgeable_through(statement.day, statement.head.retention_days)
+            through = purgeable_through(checked.day, checked.head.retention_days)
             if not self._begins_late or through >= min(self._heads, default=date.max):
-                lawful = statement.head.kept_from
-            faults.append(self._lateness(statement))
+                lawful = checked.head.kept_from
+            faults.append(self._lateness(checked))
         if faults[-1]:
             raise OverRetentionError(faults[-1], part=self.last.name)
         return tuple(fault for fault in faults if fault)
 
-    def _check_not_early(self, statement: Statement, lawful: int) -> None:
-        head = statement.head
-        through = purgeable_through(statement.day, head.retention_days)
-        bound = max(lawful, self._size_bound(statement, through))
+    def _check_not_early(self, checked: CheckedSeal, lawful: int) -> None:
+        head = checked.head
+        through = purgeable_through(checked.day, head.retention_days)
+        bound = max(lawful, self._size_bound(checked, through))
         if head.kept_from > bound:
             raise EarlyDeletionError(
                 f"entries before index {head.kept_from} were gone; kept {head.retention_days} days, those of "
                 f"{format_day(through)} were the last that could be, and no seal here shows more than {bound}",
-                part=statement.name,
+                part=checked.name,
             )
 
-    def _lateness(self, statement: Statement) -> str:
-        head = statement.head
-        overdue = overdue_through(statement.day, head.retention_days)
+    def _lateness(self, checked: CheckedSeal) -> str:
+        head = checked.head
+        overdue = overdue_through(checked.day, head.retention_days)
         if head.kept_from >= self._size_floor(overdue):
             return ""
         return (
-            f"on {format_day(statement.day)} entries from index {head.kept_from} on were still kept; kept "
+            f"on {format_day(checked.day)} entries from index {head.kept_from} on were still kept; kept "
             f"{head.retention_days} days, those of {format_day(overdue)} had to be gone"
         )
 
@@ -209,12 +209,12 @@ def _plain(head: SealedHead) -> Head:
     return Head(head.size, head.chain_hash)
 
 
-def _check_order(statements: Sequence[Statement], beginning: Head) -> None:
-    numbers = [statement.seal.number for statement in statements]
+def _check_order(seals: Sequence[CheckedSeal], beginning: Head) -> None:
+    numbers = [checked.seal.number for checked in seals]
     if any(after <= before for before, after in zip(numbers, numbers[1:])):
         raise MalformedError("the seals are not in the order of their numbers", part=SEALS)
-    if [statement.seal.day is None for statement in statements] != [False] * (len(numbers) - 1) + [True]:
+    if [checked.seal.day is None for checked in seals] != [False] * (len(numbers) - 1) + [True]:
         raise MalformedError("not close seals, then the one open seal", part=SEALS)
-    for statement in statements:
-        if statement.head.size == 0 and _plain(statement.head) != beginning:
-            raise BrokenChainError("the empty chain has another chain hash", part=statement.name)
+    for checked in seals:
+        if checked.head.size == 0 and _plain(checked.head) != beginning:
+            raise BrokenChainError("the empty chain has another chain hash", part=checked.name)

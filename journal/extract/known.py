@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from journal.core.errors import MismatchedPartError, VerificationError
 from journal.extract.container import Container
 from journal.extract.layout import MANIFEST, SEALS
-from journal.extract.listed_seal import Statement, check_one_history, read_statement, seal_text
+from journal.extract.listed_seal import CheckedSeal, check_one_history, check_seal, seal_text
 from journal.extract.listing import LISTED_SEAL_LIMIT_BYTES, ListedSeal, parse_head_answer, parse_seals
 from journal.extract.manifest import parse_manifest
 
@@ -33,8 +33,8 @@ class Known:
 class Comparison:
     """Which known seals the extract's entries are held against, the latest of each file, what could not be."""
 
-    statements: tuple[Statement, ...]
-    latest: tuple[Statement, ...]
+    seals: tuple[CheckedSeal, ...]
+    latest: tuple[CheckedSeal, ...]
     unanswered: tuple[str, ...]
 
 
@@ -58,7 +58,7 @@ def read_known(file: BinaryIO, name: str) -> Known:
 def compare(
     known: Sequence[Known],
     manifest: Manifest,
-    statements: Sequence[Statement],
+    seals: Sequence[CheckedSeal],
     *,
     anchors: Sequence[bytes],
     tsa_anchors: Sequence[bytes] | None = None,
@@ -71,49 +71,49 @@ def compare(
         kept: [_read(listed, kept.name, manifest.origin, anchors, tsa_anchors) for listed in kept.seals]
         for kept in known
     }
-    signed = [*statements, *itertools.chain.from_iterable(verified.values())]
-    held: list[Statement] = []
-    compared: list[Statement] = []
-    latest: list[Statement] = []
+    signed = [*seals, *itertools.chain.from_iterable(verified.values())]
+    held: list[CheckedSeal] = []
+    compared: list[CheckedSeal] = []
+    latest: list[CheckedSeal] = []
     unanswered: list[str] = []
     for kept, found in verified.items():
-        surviving = [statement for statement in found if not is_declared_lost(statement, signed)]
+        surviving = [checked for checked in found if not is_declared_lost(checked, signed)]
         within = [s for s in surviving if manifest.base.size <= s.head.size <= manifest.head.size]
         held += surviving
         compared += within
         latest += within[-1:]
         if not within:
             unanswered.append(_why(kept.name, found, surviving, manifest))
-    check_one_history([*statements, *held])
+    check_one_history([*seals, *held])
     return Comparison(tuple(compared), tuple(latest), tuple(unanswered))
 
 
 def _read(
     listed: ListedSeal, name: str, origin: str, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
-) -> Statement:
+) -> CheckedSeal:
     if listed.head.origin != origin:
         raise MismatchedPartError(f"it is of {listed.head.origin}", part=name)
-    return read_statement(listed, anchors=anchors, part=name, known=True, tsa_anchors=tsa_anchors)
+    return check_seal(listed, anchors=anchors, part=name, known=True, tsa_anchors=tsa_anchors)
 
 
-def is_declared_lost(known: Statement, statements: Sequence[Statement]) -> bool:
+def is_declared_lost(known: CheckedSeal, seals: Sequence[CheckedSeal]) -> bool:
     """Tell whether one of these seals declares the known one lost in a disaster.
 
     Such a seal names the last that survived; later numbers made before it are lost, and given again. One that declares
     the same is of its own history, unless it was made before it under no lower a number: the loss was declared twice.
     """
     return any(
-        statement.seal.recovered_from is not None
-        and statement.seal.recovered_from < known.seal.number
-        and known.seal.sealed_at < statement.seal.sealed_at
-        and (known.seal.recovered_from != statement.seal.recovered_from or known.seal.number >= statement.seal.number)
-        for statement in statements
+        checked.seal.recovered_from is not None
+        and checked.seal.recovered_from < known.seal.number
+        and known.seal.sealed_at < checked.seal.sealed_at
+        and (known.seal.recovered_from != checked.seal.recovered_from or known.seal.number >= checked.seal.number)
+        for checked in seals
     )
 
 
-def _why(name: str, verified: Sequence[Statement], surviving: Sequence[Statement], manifest: Manifest) -> str:
+def _why(name: str, verified: Sequence[CheckedSeal], surviving: Sequence[CheckedSeal], manifest: Manifest) -> str:
     if not surviving:
-        lost = ", ".join(seal_text(statement) for statement in verified)
+        lost = ", ".join(seal_text(checked) for checked in verified)
         return f"{name}: not comparable: the service declares {lost} lost; ask when and why"
     nearest = surviving[-1]
     return (

@@ -30,7 +30,7 @@ _ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Statement:
+class CheckedSeal:
     """What one verified seal states of one chain.
 
     `name` says where it was found and its number; `known` that the auditor brought it; `timestamped` that it bears
@@ -51,7 +51,7 @@ class Statement:
         return day_of(self.seal.sealed_at)
 
 
-def read_statement(
+def check_seal(
     listed: ListedSeal,
     *,
     anchors: Sequence[bytes],
@@ -59,7 +59,7 @@ def read_statement(
     known: bool,
     tsa_anchors: Sequence[bytes] | None = None,
     seen_at: datetime | None = None,
-) -> Statement:
+) -> CheckedSeal:
     """Verify one seal by itself: its text, its time-stamp, its signature, and this chain's head under its root.
 
     `tsa_anchors` are the certificates (DER) trusted to certify time-stamps; without them none is checked. `seen_at` is
@@ -88,7 +88,7 @@ def read_statement(
             raise BrokenChainError("the head and its path do not lead to the root that is signed")
     except VerificationError as error:
         raise error.within(name) from error
-    return Statement(name, known, seal, listed.head, signature, listed.timestamp is not None, stamp)
+    return CheckedSeal(name, known, seal, listed.head, signature, listed.timestamp is not None, stamp)
 
 
 def _read_timestamp(
@@ -108,14 +108,14 @@ def _read_timestamp(
         raise error.within("time-stamp") from error
 
 
-def check_one_history(statements: Sequence[Statement]) -> None:
+def check_one_history(seals: Sequence[CheckedSeal]) -> None:
     """Check that seals, in any order, can belong to one history; ForkError or BrokenChainError names two.
 
     Over the numbers nothing goes back: time, size, the beginning of the chain, the count of chains. One size
     has one chain hash, one number one text, one day one close seal, and seals that follow each other name
     each other.
     """
-    ordered = sorted(statements, key=lambda statement: statement.seal.number)
+    ordered = sorted(seals, key=lambda checked: checked.seal.number)
     for before, after in zip(ordered, ordered[1:]):
         reason = _disagreement(before, after)
         if reason:
@@ -126,7 +126,7 @@ def check_one_history(statements: Sequence[Statement]) -> None:
     _check_closes([s for place, s in enumerate(ordered) if not place or s.seal != ordered[place - 1].seal])
 
 
-def _disagreement(before: Statement, after: Statement) -> str:
+def _disagreement(before: CheckedSeal, after: CheckedSeal) -> str:
     """Say why two seals, the later in number second, are of two histories; nothing if they may be of one."""
     if before.seal.number == after.seal.number:
         return "" if before.seal == after.seal else "two seals under one number"
@@ -142,13 +142,13 @@ def _disagreement(before: Statement, after: Statement) -> str:
     return next((reason for disagrees, reason in reasons if disagrees), "")
 
 
-def _broken(before: Statement, after: Statement, reason: str) -> VerificationError:
+def _broken(before: CheckedSeal, after: CheckedSeal, reason: str) -> VerificationError:
     # Among the extract's own seals a link is broken; against one the auditor kept, there are two histories.
     kind = ForkError if before.known or after.known else BrokenChainError
     return kind(reason, part=f"{before.name}, {after.name}")
 
 
-def _check_following(before: Statement, after: Statement) -> None:
+def _check_following(before: CheckedSeal, after: CheckedSeal) -> None:
     if after.seal.previous != before.seal.digest:
         raise _broken(before, after, "the second does not name the first, which it follows")
     close = before.seal.previous_close if before.seal.day is None else before.seal.digest
@@ -156,36 +156,36 @@ def _check_following(before: Statement, after: Statement) -> None:
         raise _broken(before, after, "the second does not name the close seal the first leads to")
 
 
-def _check_closes(ordered: Sequence[Statement]) -> None:
+def _check_closes(ordered: Sequence[CheckedSeal]) -> None:
     """Check which close seal each seal names as the latest before it, as far as the list can tell."""
-    latest: tuple[date, Statement] | None = None
+    latest: tuple[date, CheckedSeal] | None = None
     superseded = {NOTHING_HASH}
-    for statement in ordered:
+    for checked in ordered:
         if latest is not None:
-            _check_latest_close(*latest, statement, superseded)
-        if statement.seal.day is not None:
+            _check_latest_close(*latest, checked, superseded)
+        if checked.seal.day is not None:
             superseded |= {latest[1].seal.digest} if latest else set()
-            latest = (statement.seal.day, statement)
+            latest = (checked.seal.day, checked)
 
 
-def _check_latest_close(closed: date, latest: Statement, statement: Statement, superseded: set[bytes]) -> None:
+def _check_latest_close(closed: date, latest: CheckedSeal, checked: CheckedSeal, superseded: set[bytes]) -> None:
     """Hold a seal against the latest close seal listed before it, and the digests of still older ones."""
-    seal = statement.seal
+    seal = checked.seal
     if seal.day is not None and seal.day <= closed:
         raise ForkError(
             f"{format_day(seal.day)} is closed after {format_day(closed)}",
-            part=f"{latest.name}, {statement.name}",
+            part=f"{latest.name}, {checked.name}",
         )
     # Days are closed one by one, and only once they are over: between these two there may be no other.
-    none_between = closed + _ONE_DAY >= (seal.day or statement.day)
+    none_between = closed + _ONE_DAY >= (seal.day or checked.day)
     if none_between and seal.previous_close != latest.seal.digest:
-        raise _broken(latest, statement, "the second does not name the close seal before it")
+        raise _broken(latest, checked, "the second does not name the close seal before it")
     if seal.previous_close in superseded:
-        raise _broken(latest, statement, "the second names a close seal older than the first")
+        raise _broken(latest, checked, "the second names a close seal older than the first")
 
 
-def seal_text(statement: Statement) -> str:
+def seal_text(checked: CheckedSeal) -> str:
     """Name a seal for people: number, kind, time."""
-    seal = statement.seal
+    seal = checked.seal
     kind = "open" if seal.day is None else f"close of {format_day(seal.day)}"
     return f"seal {seal.number} ({kind}, {format_seconds(seal.sealed_at)})"

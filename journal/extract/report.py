@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from journal.core.entry import JOURNAL_CATEGORY, parse_origin
 from journal.core.times import day_of, format_day, format_seconds, format_time
 from journal.extract.layout import DOCUMENT
-from journal.extract.listed_seal import Statement, seal_text
+from journal.extract.listed_seal import CheckedSeal, seal_text
 from journal.extract.manifest import Filter
 from journal.pki.timestamp import time_text
 
@@ -40,7 +40,7 @@ class Report:
     verdict: str
     manifest: Manifest
     signature: Signature
-    seals: tuple[Statement, ...]
+    seals: tuple[CheckedSeal, ...]
     covered_until: datetime | None
     purged: Purged | None
     checked: tuple[str, ...]
@@ -71,7 +71,7 @@ class Report:
                 "serial": f"{self.signature.serial:x}",
                 "claimed_at": format_seconds(self.signature.signing_time),
             },
-            "seals": [_seal_json(statement) for statement in self.seals],
+            "seals": [_seal_json(checked) for checked in self.seals],
             "checked": list(self.checked),
             "remarks": list(self.remarks),
             "not_checked": list(self.not_checked),
@@ -87,14 +87,14 @@ class Report:
         return result
 
 
-def _seal_json(statement: Statement) -> dict[str, Any]:
-    seal = statement.seal
+def _seal_json(checked: CheckedSeal) -> dict[str, Any]:
+    seal = checked.seal
     kind = "open" if seal.day is None else format_day(seal.day)
     result = {"number": seal.number, "day": kind, "sealed_at": format_seconds(seal.sealed_at)}
-    if statement.timestamp is not None:
+    if checked.timestamp is not None:
         result["timestamp"] = {
-            "stamped_at": time_text(statement.timestamp.stamped_at),
-            "authority": statement.timestamp.authority,
+            "stamped_at": time_text(checked.timestamp.stamped_at),
+            "authority": checked.timestamp.authority,
         }
     return result
 
@@ -104,27 +104,27 @@ def write_report(
     manifest: Manifest,
     signature: Signature,
     names: tuple[str, ...],
-    statements: tuple[Statement, ...],
+    seals: tuple[CheckedSeal, ...],
     history: History,
     comparison: Comparison,
 ) -> Report:
     """Say what was established by checks that all passed."""
     today = manifest.last_day == history.last.day
     return Report(
-        verdict=_verdict(manifest, statements, history),
+        verdict=_verdict(manifest, seals, history),
         manifest=manifest,
         signature=signature,
-        seals=statements,
+        seals=seals,
         covered_until=history.last.seal.sealed_at if today else None,
         purged=history.purged,
-        checked=tuple(_checked(manifest, signature, statements, history, comparison)),
-        remarks=tuple(_remarks(statements, history)),
-        not_checked=tuple(_not_checked(manifest, names, statements, history, comparison)),
+        checked=tuple(_checked(manifest, signature, seals, history, comparison)),
+        remarks=tuple(_remarks(seals, history)),
+        not_checked=tuple(_not_checked(manifest, names, seals, history, comparison)),
         unanswered=comparison.unanswered,
     )
 
 
-def _verdict(manifest: Manifest, statements: tuple[Statement, ...], history: History) -> str:
+def _verdict(manifest: Manifest, seals: tuple[CheckedSeal, ...], history: History) -> str:
     period = f"{format_day(manifest.first_day)} to {format_day(manifest.last_day)} (whole days, UTC)"
     if manifest.filter == Filter():
         verdict = f"authentic and complete: all {manifest.disclosed} entries of {period} that are still kept"
@@ -136,22 +136,22 @@ def _verdict(manifest: Manifest, statements: tuple[Statement, ...], history: His
         )
     if manifest.last_day == history.last.day:
         verdict += f", up to {format_seconds(history.last.seal.sealed_at)}"
-    for statement, timestamp in stamped(statements)[-1:]:
-        verdict += f"; what {seal_text(statement)} covers could not be rewritten after {moment_text(timestamp)}"
+    for checked, timestamp in _stamped(seals)[-1:]:
+        verdict += f"; what {seal_text(checked)} covers could not be rewritten after {_moment_text(timestamp)}"
     return verdict
 
 
 def _checked(
     manifest: Manifest,
     signature: Signature,
-    statements: tuple[Statement, ...],
+    seals: tuple[CheckedSeal, ...],
     history: History,
     comparison: Comparison,
 ) -> list[str]:
-    first, last = statements[0], statements[-1]
+    first, last = seals[0], seals[-1]
     sentences = [
         f"The parts are whole and signed by {signature.subject}, certified by {signature.issuer}.",
-        f"{len(statements)} seals, from {seal_text(first)} to {seal_text(last)}, are signed and of one history.",
+        f"{len(seals)} seals, from {seal_text(first)} to {seal_text(last)}, are signed and of one history.",
         _range_text(manifest),
         "The chain runs through the head that each of these seals holds of it.",
         (
@@ -160,14 +160,14 @@ def _checked(
         ),
         "The table says the same as the entries disclosed.",
     ]
-    sentences += checked_texts(statements)
+    sentences += _checked_timestamps(seals)
     if history.purged is not None:
         sentences.append(_purged_text(history.purged))
     if manifest.filter != Filter() and manifest.disclosed:
         sentences.append("Every entry disclosed is one that the filter asks for.")
     sentences += [
-        f"{statement.name} agrees: what the chain held at size {statement.head.size} is what it holds now."
-        for statement in comparison.latest
+        f"{checked.name} agrees: what the chain held at size {checked.head.size} is what it holds now."
+        for checked in comparison.latest
     ]
     return sentences
 
@@ -187,21 +187,21 @@ def _purged_text(purged: Purged) -> str:
     )
 
 
-def _remarks(statements: tuple[Statement, ...], history: History) -> list[str]:
+def _remarks(seals: tuple[CheckedSeal, ...], history: History) -> list[str]:
     sentences = [f"A purge was late, and is done since: {text}." for text in history.late_purges]
     sentences += [
-        f"{seal_text(statement)} declares a disaster: what followed seal {statement.seal.recovered_from} is lost."
-        for statement in statements
-        if statement.seal.recovered_from is not None
+        f"{seal_text(checked)} declares a disaster: what followed seal {checked.seal.recovered_from} is lost."
+        for checked in seals
+        if checked.seal.recovered_from is not None
     ]
-    return [*sentences, *_rule_texts(statements), *remark_texts(statements)]
+    return [*sentences, *_rule_texts(seals), *_timestamp_remarks(seals)]
 
 
-def _rule_texts(statements: tuple[Statement, ...]) -> list[str]:
+def _rule_texts(seals: tuple[CheckedSeal, ...]) -> list[str]:
     """Say where the rule changes; while it grows, a day more each day, once."""
     changes = [
         (before.head.retention_days, after)
-        for before, after in zip(statements, statements[1:])
+        for before, after in zip(seals, seals[1:])
         if before.head.retention_days != after.head.retention_days
     ]
     sentences = []
@@ -222,13 +222,13 @@ def _rule_texts(statements: tuple[Statement, ...]) -> list[str]:
 def _not_checked(
     manifest: Manifest,
     names: tuple[str, ...],
-    statements: tuple[Statement, ...],
+    seals: tuple[CheckedSeal, ...],
     history: History,
     comparison: Comparison,
 ) -> list[str]:
     issued = format_day(day_of(manifest.issued_at))
-    sentences = [_rewriting_text(manifest, statements, comparison)]
-    sentences += unchecked_texts(statements)
+    sentences = [_rewriting_text(manifest, seals, comparison)]
+    sentences += _unchecked_timestamps(seals)
     sentences.append("Signing times are the signer's own claim; certificates were not checked for revocation.")
     if manifest.withheld:
         sentences.append("What the withheld entries say, and that none of them is one the filter asks for.")
@@ -253,20 +253,20 @@ def _holds_request(manifest: Manifest) -> bool:
     return category == JOURNAL_CATEGORY and manifest.base.size <= manifest.request.index < manifest.head.size
 
 
-def _rewriting_text(manifest: Manifest, statements: tuple[Statement, ...], comparison: Comparison) -> str:
-    for statement, timestamp in stamped(statements)[-1:]:
-        end = max([statement.head.size, *(known.head.size for known in comparison.latest)])
+def _rewriting_text(manifest: Manifest, seals: tuple[CheckedSeal, ...], comparison: Comparison) -> str:
+    for checked, timestamp in _stamped(seals)[-1:]:
+        end = max([checked.head.size, *(known.head.size for known in comparison.latest)])
         return (
-            f"Until {moment_text(timestamp)} the service could rewrite what {seal_text(statement)} covers and "
+            f"Until {_moment_text(timestamp)} the service could rewrite what {seal_text(checked)} covers and "
             f"no earlier time-stamp or known seal does; entries from index {end} on, until it issued this extract."
         )
     if not comparison.latest:
         return (
-            "No outside anchor was given: the service, which holds the signing key, could have rewritten "
+            "No outside witness was given: the service, which holds the signing key, could have rewritten "
             f"everything before it issued this extract on {format_day(day_of(manifest.issued_at))}. Keep it, or "
             "the answer of GET …/head, as a known seal for the next one."
         )
-    latest = max(comparison.latest, key=lambda statement: statement.head.size)
+    latest = max(comparison.latest, key=lambda checked: checked.head.size)
     return (
         f"Since you received {latest.name}, which says it was made {format_seconds(latest.seal.sealed_at)}, the "
         f"service could not rewrite what stood then; entries from index {latest.head.size} on it could, until it "
@@ -278,22 +278,22 @@ def _rewriting_text(manifest: Manifest, statements: tuple[Statement, ...], compa
 PROMPT = timedelta(days=1)
 
 
-def stamped(statements: Sequence[Statement]) -> list[tuple[Statement, Timestamp]]:
+def _stamped(seals: Sequence[CheckedSeal]) -> list[tuple[CheckedSeal, Timestamp]]:
     """Return the seals whose time-stamp was verified, with it, in their order."""
-    return [(statement, statement.timestamp) for statement in statements if statement.timestamp is not None]
+    return [(checked, checked.timestamp) for checked in seals if checked.timestamp is not None]
 
 
-def moment_text(timestamp: Timestamp) -> str:
+def _moment_text(timestamp: Timestamp) -> str:
     """Spell the time an authority attests, with its accuracy."""
     seconds = timestamp.accuracy.total_seconds() if timestamp.accuracy else 0
     return f"{time_text(timestamp.stamped_at)}{f' (± {seconds:g} s)' if seconds else ''}"
 
 
-def checked_texts(statements: Sequence[Statement]) -> list[str]:
+def _checked_timestamps(seals: Sequence[CheckedSeal]) -> list[str]:
     """Say of each authority how many seals it attests; when, of the first and the last."""
     by_authority: dict[str, list[str]] = {}
-    for statement, timestamp in stamped(statements):
-        text = f"{seal_text(statement)} at {moment_text(timestamp)}"
+    for checked, timestamp in _stamped(seals):
+        text = f"{seal_text(checked)} at {_moment_text(timestamp)}"
         by_authority.setdefault(timestamp.authority, []).append(text)
     sentences = []
     for authority, texts in by_authority.items():
@@ -304,13 +304,13 @@ def checked_texts(statements: Sequence[Statement]) -> list[str]:
     return sentences
 
 
-def remark_texts(statements: Sequence[Statement]) -> list[str]:
+def _timestamp_remarks(seals: Sequence[CheckedSeal]) -> list[str]:
     """Say which time-stamps came late, and whether one names its certificate by SHA-1."""
-    found = stamped(statements)
+    found = _stamped(seals)
     sentences = [
-        f"{seal_text(statement)} was time-stamped only at {moment_text(timestamp)}: until then it could be rewritten."
-        for statement, timestamp in found
-        if timestamp.stamped_at - statement.seal.sealed_at > PROMPT
+        f"{seal_text(checked)} was time-stamped only at {_moment_text(timestamp)}: until then it could be rewritten."
+        for checked, timestamp in found
+        if timestamp.stamped_at - checked.seal.sealed_at > PROMPT
     ]
     if any(timestamp.by_sha1_alone for _, timestamp in found):
         sentences.append(
@@ -319,13 +319,13 @@ def remark_texts(statements: Sequence[Statement]) -> list[str]:
     return sentences
 
 
-def unchecked_texts(statements: Sequence[Statement]) -> list[str]:
+def _unchecked_timestamps(seals: Sequence[CheckedSeal]) -> list[str]:
     """Say which time-stamps were not checked, and which close seals bear none where others do."""
     sentences = []
-    unchecked = sum(statement.timestamped and statement.timestamp is None for statement in statements)
+    unchecked = sum(checked.timestamped and checked.timestamp is None for checked in seals)
     if unchecked:
         sentences.append(f"{unchecked} seals bear a time-stamp: no certificate to check it with was given.")
-    without = [one for one in statements if one.seal.day is not None and not one.timestamped]
-    if without and stamped(statements):
+    without = [one for one in seals if one.seal.day is not None and not one.timestamped]
+    if without and _stamped(seals):
         sentences.append(f"{len(without)} close seals bear no time-stamp, the latest being {seal_text(without[-1])}.")
     return sentences

@@ -28,7 +28,7 @@ from journal.extract.container import Container
 from journal.extract.history import History
 from journal.extract.known import Known, compare
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, STREAMED, TABLE
-from journal.extract.listed_seal import Statement, check_one_history, read_statement
+from journal.extract.listed_seal import CheckedSeal, check_one_history, check_seal
 from journal.extract.listing import PROOF_LINE_LIMIT_BYTES, parse_proof_line, parse_seals
 from journal.extract.manifest import Filter, Manifest, parse_manifest
 from journal.extract.report import Report, write_report
@@ -66,18 +66,18 @@ def verify_extract(
     container = Container(file, notify=counter.add)
     counter.total_bytes = _READINGS * sum(container.size_bytes(name) for name in STREAMED)
     manifest, signature = _check_signature(container, anchors)
-    statements = tuple(_read_statements(container, manifest, anchors, tsa_anchors))
-    check_one_history(statements)
-    history = History(statements, manifest, signed_at=signature.signing_time)
-    comparison = compare(known, manifest, statements, anchors=anchors, tsa_anchors=tsa_anchors)
+    seals = tuple(_check_seals(container, manifest, anchors, tsa_anchors))
+    check_one_history(seals)
+    history = History(seals, manifest, signed_at=signature.signing_time)
+    comparison = compare(known, manifest, seals, anchors=anchors, tsa_anchors=tsa_anchors)
     if container.read(INSTRUCTIONS) != write_instructions(manifest):
         raise MismatchedPartError("not the text that belongs to this manifest", part=INSTRUCTIONS)
-    _Walk(container, manifest, history, (*statements, *comparison.statements)).check()
+    _Walk(container, manifest, history, (*seals, *comparison.seals)).check()
     return write_report(
         manifest=manifest,
         signature=signature,
         names=container.names,
-        statements=statements,
+        seals=seals,
         history=history,
         comparison=comparison,
     )
@@ -132,9 +132,9 @@ def _check_digest(container: Container, name: str, digest: bytes) -> None:
         raise MismatchedPartError(f"its content is not what {DIGESTS} says was signed", part=name)
 
 
-def _read_statements(
+def _check_seals(
     container: Container, manifest: Manifest, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
-) -> Iterator[Statement]:
+) -> Iterator[CheckedSeal]:
     listed = parse_seals(container.read(SEALS), manifest.origin)
     while True:
         try:
@@ -143,7 +143,7 @@ def _read_statements(
             raise error.within(SEALS) from error
         if seal is None:
             return
-        yield read_statement(
+        yield check_seal(
             seal,
             anchors=anchors,
             part=SEALS,
@@ -157,7 +157,7 @@ class _Walk:
     """One pass over entries, proof and table in lock step, along the chain from base to head."""
 
     def __init__(
-        self, container: Container, manifest: Manifest, history: History, statements: Sequence[Statement]
+        self, container: Container, manifest: Manifest, history: History, seals: Sequence[CheckedSeal]
     ) -> None:
         self._container = container
         self._manifest = manifest
@@ -169,9 +169,9 @@ class _Walk:
         self._day_end, self._day = next(self._day_limits)
         self._recorded_at = _EARLIEST
         self._disclosed = 0
-        self._checkpoints: dict[int, list[Statement]] = {}
-        for statement in statements:
-            self._checkpoints.setdefault(statement.head.size, []).append(statement)
+        self._checkpoints: dict[int, list[CheckedSeal]] = {}
+        for checked in seals:
+            self._checkpoints.setdefault(checked.head.size, []).append(checked)
 
     def check(self) -> None:
         """Walk the whole range; the first failure is raised."""
@@ -245,12 +245,12 @@ class _Walk:
             raise MismatchedPartError(f"{place} does not say what the entries say", part=TABLE)
 
     def _check_head(self, size: int, chain_hash: bytes) -> None:
-        for statement in self._checkpoints.get(size, ()):
-            if statement.head.chain_hash == chain_hash:
+        for checked in self._checkpoints.get(size, ()):
+            if checked.head.chain_hash == chain_hash:
                 continue
-            if statement.known:
-                raise ForkError(f"at size {size} the extract's chain is another", part=statement.name)
-            raise BrokenChainError(f"at size {size} the chain is not the one in {statement.name}", part=PROOF)
+            if checked.known:
+                raise ForkError(f"at size {size} the extract's chain is another", part=checked.name)
+            raise BrokenChainError(f"at size {size} the chain is not the one in {checked.name}", part=PROOF)
 
     def _check_ends(self) -> None:
         """Check that nothing is left over, which also reads each part to its end."""

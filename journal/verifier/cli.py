@@ -108,7 +108,7 @@ def _verify(options: argparse.Namespace) -> Report:
             report = verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=known, progress=progress)
         finally:
             progress.wipe()
-    if tsa_anchors is None or any(statement.timestamp for statement in report.seals):
+    if tsa_anchors is None or any(checked.timestamp for checked in report.seals):
         return report
     return replace(report, unanswered=(*report.unanswered, "--tsa-trust: no time-stamp was found"))
 

@@ -37,7 +37,7 @@ def judged(subject: Case) -> Outcome:
         report = verify_extract(BytesIO(subject.extract), anchors=ANCHORS, tsa_anchors=stampers, known=known)
     except VerificationError as error:
         return Outcome(error.verdict, error.part, error.reason)
-    is_bare = subject.is_stamped and not any(statement.timestamp for statement in report.seals)
+    is_bare = subject.is_stamped and not any(checked.timestamp for checked in report.seals)
     return Outcome("incomplete" if report.unanswered or is_bare else "verified", "", "")
 
 

@@ -19,14 +19,14 @@ SECONDS = 300.0
 # Module, what stands there, what is put in its place.
 FAULTS = {
     "digests unchecked": ("extract/verify", "if container.digest(name) != digest:", "if not container.digest(name):"),
-    "content of no signature": ("core/cms", "if values.content_digest != content_digest:", "if not content_digest:"),
+    "content of no signature": ("pki/cms", "if values.content_digest != content_digest:", "if not content_digest:"),
     "gaps": ("extract/verify", "if found > index:", "if found > index + 1:"),
-    "chain unchecked": ("extract/verify", "if statement.head.chain_hash == chain_hash:", "if chain_hash:"),
-    "head not under its root": ("extract/statement", "!= seal.root:", "== b'':"),
+    "chain unchecked": ("extract/verify", "if checked.head.chain_hash == chain_hash:", "if chain_hash:"),
+    "head not under its root": ("extract/listed_seal", "!= seal.root:", "== b'':"),
     "any days": ("extract/history", "        self._check_coverage()\n", ""),
     "any beginning": ("extract/history", "        self._check_base()\n", ""),
     "any end": ("extract/history", "        self._check_head()\n", ""),
-    "two histories": ("extract/verify", "    check_one_history(statements)\n", ""),
+    "two histories": ("extract/verify", "    check_one_history(seals)\n", ""),
     "beyond the filter": ("extract/verify", "if not self._discloses_all and not", "if self._discloses_all and not"),
     "any table": ("extract/verify", 'if next(self._rows, b"") + b"\\n" != row:', 'if next(self._rows, b"") == row:'),
     "records left over": (

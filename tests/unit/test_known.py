@@ -222,7 +222,7 @@ def test_a_known_seal_beyond_the_extract_is_said_not_to_be_comparable() -> None:
     later = world.extract(march(4), march(4), at=noon(march(5), hour=17))
     report = verify(later, kept(older))
     assert "seal 1 (close of 2026-03-01, 2026-03-02T00:00:05Z) stands at size 2" in report.unanswered[0]
-    assert "No outside anchor" in report.not_checked[0]
+    assert "No outside witness" in report.not_checked[0]
 
 
 def test_a_seal_declared_lost_is_not_a_fork() -> None:

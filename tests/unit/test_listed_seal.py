@@ -19,7 +19,7 @@ from journal.core.errors import (
     VerificationError,
 )
 from journal.core.seal import NOTHING_HASH, parse_seal
-from journal.extract.listed_seal import read_statement, seal_text
+from journal.extract.listed_seal import check_seal, seal_text
 from journal.extract.verify import verify_extract
 from tests import authority
 from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, sample
@@ -257,7 +257,7 @@ def test_a_seal_is_named_for_people() -> None:
     """Its number, what it closes, when."""
     world = World().live(1, 1)
     closed, fresh = (
-        read_statement(listed, anchors=ANCHORS, part="seals.json", known=False)
+        check_seal(listed, anchors=ANCHORS, part="seals.json", known=False)
         for listed in (world.seals[0], world.seal(noon(march(2))))
     )
     assert seal_text(closed) == "seal 1 (close of 2026-03-01, 2026-03-02T00:00:05Z)"

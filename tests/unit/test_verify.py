@@ -79,7 +79,7 @@ def test_a_complete_extract_says_so() -> None:
     """Nothing withheld, nothing missing; and what cannot be known is said."""
     report = verify(sample())
     assert report.verdict == "authentic and complete: all 4 entries of 2026-03-02 to 2026-03-03 (whole days, UTC)"
-    assert [statement.seal.number for statement in report.seals] == [1, 2, 3, 5]
+    assert [checked.seal.number for checked in report.seals] == [1, 2, 3, 5]
     assert (report.covered_until, report.purged, report.remarks, report.unanswered) == (None, None, (), ())
     assert report.signature.subject == "CN=Seals and extracts"
     assert report.signature.signing_time == noon(march(5)) + timedelta(seconds=2)
@@ -103,7 +103,7 @@ def test_an_extract_may_withhold_everything() -> None:
 
 
 def test_an_empty_period_is_complete() -> None:
-    """No entry is a statement too."""
+    """No entry is a checked too."""
     report = verify(World().live(1, 3, entries=0).extract(march(2), march(3), at=noon(march(4))))
     assert "all 0 entries" in report.verdict
     assert any("holds no entry" in sentence for sentence in report.checked)

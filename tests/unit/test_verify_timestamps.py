@@ -93,7 +93,7 @@ def test_without_certificates_for_it_no_time_stamp_is_checked() -> None:
     extract.seals[0] = replace(extract.seals[0], timestamp=b"anything")
     report = verify(extract, tsa_anchors=None)
     assert "1 seals bear a time-stamp: no certificate to check it with was given." in report.not_checked
-    assert "No outside anchor" in report.not_checked[0]
+    assert "No outside witness" in report.not_checked[0]
     assert "rewritten" not in report.verdict
 
 
