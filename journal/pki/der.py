@@ -13,11 +13,12 @@ Object identifiers are compared in their encoded form, that of `object_identifie
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from journal.core.errors import MalformedError
+from journal.core.times import UTC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
