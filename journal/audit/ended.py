@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from journal.audit.findings import AGAIN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from journal.audit.findings import Findings
     from journal.database.ingest import TenantRow
     from journal.keys.store import KeyStore
-
-AGAIN = "say openepm-journal tenant destroy again"
 
 
 class EndedTenants:

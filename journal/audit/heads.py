@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from journal.audit.ended import AGAIN
+from journal.audit.findings import AGAIN
 from journal.audit.seals import check_kept_from
 from journal.core.errors import StoreError, UnavailableError
 from journal.core.times import day_of, format_day, overdue_through, purgeable_through

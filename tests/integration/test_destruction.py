@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.admin.administration import NewCategory
-from journal.audit.ended import AGAIN
+from journal.audit.findings import AGAIN
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, EarlyDeletionError, EndedTenantError, OperatorError, RequestError
 from journal.core.times import format_time
