@@ -97,7 +97,7 @@ class Checks:
 
     async def _check_database(self) -> str | None:
         age = self._snapshot.age_seconds()
-        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self._writer.problem()
+        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self._writer.appender.problem()
 
     async def _check_handover(self) -> str | None:
         if faults := await self._store.read_handover_faults():

@@ -43,6 +43,10 @@ PAUSE_SECONDS = 0.05
 # Deadlocks and a database that is started anew pass sooner; nobody tries for longer once events stop coming.
 FAILING_SECONDS = 5.0
 FAILED_LONG_AGO_SECONDS = 60.0
+BUSY_RETRY_SECONDS = 5
+# What the append itself tolerates between a chain's `recorded_at` and the database's clock.
+CLOCK_TOLERANCE_SECONDS = 2.0
+_OTHER_CONTENT = "already recorded with other content: a recorded event cannot change, use another id"
 
 
 class Appender:
@@ -86,11 +90,13 @@ class Appender:
                 self._learn([compartment], rows)
         return self._extend(draft, submission)
 
-    async def commit(self, draft: Draft) -> None:
-        """Append the draft, amended as often as the database asks; every submission is settled or failed."""
-        await self._commit(draft, self._clock.monotonic() + DEADLINE_SECONDS)
+    async def commit(self, draft: Draft, *, deadline: float | None = None) -> None:
+        """Append the draft, amended as often as the database asks; every submission is settled or failed.
 
-    async def _commit(self, draft: Draft, deadline: float) -> None:
+        `deadline` is on the clock's monotonic time; DEADLINE_SECONDS from now unless given.
+        """
+        if deadline is None:
+            deadline = self._clock.monotonic() + DEADLINE_SECONDS
         conflicts = 0
         while draft.submissions:
             if self._clock.monotonic() > deadline:
@@ -104,10 +110,8 @@ class Appender:
                 else:
                     draft, result = await self._append_locked(draft)
             except (UnavailableError, LockedError) as error:
-                now = self._clock.monotonic()
-                self._failing = (self._failing[0] if self._failing else now, now, str(error))
+                self._note_failure(error)
                 # Committed or not: the same events, asked for again, will be found or written.
-                self._instruments.appends.add(1, "unavailable")
                 draft = await self._redraft_from_database(draft)
                 continue
             except StoreError as error:
@@ -116,14 +120,22 @@ class Appender:
                 return
             self._instruments.appends.add(1, result.outcome)
             if result.outcome == "appended":
-                self._instruments.entries_appended.add(draft.events)
-                self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
-                self._failing = None
+                self._note_success(draft, started_at)
                 draft.settle()
                 return
             conflicts += result.outcome == "conflict"
             await self._amend(draft, result)
             draft = self._redraft(draft.submissions)
+
+    def _note_failure(self, error: StoreError) -> None:
+        now = self._clock.monotonic()
+        self._failing = (self._failing[0] if self._failing else now, now, str(error))
+        self._instruments.appends.add(1, "unavailable")
+
+    def _note_success(self, draft: Draft, started_at: float) -> None:
+        self._failing = None
+        self._instruments.entries_appended.add(draft.events)
+        self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
 
     async def _append_locked(self, draft: Draft) -> tuple[Draft, AppendResult]:
         """Append under the row locks of the draft's chains, so that a much contended chain progresses."""
@@ -159,7 +171,7 @@ class Appender:
         middle = len(compartments) // 2
         for half in (set(compartments[:middle]), set(compartments[middle:])):
             part = [submission for submission in draft.submissions if submission.compartment in half]
-            await self._commit(self._redraft(part), deadline)
+            await self.commit(self._redraft(part), deadline=deadline)
 
     async def _amend(self, draft: Draft, result: AppendResult) -> None:
         """Learn from a refusal: nothing of the draft was written."""
@@ -261,14 +273,6 @@ class Appender:
             self._heads.pop(compartment, None)
         for submission in draft.submissions:
             submission.fail(come_back(reason))
-
-
-log = structlog.get_logger()
-
-BUSY_RETRY_SECONDS = 5
-# What the append itself tolerates between a chain's `recorded_at` and the database's clock.
-CLOCK_TOLERANCE_SECONDS = 2.0
-_OTHER_CONTENT = "already recorded with other content: no event is ever changed, another one has an id of its own"
 
 
 def come_back(reason: str) -> BusyError:

@@ -56,7 +56,7 @@ class Writer:
         self._guard = ClockGuard(clock)
         self._instruments = instruments or Instruments()
         self._instruments.set_limits(events=queue_events, size_bytes=queue_bytes)
-        self._appender = Appender(store=store, keyring=keyring, clock=clock, instruments=self._instruments)
+        self.appender = Appender(store=store, keyring=keyring, clock=clock, instruments=self._instruments)
         self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
         self._answer_limit_seconds = answer_limit_seconds
         self._open: set[Submission] = set()
@@ -67,10 +67,6 @@ class Writer:
     def waiting_events(self) -> int:
         """Return how many events wait to be drafted."""
         return self._queue.events
-
-    def problem(self) -> str | None:
-        """Say why nothing can be written, where that has lasted; None where nothing was tried of late."""
-        return self._appender.problem()
 
     async def submit(
         self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
@@ -126,7 +122,7 @@ class Writer:
                 if commit is not None:
                     await commit
                     await self._fill(draft)  # with what arrived meanwhile
-                commit = asyncio.create_task(self._appender.commit(draft))
+                commit = asyncio.create_task(self.appender.commit(draft))
                 commit.add_done_callback(lambda _: self._arrived.set())
             if commit is not None:
                 await commit
@@ -165,7 +161,7 @@ class Writer:
                 break
             if submission.future.done():
                 continue  # its caller was told to come back
-            if not await self._appender.add(draft, submission):
+            if not await self.appender.add(draft, submission):
                 # The draft holds one of its ids with other content: the next one will find which was recorded.
                 self._queue.put_back(submission)
                 contradicted.add(submission.compartment.tenant)
