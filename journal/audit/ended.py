@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class EndedTenants:
-    """Who was destroyed, as the database has it, and as the key store has it."""
+    """The destroyed tenants, by the database and by the key store."""
 
     def __init__(self, tenants: Iterable[TenantRow], keystore: KeyStore) -> None:
-        """Read both."""
+        """Read the key store's."""
         self._keystore = keystore
         self._known = {row.code for row in tenants}
         self._destroyed = {row.code for row in tenants if row.destroyed}
@@ -26,27 +26,27 @@ class EndedTenants:
 
     @property
     def excused(self) -> set[str]:
-        """Those whose chains may begin at their end."""
+        """The tenants whose chains may be purged as a whole."""
         return self._destroyed & self._without_key
 
     @property
     def unreadable(self) -> set[str]:
-        """Those whose entries nobody can open."""
+        """The tenants whose entries cannot be opened."""
         return self._destroyed | self._without_key
 
     def check(self, findings: Findings) -> None:
-        """Report what only one of the two says, and keys that are there all the same."""
+        """Report tenants that only one of the two says are destroyed, and keys that still exist."""
         for code in sorted(self._destroyed - self._without_key):
-            reason = f"the database says that it was destroyed, and the key store does not: {AGAIN}"
+            reason = f"the database says that it was destroyed, the key store does not: {AGAIN}"
             findings.report("over-retention", f"tenant {code}", reason)
         for code in sorted(self._without_key & self._known - self._destroyed):
             reason = (
-                "its key is destroyed, and this database, an older copy, does not say so: close and destroy it again"
+                "its key is destroyed, but this database, an older copy, does not say so: close and destroy it again"
             )
             findings.report("over-retention", f"tenant {code}", reason)
         for code in sorted(self.unreadable & set(self._keystore.tenant_keys())):
-            findings.report("over-retention", f"key of tenant {code}", f"it was destroyed, and is there: {AGAIN}")
+            findings.report("over-retention", f"key of tenant {code}", f"it was destroyed, but the key exists: {AGAIN}")
 
     def report_rows(self, findings: Findings, where: str, rows: int) -> None:
-        """Report the rows of one of them in a leaf."""
-        findings.report("over-retention", where, f"{rows} entries of a destroyed tenant are there: {AGAIN}")
+        """Report the rows of a destroyed tenant in a leaf."""
+        findings.report("over-retention", where, f"{rows} entries of a destroyed tenant exist: {AGAIN}")

@@ -1,4 +1,4 @@
-"""The check of one leaf: the entries of a category and a day, row by row, between the heads that seals state."""
+"""The check of one leaf: the entries of a category and day, row by row, between the heads in the seals."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from journal.keys.ring import Keyring
 
 
-CUT_SHORT = "purged, and its head does not say so: run the purge"
+CUT_SHORT = "purged, but its head does not say so: run the purge"
 WAITS = (
-    "purged by a rule that is not in force yet, so its head does not say so: run openepm-journal handover, then "
+    "purged by a rule that is not in force yet, and its head does not say so: run openepm-journal handover, then "
     "openepm-journal purge"
 )
 
@@ -30,8 +30,8 @@ WAITS = (
 class ChainDay:
     """One chain's rows of one day, in the order of their indexes.
 
-    After a fault the walk goes on from what is stored and from what should be: one fault is one finding, not
-    one for each entry after it.
+    After a fault the walk continues both from what is stored and from what was expected, so that one fault is one
+    finding, not one for each later entry.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class ChainDay:
         keyring: Keyring,
         findings: Findings,
     ) -> None:
-        """Stand before the first row; `limits` are the heads at the day's beginning and at its end.
+        """Begin before the first row; `limits` are the heads at the beginning and the end of the day.
 
-        A day that `is_open` may have grown since its heads were read: `beyond` is the first index there. Of one that
-        `is_fenced` a purge that was cut short may have taken all that a chain has.
+        A day that `is_open` may have grown since its heads were read: `beyond` is the first such index. An interrupted
+        purge may have deleted all entries of a chain on a day that `is_fenced`.
         """
         self._chain = chain
         self._day = day
@@ -68,7 +68,7 @@ class ChainDay:
 
     @property
     def name(self) -> str:
-        """The chain and the day, as findings say them."""
+        """The chain and the day, as written in findings."""
         return f"{self._chain.name} {format_day(self._day)}"
 
     def check(self, row: StoredRow) -> None:
@@ -94,7 +94,7 @@ class ChainDay:
         self._next = row.index + 1
 
     def finish(self) -> Head | None:
-        """Report what is missing at the end; return where the chain stands, None if nothing says."""
+        """Report what is missing at the end; return the chain's head after the day, None if it is not known."""
         if self._next is None:
             return None
         if self._end is not None and self._next < self._end.size:
@@ -106,16 +106,16 @@ class ChainDay:
         try:
             return self._keyring.box(self._chain.compartment, self._day)
         except FencedDayError:
-            pass  # named already with its leaf
+            pass  # already reported for the leaf
         except KeyStoreError as error:
             self._findings.report("missing key", self.name, str(error))
         return None
 
     def _report_early(self, row: StoredRow, where: str) -> None:
         if row.index < self._chain.kept_from:
-            self._findings.report("over-retention", where, "its head says that it is purged")
+            self._findings.report("over-retention", where, "by its head it is purged")
         else:
-            self._findings.report("foreign entry", where, "this index belongs to another day, or has been before")
+            self._findings.report("foreign entry", where, "this index belongs to another day, or occurs twice")
 
     def _report_missing(self, first: int, end: int) -> None:
         whole = self._start is not None and self._end is not None and (first, end) == (self._start.size, self._end.size)
@@ -123,7 +123,7 @@ class ChainDay:
         if whole and self._is_fenced:
             self._findings.report("gap", where, CUT_SHORT)
         elif whole:
-            self._findings.report("early deletion", where, "all that the seals state of this day is missing")
+            self._findings.report("early deletion", where, "all entries that the seals cover on this day are missing")
         else:
             self._findings.report("gap", where, "missing")
 
@@ -150,16 +150,16 @@ class ChainDay:
     def _check_record(self, row: StoredRow, entry: Entry) -> None:
         place = (row.tenant, row.category, row.index, self._day)
         if (entry.tenant, entry.category, entry.index, day_of(entry.recorded_at)) != place:
-            raise ForeignEntryError("its record is of another place")
+            raise ForeignEntryError("its record belongs to another chain, index or day")
         if self._recorded_at is not None and entry.recorded_at < self._recorded_at:
             raise ForeignEntryError("it was recorded before the entry above it")
         self._recorded_at = entry.recorded_at
         key = self._keyring.event_key_key(self._chain.compartment)
         if event_key(key, entry.event["source"], entry.event["id"]) != row.event_key:
-            raise MismatchedPartError("its event key is not of its record")
+            raise MismatchedPartError("its event key does not match its record")
         live = self._chain.live
         if live is not None and row.index == live.size - 1 and live.recorded_at != entry.recorded_at:
-            raise MismatchedPartError(f"the head of {self._chain.name} states another time for it")
+            raise MismatchedPartError(f"the head of {self._chain.name} has another time for it")
 
     def _follow(self, row: StoredRow, where: str, *, opened: bool) -> None:
         """Compare the chain hash with the row before and with the seals."""

@@ -1,7 +1,7 @@
-"""What the seals and the head table state of the chains, for their entries to be held against.
+"""The chains as seals and head table say they should be: the entries are compared with this.
 
-Close seals cut every chain in days: as long as those of two days in a row hold, the entries of the second can
-be checked by themselves, whatever became of the others.
+Close seals divide every chain into days. If those of two consecutive days are valid, the entries of the second day
+can be checked by themselves, whatever happened to the others.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _ONE_DAY = timedelta(days=1)
 
 
 class ExpectedChain:
-    """One chain: its head at the close of each day, and every chain hash stated of it."""
+    """One chain: its head at the close of each day, and every chain hash a seal or the head table gives."""
 
     def __init__(self, compartment: Compartment) -> None:
-        """Know the empty chain only."""
+        """Begin with the empty chain."""
         self.compartment = compartment
         self.name = f"{compartment.tenant}/{compartment.category}"
         self.genesis = genesis(compartment.origin)
         self.live: HeadRow | None = None
-        # The chain hashes that are stated, by size.
+        # The chain hashes that were noted, by size.
         self.hashes: dict[int, bytes] = {0: self.genesis.chain_hash}
-        # Where the check of its last day ended: what the next begins with if no seal says better.
+        # The head at the end of the check of its last day: the next day begins with it if no seal gives one.
         self.walked: Head | None = None
         self._days: list[date] = []
         self._heads: list[Head] = []
@@ -47,7 +47,7 @@ class ExpectedChain:
 
     @property
     def live_head(self) -> Head:
-        """The head by the head table; genesis where it has none."""
+        """The head by the head table; genesis if it has none."""
         return Head(self.live.size, self.live.chain_hash) if self.live is not None else self.genesis
 
     @property
@@ -56,17 +56,17 @@ class ExpectedChain:
         return self._heads[-1] if self._heads else self.genesis
 
     def note_hash(self, size: int, chain_hash: bytes) -> bool:
-        """Note a chain hash; False, and the first one stays, if another is stated at that size."""
+        """Note a chain hash; False, and the first one stays, if another was noted at that size."""
         return self.hashes.setdefault(size, chain_hash) == chain_hash
 
     def note_close(self, day: date, head: Head) -> None:
-        """Note where the chain stood at the end of a day; days come in their order."""
+        """Note the head at the end of a day; days come in order."""
         if self.at_close(day) != head:
             self._days.append(day)
             self._heads.append(head)
 
     def at_close(self, day: date) -> Head:
-        """Return where the chain stood at the end of that day, by the close seals noted so far."""
+        """Return the head at the end of that day, by the close seals noted so far."""
         place = bisect_right(self._days, day)
         return self._heads[place - 1] if place else self.genesis
 
@@ -75,20 +75,20 @@ class ExpectedChain:
         return size == 0 or any(head.size == size for head in self._heads)
 
     def moves(self) -> list[tuple[date, Head, Head]]:
-        """Return the days in which it moved, with the heads before and after."""
+        """Return the days on which it grew, with the heads before and after."""
         return list(zip(self._days, [self.genesis, *self._heads], self._heads, strict=False))
 
 
 class ExpectedChains:
-    """All chains, and the days whose close seal was proven."""
+    """All chains, and the days that have a valid close seal."""
 
     def __init__(
         self, service: str, *, first_day: date, horizon: date | None, ended: Collection[str] = frozenset()
     ) -> None:
-        """Begin with nothing.
+        """Begin without chains.
 
-        No chain is older than `first_day`; seals before the close of `horizon` may have forgotten their heads. Those
-        of tenants in `ended` may say that nothing is kept, whatever the rule.
+        No chain is older than `first_day`; the heads of seals before the close of `horizon` may be deleted. Chains of
+        tenants in `ended` may say that nothing is kept, whatever the rule.
         """
         self._service = service
         self.first_day = first_day
@@ -99,7 +99,7 @@ class ExpectedChains:
         self.closed: set[date] = set()
 
     def chain(self, tenant: str, category: str) -> ExpectedChain:
-        """Return the chain, which exists because somebody states something of it. ValueError if it cannot be."""
+        """Return the chain, adding it if it is new. ValueError if a code is not valid."""
         chain = self.chains.get((tenant, category))
         if chain is None:
             chain = ExpectedChain(Compartment(self._service, tenant, category))
@@ -112,24 +112,24 @@ class ExpectedChains:
         return self._by_category.get(category, [])
 
     def note_close(self, day: date, heads: Iterable[SealHeadRow]) -> None:
-        """Note a close seal that holds."""
+        """Note a valid close seal."""
         for row in heads:
             self.chain(row.tenant, row.category).note_close(day, Head(row.size, row.chain_hash))
         self.closed.add(day)
 
     def is_close(self, chain: ExpectedChain, size: int) -> bool:
-        """Tell whether the chain stood at this size when some day ended, as far as the seals still say."""
+        """Tell whether the chain had this size at the end of some day, as far as the seals still show."""
         forgotten = self.horizon is not None and size <= chain.at_close(self.horizon).size
         return forgotten or chain.closes_at(size)
 
     def at_close(self, chain: ExpectedChain, day: date) -> Head | None:
-        """Return where the chain stood at the end of that day; None where no seal that holds says so."""
+        """Return the head at the end of that day; None if no valid seal gives it."""
         if day < self.first_day:
             return chain.genesis
         return chain.at_close(day) if day in self.closed else None
 
     def limits(self, chain: ExpectedChain, day: date) -> tuple[Head | None, Head | None]:
-        """Return the heads between which the chain's entries of that day stand, None for what nothing says."""
+        """Return the heads before and after the chain's entries of that day, None for one that is not known."""
         end = self.at_close(chain, day)
         live = chain.live
         if end is None and live is not None and (live.recorded_at is None or day_of(live.recorded_at) <= day):
@@ -137,9 +137,9 @@ class ExpectedChains:
         return self.at_close(chain, day - _ONE_DAY) or chain.walked, end
 
     def lawful_size(self, chain: ExpectedChain, through: date) -> int | None:
-        """Return how much of the chain may be gone if days up to `through` may; None where nothing says.
+        """Return how many entries may be purged if days up to `through` may be; None if that is not known.
 
-        Where the heads of that day are lawfully forgotten, it is no more than what the oldest kept show.
+        Where the heads of that day are lawfully deleted, it is at most what the oldest heads kept show.
         """
         if self.horizon is not None and through < self.horizon and self.horizon in self.closed:
             return chain.at_close(self.horizon).size

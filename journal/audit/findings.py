@@ -1,4 +1,4 @@
-"""What the check of the store finds wrong, in the order it was found."""
+"""The findings of the check of the store, in the order they were made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGAIN = "say openepm-journal tenant destroy again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong: its class in the words of FORMAT.md, where, and why. Nothing personal."""
+    """One fault: its class in the words of FORMAT.md, its place, and the reason. No personal data."""
 
     verdict: str
     where: str
@@ -28,14 +28,14 @@ class Finding:
 
 
 class Findings(list[Finding]):
-    """At most MAX_FINDINGS of them: whoever has so many needs no more to know that something is wrong."""
+    """A list of at most MAX_FINDINGS findings: more would add nothing."""
 
     def report(self, verdict: str, where: str, reason: str) -> None:
-        """Keep one."""
+        """Add a finding, unless there are enough."""
         if len(self) < MAX_FINDINGS:
             self.append(Finding(verdict=verdict, where=where, reason=reason))
 
     def report_error(self, error: JournalError, where: str) -> None:
-        """Keep what an error says, under its verdict."""
+        """Add an error as a finding, under its verdict."""
         verdict = error.verdict if isinstance(error, VerificationError) else "malformed"
         self.report("broken chain" if verdict == VerificationError.verdict else verdict, where, str(error))

@@ -25,10 +25,10 @@ CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
 class HeadAudit:
-    """Every chain as the head table has it."""
+    """Checks every row of the head table."""
 
     def __init__(self, service: Service, expected: ExpectedChains, findings: Findings, *, now: datetime) -> None:
-        """Hold the heads against what the seals state; `now` is the database's clock."""
+        """Compare the heads with the seals; `now` is the database's clock."""
         self._store = service.store
         self._keystore = service.keyring.keystore
         self._expected = expected
@@ -37,7 +37,7 @@ class HeadAudit:
         self._today = day_of(now)
 
     async def run(self, names: Sequence[tuple[str, str]], sealed: Mapping[tuple[str, str], SealHeadRow]) -> None:
-        """Check the heads of these (tenant, category); `sealed` is what the last seal states."""
+        """Check the heads of these (tenant, category); `sealed` are the heads in the last seal."""
         found: set[tuple[str, str]] = set()
         for start in range(0, len(names), PAGE_HEADS):
             for head in await self._read(names[start : start + PAGE_HEADS]):
@@ -45,10 +45,10 @@ class HeadAudit:
                 found.add(name)
                 self._check(head, sealed.get(name))
         for tenant, category in self._expected.chains.keys() - found:
-            self._findings.report("fork", f"head of {tenant}/{category}", "it is gone, and seals state it")
+            self._findings.report("fork", f"head of {tenant}/{category}", "it is missing, and seals cover it")
 
     async def _read(self, names: Sequence[tuple[str, str]]) -> list[HeadRow]:
-        """Read the heads; where one cannot be read, each by itself, naming it."""
+        """Read the heads; if that fails, read each by itself and report those that cannot be read."""
         try:
             return await self._store.read_heads([name[0] for name in names], [name[1] for name in names])
         except UnavailableError:
@@ -66,11 +66,11 @@ class HeadAudit:
         if not chain.note_hash(head.size, head.chain_hash):
             self._findings.report("fork", where, f"a seal states another chain hash at size {head.size}")
         if sealed is not None and (head.size < sealed.size or head.kept_from < sealed.kept_from):
-            self._findings.report("fork", where, "it stands before what the last seal states")
+            self._findings.report("fork", where, "it is behind the last seal")
         if head.recorded_at is not None and head.recorded_at > self._now + CLOCK_TOLERANCE:
             self._findings.report("mismatched part", where, "its time is ahead of the clock")
         if head.kept_from < head.size and head.tenant in self._expected.ended:
-            self._findings.report("over-retention", where, f"its tenant was destroyed, and it does not say so: {AGAIN}")
+            self._findings.report("over-retention", where, f"its tenant was destroyed, but it does not say so: {AGAIN}")
         check_kept_from(
             self._expected,
             chain,
@@ -83,7 +83,7 @@ class HeadAudit:
         )
 
     async def check_closed(self, closed_day: date, sealed_day: date | None) -> None:
-        """Compare the last day that took nothing more when the check began with the last that has its close seal."""
+        """Check that the last day closed when the check began has its close seal."""
         late = sealed_day is not None and sealed_day < closed_day
         if late and await self._store.close_seal(closed_day) is None:
             where = f"close seal of {format_day(closed_day)}"
@@ -96,7 +96,7 @@ class HeadAudit:
             through = purgeable_through(self._today, days)
             fence = max((day for day in (row.fence, self._keystore.fence(row.code)) if day is not None), default=None)
             if fence is not None and fence > through:
-                reason = f"it stands at {format_day(fence)}; up to {format_day(through)} could be gone"
+                reason = f"it is at {format_day(fence)}; days could be purged up to {format_day(through)}"
                 self._findings.report("early deletion", f"fence of {row.code}", reason)
             gone = overdue_through(self._today, row.stated_days)
             for day in self._keystore.day_keys(row.code):

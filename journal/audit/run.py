@@ -1,7 +1,7 @@
 """The check of the whole store: every row opened with its key, every chain walked, every seal compared.
 
-It believes nothing of what the database says of itself: each leaf is read whole, whatever its rows claim to be.
-Seals first; then each leaf by itself, between the heads that the seals state.
+It does not trust the database: each leaf is read whole, whatever its rows claim to be. Seals come first; then each
+leaf by itself, between the heads in the seals.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PAGE_ROWS = 2_000
 
 
 class Audit:
-    """One run over everything a service stores; or, once prepared, over chosen leaves."""
+    """One check of everything a service stores; or, once prepared, of single leaves."""
 
     def __init__(self, service: Service) -> None:
         """Check this service's store with its keys."""
@@ -59,9 +59,9 @@ class Audit:
         return len(self._expected.chains)
 
     async def run(self, progress: Callable[[int], object]) -> list[Finding]:
-        """Check everything and return what is wrong; `progress` is told of every page of entries.
+        """Check everything and return the findings; `progress` receives the number of entries of every page.
 
-        What is appended or purged meanwhile is not mistaken for damage, and is left to the next run.
+        Entries appended or purged during the run are not reported; the next run checks them.
         """
         await self.prepare()
         leaves = await self._store.partitions()
@@ -76,7 +76,7 @@ class Audit:
         return self._findings
 
     async def prepare(self) -> list[Finding]:
-        """Check seals, heads and the rule, which leaves are then held against; return what is wrong."""
+        """Check seals, heads and the rule, with which leaves are then compared; return the findings."""
         service, now = await self._store.read_service(), await self._store.read_now()
         self._today = day_of(now)
         self._categories = {row.code: row for row in await self._store.read_categories()}
@@ -92,7 +92,7 @@ class Audit:
         seals = SealAudit(self._service, self._expected, self._findings, created_at=service.created_at, now=now)
         await seals.run()
         self.seals = seals.seals
-        # After the seals: whatever they state, the heads have reached it by now.
+        # Heads are read after the seals, so they have reached at least what the seals cover.
         heads = HeadAudit(self._service, self._expected, self._findings, now=now)
         await heads.run(list(product([row.code for row in tenants], self._categories)), seals.heads)
         await heads.check_closed(service.closed_day, seals.closed_day)
@@ -100,15 +100,15 @@ class Audit:
         return self._findings
 
     async def check_leaf(self, category: str, day: date) -> list[Finding]:
-        """Check the entries of a category and day between the heads that the seals state; return what is wrong.
+        """Check the entries of a category and day between the heads in the seals; return the findings.
 
-        StoreError where there are no such category and day.
+        StoreError if the store has no such leaf.
         """
         if (category, day) not in self._leaves:
-            raise StoreError(f"{format_day(day)} is no day that the category {category} keeps")
+            raise StoreError(f"{format_day(day)} is not a day that the category {category} keeps")
         self._findings = Findings()
         for chain in self._expected.of_category(category):
-            chain.walked = None  # the day before may not have been looked at
+            chain.walked = None  # the day before may not have been checked
         await self._check_leaf(category, day, lambda _: None)
         return self._findings
 
@@ -132,19 +132,19 @@ class Audit:
             if walk.beyond is not None:
                 await self._check_beyond(chain, walk)
         if len(self._findings) > before and await self._is_being_purged(category, day):
-            # While it was read: what its chains say of it by now is for the next run.
+            # A purge came while the leaf was read: the next run checks its chains.
             del self._findings[before:]
             for chain in walks:
                 chain.walked = None
 
     def _readable(self, chains: Iterable[ExpectedChain]) -> list[ExpectedChain]:
-        """Return the chains whose entries are there: not those of destroyed tenants."""
+        """Return the chains without those of destroyed tenants."""
         return [chain for chain in chains if chain.compartment.tenant not in self._ended.unreadable]
 
     async def _readable_rows(
         self, category: str, day: date, progress: Callable[[int], object]
     ) -> AsyncIterator[StoredRow]:
-        """Yield the leaf's rows but those of destroyed tenants, which are counted and named."""
+        """Yield the leaf's rows without those of destroyed tenants, which are counted and reported."""
         reappeared: Counter[str] = Counter()
         async for row in self._rows(category, day, progress):
             if row.tenant in self._ended.unreadable:
@@ -166,7 +166,7 @@ class Audit:
         )
 
     async def _rows(self, category: str, day: date, progress: Callable[[int], object]) -> AsyncIterator[StoredRow]:
-        """Yield the leaf's rows by tenant and index; one that cannot be read at all is named, and ends it."""
+        """Yield the leaf's rows by tenant and index; one that cannot be read is reported, and ends the leaf."""
         tenant, index, limit = "", -1, PAGE_ROWS
         while True:
             try:
@@ -192,29 +192,29 @@ class Audit:
             await asyncio.sleep(0)
 
     async def _is_purged(self, category: str, day: date) -> bool:
-        """Tell whether the day has been destroyed since this run began."""
+        """Tell whether the day has been purged since this run began."""
         gone = (category, day) not in {(row.category, row.day) for row in await self._store.partitions()}
         return gone and await self._is_fenced(category, day)
 
     async def _is_being_purged(self, category: str, day: date) -> bool:
-        """Tell whether a purge has come to the day since this run began, or taken the last of it."""
+        """Tell whether a purge of the day has begun, or ended, since this run began."""
         if self._was_fenced(category, day):
             return await self._is_purged(category, day)
         return await self._is_fenced(category, day)
 
     async def _is_fenced(self, category: str, day: date) -> bool:
-        """Tell whether the day is behind its fence by now."""
+        """Tell whether the day is fenced now."""
         fences = {row.code: row.fence for row in await self._store.read_categories()}
         fence = fences[category]
         return fence is not None and day <= fence
 
     def _was_fenced(self, category: str, day: date) -> bool:
-        """Tell whether the day was behind its fence when this run began."""
+        """Tell whether the day was fenced when this run began."""
         fence = self._categories[category].fence
         return fence is not None and day <= fence
 
     async def _check_beyond(self, chain: ExpectedChain, walk: ChainDay) -> None:
-        """Rows past the head that was read first are new, or nobody's: the head must have reached them by now."""
+        """Report rows past the head read first, unless they are new and the head has reached them since."""
         compartment = chain.compartment
         heads = await self._store.read_heads([compartment.tenant], [compartment.category])
         size = heads[0].size if heads else 0
@@ -223,7 +223,7 @@ class Audit:
             self._findings.report("foreign entry", where, "it is past the head of its chain")
 
     async def _check_absent(self, chain: ExpectedChain, leaves: set[tuple[str, date]]) -> None:
-        """Report the entries of days that have no leaf at all."""
+        """Report the entries of days that have no leaf."""
         category = chain.compartment.category
         moves = chain.moves()
         if chain.live is not None and chain.live.recorded_at is not None:
@@ -241,7 +241,7 @@ class Audit:
                 self._findings.report("early deletion", where, "missing with the whole day")
 
     async def _is_moved(self, chain: ExpectedChain, size: int) -> bool:
-        """Tell whether a purge has said meanwhile that the chain begins there or later."""
+        """Tell whether a purge has since moved the chain's beginning to this size or further."""
         compartment = chain.compartment
         heads = await self._store.read_heads([compartment.tenant], [compartment.category])
         return bool(heads) and size <= heads[0].kept_from != chain.kept_from
@@ -254,6 +254,4 @@ class Audit:
             reason = f"its rows are kept past their limit of {row.stated_days} days: run the purge"
             self._findings.report("over-retention", where, reason)
         elif any(day <= known for known in (fence, row.fence) if known is not None):
-            self._findings.report(
-                "over-retention", where, "it is destroyed, and its rows are still there: run the purge"
-            )
+            self._findings.report("over-retention", where, "it is purged, but its rows still exist: run the purge")

@@ -1,7 +1,7 @@
 """The check of the seals: each by itself, all as one history, their heads against their roots and the rule.
 
-What holds is noted in `ExpectedChains`, for the entries to be held against. A seal that does not hold is named,
-and nothing of it is believed.
+The result goes into `ExpectedChains`, with which the entries are compared. A seal that fails is reported, and its
+content is not used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SealAudit:
     def __init__(
         self, service: Service, expected: ExpectedChains, findings: Findings, *, created_at: datetime, now: datetime
     ) -> None:
-        """Stand before the first seal of a service created then; `now` is the database's clock."""
+        """Begin before the first seal of a service created at `created_at`; `now` is the database's clock."""
         self._store = service.store
         self._name = service.name
         self._anchors = pem_to_der(service.reader.trust())
@@ -48,19 +48,19 @@ class SealAudit:
         self._tsa_anchors = pem_to_der(tsa_trust.read_bytes()) if tsa_trust is not None else []
         self._expected = expected
         self._findings = findings
-        # Open seals are thinned, but not before this moment.
+        # Only open seals older than this are thinned.
         self._thinned_before = now - OPEN_SEALS_KEPT
         self._horizon_number = 0
         self._number = 0
         self._sealed_at = created_at
-        # What the next seal must name; None after a seal that could not be read.
+        # The digests the next seal must name; None after a seal that could not be read.
         self._digest: bytes | None = NOTHING_HASH
         self._close_digest: bytes | None = NOTHING_HASH
         self._close_day: date | None = expected.first_day - _ONE_DAY
-        # As they stood at the last seal that holds.
+        # The heads in the last valid seal.
         self.heads: dict[tuple[str, str], SealHeadRow] = {}
         self._heads_number = 0
-        # By category, the fewest days that a seal states as the rule.
+        # By category, the shortest retention in any seal, in days.
         self.shortest_rules: dict[str, int] = {}
         self.seals = 0
 
@@ -92,7 +92,7 @@ class SealAudit:
         await self._check_orphans()
 
     async def _rows(self) -> AsyncIterator[SealRow]:
-        """Yield every seal that can be read at all, naming the others."""
+        """Yield every seal that can be read, reporting the others."""
         after, limit = 0, PAGE_SEALS
         while True:
             try:
@@ -112,7 +112,7 @@ class SealAudit:
             after, limit = page[-1].number, PAGE_SEALS
 
     def _check_number(self, row: SealRow, where: str) -> None:
-        """Hold the number against the one before: a hole is lawful where open seals are old enough to be thinned."""
+        """Compare the number with the one before: a gap is lawful where open seals are old enough to be thinned."""
         first, end = self._number + 1, row.number
         if first < end:
             if self._sealed_at >= self._thinned_before:
@@ -126,21 +126,21 @@ class SealAudit:
     def _read(self, row: SealRow) -> Seal:
         seal = parse_seal(row.text)
         if (seal.service, seal.number, seal.day, seal.sealed_at) != (self._name, row.number, row.day, row.sealed_at):
-            raise MismatchedPartError("its columns are not what its text says")
+            raise MismatchedPartError("its columns do not match its text")
         signature = cms.verify(row.signature, sha256(row.text).digest(), anchors=self._anchors, service=self._name)
         if signature.signing_time != seal.sealed_at:
-            raise MismatchedPartError("it was signed at another time than it says")
+            raise MismatchedPartError("its signing time is not the time in its text")
         return seal
 
     def _check_timestamp(self, row: SealRow, seal: Seal, where: str) -> None:
-        """Check a seal's time-stamp as an auditor will; without its authority's certificate, its imprint."""
+        """Check a seal's time-stamp as an auditor does; without its authority's certificate, only its imprint."""
         if row.timestamp is None:
             return
         try:
             if self._tsa_anchors:
                 timestamp.verify(row.timestamp, seal.digest, anchors=self._tsa_anchors, made_at=seal.sealed_at)
             elif read_info(read_token(row.timestamp).content).imprint != seal.digest:
-                raise MismatchedPartError("it is of other content")
+                raise MismatchedPartError("it is for other content")
         except VerificationError as error:
             self._findings.report_error(error, f"time-stamp of {where}")
 
@@ -153,13 +153,13 @@ class SealAudit:
             self._findings.report("gap", f"close seal of {day}", f"missing: {where} is that of {format_day(seal.day)}")
         elif self._close_digest is not None and seal.previous_close != self._close_digest:
             self._findings.report("fork", where, "it does not follow the close seal before it")
-        # One fault is one finding: the next seal is held against what this one names.
+        # One fault is one finding: the next seal is compared with what this one names.
         self._close_digest = seal.previous_close
         if seal.day is not None:
             self._close_day, self._close_digest = seal.day, seal.digest
 
     async def _check_heads(self, seal: Seal, where: str) -> None:
-        """Hold the heads kept with a seal against its root, then against those before."""
+        """Compare the heads stored with a seal with its root, then with the heads before."""
         rows = await self._read_heads(seal, where)
         if rows is None:
             return
@@ -174,7 +174,7 @@ class SealAudit:
                 self._findings.report("fork", f"{where} {chain.name}", reason)
         if seal.day is not None:
             self._expected.note_close(seal.day, rows)
-        # Last: the rule may look at this very day.
+        # Last: the rule may need this day.
         for row in moved:
             self._check_moved(row, seal, where)
         self.heads, self._heads_number = current, seal.number
@@ -190,7 +190,7 @@ class SealAudit:
                 self._findings.report("mismatched part", where, f"its heads: {error}")
             return None
         if (tree.root, tree.chains) != (seal.root, seal.chains):
-            self._findings.report("mismatched part", where, "the heads kept with it do not give its root")
+            self._findings.report("mismatched part", where, "the heads stored with it do not give its root")
             return None
         return rows
 
@@ -200,7 +200,7 @@ class SealAudit:
         days = self.shortest_rules.get(row.category, row.retention_days)
         self.shortest_rules[row.category] = min(days, row.retention_days)
         if before is not None and (row.size < before.size or row.kept_from < before.kept_from):
-            self._findings.report("fork", f"{where} {chain.name}", "it goes back behind an earlier seal")
+            self._findings.report("fork", f"{where} {chain.name}", "it is behind an earlier seal")
         check_kept_from(
             self._expected,
             chain,
@@ -213,11 +213,11 @@ class SealAudit:
         )
 
     async def _check_orphans(self) -> None:
-        """Heads of a seal that is not there: before the first, or after the last, which the next would inherit."""
+        """Report heads of seals that do not exist: before the first, or after the last (the next would use them)."""
         expected: list[tuple[int, dict[tuple[str, str], SealHeadRow]]] = []
         if self._expected.horizon is None:
             expected.append((0, {}))
-        if self._heads_number == self._number:  # else the last seal is named already, or there is none
+        if self._heads_number == self._number:  # else the last seal is reported already, or there is none
             expected.append((LAST_NUMBER, self.heads))
         for number, heads in expected:
             rows = await self._store.read_seal_heads(number)
@@ -227,7 +227,7 @@ class SealAudit:
             for row in rows:
                 if heads.get((row.tenant, row.category)) != row:
                     where = f"heads of {row.tenant}/{row.category}"
-                    self._findings.report("mismatched part", where, "they belong to a seal that is not there")
+                    self._findings.report("mismatched part", where, "they belong to a seal that does not exist")
 
 
 def check_kept_from(
@@ -241,16 +241,16 @@ def check_kept_from(
     findings: Findings,
     where: str,
 ) -> None:
-    """Report a chain that begins later than the rule lets it: `through` is the last day that could be gone.
+    """Report a chain that begins later than the rule allows: `through` is the last day that could be purged.
 
-    What was gone `earlier` has been judged by the rule of its own time. The end of a contract takes all, and says so.
+    The first `earlier` entries were judged by the rule of their own time. The end of a contract deletes all entries.
     """
     if kept_from == size and chain.compartment.tenant in expected.ended:
         return
     lawful = expected.lawful_size(chain, through)
     if lawful is not None and kept_from > max(lawful, earlier):
         reason = (
-            f"it begins at index {kept_from}; up to {format_day(through)} no more than {lawful} entries could be gone"
+            f"it begins at index {kept_from}; at most {lawful} entries, up to {format_day(through)}, could be purged"
         )
         findings.report("early deletion", where, reason)
     elif not expected.is_close(chain, kept_from):

@@ -3,8 +3,8 @@
 Values are strings, booleans, arrays, objects and integers within ±(2^53-1). No null, no fraction, no
 exponent, no character U+0000, no lone surrogate; member names are 1 to 64 printable ASCII characters, once
 per object, so that code point order is the UTF-16 order RFC 8785 section 3.2.3 asks for; at most 32 levels.
-`parse` reads such a value in any spelling of JSON, `encode` writes its one spelling, `decode` accepts that
-spelling alone.
+`parse` reads such a value in any spelling of JSON, `encode` writes its canonical form, `decode` accepts only
+that form.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BEYOND = "an integer beyond ±(2^53-1)"
 
 
 class _Fault:
-    """Stands where the JSON reader met what is refused, until the walk knows the pointer to it."""
+    """A value that is refused; it stays in the parsed tree until `_check` reaches it and knows its JSON Pointer."""
 
     __slots__ = ("name", "reason")
 
@@ -40,7 +40,7 @@ class _Fault:
 
 
 def _members(pairs: list[tuple[str, Any]]) -> Any:
-    """Make an object of its members; JSON readers keep the last of two like names in silence."""
+    """Make an object, or a fault if a name appears twice: `json` would silently keep the last one."""
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
@@ -48,7 +48,7 @@ def _members(pairs: list[tuple[str, Any]]) -> Any:
     return _Fault(_TWICE, twice) if _is_name(twice) else _Fault(_NAME)
 
 
-# One object for each: a body of nothing but faults costs no more memory than a body of numbers.
+# Shared objects: a body full of faults costs no more memory than a body of numbers.
 _BEYOND_FAULT = _Fault(_BEYOND)
 _NEGATIVE_ZERO_FAULT = _Fault("negative zero is not an integer")
 _FRACTION_FAULT = _Fault("a number with a fraction or an exponent")
@@ -58,7 +58,7 @@ _CONSTANT_FAULT = _Fault("not a JSON value")
 def _integer(digits: str) -> Any:
     if digits == "-0":
         return _NEGATIVE_ZERO_FAULT
-    # Measured before it is converted: the conversion of a long number takes quadratic time.
+    # The length is checked first: the conversion of a long number takes quadratic time.
     return int(digits) if len(digits) <= _INTEGER_DIGITS + 1 else _BEYOND_FAULT
 
 
@@ -68,23 +68,23 @@ _DECODER = json.JSONDecoder(
     parse_float=lambda _: _FRACTION_FAULT,
     parse_constant=lambda _: _CONSTANT_FAULT,
 )
-# The escapes of RFC 8785 section 3.2.2.2: two letters where such a one exists, else \u00xx in lower case.
+# The escapes of RFC 8785 section 3.2.2.2: two characters where such an escape exists, else \u00xx in lower case.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
-# Names are few, and the same in every record; not more of them than a hostile body may fill with long ones.
+# Few names recur in every record. The bound keeps hostile bodies from filling memory with long names.
 @lru_cache(maxsize=512)
 def _is_name(name: Any) -> bool:
     return isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= NAME_LIMIT
 
 
 def _pointer(trail: Iterable[str | int]) -> str:
-    """Spell a JSON Pointer (RFC 6901)."""
+    """Return a JSON Pointer (RFC 6901)."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in trail)
 
 
 def _fault_of(value: Any) -> str:
-    """Name what is wrong with a value that is no string and no container, or return nothing."""
+    """Return what is wrong with a value that is neither a string nor a container; empty if nothing is."""
     if isinstance(value, int):
         return "" if -INTEGER_LIMIT <= value <= INTEGER_LIMIT else _BEYOND
     if value is None:
@@ -107,7 +107,7 @@ def _fault_of_text(text: str) -> str:
 def _check(items: Iterable[tuple[Any, Any]], trail: list[str | int]) -> None:
     """Walk the members of an object or the elements of an array; MalformedError at the first fault.
 
-    `trail` holds the steps down to the container, one for each level above its own.
+    `trail` holds the steps down to the container, one per level above it.
     """
     for step, value in items:
         if isinstance(value, str):
@@ -134,7 +134,7 @@ def _check(items: Iterable[tuple[Any, Any]], trail: list[str | int]) -> None:
 
 
 def encode(value: Any) -> bytes:
-    """Write the one spelling of a value (RFC 8785); ValueError if it holds anything but what is accepted."""
+    """Return the canonical form of a value (RFC 8785); ValueError if it holds a value that is not accepted."""
     try:
         _check([("", value)], [])
     except MalformedError as error:
@@ -143,9 +143,9 @@ def encode(value: Any) -> bytes:
 
 
 def parse(data: bytes, *, limit_bytes: int) -> Any:
-    """Read a value in any spelling of JSON (RFC 8259), refusing what two readers could take differently.
+    """Read a value in any spelling of JSON (RFC 8259), refusing what two parsers could read differently.
 
-    MalformedError, with the JSON Pointer of the fault as its part where there is one.
+    MalformedError, whose part is the JSON Pointer of the fault where there is one.
     """
     if len(data) > limit_bytes:
         raise MalformedError(f"longer than {limit_bytes} bytes")
@@ -162,7 +162,7 @@ def parse(data: bytes, *, limit_bytes: int) -> Any:
 
 
 def decode(data: bytes, *, limit_bytes: int) -> Any:
-    """Read a value in its one spelling; MalformedError for any other, however small the difference."""
+    """Read a value in canonical form; MalformedError for any other spelling."""
     value = parse(data, limit_bytes=limit_bytes)
     if _ENCODER.encode(value).encode() != data:
         raise MalformedError("not in canonical form")

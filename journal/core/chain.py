@@ -1,7 +1,7 @@
 """The hash chain of a compartment (FORMAT.md, "Chain").
 
-Every structure that is hashed opens with its own tag byte and holds parts of fixed length before the one
-that is free, so that no two different inputs share their bytes.
+Every structure that is hashed starts with its own tag byte and puts the parts of fixed length before the
+variable one, so that no two different inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SALT_BYTES = 16
 
 @dataclass(frozen=True)
 class Head:
-    """Where a chain stands: its size (the last index + 1) and the chain hash at that size."""
+    """The state of a chain: its size (the last index + 1) and the chain hash at that size."""
 
     size: int
     chain_hash: bytes
@@ -23,7 +23,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a module gets back: it proves, beside a seal, that its event stands in the chain."""
+    """What a module gets back: together with a seal, it proves that the event is in the chain."""
 
     origin: str
     index: int
@@ -50,7 +50,7 @@ def genesis(origin: str) -> Head:
 def leaf_hash(salt: bytes, record: bytes) -> bytes:
     """Return SHA-256(0x00 ‖ salt ‖ record); ValueError unless the salt is 16 bytes.
 
-    The salt makes the hash say nothing of a guessable record once salt and record are gone.
+    The salt keeps the hash from confirming a guessed record once salt and record are destroyed.
     """
     if len(salt) != SALT_BYTES:
         raise ValueError("a salt is 16 bytes")

@@ -1,4 +1,4 @@
-"""Events, entries and the record: the exact bytes that are hashed, sealed and kept.
+"""Events, entries and the record: the exact bytes that are hashed, encrypted and stored.
 
 An `Event` is what a module submits and has no index yet; an `Entry` is a recorded one. The record of an
 entry is canonical JSON (FORMAT.md, "Record"), made here by splicing the event's own canonical bytes so that
@@ -72,13 +72,13 @@ def is_service(name: str) -> bool:
 
 
 def is_tenant(code: str) -> bool:
-    """Tell whether a code is a tenant's: a slug, or the reserved one of what concerns no tenant."""
+    """Tell whether a code is a tenant code: a slug, or the reserved code for what concerns no tenant."""
     return code == RESERVED_TENANT or SLUG.match(code) is not None
 
 
 @dataclass(frozen=True)
 class Compartment:
-    """One (tenant, category) of a service: its own chain, its own keys. ValueError if a part is no name."""
+    """One (tenant, category) of a service: its own chain, its own keys. ValueError if a part is not a valid name."""
 
     service: str
     tenant: str
@@ -120,7 +120,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Entry:
-    """A recorded event; `record` is the bytes it was read from, which alone are evidence."""
+    """A recorded event; `record` is the exact bytes it was read from; only they are evidence."""
 
     index: int
     recorded_at: datetime
@@ -135,7 +135,7 @@ def encode_record(*, compartment: Compartment, event: bytes, index: int, recorde
     """Write the record of an entry around the canonical bytes of its event.
 
     `event` and `recorded_at` are trusted to be canonical: the edge and `format_time` made them.
-    ValueError if the record is longer than RECORD_LIMIT_BYTES or `submitted_by` cannot be spelt.
+    ValueError if the record is longer than RECORD_LIMIT_BYTES or `submitted_by` cannot be encoded.
     """
     record = b'{"category":"%b","event":%b,"index":%d,"recorded_at":"%b","submitted_by":%b,"tenant":"%b","v":1}' % (
         compartment.category.encode(),
@@ -150,7 +150,7 @@ def encode_record(*, compartment: Compartment, event: bytes, index: int, recorde
     return record
 
 
-# A credential submits many events: its name is spelt once.
+# A credential submits many events: its name is encoded once.
 @lru_cache(maxsize=512)
 def _spell(submitted_by: str) -> bytes:
     return canonical.encode(submitted_by)
@@ -196,8 +196,8 @@ def parse_record(record: bytes) -> Entry:
     """Read a record strictly; MalformedError names the member at fault.
 
     Checked: size, canonical spelling, exactly the seven members, their kinds, and of the event its
-    CloudEvents attributes `specversion`, `source`, `id`, `type` and `time`. What the event says beyond
-    that was checked when it was submitted and is evidence as it stands.
+    CloudEvents attributes `specversion`, `source`, `id`, `type` and `time`. The rest of the
+    event was checked when it was submitted and is evidence as it stands.
     """
     value = canonical.decode(record, limit_bytes=RECORD_LIMIT_BYTES)
     _check_record(value)
@@ -215,7 +215,7 @@ def parse_record(record: bytes) -> Entry:
 
 
 def event_key(key: bytes, source: str, id: str) -> bytes:  # noqa: A002  (CloudEvents' own word)
-    """Return the 16 bytes by which an event is known again, saying nothing to who lacks the key.
+    """Return the 16 bytes that identify an event, revealing nothing without the key.
 
     HMAC-SHA-256 (RFC 2104) over uint16(length of source) ‖ source ‖ id, cut to its first 16 bytes.
     ValueError unless the key is 32 bytes and the source at most 65,535.
@@ -223,7 +223,7 @@ def event_key(key: bytes, source: str, id: str) -> bytes:  # noqa: A002  (CloudE
     raw = source.encode()
     if len(key) != _KEY_BYTES or len(raw) > _SOURCE_LIMIT_BYTES:
         raise ValueError("an event key needs a key of 32 bytes and a source of at most 65,535")
-    # Two hashes spelt out: hmac.digest looks its algorithm up in OpenSSL 3 at every call, twice as slow.
+    # HMAC written out: hmac.digest looks up its algorithm in OpenSSL 3 at every call and takes twice as long.
     block = key.ljust(_BLOCK_BYTES, b"\0")
     inner = sha256(block.translate(_INNER_PAD) + len(raw).to_bytes(2, "big") + raw + id.encode()).digest()
     return sha256(block.translate(_OUTER_PAD) + inner).digest()[:EVENT_KEY_BYTES]

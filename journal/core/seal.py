@@ -1,7 +1,7 @@
 """Seals: the text that is signed over the heads of all chains (FORMAT.md, "Seal").
 
-Both texts here are line by line, so that a person can read them; every value is checked when it is built,
-and a text is accepted only if it is, byte for byte, the one its values make.
+Both texts are lines, so that a person can read them. Values are checked when they are built, and a text is
+accepted only if its values give exactly the same bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HEAD_MEMBERS = {"size", "chain_hash", "kept_from", "retention_days"}
 
 @dataclass(frozen=True)
 class SealedHead:
-    """A chain's head as a seal holds it, with what proves its purge lawful. ValueError if it cannot be.
+    """The head of a chain as a seal covers it, with what proves its purge lawful. ValueError if it is not valid.
 
     `kept_from` is the first index still kept; `retention_days` the rule its category had.
     """
@@ -45,7 +45,7 @@ class SealedHead:
     retention_days: int
 
     def __post_init__(self) -> None:
-        """Refuse what the text could not spell, or could spell twice."""
+        """Refuse values that have no text, or more than one."""
         try:
             parse_origin(self.origin)
         except MalformedError as error:
@@ -69,7 +69,7 @@ class SealedHead:
         return sha256(b"\x02" + sha256(self.origin.encode()).digest() + self.text).digest()
 
     def as_json(self) -> dict[str, str | int]:
-        """Return the "head" object of seals.json; the origin stands once elsewhere."""
+        """Return the "head" object of seals.json; the origin is given once, elsewhere."""
         return {
             "size": self.size,
             "chain_hash": self.chain_hash.hex(),
@@ -92,7 +92,7 @@ def parse_head(origin: str, value: Any) -> SealedHead:
             raise MalformedError("not lower-case hexadecimal", part="/chain_hash")
         return SealedHead(origin, value["size"], chain_hash, value["kept_from"], value["retention_days"])
     except (TypeError, ValueError) as error:
-        raise MalformedError("not a head that can be") from error
+        raise MalformedError("not a valid head") from error
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Seal:
     recovered_from: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the text could not spell, and what no honest sealer writes."""
+        """Refuse values that have no text, and those that no correct sealer writes."""
         format_seconds(self.sealed_at)
         if not is_service(self.service):
             raise ValueError("a seal needs a service's name")
@@ -152,7 +152,7 @@ class Seal:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the text: how later seals, and people, name this one."""
+        """SHA-256 of the text, by which later seals refer to this one."""
         return sha256(self.text).digest()
 
 
@@ -172,7 +172,7 @@ def _read(lines: list[str]) -> Seal:
 
 
 def parse_seal(text: bytes) -> Seal:
-    """Read a seal's text; MalformedError unless it is the one spelling of a seal that can be."""
+    """Read a seal's text; MalformedError unless it is the canonical text of a valid seal."""
     if len(text) > SEAL_LIMIT_BYTES:
         raise MalformedError(f"a seal is at most {SEAL_LIMIT_BYTES} bytes")
     try:
@@ -181,7 +181,7 @@ def parse_seal(text: bytes) -> Seal:
         raise MalformedError(f"not a seal: {error.reason}") from error
     except (ValueError, IndexError) as error:
         raise MalformedError("not a seal of format v1") from error
-    # Numbers, base64 and lines were read leniently: what they make must be what was read.
+    # Numbers, base64 and lines were read leniently: written again, they must give the same bytes.
     if seal.text != text:
-        raise MalformedError("not the one spelling of a seal")
+        raise MalformedError("not the canonical text of a seal")
     return seal

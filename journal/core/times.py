@@ -1,7 +1,7 @@
-"""Times and days in their one spelling: UTC, microseconds, so that the order of texts is the order of times.
+"""Times and days in one spelling each: UTC, microseconds, so that texts sort in the order of times.
 
 `YYYY-MM-DDTHH:MM:SS.ffffffZ` in records, `YYYY-MM-DDTHH:MM:SSZ` in seals, `YYYY-MM-DD` for days: all three
-profiles of RFC 3339 section 5.6. What others send is normalised once, by `normalise_time`.
+profiles of RFC 3339 section 5.6. Times from outside are normalised once, by `normalise_time`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _is_utc(moment: datetime) -> bool:
 
 
 def parse_time(text: str) -> datetime:
-    """Read `YYYY-MM-DDTHH:MM:SS.ffffffZ`; MalformedError for any other spelling or a date that is none."""
+    """Read `YYYY-MM-DDTHH:MM:SS.ffffffZ`; MalformedError for any other spelling or an invalid date."""
     if not _TIME.fullmatch(text):
         raise MalformedError("not a time spelt YYYY-MM-DDTHH:MM:SS.ffffffZ")
     try:
@@ -47,10 +47,10 @@ def format_time(moment: datetime) -> str:
 
 
 def normalise_time(text: str) -> str:
-    """Bring an RFC 3339 time, of any offset, to the one spelling.
+    """Convert an RFC 3339 time of any offset to the one spelling.
 
-    MalformedError says which rule is broken. Nothing is rounded: an event's identity rests on its time,
-    so a time finer than a microsecond is refused rather than altered.
+    MalformedError says which rule is broken. Nothing is rounded: an event's time is part of its identity,
+    so a time finer than a microsecond is refused, not altered.
     """
     if _TIME.fullmatch(text):
         parse_time(text)
@@ -77,7 +77,7 @@ def normalise_time(text: str) -> str:
 
 
 def parse_day(text: str) -> date:
-    """Read `YYYY-MM-DD`; MalformedError for any other spelling or a day that is none."""
+    """Read `YYYY-MM-DD`; MalformedError for any other spelling or an invalid day."""
     if not _DAY.fullmatch(text):
         raise MalformedError("not a day spelt YYYY-MM-DD")
     try:
@@ -106,7 +106,7 @@ def day_of(moment: datetime) -> date:
 
 
 def parse_seconds(text: str) -> datetime:
-    """Read `YYYY-MM-DDTHH:MM:SSZ`; MalformedError for any other spelling or a date that is none."""
+    """Read `YYYY-MM-DDTHH:MM:SSZ`; MalformedError for any other spelling or an invalid date."""
     if not _SECONDS.fullmatch(text):
         raise MalformedError("not a time spelt YYYY-MM-DDTHH:MM:SSZ")
     try:
@@ -132,5 +132,5 @@ def purgeable_through(today: date, retention_days: int) -> date:
 
 
 def overdue_through(today: date, retention_days: int) -> date:
-    """Return the last day that must be gone already on `today`: it is never read again."""
+    """Return the last day that must already be purged on `today`: it is never read again."""
     return today - timedelta(days=retention_days)

@@ -1,7 +1,7 @@
 """The seal tree: a binary trie over the heads of all chains (FORMAT.md, "Seal tree").
 
-SHA-256(origin), its key, alone decides where an origin stands, so the root does not depend on any order, an
-origin has one place, and the shape of the tree says nothing of the names in it.
+The key of an origin, SHA-256(origin), alone decides its place. So the root does not depend on any order, an origin
+has one place, and the shape of the tree reveals no names.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Trie:
         self._leaves = [leaf for _, leaf in leaves]
         if len(set(self._keys)) != len(self._keys):
             raise ValueError("an origin has one head")
-        # Node hashes by (first position, end, depth): `path` then costs its own length.
+        # Node hashes by (first position, end, depth): `path` then costs only its own length.
         self._nodes: dict[tuple[int, int, int], bytes] = {}
         self._root = self._hash(0, len(leaves), 0)
 
@@ -101,15 +101,15 @@ class Trie:
 def root_from_path(head: SealedHead, path: Sequence[bytes]) -> bytes:
     """Return the root that a head and its path lead to, for the caller to compare with the seal's.
 
-    MalformedError if the path is longer than 256, a sibling is not 32 bytes, or the last is empty: a lone
-    chain stands as high as it can, so no path ends beside nothing.
+    MalformedError if the path is longer than 256, a sibling is not 32 bytes, or the last one is empty: a
+    chain alone in its subtree takes the place of that subtree, so no path ends beside an empty one.
     """
     if len(path) > DEPTH_LIMIT:
         raise MalformedError("a path is at most 256 siblings")
     if any(len(sibling) != HASH_BYTES for sibling in path):
         raise MalformedError("a sibling is 32 bytes")
     if path and path[-1] == EMPTY_ROOT:
-        raise MalformedError("a path ends beside a chain")
+        raise MalformedError("the last sibling of a path is an empty subtree")
     key = _key(head.origin)
     node = head.leaf
     for depth in range(len(path) - 1, -1, -1):

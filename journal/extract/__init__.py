@@ -1,1 +1,1 @@
-"""What an extract is, byte by byte, and what verifies it: as pure as the core."""
+"""The format of an extract, byte by byte, and its verification: as pure as the core."""

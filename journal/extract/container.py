@@ -1,7 +1,7 @@
 """Writes and reads the container of an extract, in the one layout of `journal.extract.layout`.
 
-The reader takes three numbers per member (CRC, packed and plain size), writes the layout again from them and
-refuses a file that differs in one byte.
+The reader takes three numbers per member (CRC, packed and plain size), rebuilds the layout from them and refuses
+a file that differs by one byte.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _REQUIRED = tuple(name for name in NAMES if name not in OPTIONAL)
 
 
 class ContainerWriter:
-    """Writes a container without doing I/O: every call returns the next bytes of the file, maybe none.
+    """Writes a container without doing I/O: every call returns the next bytes of the file, possibly none.
 
-    Members come in the order of NAMES; a reader wants all but the optional one. Compression happens in
-    `write`, which an event loop had better call in a thread. OperatorError when the file or a member outgrows
-    the format; ValueError for calls out of order.
+    Members come in the order of NAMES; a reader requires all but the optional one. Compression happens in
+    `write`, which an event loop should call in a thread. OperatorError when the file or a member exceeds
+    the format's limits; ValueError for calls out of order.
     """
 
     def __init__(self, *, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
-        """Begin an empty file; `limit_bytes` is the most that it, or a member's content, may come to."""
+        """Begin an empty file; `limit_bytes` is the largest size of the file, and of a member's content."""
         self._limit_bytes = limit_bytes
         self._members: list[Member] = []
         self._digests: dict[str, bytes] = {}
@@ -67,11 +67,11 @@ class ContainerWriter:
         return self._count(Member(name, self._begun, 0, 0, 0).local_header) if name in STREAMED else b""
 
     def write(self, content: bytes) -> bytes:
-        """Continue the member begun."""
+        """Continue the current member."""
         self._plain_bytes += len(content)
         limit_bytes = LIMITS_BYTES.get(self._begun_name())
         if self._plain_bytes > (self._limit_bytes if limit_bytes is None else limit_bytes):
-            raise OperatorError(f"{self._name} outgrows what an extract may hold: ask for fewer days")
+            raise OperatorError(f"{self._name} is larger than an extract may hold: ask for fewer days")
         self._crc = zlib.crc32(content, self._crc)
         self._hash.update(content)
         if limit_bytes is not None:
@@ -80,7 +80,7 @@ class ContainerWriter:
         return self._pack(self._deflater.compress(content))
 
     def finish(self) -> bytes:
-        """End the member begun."""
+        """End the current member."""
         name = self._begun_name()
         rest = self._pack(self._deflater.flush()) if name in STREAMED else b""
         packed_bytes = self._packed_bytes if name in STREAMED else self._plain_bytes
@@ -104,7 +104,7 @@ class ContainerWriter:
 
     def _begun_name(self) -> str:
         if not self._name:
-            raise ValueError("no member is begun")
+            raise ValueError("no member has begun")
         return self._name
 
     def _pack(self, packed: bytes) -> bytes:
@@ -119,7 +119,7 @@ class ContainerWriter:
 
 
 class Container:
-    """Reads a container from a seekable binary file, in constant memory but for members read whole.
+    """Reads a container from a seekable binary file, in constant memory except for members read whole.
 
     Several members can be read at once over one file. MalformedError for anything that is not exactly what
     ContainerWriter would have written around the same compressed content; OSError as the file raises it.
@@ -128,7 +128,7 @@ class Container:
     def __init__(self, file: BinaryIO, *, notify: Callable[[int], None] = lambda _: None) -> None:
         """Read the layout and check every byte of it; `file` must stay open and unchanged.
 
-        `notify` is told how many bytes of content have been read of a streamed member, as they are.
+        `notify` receives the number of content bytes of a streamed member, as they are read.
         """
         self._file = file
         self._notify = notify
@@ -156,9 +156,9 @@ class Container:
         return b"".join(self.stream(name))
 
     def stream(self, name: str) -> Iterator[bytes]:
-        """Yield the content of a member in pieces; what was yielded is whole and right once this ends.
+        """Yield the content of a member in pieces; it is whole and correct only once this ends without an error.
 
-        Size and CRC are checked, and that a second reading gives what the first gave.
+        Checked: size, CRC, and that a second reading gives the same content as the first.
         """
         member = self._members[name]
         plain_bytes = crc = 0
@@ -171,13 +171,13 @@ class Container:
             content_hash.update(piece)
             yield piece
         if (plain_bytes, crc) != (member.plain_bytes, member.crc):
-            raise MalformedError("its content is not of the size or CRC announced", part=name)
+            raise MalformedError("its content does not have the size or CRC announced", part=name)
         digest = content_hash.digest()
         if self._digests.setdefault(name, digest) != digest:
             raise MalformedError("the file changed while it was read", part=name)
 
     def digest(self, name: str) -> bytes:
-        """Return the SHA-256 of a member's content, reading it through unless it was read before."""
+        """Return the SHA-256 of a member's content, reading it unless it was read before."""
         if name not in self._digests:
             for _ in self.stream(name):
                 pass
@@ -211,19 +211,19 @@ class Container:
             if members[-1].end == start and write_directory(members) == directory:
                 return members
         raise MalformedError(
-            "not a whole extract: a part is missing, added, renamed or moved, or bytes stand around them"
+            "not a whole extract: a part is missing, added, renamed or moved, or there are bytes around the parts"
         )
 
     def _check_headers(self, member: Member) -> None:
         header = self._read_at(member.offset, member.content_offset - member.offset)
         descriptor = self._read_at(member.end - len(member.descriptor), len(member.descriptor))
         if header != member.local_header or descriptor != member.descriptor:
-            raise MalformedError("its headers differ", part=member.name)
+            raise MalformedError("its headers are not those of the format", part=member.name)
         limit_bytes = LIMITS_BYTES.get(member.name)
         if limit_bytes is None:
             return
         if member.packed_bytes != member.plain_bytes:
-            raise MalformedError("stored, yet of two sizes", part=member.name)
+            raise MalformedError("stored, but with two sizes", part=member.name)
         if member.plain_bytes > limit_bytes:
             raise MalformedError(f"longer than {limit_bytes} bytes", part=member.name)
 
@@ -235,11 +235,11 @@ class Container:
             yield piece
 
     def _inflate(self, member: Member) -> Iterator[bytes]:
-        """Yield the inflated content; the deflate stream (RFC 1951) must end where the member does."""
+        """Yield the inflated content; the deflate stream (RFC 1951) must end with the member."""
         inflater = zlib.decompressobj(_RAW_DEFLATE)
         for packed in self._pieces(member):
             rest, full = packed, False
-            # A full piece may leave more behind although all that was packed is taken in.
+            # After a full piece, output may be pending although all input has been consumed.
             while rest or full:
                 try:
                     plain = inflater.decompress(rest, _CHUNK_BYTES)

@@ -1,13 +1,13 @@
 """What the seals of an extract establish of its chain: coverage, where it begins and ends, lawful purge.
 
-FORMAT.md, "Verdicts". The rules here are about seals and manifest alone; `journal.extract.verify` holds the entries
-against what they establish.
+FORMAT.md, "Verdicts". The rules here concern only seals and manifest; `journal.extract.verify` compares the entries
+with what they establish.
 
-The close seals listed are of days in a row. They begin with the eve of the period; or later, and then either
-the chain begins at its genesis, so that nothing can be missing before, or what came before is purged, and
-the first day listed is one that could be purged when the extract was made. They end with the last day of the
-period, or its eve where the period ends on the day the extract was made; or, where the whole period is
-purged and its heads forgotten, with the one close seal up to which the chain is purged.
+The close seals listed are of consecutive days. They begin with the day before the period (its eve), or later. If
+later, either the chain begins at its genesis, so that nothing can be missing before, or what came before is purged,
+and the first day listed could be purged when the extract was made. They end with the last day of the period, or the
+day before if the period ends on the day the extract was made. Where the whole period is purged and its heads are
+no longer kept, only the close seal up to which the chain is purged is listed.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ class Purged:
 
 
 class History:
-    """The seals of an extract, held against its manifest.
+    """The seals of an extract, checked against its manifest.
 
-    The constructor raises the error of the first rule broken; what it leaves is established.
+    The constructor raises the error of the first rule broken; after it, every attribute is established.
     """
 
     def __init__(self, seals: Sequence[CheckedSeal], manifest: Manifest, *, signed_at: datetime) -> None:
         """Check `seals`, in the order of seals.json, already verified one by one and as one history.
 
-        `signed_at` is when the extract was signed: whoever signed it still held its entries.
+        `signed_at` is when the extract was signed: the signer still held its entries then.
         """
         _check_order(seals, genesis(manifest.origin))
         *closes, self.last = seals
@@ -79,7 +79,7 @@ class History:
 
     @property
     def day_limits(self) -> list[tuple[int, date]]:
-        """Return, in order, (size, day): an index below a size, and below no earlier one, is of that day."""
+        """Return, in order, (size, day): an index below a size, and not below an earlier one, is of that day."""
         return [*((head.size, day) for day, head in self._heads.items()), (INTEGER_LIMIT, self.last.day)]
 
     @property
@@ -107,37 +107,37 @@ class History:
         if len(days) == 1 and days[0] > end and self._manifest.base == self._manifest.head:
             end = days[0]  # nothing of the period is left, if there was any
         if days and (days[0] < self._eve or days[-1] > end):
-            raise MismatchedPartError("close seals of other days than the period and its eve", part=SEALS)
-        # Without any, only a chain that begins on the day of the extract is covered.
+            raise MismatchedPartError("close seals of days other than the period and its eve", part=SEALS)
+        # Without close seals, only a chain that begins on the day of the extract is covered.
         if days[-1:] != [end] and (days or self._manifest.last_day < today):
             raise NotCoveredError(f"no close seal of {format_day(end)}", part=SEALS)
 
     def _size_bound(self, checked: CheckedSeal, through: date) -> int:
-        """Return how many entries may have been gone at a seal, if days up to `through` could be."""
+        """Return how many entries may have been purged at a seal, if days up to `through` could be."""
         if through in self._heads:
             return self._heads[through].size
         if self._closes and through > self._closes[-1][0]:
             return checked.head.size
         if checked is self.last and self._begins_late:
-            # Nothing listed says that the chain had entries on those days, nor that they could be purged.
+            # No listed seal shows that the chain had entries on those days, or that they could be purged.
             return 0
         return self._closes[0][1].head.size
 
     def _size_floor(self, through: date) -> int:
-        """Return how many entries had to be gone, if days up to `through` had to."""
+        """Return how many entries had to be purged, if days up to `through` had to be."""
         return max((head.size for day, head in self._heads.items() if day <= through), default=0)
 
     def _check_purges(self) -> tuple[str, ...]:
-        """Hold the beginning of the chain in each seal against the retention rule; return what was late.
+        """Check the beginning of the chain in each seal against the retention rule; return the purges that were late.
 
-        What was late in an earlier seal is over, and told; what is late in the last one is refused.
+        A purge late in an earlier seal is over, and is reported; one late in the last seal is refused.
         """
         lawful = 0
         faults = []
         for checked in (*(close for _, close in self._closes), self.last):
             self._check_not_early(checked, lawful)
-            # What was lawfully purged stays so, also under a longer retention later. The first close seal of a list
-            # that begins late is no witness of what could be purged before its own day.
+            # What was lawfully purged stays so under a longer retention. The first close seal of a list
+            # that begins late does not show what could be purged before its own day.
             through = purgeable_through(checked.day, checked.head.retention_days)
             if not self._begins_late or through >= min(self._heads, default=date.max):
                 lawful = checked.head.kept_from
@@ -152,8 +152,8 @@ class History:
         bound = max(lawful, self._size_bound(checked, through))
         if head.kept_from > bound:
             raise EarlyDeletionError(
-                f"entries before index {head.kept_from} were gone; kept {head.retention_days} days, those of "
-                f"{format_day(through)} were the last that could be, and no seal here shows more than {bound}",
+                f"entries before index {head.kept_from} were purged; kept {head.retention_days} days, days "
+                f"up to {format_day(through)} could be, and no seal here shows more than {bound} entries in them",
                 part=checked.name,
             )
 
@@ -163,8 +163,8 @@ class History:
         if head.kept_from >= self._size_floor(overdue):
             return ""
         return (
-            f"on {format_day(checked.day)} entries from index {head.kept_from} on were still kept; kept "
-            f"{head.retention_days} days, those of {format_day(overdue)} had to be gone"
+            f"on {format_day(checked.day)} entries from index {head.kept_from} on were still kept; with a retention of "
+            f"{head.retention_days} days, days up to {format_day(overdue)} had to be purged"
         )
 
     def _check_head(self) -> None:
@@ -173,12 +173,12 @@ class History:
             raise MismatchedPartError(f"its head is not the one in {last.name}", part=MANIFEST)
 
     def _check_base(self) -> None:
-        """Hold the base against where the seals make the chain begin: the eve, or the end of the purge."""
+        """Compare the base with where the chain begins by the seals: at the eve, or at the end of the purge."""
         base, start = self._manifest.base, self._start
         expected = max(start.size, min(self.last.head.kept_from, self._manifest.head.size))
         if base.size > expected:
             raise EarlyDeletionError(
-                f"it begins at index {base.size}, and no seal excuses that those from {expected} on are missing",
+                f"it begins at index {base.size}, and no seal justifies that those from {expected} on are missing",
                 part=MANIFEST,
             )
         if base.size < start.size:
@@ -195,12 +195,12 @@ class History:
         if self._manifest.issued_at < self.last.seal.sealed_at:
             raise MismatchedPartError("issued before the seal that was made for it", part=MANIFEST)
         if self._holds_overdue(self._manifest.issued_at):
-            raise OverRetentionError("it holds entries that had to be gone when it was issued", part=MANIFEST)
+            raise OverRetentionError("it holds entries that had to be purged when it was issued", part=MANIFEST)
         if self._holds_overdue(self._signed_at):
-            raise OverRetentionError("it holds entries that had to be gone when it was signed", part=SIGNATURE)
+            raise OverRetentionError("it holds entries that had to be purged when it was signed", part=SIGNATURE)
 
     def _holds_overdue(self, at: datetime) -> bool:
-        """Tell whether entries of the extract had to be gone at a moment."""
+        """Tell whether entries of the extract had to be purged at a moment."""
         overdue = overdue_through(day_of(at), self.last.head.retention_days)
         return self._manifest.base.size < min(self._manifest.head.size, self._size_floor(overdue))
 
@@ -214,7 +214,7 @@ def _check_order(seals: Sequence[CheckedSeal], beginning: Head) -> None:
     if any(after <= before for before, after in zip(numbers, numbers[1:])):
         raise MalformedError("the seals are not in the order of their numbers", part=SEALS)
     if [checked.seal.day is None for checked in seals] != [False] * (len(numbers) - 1) + [True]:
-        raise MalformedError("not close seals, then the one open seal", part=SEALS)
+        raise MalformedError("not close seals followed by one open seal", part=SEALS)
     for checked in seals:
         if checked.head.size == 0 and _plain(checked.head) != beginning:
             raise BrokenChainError("the empty chain has another chain hash", part=checked.name)

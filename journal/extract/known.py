@@ -1,4 +1,4 @@
-"""What an auditor kept from earlier: seals that the service cannot take back (FORMAT.md, "Verdicts")."""
+"""Known seals: seals an auditor kept from earlier, which the service cannot change (FORMAT.md, "Verdicts")."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ZIP = b"PK\3\4"
 
 @dataclass(frozen=True)
 class Known:
-    """The seals of one file the auditor kept, `name` being what the auditor calls it; not yet verified."""
+    """The seals of one file that the auditor kept, not yet verified; `name` is the file's name."""
 
     name: str
     seals: tuple[ListedSeal, ...]
@@ -31,7 +31,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which known seals the extract's entries are held against, the latest of each file, what could not be."""
+    """The known seals that the extract is compared with, the latest of each file, and which could not be compared."""
 
     seals: tuple[CheckedSeal, ...]
     latest: tuple[CheckedSeal, ...]
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def read_known(file: BinaryIO, name: str) -> Known:
-    """Read the answer of `GET …/head`, or an older extract, of which all seals are taken.
+    """Read the answer of `GET …/head`, or all seals of an older extract.
 
     Only the form is checked: MalformedError, with `name` as its part. OSError as the file raises it.
     """
@@ -65,7 +65,7 @@ def compare(
 ) -> Comparison:
     """Verify the known seals and check that they and the extract's are of one history.
 
-    Where the extract holds the entries up to a known seal's head, the caller compares the chain hash there.
+    Where the extract's range includes a known seal's size, the caller compares the chain hash there.
     """
     verified = {
         kept: [_read(listed, kept.name, manifest.origin, anchors, tsa_anchors) for listed in kept.seals]
@@ -99,8 +99,9 @@ def _read(
 def is_declared_lost(known: CheckedSeal, seals: Sequence[CheckedSeal]) -> bool:
     """Tell whether one of these seals declares the known one lost in a disaster.
 
-    Such a seal names the last that survived; later numbers made before it are lost, and given again. One that declares
-    the same is of its own history, unless it was made before it under no lower a number: the loss was declared twice.
+    Such a seal names the last one that survived. Seals made before it with higher numbers are lost, and their numbers
+    are used again. A known seal that declares the same loss belongs to the same history, unless it was made earlier
+    with an equal or higher number: then the loss was declared twice.
     """
     return any(
         checked.seal.recovered_from is not None
@@ -114,9 +115,9 @@ def is_declared_lost(known: CheckedSeal, seals: Sequence[CheckedSeal]) -> bool:
 def _why(name: str, verified: Sequence[CheckedSeal], surviving: Sequence[CheckedSeal], manifest: Manifest) -> str:
     if not surviving:
         lost = ", ".join(seal_text(checked) for checked in verified)
-        return f"{name}: not comparable: the service declares {lost} lost; ask when and why"
+        return f"{name}: cannot be compared: the service declares {lost} lost; ask it when and why"
     nearest = surviving[-1]
     return (
-        f"{name}: not comparable: {seal_text(nearest)} stands at size {nearest.head.size}, the extract goes "
-        f"from {manifest.base.size} to {manifest.head.size}; nothing contradicts it, nothing confirms it"
+        f"{name}: cannot be compared: {seal_text(nearest)} covers size {nearest.head.size}, the extract goes "
+        f"from {manifest.base.size} to {manifest.head.size}; nothing contradicts the seal, nothing confirms it"
     )

@@ -1,9 +1,9 @@
-"""The one layout of an extract's container: a ZIP file (APPNOTE 6.3) that no two readers see differently.
+"""The one layout of an extract's container: a ZIP file (APPNOTE 6.3) that all readers read alike.
 
-Every byte is decided by the members' content, order and compression: members stand one after another from
+The members' content, order and compression determine every byte: members follow one another from
 byte 0, then the central directory, then the end record. No comment, extra field, encryption, zip64, directory
 or attribute; every date is 1980-01-01. `mimetype` and the members read whole are stored; the long ones, whose
-size is not known when they begin, are deflated and followed by a data descriptor.
+size is unknown when they begin, are deflated and followed by a data descriptor.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ MIMETYPE_CONTENT = b"application/vnd.etsi.asic-e+zip"  # ETSI EN 319 162-1, clau
 NAMES = (MIMETYPE, ENTRIES, PROOF, SEALS, MANIFEST, TABLE, DOCUMENT, INSTRUCTIONS, DIGESTS, SIGNATURE)
 STREAMED = (ENTRIES, PROOF, TABLE)
 OPTIONAL = (DOCUMENT,)
-# The most that a member read whole may hold.
+# The largest content of a member that is read whole.
 LIMITS_BYTES = {
     MIMETYPE: len(MIMETYPE_CONTENT),
-    SEALS: 16 * 2**20,  # what 60 days need, with the largest signatures and time-stamps there may be, and half as much
+    SEALS: 16 * 2**20,  # what 60 days need with the largest signatures and time-stamps, and half as much again
     MANIFEST: 64 * 2**10,
     DOCUMENT: 64 * 2**20,
     INSTRUCTIONS: 16 * 2**10,
     DIGESTS: 16 * 2**10,
     SIGNATURE: 32 * 2**10,
 }
-# 2^32-1 in a size field would mean zip64; 64 KiB are left for the directory.
+# 2^32-1 in a size field would mean zip64; 64 KiB are left for the central directory.
 FILE_LIMIT_BYTES = 2**32 - 2**16
 
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -53,12 +53,12 @@ _END = struct.Struct("<4s4H2LH")
 _VERSION = 20  # 2.0: deflate
 _DESCRIPTOR_FOLLOWS = 1 << 3
 _DEFLATED = 8
-_DATE = 1 << 5 | 1  # 1980-01-01, the first there is; the time is midnight
+_DATE = 1 << 5 | 1  # 1980-01-01, the earliest there is; the time is midnight
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where a member stands and the three numbers that, with its name, decide its headers."""
+    """A member: its place and the three numbers that, with its name, determine its headers."""
 
     name: str
     offset: int
@@ -73,7 +73,7 @@ class Member:
 
     @property
     def _common(self) -> tuple[int, ...]:
-        """What both its headers say alike: version, flags, method, time, date."""
+        """The fields that both its headers share: version, flags, method, time, date."""
         flags, method = (_DESCRIPTOR_FOLLOWS, _DEFLATED) if self.streamed else (0, 0)
         return (_VERSION, flags, method, 0, _DATE)
 
@@ -112,7 +112,7 @@ class Member:
 
 
 def directory_bytes(names: Sequence[str]) -> int:
-    """Return the length of the directory and end record over members of these names."""
+    """Return the length of the central directory and end record for members of these names."""
     return sum(_CENTRAL.size + len(name) for name in names) + _END.size
 
 
@@ -124,7 +124,7 @@ def write_directory(members: Sequence[Member]) -> bytes:
 
 
 def read_directory(directory: bytes, names: Sequence[str]) -> list[Member]:
-    """Take three numbers per member where they should stand; `write_directory` then tells if they did."""
+    """Take three numbers per member from where they should be; the caller compares with `write_directory`."""
     members: list[Member] = []
     offset = place = 0
     for name in names:

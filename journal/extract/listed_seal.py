@@ -31,10 +31,10 @@ _ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class CheckedSeal:
-    """What one verified seal states of one chain.
+    """A listed seal that was verified, with the head it covers of one chain.
 
-    `name` says where it was found and its number; `known` that the auditor brought it; `timestamped` that it bears
-    a time-stamp, `timestamp` what that attests, where the auditor brought certificates to check it with.
+    `name` says where it was found, and its number. `known` is set if the auditor brought it; `timestamped` if it bears
+    a time-stamp; `timestamp` is what that attests, if the auditor brought certificates to check it with.
     """
 
     name: str
@@ -63,7 +63,7 @@ def check_seal(
     """Verify one seal by itself: its text, its time-stamp, its signature, and this chain's head under its root.
 
     `tsa_anchors` are the certificates (DER) trusted to certify time-stamps; without them none is checked. `seen_at` is
-    when the time-stamp was there at the latest, if that is known.
+    a time at which the time-stamp existed, if one is known. Raises VerificationError.
     """
     try:
         seal = parse_seal(listed.text)
@@ -83,9 +83,9 @@ def check_seal(
             at=stamp.stamped_at if stamp else None,
         )
         if signature.signing_time != seal.sealed_at:
-            raise MismatchedPartError("it was signed at another time than it says")
+            raise MismatchedPartError("its signing time is not the time in its text")
         if root_from_path(listed.head, listed.path) != seal.root:
-            raise BrokenChainError("the head and its path do not lead to the root that is signed")
+            raise BrokenChainError("the head and its path do not lead to the signed root")
     except VerificationError as error:
         raise error.within(name) from error
     return CheckedSeal(name, known, seal, listed.head, signature, listed.timestamp is not None, stamp)
@@ -111,9 +111,9 @@ def _read_timestamp(
 def check_one_history(seals: Sequence[CheckedSeal]) -> None:
     """Check that seals, in any order, can belong to one history; ForkError or BrokenChainError names two.
 
-    Over the numbers nothing goes back: time, size, the beginning of the chain, the count of chains. One size
-    has one chain hash, one number one text, one day one close seal, and seals that follow each other name
-    each other.
+    From one number to a higher one, nothing decreases: time, size, beginning of the chain, count of chains. One size
+    has one chain hash, one number one text, one day one close seal, and each of two consecutive seals names the
+    one before.
     """
     ordered = sorted(seals, key=lambda checked: checked.seal.number)
     for before, after in zip(ordered, ordered[1:]):
@@ -122,42 +122,42 @@ def check_one_history(seals: Sequence[CheckedSeal]) -> None:
             raise ForkError(reason, part=f"{before.name}, {after.name}")
         if after.seal.number == before.seal.number + 1:
             _check_following(before, after)
-    # A seal that the auditor kept may be one of the extract's: once is enough for what follows.
+    # A seal that the auditor kept may also be in the extract: what follows needs it once.
     _check_closes([s for place, s in enumerate(ordered) if not place or s.seal != ordered[place - 1].seal])
 
 
 def _disagreement(before: CheckedSeal, after: CheckedSeal) -> str:
-    """Say why two seals, the later in number second, are of two histories; nothing if they may be of one."""
+    """Return why two seals, in the order of their numbers, belong to two histories; empty if they may belong to one."""
     if before.seal.number == after.seal.number:
         return "" if before.seal == after.seal else "two seals under one number"
     earlier, later = before.head, after.head
     forked = later.size == earlier.size and later.chain_hash != earlier.chain_hash
     reasons = (
-        (after.seal.sealed_at < before.seal.sealed_at, "the time goes back from one seal to a later one"),
-        (after.seal.chains < before.seal.chains, "chains vanish from one seal to a later one"),
+        (after.seal.sealed_at < before.seal.sealed_at, "a later seal has an earlier time"),
+        (after.seal.chains < before.seal.chains, "a later seal covers fewer chains"),
         (later.size < earlier.size, "the chain is shorter in the later seal"),
         (forked, f"two chain hashes at size {later.size}"),
-        (later.kept_from < earlier.kept_from, "what the earlier seal says is purged is kept in the later"),
+        (later.kept_from < earlier.kept_from, "entries that the earlier seal says are purged are kept in the later"),
     )
     return next((reason for disagrees, reason in reasons if disagrees), "")
 
 
 def _broken(before: CheckedSeal, after: CheckedSeal, reason: str) -> VerificationError:
-    # Among the extract's own seals a link is broken; against one the auditor kept, there are two histories.
+    # Between two seals of the extract, a link is broken; against a seal that the auditor kept, there are two histories.
     kind = ForkError if before.known or after.known else BrokenChainError
     return kind(reason, part=f"{before.name}, {after.name}")
 
 
 def _check_following(before: CheckedSeal, after: CheckedSeal) -> None:
     if after.seal.previous != before.seal.digest:
-        raise _broken(before, after, "the second does not name the first, which it follows")
+        raise _broken(before, after, "the second does not name the first as the seal before it")
     close = before.seal.previous_close if before.seal.day is None else before.seal.digest
     if after.seal.previous_close != close:
-        raise _broken(before, after, "the second does not name the close seal the first leads to")
+        raise _broken(before, after, "the second does not name the close seal before it")
 
 
 def _check_closes(ordered: Sequence[CheckedSeal]) -> None:
-    """Check which close seal each seal names as the latest before it, as far as the list can tell."""
+    """Check the close seal that each seal names as the latest before it, as far as the list shows."""
     latest: tuple[date, CheckedSeal] | None = None
     superseded = {NOTHING_HASH}
     for checked in ordered:
@@ -169,23 +169,23 @@ def _check_closes(ordered: Sequence[CheckedSeal]) -> None:
 
 
 def _check_latest_close(closed: date, latest: CheckedSeal, checked: CheckedSeal, superseded: set[bytes]) -> None:
-    """Hold a seal against the latest close seal listed before it, and the digests of still older ones."""
+    """Compare a seal with the latest close seal listed before it, and with the digests of older ones."""
     seal = checked.seal
     if seal.day is not None and seal.day <= closed:
         raise ForkError(
             f"{format_day(seal.day)} is closed after {format_day(closed)}",
             part=f"{latest.name}, {checked.name}",
         )
-    # Days are closed one by one, and only once they are over: between these two there may be no other.
+    # Days are closed in order, each after its end: there can be no other close seal between these two.
     none_between = closed + _ONE_DAY >= (seal.day or checked.day)
     if none_between and seal.previous_close != latest.seal.digest:
         raise _broken(latest, checked, "the second does not name the close seal before it")
     if seal.previous_close in superseded:
-        raise _broken(latest, checked, "the second names a close seal older than the first")
+        raise _broken(latest, checked, "the second names an older close seal than the first")
 
 
 def seal_text(checked: CheckedSeal) -> str:
-    """Name a seal for people: number, kind, time."""
+    """Return the name of a seal for people: number, kind, time."""
     seal = checked.seal
     kind = "open" if seal.day is None else f"close of {format_day(seal.day)}"
     return f"seal {seal.number} ({kind}, {format_seconds(seal.sealed_at)})"

@@ -1,7 +1,7 @@
 """The lists an extract carries for its proof: the seals with this chain's head, and one line per index.
 
-Both are canonical JSON in one spelling, written and read one item at a time. The answer of
-`GET …/head`, which an auditor keeps as a known seal, says of one seal what `seals.json` says of many.
+Both are canonical JSON, written and read one item at a time. The answer of `GET …/head`, which an auditor keeps as
+a known seal, holds one seal with the same members as in `seals.json`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from journal.pki.timestamp_token import TIMESTAMP_LIMIT_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# A path as long as it can be, a signature and a time-stamp in base64, and room for the rest.
+# The longest path, a signature and a time-stamp in base64, and room for the rest.
 LISTED_SEAL_LIMIT_BYTES = DEPTH_LIMIT * (2 * HASH_BYTES + 3) + 2 * (
     SIGNATURE_LIMIT_BYTES + TIMESTAMP_LIMIT_BYTES + SEAL_LIMIT_BYTES
 )
 PROOF_LINE_LIMIT_BYTES = 128
 
 _OPENING, _CLOSING = b'{"seals":[', b"]}"
-# Where one seal ends and the next begins. Inside a string the quotation mark would follow a backslash.
+# The boundary between two seals. Inside a string, the quotation mark would follow a backslash.
 _BETWEEN = b'},{"head":'
 _PROOF_LINE = re.compile(
     rb'\{"index":(0|[1-9][0-9]{0,15}),"(?:salt":"([0-9a-f]{%d})|leaf":"([0-9a-f]{%d}))"\}'
@@ -61,7 +61,7 @@ def _unbase64(text: Any, limit_bytes: int, pointer: str) -> bytes:
     if len(data) > limit_bytes:
         raise MalformedError(f"longer than {limit_bytes} bytes", part=pointer)
     if b64encode(data).decode() != text:
-        raise MalformedError("not the one spelling in base64", part=pointer)
+        raise MalformedError("not canonical base64", part=pointer)
     return data
 
 
@@ -112,7 +112,7 @@ def encode_seals(seals: Iterable[ListedSeal]) -> bytes:
 
 
 def parse_seals(data: bytes, origin: str) -> Iterator[ListedSeal]:
-    """Read seals.json one seal at a time; MalformedError names the seal by its place, from 0."""
+    """Read seals.json one seal at a time; MalformedError names the seal by its position, from 0."""
     if not data.startswith(_OPENING) or not data.endswith(_CLOSING):
         raise MalformedError('not {"seals":[…]}')
     start, end = len(_OPENING), len(data) - len(_CLOSING)
@@ -160,7 +160,7 @@ def encode_head_answer(listed: ListedSeal) -> bytes:
 
 
 def parse_head_answer(data: bytes) -> ListedSeal:
-    """Read what `GET …/head` answered, in any spelling of JSON: editors and proxies may have touched it."""
+    """Read what `GET …/head` answered, in any spelling of JSON: an editor or a proxy may have reformatted it."""
     value = canonical.parse(data, limit_bytes=LISTED_SEAL_LIMIT_BYTES)
     if not isinstance(value, dict) or value.keys() != {"head", "origin", "path", "seal"}:
         raise MalformedError("not the answer of GET …/head")
@@ -190,7 +190,7 @@ def withheld_line(index: int, leaf: bytes) -> bytes:
 
 
 def parse_proof_line(line: bytes) -> tuple[int, bool, bytes]:
-    """Read a line of proof.ndjson, without its LF: index, whether disclosed, then its salt or its leaf hash."""
+    """Read a line of proof.ndjson, without its LF: its index, whether it is disclosed, and its salt or leaf hash."""
     match = _PROOF_LINE.fullmatch(line)
     if not match:
         raise MalformedError("not a line of proof.ndjson")

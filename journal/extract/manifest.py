@@ -1,6 +1,6 @@
 """The manifest of an extract (FORMAT.md, "Extract"): what was asked, by whom, and what the extract holds.
 
-What is not given is left out: canonical JSON has no null.
+Members without a value are left out: canonical JSON has no null.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 FORMAT = "openepm-journal/extract/v1"
 PURPOSES = ("lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings")
 TEXT_LIMIT_CHARACTERS = 1024
-# No journal is older; and a day before it is still a day of the calendar.
+TYPE_PREFIX = "fr.openepm.journal."
+# No journal is older, and the day before is still a valid date.
 FIRST_DAY = date(1970, 1, 1)
 
 _WITHHOLD_ALL = "all"
@@ -42,9 +43,9 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which entries an extract discloses: those equal in every member given, or none at all.
+    """Which entries an extract discloses: those that match every member given, or none at all.
 
-    `withhold_all` is what an auditor gets: the proof without content. ValueError if it is not alone.
+    `withhold_all` asks for the proof without content. ValueError if it is combined with another member.
     """
 
     account: str | None = None
@@ -53,7 +54,7 @@ class Filter:
     withhold_all: bool = False
 
     def __post_init__(self) -> None:
-        """Keep one spelling for each meaning."""
+        """Refuse a second spelling of the same meaning."""
         for name in _FILTER_MEMBERS:
             _check_text(name, getattr(self, name))
         if self.withhold_all and any(getattr(self, name) is not None for name in _FILTER_MEMBERS):
@@ -76,7 +77,7 @@ class Filter:
 
 
 def account_of(entry: Entry) -> Any:
-    """Return the account that acted, None where the event names none."""
+    """Return the account that acted, None if the event names none."""
     data = entry.event.get("data")
     actor = data.get("actor") if isinstance(data, dict) else None
     return actor.get("account") if isinstance(actor, dict) else None
@@ -92,7 +93,7 @@ def action_of(entry: Entry) -> str:
 class Request:
     """The entry of the tenant's `journal` category that recorded the request.
 
-    `reference` is the requester's own, where one was given.
+    `reference` is the requester's own reference, if one was given.
     """
 
     index: int
@@ -100,7 +101,7 @@ class Request:
     reference: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no entry has."""
+        """Refuse values that no entry has."""
         _check_text("request.reference", self.reference)
         if not 0 <= self.index <= canonical.INTEGER_LIMIT or len(self.leaf) != HASH_BYTES:
             raise ValueError("a request has an index and a leaf hash")
@@ -108,7 +109,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an extract says of itself. ValueError if it contradicts itself."""
+    """The content of manifest.json. ValueError if it contradicts itself."""
 
     origin: str
     first_day: date
@@ -126,13 +127,13 @@ class Manifest:
     authorisation: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no honest builder writes."""
+        """Refuse values that no correct builder writes."""
         try:
             parse_origin(self.origin)
         except MalformedError as error:
             raise ValueError("an extract needs an origin") from error
         if not FIRST_DAY <= self.first_day <= self.last_day:
-            raise ValueError("an extract covers days in their order, from 1970 on")
+            raise ValueError("an extract covers days in order, from 1970 on")
         if not 0 <= self.base.size <= self.head.size <= canonical.INTEGER_LIMIT:
             raise ValueError("an extract goes from its base to its head")
         if not len(self.base.chain_hash) == len(self.head.chain_hash) == HASH_BYTES:
@@ -147,7 +148,7 @@ class Manifest:
         if min(self.disclosed, self.withheld) < 0:
             raise ValueError("a count is not negative")
         if self.disclosed + self.withheld != self.head.size - self.base.size:
-            raise ValueError("the counts do not add up to what lies between base and head")
+            raise ValueError("the counts do not add up to the entries between base and head")
         if self.filter == Filter() and self.withheld:
             raise ValueError("an unfiltered extract withholds nothing")
         if self.filter.withhold_all and self.disclosed:
@@ -186,15 +187,15 @@ _OBJECTS = ("base", "filter", "head", "request")
 
 
 def _take(value: Any, required: dict[str, type], optional: dict[str, type], pointer: str = "") -> Any:
-    """Return `value`, which must be an object of exactly these members, each of its kind."""
+    """Return `value`, which must be an object of exactly these members, each of its type."""
     if not isinstance(value, dict):
         raise MalformedError("not an object", part=pointer)
     if not required.keys() <= value.keys() <= required.keys() | optional.keys():
         raise MalformedError("its members are not those of the format", part=pointer)
     for name, member in value.items():
-        # A boolean is an integer to isinstance: the type itself is compared.
+        # isinstance takes a boolean for an integer: the type itself is compared.
         if type(member) is not {**required, **optional}[name]:
-            raise MalformedError("not of the kind the format asks for", part=f"{pointer}/{name}")
+            raise MalformedError("not of the type in the format", part=f"{pointer}/{name}")
     return value
 
 

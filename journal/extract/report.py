@@ -1,4 +1,4 @@
-"""What a verified extract proves, in sentences: what was checked, and what could not be."""
+"""The report on a verified extract, in sentences: what was checked, and what could not be."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from journal.pki.timestamp import Timestamp
 
 
-# What stands where a failure has its class.
+# The verdict of a report; a failure has its class in this place.
 VERIFIED = "verified"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What verification established of an extract. Every field but the sentences is data to go on with.
+    """What verification established of an extract. Every field but the sentences is data for further use.
 
-    `signed_at` in `signature` is the time the signer claims. `covered_until` is given where the period ends
-    on the day of the extract, and is then where the proof ends. `remarks` are failings that are over and
-    changes worth knowing; `unanswered` is what the auditor asked for and could not be had.
+    `signed_at` in `signature` is the time the signer claims. `covered_until` is set where the period ends
+    on the day of the extract: the proof ends there. `remarks` are past failings and changes worth knowing;
+    `unanswered` is what the auditor asked for and could not be checked.
     """
 
     verdict: str
@@ -49,7 +49,7 @@ class Report:
     unanswered: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as a JSON object; what does not apply is left out."""
+        """Return the report as a JSON object; members that do not apply are left out."""
         manifest = self.manifest
         result: dict[str, Any] = {
             "verdict": VERIFIED,
@@ -108,7 +108,7 @@ def write_report(
     history: History,
     comparison: Comparison,
 ) -> Report:
-    """Say what was established by checks that all passed."""
+    """Return the report of a verification in which every check passed."""
     today = manifest.last_day == history.last.day
     return Report(
         verdict=_verdict(manifest, seals, history),
@@ -151,22 +151,22 @@ def _checked(
     first, last = seals[0], seals[-1]
     sentences = [
         f"The parts are whole and signed by {signature.subject}, certified by {signature.issuer}.",
-        f"{len(seals)} seals, from {seal_text(first)} to {seal_text(last)}, are signed and of one history.",
+        f"{len(seals)} seals, from {seal_text(first)} to {seal_text(last)}, are signed and belong to one history.",
         _range_text(manifest),
-        "The chain runs through the head that each of these seals holds of it.",
+        "The chain passes through its head in each of these seals.",
         (
-            f"No day was gone before its time, and none is kept past it: {history.last.head.retention_days} days "
-            "by the last seal."
+            f"No day was purged before its time, and none is kept past it: the retention is "
+            f"{history.last.head.retention_days} days by the last seal."
         ),
-        "The table says the same as the entries disclosed.",
+        "The table matches the entries disclosed.",
     ]
     sentences += _checked_timestamps(seals)
     if history.purged is not None:
         sentences.append(_purged_text(history.purged))
     if manifest.filter != Filter() and manifest.disclosed:
-        sentences.append("Every entry disclosed is one that the filter asks for.")
+        sentences.append("Every entry disclosed matches the filter.")
     sentences += [
-        f"{checked.name} agrees: what the chain held at size {checked.head.size} is what it holds now."
+        f"{checked.name} agrees: the first {checked.head.size} entries of the chain are the same as then."
         for checked in comparison.latest
     ]
     return sentences
@@ -175,20 +175,20 @@ def _checked(
 def _range_text(manifest: Manifest) -> str:
     base, head = manifest.base.size, manifest.head.size
     if base == head:
-        return f"The period holds no entry: the chain stands at size {head} before and after it."
-    return f"Every index from {base} to {head - 1} is there once, in its chain, on its day."
+        return f"The period holds no entry: the chain has size {head} before and after it."
+    return f"Every index from {base} to {head - 1} is present once, in its chain, on its day."
 
 
 def _purged_text(purged: Purged) -> str:
     count = "all entries" if purged.count is None else f"{purged.count} entries"
     return (
-        f"Days up to {format_day(purged.through)} are lawfully purged: {count} of the period before index "
-        f"{purged.before_index} are gone."
+        f"Days up to {format_day(purged.through)} are lawfully purged: {count} of the period, before index "
+        f"{purged.before_index}, are gone."
     )
 
 
 def _remarks(seals: tuple[CheckedSeal, ...], history: History) -> list[str]:
-    sentences = [f"A purge was late, and is done since: {text}." for text in history.late_purges]
+    sentences = [f"A purge was late, and has been done since: {text}." for text in history.late_purges]
     sentences += [
         f"{seal_text(checked)} declares a disaster: what followed seal {checked.seal.recovered_from} is lost."
         for checked in seals
@@ -198,7 +198,7 @@ def _remarks(seals: tuple[CheckedSeal, ...], history: History) -> list[str]:
 
 
 def _rule_texts(seals: tuple[CheckedSeal, ...]) -> list[str]:
-    """Say where the rule changes; while it grows, a day more each day, once."""
+    """Say where the retention changes; a run of increases is one sentence."""
     changes = [
         (before.head.retention_days, after)
         for before, after in zip(seals, seals[1:])
@@ -231,9 +231,9 @@ def _not_checked(
     sentences += _unchecked_timestamps(seals)
     sentences.append("Signing times are the signer's own claim; certificates were not checked for revocation.")
     if manifest.withheld:
-        sentences.append("What the withheld entries say, and that none of them is one the filter asks for.")
+        sentences.append("The content of the withheld entries, and that none of them matches the filter.")
     if history.purged is not None:
-        sentences.append("What the purged entries said.")
+        sentences.append("The content of the purged entries.")
     if manifest.last_day == history.last.day:
         sentences.append(f"What was recorded on {issued} after {format_seconds(history.last.seal.sealed_at)}.")
     if not _holds_request(manifest):
@@ -243,12 +243,12 @@ def _not_checked(
         )
     if DOCUMENT in names:
         sentences.append(f"{DOCUMENT} is signed, but was not compared with the entries.")
-    sentences.append("That the modules submitted an event for every access: the journal holds what it was sent.")
+    sentences.append("That the modules submitted an event for every access: the journal holds only what it was sent.")
     return sentences
 
 
 def _holds_request(manifest: Manifest) -> bool:
-    """Tell whether the entry that recorded the request is one of the extract's own."""
+    """Tell whether the entry that recorded the request is in this extract's range."""
     category = parse_origin(manifest.origin).category
     return category == JOURNAL_CATEGORY and manifest.base.size <= manifest.request.index < manifest.head.size
 
@@ -269,12 +269,12 @@ def _rewriting_text(manifest: Manifest, seals: tuple[CheckedSeal, ...], comparis
     latest = max(comparison.latest, key=lambda checked: checked.head.size)
     return (
         f"Since you received {latest.name}, which says it was made {format_seconds(latest.seal.sealed_at)}, the "
-        f"service could not rewrite what stood then; entries from index {latest.head.size} on it could, until it "
+        f"service could not rewrite what that seal covers; entries from index {latest.head.size} on it could, until it "
         "issued this extract."
     )
 
 
-# What a time-stamp may be later than its seal without a word.
+# A time-stamp later than its seal by more than this is reported.
 PROMPT = timedelta(days=1)
 
 
@@ -284,13 +284,13 @@ def _stamped(seals: Sequence[CheckedSeal]) -> list[tuple[CheckedSeal, Timestamp]
 
 
 def _moment_text(timestamp: Timestamp) -> str:
-    """Spell the time an authority attests, with its accuracy."""
+    """Return the time an authority attests, with its accuracy, for people."""
     seconds = timestamp.accuracy.total_seconds() if timestamp.accuracy else 0
     return f"{time_text(timestamp.stamped_at)}{f' (± {seconds:g} s)' if seconds else ''}"
 
 
 def _checked_timestamps(seals: Sequence[CheckedSeal]) -> list[str]:
-    """Say of each authority how many seals it attests; when, of the first and the last."""
+    """Say how many seals each authority attests, and when it attested the first and the last."""
     by_authority: dict[str, list[str]] = {}
     for checked, timestamp in _stamped(seals):
         text = f"{seal_text(checked)} at {_moment_text(timestamp)}"
@@ -305,16 +305,16 @@ def _checked_timestamps(seals: Sequence[CheckedSeal]) -> list[str]:
 
 
 def _timestamp_remarks(seals: Sequence[CheckedSeal]) -> list[str]:
-    """Say which time-stamps came late, and whether one names its certificate by SHA-1."""
+    """Say which time-stamps were late, and whether one names its certificate by SHA-1."""
     found = _stamped(seals)
     sentences = [
-        f"{seal_text(checked)} was time-stamped only at {_moment_text(timestamp)}: until then it could be rewritten."
+        f"{seal_text(checked)} was not time-stamped before {_moment_text(timestamp)}: until then it could be rewritten."
         for checked, timestamp in found
         if timestamp.stamped_at - checked.seal.sealed_at > PROMPT
     ]
     if any(timestamp.by_sha1_alone for _, timestamp in found):
         sentences.append(
-            "Time-stamps name their certificate by SHA-1 alone; its path, which does without, was checked."
+            "Time-stamps name their certificate by SHA-1 alone; its path, which uses no SHA-1, was checked."
         )
     return sentences
 
@@ -324,7 +324,7 @@ def _unchecked_timestamps(seals: Sequence[CheckedSeal]) -> list[str]:
     sentences = []
     unchecked = sum(checked.timestamped and checked.timestamp is None for checked in seals)
     if unchecked:
-        sentences.append(f"{unchecked} seals bear a time-stamp: no certificate to check it with was given.")
+        sentences.append(f"{unchecked} seals bear a time-stamp that was not checked: no certificate for it was given.")
     without = [one for one in seals if one.seal.day is not None and not one.timestamped]
     if without and _stamped(seals):
         sentences.append(f"{len(without)} close seals bear no time-stamp, the latest being {seal_text(without[-1])}.")

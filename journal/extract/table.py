@@ -1,9 +1,9 @@
 """The table of an extract for spreadsheets: `extrait.csv`, a pure function of the disclosed entries.
 
-RFC 4180 with semicolons, UTF-8 with a byte order mark, every field quoted, one line per entry: what is asked
-of a file that French spreadsheets open with a double click. No cell can be taken for a formula, and no
-character hides or reorders what stands beside it. The rules are fixed sets of characters, never tables of
-the Unicode version at hand: the verifier makes the same bytes with any Python.
+RFC 4180 with semicolons, UTF-8 with a byte order mark, every field quoted, one line per entry: French
+spreadsheets open such a file with a double click. No cell can be taken for a formula, and no character hides or
+reorders its neighbours. The rules are fixed sets of characters, not the Unicode tables of the Python at hand, so
+that the verifier makes the same bytes with any version.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ _DATA = frozenset(("actor", "client", "fields", "justification", "outcome", "rec
 _ACTOR = ("account", "name", "role", "unit")
 _CLIENT = ("address", "workstation", "session")
 
-# Begin a formula: ASCII, then their full-width, small and mathematical twins.
+# Characters that begin a formula: ASCII, then their full-width, small and mathematical variants.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
-# Not seen, or changing how others are seen: controls, soft hyphen, Arabic letter mark, Hangul fillers,
+# Invisible, or changing how others are displayed: controls, soft hyphen, Arabic letter mark, Hangul fillers,
 # Mongolian vowel separator, zero-width and bidirectional marks, line separators, variation selectors,
 # byte order mark, interlinear annotations, tags.
 _UNSEEN = (
@@ -74,11 +74,11 @@ _UNSEEN = (
 )
 _BLANK = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _HIDDEN = re.compile(f"[{_UNSEEN}]")
-# At the start, or where another separator than ours would begin a cell; one spreadsheet or another passes
-# over blanks and quotation marks.
+# At the start, or where a separator other than ours would begin a cell; some spreadsheets ignore blanks and
+# quotation marks before it.
 _FORMULA_START = re.compile(f"(^|[,;|])(?=[{_BLANK}\"']*[{_FORMULA}])")
 _UNSEEN_START = ("\t", "\r", "\n", "\0")
-# The same two for a whole line, its cells set apart by U+0000, which no record holds.
+# The same two for a whole line whose cells are separated by U+0000, which no record holds.
 _APART = "\0"
 _SUSPECT = re.compile(f"[{_UNSEEN}]".replace("\0-", "\1-"))
 _SUSPECT_START = re.compile(f"[,;|\0][{_BLANK}\"']*[{_FORMULA}]")
@@ -93,19 +93,19 @@ def _show(match: re.Match[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """Return `text` with every character that hides or reorders replaced by a sign for it."""
+    """Return `text` with every character that hides or reorders others replaced by a visible sign."""
     return _HIDDEN.sub(_show, text)
 
 
 def _safe(text: str) -> str:
-    """Return `text` with an apostrophe before all that begins a formula, and nothing unseen."""
+    """Return `text` with an apostrophe before everything that begins a formula, and nothing invisible."""
     safe = _FORMULA_START.sub(r"\1'", visible(text))
     return f"'{safe}" if text.startswith(_UNSEEN_START) else safe
 
 
 def _line(texts: list[str]) -> bytes:
     joined = _APART + _APART.join(texts)
-    # Almost every line is plain: one look at the whole finds those that need work on their cells.
+    # Almost every line is plain: one search over the whole line finds those whose cells need work.
     if joined.count(_APART) != len(texts) or _SUSPECT.search(joined) or _SUSPECT_START.search(joined):
         joined = _APART + _APART.join(map(_safe, texts))
     quoted = joined[1:].replace('"', '""').replace(_APART, '";"')
@@ -116,7 +116,7 @@ HEADER = b"\xef\xbb\xbf" + _line(list(COLUMNS))
 
 
 def _text(value: Any) -> str:
-    """Write any value of canonical JSON in a cell; nothing for what is absent."""
+    """Return any value of canonical JSON as the text of a cell; empty for None."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -127,14 +127,14 @@ def _text(value: Any) -> str:
 
 
 def _word(words: dict[str, str], code: Any) -> str:
-    """Write a code in French, with the code itself where the word is another."""
+    """Return a code in French, followed by the code itself if the word differs."""
     text = _text(code)
     word = words.get(text, text)
     return text if word == text else f"{word} ({text})"
 
 
 def _open(value: Any, name: str, shown: Collection[str], rest: dict[str, Any]) -> dict[str, Any]:
-    """Return `value` if it is an object, else nothing; put into `rest` what the columns do not show of it."""
+    """Return `value` if it is an object, else an empty one; add to `rest` what the columns do not show of it."""
     if not isinstance(value, dict):
         if value is not None:
             rest[name] = value

@@ -1,7 +1,7 @@
-"""What an extract says around its evidence: the digests that are signed, and how to verify by hand.
+"""Two texts of an extract: the digests that are signed, and the instructions for verifying by hand.
 
-Both are pure functions, made again and compared by the verifier, so that neither can say anything else; the
-XML is therefore written from a template and never parsed as XML.
+Both are pure functions. The verifier makes them again and compares, so that neither can say anything else. The XML
+is therefore written from a template and never parsed as XML.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def signed_names(names: Sequence[str]) -> list[str]:
 
 
 def write_digests(digests: Mapping[str, bytes]) -> bytes:
-    """Write META-INF/ASiCManifest.xml (ETSI EN 319 162-1, annex A) over these members, given in their order.
+    """Write META-INF/ASiCManifest.xml (ETSI EN 319 162-1, annex A) for these members, given in order.
 
     KeyError for a name that is not one of SIGNED.
     """
@@ -84,7 +84,7 @@ def read_digests(content: bytes, names: Sequence[str]) -> dict[str, bytes]:
     values = map(b64decode, _DIGEST_VALUE.findall(content))
     digests = dict(zip(names, values))
     if len(digests) != len(names) or write_digests(digests) != content:
-        raise MalformedError("not the digests of the parts that are here, from the one template", part=DIGESTS)
+        raise MalformedError("not the digests of the parts of this extract, in the one template", part=DIGESTS)
     return digests
 
 
@@ -101,6 +101,6 @@ def write_instructions(manifest: Manifest) -> bytes:
         seals=SEALS,
         signature=SIGNATURE,
         digests=DIGESTS,
-        # By then the certificate was valid: the command works for ever.
+        # The certificate was valid at that time: the command keeps working after it has expired.
         epoch=int(manifest.issued_at.timestamp()),
     ).encode()

@@ -1,8 +1,8 @@
-"""Verifies an extract, offline, trusting nothing but the anchors the auditor brings (FORMAT.md, "Verdicts").
+"""The verification of an extract: offline, trusting only the trust anchors of the auditor (FORMAT.md, "Verdicts").
 
-First what is signed, by digest; then the seals, each by itself and all as one history; then every entry, its
-proof and its line of the table, in one pass over the three in constant memory. Nothing but the manifest, which
-names whose signature to expect, is parsed before the signature holds. The first failure ends it.
+First the digests and their signature; then the seals, each by itself and all as one history; then every entry, its
+proof and its line of the table, in one pass over the three in constant memory. Only the manifest, which names the
+service whose signature is expected, is parsed before the signature is verified. The first failure ends it.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from journal.core.entry import Entry
 
-# A character made visible grows fourfold, a control character's picture less; quotation marks double.
+# A character made visible takes up to four times its bytes; quotation marks are doubled.
 TABLE_LINE_LIMIT_BYTES = 16 * RECORD_LIMIT_BYTES
 
-_READINGS = 2  # once for the digests, once for what they say
+_READINGS = 2  # once for the digests, once for the content
 _EARLIEST = datetime(1, 1, 1, tzinfo=timezone.utc)
 
 
@@ -55,7 +55,7 @@ def verify_extract(
     known: Sequence[Known] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Verify an extract and say what it proves.
+    """Verify an extract and report what it proves.
 
     `file` is seekable and must not change; `anchors` are trusted certificates (DER), `tsa_anchors` those trusted to
     certify time-stamps, without which none is checked; `known` is what `read_known` read. `progress` is called with
@@ -98,7 +98,7 @@ class _Counter:
 
 
 def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Manifest, cms.Signature]:
-    """Check that the parts are those that were signed; the long ones, once the signature holds."""
+    """Check that the parts are those that were signed; the long ones after the signature."""
     content = container.read(DIGESTS)
     digests = read_digests(content, signed_names(container.names))
     for name in digests:
@@ -116,12 +116,12 @@ def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Ma
             service=parse_origin(manifest.origin).service,
         )
     except BadSignatureError as error:
-        raise BadSignatureError(f"{error.reason}; it must be over {DIGESTS}", part=SIGNATURE) from error
+        raise BadSignatureError(f"{error.reason}; it must be the signature of {DIGESTS}", part=SIGNATURE) from error
     except VerificationError as error:
         raise error.within(SIGNATURE) from error
     # Times of signatures are in whole seconds.
     if signature.signing_time < manifest.issued_at.replace(microsecond=0):
-        raise MismatchedPartError("signed before it was issued", part=SIGNATURE)
+        raise MismatchedPartError("its signing time is before the time of issue in the manifest", part=SIGNATURE)
     for name in STREAMED:
         _check_digest(container, name, digests[name])
     return manifest, signature
@@ -129,7 +129,7 @@ def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Ma
 
 def _check_digest(container: Container, name: str, digest: bytes) -> None:
     if container.digest(name) != digest:
-        raise MismatchedPartError(f"its content is not what {DIGESTS} says was signed", part=name)
+        raise MismatchedPartError(f"its content does not have the digest in {DIGESTS}, which is signed", part=name)
 
 
 def _check_seals(
@@ -154,7 +154,7 @@ def _check_seals(
 
 
 class _Walk:
-    """One pass over entries, proof and table in lock step, along the chain from base to head."""
+    """One pass over entries, proof and table together, along the chain from base to head."""
 
     def __init__(
         self, container: Container, manifest: Manifest, history: History, seals: Sequence[CheckedSeal]
@@ -189,17 +189,17 @@ class _Walk:
         self._check_ends()
 
     def _check_line(self, line: bytes, index: int) -> bytes:
-        """Check one line of the proof and what it speaks of; return the leaf hash."""
+        """Check one line of the proof, and the entry it discloses; return the leaf hash."""
         try:
             found, disclosed, value = parse_proof_line(line)
         except VerificationError as error:
             raise error.within(f"{PROOF} index {index}") from error
         if index == self._manifest.head.size:
-            raise MismatchedPartError(f"it goes on after index {index - 1}, the last", part=PROOF)
+            raise MismatchedPartError(f"it continues after index {index - 1}, the last one", part=PROOF)
         if found > index:
-            raise GapError(f"index {found} stands where {index} belongs", part=PROOF)
+            raise GapError(f"it has index {found} where index {index} is expected", part=PROOF)
         if found < index:
-            raise ForeignEntryError(f"index {found} stands where {index} belongs", part=PROOF)
+            raise ForeignEntryError(f"it has index {found} where index {index} is expected", part=PROOF)
         leaf = value
         if disclosed:
             record = next(self._records, None)
@@ -222,44 +222,48 @@ class _Walk:
 
     def _check_entry(self, entry: Entry, index: int) -> None:
         if (entry.tenant, entry.category) != (self._compartment.tenant, self._compartment.category):
-            raise ForeignEntryError("it is of another compartment")
+            raise ForeignEntryError("it belongs to another compartment")
         if entry.index != index:
-            raise ForeignEntryError(f"it says index {entry.index}")
+            raise ForeignEntryError(f"its index is {entry.index}")
         if entry.recorded_at < self._recorded_at:
             raise ForeignEntryError("it was recorded before the entry above it")
         self._recorded_at = entry.recorded_at
         while index >= self._day_end:
             self._day_end, self._day = next(self._day_limits)
         if entry.recorded_at.date() != self._day:
-            raise ForeignEntryError(f"by the seals it is of {format_day(self._day)}, and says otherwise")
+            raise ForeignEntryError(
+                f"by the seals it was recorded on {format_day(self._day)}, by its own time on another day"
+            )
         if not self._discloses_all and not self._manifest.filter.matches(entry):
-            raise MismatchedPartError("it is not one that the filter asks for")
+            raise MismatchedPartError("it does not match the filter")
 
     def _check_request(self, leaf: bytes) -> None:
         """Check the entry that recorded the request, where it is in the extract itself."""
         if self._compartment.category == JOURNAL_CATEGORY and leaf != self._manifest.request.leaf:
-            raise MismatchedPartError("the entry of its request is another", part=MANIFEST)
+            raise MismatchedPartError("the entry of its request is not the one at that index", part=MANIFEST)
 
     def _check_row(self, row: bytes, place: str) -> None:
         if next(self._rows, b"") + b"\n" != row:
-            raise MismatchedPartError(f"{place} does not say what the entries say", part=TABLE)
+            raise MismatchedPartError(f"{place} does not match the entries", part=TABLE)
 
     def _check_head(self, size: int, chain_hash: bytes) -> None:
         for checked in self._checkpoints.get(size, ()):
             if checked.head.chain_hash == chain_hash:
                 continue
             if checked.known:
-                raise ForkError(f"at size {size} the extract's chain is another", part=checked.name)
-            raise BrokenChainError(f"at size {size} the chain is not the one in {checked.name}", part=PROOF)
+                raise ForkError(f"at size {size} the extract's chain has another chain hash", part=checked.name)
+            raise BrokenChainError(
+                f"at size {size} the chain does not have the chain hash of {checked.name}", part=PROOF
+            )
 
     def _check_ends(self) -> None:
-        """Check that nothing is left over, which also reads each part to its end."""
+        """Check that no line is left over; this also reads each part to its end."""
         if next(self._records, None) is not None:
             raise MismatchedPartError("it holds more entries than the proof", part=ENTRIES)
         if next(self._rows, None) is not None:
-            raise MismatchedPartError("it holds more lines than there are entries", part=TABLE)
+            raise MismatchedPartError("it holds more lines than entries are disclosed", part=TABLE)
         if self._disclosed != self._manifest.disclosed:
             raise MismatchedPartError(
-                f"it counts {self._manifest.disclosed} entries disclosed, there are {self._disclosed}",
+                f"it says that {self._manifest.disclosed} entries are disclosed; there are {self._disclosed}",
                 part=MANIFEST,
             )

@@ -1,12 +1,13 @@
-"""A copy of the key store that follows its purges: brought up to date from it, and the way back where it is lost.
+"""A copy of the key store that follows its purges: updating it, and restoring from it.
 
-One step for both directions: the target takes the source's fences and ended contracts, destroys what they end, then
-takes the keys that it lacks, and what is known of the last seal. Fences come first, so that a run that is killed leaves
-a copy that knows of every purge it has heard of; a key is taken only where neither side knows it to be destroyed, and
-what is destroyed meanwhile is given up at the end. The master key is never copied: a copy alone opens nothing.
+Both directions are one step. The target takes the source's fences and ended contracts, destroys the keys they end,
+then takes the keys that it lacks and the last seal. Fences come first, so that a killed run leaves a copy with every
+fence it has read. A key is taken only if neither side knows it to be destroyed; keys destroyed during the run are
+destroyed in the target at the end. The master key is never copied: a copy alone opens nothing.
 
-Trust sentence: whoever can write to a copy can destroy it, and, once it is restored from, fence off days and end
-contracts for ever; it cannot read a key, give one day another's, nor bring back a destroyed day or an ended contract.
+Trust sentence: whoever can write to a copy can destroy it and, if it is restored from, fence off days and end
+contracts for ever. They cannot read a key, replace one day's key by another's, or bring back a purged day or an
+ended contract.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ CONTENT = frozenset({"days", "ended", "fences", last_seal.FOLDER, "tenants"})
 
 @dataclass(slots=True, kw_only=True)
 class Followed:
-    """What bringing a key store up to date did, and what it could not do."""
+    """The result of updating a key store."""
 
     copied: int = 0
     shredded: int = 0
     fences_raised: int = 0
     kept: int = 0  # keys that the target now holds
-    only_here: int = 0  # of these, those that the source has lost
+    only_here: int = 0  # of these, those that the source lacks
     failures: list[str] = field(default_factory=list)
 
 
 def follow(target: KeyStore, source: KeyStore) -> Followed:
-    """Bring the target up to date with the source, durable, in every directory of it; safe to repeat.
+    """Update the target from the source, durably, in every directory of it; safe to repeat.
 
-    What cannot be copied is told, and keeps nothing else from being copied. Raises OSError, KeyStoreError where a
-    fence cannot be read: nothing is then copied.
+    A key that cannot be copied is reported, and the others are copied. Raises OSError, KeyStoreError if a fence cannot
+    be read: then nothing is copied.
     """
     done = Followed()
     done.shredded = _end_contracts(target, source)
@@ -52,7 +53,7 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
         try:
             done.copied += target.take_tenant_key(tenant, source)
         except EndedTenantError:
-            continue  # destroyed: what is left of it in the source is its next repair's to take away
+            continue  # destroyed: the source's next repair removes what is left of it there
         except KeyStoreError as error:
             done.failures.append(str(error))
     done.fences_raised = _raise_fences(target, source)
@@ -62,12 +63,12 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
             try:
                 done.copied += target.take_day_key(category, day, source)
             except FencedDayError:
-                continue  # destroyed: what is left of it in the source is the purge's to take away
+                continue  # purged: the purge removes what is left of it in the source
             except AbsentKeyError:
                 continue  # destroyed since it was listed
             except KeyStoreError as error:
                 done.failures.append(str(error))
-    # What was destroyed while keys were copied.
+    # Keys destroyed while others were copied.
     done.shredded += _end_contracts(target, source)
     done.fences_raised += _raise_fences(target, source)
     done.shredded += target.shred_fenced()
@@ -78,7 +79,7 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
 
 
 def _end_contracts(target: KeyStore, source: KeyStore) -> int:
-    """Destroy in the target the keys whose contract either side knows to have ended; return how many were there."""
+    """Destroy in the target the keys of contracts that ended by either side; return how many there were."""
     ended = {*source.ended_tenants(), *target.ended_tenants()}
     there = ended.intersection(target.tenant_keys())
     for tenant in ended:
@@ -106,12 +107,12 @@ def _count(target: KeyStore, source: KeyStore, done: Followed) -> None:
 
 
 def check_source(source: KeyStore) -> bytes:
-    """Return the service's own key, by which a key store is recognised. Raises OperatorError where it cannot be had."""
+    """Return the service's own key, which identifies a key store. Raises OperatorError if it cannot be read."""
     where = source.directories[0]
     try:
         return source.read_tenant_key(RESERVED_TENANT)
     except AbsentKeyError as error:
-        raise OperatorError(f"{where} holds no key of a service: it is no key store, or it is lost") from error
+        raise OperatorError(f"{where} holds no service key: it is not a key store, or the key is lost") from error
     except KeyStoreError as error:
         raise OperatorError(
             f"{where} is not a key store of this master key ({error}): set JOURNAL_MASTER_KEY_FILE to the key it was "
@@ -120,15 +121,15 @@ def check_source(source: KeyStore) -> bytes:
 
 
 def check_alone(copy: Path) -> None:
-    """Refuse a directory where something else is kept than keys. Raises OperatorError."""
+    """Refuse a directory that holds anything but keys. Raises OperatorError."""
     if strangers := {path.name for path in copy.iterdir()} - CONTENT:
-        raise OperatorError(f"{copy} holds {min(strangers)}, which is no key: name a directory for the copy alone")
+        raise OperatorError(f"{copy} holds {min(strangers)}, which is not a key: name a directory for the copy alone")
 
 
 def check_same(target: KeyStore, source: KeyStore) -> None:
-    """Refuse a target that holds keys, and not this service's: they would be written over. Raises OperatorError.
+    """Refuse a target with the keys of another service: they would be overwritten. Raises OperatorError.
 
-    A service's own key that is lost or damaged there is no reason, as long as another one opens.
+    A lost or damaged service key is accepted if another key there opens.
     """
     ours = check_source(source)
     where = target.directories[0]
@@ -158,9 +159,9 @@ def _opens_some(store: KeyStore) -> bool:
 
 
 def check_apart(copy: Path, others: Iterable[tuple[str, Path]]) -> None:
-    """Refuse a copy that lies in a directory it is a copy of, or beside the master key. Raises OperatorError."""
+    """Refuse a copy inside, or around, the key store or the master key's directory. Raises OperatorError."""
     place = copy.resolve()
     for what, path in others:
         other = path.resolve()
         if other == place or place in other.parents or other in place.parents:
-            raise OperatorError(f"{copy} and {what} {path} are not apart: a copy is of use only elsewhere")
+            raise OperatorError(f"{copy} and {what} {path} are not separate: a copy is useful only elsewhere")

@@ -1,4 +1,4 @@
-"""Files that survive a power cut: written whole, then made durable with their directory."""
+"""Files that survive a power cut: written whole, then synced with their directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRIVATE_DIRECTORY = 0o700
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the directory's own entries durable (a rename is not, until then)."""
+    """Make the entries of a directory durable, as a rename requires."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -26,13 +26,13 @@ def sync_directory(directory: Path) -> None:
 
 
 def why_unwritable(directory: Path) -> str | None:
-    """Return, in the system's words, why no file can be put into a directory; None where one can."""
+    """Return the system's reason why no file can be created in a directory; None if one can."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         return error.strerror
     os.close(descriptor)
-    # Nothing is written to find out: whoever fetches what is there must not meet a probe.
+    # No test file is written: those who fetch files from the directory must not see it.
     if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return None
     is_read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
@@ -48,9 +48,9 @@ def make_private_directory(directory: Path) -> None:
 
 
 def create_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> bool:
-    """Create the file whole and durable; False, and nothing written, if it is there already.
+    """Create the file whole and durable; False, and nothing is written, if it exists already.
 
-    Several processes may race: exactly one of them gets True, and no reader ever sees half a file.
+    Of several processes that race, exactly one gets True, and no reader ever sees a partial file.
     """
     temporary = _write_temporary(path, content, mode)
     try:
@@ -59,13 +59,13 @@ def create_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> bool:
         return False
     finally:
         temporary.unlink()
-        # Also after losing the race: the winner's entry must be durable before we rely on it.
+        # Also after losing the race: the winner's entry must be durable before it is relied on.
         sync_directory(path.parent)
     return True
 
 
 def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
-    """Write the file whole and durable, in place of what was there."""
+    """Write the file whole and durable, replacing any earlier one."""
     temporary = _write_temporary(path, content, mode)
     temporary.replace(path)
     sync_directory(path.parent)
@@ -73,17 +73,17 @@ def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
 
 @contextmanager
 def appear_whole(path: Path) -> Iterator[BinaryIO]:
-    """Lend a file that gets its name, durable, only at the block's end; nothing is left of one that fails.
+    """Yield a file that gets its name, durably, only at the end of the block; nothing remains if the block fails.
 
-    Not even of a process that is killed, where the file system can make files without a name. Raises
-    FileExistsError where the name is taken.
+    On a file system that supports files without a name, nothing remains of a killed process either. Raises
+    FileExistsError if the name is taken.
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     temporary: Path | None = None
     try:
         try:
             descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, PRIVATE)
-        except OSError:  # a file system that cannot
+        except OSError:  # the file system does not support it
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
         with open(descriptor, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
@@ -91,12 +91,12 @@ def appear_whole(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(descriptor)
             if temporary is None:
-                # A directory makes Python follow the link in /proc, which a plain link() would copy.
+                # With `src_dir_fd`, Python follows the symbolic link in /proc; a plain link() would link to it.
                 os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=directory)
             elif path.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
             else:
-                temporary.rename(path)  # it may have no links either
+                temporary.rename(path)  # the file system may not support links either
         os.fsync(directory)
     finally:
         os.close(directory)
@@ -105,10 +105,10 @@ def appear_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def shred_file(path: Path) -> None:
-    """Overwrite the file, make that durable, remove it; nothing to do where there is none.
+    """Overwrite the file durably and remove it, if it exists.
 
-    Overwriting is best effort (a copying file system or a flash disk may keep the old blocks): what is
-    shredded here is always wrapped by a master key kept elsewhere.
+    Overwriting is best effort (a copy-on-write file system or a flash disk may keep the old blocks): what is shredded
+    here is always wrapped under a master key kept elsewhere.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY)

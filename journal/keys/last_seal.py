@@ -1,9 +1,10 @@
-"""What the key store remembers of the seals: when the last one was made, so that a restored database is known.
+"""The time and number of the last seal, kept in the key store: a database restored from a backup has an older one.
 
-Seals are numbered anew after a restore, and time goes on: the moment comes first, and the number settles only a second
-with two seals. Written after the database has the seal, it never knows of one that was not made.
+Moments are compared by time first, because a restored database uses numbers again; the number decides between two
+seals of the same second. It is written after the database has the seal, so it never names one that was not made.
 
-Trust sentence: whoever can write here can have a sound database refused, which one command ends; no seal rests on it.
+Trust sentence: whoever can write here can have a sound database refused until an operator's command accepts it; no
+seal depends on it.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class SealMoment:
 
 
 def remember(keystore: KeyStore, moment: SealMoment, *, goes_back: bool = False) -> None:
-    """Write it in every copy, durable, where it is later than what is there; with `goes_back`, whatever is there.
+    """Write it durably to every copy that has an earlier one; with `goes_back`, to every copy.
 
-    Raises KeyStoreError where a copy is not there, once the others have it; OSError.
+    Raises KeyStoreError if a copy is not mounted, after writing the others; OSError.
     """
     for directory in keystore.mounted():
         there = _read(directory / NAME)
@@ -48,7 +49,7 @@ def remember(keystore: KeyStore, moment: SealMoment, *, goes_back: bool = False)
 
 
 def remembered(keystore: KeyStore) -> SealMoment | None:
-    """Return the latest known to any copy; one that cannot be read knows of none."""
+    """Return the latest in any copy; a copy that cannot be read counts as empty."""
     found = (_read(directory / NAME) for directory in keystore.directories)
     return max((moment for moment in found if moment is not None), default=None)
 

@@ -2,13 +2,13 @@
 
     days/<category>/<YYYY-MM-DD>     32 random bytes, wrapped: destroying it makes that day unreadable
     tenants/<tenant>                 32 random bytes, wrapped: destroying it ends a contract
-    fences/<category>                the last destroyed day, in clear
-    ended/<tenant>                   its contract has ended: its key is destroyed, and no copy of it is ever used
-    seals/last                       when the last seal was made, and its number: what a restored database forgets
+    fences/<category>                the last purged day, in clear
+    ended/<tenant>                   the contract has ended: the key is destroyed, and no copy of it is ever used
+    seals/last                       time and number of the last seal: a restored database has an older one
 
-A category's fence and a tenant's end stand above any key: what they destroyed is neither made nor read again, wherever
-a copy of it comes from. How keys are wrapped is in `journal.keys.wrapped`. Whoever can write here without the master
-key can at most deny service.
+A category's fence and a tenant's end take precedence over any key: a key they destroyed is neither made nor read again,
+even if a copy of it comes back. `journal.keys.wrapped` wraps keys. Whoever can write here without the master key can
+at most deny service.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class KeyStore:
     """Day keys, tenant keys and fences, in one directory and its replicas.
 
     A key is made durable in every copy, and read from the first copy that opens; `confirm_day_key` names a copy that
-    lacks it. The fence of a category is the newest of those found in any copy, and of those learnt from the database.
+    lacks it. The fence of a category is the newest in any copy and in the database.
     """
 
     def __init__(self, directory: Path, master_key: bytes, replicas: Iterable[Path] = ()) -> None:
@@ -48,7 +48,7 @@ class KeyStore:
         self._learnt_ended: set[str] = set()
 
     def make_day_key(self, category: str, day: date) -> bool:
-        """Make the day's key, durable in every copy; False if it was in one. Raises FencedDayError, KeyStoreError."""
+        """Make the day's key, durable in every copy; False if a copy had it. Raises FencedDayError, KeyStoreError."""
         self._refuse_fenced(category, day)
         made = self._keys.make(_day_name(category, day))
         self._shred_fenced(category, day)
@@ -60,16 +60,16 @@ class KeyStore:
         return self._keys.read(_day_name(category, day))
 
     def shred_day_key(self, category: str, day: date) -> None:
-        """Destroy the day's key in every copy; the fence must already stand at or after that day."""
+        """Destroy the day's key in every copy; the fence must already be at or after that day."""
         fence = self.fence(category)
         if fence is None or fence < day:
             raise KeyStoreError(f"the key of {category} {day} is not shredded: its fence is not raised")
         self._keys.shred(_day_name(category, day))
 
     def shred_fenced(self) -> int:
-        """Destroy every key behind its fence in every copy, and what a killed process left of one; return how many.
+        """Destroy every fenced key in every copy, and partial files of killed processes; return how many days had any.
 
-        For a copy that was away while days were purged: what it holds of them is not all under its own name.
+        This is for a copy that was not mounted while days were purged; it may hold keys under temporary names.
         """
         days: set[tuple[str, date]] = set()
         for category in self.categories():
@@ -83,9 +83,9 @@ class KeyStore:
 
     @contextmanager
     def destroying(self, busy: str = "another purge is running") -> Iterator[None]:
-        """Hold the right to destroy keys, which one run has at a time; it ends with the process.
+        """Hold the lock for destroying keys; one run has it at a time, and it ends with the process.
 
-        Raises BusyError, in these words, where another has it.
+        Raises BusyError with the text `busy` if another run has it.
         """
         directory = self._directories[0]
         make_private_directory(directory)
@@ -113,7 +113,7 @@ class KeyStore:
         return self._keys.names("fences")
 
     def day_keys(self, category: str) -> list[date]:
-        """Return the days that have a key in any copy, oldest first; other files there are nobody's."""
+        """Return the days that have a key in any copy, oldest first; files with other names are ignored."""
         days: set[date] = set()
         for name in self._keys.names(f"days/{category}"):
             with suppress(MalformedError):
@@ -121,7 +121,7 @@ class KeyStore:
         return sorted(days)
 
     def make_tenant_key(self, tenant: str) -> bool:
-        """Make the tenant's key, durable in every copy; False if it was there. Raises EndedTenantError."""
+        """Make the tenant's key, durable in every copy; False if a copy had it. Raises EndedTenantError."""
         self._refuse_ended(tenant)
         made = self._keys.make(f"tenants/{tenant}")
         self._shred_ended(tenant)
@@ -137,33 +137,33 @@ class KeyStore:
         return self._keys.names("tenants")
 
     def ended_tenants(self) -> list[str]:
-        """Return the tenants whose key was destroyed, as any copy has it."""
+        """Return the tenants whose key was destroyed, by any copy."""
         return self._keys.names("ended")
 
     def knows_ended(self, tenant: str) -> bool:
-        """Tell whether every copy has it that the tenant's key was destroyed."""
+        """Tell whether every copy says that the tenant's key was destroyed."""
         return all((directory / "ended" / tenant).exists() for directory in self._directories)
 
     def learn_ended(self, tenant: str) -> None:
-        """Take into account an end found in the database: its key is not read, though nothing is destroyed for it."""
+        """Take into account an end found in the database: the key is no longer read, but not destroyed either."""
         self._learnt_ended.add(tenant)
 
     def destroy_tenant_key(self, tenant: str) -> None:
-        """Destroy the tenant's key in every copy, for ever: one that a backup brings back is never used.
+        """Destroy the tenant's key in every copy, for ever: a key restored from a backup is never used.
 
-        Raises KeyStoreError where a copy is not there.
+        Raises KeyStoreError if a copy is not mounted.
         """
         self.check_mounted()
         for directory in self._directories:
-            # First: cut short here, the key is refused, and the next `repair` destroys it.
+            # Written first: after an interruption here the key is refused, and the next `repair` destroys it.
             if not (directory / "ended" / tenant).exists():
                 create_durably(directory / "ended" / tenant, b"destroyed\n")
         self._keys.shred(f"tenants/{tenant}")
 
     def fence(self, category: str) -> date | None:
-        """Return the last destroyed day of the category, the newest known anywhere. Raises KeyStoreError.
+        """Return the last purged day of the category, the newest in any copy. Raises KeyStoreError.
 
-        A copy that cannot be read might hold a newer one: nothing is then served.
+        A copy that cannot be read might hold a newer fence: then no key is read.
         """
         found = [self._learnt_fences[category]] if category in self._learnt_fences else []
         for directory in self._directories:
@@ -185,22 +185,22 @@ class KeyStore:
         self._keys.confirm(f"tenants/{tenant}", self.read_tenant_key(tenant))
 
     def raise_fence(self, category: str, day: date) -> None:
-        """Set the fence in every copy, durable; it never goes back. Raises KeyStoreError where a copy is not there."""
+        """Set the fence in every copy, durable; it never moves back. Raises KeyStoreError if a copy is not mounted."""
         self.check_mounted()
         newest = max(day, self.fence(category) or day)
         for directory in self._directories:
             replace_durably(directory / "fences" / category, f"{newest.isoformat()}\n".encode())
 
     def mounted(self) -> list[Path]:
-        """Return the directories of those copies that are there."""
+        """Return the directories of the copies that are mounted."""
         return self._keys.mounted()
 
     def check_mounted(self) -> None:
-        """Refuse to go on where a copy is not there. Raises KeyStoreError that names it."""
+        """Raise KeyStoreError, naming it, if a copy is not mounted."""
         self._keys.check_mounted()
 
     def lags_behind(self, category: str, fence: date) -> bool:
-        """Tell whether some copy does not know of this fence yet, or of a later one."""
+        """Tell whether some copy has neither this fence nor a later one."""
         for directory in self._directories:
             found = _read_fence(directory, category)
             if found is None or found < fence:
@@ -208,10 +208,10 @@ class KeyStore:
         return False
 
     def take_day_key(self, category: str, day: date, source: KeyStore) -> bool:
-        """Copy the day's key from another key store, durable in every copy; False if it was in all of them.
+        """Copy the day's key from another key store, durable in every copy; False if all had it.
 
-        Raises FencedDayError where this one knows it to be destroyed, KeyStoreError. What the source destroys
-        meanwhile is the caller's to look after: its fence is taken again once all is copied.
+        Raises FencedDayError if this store has fenced the day, KeyStoreError. The caller takes the source's fence again
+        after copying, for the days purged meanwhile.
         """
         self._refuse_fenced(category, day)
         taken = self._keys.take(_day_name(category, day), source._keys)
@@ -226,9 +226,9 @@ class KeyStore:
         return taken
 
     def repair(self) -> None:
-        """Bring every copy up to date with the others: what one has lost or holds damaged, fences, ended tenants.
+        """Update every copy from the others: lost or damaged keys, fences, ended tenants.
 
-        KeyStoreError, once everything else is repaired, naming the first key that no copy can give.
+        KeyStoreError, after everything else is repaired, naming the first key that opens in no copy.
         """
         for tenant in self.ended_tenants():
             self.destroy_tenant_key(tenant)
@@ -254,20 +254,22 @@ class KeyStore:
     def _refuse_fenced(self, category: str, day: date) -> None:
         fence = self.fence(category)
         if fence is not None and day <= fence:
-            raise FencedDayError(f"{category} {day} is destroyed (fence {fence}): its key is never made nor read again")
+            raise FencedDayError(f"{category} {day} is purged (fence {fence}): its key is never made or read again")
 
     def _refuse_ended(self, tenant: str) -> None:
         if tenant in self._learnt_ended or any((copy / "ended" / tenant).exists() for copy in self._directories):
-            raise EndedTenantError(f"the contract of {tenant} has ended: its key is destroyed, and never made nor read")
+            raise EndedTenantError(
+                f"the contract of {tenant} has ended: its key is destroyed, and is never made or read again"
+            )
 
     def _shred_ended(self, tenant: str) -> None:
-        """Undo a copy written just after another process destroyed the key."""
+        """Destroy a key that was written just after another process had destroyed it."""
         if tenant in self.ended_tenants():
             self.destroy_tenant_key(tenant)
             self._refuse_ended(tenant)
 
     def _shred_fenced(self, category: str, day: date) -> None:
-        """Undo a copy written just after another process destroyed the key."""
+        """Destroy a key that was written just after another process had destroyed it."""
         try:
             self._refuse_fenced(category, day)
         except FencedDayError:
@@ -280,7 +282,7 @@ def _day_name(category: str, day: date) -> str:
 
 
 def _read_fence(directory: Path, category: str) -> date | None:
-    """Return where a fence stands in one copy. Raises KeyStoreError where it cannot be read."""
+    """Return the fence in one copy. Raises KeyStoreError if it cannot be read."""
     try:
         return date.fromisoformat((directory / "fences" / category).read_text("ascii").strip())
     except (FileNotFoundError, NotADirectoryError):
@@ -290,7 +292,7 @@ def _read_fence(directory: Path, category: str) -> date | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return what is in a folder, hidden files too; nothing where there is none."""
+    """Return the files in a folder, hidden ones included; empty if there is no folder."""
     try:
         return [path for path in folder.iterdir() if path.is_file()]
     except (FileNotFoundError, NotADirectoryError):
@@ -298,7 +300,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _day_of_file(path: Path) -> date | None:
-    """Return the day whose key a file holds, be it on the way to its name."""
+    """Return the day whose key a file holds, also under its temporary name."""
     try:
         return parse_day(path.name.removeprefix(".").split(".")[0])
     except MalformedError:
@@ -306,6 +308,6 @@ def _day_of_file(path: Path) -> date | None:
 
 
 def open_keystore(settings: Settings) -> KeyStore:
-    """Open the key store the settings name. Raises OperatorError where the master key cannot be read."""
+    """Open the key store the settings name. Raises OperatorError if the master key cannot be read."""
     replicas = [Path(replica) for replica in settings.keystore_replicas]
     return KeyStore(settings.keystore_path, read_master_key(settings.master_key_path), replicas)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
-# The service's own key: every copy of a key store has it, for as long as there is one.
-ANCHOR = f"tenants/{RESERVED_TENANT}"
+# The service's own key: every copy of a key store has it.
+SERVICE_KEY = f"tenants/{RESERVED_TENANT}"
 _LABEL = b"openepm-journal/v1/wrapped-key\x00"
 
 
@@ -40,23 +40,23 @@ def read_master_key(path: Path) -> bytes:
 
 
 def make_master_key(path: Path) -> None:
-    """Make a master key where there is none yet."""
+    """Make a master key, unless the file exists."""
     create_durably(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
 
 
 class WrappedKeys:
-    """Keys by name, durable in every copy; whether one may be made or read is the key store's to say."""
+    """Keys by name, durable in every copy; the key store decides which may be made or read."""
 
     def __init__(self, directories: Sequence[Path], master_key: bytes) -> None:
-        """Use these directories, the first of which decides between racing processes; nothing is written yet."""
+        """Use these directories; the first decides between racing processes. Nothing is written yet."""
         self._directories = directories
         self._wrapper = AESGCM(master_key)
-        # Names whose copies this process has seen to be durable: once is enough.
+        # Names whose copies this process has made durable: once is enough.
         self._durable: set[str] = set()
 
     def make(self, name: str) -> bool:
-        """Make a key, durable in every copy; False if it was in one. Raises KeyStoreError."""
-        if name != ANCHOR:  # it comes first, when there is nothing yet
+        """Make a key, durable in every copy; False if a copy had it. Raises KeyStoreError."""
+        if name != SERVICE_KEY:  # the first key, made when the directories are empty
             self.check_mounted()
         found = self.find(name)
         if found is not None:
@@ -65,7 +65,7 @@ class WrappedKeys:
         self._check_master_key()
         nonce = os.urandom(NONCE_BYTES)
         wrapped = nonce + self._wrapper.encrypt(nonce, os.urandom(KEY_BYTES), _LABEL + name.encode())
-        # The first directory decides between racing processes; the replicas copy what won there.
+        # The first directory decides between racing processes; the replicas copy the winner's key.
         first = self._directories[0] / name
         made = create_durably(first, wrapped)
         wrapped = first.read_bytes()
@@ -73,9 +73,9 @@ class WrappedKeys:
         return made
 
     def check_mounted(self) -> None:
-        """Refuse to write where a replica is not there. Raises KeyStoreError that names it.
+        """Raise KeyStoreError, naming it, if a replica is not mounted.
 
-        What is written in its place would lie beneath it, unseen by any purge, once it is mounted again; and what it
+        A file written to its mount point would be hidden from every purge once it is mounted again, and the keys it
         holds would not be destroyed.
         """
         there = self.mounted()
@@ -87,13 +87,13 @@ class WrappedKeys:
                 )
 
     def mounted(self) -> list[Path]:
-        """Return the directories that are there; all of them, before the first holds anything."""
+        """Return the directories that are mounted; all of them before the first key is made."""
         first, *replicas = self._directories
-        is_new = not (first / ANCHOR).exists()
-        return [first, *(replica for replica in replicas if is_new or (replica / ANCHOR).exists())]
+        is_new = not (first / SERVICE_KEY).exists()
+        return [first, *(replica for replica in replicas if is_new or (replica / SERVICE_KEY).exists())]
 
     def _check_master_key(self) -> None:
-        """Make no key under another master key than the others: it could not be read once the right one is back."""
+        """Refuse another master key than that of the existing keys: a new key could not be read with the right one."""
         failure: KeyStoreError | None = None
         for tenant in self.names("tenants"):
             try:
@@ -106,7 +106,7 @@ class WrappedKeys:
             raise KeyStoreError("the master key opens none of the tenants' keys: is it another one's?") from failure
 
     def repair(self, name: str, failures: list[KeyStoreError]) -> None:
-        """Bring every copy of a key up to date with the first that opens; note why where none does."""
+        """Update every copy of a key from the first that opens; add the error to `failures` if none does."""
         try:
             self.check_mounted()
             found = self.find(name)
@@ -116,14 +116,14 @@ class WrappedKeys:
             failures.append(error)
 
     def take(self, name: str, source: WrappedKeys) -> bool:
-        """Copy a key from elsewhere, durable; False if it was in every copy. Raises AbsentKeyError, KeyStoreError."""
+        """Copy a key from another store, durably; False if every copy had it. Raises AbsentKeyError, KeyStoreError."""
         found = source.find(name)
         if found is None:
             raise AbsentKeyError(f"key {name} is not in the key store")
         return self._copy(name, *found)
 
     def _copy(self, name: str, wrapped: bytes, key: bytes) -> bool:
-        """Put the wrapped key in every directory where it is lost or does not open; tell whether there was one."""
+        """Write the wrapped key to every directory where it is missing or does not open; tell whether one was."""
         written = False
         for directory in self._directories:
             path = directory / name
@@ -141,7 +141,7 @@ class WrappedKeys:
             if differs:
                 raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
             if name not in self._durable:
-                # Whoever wrote it may not have come to this yet.
+                # The process that wrote it may not have synced the directory yet.
                 sync_directory(path.parent)
         self._durable.add(name)
         return written
@@ -154,7 +154,7 @@ class WrappedKeys:
         return found[1]
 
     def find(self, name: str) -> tuple[bytes, bytes] | None:
-        """Return the first copy that opens, wrapped and open; None where there is no copy at all."""
+        """Return the first copy that opens, wrapped and unwrapped; None if there is no copy."""
         failure: KeyStoreError | None = None
         for directory in self._directories:
             try:
@@ -191,7 +191,7 @@ class WrappedKeys:
             ) from error
 
     def names(self, folder: str) -> list[str]:
-        """Return the names in a folder of any copy; those with a dot in front are not whole yet."""
+        """Return the names in a folder of any copy, without temporary files, whose names begin with a dot."""
         found: set[str] = set()
         for directory in self._directories:
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -199,11 +199,11 @@ class WrappedKeys:
         return sorted(found)
 
     def shred(self, name: str) -> None:
-        """Destroy a key in every copy. Raises KeyStoreError where one is not there."""
+        """Destroy a key in every copy. Raises KeyStoreError if a copy is not mounted."""
         self.check_mounted()
         for directory in self._directories:
             path = directory / name
-            # What a process that was killed left on the way to this file holds the same key.
+            # A temporary file left by a killed process holds the same key.
             for leftover in path.parent.glob(f".{path.name}.*"):
                 shred_file(leftover)
             shred_file(path)

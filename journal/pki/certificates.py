@@ -1,7 +1,7 @@
-"""Certificates (RFC 5280), read strictly; their keys, and who signed them. Whom to trust is in `trust`.
+"""Certificates (RFC 5280), read strictly; their keys, and their issuers' signatures. Paths are in `trust`.
 
-Names are compared as their bytes, keys are P-256, P-384 or RSA. `cryptography` does the arithmetic alone, so
-that every version of it gives the same verdict.
+Names are compared as bytes; keys are P-256, P-384 or RSA. `cryptography` does only the arithmetic, so that every
+version of it gives the same verdict.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     PublicKey = Union[ec.EllipticCurvePublicKey, rsa.RSAPublicKey]
 
 CERTIFICATE_LIMIT_BYTES = 8 * 1024
-PEM_LIMIT_BYTES = 4 * 1024 * 1024  # a whole system's bundle of roots fits
+PEM_LIMIT_BYTES = 4 * 1024 * 1024  # the root certificates of a whole system fit
 RSA_MODULUS_BITS = range(2048, 8192 + 1)
 RSA_EXPONENT = 65537
 
@@ -67,7 +67,7 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERT
 
 @dataclass(frozen=True)
 class Certificate:
-    """What we read of a certificate; `encoded` is the whole, `signed` the part its issuer signed."""
+    """The parts of a certificate that we read; `encoded` is the whole, `signed` the part its issuer signed."""
 
     encoded: bytes
     signed: bytes
@@ -88,9 +88,9 @@ class Certificate:
 
 
 def pem_to_der(pem: bytes) -> list[bytes]:
-    """Return the certificates of a PEM text, in its order; text around them is left alone (RFC 7468 §5.2).
+    """Return the certificates of a PEM text, in order; text around them is ignored (RFC 7468 §5.2).
 
-    MalformedError if it holds none, or one that is not base64.
+    MalformedError if there is none, or one is not base64.
     """
     if len(pem) > PEM_LIMIT_BYTES:
         raise MalformedError(f"{len(pem)} bytes of PEM where at most {PEM_LIMIT_BYTES} are accepted")
@@ -119,17 +119,17 @@ def parse(encoded: bytes) -> Certificate:
 
 
 def read(element: der.Element) -> Certificate:
-    """Read a certificate out of a structure already decoded; MalformedError."""
+    """Read a certificate from a decoded structure; MalformedError."""
     if len(element.encoded) > CERTIFICATE_LIMIT_BYTES:
         raise MalformedError(f"a certificate of more than {CERTIFICATE_LIMIT_BYTES} bytes")
     signed, algorithm, signature = element.members(der.SEQUENCE, 3)
     version, serial, inner, issuer, validity, subject, key, extensions = signed.members(der.SEQUENCE, 8)
     if [part.integer() for part in version.members(0xA0)] != [2]:
         raise MalformedError("a certificate is not of version 3")
-    # Old roots have the serial number 0 (RFC 5280 §4.1.2.2 asks readers to bear with them).
+    # Old roots have the serial number 0 (RFC 5280 §4.1.2.2 asks readers to accept them).
     if not 0 <= serial.integer() < 1 << 160:
         raise MalformedError("a certificate's serial number is negative, or longer than 20 octets")
-    # The outer algorithm is outside the signature: unless it is the inner one, it says nothing.
+    # The outer algorithm is not signed: it must equal the inner one, which is.
     if inner.encoded != algorithm.encoded:
         raise MalformedError("a certificate names two signature algorithms")
     not_before, not_after = (part.time() for part in validity.members(der.SEQUENCE, 2))
@@ -155,7 +155,7 @@ def _read_extensions(listed: der.Element) -> dict[bytes, tuple[bool, bytes]]:
         critical = [part.encoded for part in extension.members(der.SEQUENCE)[1:2]] == [der.TRUE]
         identifier, *_, value = extension.members(der.SEQUENCE, 3 if critical else 2)
         if identifier.expect(der.OBJECT_IDENTIFIER).encoded in found:
-            raise MalformedError("a certificate has one extension twice")
+            raise MalformedError("a certificate has an extension twice")
         found[identifier.encoded] = (critical, value.octets())
     return found
 
@@ -173,7 +173,7 @@ def public_key(certificate: Certificate) -> PublicKey:
         except ValueError as error:
             raise MalformedError("a public key is not on its curve", part=certificate.name) from error
     if algorithm.encoded != _RSA:
-        raise UntrustedError("its key is of a kind we do not accept", part=certificate.name)
+        raise UntrustedError("its key is of a type we do not accept", part=certificate.name)
     numbers = der.decode(octets, limit_bytes=CERTIFICATE_LIMIT_BYTES).members(der.SEQUENCE, 2)
     modulus, exponent = (number.integer() for number in numbers)
     if modulus.bit_length() not in RSA_MODULUS_BITS or modulus < 0 or not modulus & 1 or exponent != RSA_EXPONENT:
@@ -182,7 +182,7 @@ def public_key(certificate: Certificate) -> PublicKey:
 
 
 def read_ecdsa(signature: bytes) -> tuple[int, int]:
-    """Return (r, s) of an ECDSA-Sig-Value (RFC 3279 §2.2.3) in its one spelling; MalformedError."""
+    """Return (r, s) of an ECDSA-Sig-Value (RFC 3279 §2.2.3) in its one encoding; MalformedError."""
     members = der.decode(signature, limit_bytes=CERTIFICATE_LIMIT_BYTES).members(der.SEQUENCE, 2)
     r, s = (member.integer() for member in members)
     if r <= 0 or s <= 0:
@@ -211,7 +211,7 @@ def is_signed_by(certificate: Certificate, issuer: Certificate) -> bool:
 def name_text(name: der.Element) -> str:
     """Return a distinguished name for people, most specific part first, after RFC 4514.
 
-    Whatever could move a cursor or reverse a line (RFC 4514 leaves it alone) is written as hexadecimal.
+    Characters that could move a cursor or reverse a line (RFC 4514 does not escape them) are written as hexadecimal.
     """
     parts = []
     for relative in reversed(name.members(der.SEQUENCE)):

@@ -1,8 +1,8 @@
-"""Detached CAdES-B-B signatures (RFC 5652, RFC 5035, ETSI EN 319 122-1), in one profile and one spelling.
+"""Detached CAdES-B-B signatures (RFC 5652, RFC 5035, ETSI EN 319 122-1), in one profile and one encoding.
 
-`_encode` is the profile: it builds a whole signature from its few variable values. `sign` calls it with
-new values; `verify` calls it with the values it read and demands the very bytes it received, so that no
-field can hold anything else. FORMAT.md, "Signature profile", says the same in words.
+`_encode` is the profile: it builds a whole signature from its few variable values. `sign` calls it with new values;
+`verify` calls it with the values it read and requires exactly the bytes it received, so that no field can hold
+anything else. FORMAT.md, "Signature profile", says the same in words.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CONTEXT_0 = 0xA0
 
 @dataclass(frozen=True)
 class Signature:
-    """A verified signature: whose it is, and the time it claims."""
+    """A verified signature: its signer, and the time it claims."""
 
     signer: bytes
     subject: str
@@ -53,7 +53,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class _Values:
-    """What varies from one signature to another; the chain goes from the signer up."""
+    """The values that vary between signatures; the chain goes from the signer up."""
 
     chain: tuple[certs.Certificate, ...]
     content_digest: bytes
@@ -69,13 +69,13 @@ def sign(
     signing_time: datetime,
     sign_bytes: Callable[[bytes], bytes],
 ) -> bytes:
-    """Return a detached signature (DER) over content of which this is the SHA-256.
+    """Return a detached signature (DER) over the content with this SHA-256.
 
     `certificates` are DER: the signer's, then its intermediates in order, no root. `signing_time` is UTC, in
     whole seconds. `sign_bytes` returns the ECDSA-Sig-Value of P-256 with SHA-256 over the bytes it is given;
-    of its two twins (r, s) and (r, n - s) the one with the low s is kept. The bytes depend on nothing else.
-    Raises ValueError for a digest, a time or a number of certificates the profile has no place for,
-    VerificationError where the signature would not verify.
+    of the equivalent (r, s) and (r, n - s) the one with the low s is kept. The result depends on nothing else.
+    Raises ValueError for a digest, a time or a number of certificates outside the profile,
+    VerificationError if the signature would not verify.
     """
     if len(content_digest) != sha256().digest_size:
         raise ValueError("the content digest is not a SHA-256")
@@ -85,7 +85,7 @@ def sign(
     attributes = _signed_attributes(chain, content_digest, signing_time)
     r, s = certs.read_ecdsa(sign_bytes(attributes))
     values = _Values(chain, content_digest, signing_time, r, min(s, P256_ORDER - s))
-    # A signature that its own certificate refuses (another key, a failing device) must never be kept.
+    # A signature that its own certificate does not verify (another key, a failing device) must never be kept.
     _check_value(values)
     return _encode(values)
 
@@ -98,17 +98,17 @@ def verify(
     service: str,
     at: datetime | None = None,
 ) -> Signature:
-    """Check a detached signature over content of which this is the SHA-256, and whose it is.
+    """Check a detached signature over the content with this SHA-256, and its signer.
 
-    `anchors` are the certificates (DER) the auditor brings; `service` the name the signer's certificate must
-    bear. The path must be valid at `at`, the time of a time-stamp the caller verified; without one, at the
+    `anchors` are the auditor's trust anchors (DER certificates); `service` is the name that the signer's certificate
+    must bear. The path must be valid at `at`, the time of a time-stamp the caller verified; without one, at the
     time the signature itself claims.
     Raises MalformedError (not this profile, byte for byte), BadSignatureError (other content, other key),
-    UntrustedError (no path to an anchor at that time), for any bytes whatever.
+    UntrustedError (no path to a trust anchor at that time), and nothing else for any bytes.
     """
     values = _parse(signature)
     if _encode(values) != signature:
-        raise MalformedError("a signature is not in the one spelling of its profile")
+        raise MalformedError("a signature is not in the one encoding of its profile")
     if values.content_digest != content_digest:
         raise BadSignatureError("the signature is over other content")
     _check_value(values)
@@ -136,7 +136,7 @@ def _read_anchor(anchor: bytes) -> certs.Certificate:
 def _check_value(values: _Values) -> None:
     """Check the ECDSA signature over the signed attributes (RFC 5652 §5.4)."""
     if values.r >= P256_ORDER or not 0 < values.s <= P256_ORDER // 2:
-        raise MalformedError("an ECDSA signature is out of range, or the high one of its two twins")
+        raise MalformedError("an ECDSA signature is out of range, or has the higher of its two equivalent values of s")
     key = certs.public_key(values.chain[0])
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UntrustedError("the signer's key is not P-256", part=values.chain[0].name)
@@ -155,7 +155,7 @@ def _encode(values: _Values) -> bytes:
         _VERSION_1,
         der.sequence(signer.issuer.encoded, der.integer(signer.serial)),
         _SHA256,
-        # Signed as a SET OF, carried with the implicit tag [0] in its place (RFC 5652 §5.4).
+        # Signed as a SET OF, stored with the implicit tag [0] instead (RFC 5652 §5.4).
         bytes([_CONTEXT_0]) + attributes[1:],
         _ECDSA_SHA256,
         der.octet_string(_ecdsa_value(values.r, values.s)),
@@ -173,9 +173,9 @@ def _encode(values: _Values) -> bytes:
 def _signed_attributes(chain: Sequence[certs.Certificate], content_digest: bytes, signing_time: datetime) -> bytes:
     """Return the signed attributes as the SET OF that is hashed.
 
-    signing-certificate-v2 (RFC 5035 §4) lists the whole chain, not the signer alone: every certificate of
-    the message is then under the signature, down to the bits of its issuer's own signature. The hash is the
-    default, SHA-256, and so left out; issuer and serial number stand in the signer information already.
+    signing-certificate-v2 (RFC 5035 §4) lists the whole chain, not only the signer: the signature then
+    covers every certificate of the message, including the issuer's signature on it. The hash algorithm is the
+    default, SHA-256, and so left out; issuer and serial number are already in the signer information.
     """
     listed = (der.sequence(der.octet_string(sha256(certificate.encoded).digest())) for certificate in chain)
     return der.set_of(
@@ -195,9 +195,9 @@ def _ecdsa_value(r: int, s: int) -> bytes:
 
 
 def _parse(signature: bytes) -> _Values:
-    """Take the variable values out of where the profile has them; MalformedError where it does not.
+    """Read the variable values from their places in the profile; MalformedError where they are missing.
 
-    What lies around them is not looked at here: the comparison with `_encode` sees to it.
+    Everything around them is checked by the comparison with `_encode`.
     """
     content_info = der.decode(signature, limit_bytes=SIGNATURE_LIMIT_BYTES)
     (signed_data,) = content_info.members(der.SEQUENCE, 2)[1].members(_CONTEXT_0, 1)

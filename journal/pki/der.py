@@ -1,14 +1,14 @@
-"""Strict DER (ITU-T X.690 §8, §10, §11): one spelling of every value, read and written.
+"""Strict DER (ITU-T X.690 §8, §10, §11): every value has one encoding, for reading and writing.
 
 The reader checks the whole tree before it returns: definite minimal lengths, low tag numbers, minimal
 integers, canonical booleans, zero padding bits, sorted SET OF, exact times, nothing after the end.
-It raises MalformedError for anything else, whatever the bytes. The writer is its inverse, so that a
-structure read can be rebuilt and compared with the bytes received.
+It raises MalformedError for any other bytes. The writer is its inverse, so that a structure that was read can be
+rebuilt and compared with the bytes received.
 
-Object identifiers are compared in their encoded form, that of `object_identifier("1.2.3")`.
+Object identifiers are compared in their encoded form, the result of `object_identifier("1.2.3")`.
 """
 
-# ruff: noqa: PLR2004 - the octets and bits of X.690 read best as the figures the standard gives
+# ruff: noqa: PLR2004 - octets and bits are clearest as the numbers that X.690 gives
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TRUE = b"\x01\x01\xff"  # the only BOOLEAN ever written where FALSE is the defau
 DEPTH_LIMIT = 32  # a time-stamp token, the deepest object we read, needs 18
 IDENTIFIER_LIMIT_BYTES = 64
 
-# Numeric, Teletex, Visible, Universal and BMP strings: met in names, carried as they are.
+# Numeric, Teletex, Visible, Universal and BMP strings: they occur in names and are not decoded.
 _OPAQUE_STRINGS = frozenset({0x12, 0x14, 0x1A, 0x1C, 0x1E})
 _TIME = re.compile(rb"([0-9]{4})" + rb"([0-9]{2})" * 5 + rb"(?:\.([0-9]{0,5}[1-9]))?Z")
 _ARCS = re.compile(rb"(?:(?:[\x81-\xff][\x80-\xff]*)?[\x00-\x7f])+")
@@ -50,7 +50,7 @@ _PRINTABLE = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*")
 
 
 class Element(NamedTuple):
-    """One value: its identifier octet, its content octets, its whole encoding, its members if constructed."""
+    """One value: its identifier octet, its content octets, its whole encoding, its members if it is constructed."""
 
     tag: int
     content: bytes
@@ -64,7 +64,7 @@ class Element(NamedTuple):
         return self
 
     def members(self, tag: int, count: int | None = None) -> tuple[Element, ...]:
-        """Return the members of a SEQUENCE, SET or context tag; exactly `count` of them where it is given."""
+        """Return the members of a SEQUENCE, SET or context tag; exactly `count` of them if that is given."""
         children = self.expect(tag).children
         if count is not None and len(children) != count:
             raise MalformedError(f"{len(children)} DER members where {count} belong")
@@ -83,7 +83,7 @@ class Element(NamedTuple):
         return self.expect(BIT_STRING).content[1:]
 
     def whole_bits(self) -> bytes:
-        """Return a BIT STRING's octets; a string that does not fill its last octet is refused."""
+        """Return a BIT STRING's octets; MalformedError if it does not fill its last octet."""
         if self.expect(BIT_STRING).content[0]:
             raise MalformedError("a BIT STRING is not whole octets")
         return self.bits()
@@ -95,15 +95,15 @@ class Element(NamedTuple):
         return _read_time(self.tag, self.content)
 
     def moment(self) -> datetime:
-        """Return a time of RFC 5280 and RFC 5652: whole seconds, in the form their year asks for."""
+        """Return a time of RFC 5280 and RFC 5652: whole seconds, in the form that the year requires."""
         moment = self.time()
         if moment.microsecond or moment.year < 1950 or time(moment) != self.encoded:
-            raise MalformedError("a date is not in its one spelling")
+            raise MalformedError("a date is not in its one encoding")
         return moment
 
 
 def decode(data: bytes, *, limit_bytes: int) -> Element:
-    """Read one DER value that fills `data`; MalformedError for anything else, whatever the bytes."""
+    """Read one DER value that fills `data`; MalformedError for any other bytes."""
     if len(data) > limit_bytes:
         raise MalformedError(f"{len(data)} bytes where at most {limit_bytes} are accepted")
     element, end = _read(data, 0, len(data), DEPTH_LIMIT)
@@ -164,8 +164,8 @@ def _check_integer(content: bytes) -> None:
 
 
 def _check_bit_string(content: bytes) -> None:
-    # The first octet counts the padding bits of the last one. In a string of that octet alone n of them are
-    # asked of the number n itself, which is below 2^n and so zero only for none.
+    # The first octet counts the padding bits of the last one. If there is no other octet, the test reads the
+    # count n itself, whose low n bits are zero only for n = 0.
     if not content or content[0] > 7 or content[-1] & ((1 << content[0]) - 1):
         raise MalformedError("a BIT STRING has wrong padding")
 
@@ -198,21 +198,21 @@ def _check_ia5(content: bytes) -> None:
 
 
 def _read_time(tag: int, content: bytes) -> datetime:
-    """Read the one spelling of X.690 §11.7, §11.8: seconds present, Z, no fraction ending in zero.
+    """Read the one form of X.690 §11.7, §11.8: seconds present, Z, no fraction ending in zero.
 
-    A fraction finer than a microsecond is refused: no type of ours could hold it.
+    A fraction finer than a microsecond is refused: `datetime` cannot hold it.
     """
     if tag == UTC_TIME:
         content = (b"19" if content >= b"5" else b"20") + content  # RFC 5280 §4.1.2.5.1
     match = _TIME.fullmatch(content)
     if not match or (tag == UTC_TIME and match[7]):
-        raise MalformedError("a DER time is not in its one spelling")
+        raise MalformedError("a DER time is not in its one encoding")
     year, month, day, hour, minute, second = (int(match[part]) for part in range(1, 7))
     microsecond = int((match[7] or b"").ljust(6, b"0"))
     try:
         return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
     except ValueError as error:
-        raise MalformedError("a DER time is no date") from error
+        raise MalformedError("a DER time is not a valid date") from error
 
 
 _CHECKS: dict[int, Callable[[bytes], object]] = {
@@ -253,7 +253,7 @@ def set_of(*members: bytes) -> bytes:
 
 def integer(value: int) -> bytes:
     """Return an INTEGER."""
-    # One bit more than the magnitude, for the sign; ~value so that -128 takes one octet.
+    # One more bit than the magnitude, for the sign; ~value so that -128 takes one octet.
     bits = (value if value >= 0 else ~value).bit_length() + 1
     return encode(INTEGER, value.to_bytes((bits + 7) // 8, "big", signed=True))
 

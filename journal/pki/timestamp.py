@@ -1,7 +1,7 @@
-"""RFC 3161 time-stamps: what an authority that is not ours attests of a seal, and when (FORMAT.md, "Time-stamps").
+"""RFC 3161 time-stamps: an outside authority attests that a seal existed at a time (FORMAT.md, "Time-stamps").
 
-A time-stamp proves that a text existed at a time. Every check is made at that time, not at the verifier's own and
-not at the one the text claims: the verdict stays the same for ever.
+Every check is made at that time, neither at the time of verification nor at the time the text claims, so that the
+verdict never changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-# What two clocks, the service's and the authority's, may disagree by.
+# The largest difference accepted between the clocks of the service and of the authority.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
 _CONTENT_TYPE = der.object_identifier("1.2.840.113549.1.9.3")
@@ -44,10 +44,10 @@ _DIRECTORY_NAME = 0xA4
 
 @dataclass(frozen=True)
 class Timestamp:
-    """A verified time-stamp: `authority` attests that the text existed at `stamped_at`, give or take `accuracy`.
+    """A verified time-stamp: `authority` attests that the text existed at `stamped_at`, plus or minus `accuracy`.
 
-    `by_sha1_alone` tells that it names its certificate by SHA-1 only (RFC 2634; OpenSSL 3.0 does unless it is
-    configured otherwise). That name comes on top of the path, which holds without it and uses no SHA-1.
+    `by_sha1_alone` is set if it names its certificate by SHA-1 only (RFC 2634; the default of OpenSSL 3.0). The path
+    was verified without that name, and without SHA-1.
     """
 
     stamped_at: datetime
@@ -66,13 +66,13 @@ def verify(
     seen_at: datetime | None = None,
     nonce: int | None = None,
 ) -> Timestamp:
-    """Check a token (DER) over content of which this is the SHA-256, and return what it attests.
+    """Check a token (DER) over the content with this SHA-256, and return what it attests.
 
-    `anchors` are the certificates (DER) the auditor trusts to certify time-stamps. `made_at` is when the content
-    says it was made; `seen_at`, where the caller knows, a time at which the token was there. Its own time is not
-    before the one nor after the other, by more than CLOCK_TOLERANCE. `nonce` is what the caller sent, if it did.
-    Raises MalformedError, MismatchedPartError (other content, nonce, time), BadSignatureError, UntrustedError, for
-    any bytes whatever.
+    `anchors` are the auditor's trust anchors for time-stamps (DER certificates). `made_at` is when the content says
+    it was made; `seen_at` a time at which the token existed, if the caller knows one. The token's time may be before
+    the first or after the second by CLOCK_TOLERANCE at most. `nonce` is what the caller sent, if anything.
+    Raises MalformedError, MismatchedPartError (other content, nonce, time), BadSignatureError, UntrustedError, and
+    nothing else for any bytes.
     """
     read = read_token(token)
     info = read_info(read.content)
@@ -83,16 +83,18 @@ def verify(
     by_sha1_alone = _check_content(read)
     _check_value(read)
     _check_path(read, [_read_anchor(anchor) for anchor in anchors], info.stamped_at)
-    # Differences, not sums: near the ends of the calendar a sum would overflow.
+    # Differences, not sums: a sum overflows near the first and last dates of `datetime`.
     if made_at - info.stamped_at > CLOCK_TOLERANCE:
         raise MismatchedPartError(f"the time-stamp, of {time_text(info.stamped_at)}, is older than its content")
     if seen_at is not None and info.stamped_at - seen_at > CLOCK_TOLERANCE:
-        raise MismatchedPartError(f"the time-stamp is of {time_text(info.stamped_at)}, which was still to come")
+        raise MismatchedPartError(
+            f"the time-stamp is of {time_text(info.stamped_at)}, which is later than the time it was seen"
+        )
     return Timestamp(info.stamped_at, info.accuracy, read.signer.name, info.serial, by_sha1_alone)
 
 
 def time_text(moment: datetime) -> str:
-    """Spell an authority's time (UTC) for people: seconds, and the fraction where it has one."""
+    """Return an authority's time (UTC) for people: seconds, and the fraction if there is one."""
     fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
     return f"{moment.replace(microsecond=0).isoformat()[:19]}{fraction}Z"
 
@@ -107,11 +109,11 @@ def _read_anchor(anchor: bytes) -> certs.Certificate:
 def _check_content(token: Token) -> bool:
     """Check that TSTInfo and the signer's certificate are those that were signed.
 
-    Return whether the certificate is named by SHA-1 alone. A verifier that does not compare the message digest takes
-    any TSTInfo beside a genuine signature (CVE-2025-52556).
+    Return whether the certificate is named by SHA-1 alone. A verifier that does not compare the message digest
+    accepts any TSTInfo with a genuine signature (CVE-2025-52556).
     """
     if token.attribute(_CONTENT_TYPE).encoded != TST_INFO:
-        raise MalformedError("a time-stamp is signed as another type of content")
+        raise MalformedError("a time-stamp is signed as another content type")
     digest = token.attribute(_MESSAGE_DIGEST).octets()
     if digest != hashlib.new(token.digest.name, token.content).digest():
         raise BadSignatureError("the signature of the time-stamp is over other content")
@@ -126,7 +128,7 @@ def _check_content(token: Token) -> bool:
 def _check_named(token: Token, kind: bytes) -> None:
     """Check that signing-certificate (RFC 2634 §5.4) or its version 2 (RFC 5035 §3) names the signer first.
 
-    The certificates listed after it restrict a path that their issuer had in mind; ours leads to the auditor's anchor.
+    The certificates listed after it restrict the path to one its issuer chose; ours leads to a trust anchor.
     """
     first, *_ = _members(_members(token.attribute(kind))[0])
     digest: Digest | None = SHA256
@@ -134,13 +136,13 @@ def _check_named(token: Token, kind: bytes) -> None:
     if kind == _SIGNING_CERTIFICATE_V2 and parts[0].tag == der.SEQUENCE:
         digest, parts = DIGESTS.get(parts[0].encoded), parts[1:]
     if digest is None or len(parts) not in (1, 2):
-        raise MalformedError("a time-stamp names its certificate in a way we do not know")
+        raise MalformedError("a time-stamp names its certificate in an unknown way")
     hashed, *issued = parts
-    # SHA-1 is what the attribute's first version has; nothing rests on it alone.
+    # The first version of the attribute uses SHA-1; nothing depends on it alone.
     name = "sha1" if kind == _SIGNING_CERTIFICATE else digest.name
     names_it = hashed.octets() == hashlib.new(name, token.signer.encoded, usedforsecurity=False).digest()
     if not names_it or any(part.encoded != _issuer_and_serial(token.signer) for part in issued):
-        raise BadSignatureError("the time-stamp is signed for another certificate than it holds")
+        raise BadSignatureError("the time-stamp names another certificate than its signer's")
 
 
 def _members(element: der.Element) -> tuple[der.Element, ...]:
@@ -173,12 +175,12 @@ def _check_value(token: Token) -> None:
 
 
 def _check_path(token: Token, anchors: Sequence[certs.Certificate], at: datetime) -> None:
-    """Check that the signer may stamp, and that some path through the token's certificates leads to an anchor.
+    """Check that the signer may stamp, and that some path through the token's certificates leads to a trust anchor.
 
-    UntrustedError whatever is wrong with the last of the paths tried, the longest where one prolongs another.
+    Otherwise UntrustedError, with what is wrong with the last path tried.
     """
     signer = token.signer
-    # RFC 3161 §2.3: this purpose alone, and critical, so that the key can have signed nothing else.
+    # RFC 3161 §2.3: this purpose alone, and critical, so that the key signs nothing else.
     if signer.extensions.get(_EXTENDED_KEY_USAGE) != _ONLY_TIME_STAMPING:
         raise UntrustedError("its extended key usage is not time-stamping, critical and alone", part=signer.name)
     faults = []
@@ -204,7 +206,7 @@ def _fault(
 def _chains(
     chain: tuple[certs.Certificate, ...], certificates: Sequence[certs.Certificate]
 ) -> Iterator[tuple[certs.Certificate, ...]]:
-    """Yield every chain that begins so and goes on by names, without a root; the shortest first."""
+    """Yield every chain that begins with `chain` and continues by names, without a root; the shortest first."""
     yield chain
     if len(chain) == trust.CHAIN_LIMIT:
         return

@@ -1,8 +1,8 @@
-"""RFC 3161 time-stamp tokens taken apart: CMS SignedData (RFC 5652) in DER over a TSTInfo.
+"""The parsing of RFC 3161 time-stamp tokens: CMS SignedData (RFC 5652) in DER over a TSTInfo.
 
-Authorities fill tokens in as they like, so a token is not rebuilt and compared like a signature of ours: each
-field that decides is read here, strictly, and `timestamp` binds it to the signature. What decides nothing (unsigned
-attributes, revocation lists, the name an authority gives itself) is passed over. FORMAT.md, "Time-stamps".
+Tokens of different authorities differ, so a token is not rebuilt and compared like our own signatures. The fields
+that matter are read here, strictly, and `timestamp` checks that they are signed. Fields without effect (unsigned
+attributes, revocation lists, the name an authority gives itself) are ignored. FORMAT.md, "Time-stamps".
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OPTIONAL_TAGS = (der.SEQUENCE, der.BOOLEAN, der.INTEGER, _CONTEXT_0, _CONTEXT_1
 
 
 class Digest(NamedTuple):
-    """A hash that tokens may use: for hashlib, for `cryptography`, and signed by RSA or ECDSA."""
+    """A hash that tokens may use: its name for hashlib, its `cryptography` object, its RSA and ECDSA identifiers."""
 
     name: str
     hash: hashes.HashAlgorithm
@@ -54,7 +54,7 @@ def _digest(name: str, algorithm: hashes.HashAlgorithm, rsa_arc: int, ecdsa_arc:
 SHA256 = _digest("sha256", hashes.SHA256(), 11, 2)
 SHA384 = _digest("sha384", hashes.SHA384(), 12, 3)
 SHA512 = _digest("sha512", hashes.SHA512(), 13, 4)
-# Authorities write the parameters as NULL, or leave them out as RFC 5754 §2 asks: both mean the same.
+# Authorities write the parameters as NULL, or omit them as RFC 5754 §2 requires: both mean the same.
 DIGESTS: Mapping[bytes, Digest] = {
     der.sequence(der.object_identifier(f"2.16.840.1.101.3.4.2.{arc}"), parameters): digest
     for arc, digest in ((1, SHA256), (2, SHA384), (3, SHA512))
@@ -63,7 +63,7 @@ DIGESTS: Mapping[bytes, Digest] = {
 
 
 class Token(NamedTuple):
-    """The parts of a token that decide. `signed` is the SET OF attributes as it is hashed for the signature."""
+    """The parts of a token that matter. `signed` is the SET OF attributes as it is hashed for the signature."""
 
     content: bytes
     certificates: tuple[certs.Certificate, ...]
@@ -78,12 +78,12 @@ class Token(NamedTuple):
         """Return the one value of a signed attribute; MalformedError if there is none, or more."""
         values = self.attributes.get(kind, ())
         if len(values) != 1:
-            raise MalformedError("a time-stamp lacks a signed attribute, or has not one value of it")
+            raise MalformedError("a time-stamp lacks a signed attribute, or has several values of it")
         return values[0]
 
 
 class Info(NamedTuple):
-    """What a TSTInfo says: of what, when, give or take how much, in answer to which nonce."""
+    """The fields of a TSTInfo: what was stamped, when, how accurately, in answer to which nonce."""
 
     imprint: bytes
     serial: int
@@ -93,7 +93,7 @@ class Info(NamedTuple):
 
 
 def read_token(token: bytes) -> Token:
-    """Take a token apart (RFC 5652 §5): one signer, its certificate inside; MalformedError."""
+    """Parse a token (RFC 5652 §5): one signer, its certificate included; MalformedError."""
     kind, wrapped = der.decode(token, limit_bytes=TIMESTAMP_LIMIT_BYTES).members(der.SEQUENCE, 2)
     (signed_data,) = wrapped.members(_CONTEXT_0, 1)
     version, digests, content, certificates, *lists, infos = _at_least(signed_data, 5)
@@ -102,11 +102,11 @@ def read_token(token: bytes) -> Token:
     if kind.encoded != _SIGNED_DATA or content_kind.encoded != TST_INFO:
         raise MalformedError("not a time-stamp token")
     if version.integer() != _SIGNED_DATA_VERSION or [part.tag for part in lists] not in ([], [_CONTEXT_1]):
-        raise MalformedError("a time-stamp token has parts that its version does not")
+        raise MalformedError("a time-stamp token has parts that its version does not have")
     (info,) = infos.members(der.SET, 1)
     version, signer, algorithm, attributes, signing, value, *unsigned = _at_least(info, 6)
     if version.integer() != 1 or [part.tag for part in unsigned] not in ([], [_CONTEXT_1]):
-        raise MalformedError("the signer of a time-stamp has parts that its version does not")
+        raise MalformedError("the signer of a time-stamp has parts that its version does not have")
     digest = DIGESTS.get(algorithm.encoded)
     named = [DIGESTS.get(part.encoded) for part in digests.members(der.SET)]
     if digest is None or digest not in named or None in named:
@@ -197,7 +197,7 @@ def read_info(content: bytes) -> Info:
 
 
 def _read_optional(members: Sequence[der.Element], tags: Sequence[int]) -> dict[int, der.Element]:
-    """Return optional members by their tags, of which each may stand once and in this order."""
+    """Return optional members by their tags, each at most once and in this order."""
     found = {member.tag: member for member in members}
     if [member.tag for member in members] != [tag for tag in tags if tag in found]:
         raise MalformedError("a time-stamp holds a member that is unknown, given twice or out of order")
@@ -224,9 +224,9 @@ def _read_fraction(element: der.Element) -> int:
 QUERY_TYPE = "application/timestamp-query"
 REPLY_TYPE = "application/timestamp-reply"
 NONCE_BITS = 64
-REPLY_LIMIT_BYTES = TIMESTAMP_LIMIT_BYTES + 4 * 1024  # the token, and what an authority may say around it
+REPLY_LIMIT_BYTES = TIMESTAMP_LIMIT_BYTES + 4 * 1024  # the token, and what an authority may add
 
-# The parameters are NULL and not left out: authorities older than RFC 5754 expect them.
+# The parameters are NULL, not omitted: authorities older than RFC 5754 expect them.
 _SHA256 = der.sequence(der.object_identifier("2.16.840.1.101.3.4.2.1"), der.encode(der.NULL))
 _GRANTED = range(2)  # granted, grantedWithMods
 _STATUSES = ("granted", "granted with changes", "rejection", "waiting", "revocation warning", "revocation notification")
@@ -244,16 +244,16 @@ _FAILURES = {
 
 @dataclass(frozen=True)
 class Reply:
-    """What an authority answered: a token, not yet verified; or None, and why."""
+    """The answer of an authority: a token, not yet verified; or None, and the reason."""
 
     token: bytes | None
     refusal: str
 
 
 def build_query(content_digest: bytes, nonce: int) -> bytes:
-    """Return a TimeStampReq (DER) for content of which this is the SHA-256, that asks for the certificates.
+    """Return a TimeStampReq (DER) for the content with this SHA-256; it asks for the certificates.
 
-    ValueError for a digest that is none, or a nonce that is not from 1 to 2^64 - 1.
+    ValueError unless the digest is 32 bytes and the nonce from 1 to 2^64 - 1.
     """
     if len(content_digest) != sha256().digest_size or not 0 < nonce < 1 << NONCE_BITS:
         raise ValueError("a query has a SHA-256 and a nonce of 64 bits")
@@ -264,14 +264,14 @@ def build_query(content_digest: bytes, nonce: int) -> bytes:
 def parse_reply(reply: bytes) -> Reply:
     """Read a TimeStampResp (RFC 3161 §2.4.2); MalformedError for anything else.
 
-    What the authority says in its own words is not repeated: its status and its reasons have names.
+    The authority's free text is not repeated: status and failure codes have names here.
     """
     members = der.decode(reply, limit_bytes=REPLY_LIMIT_BYTES).members(der.SEQUENCE)
     if len(members) not in (1, 2) or not members[0].members(der.SEQUENCE):
-        raise MalformedError("an answer that says nothing, or more than one thing")
+        raise MalformedError("an answer without a status, or with more than a status and a token")
     (status, *details), tokens = members[0].children, members[1:]
     if (status.integer() in _GRANTED) != bool(tokens):
-        raise MalformedError("an answer that grants no token, or refuses one it gives")
+        raise MalformedError("an answer whose status does not match its token")
     if tokens:
         return Reply(tokens[0].expect(der.SEQUENCE).encoded, "")
     return Reply(None, _refusal(status.integer(), details))

@@ -1,8 +1,8 @@
-"""Whom a certificate leads to: the profile every certificate of a path fits, and the path to an anchor.
+"""Certification paths: the profile of every certificate in a path, and the path to a trust anchor.
 
-The rules are those of RFC 5280 §6 for paths of one shape: a signer, at most two intermediates, and an anchor
-the auditor brings. What these rules do not cover (policies, name constraints, unknown critical extensions,
-self-issued authorities) is refused, not passed over.
+The rules are those of RFC 5280 §6 for paths of one shape: a signer, at most two intermediates, and a trust
+anchor of the auditor. What these rules do not cover (policies, name constraints, unknown critical extensions,
+self-issued authorities) is refused, not ignored.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _DNS_NAME = 0x82
 
 
 def check_service(certificate: Certificate, service: str) -> None:
-    """Refuse a certificate whose dNSNames are not this one service: UntrustedError."""
+    """Refuse a certificate whose dNSNames are not exactly this service: UntrustedError."""
     if dns_names(certificate) != [service]:
-        raise UntrustedError(f"it is not made out to {service}", part=certificate.name)
+        raise UntrustedError(f"it is not issued for {service}", part=certificate.name)
 
 
 def check_valid(certificate: Certificate, at: datetime) -> None:
@@ -48,10 +48,10 @@ def check_valid(certificate: Certificate, at: datetime) -> None:
 
 
 def check_chain(chain: Sequence[Certificate], *, purpose: bytes = EMAIL_PROTECTION) -> None:
-    """Check all that needs neither a time nor an anchor: profile, names, path lengths, signatures within.
+    """Check what needs neither a time nor a trust anchor: profile, names, path lengths, signatures within.
 
-    `chain` goes from the signer to the certificate the anchor issued; no root is in it, and nothing that
-    is not used. Raises UntrustedError, or MalformedError where something cannot be read.
+    `chain` goes from the signer to the certificate that the trust anchor issued; it holds no root, and no
+    certificate that is not used. Raises UntrustedError, or MalformedError where something cannot be parsed.
     """
     if not 1 <= len(chain) <= CHAIN_LIMIT:
         raise UntrustedError(f"a chain of {len(chain)} certificates")
@@ -73,10 +73,10 @@ def check_path(
     at: datetime,
     purpose: bytes = EMAIL_PROTECTION,
 ) -> None:
-    """Check that a chain leads to one of the anchors, every certificate of the path being valid at `at`.
+    """Check that a chain leads to one of the trust anchors, and that every certificate of the path is valid at `at`.
 
-    The anchor is found by subject and key, never by what the chain says of itself.
-    Raises UntrustedError, or MalformedError where something cannot be read.
+    The trust anchor is found by its subject and key, never by what the chain says about itself.
+    Raises UntrustedError, or MalformedError where something cannot be parsed.
     """
     check_chain(chain, purpose=purpose)
     last = chain[-1]
@@ -111,26 +111,26 @@ def _members(certificate: Certificate, identifier: bytes) -> tuple[der.Element, 
 def _check_signer(certificate: Certificate, purpose: bytes) -> None:
     _check_extensions(certificate, _DIGITAL_SIGNATURE, "digitalSignature")
     if _basic_constraints(certificate)[0]:
-        raise UntrustedError("it is an authority, and signs", part=certificate.name)
+        raise UntrustedError("it is an authority's certificate, and cannot be a signer's", part=certificate.name)
     if purpose not in (_purposes(certificate) or ()):
         raise UntrustedError("its extended key usage is not the one needed", part=certificate.name)
 
 
 def _check_authority(certificate: Certificate, *, below: int, purpose: bytes) -> None:
-    """`below` counts the authorities between this one and the signer (RFC 5280 §4.2.1.9)."""
+    """Check an authority; `below` counts the authorities between it and the signer (RFC 5280 §4.2.1.9)."""
     _check_extensions(certificate, _KEY_CERT_SIGN, "keyCertSign")
     authority, path_length = _basic_constraints(certificate)
     if not authority or (path_length is not None and path_length < below):
-        raise UntrustedError("it is no authority, or not for a path this long", part=certificate.name)
+        raise UntrustedError("it is not an authority, or not for a path of this length", part=certificate.name)
     purposes = _purposes(certificate)
-    # An authority kept to other purposes by its extended key usage: openssl refuses it too.
+    # Its extended key usage limits the authority to other purposes: OpenSSL refuses it too.
     if purposes is not None and purpose not in purposes:
         raise UntrustedError("it is an authority for other purposes", part=certificate.name)
 
 
 def _check_extensions(certificate: Certificate, usage: int, usage_name: str) -> None:
     critical = {identifier for identifier, (critical, _) in certificate.extensions.items() if critical}
-    # We do not apply name constraints, so we must not pass over them, critical or not.
+    # We do not apply name constraints, so they must not be ignored, critical or not.
     if critical - _KNOWN_EXTENSIONS or _NAME_CONSTRAINTS in certificate.extensions:
         raise UntrustedError("it has an extension we do not apply", part=certificate.name)
     found = _extension(certificate, _KEY_USAGE)
@@ -139,14 +139,14 @@ def _check_extensions(certificate: Certificate, usage: int, usage_name: str) -> 
 
 
 def _basic_constraints(certificate: Certificate) -> tuple[bool, int | None]:
-    """Return (is an authority, path length); without the extension it is none (RFC 5280 §6.1.4 k)."""
+    """Return (is an authority, path length); not an authority without the extension (RFC 5280 §6.1.4 k)."""
     members = _members(certificate, _BASIC_CONSTRAINTS)
     if not members:
         return False, None
     flag, *lengths = members
     limits = [length.integer() for length in lengths]
     if flag.encoded != der.TRUE or len(limits) > 1 or any(limit < 0 for limit in limits):
-        raise MalformedError("basic constraints are not in their one spelling", part=certificate.name)
+        raise MalformedError("basic constraints are not in their one encoding", part=certificate.name)
     return True, limits[0] if limits else None
 
 

@@ -1,4 +1,4 @@
-"""`journal-verify`: the auditor's command. Offline; reads the files it is given, in place, and writes none."""
+"""`journal-verify`: the auditor's command. Offline; it reads the files given, in place, and writes none."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 EXIT_VERIFIED, EXIT_WRONG, EXIT_NOT_RUN = 0, 1, 2
 
 _DESCRIPTION = """\
-Verify an extract of an access journal, offline, trusting nobody but the certificates you bring.
+Verify an extract of an access journal, offline, trusting only the certificates you give.
 """
 _EPILOG = """\
 example:
   journal-verify extract.asice --trust trust.pem --known-seal head-2025-03-01.json
 
-Get trust.pem from its owner by another way than the extract. A known seal is what the service answered
-earlier to GET …/head, or an older extract you kept: with one, you see if anything was rewritten since.
+Get trust.pem from its owner by another channel than the extract. A known seal is an earlier answer of the service
+to GET …/head, or an older extract that you kept: it shows whether anything was rewritten since.
 
-exit status: 0 if and only if all you asked for was verified; 1 if something is wrong with the extract (bad
+exit status: 0 if and only if everything you asked for was verified; 1 if something is wrong with the extract (bad
 signature, untrusted, malformed, mismatched part, broken chain, gap, foreign entry, fork, early deletion,
 over-retention, not covered); 2 if it could not be verified, or something you asked for could not be checked.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify as the arguments say (the process's own by default) and return the exit status.
+    """Verify as the arguments say (`sys.argv` by default) and return the exit status.
 
-    The result goes to standard output, everything else to standard error. SystemExit for arguments that are
-    wrong (2) and for --help (0), as argparse has it.
+    The result goes to standard output, everything else to standard error. argparse raises SystemExit for wrong
+    arguments (2) and for --help (0).
     """
     options = _parser().parse_args(arguments)
     try:
@@ -52,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(error))
     except KeyboardInterrupt:
         complain("interrupted: nothing is verified")
-    except Exception as error:  # noqa: BLE001  (left alone, it would end with status 1, and accuse the extract)
-        complain(f"the verifier failed, which says nothing of the extract: {error!r:.200}")
+    except Exception as error:  # noqa: BLE001  (uncaught, it would end with status 1, which blames the extract)
+        complain(f"the verifier failed, which says nothing about the extract: {error!r:.200}")
     return EXIT_NOT_RUN
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Verify, and tell the result."""
+    """Verify and print the result."""
     try:
         report = _verify(options)
     except VerificationError as error:
@@ -146,7 +146,7 @@ def _as_text(report: Report) -> str:
         f"origin      {manifest.origin}",
         f"entries     {manifest.disclosed} disclosed, {manifest.withheld} withheld",
         f"requester   {manifest.requester} ({manifest.purpose})",
-        f"signed by   {signature.subject}, at {signature.signing_time:%Y-%m-%dT%H:%M:%SZ} as it claims",
+        f"signed by   {signature.subject}, at {signature.signing_time:%Y-%m-%dT%H:%M:%SZ} (its own claim)",
     ]
     for title, sentences in (
         ("checked", report.checked),

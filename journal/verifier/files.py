@@ -1,4 +1,4 @@
-"""What `journal-verify` reads, and where it prints: files that end, and streams that may be gone."""
+"""The input and output of `journal-verify`: regular files, and standard streams that may be closed."""
 
 from __future__ import annotations
 
@@ -19,30 +19,32 @@ _ALL = 100  # percent
 
 
 class NotRunError(Exception):
-    """What was given cannot be used; the message says why."""
+    """The verification could not be run; the message says why."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file to read: a pipe would keep us waiting, and cannot be read twice; a device may never end.
+    """Open a regular file for reading. A pipe could block and cannot be read twice; a device may never end.
 
-    Raises NotRunError for another kind of file, OSError as the system does.
+    Raises NotRunError for another kind of file, OSError.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
-        raise NotRunError(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no file, and cannot be read twice'}")
+        raise NotRunError(
+            f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file: it cannot be read twice'}"
+        )
     with path.open("rb") as file:
         yield file
 
 
 def read_pem(path: Path) -> bytes:
-    """Return a file of certificates, or a byte more of it than any may hold. Raises like `opened`."""
+    """Return the content of a file of certificates, at most one byte over the limit. Raises like `opened`."""
     with opened(path) as file:
         return file.read(PEM_LIMIT_BYTES + 1)
 
 
 def tell(text: str) -> bool:
-    """Print the result on standard output; False where nobody could be told it, which standard error then says."""
+    """Print the result on standard output; False if it could not be written, which standard error then says."""
     problem = "standard output is closed"
     if sys.stdout is not None:
         try:
@@ -64,21 +66,21 @@ def complain(text: str) -> None:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    # A terminal that lacks one of its characters must not keep the verdict from being told.
+    # A terminal that lacks a character must not hide the verdict.
     encoding = stream.encoding or "ascii"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
 
 
 def _forget(stream: TextIO) -> None:
-    """Lead a broken stream nowhere: Python would try once more at its end, and make an exit status of it."""
+    """Redirect a broken stream to /dev/null: Python would flush it again at exit and change the exit status."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 class Progress:
-    """One line on standard error that tells how far a verification is, on a terminal only."""
+    """The progress of a verification: one line on standard error, on a terminal only."""
 
     def __init__(self) -> None:
         """Show nothing yet."""
@@ -86,7 +88,7 @@ class Progress:
         self._shown = -1
 
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
-        """Show how much is done of all there is, if that is another percentage than before."""
+        """Show the percentage done, if it has changed."""
         percent = _ALL * done_bytes // total_bytes if total_bytes else _ALL
         if self._terminal is not None and percent > self._shown:
             self._shown = percent
@@ -94,7 +96,7 @@ class Progress:
             self._terminal.flush()
 
     def wipe(self) -> None:
-        """Leave the line as if nothing had stood there."""
+        """Clear the line."""
         if self._terminal is not None and self._shown >= 0:
             self._terminal.write("\r\33[K")
             self._terminal.flush()

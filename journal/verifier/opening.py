@@ -1,7 +1,7 @@
-"""Begin `journal-verify.pyz`: say plainly what is missing, then verify. Free software under GPL-3.0-or-later.
+"""The start of `journal-verify.pyz`: report what is missing, or verify. Free software under GPL-3.0-or-later.
 
-This file is read by whatever `python` somebody has, down to versions that know neither f-strings nor annotations:
-only what was always Python stands here, at the top level.
+Any `python` may read this file, even one without f-strings and annotations: it uses only syntax that every version
+has, at the top level.
 """
 
 import sys
@@ -32,6 +32,6 @@ if problem:
     sys.stderr.write("journal-verify: " + problem + "\n")
     sys.exit(NOT_RUN)
 
-from journal.verifier.cli import main  # noqa: E402  (an older Python could not read it)
+from journal.verifier.cli import main  # noqa: E402  (an older Python cannot parse it)
 
 sys.exit(main())

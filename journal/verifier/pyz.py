@@ -1,7 +1,7 @@
-"""The verifier as one file, `journal-verify.pyz`: the modules it is made of, in a ZIP file that Python runs.
+"""The verifier as one file, `journal-verify.pyz`: its modules in a ZIP file that Python runs.
 
-Equal sources give equal bytes, wherever it is made: members in order, stored as they are, at one fixed date. So
-its SHA-256 can be told once, compared by everyone, and made again from the sources by whoever doubts it.
+The build is reproducible: members in order, stored without compression, with one fixed date. So anyone can rebuild
+the file from the sources and compare its SHA-256 with the one published.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def build() -> bytes:
 
 
 def modules() -> list[str]:
-    """Return the modules that the verifier imports, and those imported by them, in order, as `core.chain`."""
+    """Return the modules that the verifier imports, directly or not, sorted, as `core.chain`."""
     found: set[str] = set()
     waiting = [_FIRST]
     while waiting:
@@ -64,7 +64,7 @@ def _path(name: str) -> str:
 
 
 def _packages(name: str) -> list[str]:
-    """Return the packages that a module is in, from the outermost."""
+    """Return the packages that contain a module, outermost first."""
     parts = _path(name).split("/")[:-1]
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]
 
@@ -78,7 +78,7 @@ def _source(name: str) -> bytes:
 
 
 def _imported(source: bytes) -> list[str]:
-    """Return which modules a source names: `from journal.core import a`, `from journal.core.a import b`."""
+    """Return the modules a source imports by `from journal.core import a` or `from journal.core.a import b`."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and f"{node.module}.".startswith(f"{_PACKAGE}."):

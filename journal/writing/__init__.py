@@ -1,1 +1,1 @@
-"""Writing: events wait, are drafted and appended; the service writes its own entries."""
+"""Writing: events are queued, drafted and appended; the service records its own entries."""

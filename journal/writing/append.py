@@ -1,4 +1,4 @@
-"""Drafts become entries: one round trip each, repeated until the outcome is certain."""
+"""The append of drafts: one round trip each, repeated until its result is certain."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ log = structlog.get_logger()
 CONFLICTS_BEFORE_LOCK = 3
 DEADLINE_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
-# Deadlocks and a database that is started anew pass sooner; nobody tries for longer once events stop coming.
+# Deadlocks and a restart of the database take less; without new events, nobody tries for longer.
 FAILING_SECONDS = 5.0
 FAILED_LONG_AGO_SECONDS = 60.0
 BUSY_RETRY_SECONDS = 5
-# What the append itself tolerates between a chain's `recorded_at` and the database's clock.
+# The difference the append accepts between a chain's `recorded_at` and the database's clock.
 CLOCK_TOLERANCE_SECONDS = 2.0
 _OTHER_CONTENT = "already recorded with other content: a recorded event cannot change, use another id"
 
@@ -52,7 +52,7 @@ _OTHER_CONTENT = "already recorded with other content: a recorded event cannot c
 class Appender:
     """Keeps the heads in memory and appends drafts to them.
 
-    A head here is a belief: the database compares it, and what it answers replaces it.
+    A head here may be out of date: the database compares it, and its answer replaces it.
     """
 
     def __init__(self, *, store: Store, keyring: Keyring, clock: Clock, instruments: Instruments | None = None) -> None:
@@ -62,11 +62,11 @@ class Appender:
         self._clock = clock
         self._instruments = instruments or Instruments()
         self._heads: dict[Compartment, HeadState] = {}
-        # Since when appends fail, when one last did, and why.
+        # Since when appends have failed, when the last one did, and why.
         self._failing: tuple[float, float, str] | None = None
 
     def problem(self) -> str | None:
-        """Say why nothing can be appended, where that has lasted: a full disk lets a database answer all the same."""
+        """Return why appends have failed for a while, else None: with a full disk a database still answers queries."""
         if self._failing is None:
             return None
         since, last, reason = self._failing
@@ -74,16 +74,16 @@ class Appender:
         return f"no entry could be written for {last - since:.0f} s: {reason}" if lasts else None
 
     async def add(self, draft: Draft, submission: Submission) -> bool:
-        """Add the submission to the draft; False if one of its events is there already, with other content.
+        """Add the submission to the draft; False if one of its events is there already with other content.
 
-        What can never be appended is failed here and now, and counts as added.
+        A submission that can never be appended is failed at once, and counts as added.
         """
         compartment = submission.compartment
         if compartment not in self._heads:
             try:
                 rows = await self._store.read_heads([compartment.tenant], [compartment.category])
             except StoreError:
-                # Believe it empty: once the database answers, the append says where it stands.
+                # Assume it is empty: the append's answer will correct that.
                 start = genesis(compartment.origin)
                 self._heads[compartment] = HeadState(size=0, chain_hash=start.chain_hash, recorded_at=None)
             else:
@@ -91,7 +91,7 @@ class Appender:
         return self._extend(draft, submission)
 
     async def commit(self, draft: Draft, *, deadline: float | None = None) -> None:
-        """Append the draft, amended as often as the database asks; every submission is settled or failed.
+        """Append the draft, amended after each refusal; every submission is settled or failed.
 
         `deadline` is on the clock's monotonic time; DEADLINE_SECONDS from now unless given.
         """
@@ -111,7 +111,7 @@ class Appender:
                     draft, result = await self._append_locked(draft)
             except (UnavailableError, LockedError) as error:
                 self._note_failure(error)
-                # Committed or not: the same events, asked for again, will be found or written.
+                # Committed or not: the same events, appended again, are found or written.
                 draft = await self._redraft_from_database(draft)
                 continue
             except StoreError as error:
@@ -138,7 +138,7 @@ class Appender:
         self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
 
     async def _append_locked(self, draft: Draft) -> tuple[Draft, AppendResult]:
-        """Append under the row locks of the draft's chains, so that a much contended chain progresses."""
+        """Append under the row locks of the draft's chains, so that a contended chain makes progress."""
         drafts = [draft]
         compartments = draft.compartments
 
@@ -155,9 +155,9 @@ class Appender:
         return drafts[-1], result
 
     async def _isolate(self, draft: Draft, deadline: float, error: StoreError) -> None:
-        """Find whom the database refuses, half by half, so that the others are recorded.
+        """Find the chain that the database refuses, by halving the draft, so that the others are recorded.
 
-        What it refuses is a property of a category (no partition) or of a chain, never of one event alone.
+        It refuses a category (no partition) or a chain, never a single event.
         """
         compartments = sorted(draft.compartments, key=attrgetter("category", "tenant"))
         if len(compartments) == 1:
@@ -174,7 +174,7 @@ class Appender:
             await self.commit(self._redraft(part), deadline=deadline)
 
     async def _amend(self, draft: Draft, result: AppendResult) -> None:
-        """Learn from a refusal: nothing of the draft was written."""
+        """Update heads and submissions after a refusal: nothing of the draft was written."""
         for compartment in draft.compartments:
             self._heads[compartment] = draft.base(compartment)
         compartments = draft.compartments
@@ -193,11 +193,11 @@ class Appender:
             case "fenced":
                 await self._refuse_fenced(draft, {compartments[position - 1] for position in result.chains})
             case "closed":
-                # Midnight passed between the draft and the append, or this clock lags: try with a new time.
+                # Midnight passed between draft and append, or this clock is behind: try again with a new time.
                 await self._clock.sleep(PAUSE_SECONDS)
 
     async def _check_clock(self, draft: Draft, database_now: datetime | None) -> None:
-        """Give up where the clocks differ, refuse chains ahead of both; a draft that merely waited is made again."""
+        """Give up if the clocks differ, refuse chains ahead of both; a draft that only waited is made again."""
         now = self._clock.now()
         database_now = database_now or now
         departure = abs((database_now - now).total_seconds())
@@ -212,7 +212,7 @@ class Appender:
         try:
             rows = await self._store.read_categories()
         except StoreError:
-            return  # the next append says the same
+            return  # the next append gives the same answer
         refuse_fenced(draft, fenced, {row.code: row.fence for row in rows if row.fence is not None})
 
     def _drop(self, draft: Draft, absent: set[Compartment]) -> None:
@@ -221,7 +221,7 @@ class Appender:
         refuse_absent(draft, absent)
 
     async def _redraft_from_database(self, draft: Draft) -> Draft:
-        """Draft again from heads read anew; the same draft while the database does not answer and somebody waits."""
+        """Read the heads and draft again; keep the draft while the database does not answer and a caller waits."""
         await self._clock.sleep(PAUSE_SECONDS)
         compartments = draft.compartments
         try:
@@ -276,14 +276,14 @@ class Appender:
 
 
 def come_back(reason: str) -> BusyError:
-    """Return what a caller is told who may succeed later with the same events."""
+    """Return the error for a caller that may succeed later with the same events."""
     return BusyError(reason, retry_after_seconds=BUSY_RETRY_SECONDS)
 
 
 def recognise(draft: Draft, entries: Iterable[KnownEntry], keyring: Keyring) -> None:
-    """Give known events their first receipt, and refuse whole what repeats an id with other content.
+    """Give known events their first receipt, and refuse submissions that repeat an id with other content.
 
-    A first copy that does not open any more concerns those who repeat it, and nobody else.
+    A first copy that no longer opens fails only the submissions that repeat it.
     """
     faults: dict[Submission, list[int]] = {}
     for known in entries:
@@ -307,7 +307,7 @@ def recognise(draft: Draft, entries: Iterable[KnownEntry], keyring: Keyring) -> 
 
 
 def refuse_ahead(draft: Draft, database_now: datetime) -> None:
-    """Put off chains whose last entry is ahead of the clock: it was set back, and has to catch up with them."""
+    """Refuse chains whose last entry is ahead of the clock, for now: the clock was set back and must catch up."""
     for compartment in draft.compartments:
         recorded_at = draft.base(compartment).recorded_at
         ahead_seconds = (recorded_at - database_now).total_seconds() if recorded_at else 0.0
@@ -334,7 +334,7 @@ def refuse_fenced(draft: Draft, fenced: Container[Compartment], fences: Mapping[
 
 
 def refuse_absent(draft: Draft, absent: Container[Compartment]) -> None:
-    """Refuse what belongs to no chain, or to one that takes nothing more."""
+    """Refuse submissions to a chain that does not exist, or takes no more entries."""
     for submission in draft.submissions:
         if submission.compartment in absent:
             submission.fail(StoreError("the compartment does not exist, or its contract has ended"))

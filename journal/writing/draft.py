@@ -1,4 +1,4 @@
-"""A draft: the next append, computed in memory over many chains from the heads we believe in."""
+"""A draft: the next append, computed in memory for many chains from their last known heads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAW_BYTES = SALT_BYTES + NONCE_BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadState:
-    """A chain's head as this process believes it to be."""
+    """A chain's head as this process last knew it."""
 
     size: int
     chain_hash: bytes
@@ -35,7 +35,7 @@ class HeadState:
 
 
 class _ChainDraft:
-    """One chain within a draft: where it starts, and how far it has been extended."""
+    """One chain within a draft: its head before the draft, and its current end."""
 
     __slots__ = (
         "base",
@@ -72,7 +72,7 @@ class _ChainDraft:
 class Draft:
     """Submissions turned into the arrays of one append.
 
-    Salts and nonces are drawn anew in every draft: nothing computed for a lost one is used again.
+    Salts and nonces are drawn anew in every draft: none of a lost draft is used again.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -81,7 +81,7 @@ class Draft:
         self._chains: dict[Compartment, _ChainDraft] = {}
         self._entries: dict[tuple[int, bytes], int] = {}  # by chain and event key: which entry
         self._owners: list[tuple[int, int]] = []  # per entry: (submission's place, ordinal within it)
-        self._copies: dict[int, list[tuple[int, int]]] = {}  # by entry: others that wait for the same event
+        self._copies: dict[int, list[tuple[int, int]]] = {}  # by entry: other submissions that wait for the same event
         self._copied = 0
         self._activity: Counter[tuple[int, str]] = Counter()
         self._spans: dict[tuple[int, bytes], list[int]] = {}
@@ -116,8 +116,8 @@ class Draft:
     def add(self, submission: Submission, head: HeadState, now: datetime) -> bool:
         """Extend the submission's chain by its pending events; False, and nothing done, if one contradicts the draft.
 
-        An event that is here already, with the same content, waits for the same entry.
-        `head` is used where the chain is not in the draft yet. Raises KeyStoreError where the day has no key.
+        An event that is in the draft already, with the same content, waits for the same entry.
+        `head` is used if the chain is not in the draft yet. Raises KeyStoreError if the day has no key.
         """
         chain = self._chains.get(submission.compartment) or self._open_chain(submission.compartment, head, now)
         pending = submission.pending()
@@ -143,7 +143,7 @@ class Draft:
         return True
 
     def finish(self) -> AppendBatch:
-        """Return the arrays, with the counters that go with them."""
+        """Return the arrays and the counters of the append."""
         activity, spans = self._activity, self._spans
         return AppendBatch(
             chain_tenant=[compartment.tenant for compartment in self._chains],
@@ -171,13 +171,13 @@ class Draft:
         )
 
     def owners(self, entry: int) -> list[tuple[Submission, int]]:
-        """Return who waits for the draft's entry (from 0): submissions, and its ordinal in each."""
+        """Return the submissions that wait for an entry of the draft (from 0), and its ordinal in each."""
         return [
             (self.submissions[place], ordinal) for place, ordinal in (self._owners[entry], *self._copies.get(entry, ()))
         ]
 
     def settle(self) -> None:
-        """Hand out the receipts of everything in the draft: it is committed."""
+        """Give every submission its receipts: the draft is committed."""
         chains = [(compartment.origin, chain.text) for compartment, chain in self._chains.items()]
         created: Sequence[dict[int, Receipt]] = [{} for _ in self.submissions]
         for entry, (place, ordinal) in enumerate(self._owners):
@@ -200,7 +200,7 @@ class Draft:
         return self.submissions[place].events[ordinal]
 
     def _open_chain(self, compartment: Compartment, head: HeadState, now: datetime) -> _ChainDraft:
-        # Time never goes back within a chain, whatever the clocks of the machines that append to it.
+        # Time never decreases within a chain, whatever the clocks of the processes that append to it.
         recorded_at = max(head.recorded_at, now) if head.recorded_at else now
         chain = _ChainDraft(
             position=len(self._chains) + 1,
@@ -238,7 +238,7 @@ class Draft:
             self._span(chain, event.source, event.sequence)
 
     def _span(self, chain: _ChainDraft, source: str, sequence: int) -> None:
-        # No event has an empty id: a source's own key can be no event's key.
+        # No event has an empty id: the key of a source never equals an event's key.
         key = (chain.position, event_key(chain.key, source, ""))
         low, high, count = self._spans.get(key, (sequence, sequence, 0))
         self._spans[key] = [min(low, sequence), max(high, sequence), count + 1]

@@ -1,4 +1,4 @@
-"""What waits to be appended, and the bounded, fair queue it waits in."""
+"""Submissions, and the bounded, fair queue in which they wait to be appended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OVERLOAD_RETRY_SECONDS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What became of one event: its receipt, and whether this very submission recorded it."""
+    """The result of one event: its receipt, and whether this submission recorded it."""
 
     receipt: Receipt
     created: bool
@@ -29,10 +29,10 @@ class Acknowledgement:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Submission:
-    """Events of one request, recorded whole or not at all.
+    """The events of one request, recorded all or none.
 
-    `events`, `keys` and `since` hold each distinct event once; `places[i]` is where the caller's event i
-    stands among them. `known` gathers receipts of those found to be recorded already.
+    `events`, `keys` and `since` hold each distinct event once; `places[i]` is the position of the caller's event i
+    among them. `known` collects the receipts of events that were recorded already.
     """
 
     compartment: Compartment
@@ -52,14 +52,14 @@ class Submission:
         return [ordinal for ordinal in range(len(self.events)) if ordinal not in self.known]
 
     def first_positions(self) -> dict[int, int]:
-        """Return, by ordinal, the caller's position of each distinct event (of its first copy)."""
+        """Return, by ordinal, the caller's position of the first copy of each distinct event."""
         positions: dict[int, int] = {}
         for position, ordinal in enumerate(self.places):
             positions.setdefault(ordinal, position)
         return positions
 
     def settle(self, created: dict[int, Receipt]) -> None:
-        """Hand the receipts over; a caller that has gone away is no fault."""
+        """Give the caller its receipts, unless it has gone away."""
         if self.future.done():
             return
         by_ordinal = [
@@ -71,7 +71,7 @@ class Submission:
         self.future.set_result([by_ordinal[ordinal] for ordinal in self.places])
 
     def fail(self, error: Exception) -> None:
-        """Hand the failure over."""
+        """Give the caller an error, unless it has gone away."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -79,7 +79,7 @@ class Submission:
 def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
     """Return the distinct events by (source, id), and each given event's place among them.
 
-    Raises KnownEventError naming every position whose (source, id) came earlier with other content.
+    Raises KnownEventError naming every position whose (source, id) occurs earlier with other content.
     """
     first: dict[tuple[str, str], int] = {}
     distinct: list[Event] = []
@@ -101,7 +101,7 @@ def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
 
 
 class _Line:
-    """What one tenant waits with, in order."""
+    """The waiting submissions of one tenant, in order."""
 
     __slots__ = ("bytes", "events", "submissions")
 
@@ -116,13 +116,13 @@ class _Line:
 
 
 class FairQueue:
-    """Submissions by tenant, served in turn; bounded in events and in bytes.
+    """Submissions by tenant, taken from the tenants in turn; bounded in events and in bytes.
 
-    One tenant may fill at most half of it, so that its flood leaves room for the others.
+    One tenant may fill at most half of the queue, which leaves room for the others.
     """
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
-        """Bound the whole queue."""
+        """Set the bounds of the whole queue."""
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._lines: OrderedDict[str, _Line] = OrderedDict()
@@ -130,13 +130,13 @@ class FairQueue:
         self.bytes = 0
 
     def put(self, submission: Submission) -> None:
-        """Add at the end of its tenant's line. Raises BusyError where it does not fit."""
+        """Add a submission at the end of its tenant's line. Raises BusyError if it does not fit."""
         events, size = len(submission.events), submission.size_bytes
         line = self._lines.get(submission.compartment.tenant)
         if (
             self.events + events > self._max_events
             or self.bytes + size > self._max_bytes
-            # A tenant with nothing waiting may always bring one batch, whatever its size.
+            # A tenant with nothing waiting may always add one batch, of any size.
             or (
                 line is not None
                 and (line.events + events > self._max_events // 2 or line.bytes + size > self._max_bytes // 2)
@@ -146,11 +146,11 @@ class FairQueue:
         self._enter(submission).append(submission)
 
     def put_back(self, submission: Submission) -> None:
-        """Return what was taken to the front of its tenant's line; the tenant has had its turn."""
+        """Put a submission back at the front of its tenant's line, without giving the tenant another turn."""
         self._enter(submission).appendleft(submission)
 
     def take(self, max_events: int | None, passing_over: Container[str] = ()) -> Submission | None:
-        """Remove the next tenant's first submission, of at most `max_events` if given; None where there is none."""
+        """Take the next tenant's first submission, of at most `max_events` if given; None if there is none."""
         for tenant, line in self._lines.items():
             if tenant in passing_over or (max_events is not None and len(line.submissions[0].events) > max_events):
                 continue

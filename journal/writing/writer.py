@@ -1,8 +1,8 @@
 """The writer: events in, receipts out, once the database has committed them.
 
-Group commit without delay: whatever waits when the connection is free goes in one append; while that
-one commits, the next draft is computed from the heads it will leave. Every process may do this at
-once: the database compares the heads and refuses, whole, what was drafted from stale ones.
+Group commit without delay: everything that waits when the connection is free goes into one append. While that
+commits, the next draft is computed from the heads it will leave. Several processes may do this at the same time:
+the database compares the heads, and refuses a draft made from stale ones as a whole.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DRAFT_EVENTS = 2_000
 LARGE_EVENTS = 500
 STOPPING_RETRY_SECONDS = 5
 ANSWER_LIMIT_SECONDS = 30.0
-# What a record holds beside its event (names, an index, a time) always fits in the rest.
+# The other members of a record (names, an index, a time) always fit in the rest.
 EVENT_LIMIT_BYTES = RECORD_LIMIT_BYTES - 1024
 
 
@@ -50,7 +50,7 @@ class Writer:
         answer_limit_seconds: float = ANSWER_LIMIT_SECONDS,
         instruments: Instruments | None = None,
     ) -> None:
-        """Wait for `run` to be started. Nobody waits longer than `answer_limit_seconds` for an answer."""
+        """Prepare; `run` does the work. No caller waits longer than `answer_limit_seconds`."""
         self._keyring = keyring
         self._snapshot = snapshot
         self._guard = ClockGuard(clock)
@@ -71,11 +71,11 @@ class Writer:
     async def submit(
         self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
     ) -> list[Acknowledgement]:
-        """Record the events, all or none, and return an outcome for each, in order.
+        """Record the events, all or none, and return an acknowledgement for each, in order.
 
         Returns only once they are committed. Raises InvalidEventError (time too far ahead),
-        OversizeEventError, PurgedDayError, KnownEventError, BusyError (full, closing, or the outcome is not
-        known: submit the same events again), OperatorError (clock), StoreError (no such compartment).
+        OversizeEventError, PurgedDayError, KnownEventError, BusyError (full, closing, or not known whether they are
+        recorded: submit the same events again), OperatorError (clock), StoreError (no such compartment).
         """
         now = self._guard.check()
         if self._closing:
@@ -100,16 +100,16 @@ class Writer:
         limit = asyncio.get_running_loop().call_later(self._answer_limit_seconds, _expire, submission)
         submission.future.add_done_callback(lambda future: self._closed(submission, future, limit))
         self._arrived.set()
-        # A caller that goes away does not take its events back: others may share their draft.
+        # A caller that goes away does not withdraw its events: others may share their draft.
         return await asyncio.shield(submission.future)
 
     async def run(self) -> None:
-        """Append until `close` is called and nothing waits; an unforeseen failure fails all that waits."""
+        """Append until `close` is called and nothing waits; an unexpected error fails every waiting submission."""
         commit: asyncio.Task[None] | None = None
         try:
             while True:
                 if commit is not None and commit.done():
-                    await commit  # its failure, if it failed, is this task's
+                    await commit  # raises its error here, if any
                     commit = None
                 if not self._queue.events:
                     if self._closing:
@@ -139,7 +139,7 @@ class Writer:
                 )
 
     def close(self) -> None:
-        """Take nothing more; `run` returns once what waits is written."""
+        """Refuse new submissions; `run` returns once those that wait are written."""
         self._closing = True
         self._arrived.set()
 
@@ -149,7 +149,7 @@ class Writer:
         self._open.discard(submission)
         limit.cancel()
         if not future.cancelled():
-            future.exception()  # seen here, also where the caller has gone away
+            future.exception()  # retrieved, so that asyncio does not log it when the caller has gone away
 
     async def _fill(self, draft: Draft) -> None:
         """Move waiting submissions into the draft, as many as it may hold."""
@@ -162,11 +162,11 @@ class Writer:
             if submission.future.done():
                 continue  # its caller was told to come back
             if not await self.appender.add(draft, submission):
-                # The draft holds one of its ids with other content: the next one will find which was recorded.
+                # The draft holds one of its ids with other content: the next draft will find which was recorded.
                 self._queue.put_back(submission)
                 contradicted.add(submission.compartment.tenant)
             if len(submission.events) >= LARGE_EVENTS:
-                await asyncio.sleep(0)  # let requests be served between two large batches
+                await asyncio.sleep(0)  # serve requests between two large batches
         self._instruments.set_queue(self._queue)
 
     def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
@@ -179,7 +179,7 @@ class Writer:
         category = self._snapshot.category(compartment.category)
         if category is None:
             raise StoreError(f"category {compartment.category} does not exist")
-        # What is this old may have been recorded and lawfully purged: a copy could not be recognised.
+        # Events this old may have been recorded and lawfully purged: a copy could not be recognised.
         gone = day_of(now) - timedelta(days=category.retention_days)
         gone = max(gone, category.fence) if category.fence else gone
         oldest = midnight(gone + timedelta(days=1)) + SKEW
@@ -192,7 +192,7 @@ class Writer:
 
 
 def _refuse_oversize(events: Sequence[Event]) -> None:
-    """Refuse what cannot become a record here, where it harms nobody else."""
+    """Refuse events too large for a record before they reach a draft shared with others."""
     if faults := [
         (position, "", "is larger than a record may be")
         for position, event in enumerate(events)
@@ -204,7 +204,7 @@ def _refuse_oversize(events: Sequence[Event]) -> None:
 def _expire(submission: Submission) -> None:
     submission.fail(
         BusyError(
-            "no answer in time: whether the events are recorded is not known, send the same again",
+            "no answer in time: it is not known whether the events are recorded; send the same events again",
             retry_after_seconds=STOPPING_RETRY_SECONDS,
         )
     )
