@@ -60,10 +60,10 @@ async def main() -> None:
         second = Writer(
             store=service.store,
             keyring=service.keyring,
-            directory=Snapshot(service.store, service.keyring, clock),
+            snapshot=Snapshot(service.store, service.keyring, clock),
             clock=clock,
         )
-        await second._directory.refresh()
+        await second._snapshot.refresh()
         running = asyncio.create_task(second.run())
         shares = [[tuple(item) for item in share] for share in request["shares"]]
         for share in shares:

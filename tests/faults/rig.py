@@ -104,7 +104,7 @@ class Rig:
         return Writer(
             store=service.store,
             keyring=service.keyring,
-            directory=service.snapshot,
+            snapshot=service.snapshot,
             clock=self.clock,
             **bounds,
         )

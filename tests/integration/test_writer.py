@@ -213,7 +213,7 @@ async def test_known_with_other_content_in_the_middle_leaves_neighbours(rig: Rig
     ((position, pointer, reason),) = answers[1].faults
     assert (position, pointer) == (1, "/id")
     assert reason.startswith("already recorded with other content: ")
-    assert "an id of its own" in reason
+    assert "use another id" in reason
     assert [indexes(answers[0]), indexes(answers[2])] == [[1], [2]]
     recorded = await rig.submit(mates)
     assert indexes(recorded) == [3, 4]
