@@ -350,7 +350,7 @@ async def test_truncation(attacked: Attacked, step: int) -> None:
                 *(*chain, hashes[size]),
             )
             said = await attacked.heads()
-            assert f"fork: head of {CHAIN}: it stands before what the last seal states" in said
+            assert f"fork: head of {CHAIN}: it is behind the last seal" in said
 
 
 async def test_rewriting_with_the_keys(attacked: Attacked) -> None:

@@ -278,7 +278,7 @@ class TestBackups:
         assert len(found) == 7
         for number, (category, rows) in product(range(3), (("ecrits", 2), (CATEGORY, 3))):
             where = f"albi/{category} {(FIRST + number * DAY).isoformat()}"
-            assert f"over-retention: {where}: {rows} entries of a destroyed tenant are there: {AGAIN}" in found
+            assert f"over-retention: {where}: {rows} entries of a destroyed tenant exist: {AGAIN}" in found
         await destroy(world)
         assert await findings(world) == []
         assert await rows_of(world, OTHER_TENANT) == 9 + 6 + 1

@@ -141,7 +141,7 @@ def test_calls_out_of_order_are_refused() -> None:
     writer = ContainerWriter()
     with pytest.raises(ValueError, match="ends after a whole member"):
         writer.close()
-    with pytest.raises(ValueError, match="no member is begun"):
+    with pytest.raises(ValueError, match="no member has begun"):
         writer.finish()
     writer.start(PROOF)
     for name in (PROOF, SEALS):
@@ -150,7 +150,7 @@ def test_calls_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="ends after a whole member"):
         writer.close()
     writer.finish()
-    with pytest.raises(ValueError, match="no member is begun"):
+    with pytest.raises(ValueError, match="no member has begun"):
         writer.write(b"x")
     for name in (ENTRIES, PROOF, "../evil"):
         with pytest.raises(ValueError, match="cannot begin here"):
@@ -323,12 +323,12 @@ def test_content_that_is_not_as_announced_is_refused() -> None:
             lambda name, _: (b"application/x-evil", 18, zlib.crc32(b"application/x-evil")) if name == MIMETYPE else None
         )
     ).startswith("mimetype: not the type")
-    announced = "its content is not of the size or CRC announced"
+    announced = "its content does not have the size or CRC announced"
     assert case(lambda c: (deflate(c), len(c), 1), ENTRIES) == f"{ENTRIES}: {announced}"
     assert case(lambda c: (c, len(c), 1), SEALS) == f"{SEALS}: {announced}"
     assert case(lambda c: (deflate(c), len(c) - 1, zlib.crc32(c)), ENTRIES) == f"{ENTRIES}: {announced}"
     assert case(lambda c: (deflate(c), len(c) + 1, zlib.crc32(c)), ENTRIES) == f"{ENTRIES}: {announced}"
-    assert case(lambda c: (c, len(c) + 1, zlib.crc32(c)), SEALS) == f"{SEALS}: stored, yet of two sizes"
+    assert case(lambda c: (c, len(c) + 1, zlib.crc32(c)), SEALS) == f"{SEALS}: stored, but with two sizes"
     follow = f"{ENTRIES}: bytes follow its compressed content"
     assert case(lambda c: (deflate(c) + b"x", len(c), zlib.crc32(c)), ENTRIES) == follow
     assert case(lambda c: (deflate(c) + deflate(b"more"), len(c), zlib.crc32(c)), ENTRIES) == follow

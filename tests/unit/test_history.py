@@ -209,8 +209,8 @@ def test_a_lawful_purge_is_stated_with_its_days() -> None:
     assert report.purged is not None
     assert (report.purged.through, report.purged.before_index, report.purged.count) == (march(4), 4, 2)
     assert "still kept" in report.verdict
-    assert any("2 entries of the period before index 4 are gone" in sentence for sentence in report.checked)
-    assert "What the purged entries said." in report.not_checked
+    assert any("2 entries of the period, before index 4, are gone" in sentence for sentence in report.checked)
+    assert "The content of the purged entries." in report.not_checked
 
 
 def test_a_period_purged_whole_is_covered() -> None:
@@ -285,7 +285,7 @@ def test_a_purge_ends_with_a_day() -> None:
     world = World(retention_days=3).live(1, 5)
     world.kept_from = 3
     error = failure(world.extract(march(1), march(5), at=noon(march(6))))
-    assert type(error) is OverRetentionError  # 3 and 4 March had to be gone
+    assert type(error) is OverRetentionError  # 3 and 4 March had to be purged
     world = World(retention_days=5).live(1, 5)
     world.kept_from = 3
     error = failure(world.extract(march(2), march(5), at=noon(march(6))))
@@ -328,7 +328,7 @@ def test_a_purge_that_was_late_and_is_done_is_told_not_refused() -> None:
     report = verify(world.extract(march(1), march(5), at=noon(march(5), hour=13)))
     assert [remark[:30] for remark in report.remarks] == ["A purge was late, and is done "] * 2
     assert "on 2026-03-05 entries from index 0 on were still kept" in report.remarks[1]
-    assert "those of 2026-03-02 had to be gone" in report.remarks[1]
+    assert "days up to 2026-03-02 had to be purged" in report.remarks[1]
 
 
 def test_a_longer_retention_does_not_make_an_old_purge_early() -> None:

@@ -112,7 +112,7 @@ def test_an_older_extract_is_a_known_seal_many_times() -> None:
     world.live(4, 4)
     report = verify(of(world), kept(*older.seals))
     assert [sentence for sentence in report.checked if "agrees" in sentence] == [
-        f"{NAME} seal 4 agrees: what the chain held at size 6 is what it holds now."
+        f"{NAME} seal 4 agrees: the first 6 entries of the chain are the same as then."
     ]
 
 
@@ -218,10 +218,10 @@ def test_a_known_seal_beyond_the_extract_is_said_not_to_be_comparable() -> None:
     older = world.seals[0]
     report = verify(extract, kept(newer), kept(replace(older), name="older.json"))
     assert len(report.unanswered) == 1
-    assert "kept.json: not comparable" in report.unanswered[0]
+    assert "kept.json: cannot be compared" in report.unanswered[0]
     later = world.extract(march(4), march(4), at=noon(march(5), hour=17))
     report = verify(later, kept(older))
-    assert "seal 1 (close of 2026-03-01, 2026-03-02T00:00:05Z) stands at size 2" in report.unanswered[0]
+    assert "seal 1 (close of 2026-03-01, 2026-03-02T00:00:05Z) covers size 2" in report.unanswered[0]
     assert "No outside witness" in report.not_checked[0]
 
 
@@ -299,7 +299,7 @@ def test_a_loss_declared_twice() -> None:
     assert type(failure(extract, kept(between))) is ForkError
     report = verify(extract, kept(between), kept(declaring, name="declaring.json"))
     assert len(report.unanswered) == 1
-    assert "kept.json: not comparable: the service declares seal 3" in report.unanswered[0]
+    assert "kept.json: cannot be compared: the service declares seal 3" in report.unanswered[0]
 
 
 def test_a_loss_covers_only_what_came_before_it() -> None:

@@ -162,17 +162,17 @@ REFUSED: dict[str, tuple[bytes, type[VerificationError], str]] = {
     "another certificate of the same key": (
         by((_SAME_KEY, INTERMEDIATE), attributes=tuple(sorted(_GOOD.usual()))),
         BadSignatureError,
-        "the time-stamp is signed for another certificate than it holds",
+        "the time-stamp names another certificate than its signer's",
     ),
     "another certificate, by SHA-1": (
         attributed(_CONTENT_TYPE, _MESSAGE_DIGEST, stamps.signing_certificate(_SAME_KEY.certificate)),
         BadSignatureError,
-        "the time-stamp is signed for another certificate than it holds",
+        "the time-stamp names another certificate than its signer's",
     ),
     "another certificate in one of two ways": (
         attributed(*_GOOD.usual(), stamps.signing_certificate(_SAME_KEY.certificate)),
         BadSignatureError,
-        "the time-stamp is signed for another certificate than it holds",
+        "the time-stamp names another certificate than its signer's",
     ),
     "the certificate of another issuer": (
         attributed(
@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[bytes, type[VerificationError], str]] = {
             stamps.signing_certificate_v2(CLOCK.certificate, stamps.issuer_serial(ROOT.certificate)),
         ),
         BadSignatureError,
-        "the time-stamp is signed for another certificate than it holds",
+        "the time-stamp names another certificate than its signer's",
     ),
     "untrusted root": (
         by((*stamper(issuer=_OTHER_INTERMEDIATE), _OTHER_ROOT)),
@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[bytes, type[VerificationError], str]] = {
     "a certification authority that stamps": (
         by(stamper(authority.basic_constraints(der.TRUE), authority.key_usage(0x84), STAMPER[2])),
         UntrustedError,
-        "it is an authority, and signs",
+        "it is an authority's certificate, and cannot be a signer's",
     ),
     "an intermediate that stamps": (
         by((INTERMEDIATE,)),
@@ -427,7 +427,7 @@ REFUSED: dict[str, tuple[bytes, type[VerificationError], str]] = {
     "signed as other content": (
         attributed(stamps.content_type(der.object_identifier("1.2.840.113549.1.7.1")), _MESSAGE_DIGEST, _BINDING),
         MalformedError,
-        "a time-stamp is signed as another type of content",
+        "a time-stamp is signed as another content type",
     ),
     "no name of the certificate": (
         attributed(_CONTENT_TYPE, _MESSAGE_DIGEST),
@@ -465,7 +465,7 @@ REFUSED: dict[str, tuple[bytes, type[VerificationError], str]] = {
     "a time finer than a microsecond": (
         saying(gen_time=der.encode(der.GENERALIZED_TIME, b"20260314120002.1234567Z")),
         MalformedError,
-        "a DER time is not in its one spelling",
+        "a DER time is not in its one encoding",
     ),
     "too little": (Stamp(der.sequence(der.integer(1))).encode(), MalformedError, "1 DER members where at least 5"),
     **{
@@ -535,7 +535,7 @@ def test_a_time_that_was_still_to_come_is_refused() -> None:
     """Where something says that the token was there already, give or take five minutes."""
     late = saying(at=NOW + 10 * MINUTE)
     assert verify(late, seen_at=NOW + 5 * MINUTE).stamped_at == NOW + 10 * MINUTE
-    with pytest.raises(MismatchedPartError, match="of 2026-03-14T12:10:00Z, which was still to come"):
+    with pytest.raises(MismatchedPartError, match="of 2026-03-14T12:10:00Z, which is later than the time it was seen"):
         verify(late, seen_at=NOW + 5 * MINUTE - timedelta(microseconds=1))
 
 

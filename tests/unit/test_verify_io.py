@@ -265,7 +265,7 @@ def _hang_up() -> None:
     ("happen", "words"),
     [
         (_interrupt, "interrupted: nothing is verified"),
-        (_fail, "the verifier failed, which says nothing of the extract: RuntimeError('unforeseen')"),
+        (_fail, "the verifier failed, which says nothing about the extract: RuntimeError('unforeseen')"),
         (_hang_up, "Input/output error"),
     ],
     ids=["interrupted", "unforeseen", "hung up"],
@@ -288,4 +288,6 @@ def test_too_little_memory_is_no_verdict(files: Path) -> None:
     (files / "large").write_bytes(extract.pack())
     result = start(files, "large", code=CONFINED)
     assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr == b"journal-verify: the verifier failed, which says nothing of the extract: MemoryError()\n"
+    assert (
+        result.stderr == b"journal-verify: the verifier failed, which says nothing about the extract: MemoryError()\n"
+    )

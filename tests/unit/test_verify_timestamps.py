@@ -92,7 +92,7 @@ def test_without_certificates_for_it_no_time_stamp_is_checked() -> None:
     extract = sample()
     extract.seals[0] = replace(extract.seals[0], timestamp=b"anything")
     report = verify(extract, tsa_anchors=None)
-    assert "1 seals bear a time-stamp: no certificate to check it with was given." in report.not_checked
+    assert "1 seals bear a time-stamp that was not checked: no certificate for it was given." in report.not_checked
     assert "No outside witness" in report.not_checked[0]
     assert "rewritten" not in report.verdict
 
@@ -119,7 +119,7 @@ def test_seals_that_bear_none_are_told_where_others_do() -> None:
     # Without an accuracy the time stands alone; as late as this it is worth a word.
     assert report.verdict.endswith("could not be rewritten after 2026-03-05T12:00:00Z")
     (late,) = report.remarks
-    assert late.endswith("was time-stamped only at 2026-03-05T12:00:00Z: until then it could be rewritten.")
+    assert late.endswith("was not time-stamped before 2026-03-05T12:00:00Z: until then it could be rewritten.")
 
 
 def test_a_certificate_named_by_sha1_is_told() -> None:
@@ -246,7 +246,7 @@ def test_the_command_checks_them(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "could not be rewritten after 2026-03-04T00:00:07Z" in out.splitlines()[0]
     status, out = run("stamped")
     assert status == 0
-    assert "3 seals bear a time-stamp: no certificate to check it with was given." in out
+    assert "3 seals bear a time-stamp that was not checked: no certificate for it was given." in out
     status, out = run("forged", *tsa)
     assert status == 1
     assert out.startswith("NOT VERIFIED  bad signature: seals.json seal 1 time-stamp: ")
