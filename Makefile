@@ -7,7 +7,7 @@ WHEEL_TESTS ?= tests/integration
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test test-wheel check bench campaign verifier clean
+.PHONY: help install demo run tools test coverage test-wheel check bench campaign verifier clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,11 @@ tools: install  ## install the programs that some tests need, as root on Debian
 	@packages=$$($(BIN)/python -m tests.needs) || exit; \
 	if [ -n "$$packages" ] && $(MAY_INSTALL); then .ci/install-packages $$packages; fi
 
-test: tools  ## run the whole test suite, on a real PostgreSQL
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not campaign"
+test: tools coverage  ## the whole test suite, on a real PostgreSQL
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not campaign" --ignore=tests/unit
+
+coverage: install  ## the unit tests, which must cover every branch of the pure core
+	@$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal -m "not campaign" --cov
 
 test-wheel: install  ## run the integration tests (or WHEEL_TESTS) on the wheel's PostgreSQL
 	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n $(WORKERS) --dist worksteal -m "not campaign" --postgres=wheel

@@ -98,7 +98,7 @@ class Element(NamedTuple):
         """Return a time of RFC 5280 and RFC 5652: whole seconds, in the form that the year requires."""
         moment = self.time()
         if moment.microsecond or moment.year < 1950 or time(moment) != self.encoded:
-            raise MalformedError("a date is not in its one encoding")
+            raise MalformedError("a date is not in its one spelling")
         return moment
 
 
@@ -206,7 +206,7 @@ def _read_time(tag: int, content: bytes) -> datetime:
         content = (b"19" if content >= b"5" else b"20") + content  # RFC 5280 §4.1.2.5.1
     match = _TIME.fullmatch(content)
     if not match or (tag == UTC_TIME and match[7]):
-        raise MalformedError("a DER time is not in its one encoding")
+        raise MalformedError("a DER time is not in its one spelling")
     year, month, day, hour, minute, second = (int(match[part]) for part in range(1, 7))
     microsecond = int((match[7] or b"").ljust(6, b"0"))
     try:

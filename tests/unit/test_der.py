@@ -75,15 +75,15 @@ def rebuild(element: der.Element) -> bytes:
         ("170b" + b"2603141200Z".hex(), "spelling"),
         ("1711" + b"260314120000+0000".hex(), "spelling"),
         ("170f" + b"260314120000.1Z".hex(), "spelling"),
-        ("170d" + b"260230120000Z".hex(), "no date"),
-        ("170d" + b"260314120060Z".hex(), "no date"),
+        ("170d" + b"260230120000Z".hex(), "not a valid date"),
+        ("170d" + b"260314120060Z".hex(), "not a valid date"),
         ("180d" + b"202603141200Z".hex(), "spelling"),
         ("1810" + b"20260314120000.Z".hex(), "spelling"),
         ("1811" + b"20260314120000.0Z".hex(), "spelling"),
         ("1812" + b"20260314120000.10Z".hex(), "spelling"),
         ("1811" + b"20260314120000,1Z".hex(), "spelling"),
         ("1817" + b"20260314120000.1234567Z".hex(), "spelling"),
-        ("180f" + b"00000314120000Z".hex(), "no date"),
+        ("180f" + b"00000314120000Z".hex(), "not a valid date"),
         ("180f" + "d9a0" + b"260314120000Z".hex(), "spelling"),  # an Arabic-Indic digit
         ("3106040161040160", "out of order"),
         ("2403040161", "not used"),  # a string in pieces

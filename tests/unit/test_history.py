@@ -326,7 +326,7 @@ def test_a_purge_that_was_late_and_is_done_is_told_not_refused() -> None:
     world.append(noon(march(5)))
     world.purge(march(3))
     report = verify(world.extract(march(1), march(5), at=noon(march(5), hour=13)))
-    assert [remark[:30] for remark in report.remarks] == ["A purge was late, and is done "] * 2
+    assert [remark[:30] for remark in report.remarks] == ["A purge was late, and has been"] * 2
     assert "on 2026-03-05 entries from index 0 on were still kept" in report.remarks[1]
     assert "days up to 2026-03-02 had to be purged" in report.remarks[1]
 

@@ -465,7 +465,7 @@ REFUSED: dict[str, tuple[bytes, type[VerificationError], str]] = {
     "a time finer than a microsecond": (
         saying(gen_time=der.encode(der.GENERALIZED_TIME, b"20260314120002.1234567Z")),
         MalformedError,
-        "a DER time is not in its one encoding",
+        "a DER time is not in its one spelling",
     ),
     "too little": (Stamp(der.sequence(der.integer(1))).encode(), MalformedError, "1 DER members where at least 5"),
     **{
