@@ -36,10 +36,10 @@ tools: install  ## install the programs that some tests need, as root on Debian
 	@packages=$$($(BIN)/python -m tests.needs) || exit; \
 	if [ -n "$$packages" ] && $(MAY_INSTALL); then .ci/install-packages $$packages; fi
 
-test: tools coverage  ## the whole test suite, on a real PostgreSQL
+test: tools coverage  ## run the whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not campaign" --ignore=tests/unit
 
-coverage: install  ## the unit tests, which must cover every branch of the pure core
+coverage: install  ## run the unit tests, which must cover every branch of the pure core
 	@$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal -m "not campaign" --cov
 
 test-wheel: install  ## run the integration tests (or WHEEL_TESTS) on the wheel's PostgreSQL

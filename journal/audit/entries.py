@@ -135,7 +135,7 @@ class ChainDay:
         if self._box is None:
             return True  # reported once for the day
         try:
-            _, record = self._box.open(row.index, row.sealed, row.leaf_hash)
+            _, record = self._box.open(row.index, row.ciphertext, row.leaf_hash)
         except VerificationError as error:
             self._findings.report(error.verdict, where, error.reason)
             return False

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 FORMAT = "openepm-journal/extract/v1"
 PURPOSES = ("lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings")
 TEXT_LIMIT_CHARACTERS = 1024
-TYPE_PREFIX = "fr.openepm.journal."
 # No journal is older, and the day before is still a valid date.
 FIRST_DAY = date(1970, 1, 1)
 

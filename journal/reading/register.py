@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journal.core.entry import JOURNAL_CATEGORY, Compartment, Entry, parse_record
+from journal.core.entry import JOURNAL_CATEGORY, SERVICE_PREFIX, TYPE_PREFIX, Compartment, Entry, parse_record
 from journal.core.errors import FencedDayError, StoreError
 from journal.core.times import day_of, format_time, overdue_through
 from journal.extract.manifest import Filter
@@ -117,7 +117,7 @@ def open_service_entries(box: Box, rows: list[EntryRow], kind: str) -> list[Entr
     """Open rows of a `journal` category, and return the entries of one kind among them. Raises VerificationError."""
     found: list[Entry] = []
     for row in rows:
-        _, record = box.open(row.index, row.sealed, row.leaf_hash)
+        _, record = box.open(row.index, row.ciphertext, row.leaf_hash)
         entry = parse_record(record)
         if entry.event["type"] == TYPE_PREFIX + SERVICE_PREFIX + kind:
             found.append(entry)

@@ -242,4 +242,4 @@ def _pack(container: ContainerWriter, render: Render, box: Box, rows: list[Entry
 
 
 def _open(box: Box, row: EntryRow) -> tuple[bytes, bytes]:
-    return box.open(row.index, row.sealed, row.leaf_hash)
+    return box.open(row.index, row.ciphertext, row.leaf_hash)

@@ -342,7 +342,7 @@ def refuse_absent(draft: Draft, absent: Container[Compartment]) -> None:
 
 def _open_known(compartment: Compartment, known: KnownEntry, keyring: Keyring) -> tuple[Receipt, bytes]:
     """Return the receipt and the event of an entry. Raises VerificationError, KeyStoreError."""
-    _, record = keyring.box(compartment, known.day).open(known.index, known.sealed, known.leaf_hash)
+    _, record = keyring.box(compartment, known.day).open(known.index, known.ciphertext, known.leaf_hash)
     entry = parse_record(record)
     recorded_at = format_time(entry.recorded_at)
     receipt = Receipt(compartment.origin, known.index, recorded_at, known.leaf_hash, known.chain_hash)

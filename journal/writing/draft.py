@@ -229,7 +229,7 @@ class Draft:
         self._entry_key.append(submission.keys[ordinal])
         self._entry_leaf.append(leaf)
         self._entry_hash.append(chain.chain_hash)
-        self._entry_sealed.append(chain.box.encrypt(chain.size, nonce=nonce, salt=salt, record=record))
+        self._entry_ciphertext.append(chain.box.encrypt(chain.size, nonce=nonce, salt=salt, record=record))
         self._entry_since.append(submission.since[ordinal])
         chain.size += 1
         self._entries[chain.position, submission.keys[ordinal]] = len(self._owners)

@@ -33,7 +33,7 @@ class Row:
     day: date
     index: int
     leaf_hash: bytes
-    sealed: bytes
+    ciphertext: bytes
 
 
 async def all_rows(superuser_dsn: str) -> list[Row]:
@@ -48,7 +48,7 @@ async def all_rows(superuser_dsn: str) -> list[Row]:
             Row(**row)
             for leaf in leaves
             for row in await connection.fetch(
-                f"SELECT tenant, category, day, index, leaf_hash, sealed FROM {leaf['name']}"
+                f"SELECT tenant, category, day, index, leaf_hash, ciphertext FROM {leaf['name']}"
             )
         ]
     finally:
@@ -86,7 +86,7 @@ def opened_rows(rows: Iterable[Row], keys: dict[str, set[bytes]]) -> set[Row]:
         candidates = boxes[origin, row.day]
         for place, box in enumerate(candidates):
             try:
-                box.open(row.index, row.sealed, row.leaf_hash)
+                box.open(row.index, row.ciphertext, row.leaf_hash)
             except VerificationError:
                 continue
             found.add(row)

@@ -145,7 +145,7 @@ def _open_chain(origin: str, rows: Sequence[asyncpg.Record], keys: KeyFiles, ver
         if index != place:
             verdict.wrong.append(f"{origin}: index {index} stands where {place} is due")
         try:
-            _, record = keys.box(origin, row["day"]).open(index, row["sealed"], row["leaf_hash"])
+            _, record = keys.box(origin, row["day"]).open(index, row["ciphertext"], row["leaf_hash"])
         except VerificationError as error:
             verdict.wrong.append(f"{origin}: entry {index}: {error}")
             continue

@@ -173,7 +173,7 @@ async def told(world: World, site: Site, tenant: str) -> dict[str, Any]:
             continue
         for entry in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, row.day, 0, 1000):
             box = world.service.keyring.box(compartment, row.day)
-            _, record = box.open(entry.index, entry.sealed, entry.leaf_hash)
+            _, record = box.open(entry.index, entry.ciphertext, entry.leaf_hash)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.alarm"):
                 alarms[event["data"]["day"]] += 1

@@ -90,16 +90,16 @@ async def append_again(site: Site, superuser: asyncpg.Connection, index: int) ->
     """Append the entry's event once more, as a service would that forgot it; return the copy's index."""
     place = (CHAIN.tenant, CHAIN.category)
     row = await superuser.fetchrow(
-        f"SELECT day, sealed, leaf_hash FROM journal.entry {WHERE} AND index = $3", *place, index
+        f"SELECT day, ciphertext, leaf_hash FROM journal.entry {WHERE} AND index = $3", *place, index
     )
     head = await superuser.fetchrow(f"SELECT size, chain_hash FROM journal.head {WHERE}", *place)
     size: int = head["size"]
     box = KeyFiles(site.home / "keys", site.home / "master.key").box(ORIGIN, row["day"])
-    salt, record = box.open(index, row["sealed"], row["leaf_hash"])
+    salt, record = box.open(index, row["ciphertext"], row["leaf_hash"])
     last = await superuser.fetchrow(
-        f"SELECT sealed, leaf_hash FROM journal.entry {WHERE} AND index = $3", *place, size - 1
+        f"SELECT ciphertext, leaf_hash FROM journal.entry {WHERE} AND index = $3", *place, size - 1
     )
-    recorded_at = json.loads(box.open(size - 1, last["sealed"], last["leaf_hash"])[1])["recorded_at"]
+    recorded_at = json.loads(box.open(size - 1, last["ciphertext"], last["leaf_hash"])[1])["recorded_at"]
     copy = json.dumps(
         json.loads(record) | {"index": size, "recorded_at": recorded_at},
         sort_keys=True,
@@ -107,7 +107,7 @@ async def append_again(site: Site, superuser: asyncpg.Connection, index: int) ->
         ensure_ascii=False,
     ).encode()
     leaf = leaf_hash(salt, copy)
-    sealed = box.encrypt(size, nonce=bytes(12), salt=salt, record=copy)
+    ciphertext = box.encrypt(size, nonce=bytes(12), salt=salt, record=copy)
     chain_hash = extend(head["chain_hash"], leaf)
     await superuser.execute(
         "INSERT INTO journal.entry (tenant, category, day, index, event_key, leaf_hash, chain_hash, ciphertext)"

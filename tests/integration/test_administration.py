@@ -41,7 +41,7 @@ async def told(world: World, tenant: str = TENANT) -> list[tuple[str, str, dict[
     box = world.service.keyring.box(compartment, world.today)
     found = []
     for row in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, world.today, 0, 1000):
-        _, record = box.open(row.index, row.sealed, row.leaf_hash)
+        _, record = box.open(row.index, row.ciphertext, row.leaf_hash)
         event = json.loads(record)["event"]
         found.append((event["type"].removeprefix("fr.openepm.journal.service."), event["subject"], event["data"]))
     return found

@@ -371,11 +371,11 @@ async def rewrite(attacked: Attacked, superuser: asyncpg.Connection, start: int)
     chain_hash = attacked.rows[start - 1]["chain_hash"] if start else genesis(compartment.origin).chain_hash
     for row in attacked.rows[start:]:
         box = attacked.world.service.keyring.box(compartment, row["day"])
-        salt, record = box.open(row["index"], row["sealed"], row["leaf_hash"])
+        salt, record = box.open(row["index"], row["ciphertext"], row["leaf_hash"])
         record = record.replace(b'"success"', b'"denied"')
         leaf = leaf_hash(salt, record)
         chain_hash = extend(chain_hash, leaf)
-        sealed = box.encrypt(row["index"], nonce=bytes(12), salt=salt, record=record)
+        ciphertext = box.encrypt(row["index"], nonce=bytes(12), salt=salt, record=record)
         await superuser.execute(
             f"UPDATE {LEAVES[row['day']]} SET leaf_hash = $3, chain_hash = $4, ciphertext = $5 "
             "WHERE tenant = $1 AND index = $2",

@@ -167,7 +167,7 @@ def unreadable(world: World, kept: list[StoredRow]) -> int:
             day=row.day,
         )
         with pytest.raises(VerificationError):
-            Box(origin, key).open(row.index, row.sealed, row.leaf_hash)
+            Box(origin, key).open(row.index, row.ciphertext, row.leaf_hash)
     return len(tenants)
 
 

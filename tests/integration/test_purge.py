@@ -94,7 +94,7 @@ async def purge_entries(world: World, tenant: str = TENANT) -> list[dict[str, An
             continue
         for entry in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, row.day, 0, 1000):
             box = world.service.keyring.box(compartment, row.day)
-            _, record = box.open(entry.index, entry.sealed, entry.leaf_hash)
+            _, record = box.open(entry.index, entry.ciphertext, entry.leaf_hash)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.purge"):
                 found.append(event["data"])

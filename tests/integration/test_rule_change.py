@@ -107,7 +107,7 @@ async def settings(world: World, tenant: str) -> list[dict[str, Any]]:
             continue
         for row in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, leaf.day, 0, 1000):
             box = world.service.keyring.box(compartment, leaf.day)
-            _, record = box.open(row.index, row.sealed, row.leaf_hash)
+            _, record = box.open(row.index, row.ciphertext, row.leaf_hash)
             event = json.loads(record)["event"]
             if event["type"].endswith("service.setting") and event["data"]["change"] == "category changed":
                 found.append(event["data"])
