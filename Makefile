@@ -46,7 +46,7 @@ test-wheel: install  ## run the integration tests (or WHEEL_TESTS) on the wheel'
 	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n $(WORKERS) --dist worksteal -m "not campaign" --postgres=wheel
 
 verifier: install  ## make dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
-	@$(BIN)/python -m journal.cli.release dist
+	@$(BIN)/python -m ingest.downloads dist
 
 check: install  ## check format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

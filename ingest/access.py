@@ -1,7 +1,8 @@
-"""Who asks: `Authorization: Bearer oej_<id>_<secret>`.
+"""Access to the service: credentials, rates, shares of what is scarce, request bodies.
 
-Unknown, revoked, expired and malformed get the same answer, after the same work. Who may do what is in the
-table of calls (`app`); from outside, what is forbidden looks like what does not exist.
+A credential is sent as `Authorization: Bearer oej_<id>_<secret>`. Unknown, revoked, expired and malformed ones get the
+same answer after the same work. The table of calls (`app`) says which role may make which call; to a caller, what is
+forbidden looks like what does not exist.
 """
 
 from __future__ import annotations
@@ -27,21 +28,23 @@ if TYPE_CHECKING:
     from journal.database.ingest import CredentialRow
     from journal.service import Service
 
-
-# Beyond this, nobody can say whether a credential was revoked.
-DIRECTORY_LIMIT_SECONDS = 10.0
+# With an older snapshot, a revoked credential could still pass.
+SNAPSHOT_LIMIT_SECONDS = 10.0
+BODIES_RETRY_SECONDS = 2
+EXTRACTS_RETRY_SECONDS = 30
+MEBIBYTE = 1024 * 1024
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] oej_([0-9a-z]{1,64})_([A-Za-z0-9_-]{1,128})").fullmatch
-# Compared with where there is no credential, so that its absence takes the same time.
+# Compared with if there is no such credential, so that the answer takes the same time.
 _NO_HASH = bytes(32)
 
 
 def authenticate(request: web.Request, service: Service) -> CredentialRow:
     """Return the credential of a request.
 
-    Raises ProblemError (401), or UnavailableError where the snapshot of credentials is too old to tell.
+    Raises ProblemError (401), or UnavailableError if the snapshot of credentials is too old.
     """
-    if service.snapshot.age_seconds() > DIRECTORY_LIMIT_SECONDS:
+    if service.snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
         raise UnavailableError("credentials cannot be checked: the database has not answered")
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     match = _BEARER(given[0]) if len(given) == 1 else None
@@ -52,7 +55,7 @@ def authenticate(request: web.Request, service: Service) -> CredentialRow:
     if credential is None or not same or not _is_current(credential, service):
         raise ProblemError(
             UNAUTHENTICATED,
-            "Send a credential that is known and current: Authorization: Bearer oej_…",
+            "Send a valid credential: Authorization: Bearer oej_…",
             headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
         )
     return credential
@@ -75,14 +78,9 @@ def compartment_of(request: web.Request, service: Service, caller: CredentialRow
     return Compartment(service.name, caller.tenant, category)
 
 
-BODIES_RETRY_SECONDS = 2
-EXTRACTS_RETRY_SECONDS = 30
-MEBIBYTE = 1024 * 1024
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The figures; each is of one process."""
+    """The limits of one process."""
 
     requests_per_second: float = 1_000
     burst_requests: float = 2_000
@@ -94,7 +92,7 @@ class Limits:
 
 
 class RequestRate:
-    """A token bucket per credential. Asked only of credentials that exist, so that it cannot grow at will."""
+    """A token bucket per credential. Used only for valid credentials, so that it cannot grow without bound."""
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
         """Start with every bucket full."""
@@ -104,7 +102,7 @@ class RequestRate:
         self._buckets: dict[str, tuple[float, float]] = {}  # credential: (tokens, when)
 
     def wait_seconds(self, credential: str) -> float:
-        """Count one request; return 0 if it may pass, else after how long the next one may."""
+        """Count one request; return 0 if it may pass, else the seconds until the next one may."""
         now = self._clock.monotonic()
         tokens, then = self._buckets.get(credential, (self._burst, now))
         tokens = min(self._burst, tokens + (now - then) * self._per_second)
@@ -114,10 +112,10 @@ class RequestRate:
 
 
 class Shares:
-    """An amount (bytes, places) shared by all, of which one credential may hold only a part."""
+    """A shared amount (bytes, places), of which one credential may hold only a part."""
 
     def __init__(self, *, total: int, each: int, reason: str, retry_after_seconds: int) -> None:
-        """Keep the limits, and what to say where they are met."""
+        """Set the limits, and the error to raise when they are reached."""
         self._total = total
         self._each = each
         self._reason = reason
@@ -126,7 +124,7 @@ class Shares:
 
     @contextmanager
     def hold(self, credential: str, amount: int) -> Iterator[None]:
-        """Hold an amount as long as the block lasts. Raises BusyError where there is not enough."""
+        """Hold an amount for the duration of the block. Raises BusyError if not enough is left."""
         mine = self._held.get(credential, 0)
         if mine + amount > self._each or sum(self._held.values()) + amount > self._total:
             raise BusyError(self._reason, retry_after_seconds=self._retry_after_seconds)
@@ -140,10 +138,10 @@ class Shares:
 
 
 def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
-    """Return which of the accepted media types the body says it is. Raises ProblemError (415)."""
+    """Return the body's media type, one of `accepted`. Raises ProblemError (415)."""
     if hdrs.CONTENT_ENCODING in request.headers:
-        # Also "identity": what is not unpacked cannot be a bomb, and nobody needs to try.
-        raise ProblemError(MEDIA, "Send the body without Content-Encoding: compressed bodies are not taken.")
+        # Even "identity": bodies are never decompressed, so a decompression bomb is impossible.
+        raise ProblemError(MEDIA, "Send the body without Content-Encoding: compressed bodies are not accepted.")
     given = request.headers.getall(hdrs.CONTENT_TYPE, [])
     kind = request.content_type.lower()
     if len(given) == 1 and kind in accepted and (request.charset or "utf-8").lower() == "utf-8":
@@ -151,7 +149,7 @@ def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
     wanted = " or ".join(accepted)
     if any(name.lower().startswith("ce-") for name in request.headers):
         raise ProblemError(
-            MEDIA, f"CloudEvents in binary mode (ce-… headers) are not taken: use structured mode, {wanted}."
+            MEDIA, f"CloudEvents in binary mode (ce-… headers) are not accepted: use structured mode, {wanted}."
         )
     raise ProblemError(MEDIA, f"Send {wanted}, in UTF-8.", headers={"Accept": ", ".join(accepted)})
 
@@ -159,10 +157,10 @@ def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
 async def read_body(
     request: web.Request, *, limit_bytes: int, limits: Limits, bodies: Shares, credential: str
 ) -> bytes:
-    """Read the whole body. Raises ProblemError (400, 408, 411, 413), or BusyError where memory is short."""
+    """Read the whole body. Raises ProblemError (400, 408, 411, 413), or BusyError if too much memory is in use."""
     length = request.content_length
     if length is None:
-        raise ProblemError(LENGTH, "Send Content-Length: bodies in chunks are not taken.", close=True)
+        raise ProblemError(LENGTH, "Send Content-Length: chunked bodies are not accepted.", close=True)
     if length > limit_bytes:
         reason = f"is larger than {limit_bytes // 1024} KiB"
         raise ProblemError(OVERSIZE, f"The body {reason}.", faults=[(0, "", reason)], close=True)

@@ -1,10 +1,15 @@
-"""The auditor's verifiers, for who has nothing yet: `journal-verify.pyz`, and the page that does it in a browser."""
+"""The auditor's two verifiers: `journal-verify.pyz` and the page that verifies in a browser.
+
+The service serves them; `make verifier` (this module run as a program) writes them as release files.
+"""
 
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 from hashlib import sha256
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -15,10 +20,12 @@ if TYPE_CHECKING:
     from ingest.edge import Edge
 
 PAGE_NAME = "verifier.html"
+EXECUTABLE = 0o755
+PLAIN = 0o644
 
 
 def read_page() -> bytes:
-    """Return the page: one file, that works as well from a disk."""
+    """Return the page, one file that also works offline."""
     return resources.files("ingest").joinpath("pages", PAGE_NAME).read_bytes()
 
 
@@ -27,7 +34,7 @@ def _digest_field(content: bytes) -> str:
     return f"sha-256=:{b64encode(sha256(content).digest()).decode()}:"
 
 
-# Made and read here once, from the modules installed.
+# Built once per process, from the installed modules.
 VERIFIER = build()
 PAGE = read_page()
 _VERIFIER_HEADERS = {
@@ -36,7 +43,7 @@ _VERIFIER_HEADERS = {
 }
 _PAGE_HEADERS = {
     "Repr-Digest": _digest_field(PAGE),
-    # The page holds the rest of its policy itself: it must keep to it when it is opened from a disk, too.
+    # The rest of the policy is in the page itself, so that it also holds when the page is opened from a disk.
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
@@ -48,10 +55,28 @@ async def get_verifier(_: web.Request, __: Edge) -> web.StreamResponse:
 
 
 async def get_verifier_digest(_: web.Request, __: Edge) -> web.StreamResponse:
-    """Answer the line by which `sha256sum --check` knows the file."""
+    """Answer the line that `sha256sum --check` reads."""
     return web.Response(text=f"{sha256(VERIFIER).hexdigest()}  {NAME}\n")
 
 
 async def get_verifier_page(_: web.Request, __: Edge) -> web.StreamResponse:
-    """Answer the page: it asks nothing of any server, this one included."""
+    """Answer the page, which makes no request to any server."""
     return web.Response(body=PAGE, content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
+
+
+def main() -> int:
+    """Write both files, each with its SHA-256, into the directory of the first argument (default: `dist`)."""
+    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "dist")
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content, mode in ((NAME, VERIFIER, EXECUTABLE), (PAGE_NAME, PAGE, PLAIN)):
+        path = directory / name
+        path.write_bytes(content)
+        path.chmod(mode)
+        digest = sha256(content).hexdigest()
+        (directory / f"{name}.sha256").write_text(f"{digest}  {name}\n")
+        sys.stdout.write(f"{path}: {len(content)} bytes, SHA-256 {digest}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

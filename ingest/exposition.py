@@ -1,6 +1,6 @@
-"""The metrics in Prometheus's words: what the processes counted, then where the service stands.
+"""The metrics in Prometheus's formats: what the processes counted, then the figures of the status.
 
-Labels are categories, checks, and what the code declares. Nothing says whose anything is.
+Labels are categories, checks, and values declared in the code. No label names a tenant or a person.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest as write_plain
 from prometheus_client.openmetrics.exposition import generate_latest as write_open_metrics
 
-from ingest.gauges import category_gauges, service_gauges
+from ingest.figures import category_figures, service_figures
 from journal import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from journal.metrics import Family, Metrics
-    from journal.status.figures import CategoryStatus, Status
+    from journal.status.figures import Status
 
 PLAIN = "text/plain"
 OPEN_METRICS = "application/openmetrics-text"
@@ -33,17 +33,17 @@ OPEN_METRICS_HEADER = f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"
 
 
 class Exposition:
-    """One scrape."""
+    """The answer to one scrape."""
 
     def __init__(self, metrics: Metrics, checks: Mapping[str, str | None], status: Status | None) -> None:
-        """Show what was counted, what holds, and, where the database answered, where the service stands."""
+        """Show these counters and checks and, if the database answered, the status."""
         self._metrics = metrics
         self._checks = checks
         self._status = status
 
     def write(self, accept: str) -> tuple[bytes, str]:
-        """Return the text and its content type: OpenMetrics to whoever names it, else what every scraper reads."""
-        # Not the library's own choice: it repeats in its answer what was asked for.
+        """Return the text and its content type: OpenMetrics if `accept` names it, else the classic text format."""
+        # Not the library's own negotiation: it echoes the request in its answer.
         wanted = {part.split(";")[0].strip().lower() for part in accept.split(",")}
         if OPEN_METRICS in wanted:
             text: bytes = write_open_metrics(self)  # type: ignore[no-untyped-call]  # it is typed by its docstring
@@ -52,13 +52,13 @@ class Exposition:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        yield InfoMetricFamily("openepm_journal_build", "What runs.", value={"version": __version__})
+        yield InfoMetricFamily("openepm_journal_build", "The version that runs.", value={"version": __version__})
         yield GaugeMetricFamily(
             "openepm_journal_processes", "Processes that share the address.", value=self._metrics.processes()
         )
         ready = GaugeMetricFamily(
             "openepm_journal_ready",
-            "1 where a check holds, 0 where it fails; openepm-journal doctor says why.",
+            "1 if the check passes, 0 if it fails; openepm-journal doctor gives the reason.",
             labels=["check"],
         )
         for name, reason in self._checks.items():
@@ -67,10 +67,11 @@ class Exposition:
         for family in self._metrics.collect():
             yield _counted(family)
         if self._status is not None:
-            for name, text, value in service_gauges(self._status):
+            for figure in service_figures(self._status):
+                value = figure.sample(self._status.at) if figure.gauge else None
                 if value is not None:
-                    yield GaugeMetricFamily(name, text, value=value)
-            yield from _by_category(self._status.categories)
+                    yield GaugeMetricFamily(figure.name, figure.help, value=value)
+            yield from _by_category(self._status)
 
 
 def _counted(family: Family) -> Metric:
@@ -88,23 +89,23 @@ def _counted(family: Family) -> Metric:
         case "histogram":
             histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
             for sample in family.samples:
-                # Of many sets of labels most never occur: those would be most of the text.
+                # Most combinations of labels never occur, and would be most of the text.
                 if sample.buckets[-1][1] or not sample.labels:
                     buckets = [(_bound(bound), count) for bound, count in sample.buckets]
                     histogram.add_metric(sample.labels, buckets, sample.value)
             return histogram
 
 
-def _by_category(categories: list[CategoryStatus]) -> Iterator[Metric]:
+def _by_category(status: Status) -> Iterator[Metric]:
     families: dict[str, GaugeMetricFamily] = {}
-    for status in categories:
-        for name, text, value in category_gauges(status):
-            family = families.setdefault(name, GaugeMetricFamily(name, text, labels=["category"]))
-            if value is not None:
-                family.add_metric([status.category], value)
+    for category in status.categories:
+        for figure in (figure for figure in category_figures(category) if figure.gauge):
+            family = families.setdefault(figure.name, GaugeMetricFamily(figure.name, figure.help, labels=["category"]))
+            if (value := figure.sample(status.at)) is not None:
+                family.add_metric([category.category], value)
     yield from families.values()
 
 
 def _bound(bound: float) -> str:
-    """Write an upper bound as OpenMetrics wants it, everywhere the same."""
+    """Write an upper bound as OpenMetrics requires."""
     return "+Inf" if bound == float("inf") else str(float(bound))

@@ -1,4 +1,4 @@
-"""What needs no credential: liveness, readiness, metrics, the description of the calls."""
+"""The calls for probes, without a credential: liveness, readiness, metrics, the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from ingest.exposition import Exposition
-from ingest.gauges import facts_of
+from ingest.figures import facts_of
 from ingest.problems import UNAVAILABLE, ProblemError, response_of
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ OPENAPI = resources.files("ingest").joinpath("openapi.json").read_bytes()
 
 
 async def get_health(_: web.Request, __: Edge) -> web.StreamResponse:
-    """Answer that the process lives and its loop turns; nothing else is asked."""
+    """Answer that the process and its event loop run; nothing else is checked."""
     return web.Response(body=b'{"status":"alive"}', content_type="application/json")
 
 
 async def get_readiness(_: web.Request, edge: Edge) -> web.StreamResponse:
-    """Answer, by name, what holds and what fails, and the facts; the reasons go to the log, for the operator alone."""
+    """Answer each check's result and the facts; the reasons go to the log, for the operator only."""
     answers, status = await edge.readiness.ask()
     members: dict[str, Any] = {"checks": {name: "failing" if reason else "ok" for name, reason in answers.items()}}
     if status is not None:
@@ -36,7 +36,7 @@ async def get_readiness(_: web.Request, edge: Edge) -> web.StreamResponse:
 
 
 async def get_metrics(request: web.Request, edge: Edge) -> web.StreamResponse:
-    """Answer what was counted and where the service stands, to whatever scrapes: ready or not."""
+    """Answer the counters and the figures of the status, whether the service is ready or not."""
     checks, status = await edge.readiness.ask()
     exposition = Exposition(edge.service.instruments.metrics, checks, status)
     text, content_type = exposition.write(request.headers.get(hdrs.ACCEPT, ""))

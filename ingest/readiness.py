@@ -55,7 +55,7 @@ class Readiness:
     async def _ask(self, now: float) -> None:
         try:
             self._status = await self._stand()
-            self._tell(await self._service.readiness(self._status))
+            self._tell(await self._service.checks.run(self._status))
             self._asked_at = now
         finally:
             self._asking = None

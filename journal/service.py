@@ -1,9 +1,8 @@
-"""The running service: its parts put together, started, watched and stopped."""
+"""The running service: builds its parts, starts, watches and stops them."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from journal.clock import Clock, ClockGuard
@@ -33,136 +32,124 @@ if TYPE_CHECKING:
 CANCEL_AGAIN_SECONDS = 0.5
 
 
-@dataclass(slots=True, kw_only=True)
 class Service:
-    """Everything a process needs to record, seal and extract; `start` makes it live."""
+    """Everything a process needs to record, seal and extract; `start` makes it run."""
 
-    name: str
-    clock: Clock
-    settings: Settings
-    store: Store
-    keyring: Keyring
-    identity: SigningIdentity
-    snapshot: Snapshot
-    writer: Writer
-    sealer: Sealer
-    reader: Reader
-    extraction: Extraction
-    stamper: Stamper | None
-    guard: ClockGuard
-    instruments: Instruments
-    checks: Checks
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-
-    @classmethod
-    async def open(cls, *, dsn: str, settings: Settings, clock: Clock, metrics: Metrics | None = None) -> Self:
-        """Connect to a migrated database and read keys and identity; nothing runs yet.
-
-        What it counts goes into `metrics`, where other processes may share them.
-
-        Raises OperatorError where the database would acknowledge what it may lose, where keys or
-        certificates are missing, or where the database belongs to another service.
-        """
-        store = await Store.connect(dsn, application="openepm-journal")
-        try:
-            return await cls._assemble(store, settings, clock, Instruments(metrics))
-        except BaseException:
-            await store.close()
-            raise
-
-    @classmethod
-    async def _assemble(cls, store: Store, settings: Settings, clock: Clock, instruments: Instruments) -> Self:
-        if problems := await store.check_durability():
-            raise OperatorError("the database is not set to keep what it acknowledges: " + "; ".join(problems))
-        name = (await store.read_service()).name
-        identity = signing.load(settings.signing_key_path, settings.signing_cert_path)
-        if identity.service != name:
-            raise OperatorError(
-                f"the signing certificate is for {identity.service}, this journal is {name}: "
-                "set JOURNAL_SIGNING_CERT to a certificate whose subject alternative name is the service"
-            )
-        keyring = Keyring(open_keystore(settings))
-        snapshot = Snapshot(store, keyring, clock)
-        await snapshot.refresh()
-        _check_keystore(keyring.keystore, snapshot, settings)
-        writer = Writer(
+    def __init__(
+        self,
+        *,
+        name: str,
+        clock: Clock,
+        settings: Settings,
+        store: Store,
+        keyring: Keyring,
+        identity: SigningIdentity,
+        snapshot: Snapshot,
+        metrics: Metrics | None,
+    ) -> None:
+        """Build the parts on what `open` has read. Raises OperatorError if the settings of the stamper are wrong."""
+        self.name = name
+        self.clock = clock
+        self.settings = settings
+        self.store = store
+        self.keyring = keyring
+        self.identity = identity
+        self.snapshot = snapshot
+        self.instruments = Instruments(metrics)
+        self.guard = ClockGuard(clock)
+        self.writer = Writer(
             store=store,
             keyring=keyring,
             snapshot=snapshot,
             clock=clock,
             queue_events=settings.queue_events,
             queue_bytes=settings.queue_bytes,
-            instruments=instruments,
+            instruments=self.instruments,
         )
-        sealer = Sealer(store=store, keystore=keyring.keystore, identity=identity, service_name=name, clock=clock)
-        reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
-        extraction = Extraction(
+        self.sealer = Sealer(store=store, keystore=keyring.keystore, identity=identity, service_name=name, clock=clock)
+        self.stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
+        self.reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
+        self.extraction = Extraction(
             store=store,
             keyring=keyring,
             snapshot=snapshot,
-            writer=writer,
-            sealer=sealer,
-            reader=reader,
+            writer=self.writer,
+            sealer=self.sealer,
+            reader=self.reader,
             identity=identity,
             service_name=name,
             clock=clock,
         )
-        stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
-        guard = ClockGuard(clock)
-        checks = Checks(
+        self.checks = Checks(
             store=store,
             snapshot=snapshot,
             keystore=keyring.keystore,
-            writer=writer,
+            writer=self.writer,
             identity=identity,
-            stamper=stamper,
+            stamper=self.stamper,
             clock=clock,
-            guard=guard,
+            guard=self.guard,
             settings=settings,
         )
-        return cls(
-            name=name,
-            clock=clock,
-            settings=settings,
-            store=store,
-            keyring=keyring,
-            identity=identity,
-            snapshot=snapshot,
-            writer=writer,
-            sealer=sealer,
-            reader=reader,
-            extraction=extraction,
-            stamper=stamper,
-            guard=guard,
-            instruments=instruments,
-            checks=checks,
-        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, *, dsn: str, settings: Settings, clock: Clock, metrics: Metrics | None = None) -> Self:
+        """Connect to a migrated database and read keys and identity; nothing runs yet.
+
+        Counts go to `metrics`, which other processes may share.
+
+        Raises OperatorError if the database may lose what it acknowledges, if keys or certificates are missing, or if
+        the database belongs to another service.
+        """
+        store = await Store.connect(dsn, application="openepm-journal")
+        try:
+            await _check_durability(store)
+            name = (await store.read_service()).name
+            keyring = Keyring(open_keystore(settings))
+            snapshot = Snapshot(store, keyring, clock)
+            identity = _load_identity(settings, name)
+            await snapshot.refresh()
+            _check_keystore(keyring.keystore, snapshot, settings)
+            return cls(
+                name=name,
+                clock=clock,
+                settings=settings,
+                store=store,
+                keyring=keyring,
+                identity=identity,
+                snapshot=snapshot,
+                metrics=metrics,
+            )
+        except BaseException:
+            await store.close()
+            raise
 
     def start(self, *, seal: bool = True) -> None:
-        """Start writing, following the small tables and (unless another process does) sealing."""
+        """Start the writer, the refresh of the snapshot and, if `seal`, the sealer."""
         self.watch("writer", self.writer.run())
-        self.watch("directory", self.snapshot.run())
+        self.watch("snapshot", self.snapshot.run())
         self.watch("pulse", self.instruments.pulse(self.guard))
         if seal:
             self.watch("sealer", self.sealer.run(self.settings.seal_interval_seconds))
 
     def watch(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Run `work` as long as the service runs; `failed` returns once one of these has ended."""
+        """Run `work` for as long as the service runs; `failed` returns when one of these tasks has ended."""
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def failed(self) -> str:
-        """Wait until one of the watched tasks ends, which it never should; return which and why."""
+        """Wait until a watched task ends, which is always a failure; return its name and the reason."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         task = next(iter(done))
         error = None if task.cancelled() else task.exception()
         return f"{task.get_name()}: {type(error).__name__ if error else 'ended'}"
 
     async def close(self) -> None:
-        """Write what waits, stop everything, disconnect."""
+        """Write what is queued, stop every task, disconnect."""
         self.writer.close()
         pending = {*self._tasks}
         while pending:
-            # Again until it is heard: one that meets a connection being lost is lost in the driver's own error.
+            # Repeated, because a cancellation that meets a lost connection is swallowed by the driver's own error.
             for task in pending:
                 if task.get_name() != "writer":
                     task.cancel()
@@ -170,12 +157,8 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
 
-    async def readiness(self, status: Status | None = None) -> dict[str, str | None]:
-        """Return, for each thing that must hold, None or what is wrong with it; `status` spares asking again."""
-        return await self.checks.run(status)
-
     async def status(self) -> Status:
-        """Return where the service stands, right or wrong. Raises StoreError, KeyStoreError, OSError."""
+        """Return the status of the service. Raises StoreError, KeyStoreError, OSError."""
         return await read_status(
             store=self.store,
             snapshot=self.snapshot,
@@ -186,10 +169,25 @@ class Service:
         )
 
 
+async def _check_durability(store: Store) -> None:
+    if problems := await store.check_durability():
+        raise OperatorError("the database is not configured to keep what it commits: " + "; ".join(problems))
+
+
+def _load_identity(settings: Settings, name: str) -> SigningIdentity:
+    identity = signing.load(settings.signing_key_path, settings.signing_cert_path)
+    if identity.service != name:
+        raise OperatorError(
+            f"the signing certificate is for {identity.service}, but this journal is {name}: "
+            f"set JOURNAL_SIGNING_CERT to a certificate whose subject alternative name is {name}"
+        )
+    return identity
+
+
 def _check_keystore(keystore: KeyStore, snapshot: Snapshot, settings: Settings) -> None:
-    """Refuse a key store that is not this service's: an unmounted one would be filled with rival keys."""
+    """Refuse a key store of another service, or an unmounted one, in which new keys would be made."""
     if snapshot.tenant(RESERVED_TENANT) is None:
-        return  # not founded yet
+        return  # not set up yet
     try:
         keystore.read_tenant_key(RESERVED_TENANT)
     except KeyStoreError as error:

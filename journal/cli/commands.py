@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from journal.admin.administration import NewCategory
 from journal.audit.run import Audit
-from journal.cli.installation import Installation, check_restored, is_made, open_database, open_service, prepare
-from journal.cli.outputs import check_free
-from journal.cli.status import tell, tell_pending
-from journal.clock import SystemClock
+from journal.cli.installation import open_database, opened
 from journal.core.entry import Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
 from journal.core.times import format_day, format_seconds
@@ -24,40 +19,15 @@ from journal.keys.files import appear_whole
 from journal.pki.timestamp import time_text
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import SUBMITTED_BY
+from retention.attestation import Attestations
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
+    from datetime import date
 
-    from journal.database.ingest import CategoryRow
+    from journal.cli.installation import Installation
     from journal.seals.stamper import Stamper
     from journal.settings import Settings
-
-
-@asynccontextmanager
-async def opened(
-    settings: Settings, *, make: bool = False, writes: bool = True, recovers: bool = False
-) -> AsyncIterator[Installation]:
-    """Open the configured installation beside whatever else uses it.
-
-    It is made where there is none only if `make`: a command typed in the wrong directory must not find an empty
-    journal in order. What only looks (`writes` false) prepares no days, and may look at a database that has forgotten
-    a purge; of the others, only what `recovers` it may open such a database. Raises OperatorError.
-    """
-    if not make and settings.dsn is None and not is_made(settings):
-        raise OperatorError(
-            f"there is no journal in {settings.home_path}: start one with openepm-journal serve, or set JOURNAL_HOME "
-            "(or JOURNAL_DSN) to the one you mean"
-        )
-    clock = SystemClock()
-    async with open_database(settings) as dsn:
-        await prepare(dsn, settings, clock)
-        if writes and not recovers:
-            await check_restored(dsn, settings)
-        async with open_service(dsn, settings, clock) as installation:
-            if writes:
-                await installation.maintenance.prepare()
-            yield installation
 
 
 async def migrate(settings: Settings, _: argparse.Namespace) -> int:
@@ -67,98 +37,6 @@ async def migrate(settings: Settings, _: argparse.Namespace) -> int:
             applied = await run_migrations(dsn)
     print(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
     return 0
-
-
-async def doctor(settings: Settings, _: argparse.Namespace) -> int:
-    """Print every check and its result, then where the service stands; 1 if a check fails."""
-    async with opened(settings, writes=False) as installation:
-        service = installation.service
-        checks = await service.readiness()
-        if await service.store.clock_is_simulated():
-            checks["clock"] = "the database's clock is simulated: this installation proves nothing"
-        print(f"service {service.name} in {settings.home_path}")
-        print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
-        for name, problem in checks.items():
-            print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
-        for line in (*tell_pending(service.snapshot.categories()), *tell(await service.status())):
-            print(line)
-        if service.stamper is not None:
-            print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
-    return int(any(checks.values()))
-
-
-async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Add a commune."""
-    async with opened(settings, make=True) as installation:
-        await installation.administration.add_tenant(arguments.code, arguments.name)
-    print(
-        f"tenant {arguments.code} added; next: openepm-journal credential add --role module --tenant {arguments.code} …"
-    )
-    return 0
-
-
-async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
-    """List the communes."""
-    async with opened(settings, writes=False) as installation:
-        for row in installation.service.snapshot.tenants():
-            state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else ""
-            print(f"{row.code}\t{row.name}{state}")
-    return 0
-
-
-async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Register the certificate of a commune's hand-over, or end it."""
-    if arguments.none:
-        async with opened(settings) as installation:
-            await installation.administration.end_handover(arguments.code)
-        print(f"nothing more is handed over to {arguments.code}")
-        return 0
-    try:
-        pem = Path(arguments.certificate).read_bytes()
-    except OSError as error:
-        raise OperatorError(f"{arguments.certificate} cannot be read: {error.strerror}") from error
-    async with opened(settings) as installation:
-        recipient = await installation.administration.register_recipient(arguments.code, pem)
-    print(f"days of {arguments.code} are handed over below {settings.handover_path / arguments.code} before they go")
-    print(f"certificate {recipient.certificate.name}, valid until {recipient.certificate.not_after:%Y-%m-%d}")
-    print(f"SHA-256 {recipient.sha256.hex()}: have the commune read it out to you, by another way than the file came")
-    return 0
-
-
-async def category_add(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Add a category."""
-    async with opened(settings) as installation:
-        await installation.administration.add_category(
-            NewCategory(
-                code=arguments.code,
-                label=arguments.label,
-                regime=arguments.regime,
-                retention_days=arguments.retention_days,
-                needs_authorisation=arguments.needs_authorisation,
-            )
-        )
-        await installation.maintenance.prepare()
-    print(f"category {arguments.code} added, kept {arguments.retention_days} days")
-    return 0
-
-
-async def category_list(settings: Settings, _: argparse.Namespace) -> int:
-    """List the categories."""
-    async with opened(settings, writes=False) as installation:
-        for row in installation.service.snapshot.categories():
-            authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
-            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}")
-    return 0
-
-
-def rule_text(row: CategoryRow) -> str:
-    """Return the rule in force, and the one that is pending."""
-    days, since = row.next_retention_days, row.next_since
-    if days is None or since is None:
-        return f"{row.stated_days} days"
-    if days < row.stated_days:
-        return f"{row.stated_days} days, {days} pending since {format_day(since)}"
-    return f"{row.stated_days} days, a day more each day up to {days}"
 
 
 async def credential_add(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -223,6 +101,37 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
                 progress.update(len(chunk))
     print(f"{output}; check it with: journal-verify {output} --trust {settings.trust_path}")
     return 0
+
+
+async def attestation(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Make the attestation; the file appears only once it is whole."""
+    output = Path(arguments.output) if arguments.output is not None else None
+    if output is not None:
+        check_free(output, "-o", "an attestation")
+    async with opened(settings, writes=False) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
+        print(await write_attestation(installation, arguments.tenant, arguments.day, output))
+    return 0
+
+
+async def write_attestation(installation: Installation, tenant: str, day: date, output: Path | None) -> str:
+    """Write the attestation, to `attestation-<tenant>-<day>.pdf` here unless told where; return what to say of it."""
+    attestations = Attestations(installation.service)
+    attested = await attestations.gather(tenant, day)
+    if output is None:
+        output = Path(f"attestation-{tenant}-{format_day(day)}.pdf")
+        check_free(output, "-o", "an attestation")
+    document = await attestations.make(attested)
+    with appear_whole(output.absolute()) as file:
+        file.write(document)
+    destroyed = attested.of_state("destroyed")
+    count = sum(facts.count for facts in destroyed)
+    said = f"{count} {'entry' if count == 1 else 'entries'} destroyed of {', '.join(facts.code for facts in destroyed)}"
+    if untold := attested.of_state("untold"):
+        said += f"; no number any more for {', '.join(facts.code for facts in untold)}"
+    if kept := attested.of_state("kept"):
+        said += f"; not attested, for still kept: {', '.join(facts.code for facts in kept)}"
+    return f"{output}: {said}; check its signature with: pdfsig {output}"
 
 
 async def seal(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -302,3 +211,19 @@ def _compartment(installation: Installation, tenant: str, category: str) -> Comp
         return Compartment(installation.service.name, tenant, category)
     except JournalError as error:
         raise OperatorError(str(error)) from error
+
+
+def check_free(output: Path, option: str, what: str) -> None:
+    """Refuse a file that is there, or whose directory is not: `option` names it, and `what` says what it would be.
+
+    Raises OperatorError.
+    """
+    if output.exists():
+        raise OperatorError(f"{output} exists: choose another name with {option}, {what} is never overwritten")
+    check_directory(output)
+
+
+def check_directory(output: Path) -> None:
+    """Refuse a file whose directory is not there. Raises OperatorError."""
+    if not output.absolute().parent.is_dir():
+        raise OperatorError(f"there is no directory {output.absolute().parent}")

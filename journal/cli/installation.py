@@ -12,7 +12,7 @@ import structlog
 
 import sql
 from journal.admin.administration import DEFAULT_CATEGORIES, Administration
-from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock
+from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock, SystemClock
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import NotStampedError, OperatorError, StoreError, UnavailableError
@@ -24,7 +24,7 @@ from journal.database.store import Store
 from journal.keys.files import make_private_directory
 from journal.keys.store import open_keystore
 from journal.keys.wrapped import make_master_key
-from journal.seals.identity import make_development_authority
+from journal.seals.dev_authority import make_development_authority
 from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
 from journal.status.restored import refuse_restored
@@ -173,6 +173,32 @@ async def open_service(
         yield Installation(service, dsn)
     finally:
         await service.close()
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, *, make: bool = False, writes: bool = True, recovers: bool = False
+) -> AsyncIterator[Installation]:
+    """Open the configured installation beside whatever else uses it.
+
+    It is made where there is none only if `make`: a command typed in the wrong directory must not find an empty
+    journal in order. What only looks (`writes` false) prepares no days, and may look at a database that has forgotten
+    a purge; of the others, only what `recovers` it may open such a database. Raises OperatorError.
+    """
+    if not make and settings.dsn is None and not is_made(settings):
+        raise OperatorError(
+            f"there is no journal in {settings.home_path}: start one with openepm-journal serve, or set JOURNAL_HOME "
+            "(or JOURNAL_DSN) to the one you mean"
+        )
+    clock = SystemClock()
+    async with open_database(settings) as dsn:
+        await prepare(dsn, settings, clock)
+        if writes and not recovers:
+            await check_restored(dsn, settings)
+        async with open_service(dsn, settings, clock) as installation:
+            if writes:
+                await installation.maintenance.prepare()
+            yield installation
 
 
 class Installation:

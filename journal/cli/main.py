@@ -1,4 +1,4 @@
-"""`openepm-journal`: the operator's one command."""
+"""`openepm-journal`, the operator's command: settings, logs, exit codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 if all it was asked is done, 1 if something is wrong, 2 if it could not run."""
+    """Run one command; return 0 if everything asked was done, 1 if something is wrong, 2 if it could not run."""
     arguments = make_parser().parse_args(argv)
     configure_logs(quiet=arguments.run is not serve)
     try:
@@ -42,24 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"openepm-journal: {error}", file=sys.stderr)
         return NOT_RUN
     except OSError as error:
-        print(f"openepm-journal: {_system_word(error)}", file=sys.stderr)
+        print(f"openepm-journal: {_describe(error)}", file=sys.stderr)
         return NOT_RUN
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
 
 
-def _system_word(error: OSError) -> str:
-    """Say where, where that is known, and what."""
+def _describe(error: OSError) -> str:
+    """Return the system's message, after the file's name if there is one."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}" if error.strerror else str(error)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def configure_logs(*, quiet: bool) -> None:
-    """Send structured lines to standard error; where `quiet`, warnings and above only."""
+    """Send log lines (JSON) to standard error; if `quiet`, warnings and errors only."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -71,3 +67,7 @@ def configure_logs(*, quiet: bool) -> None:
         logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

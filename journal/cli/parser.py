@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from journal import __version__
 from journal.admin.administration import REGIMES, ROLES
-from journal.cli import attestation, category_set, closing, commands, demo, keys, purge, recover, serve
+from journal.cli import categories, commands, demo, doctor, keys, purge, recover, serve, tenants
 from journal.core.entry import ACTIONS
 from journal.core.errors import MalformedError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, parse_day
@@ -92,20 +92,20 @@ def _add_running(actions: Actions) -> None:
     )
     parser.add_argument("--directory", help="where to put it (default: demo under JOURNAL_HOME, made anew)")
     _add(actions, "migrate", commands.migrate, "bring the database's schema up to date", "migrate")
-    _add(actions, "doctor", commands.doctor, "check settings, database, keys, seals and clock", "doctor")
+    _add(actions, "doctor", doctor.doctor, "check settings, database, keys, seals and clock", "doctor")
 
 
 def _add_tenants(actions: Actions) -> None:
     group = _group(actions, "tenant", "manage communes")
-    parser = _add(group, "add", commands.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"')
+    parser = _add(group, "add", tenants.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"')
     parser.add_argument("code", metavar="CODE", help="its slug, never used again for another")
     parser.add_argument("--name", required=True, help="its name, as people know it")
-    _add(group, "list", commands.tenant_list, "list the communes", "tenant list")
+    _add(group, "list", tenants.tenant_list, "list the communes", "tenant list")
     _add_endings(group)
     parser = _add(
         group,
         "handover",
-        commands.tenant_handover,
+        tenants.tenant_handover,
         "hand a commune's days over, encrypted to its certificate, before they are purged",
         "tenant handover albi --certificate albi.pem",
     )
@@ -119,7 +119,7 @@ def _add_endings(group: Actions) -> None:
     parser = _add(
         group,
         "close",
-        closing.tenant_close,
+        tenants.tenant_close,
         "end a contract: refuse its credentials, accept nothing more, export all that is kept, encrypted",
         "tenant close albi --certificate albi.pem --export-to /srv/export",
     )
@@ -132,7 +132,7 @@ def _add_endings(group: Actions) -> None:
     parser = _add(
         group,
         "destroy",
-        closing.tenant_destroy,
+        tenants.tenant_destroy,
         "destroy the key and every entry of a closed commune, and sign a record of it: nothing brings them back",
         "tenant destroy albi --confirm albi --record albi.json",
     )
@@ -147,7 +147,7 @@ def _add_categories(actions: Actions) -> None:
     parser = _add(
         group,
         "add",
-        commands.category_add,
+        categories.category_add,
         "add a category to every commune",
         'category add fourriere --label "Fourrière" --regime GDPR --retention-days 30',
     )
@@ -167,14 +167,14 @@ def _add_categories(actions: Actions) -> None:
         help="an extract about one subject needs the reference of an authorisation",
     )
     _add_category_set(group)
-    _add(group, "list", commands.category_list, "list the categories and their rules", "category list")
+    _add(group, "list", categories.category_list, "list the categories and their rules", "category list")
 
 
 def _add_category_set(group: Actions) -> None:
     parser = _add(
         group,
         "set",
-        category_set.category_set,
+        categories.category_set,
         "change a category: how long it is kept, whether it needs authorisations, its label",
         "category set assistance --retention-days 30",
     )
@@ -187,7 +187,7 @@ def _add_category_set(group: Actions) -> None:
     )
     parser.add_argument(
         "--needs-authorisation",
-        choices=sorted(category_set.ANSWERS),
+        choices=sorted(categories.ANSWERS),
         help="whether an extract about one subject needs the reference of an authorisation",
     )
     parser.add_argument("--label", help="its name, as people read it")
@@ -256,7 +256,7 @@ def _add_attestation(actions: Actions) -> None:
     parser = _add(
         actions,
         "attestation",
-        attestation.attestation,
+        commands.attestation,
         "make the signed attestation that a commune's entries of a day were destroyed",
         "attestation --tenant albi --day 2026-09-01",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from journal.cli.commands import opened
+from journal.cli.installation import opened
 from journal.core.errors import BusyError, JournalError
 from journal.core.times import format_day, format_seconds
 from retention.purge import MAX_DAYS_PER_RUN

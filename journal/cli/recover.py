@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from journal.cli.commands import opened
+from journal.cli.installation import opened
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.core.seal import parse_seal

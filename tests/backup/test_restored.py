@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from journal.admin.administration import NewCategory
 from journal.audit.run import Audit
-from journal.cli import commands, recover
+from journal.cli import commands, doctor, recover
 from journal.cli.installation import check_restored, open_service, simulate_clock
 from journal.clock import SimulatedClock, SystemClock
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
@@ -231,7 +231,7 @@ async def test_a_backup_that_no_purge_followed(lived: Lived, capsys: pytest.Capt
         assert number < live.number
         with pytest.raises(OperatorError, match=message):
             await check_restored(dsn, settings)
-        assert await commands.doctor(settings, argparse.Namespace()) == 1
+        assert await doctor.doctor(settings, argparse.Namespace()) == 1
         assert f"FAIL seals: the database has lost seal {live.number}" in capsys.readouterr().out
         with pytest.raises(OperatorError, match=message):
             await recover.recover(settings, argparse.Namespace(declare_loss=None))

@@ -18,7 +18,7 @@ from journal.cli.installation import open_service, prepare
 from journal.clock import SystemClock
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.keys.wrapped import make_master_key
-from journal.seals.identity import make_development_authority
+from journal.seals.dev_authority import make_development_authority
 from journal.settings import Settings
 from tests.faults.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 

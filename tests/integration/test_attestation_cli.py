@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.admin.administration import NewCategory
-from journal.cli.attestation import write_attestation
+from journal.cli.commands import write_attestation
 from tests.integration.world import DAY, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:

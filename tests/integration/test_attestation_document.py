@@ -23,12 +23,14 @@ from journal.document.attested import Attestation, CategoryFacts, NamedSeal
 from journal.document.render import ATTESTATION, EXTRACT, DocumentError, render
 from journal.pki.certificates import pem_to_der
 from journal.seals import identity
-from journal.seals.identity import SigningIdentity, make_development_authority
+from journal.seals.dev_authority import make_development_authority
 from retention.policy import goes_at
 from tests.integration.test_document import _validate, base_revision, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from journal.seals.identity import SigningIdentity
 
 pytestmark = pytest.mark.needs("pdftotext", "pdfsig", "pdfinfo")
 

@@ -17,7 +17,8 @@ from journal.audit.run import Audit
 from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import Compartment
 from journal.pki.certificates import der_to_pem
-from journal.seals.identity import load, make_development_authority
+from journal.seals.dev_authority import make_development_authority
+from journal.seals.identity import load
 from tests.integration.harm import Harm
 from tests.integration.world import CATEGORY, SERVICE, START, World, new_world
 from tests.stamps import ANCHORS, stamp

@@ -69,7 +69,7 @@ async def recovered(world: World) -> int:
 
 async def problems(world: World) -> dict[str, str]:
     """Return what readiness says is wrong."""
-    return {name: reason for name, reason in (await world.service.readiness()).items() if reason}
+    return {name: reason for name, reason in (await world.service.checks.run()).items() if reason}
 
 
 class TestRestored:

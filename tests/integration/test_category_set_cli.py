@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from journal.cli import category_set, commands
+from journal.cli import categories, installation
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.pki.certificates import der_to_pem
@@ -27,7 +27,7 @@ NAME = f"{LONG.code}\tLongue"
 @pytest.fixture(autouse=True)
 def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let commands live by the world's clock, as its database does; the log is kept apart from what they say."""
-    monkeypatch.setattr(commands, "SystemClock", lambda: world.clock)
+    monkeypatch.setattr(installation, "SystemClock", lambda: world.clock)
     with capture_logs():
         yield
 
@@ -122,6 +122,6 @@ async def test_by_a_wrong_clock(world: World, capsys: pytest.CaptureFixture[str]
         await run(world, capsys, "set", LONG.code, "--retention-days", "4")
     [said] = await run(world, capsys, "set", LONG.code, "--label", "Autre")
     assert said == f"category {LONG.code}\tAutre\tdoes not need authorisation\t10 days"
-    assert category_set.ANSWERS == {"yes": True, "no": False}
+    assert categories.ANSWERS == {"yes": True, "no": False}
     [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "60", "--clock-is-right")
     assert said.endswith("\t60 days")

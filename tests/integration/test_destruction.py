@@ -95,7 +95,7 @@ async def test_a_destroyed_commune(world: World, tmp_path: Path) -> None:
     for extract in earlier:
         assert world.verify(extract).manifest.disclosed == 9
     assert world.verify(await world.extract(FIRST, world.today, tenant=OTHER_TENANT)).manifest.disclosed == 9
-    assert set((await world.service.readiness()).values()) == {None}
+    assert set((await world.service.checks.run()).values()) == {None}
     # Days later, the others go on, are purged, and the store is in order.
     await world.travel_to(FIRST + 61 * DAY)
     await world.record(1, tenant=OTHER_TENANT)
@@ -329,7 +329,7 @@ class TestBackups:
             role="client", tenant=OTHER_TENANT, categories=[CATEGORY]
         )
         async with world.another_process() as restored:
-            problem = (await restored.service.readiness())["keys"]
+            problem = (await restored.service.checks.run())["keys"]
             assert problem is not None
             assert "the contract of albi has ended" in problem
             assert any("this database, an older copy, does not say so" in line for line in await findings(world))

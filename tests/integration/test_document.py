@@ -25,10 +25,12 @@ from journal.document.render import DocumentError, render
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.pki.certificates import pem_to_der
 from journal.seals import identity
-from journal.seals.identity import SigningIdentity, make_development_authority
+from journal.seals.dev_authority import make_development_authority
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from journal.seals.identity import SigningIdentity
 
 pytestmark = pytest.mark.needs("pdftotext", "pdfsig")
 

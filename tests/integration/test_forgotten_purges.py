@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.cli import closing, commands, recover
+from journal.cli import categories, doctor, recover, tenants
 from journal.cli.installation import check_restored
 from journal.core.errors import OperatorError
 from journal.keys.store import open_keystore
@@ -64,13 +64,13 @@ async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str])
     settings = settings_of(world)
     message = rf"older than its key store: ecrits is destroyed up to {world.today}.*1 more.*--declare-loss {number},"
     with pytest.raises(OperatorError, match=message):
-        await commands.category_add(
+        await categories.category_add(
             settings, argparse.Namespace(code="x", label="X", regime="LED", retention_days=9, needs_authorisation=False)
         )
     with pytest.raises(OperatorError, match=message):
         await recover.recover(settings, argparse.Namespace(declare_loss=None))
-    assert await commands.tenant_list(settings, argparse.Namespace()) == 0
-    assert await commands.doctor(settings, argparse.Namespace()) == 1
+    assert await tenants.tenant_list(settings, argparse.Namespace()) == 0
+    assert await doctor.doctor(settings, argparse.Namespace()) == 1
     assert "FAIL retention: ecrits is destroyed up to" in capsys.readouterr().out
     # Today cannot be purged yet, by any clock that is right.
     with pytest.raises(OperatorError, match=r"its time has not come: put the clock right"):
@@ -108,9 +108,9 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
     )
     asked = {"code": OTHER_TENANT, "certificate": None, "export_to": None, "without_export": True}
     settings = settings_of(world)
-    assert await closing.tenant_close(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
+    assert await tenants.tenant_close(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
     asked = {"code": OTHER_TENANT, "confirm": OTHER_TENANT, "record": str(world.settings.home_path / "record.json")}
-    assert await closing.tenant_destroy(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
+    assert await tenants.tenant_destroy(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
     await world.service.snapshot.refresh()
     assert await world.audit() == []
 

@@ -367,7 +367,7 @@ class TestFailure:
 
     async def test_the_alarm_and_the_limit(self, blocked: World, tmp_path: Path) -> None:
         """Told before any day is due, then an alarm; the purge waits while it may; the day goes before its limit."""
-        assert "Not a directory" in str((await blocked.service.readiness())["handover"])
+        assert "Not a directory" in str((await blocked.service.checks.run())["handover"])
         assert await blocked.service.store.read_handover_faults() == []
         await blocked.travel_to(FIRST + 3 * DAY, hour=3)
         size = await blocked.size(category="journal")
@@ -379,7 +379,7 @@ class TestFailure:
             assert word in error["detail"]
         # Nothing was asked for in the commune's name, but for the alarm.
         assert await blocked.size(category="journal") == size + 1
-        assert where in str((await blocked.service.readiness())["handover"])
+        assert where in str((await blocked.service.checks.run())["handover"])
         (told,) = await entries(blocked, "alarm")
         assert told == {
             "category": SHORT.code, "day": FIRST.isoformat(), "what": "handover",
@@ -408,7 +408,7 @@ class TestFailure:
         await blocked.travel_to(FIRST + 5 * DAY, hour=1)
         report = blocked.verify(await blocked.extract(FIRST, blocked.today, category=SHORT.code))
         assert "late" not in str(report)
-        assert (await blocked.service.readiness())["retention"] is None
+        assert (await blocked.service.checks.run())["retention"] is None
 
     async def test_it_works_again(self, blocked: World, tmp_path: Path) -> None:
         """Once the directory is there, the next run hands over, and readiness is as before."""
@@ -417,7 +417,7 @@ class TestFailure:
         (tmp_path / "file").unlink()
         (tmp_path / "file" / "handover").mkdir(parents=True)
         assert len(await run(blocked)) == 1
-        assert (await blocked.service.readiness())["handover"] is None
+        assert (await blocked.service.checks.run())["handover"] is None
         assert await status(blocked) == (0, 0, 0)
 
     async def test_a_directory_that_is_chosen_is_never_made(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
@@ -431,15 +431,15 @@ class TestFailure:
 
     async def test_a_directory_that_cannot_be_written(self, world: World) -> None:
         """Readiness says so before a day is due: of the whole, or of one commune's own; nobody's hand-over, nothing."""
-        assert (await world.service.readiness())["handover"] is None
+        assert (await world.service.checks.run())["handover"] is None
         root(world).mkdir()
         (root(world) / OTHER_TENANT).write_bytes(b"")
-        assert (await world.service.readiness())["handover"] is None
+        assert (await world.service.checks.run())["handover"] is None
         (root(world) / TENANT).write_bytes(b"")
-        said = str((await world.service.readiness())["handover"])
+        said = str((await world.service.checks.run())["handover"])
         assert said.startswith(f"{root(world) / TENANT}: Not a directory: mount it, let the service write there, or ")
         await world.installation.administration.end_handover(TENANT)
-        assert (await world.service.readiness())["handover"] is None
+        assert (await world.service.checks.run())["handover"] is None
 
     async def test_a_certificate_that_has_expired(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         """It is told as soon as it has, before any day is due; another one puts it right."""
@@ -487,9 +487,9 @@ class TestFailure:
         """Where nobody hands over at all, readiness says so on the day that is the last."""
         await world.travel_to(FIRST + 4 * DAY, hour=2)
         await world.seal()
-        assert (await world.service.readiness())["handover"] is None
+        assert (await world.service.checks.run())["handover"] is None
         await world.travel_to(FIRST + 4 * DAY, hour=3.5)
-        assert f"{TENANT} {SHORT.code} {FIRST}" in str((await world.service.readiness())["handover"])
+        assert f"{TENANT} {SHORT.code} {FIRST}" in str((await world.service.checks.run())["handover"])
 
     async def test_one_compartment_that_fails_does_not_keep_the_others(self, world: World) -> None:
         """A row that is gone is told; what can be handed over is."""

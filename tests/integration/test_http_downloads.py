@@ -52,7 +52,7 @@ async def test_the_page_is_served_as_it_is_released(edge: RunningEdge, tmp_path:
     assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
     digest = sha256(answer.body)
     assert answer.headers["Repr-Digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
-    subprocess.run([sys.executable, "-m", "journal.cli.release", tmp_path], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "ingest.downloads", tmp_path], capture_output=True, check=True)
     assert (tmp_path / "verifier.html").read_bytes() == answer.body
     assert (tmp_path / "verifier.html.sha256").read_text() == f"{digest.hexdigest()}  verifier.html\n"
     assert (tmp_path / "journal-verify.pyz").read_bytes() == build()

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from journal.core.errors import ExpiredCertificateError, MalformedError, OperatorError, UntrustedError
 from journal.pki import certificates, cms, der
 from journal.seals import identity
+from journal.seals.dev_authority import make_development_authority
 from tests import authority as made
 from tests.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
 
@@ -56,7 +57,7 @@ def verify(signature: bytes, anchors: Path, *, content: bytes = CONTENT) -> cms.
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Return a directory with a development authority made at `NOW`."""
-    assert identity.make_development_authority(tmp_path, SERVICE, NOW)
+    assert make_development_authority(tmp_path, SERVICE, NOW)
     return tmp_path
 
 
@@ -93,7 +94,7 @@ def test_a_simulated_clock_may_begin_in_the_past(tmp_path: Path) -> None:
     """The certificates begin where they are told to, and the root may be written elsewhere."""
     begin = datetime(2025, 12, 31, 23, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=-1)))
     trust_path = tmp_path / "for-auditors" / "trust.pem"
-    identity.make_development_authority(tmp_path / "identity", SERVICE, NOW, not_before=begin, trust_path=trust_path)
+    make_development_authority(tmp_path / "identity", SERVICE, NOW, not_before=begin, trust_path=trust_path)
     signer = load(tmp_path / "identity")
     assert signer.not_before == datetime(2026, 1, 1, tzinfo=UTC)
     assert verify(signer.sign(CONTENT, signer.not_before), trust_path).signing_time == signer.not_before
@@ -102,14 +103,14 @@ def test_a_simulated_clock_may_begin_in_the_past(tmp_path: Path) -> None:
 def test_an_authority_in_place_is_left_alone(home: Path) -> None:
     """A second start makes nothing and changes nothing."""
     before = {path.name: path.read_bytes() for path in home.iterdir()}
-    assert not identity.make_development_authority(home, SERVICE, NOW)
+    assert not make_development_authority(home, SERVICE, NOW)
     assert {path.name: path.read_bytes() for path in home.iterdir()} == before
 
 
 def test_processes_that_start_together_make_one_authority(tmp_path: Path) -> None:
     """Exactly one makes it; key, certificate and root belong together."""
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(lambda _: identity.make_development_authority(tmp_path, SERVICE, NOW), range(8)))
+        outcomes = list(pool.map(lambda _: make_development_authority(tmp_path, SERVICE, NOW), range(8)))
     assert sorted(outcomes) == [False] * 7 + [True]
     verify(load(tmp_path).sign(CONTENT, NOW), tmp_path / "trust.pem")
     assert len(certificates.pem_to_der((tmp_path / "trust.pem").read_bytes())) == 1
@@ -119,7 +120,7 @@ def test_a_lost_key_makes_a_new_authority_and_old_signatures_still_verify(home: 
     """The old root stays in the file the auditor is given; openssl finds its way among both."""
     old = load(home).sign(CONTENT, NOW)
     (home / "signing.key").unlink()
-    assert identity.make_development_authority(home, SERVICE, NOW)
+    assert make_development_authority(home, SERVICE, NOW)
     new = load(home).sign(CONTENT, NOW)
     for signature in (old, new):
         verify(signature, home / "trust.pem")
@@ -254,7 +255,7 @@ def test_a_signature_spelt_by_openssl_is_malformed(home: Path) -> None:
     """Same key, same content, valid for openssl: but not in the one spelling of the profile."""
     now = datetime.now(UTC)
     (home / "signing.key").unlink()
-    identity.make_development_authority(home, SERVICE, now)
+    make_development_authority(home, SERVICE, now)
     (home / "content").write_bytes(CONTENT)
     issuer = certificates.pem_to_der((home / "signing.pem").read_bytes())[1:]
     (home / "issuer.pem").write_bytes(certificates.der_to_pem(issuer))

@@ -14,7 +14,7 @@ from journal.clock import SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import make_master_key, read_master_key
-from journal.seals.identity import make_development_authority
+from journal.seals.dev_authority import make_development_authority
 from journal.settings import Settings
 from tests.integration.test_cli import DONE, FAILED, command, plain_line
 

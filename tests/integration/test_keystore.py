@@ -523,8 +523,8 @@ async def test_readiness_names_a_copy_that_is_gone(postgres: EmbeddedPostgres, t
     """A replica that is not mounted any more is told, though every key can still be read."""
     replica = tmp_path / "replica"
     async with new_world(postgres, tmp_path, keystore_replicas=(str(replica),)) as world:
-        assert (await world.service.readiness())["keys"] is None
+        assert (await world.service.checks.run())["keys"] is None
         replica.rename(tmp_path / "unmounted")
-        assert str(replica) in str((await world.service.readiness())["keys"])
+        assert str(replica) in str((await world.service.checks.run())["keys"])
         (tmp_path / "unmounted").rename(replica)
-        assert (await world.service.readiness())["keys"] is None
+        assert (await world.service.checks.run())["keys"] is None

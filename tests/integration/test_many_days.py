@@ -182,7 +182,7 @@ class Life:
     async def check(self, *, whole: bool) -> None:
         """Ask whatever may accuse somebody: readiness, and at times the whole store and an auditor's extracts."""
         await self.installation.service.snapshot.refresh()
-        answers = await self.installation.service.readiness()
+        answers = await self.installation.service.checks.run()
         self.tally.alarms += [f"{name}: {said} on {self.today}" for name, said in answers.items() if said]
         self.tally.checks += 1
         if not whole:

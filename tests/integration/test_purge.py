@@ -31,7 +31,7 @@ from journal.database.store import Store
 from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_keystore
 from journal.reading.plan import ExtractRequest
-from journal.seals.identity import make_development_authority
+from journal.seals.dev_authority import make_development_authority
 from journal.seals.sealer import Sealer
 from journal.writing.chronicle import SUBMITTED_BY
 from retention.purge import DueDay, Purger
@@ -117,10 +117,10 @@ async def test_when_a_day_may_go_and_must_be_gone(world: World) -> None:
     assert what(await world.installation.purger.due()) == [(BRIEF, FIRST)]
     await world.travel(datetime.combine(limit, datetime.min.time(), tzinfo=UTC) + timedelta(hours=23.9))
     await world.seal()
-    assert (await world.service.readiness())["retention"] is None
+    assert (await world.service.checks.run())["retention"] is None
     assert await world.audit() == []
     await world.travel(datetime.combine(limit + DAY, datetime.min.time(), tzinfo=UTC) + timedelta(minutes=1))
-    retention = (await world.service.readiness())["retention"]
+    retention = (await world.service.checks.run())["retention"]
     assert retention is not None
     assert f"{BRIEF} {FIRST} is kept past its limit" in retention
     said = "\n".join(map(str, await world.audit()))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from journal.cli import commands
+from journal.cli import installation
 from journal.cli import purge as purge_command
 from journal.cli.parser import make_parser
 from journal.core.errors import BusyError
@@ -34,7 +34,7 @@ DONE, FAILED = 0, 1
 @pytest.fixture
 def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let commands live by the world's clock, as its database does; the log is kept apart from what they say."""
-    monkeypatch.setattr(commands, "SystemClock", lambda: world.clock)
+    monkeypatch.setattr(installation, "SystemClock", lambda: world.clock)
     with capture_logs():
         yield
 

@@ -123,7 +123,7 @@ async def test_a_shorter_rule(world: World) -> None:
         await world.extract(FIRST, world.today, category=LONG.code)
     # Until they are gone the old rule is in force: nobody is accused.
     world.verify(await world.extract(FIRST + 5 * DAY, world.today, category=LONG.code))
-    assert (await world.service.readiness())["retention"] is None
+    assert (await world.service.checks.run())["retention"] is None
     assert await world.audit() == []
     # More than three at once: it was asked for, and is no clock's doing.
     await world.installation.purger.run()
@@ -133,7 +133,7 @@ async def test_a_shorter_rule(world: World) -> None:
     # Five days of two entries were gone with the first seal that states four days.
     assert await stated(world) == [(10, 0), (4, 10)]
     assert await world.audit() == []
-    assert (await world.service.readiness())["retention"] is None
+    assert (await world.service.checks.run())["retention"] is None
     report = world.verify(await world.extract(FIRST, world.today, category=LONG.code))
     assert report.purged is not None
     assert (report.purged.through, report.purged.before_index) == (FIRST + 5 * DAY, 10)
@@ -202,7 +202,7 @@ async def test_a_longer_rule(world: World) -> None:
         row = await row_of(world)
         assert row.stated_days == min(8, 4 + number - 8 + 1)
         assert await world.audit() == []
-        assert (await world.service.readiness())["retention"] is None
+        assert (await world.service.checks.run())["retention"] is None
         assert await check_every_extract(world, number) == 3
     assert row.next_retention_days is None
     assert await check_every_extract(world) > 30
@@ -326,8 +326,8 @@ async def test_handed_over_first(postgres: EmbeddedPostgres, tmp_path: Path) -> 
         await set_days(world, 3)
         assert await world.installation.purger.run() == []
         assert await kept(world) == [0, 1, 2, 3, 4, 5, 6]
-        assert (await world.service.readiness())["retention"] is None
-        assert (await world.service.readiness())["handover"] is None
+        assert (await world.service.checks.run())["retention"] is None
+        assert (await world.service.checks.run())["handover"] is None
         done = await world.installation.handover.run()
         assert [(handed.file.first_day, handed.file.last_day) for handed in done] == [(FIRST, FIRST + 5 * DAY)]
         assert f"{TENANT}_{LONG.code}_{FIRST}_{FIRST + 5 * DAY}.asice.p7m" in names(world)
@@ -384,7 +384,7 @@ async def test_a_hand_over_that_never_comes(postgres: EmbeddedPostgres, tmp_path
         await world.travel_to(world.today + 2 * DAY)
         await world.seal()
         assert await world.installation.purger.run() == []
-        said = (await world.service.readiness())["retention"]
+        said = (await world.service.checks.run())["retention"]
         assert said is not None
         assert "the rule of 3 days, asked for on" in said
         # Day 0 must go on the tenth day, handed over or not.

@@ -14,7 +14,7 @@ from journal.core.errors import BusyError, ExpiredCertificateError, NotCoveredEr
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.pki import cms
 from journal.pki.certificates import pem_to_der
-from journal.seals.identity import make_development_authority
+from journal.seals.dev_authority import make_development_authority
 from journal.status.checks import STALE_SEAL
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
 
@@ -230,7 +230,7 @@ async def test_an_expired_certificate(postgres: EmbeddedPostgres, tmp_path: Path
     async with new_world(postgres, tmp_path) as world:
         await world.record(1)
         await world.seal()
-        assert (await world.service.readiness())["certificate"] is None
+        assert (await world.service.checks.run())["certificate"] is None
         await world.travel_to(FIRST_DAY + 4 * DAY)
         [receipt] = await world.record(1)
         assert receipt.index == 1
@@ -239,14 +239,14 @@ async def test_an_expired_certificate(postgres: EmbeddedPostgres, tmp_path: Path
             with pytest.raises(ExpiredCertificateError, match=r"nothing is signed at 2026-03-0.* expired on 2026-03-0"):
                 await attempt
         assert await world.size(category=JOURNAL_CATEGORY) == size, "no request is journaled for nothing"
-        certificate = (await world.service.readiness())["certificate"]
+        certificate = (await world.service.checks.run())["certificate"]
         assert certificate is not None
         assert "nothing is sealed or extracted until it is renewed" in certificate
         assert len(await seals_of(world)) == 1
         (identity / "signing.key").unlink()
         make_development_authority(identity, SERVICE, world.clock.now(), trust_path=tmp_path / "trust.pem")
         async with world.another_process() as renewed:
-            assert (await renewed.service.readiness())["certificate"] is None
+            assert (await renewed.service.checks.run())["certificate"] is None
             await renewed.service.sealer.seal_open(even_if_still=True)
         days = [seal.day for seal in await seals_of(world)]
         assert days == [None, *(FIRST_DAY + number * DAY for number in range(4)), None]
@@ -257,7 +257,7 @@ async def test_readiness_speaks_of_unsealed_heads(world: World) -> None:
     """Heads that wait for a seal for ten minutes are told; an entry after an idle hour is no alarm."""
 
     async def seals() -> str | None:
-        return (await world.service.readiness())["seals"]
+        return (await world.service.checks.run())["seals"]
 
     assert await seals() == "no seal was made yet"
     await world.seal()

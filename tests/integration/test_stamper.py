@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from journal.cli import commands, serve
+from journal.cli import commands, doctor, serve
 from journal.clock import SimulatedClock
 from journal.core.entry import Compartment
 from journal.core.errors import NotStampedError, OperatorError
@@ -443,7 +443,7 @@ async def test_the_service_stamps_by_itself(world: World, tsa: TsaServer) -> Non
 async def test_readiness_tells_an_authority_that_fails_for_a_day(world: World, tsa: TsaServer) -> None:
     """Not before; in every process, after a restart too; no more once a time-stamp was had."""
     service, store = world.service, world.service.store
-    assert (await service.readiness())["timestamps"] is None
+    assert (await service.checks.run())["timestamps"] is None
     tsa.answer = fixed(b"", status=500)
     for _ in range(2):
         with pytest.raises(NotStampedError):
@@ -451,29 +451,29 @@ async def test_readiness_tells_an_authority_that_fails_for_a_day(world: World, t
     failed_since = await store.stamping_failed_since()
     assert failed_since is not None
     await world.travel(failed_since + FAILING_LIMIT - timedelta(minutes=5))
-    assert (await service.readiness())["timestamps"] is None
+    assert (await service.checks.run())["timestamps"] is None
     await world.travel(failed_since + FAILING_LIMIT + timedelta(seconds=5))
     async with world.another_process() as restarted:
-        problem = (await restarted.service.readiness())["timestamps"]
+        problem = (await restarted.service.checks.run())["timestamps"]
     assert problem is not None
     (close,) = await store.unstamped_seals()
     assert close.day is not None
     assert problem.startswith(f"1 close seals wait for a time-stamp, the first of {close.day}: none could be had since")
     assert await store.put_timestamp(close.number, world.clock.now(), b"token")
-    assert (await service.readiness())["timestamps"] is None
+    assert (await service.checks.run())["timestamps"] is None
     assert await store.stamping_failed_since() is None
     await store.note_stamping_failure()
     await world.travel(world.clock.now() + timedelta(hours=30))
-    assert (await service.readiness())["timestamps"] is None, "nothing waits"
+    assert (await service.checks.run())["timestamps"] is None, "nothing waits"
     assert await service.sealer.close_due_days()
-    assert (await service.readiness())["timestamps"] is None, "what waits has not waited for long"
+    assert (await service.checks.run())["timestamps"] is None, "what waits has not waited for long"
 
 
 async def test_without_an_authority_nothing_changes(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     """No task, no check that could fail, and nothing is stamped."""
     async with new_world(postgres, tmp_path) as world:
         assert world.service.stamper is None
-        assert (await world.service.readiness())["timestamps"] is None
+        assert (await world.service.checks.run())["timestamps"] is None
         serve.run_forever(world.installation)
         assert "stamper" not in [task.get_name() for task in world.service._tasks]
 
@@ -516,7 +516,7 @@ async def test_the_commands_stamp_and_count(world: World, tsa: TsaServer, capsys
     out, err = capsys.readouterr()
     assert out == "nothing moved since the last seal\n"
     assert err == "openepm-journal: 1 close seals not time-stamped yet: the authority answered with status 500\n"
-    await commands.doctor(settings, argparse.Namespace(clock_is_right=False))
+    await doctor.doctor(settings, argparse.Namespace(clock_is_right=False))
     out, _ = capsys.readouterr()
     assert "ok   timestamps\n" in out
     assert out.endswith("1 close seals wait for a time-stamp\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.admin.administration import NewCategory
-from journal.cli.status import tell
+from journal.cli.doctor import tell
 from journal.core.errors import NotStampedError
 from tests.integration.scrape import Scrape, listening, scrape
 from tests.integration.world import CATEGORY, DAY, START, TENANT, World, new_world

@@ -636,7 +636,7 @@ async def test_a_database_that_is_gone_is_told_once(rig: Rig, superuser: asyncpg
 
 async def test_a_database_that_answers_and_takes_no_entry_is_told(rig: Rig, superuser: asyncpg.Connection) -> None:
     """On a full disk readiness fails and says why; with room again, what waited is recorded and it holds."""
-    assert (await rig.service.readiness())["database"] is None
+    assert (await rig.service.checks.run())["database"] is None
     await superuser.execute(
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
         " $$BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END$$"
@@ -646,13 +646,13 @@ async def test_a_database_that_answers_and_takes_no_entry_is_told(rig: Rig, supe
     )
     waiting = asyncio.create_task(rig.submit(rig.events("a")))
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (problem := (await rig.service.readiness())["database"]) is None:  # noqa: ASYNC110 - nothing rings
+        while (problem := (await rig.service.checks.run())["database"]) is None:  # noqa: ASYNC110 - nothing rings
             await asyncio.sleep(0.1)
     assert "no entry could be written" in problem
     assert "53100 DiskFullError" in problem
     await superuser.execute("DROP TRIGGER full_disk ON journal.entry")
     assert indexes(await waiting) == [0]
-    assert (await rig.service.readiness())["database"] is None
+    assert (await rig.service.checks.run())["database"] is None
 
 
 async def test_nobody_waits_for_ever(rig: Rig, superuser: asyncpg.Connection) -> None:

@@ -1,4 +1,4 @@
-"""The end of a contract, as it is typed: `tenant close`, then, once the export is fetched, `tenant destroy`."""
+"""`tenant`: add a commune, register its hand-over, close its contract, destroy what is kept of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from journal.cli.commands import opened
-from journal.cli.outputs import check_directory, check_free
+from journal.cli.commands import check_directory, check_free
+from journal.cli.installation import opened
 from journal.core.errors import OperatorError
 from journal.keys.files import replace_durably
 
@@ -19,6 +19,44 @@ if TYPE_CHECKING:
 
 # A record holds nothing personal and no secret: whoever is handed it may read it.
 RECORD_MODE = 0o644
+
+
+async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Add a commune."""
+    async with opened(settings, make=True) as installation:
+        await installation.administration.add_tenant(arguments.code, arguments.name)
+    print(
+        f"tenant {arguments.code} added; next: openepm-journal credential add --role module --tenant {arguments.code} …"
+    )
+    return 0
+
+
+async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
+    """List the communes."""
+    async with opened(settings, writes=False) as installation:
+        for row in installation.service.snapshot.tenants():
+            state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else ""
+            print(f"{row.code}\t{row.name}{state}")
+    return 0
+
+
+async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Register the certificate of a commune's hand-over, or end it."""
+    if arguments.none:
+        async with opened(settings) as installation:
+            await installation.administration.end_handover(arguments.code)
+        print(f"nothing more is handed over to {arguments.code}")
+        return 0
+    try:
+        pem = Path(arguments.certificate).read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{arguments.certificate} cannot be read: {error.strerror}") from error
+    async with opened(settings) as installation:
+        recipient = await installation.administration.register_recipient(arguments.code, pem)
+    print(f"days of {arguments.code} are handed over below {settings.handover_path / arguments.code} before they go")
+    print(f"certificate {recipient.certificate.name}, valid until {recipient.certificate.not_after:%Y-%m-%d}")
+    print(f"SHA-256 {recipient.sha256.hex()}: have the commune read it out to you, by another way than the file came")
+    return 0
 
 
 async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -1,10 +1,11 @@
-"""`category set`: change a category's rule, its label, whether it needs authorisations; say what follows from it."""
+"""`category`: add a category, change its rule or its label, list them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.cli.commands import opened, rule_text
+from journal.admin.administration import NewCategory
+from journal.cli.installation import opened
 from journal.core.errors import OperatorError
 from journal.core.times import format_day
 
@@ -16,6 +17,42 @@ if TYPE_CHECKING:
     from journal.settings import Settings
 
 ANSWERS = {"yes": True, "no": False}
+
+
+async def category_add(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Add a category."""
+    async with opened(settings) as installation:
+        await installation.administration.add_category(
+            NewCategory(
+                code=arguments.code,
+                label=arguments.label,
+                regime=arguments.regime,
+                retention_days=arguments.retention_days,
+                needs_authorisation=arguments.needs_authorisation,
+            )
+        )
+        await installation.maintenance.prepare()
+    print(f"category {arguments.code} added, kept {arguments.retention_days} days")
+    return 0
+
+
+async def category_list(settings: Settings, _: argparse.Namespace) -> int:
+    """List the categories."""
+    async with opened(settings, writes=False) as installation:
+        for row in installation.service.snapshot.categories():
+            authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
+            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}")
+    return 0
+
+
+def rule_text(row: CategoryRow) -> str:
+    """Return the rule in force, and the one that is pending."""
+    days, since = row.next_retention_days, row.next_since
+    if days is None or since is None:
+        return f"{row.stated_days} days"
+    if days < row.stated_days:
+        return f"{row.stated_days} days, {days} pending since {format_day(since)}"
+    return f"{row.stated_days} days, a day more each day up to {days}"
 
 
 async def category_set(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -1,17 +1,38 @@
-"""Where the service stands, in an operator's words: the facts below `doctor`'s checks."""
+"""`doctor`: every readiness check with its result, then the status in an operator's words."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from journal.cli.installation import opened
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
     from journal.database.ingest import CategoryRow
+    from journal.settings import Settings
     from journal.status.figures import CategoryStatus, Status
+
+
+async def doctor(settings: Settings, _: argparse.Namespace) -> int:
+    """Print every check and its result, then where the service stands; 1 if a check fails."""
+    async with opened(settings, writes=False) as installation:
+        service = installation.service
+        checks = await service.checks.run()
+        if await service.store.clock_is_simulated():
+            checks["clock"] = "the database's clock is simulated: this installation proves nothing"
+        print(f"service {service.name} in {settings.home_path}")
+        print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
+        for name, problem in checks.items():
+            print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
+        for line in (*tell_pending(service.snapshot.categories()), *tell(await service.status())):
+            print(line)
+        if service.stamper is not None:
+            print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
+    return int(any(checks.values()))
 
 
 def tell(status: Status) -> Iterator[str]:
