@@ -1,7 +1,7 @@
-"""The HTTP edge: the table of calls, and what holds for every one of them.
+"""The HTTP edge: the table of calls, and what applies to all of them.
 
-Around each call: one structured log line, one translation of errors into problems (RFC 9457), headers that
-give nothing away. Before each call that is not public: who asks, whether this role may, how often.
+Around each call: one log line, one translation of errors into problems (RFC 9457), fixed headers. Before each call
+that is not public: the credential, its role, its rate.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _METHODS = frozenset(HTTPMethod)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call: method and path, who may make it (`public` where nobody is asked), which query it takes."""
+    """One call: method, path, its handler for these roles or `public` for everyone, the query parameters it takes."""
 
     method: str
     path: str
@@ -65,7 +65,7 @@ EVENTS = "/v1/categories/{category}/events"
 
 MODULE = frozenset({"module"})
 READERS = frozenset({"client", "auditor"})
-# Load balancers and watchers ask with either; the server sends no body with HEAD.
+# Load balancers and monitors use either method; the server sends no body for HEAD.
 PROBE = ("GET", "HEAD")
 
 CALLS = (
@@ -93,7 +93,7 @@ CALLS = (
 
 
 def create_app(service: Service, limits: Limits | None = None) -> web.Application:
-    """Return the application before a started service; serve it with `server.Runner`."""
+    """Return the application for a started service; serve it with `server.Runner`."""
     app = web.Application(middlewares=[_observe], client_max_size=BATCH_LIMIT_BYTES)
     app[EDGE] = make_edge(service, limits or Limits(), [call.path for call in CALLS])
     for call in CALLS:
@@ -103,7 +103,7 @@ def create_app(service: Service, limits: Limits | None = None) -> web.Applicatio
 
 
 async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
-    """Let a request through to its handler, or refuse it."""
+    """Pass a request to its handler, or refuse it."""
     edge = request.app[EDGE]
     if call.handler is None:
         assert call.public is not None
@@ -115,7 +115,7 @@ async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
         raise absent()
     if wait_seconds := edge.rate.wait_seconds(caller.id):
         headers = {"Retry-After": str(int(wait_seconds) + 1)}
-        raise ProblemError(RATE, "Slow down, and send batches.", headers=headers)
+        raise ProblemError(RATE, "Send fewer requests, and events in batches.", headers=headers)
     _check_query(request, call)
     return await call.handler(request, edge, caller)
 
@@ -123,18 +123,18 @@ async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
 def _check_query(request: web.Request, call: Call) -> None:
     if set(request.query) - call.query:
         taken = ", ".join(sorted(call.query)) or "none"
-        raise ProblemError(BAD_REQUEST, f"A parameter that this call does not take; it takes: {taken}.")
+        raise ProblemError(BAD_REQUEST, f"Unknown query parameter; this call takes: {taken}.")
 
 
 @web.middleware
 async def _observe(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer every error as a problem, and say of each request the one thing the log may hold."""
+    """Answer every error as a problem, and write the one log line of each request."""
     edge = request.app[EDGE]
     clock = edge.service.clock
     started_at = clock.monotonic()
-    status = 0  # nobody was there any more to be answered
+    status = 0  # the caller disconnected before an answer
     try:
         response = await _guarded(request, handler)
         status = response.status
@@ -162,13 +162,13 @@ async def _guarded(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     if hdrs.UPGRADE in request.headers:
-        # What follows would not be read as HTTP, by us or by whoever stands before us.
-        return _refuse(request, ProblemError(BAD_REQUEST, "No other protocol is spoken here.", close=True))
+        # A reverse proxy might not read what follows as HTTP (request smuggling).
+        return _refuse(request, ProblemError(BAD_REQUEST, "Upgrade to another protocol is not supported.", close=True))
     try:
         return await handler(request)
     except ConnectionError:
         raise
-    except Exception as error:  # noqa: BLE001  (the border: every error becomes an answer)
+    except Exception as error:  # noqa: BLE001  (the outermost handler: every error becomes an answer)
         problem = problem_of(error)
         if problem is None:
             return _failed(request, error)
@@ -183,18 +183,18 @@ def _refuse(request: web.Request, problem: ProblemError, **members: str) -> web.
 
 
 def _failed(request: web.Request, error: Exception) -> web.Response:
-    """Answer what nobody foresaw: an identifier joins the answer and the log; the log holds places, no values."""
+    """Answer an unexpected error: an identifier links the answer to the log, which holds places but no values."""
     error_id = uuid4().hex
     places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
     log.error("a request failed", error_id=error_id, kind=type(error).__name__, places=places)
-    detail = f"The failure is logged under {error_id}. Nothing is known of what was asked: submit it again."
+    detail = f"The failure is logged under {error_id}. Whether the request took effect is unknown: send it again."
     return _refuse(request, ProblemError(INTERNAL, detail), error_id=error_id)
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:
-    """Let the body come where its sender waits for leave; refuse any other expectation (RFC 9110 section 10.1.1)."""
+    """Answer 100-continue; refuse any other expectation (RFC 9110 section 10.1.1)."""
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
-        return response_of(ProblemError(EXPECTATION, "Only 100-continue can be expected here.", close=True))
+        return response_of(ProblemError(EXPECTATION, "The only expectation supported is 100-continue.", close=True))
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0
     return None

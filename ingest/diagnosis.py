@@ -1,8 +1,7 @@
-"""Every fault of a refused body, with its JSON Pointer: the slow reading that follows a failed fast one.
+"""Every fault of a refused body, with its JSON Pointer: the slow path after the fast one has failed.
 
-`parse` reads JSON without losing what readers usually lose in silence (members given twice, the spelling
-of numbers); `check` compares a value with a shape of `shapes` and lists all that departs from it. Nothing
-here accepts anything: a body is accepted by the fast reading alone.
+`parse` keeps what JSON parsers usually lose (duplicate members, the spelling of numbers); `check` lists every
+difference between a value and a shape of `shapes`. Only the fast path (`events`) accepts a body.
 """
 
 from __future__ import annotations
@@ -14,26 +13,26 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
-# A body of 10,000 events holds some 400,000 values; one made only to be costly holds millions.
+# A body of 10,000 events holds about 400,000 values; one made to be expensive holds millions.
 VALUES_LIMIT = 1_000_000
 POINTER_LIMIT = 300
 
 
 class Fault(NamedTuple):
-    """What is wrong, where: JSON Pointer (RFC 6901) and a reason that reads after the member's name."""
+    """One fault: a JSON Pointer (RFC 6901) and a reason that continues the member's name."""
 
     pointer: str
     reason: str
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers which of its members were given more than once."""
+    """A JSON object that remembers which members it was given more than once."""
 
     repeated: tuple[str, ...] = ()
 
 
 class _Number:
-    """A JSON number: no shape holds one, so its value is not kept."""
+    """A JSON number; no shape allows one, so its value is dropped."""
 
 
 _NUMBER = _Number()
@@ -51,18 +50,18 @@ def _number(_: str) -> _Number:
     return _NUMBER
 
 
-# Python's reader takes NaN and Infinity for numbers: no shape holds those either.
+# Python's decoder accepts NaN and Infinity as numbers; no shape allows those either.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_number)
 
 
 def is_costly(body: bytes) -> bool:
-    """Tell whether a body holds more values than VALUES_LIMIT, before anything is built of them."""
-    # Each value but the first follows one of these three; a body this short cannot hold too many.
+    """Return whether a body holds more than VALUES_LIMIT values, without decoding it."""
+    # Each value but the first follows one of these three characters.
     return len(body) > VALUES_LIMIT and body.count(b",") + body.count(b"[") + body.count(b"{") > VALUES_LIMIT
 
 
 def parse(body: bytes) -> Any:
-    """Read a body for `check`; what is not JSON at all is returned as the one Fault it is."""
+    """Decode a body for `check`; return a Fault if it is not JSON."""
     if body.startswith(b"\xef\xbb\xbf"):
         return Fault("", "the body begins with a byte order mark")
     if is_costly(body):
@@ -78,7 +77,7 @@ def parse(body: bytes) -> Any:
 
 
 def repeats_a_member(body: bytes) -> bool:
-    """Tell whether any object of a body that is known to be JSON holds a member twice."""
+    """Return whether any object of a body, which must be JSON, holds a member twice."""
     repeated = False
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,13 +91,13 @@ def repeats_a_member(body: bytes) -> bool:
 
 
 def step(pointer: str, name: str | int) -> str:
-    """Extend a JSON Pointer; what could not be sent back, or is overlong, is replaced or cut."""
+    """Extend a JSON Pointer; lone surrogates are replaced, and the result is cut at POINTER_LIMIT."""
     text = str(name).replace("~", "~0").replace("/", "~1").encode("utf-8", "replace").decode()
     return f"{pointer}/{text}"[:POINTER_LIMIT]
 
 
 def check(value: Any, shape: inspect.Type, pointer: str = "") -> list[Fault]:
-    """List everything in which what `parse` returned departs from a shape (see `shape_of`)."""
+    """Return every difference between what `parse` returned and a shape (see `shape_of`)."""
     if isinstance(value, Fault):
         return [value]
     faults: list[Fault] = []

@@ -1,4 +1,4 @@
-"""What every handler works with, kept in the application under typed keys."""
+"""What every handler uses, stored in the application under typed keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """The running service, and what its callers may ask of it at once."""
+    """The running service, and the limits on its callers."""
 
     service: Service
     limits: Limits
@@ -35,7 +35,7 @@ class Edge:
 
 
 def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
-    """Put an edge before a service; `routes` are the paths of its calls."""
+    """Return the edge of a service; `routes` are the paths of its calls."""
     return Edge(
         service=service,
         limits=limits,

@@ -1,14 +1,12 @@
-"""Events from bytes: decoded, checked, normalised; a pure function, the hot path of every submission.
+"""Events from bytes: decoded, checked, normalised; pure functions, the hot path of every submission.
 
-The rules are in `shapes`; here is how they are held at a few microseconds an event. msgspec reads the whole
-body into typed values in one pass, which settles kinds, lengths, required and unknown members. What it
-cannot see is looked for in the canonical bytes: control characters show there as escapes, and members given
-twice as colons of the body that the canonical bytes do not account for. Where this fast reading meets a
-fault it gives up, and a slow one names every fault of the body.
+The rules are in `shapes`; this module checks them in a few microseconds per event. msgspec decodes the whole body into
+typed values in one pass, which checks types, lengths, required and unknown members. The rest is checked on the
+canonical bytes: a control character appears there as an escape, and a duplicate member as a colon of the body that the
+canonical bytes lack. At the first fault this fast path gives up, and a slow one lists every fault of the body.
 
-A body is refused as *misshapen* for what its bytes show to anyone who has the published schema; as
-*oversize*; or as merely *invalid* for what depends on the moment or on the credential: a time ahead of now,
-a source outside the credential's prefix.
+A body is refused as *misshapen* if it breaks the published schema, as *oversize*, or as *invalid* if the fault depends
+on the time or the credential: a time ahead of now, a source outside the credential's prefix.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ _SHAPE = diagnosis.shape_of(CloudEvent)
 _PREFIX_LENGTH = len(TYPE_PREFIX)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-# The usual spellings of RFC 3339; the others (lower-case letters, zones of broken hours) take longer.
+# The usual spellings of RFC 3339; others (lower-case letters, zones with minutes) take the slow path.
 _USUAL_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})(:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6}))?(?:Z|([+-][0-9]{2}):00)"
 ).fullmatch
@@ -62,7 +60,7 @@ _CONTROL_ESCAPE = re.compile(rb"\\[bfnrtu]")
 
 
 def decode_single(body: bytes, now: datetime, source_prefix: str) -> Event:
-    """Read one event, at most EVENT_LIMIT_BYTES as sent and in canonical form; `now` is aware, in UTC.
+    """Decode one event, at most EVENT_LIMIT_BYTES as sent and in canonical form; `now` is aware, in UTC.
 
     Raises MisshapenEventError, OversizeEventError or InvalidEventError, with every fault found.
     """
@@ -83,7 +81,7 @@ def decode_single(body: bytes, now: datetime, source_prefix: str) -> Event:
 
 
 def decode_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event]:
-    """Read 1 to BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form.
+    """Decode 1 to BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form.
 
     Raises MisshapenEventError, OversizeEventError or InvalidEventError, with every fault found.
     """
@@ -103,7 +101,7 @@ def decode_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event]:
 
 
 def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
-    """Check and normalise what msgspec has read; None at the first fault."""
+    """Check and normalise what msgspec has decoded; None at the first fault."""
     latest = now + SKEW
     sources: set[str] = set()
     fields: set[str] = set()
@@ -136,21 +134,21 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
             return None
         sequence = None if value.sequence is UNSET else int(value.sequence)
         events.append(Event(value.source, value.id, moment, action, canonical, sequence))
-    # Every member has a colon, and so has every text as many as it was sent with, unless one was spelt
-    # \u003a: a body with more colons than the canonical bytes holds a member that a later one replaced.
+    # Each member has one colon, and each text as many as it was sent with, unless a colon was written \u003a:
+    # a body with more colons than the canonical bytes has a duplicate member.
     exact = colons == body.count(b":") and not _ESCAPED_COLON.search(body)
     return events if exact or not diagnosis.repeats_a_member(body) else None
 
 
 @functools.lru_cache(maxsize=1024)
 def _in_utc(hour: str, zone_hours: str) -> str:
-    """Move `YYYY-MM-DDTHH` by a zone of whole hours; ValueError or OverflowError if there is no such hour."""
+    """Convert `YYYY-MM-DDTHH` from a zone of whole hours to UTC; ValueError or OverflowError if impossible."""
     local = datetime.fromisoformat(f"{hour}:00{zone_hours}:00")
     return local.astimezone(UTC).isoformat()[:13]
 
 
 def _normalise(text: str) -> tuple[str, datetime]:
-    """Return a time in the one spelling, and as a datetime. Raises MalformedError."""
+    """Return a time in its canonical spelling and as a datetime. Raises MalformedError."""
     match = _USUAL_TIME(text)
     if match is None:
         canonical = normalise_time(text)
@@ -162,11 +160,11 @@ def _normalise(text: str) -> tuple[str, datetime]:
         canonical = f"{hour}{rest}.{fraction.ljust(6, '0') if fraction else '000000'}Z"
         return canonical, datetime.fromisoformat(canonical)
     except (ValueError, OverflowError) as error:
-        raise MalformedError("not a time of the calendar") from error
+        raise MalformedError("not an existing date and time") from error
 
 
 def _lacks(value: CloudEvent, action: str) -> bool:
-    """Tell whether a member is missing that this action requires."""
+    """Return whether a member that this action requires is missing."""
     return (
         (value.subject is UNSET and action not in NO_SUBJECT)
         or (value.data.justification is UNSET and action in NEED_JUSTIFICATION)
@@ -175,16 +173,16 @@ def _lacks(value: CloudEvent, action: str) -> bool:
 
 
 def _holds_control(canonical: bytes, justification: str | msgspec.UnsetType) -> bool:
-    """Tell whether the event holds a control character where none may be."""
+    """Return whether the event holds a control character where none is allowed."""
     escapes = _CONTROL_ESCAPE.findall(canonical.replace(rb"\\", b""))
     if not escapes:
-        return False  # quotation marks and backslashes alone
+        return False  # only quotation marks and backslashes were escaped
     allowed = 0 if justification is UNSET else sum(justification.count(mark) for mark in "\t\n\r")
     return len(escapes) != allowed
 
 
 class _Faults:
-    """Everything wrong with a body, sorted by what kind of error it makes."""
+    """The faults of a body, by the kind of error they raise."""
 
     def __init__(self, now: datetime, source_prefix: str) -> None:
         self._latest = now + SKEW
@@ -194,14 +192,14 @@ class _Faults:
         self._invalid: list[tuple[int, str, str]] = []
 
     def error(self) -> InvalidEventError:
-        """Return the error to raise: what can be said without a clock comes first."""
+        """Return the error to raise; faults that do not depend on the clock take precedence."""
         kind: type[InvalidEventError] = InvalidEventError
         if self._oversize:
             kind = OversizeEventError
         if self._misshapen:
             kind = MisshapenEventError
         faults = sorted(self._misshapen + self._oversize + self._invalid, key=lambda fault: fault[0])
-        # The fast reading refused the body: it stays refused, also where this one finds nothing to blame.
+        # The fast path refused the body: it stays refused even if the slow path finds no fault.
         return kind(faults[:FAULTS_LIMIT] or [(0, "", "cannot be read as an event")])
 
     def oversize(self, position: int, reason: str = f"is larger than {EVENT_LIMIT_BYTES // 1024} KiB") -> None:
@@ -229,14 +227,14 @@ class _Faults:
         else:
             for position, event in enumerate(value):
                 if len(self._misshapen) >= FAULTS_LIMIT:
-                    break  # enough to correct; the list must not outgrow the body
+                    break  # enough to correct; the list must not become larger than the body
                 if _compact_size(event) > EVENT_LIMIT_BYTES:
                     self.oversize(position)
                 else:
                     self.examine(position, event)
 
     def examine(self, position: int, event: Any) -> None:
-        """Note every fault of one parsed event."""
+        """Collect every fault of one parsed event."""
         faults = diagnosis.check(event, _SHAPE)
         at_fault = {fault.pointer for fault in faults}
         if isinstance(event, dict):
@@ -248,14 +246,14 @@ class _Faults:
         source, time = event.get("source"), event.get("time")
         if isinstance(source, str) and "/source" not in at_fault and not source.startswith(self._source_prefix):
             self._invalid.append(
-                (position, "/source", f"does not begin with {self._source_prefix}, as this credential's must")
+                (position, "/source", f"does not begin with {self._source_prefix}, the prefix of this credential")
             )
         if isinstance(time, str) and "/time" not in at_fault and _normalise(time)[1] > self._latest:
             self._invalid.append((position, "/time", "is more than 5 minutes ahead of the service's clock"))
 
 
 def _missing(event: dict[str, Any]) -> list[diagnosis.Fault]:
-    """List the members that the event's action requires and that are not there."""
+    """Return the missing members that the event's action requires."""
     kind, data = event.get("type"), event.get("data")
     action = kind.removeprefix(TYPE_PREFIX) if isinstance(kind, str) else ""
     if action not in MODULE_ACTIONS or not isinstance(data, dict):
@@ -269,12 +267,12 @@ def _missing(event: dict[str, Any]) -> list[diagnosis.Fault]:
 
 
 def _compact_size(event: Any) -> int:
-    """Return the bytes an event takes in canonical form, or about that where it has none."""
+    """Return the size of an event in canonical form, or an estimate if it has none, in bytes."""
     if isinstance(event, dict) and isinstance(event.get("time"), str):
-        with contextlib.suppress(MalformedError):  # named by `examine`
+        with contextlib.suppress(MalformedError):  # reported by `examine`
             event = {**event, "time": _normalise(event["time"])[0]}
     try:
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=lambda _: 0)
     except RecursionError:
-        return 0  # within a member that `examine` does not know
+        return 0  # inside an unknown member, which `examine` reports
     return len(text.encode("utf-8", "replace"))

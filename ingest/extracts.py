@@ -1,4 +1,4 @@
-"""`POST /v1/categories/{category}/extracts`: the request checked, journaled, then the container streamed."""
+"""`POST /v1/categories/{category}/extracts`: check the request, journal it, stream the container."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BODY_LIMIT_BYTES = 16 * 1024
 
 
 async def post_extract(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
-    """Stream an extract; an auditor's withholds every entry. What ends early was cut off, and does not verify."""
+    """Stream an extract; an auditor's withholds every entry. One that was cut off does not verify."""
     compartment = compartment_of(request, edge.service, caller)
     media_type(request, ("application/json",))
     body = await read_body(
@@ -47,7 +47,7 @@ async def post_extract(request: web.Request, edge: Edge, caller: CredentialRow) 
         chunks = await edge.service.extraction.extract(
             compartment, wanted, requested_by=caller.id, disclose=caller.role == "client"
         )
-        # A generator: closing it, whatever happens, is what gives back what it holds.
+        # A generator: it must be closed in any case, which releases what it holds.
         container = cast("AsyncGenerator[bytes, None]", chunks)
         return await _stream(request, container, _file_name(compartment, wanted.from_day, wanted.to_day), edge)
 
@@ -73,8 +73,8 @@ async def _stream(
                     await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
-        pass  # the caller has gone away: there is nobody to tell
-    except Exception as error:  # noqa: BLE001  (whatever it is, the answer must not end as if it were whole)
+        pass  # the caller has disconnected
+    except Exception as error:  # noqa: BLE001  (after any error the answer must not look complete)
         log.error("an extract was cut off", **about(error), credential=request[CALLER].id)
         if request.transport is not None:
             request.transport.abort()
@@ -82,7 +82,7 @@ async def _stream(
 
 
 def fault_of_day(text: str) -> str:
-    """Say why a text is no day, or nothing."""
+    """Return why a text is not a day, or an empty text."""
     try:
         parse_day(text)
     except MalformedError as error:
@@ -129,10 +129,12 @@ _SHAPE = diagnosis.shape_of(ExtractBody)
 
 
 def decode_request(body: bytes) -> ExtractRequest:
-    """Read what is asked for. Raises ProblemError (400) with every fault of the body's shape."""
+    """Decode a request. Raises ProblemError (400) with every fault of its shape."""
     value: dict[str, Any] = diagnosis.parse(body)
     if faults := diagnosis.check(value, _SHAPE):
-        raise ProblemError(MISSHAPEN, "This is no request for an extract.", faults=[(0, *fault) for fault in faults])
+        raise ProblemError(
+            MISSHAPEN, "The body is not a valid request for an extract.", faults=[(0, *fault) for fault in faults]
+        )
     wanted = value.get("filter", {})
     return ExtractRequest(
         from_day=parse_day(value["from"]),

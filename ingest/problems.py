@@ -1,8 +1,8 @@
 """Every refusal of the HTTP edge as a problem (RFC 9457): `type`, `title`, `status`, `detail`, and `faults`.
 
-Errors of the project are translated here, once, into the kinds below. A kind's `type` is a URN that never
-changes; `detail` is a sentence for a person; `faults` lists what is wrong with which event of the body:
-its position (0 where there is only one), a JSON Pointer within it, and a reason.
+All errors of the project are translated into the kinds below, here. A kind's `type` is a URN that never changes;
+`detail` is a sentence for a person; `faults` lists the faults of the body: the position of the event (0 if there is
+only one), a JSON Pointer within it, and a reason.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ UNAVAILABLE_RETRY_SECONDS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of problem: its name, which ends its URN, its status and its title."""
+    """One kind of problem: its name (the end of its URN), status and title."""
 
     name: str
     status: int
@@ -51,27 +51,27 @@ class Kind:
 
     @property
     def type(self) -> str:
-        """The URN that identifies the kind, for ever."""
+        """Return the URN that identifies the kind; it never changes."""
         return TYPE_PREFIX + self.name
 
 
-BAD_REQUEST = Kind(name="bad-request", status=400, title="The request is not one we can read")
+BAD_REQUEST = Kind(name="bad-request", status=400, title="The request cannot be parsed")
 MISSHAPEN = Kind(name="misshapen", status=400, title="The body does not follow the published schema")
 UNAUTHENTICATED = Kind(name="unauthenticated", status=401, title="A valid credential is needed")
-ABSENT = Kind(name="absent", status=404, title="Nothing here")
-METHOD = Kind(name="method", status=405, title="This method is not offered here")
+ABSENT = Kind(name="absent", status=404, title="Not found")
+METHOD = Kind(name="method", status=405, title="Method not allowed")
 TIMEOUT = Kind(name="timeout", status=408, title="The body took too long to arrive")
-KNOWN = Kind(name="known", status=409, title="Recorded already, with other content")
-LENGTH = Kind(name="length-required", status=411, title="The body must announce its length")
-OVERSIZE = Kind(name="oversize", status=413, title="Larger than we take")
-MEDIA = Kind(name="media-type", status=415, title="Not a media type taken here")
-EXPECTATION = Kind(name="expectation", status=417, title="This expectation is not met here")
-INVALID = Kind(name="invalid", status=422, title="Well formed, and cannot be accepted")
+KNOWN = Kind(name="known", status=409, title="Already recorded with other content")
+LENGTH = Kind(name="length-required", status=411, title="Content-Length is required")
+OVERSIZE = Kind(name="oversize", status=413, title="Too large")
+MEDIA = Kind(name="media-type", status=415, title="Media type not supported")
+EXPECTATION = Kind(name="expectation", status=417, title="Expectation not supported")
+INVALID = Kind(name="invalid", status=422, title="Well formed but not acceptable")
 PURGED = Kind(name="purged", status=422, title="Too old: its first copy may have been purged")
 RATE = Kind(name="rate", status=429, title="Too many requests with this credential")
 INTERNAL = Kind(name="internal", status=500, title="The service failed")
-BUSY = Kind(name="busy", status=503, title="Come back later")
-UNAVAILABLE = Kind(name="unavailable", status=503, title="The service cannot answer now")
+BUSY = Kind(name="busy", status=503, title="Busy; try again later")
+UNAVAILABLE = Kind(name="unavailable", status=503, title="The service is unavailable")
 
 KINDS = (
     BAD_REQUEST,
@@ -92,14 +92,14 @@ KINDS = (
     BUSY,
     UNAVAILABLE,
 )
-# What aiohttp itself raises before or around a handler.
+# Errors that aiohttp itself raises.
 _OF_STATUS = {400: BAD_REQUEST, 405: METHOD, 413: OVERSIZE, 417: EXPECTATION, 404: ABSENT}
 
-ABSENT_DETAIL = "There is nothing here for this credential."
+ABSENT_DETAIL = "Nothing exists here for this credential."
 
 
 class ProblemError(Exception):
-    """A refusal decided at the edge; `close` ends the connection, whose next bytes cannot be trusted."""
+    """A refusal by the edge; `close` ends the connection, if its next bytes may not be a new request."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class ProblemError(Exception):
         headers: dict[str, str] | None = None,
         close: bool = False,
     ) -> None:
-        """Keep what the answer will say."""
+        """Set the content of the answer."""
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
@@ -120,12 +120,12 @@ class ProblemError(Exception):
 
 
 def absent() -> ProblemError:
-    """Return the one answer for what does not exist and for what is not allowed: they look alike."""
+    """Return the answer both for what does not exist and for what is forbidden, so that they look alike."""
     return ProblemError(ABSENT, ABSENT_DETAIL)
 
 
 def problem_of(error: Exception) -> ProblemError | None:
-    """Translate an error into a problem; None where it is nothing foreseen."""
+    """Translate an error into a problem; None if the error is unexpected."""
     match error:
         case ProblemError():
             problem = error
@@ -138,13 +138,13 @@ def problem_of(error: Exception) -> ProblemError | None:
         case BusyError():
             problem = ProblemError(BUSY, str(error), headers=_retry(error.retry_after_seconds))
         case ExpiredCertificateError():
-            # No secret: every extract holds the certificate, and whoever waits for one must know whom to ask.
+            # Not a secret: every extract holds the certificate, and callers must know why extracts fail.
             since = format_seconds(error.not_after)
-            detail = f"The service's certificate expired on {since}: no extract is made until its operator renews it."
+            detail = f"The service's certificate expired on {since}: no extract is made until the operator renews it."
             problem = ProblemError(UNAVAILABLE, detail, headers=_retry(UNAVAILABLE_RETRY_SECONDS))
         case JournalError():
-            # The database, the keys, the clock: said in full to the operator (log, readiness), not to callers.
-            detail = "The service is not in order; its operator is told. Submit again later."
+            # The database, the keys, the clock: the operator gets the details (log, doctor), callers do not.
+            detail = "The service has a fault, which its operator can see. Send the request again later."
             problem = ProblemError(UNAVAILABLE, detail, headers=_retry(UNAVAILABLE_RETRY_SECONDS))
         case _:
             return None
@@ -152,16 +152,16 @@ def problem_of(error: Exception) -> ProblemError | None:
 
 
 def about(error: Exception) -> dict[str, str]:
-    """Return what the log may say of an error: its kind, and its sentence where that is the operator's own affair.
+    """Return what the log may hold of an error: its kind, and its message if it concerns the operator alone.
 
-    Of others a sentence may hold what was asked, or recorded.
+    Other messages may quote the request or recorded data.
     """
     reason = {"reason": str(error)} if isinstance(error, KeyStoreError | OperatorError | StoreError) else {}
     return {"kind": type(error).__name__} | reason
 
 
 def response_of(problem: ProblemError, **members: Any) -> web.Response:
-    """Write a problem as an answer; `members` are added to it."""
+    """Return a problem as an answer, with `members` added to its body."""
     kind = problem.kind
     body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": problem.detail}
     if problem.faults:
@@ -197,9 +197,9 @@ def _of_aiohttp(error: web.HTTPException) -> ProblemError:
 
 def _summary(faults: Faults) -> str:
     count = len({position for position, _, _ in faults})
-    return f"Nothing was recorded: {count} event{'s have' if count > 1 else ' has'} a fault."
+    return f"Nothing was recorded: {count} event{'s have' if count > 1 else ' has'} faults."
 
 
 def _retry(seconds: int) -> dict[str, str]:
-    # Jitter: callers refused together must not come back together.
+    # Jitter, so that callers refused together do not retry together.
     return {"Retry-After": str(max(1, seconds) + random.randrange(seconds + 1))}  # noqa: S311  (no secret)

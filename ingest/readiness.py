@@ -1,6 +1,6 @@
-"""Readiness, asked of the service at most once a second: a probe that anyone may call must cost little.
+"""Readiness, computed at most once a second, because anyone may call the probe.
 
-It also answers while the database does not: whoever is woken then must not be told that nothing can be scraped.
+It also answers while the database does not: metrics must stay available then.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FRESH_SECONDS = 1.0
-# Below any scraper's own patience.
+# Shorter than the usual timeout of a scraper.
 PATIENCE_SECONDS = 3.0
-LATE: dict[str, str | None] = {"database": f"it has not answered the checks within {PATIENCE_SECONDS:g} s"}
+LATE: dict[str, str | None] = {"database": f"the checks had no answer within {PATIENCE_SECONDS:g} s"}
 
 
 class Readiness:
-    """Remembers the last answers for a second, and tells the operator when they change for the worse."""
+    """Caches the last results for a second, and logs new failures."""
 
     def __init__(self, service: Service) -> None:
-        """Ask nothing yet."""
+        """Start without results."""
         self._service = service
         self._answers: dict[str, str | None] = {}
         self._status: Status | None = None
@@ -36,15 +36,15 @@ class Readiness:
         self._asking: asyncio.Task[None] | None = None
 
     async def ask(self) -> tuple[dict[str, str | None], Status | None]:
-        """Return, for each thing that must hold, None or what is wrong with it; and where the service stands.
+        """Return each check's problem, or None, and the status.
 
-        The latter is None where it cannot be told, which one of the former then says.
+        The status is None if it cannot be read; one of the checks then fails.
         """
         now = self._service.clock.monotonic()
         if self._asking is None and not 0 <= now - self._asked_at < FRESH_SECONDS:
             self._asking = asyncio.create_task(self._ask(now))
         if (asking := self._asking) is not None:
-            # Not cancelled when it takes too long: a statement that is cancelled may hold its connection for longer.
+            # Not cancelled on timeout: a cancelled statement may hold its connection even longer.
             done, _ = await asyncio.wait([asking], timeout=PATIENCE_SECONDS)
             if not done:
                 self._tell(self._answers | LATE)
@@ -54,20 +54,20 @@ class Readiness:
 
     async def _ask(self, now: float) -> None:
         try:
-            self._status = await self._stand()
+            self._status = await self._read_status()
             self._tell(await self._service.checks.run(self._status))
             self._asked_at = now
         finally:
             self._asking = None
 
-    async def _stand(self) -> Status | None:
+    async def _read_status(self) -> Status | None:
         try:
             return await self._service.status()
         except (JournalError, OSError):
             return None
 
     def _tell(self, answers: dict[str, str | None]) -> None:
-        """Keep the answers; the log says what fails whenever that is news."""
+        """Keep the results; log the failures if they have changed."""
         if answers != self._answers and any(answers.values()):
             log.warning("not ready", **{name: reason for name, reason in answers.items() if reason})
         self._answers = answers

@@ -1,4 +1,4 @@
-"""What clients, auditors and operators read: heads, seals, trust, status, the register. Modules read nothing."""
+"""The calls that read: heads, seals, trust, status, the register. Modules may make none of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}").fullmatch
 
 
 async def get_head(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
-    """Answer the latest seal with this chain's head and path: what an auditor keeps as a known seal."""
+    """Answer the latest seal with this chain's head and path, which an auditor keeps as a known seal."""
     compartment = compartment_of(request, edge.service, caller)
     return web.Response(body=await edge.service.reader.head(compartment), content_type="application/json")
 
@@ -35,14 +35,14 @@ async def get_seals(request: web.Request, edge: Edge, _: CredentialRow) -> web.S
 
 
 async def get_extracts(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
-    """Answer who asked for extracts of the categories this credential may see, and why, in order.
+    """Answer who asked for extracts of the credential's categories, and why, in order.
 
-    An auditor is not told which account or subject was asked for: that is content.
+    An auditor does not learn which account or subject was asked for: that is content.
     """
     after = _number(request, "after", "the index of an entry", "0") if "after" in request.query else -1
     limit = _number(request, "limit", f"a number from 1 to {EXTRACTS_LIMIT}", str(EXTRACTS_LIMIT))
     if not 1 <= limit <= EXTRACTS_LIMIT:
-        raise ProblemError(BAD_REQUEST, f"The parameter limit is a number from 1 to {EXTRACTS_LIMIT}, given once.")
+        raise ProblemError(BAD_REQUEST, f"The parameter limit must be a number from 1 to {EXTRACTS_LIMIT}, given once.")
     service = edge.service
     register = Register(store=service.store, keyring=service.keyring, service_name=service.name, clock=service.clock)
     page = await register.page(
@@ -53,23 +53,23 @@ async def get_extracts(request: web.Request, edge: Edge, caller: CredentialRow) 
 
 
 async def get_trust(_: web.Request, edge: Edge, __: CredentialRow) -> web.StreamResponse:
-    """Answer the certificates that seals and extracts lead to (PEM)."""
+    """Answer the trust anchors of seals and extracts (PEM)."""
     pem = await asyncio.to_thread(edge.service.reader.trust)
     return web.Response(body=pem, content_type="application/pem-certificate-chain")
 
 
 async def get_status(_: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
-    """Answer plain counters of the tenant's categories this credential may see; never by agent."""
+    """Answer the counters of the credential's categories; never per agent."""
     rows = await edge.service.reader.status(caller.tenant)
     categories = [row for row in rows if row["category"] in caller.categories]
     return _json({"tenant": caller.tenant, "categories": categories})
 
 
 def _number(request: web.Request, name: str, what: str, default: str) -> int:
-    """Return a parameter that is a number, given at most once. Raises ProblemError (400)."""
+    """Return a numeric parameter given at most once. Raises ProblemError (400)."""
     given = request.query.getall(name, [default])
     if len(given) != 1 or not _NUMBER(given[0]):
-        raise ProblemError(BAD_REQUEST, f"The parameter {name} is {what}, given once.")
+        raise ProblemError(BAD_REQUEST, f"The parameter {name} must be {what}, given once.")
     return int(given[0])
 
 

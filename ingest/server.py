@@ -1,7 +1,7 @@
-"""aiohttp as we run it: no access log, no decompression, bounded waits, and problems where it writes prose.
+"""aiohttp as we run it: no access log, no decompression, bounded waits, problems in place of its own error pages.
 
-aiohttp answers what is not HTTP, and what fails around the application, with plain text and a log of what it
-met. Both may hold what must not leave: they are replaced here.
+aiohttp answers input that is not HTTP, and failures outside the application, with plain text, and logs what it
+received. Both may quote confidential content, so they are replaced here.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 OLDEST_AIOHTTP = (3, 14, 3)
-# Also the deadline for a first request to arrive whole: a connection on which none has come is idle.
+# Also the deadline for the first complete request of a connection: until then it counts as idle.
 KEEPALIVE_SECONDS = 75.0
-# How long the rest of a refused body is read, so that its sender hears why.
+# How long the rest of a refused body is read, so that the sender receives the answer.
 LINGERING_SECONDS = 2.0
 SHUTDOWN_SECONDS = 20.0
 
 
 class Connection(RequestHandler):
-    """One connection; what it cannot read is answered as a problem, and logged without its content."""
+    """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
     __slots__ = ()
 
@@ -43,23 +43,23 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  (it quotes the request)
     ) -> web.StreamResponse:
-        """Answer an error that never reached the application."""
+        """Answer an error raised outside the application."""
         log.warning("a connection was refused", status=status, kind=type(exc).__name__)
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer is under way and cannot be replaced")
+            raise ConnectionError("part of an answer has been sent and cannot be replaced")
         if status == BAD_REQUEST.status:
-            problem = ProblemError(BAD_REQUEST, "This is no HTTP request we can read.", close=True)
+            problem = ProblemError(BAD_REQUEST, "We cannot parse this HTTP request.", close=True)
         else:
             problem = ProblemError(INTERNAL, "The request could not be handled.", close=True)
         return _bare(problem)
 
     def log_exception(self, *_: Any, **fields: Any) -> None:
-        """Log that a connection failed, without what it carried."""
+        """Log that a connection failed, without its content."""
         log.error("a connection failed", kind=type(fields.get("exc_info")).__name__)
 
 
 class Server(web.Server):
-    """Makes our connections."""
+    """A server that uses our Connection."""
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
@@ -67,10 +67,10 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """Runs the edge's application. Raises OperatorError where aiohttp is not one it may be run on."""
+    """Runs the edge's application."""
 
     def __init__(self, app: web.Application) -> None:
-        """Choose aiohttp's settings."""
+        """Configure aiohttp. Raises OperatorError if its version or build is refused."""
         check_aiohttp()
         super().__init__(
             app,
@@ -89,12 +89,12 @@ class Runner(web.AppRunner):
             try:
                 return await handle(request)
             except web.HTTPException as error:
-                # Raised outside the application's own border, for an expectation on a path there is not.
+                # Raised outside the application, for an Expect header on an unknown path.
                 problem = problem_of(error)
                 assert problem is not None
                 return _bare(problem)
 
-        return Server(answer, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001  (no public way to name the connection's class)
+        return Server(answer, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001  (no public way to set the class of connections)
 
 
 def _bare(problem: ProblemError) -> web.Response:
@@ -104,9 +104,9 @@ def _bare(problem: ProblemError) -> web.Response:
 
 
 def check_aiohttp(installed: str = aiohttp.__version__) -> None:
-    """Refuse an aiohttp with known request smuggling, or without its parser in C. Raises OperatorError."""
+    """Refuse an aiohttp with known request smuggling, or without its C parser. Raises OperatorError."""
     version = tuple(int(part) for part in re.findall("[0-9]+", installed)[:3])
     if version < OLDEST_AIOHTTP:
-        raise OperatorError(f"aiohttp {installed} is too old: install what requirements.lock names")
+        raise OperatorError(f"aiohttp {installed} is too old: install the version of requirements.lock")
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
-        raise OperatorError("aiohttp runs without its C parser: install its wheel, as requirements.lock names it")
+        raise OperatorError("aiohttp runs without its C parser: install the wheel of requirements.lock")

@@ -1,23 +1,22 @@
-"""The shape of an event: which members, which kinds, which lengths, which spellings.
+"""The shape of an event: its members, their types, lengths and spellings.
 
-One description serves three readers: the fast decoder (`events`), the finder of every fault (`diagnosis`)
-and the published JSON Schema (`openapi.json`, kept equal by a test). CloudEvents 1.0 in its JSON format,
-made stricter where an access journal must be:
+One description serves the fast decoder (`events`), the list of faults (`diagnosis`) and the published JSON Schema
+(`openapi.json`, compared by a test). CloudEvents 1.0 in its JSON format, with stricter rules for an access journal:
 
 | member            |          | rule                                                                        |
 |-------------------|----------|-----------------------------------------------------------------------------|
 | `specversion`     | required | "1.0"                                                                       |
 | `type`            | required | `fr.openepm.journal.` and one of the seven actions of art. 25               |
 | `source`          | required | URI reference, 1–256 characters, beginning with the credential's prefix     |
-| `id`              | required | 1–128 characters; unique per source, for ever                               |
+| `id`              | required | 1–128 characters; unique per source for ever                                |
 | `time`            | required | RFC 3339 with a zone, at most microseconds, at most 5 minutes ahead         |
-| `subject`         | required | but for `access`: the reference of the data, never the data; 1–256          |
+| `subject`         | required | except for `access`: the reference of the data, never the data; 1–256       |
 | `datacontenttype` | optional | "application/json"                                                          |
 | `sequence`        | optional | 1–16 decimal digits, as a string (CloudEvents' sequence extension)          |
 | `traceparent`     | optional | W3C Trace Context, 55 characters                                            |
 | `data`            | required | the object below                                                            |
 
-`dataschema`, `data_base64` and every other extension are refused: what nobody reads cannot leak.
+`dataschema`, `data_base64` and every other extension are refused: unused content could only leak.
 
 | member of `data` |          | rule                                                                         |
 |------------------|----------|------------------------------------------------------------------------------|
@@ -28,9 +27,8 @@ made stricter where an access journal must be:
 | `fields`         | optional | at most 100 names of fields, never their values                              |
 | `client`         | optional | `address` 1–64, `workstation` 1–128, `session` 1–128, each optional          |
 
-Lengths are in Unicode code points. No text holds a control character (U+0000–U+001F), but tabs and line
-breaks in a justification. Lists and objects may be given in any spelling of JSON (RFC 8259) without null,
-without a member twice, without a byte order mark.
+Lengths are in Unicode code points. No text may hold a control character (U+0000–U+001F), except tabs and line
+breaks in a justification. Any JSON (RFC 8259) is accepted that has no null, no duplicate member and no byte order mark.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ NO_SUBJECT = frozenset({"access"})
 NEED_JUSTIFICATION = frozenset({"consultation", "disclosure", "combination"})
 NEED_RECIPIENTS = frozenset({"disclosure"})
 
-# Names of fields: letters, digits and what joins them. No space, no "=", no "@": a value hardly fits.
+# Names of fields: letters, digits, "_", "." and "-". Without spaces, "=" and "@" few values can pass for a name.
 _FIELD = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 _FIELD_MATCH = re.compile(_FIELD).fullmatch
 _SOURCE = r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
@@ -63,32 +61,32 @@ LINE_CONTROLS = "\t\n\r"
 
 
 def fault_of_source(text: str) -> str:
-    """Say why a text is no URI reference (its characters alone, RFC 3986 section 2), or nothing."""
+    """Return why a text is not a URI reference (only its characters, RFC 3986 section 2), or an empty text."""
     return "" if _SOURCE_MATCH(text) else "is not a URI reference"
 
 
 def fault_of_field(text: str) -> str:
-    """Say why a text is no name of a field, or nothing; it is not quoted, for it may be a value."""
+    """Return why a text is not the name of a field, or an empty text; it is not quoted, as it may be a value."""
     return "" if _FIELD_MATCH(text) else "is not the name of a field (letters, digits, _ . -)"
 
 
 def fault_of_sequence(text: str) -> str:
-    """Say why a text is no sequence number, or nothing."""
+    """Return why a text is not a sequence number, or an empty text."""
     return "" if text.isascii() and text.isdecimal() else "is not made of decimal digits"
 
 
 def fault_of_traceparent(text: str) -> str:
-    """Say why a text is no W3C traceparent, or nothing."""
+    """Return why a text is not a W3C traceparent, or an empty text."""
     return "" if _TRACEPARENT_MATCH(text) else "is not a W3C traceparent"
 
 
 def fault_of_justification(text: str) -> str:
-    """Say why a text justifies nothing, or nothing."""
+    """Return why a text is not a justification, or an empty text."""
     return "is blank" if text.isspace() else ""
 
 
 def fault_of_time(text: str) -> str:
-    """Say why a text is no time we can record, or nothing."""
+    """Return why a text is not a time that can be recorded, or an empty text."""
     try:
         normalise_time(text)
     except MalformedError as error:
@@ -97,7 +95,7 @@ def fault_of_time(text: str) -> str:
 
 
 def _text(limit: int, **extra: Any) -> Meta:
-    """Describe a text of 1 to `limit` code points; `rule` finds faults, `pattern` tells others of them."""
+    """Describe a text of 1 to `limit` code points; `rule` finds faults, `pattern` is published in the schema."""
     pattern = extra.pop("pattern", _NO_CONTROL)
     return Meta(min_length=1, max_length=limit, extra=extra or None, extra_json_schema={"pattern": f"^{pattern}$"})
 
@@ -119,12 +117,12 @@ Traceparent = Annotated[str, _text(55, rule=fault_of_traceparent, pattern=_TRACE
 if TYPE_CHECKING:
     EventType = str
     Outcome = str
-else:  # msgspec reads the literals of the one table; mypy reads no computed ones
+else:  # msgspec needs the literals, from the one table; mypy cannot evaluate them
     EventType = Literal[tuple(TYPE_PREFIX + action for action in MODULE_ACTIONS)]
     Outcome = Literal[tuple(OUTCOMES)]
 
 
-# Members are declared in the order of their names, so that encoding a value writes the canonical order.
+# Members are declared in the order of their names, so that an encoded value is in canonical order.
 class Client(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     """Where the agent worked from."""
 

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 BATCH_LIMIT_BYTES = 16 * 1024 * 1024
-# Up to here the loop is held for a few milliseconds; a larger body is decoded beside it.
+# Decoding up to here holds the event loop for a few milliseconds; larger bodies are decoded in a thread.
 INLINE_LIMIT_BYTES = 256 * 1024
 
 
 async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
-    """Record one event or a batch, whole or not at all; answer the receipts.
+    """Record one event or a batch, completely or not at all; answer the receipts.
 
-    A caller that hangs up takes nothing back: handlers are not cancelled when their connection ends, and the
-    writer shields what it has queued.
+    A caller that disconnects does not undo its submission: handlers are not cancelled when their connection ends, and
+    the writer shields what it has queued.
     """
     compartment = compartment_of(request, edge.service, caller)
     if compartment.category == JOURNAL_CATEGORY:

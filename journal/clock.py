@@ -1,25 +1,23 @@
-"""Time as an argument: the system's clock, and one that tests and the demo move by hand.
+"""Time as an argument: the system's clock, and a simulated one for tests and the demo.
 
-What a wrong clock can do, and what stands against it:
+Faults of the clock, and the protection against each:
 
-- **Moved while a process runs**, by more than 15 minutes at once or in all: its wall clock departs from its monotonic
-  one, and it writes, seals and purges nothing more (`ClockGuard`). A machine that was suspended looks the same: start
-  the service again.
-- **Wrong from the start**: nothing in the process shows it. `Installation.check_clock` compares with the last seal: a
-  clock before it, or more than 7 days after it, waits for the operator's word. Where a time-stamping authority is
-  configured and answers, it decides, from 15 minutes on; this is what closes the gap below.
-- **The service's clock alone**, the database on a machine whose clock is right: a day goes, and is closed, only where
-  both say so, appends more than 2 s apart are refused, and reads are refused as soon as either says that a day is over.
-- **The database's clock alone**: the same; nothing is sealed while the two are on different days.
-- **Backwards**: nothing goes early. What a clock ahead has sealed or recorded stays ahead: until the true time has
-  caught up, its chains take nothing, its days stay closed, and callers are told to come back.
+- **Moved while a process runs**, by more than 15 minutes in all: the wall clock departs from the monotonic one, and the
+  process stops writing, sealing and purging (`ClockGuard`). A suspended machine looks the same: restart the service.
+- **Wrong at the start**: the process cannot notice it. `Installation.check_clock` compares the clock with the last
+  seal: if it is earlier, or more than 7 days later, the operator must confirm it. If a time-stamping authority is
+  configured and answers, its time decides instead, with a tolerance of 15 minutes; this closes the gap described below.
+- **Only the service's clock is wrong**: a day is purged or closed only if both clocks say that it is due; appends are
+  refused if they differ by more than 2 s; reads are refused as soon as either clock says that a day is over.
+- **Only the database's clock is wrong**: the same; and nothing is sealed while the two are on different days.
+- **Behind**: nothing is purged early. After a clock was ahead, its seals and entries stay ahead: until the true time
+  has passed them, their chains accept nothing, their days stay closed, and callers are told to try again.
 
-What does not hold: without an authority, and with a database that goes by the same wrong clock, a start up to 7 days
-ahead is believed, its days are sealed, and up to that many days of each category go early, three a run and so three an
-hour; each further start may add as many, for the last seal moves along. Nothing on one machine can tell that from a
-week without power. The entries' own times, the seals' gaps and every auditor's known seal show it afterwards; only an
-outside clock prevents it. A confirmation given wrongly (`--clock-is-right`) is bounded by the brake of three days a run
-alone.
+The gap: without an authority, and if the database has the same wrong clock, a start up to 7 days ahead is accepted. Its
+days are sealed, and as many days of each category are purged early, three per run and thus three per hour; each further
+start may add as many, because the last seal moves along. One machine cannot distinguish this from a week without power.
+The times of the entries, the gaps between seals and every auditor's known seal show it afterwards; only an outside
+clock prevents it. After a wrong confirmation (`--clock-is-right`) only the limit of three days per run protects.
 """
 
 from __future__ import annotations
@@ -35,14 +33,14 @@ CLOCK_DEPARTURE_LIMIT = timedelta(minutes=15)
 
 
 class Clock(Protocol):
-    """Where the service takes its time from."""
+    """The source of time of the service."""
 
     def now(self) -> datetime:
         """Return the wall clock, aware, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never go back, from an arbitrary start."""
+        """Return seconds from an arbitrary start; they never decrease."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -51,31 +49,31 @@ class Clock(Protocol):
 
 
 class ClockGuard:
-    """Notices a wall clock that was moved: it then departs from the monotonic one.
+    """Detects that the wall clock was moved, by its departure from the monotonic one.
 
-    A process that has noticed stops appending, sealing and purging until it is started again: by then
-    an operator has looked at the clock.
+    The process then stops appending, sealing and purging until it is restarted by an operator, who has checked the
+    clock.
     """
 
     def __init__(self, clock: Clock, limit: timedelta = CLOCK_DEPARTURE_LIMIT) -> None:
-        """Take the two clocks as they stand now for the truth."""
+        """Take the present difference of the two clocks as correct."""
         self._clock = clock
         self._limit = limit
         self._start = clock.now() - timedelta(seconds=clock.monotonic())
 
     def departure(self) -> timedelta:
-        """Return by how much the wall clock was moved, either way."""
+        """Return by how much the wall clock was moved, in either direction."""
         return abs(self._clock.now() - timedelta(seconds=self._clock.monotonic()) - self._start)
 
     def check(self) -> datetime:
-        """Return the wall clock's time. Raises OperatorError once it has departed by more than the limit."""
+        """Return the wall clock's time. Raises OperatorError if it has departed by more than the limit."""
         now = self._clock.now()
         departure = self.departure()
         if departure > self._limit:
             minutes = int(departure.total_seconds() // 60)
             raise OperatorError(
-                f"the system clock was moved by {minutes} minutes while the service ran: nothing is written, "
-                "sealed or purged any more; put the clock right (timedatectl), then start the service again"
+                f"the system clock was moved by {minutes} minutes while the service ran: nothing more "
+                "is written, sealed or purged; correct the clock (timedatectl), then restart the service"
             )
         return now
 
@@ -88,7 +86,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
+        """Return seconds that never decrease."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
@@ -97,10 +95,10 @@ class SystemClock:
 
 
 class SimulatedClock:
-    """The system's clock moved by an offset that only its owner changes.
+    """The system's clock plus an offset that its owner sets.
 
-    It runs at the real speed, so that the database's clock, moved by the same offset, agrees with it.
-    Both its readings move together: a jump made here on purpose is not a clock fault.
+    It runs at real speed, so that the database's clock with the same offset agrees with it. The offset moves wall
+    clock and monotonic clock together, so that ClockGuard does not see it as a fault.
     """
 
     def __init__(self, offset: timedelta = timedelta(0)) -> None:

@@ -1,10 +1,10 @@
-"""What the processes of a service count, in memory that they share: any of them can tell the sums.
+"""Counters, gauges and histograms in memory shared by the processes of a service; each of them can add them up.
 
-Each process has a row of numbers and writes into that row alone, so that nothing is locked and a count costs an
-addition. The memory has no name in any directory: a process that is killed leaves nothing behind. Every value that a
-label may take is declared before anything is counted: what a request brings cannot become a label.
+Each process has a row of numbers and writes only to it, so counting needs no lock and costs one addition. The memory
+has no file name: a killed process leaves nothing behind. All values of a label are declared before counting, so no part
+of a request can become a label.
 
-Not for several threads: a process counts on its loop.
+Not thread-safe: a process counts on its event loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROW_CELLS = ROW_BYTES // CELL_BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One value: of a counter or gauge, or the sum of a histogram with its `buckets` (upper bound, count up to it)."""
+    """The value of a counter or gauge, or the sum of a histogram with its `buckets` (upper bound, cumulative count)."""
 
     labels: tuple[str, ...]
     value: float
@@ -50,7 +50,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Declared:
-    """Where a metric is in every row: from `start` on, `width` cells for each set of label values."""
+    """The place of a metric in every row: `width` cells at `places[label values]`."""
 
     name: str
     help: str
@@ -66,55 +66,55 @@ class _Declared:
 
 
 class Counter:
-    """Only grows."""
+    """A value that only grows."""
 
     __slots__ = ("_places", "_row")
 
     def __init__(self, row: memoryview[float], declared: _Declared) -> None:
-        """Count into the row of this process."""
+        """Count in the row of this process."""
         self._row = row
         self._places = declared.places
 
     def add(self, amount: float, *labels: str) -> None:
-        """Count `amount` more. KeyError where a label's value was not declared."""
+        """Add `amount`. KeyError if a label's value was not declared."""
         self._row[self._places[labels]] += amount
 
 
 class Gauge:
-    """Stands somewhere."""
+    """A value that may rise and fall."""
 
     __slots__ = ("_places", "_row")
 
     def __init__(self, row: memoryview[float], declared: _Declared) -> None:
-        """Stand in the row of this process."""
+        """Write to the row of this process."""
         self._row = row
         self._places = declared.places
 
     def set(self, value: float, *labels: str) -> None:
-        """Say where it stands now. KeyError where a label's value was not declared."""
+        """Set the value. KeyError if a label's value was not declared."""
         self._row[self._places[labels]] = value
 
 
 class Histogram:
-    """Counts observations by size."""
+    """Counts of observations by size, and their sum."""
 
     __slots__ = ("_bounds", "_places", "_row")
 
     def __init__(self, row: memoryview[float], declared: _Declared) -> None:
-        """Count into the row of this process."""
+        """Count in the row of this process."""
         self._row = row
         self._places = declared.places
         self._bounds = declared.bounds
 
     def observe(self, value: float, *labels: str) -> None:
-        """Count one observation. KeyError where a label's value was not declared."""
+        """Count one observation. KeyError if a label's value was not declared."""
         place = self._places[labels]
         self._row[place] += value
         self._row[place + 1 + bisect_left(self._bounds, value)] += 1
 
 
 def make_shared_memory(processes: int) -> int:
-    """Make memory for the rows of this many processes; return its descriptor, to be handed to each of them."""
+    """Make memory for the rows of this many processes; return its descriptor, which each of them inherits."""
     descriptor = os.memfd_create("openepm-journal-metrics")
     os.ftruncate(descriptor, processes * ROW_BYTES)
     return descriptor
@@ -123,11 +123,12 @@ def make_shared_memory(processes: int) -> int:
 class Metrics:
     """The metrics of one process, declared in the same order in every process that shares its memory.
 
-    The first number of a row tells what is declared: a process that is not as far yet, or not there, is passed over.
+    The first number of a row is a checksum of the declarations: rows that differ (of a process that is still starting,
+    or absent) are skipped.
     """
 
     def __init__(self, descriptor: int | None = None, row: int = 0) -> None:
-        """Count into the given row of shared memory, or, with no descriptor, for this process alone."""
+        """Count in the given row of shared memory; without a descriptor, for this process alone."""
         memory = mmap.mmap(-1, ROW_BYTES) if descriptor is None else mmap.mmap(descriptor, 0)
         cells = memoryview(memory).cast("d")
         self._rows = [cells[start : start + ROW_CELLS] for start in range(0, len(cells), ROW_CELLS)]
@@ -137,15 +138,15 @@ class Metrics:
         self._checksum = 0
 
     def counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
-        """Declare a counter (`…_total`), with every value each label may take; again: the same."""
+        """Declare a counter (`…_total`) and every value of each label; a second call returns the same metric."""
         return Counter(self._row, self._declare(name, text, "counter", "sum", labels))
 
     def gauge(self, name: str, text: str, *, merge: Merge = "sum", **labels: Sequence[str]) -> Gauge:
-        """Declare a gauge: the service's is the sum, or the largest, of its processes'."""
+        """Declare a gauge; the value of the service is the sum or the maximum of its processes'."""
         return Gauge(self._row, self._declare(name, text, "gauge", merge, labels))
 
     def histogram(self, name: str, text: str, bounds: Sequence[float], **labels: Sequence[str]) -> Histogram:
-        """Declare a histogram with these upper bounds, in order; what is larger has a bucket of its own."""
+        """Declare a histogram with these upper bounds, in order, and a last bucket without bound."""
         return Histogram(self._row, self._declare(name, text, "histogram", "sum", labels, tuple(bounds)))
 
     def collect(self) -> list[Family]:
@@ -163,13 +164,13 @@ class Metrics:
         ]
 
     def processes(self) -> int:
-        """Return how many processes count."""
+        """Return the number of processes that count."""
         return len(self._counting())
 
     def _counting(self) -> list[memoryview[float]]:
         return [row for row in self._rows if row[0] == self._checksum]
 
-    def _declare(  # noqa: PLR0917  # the order in which one reads them
+    def _declare(  # noqa: PLR0917  # a private helper
         self,
         name: str,
         text: str,

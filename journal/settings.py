@@ -1,4 +1,4 @@
-"""Settings: one TOML file or `JOURNAL_*` variables; a misspelt one is refused by name."""
+"""Settings: one TOML file or `JOURNAL_*` variables; an unknown name is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PREFIX = "JOURNAL_"
 CONFIG_VARIABLE = "JOURNAL_CONFIG"
-# What systemd tells its services about its own journal begins alike.
+# JOURNAL_STREAM is set by systemd for its own journal.
 NO_SETTINGS = frozenset({CONFIG_VARIABLE, "JOURNAL_STREAM"})
 DEFAULT_SERVICE_NAME = "journal.localhost"
 
@@ -25,11 +25,11 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything the operator may choose; with nothing chosen, all of it lives under `home`.
+    """Everything the operator may configure; by default everything is stored under `home`.
 
-    `dsn` absent means the embedded PostgreSQL. Each database role connects with that DSN and its own name.
-    `service_name` is chosen once (journal.localhost where it is not): the first start writes it into the database
-    and every origin, and refuses another one ever after.
+    Without `dsn` the embedded PostgreSQL is used. Each database role connects with that DSN and its own name.
+    `service_name` (default: journal.localhost) is fixed by the first start, which writes it into the database and every
+    origin; later starts refuse another name.
     """
 
     home: str = "var"
@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def home_path(self) -> Path:
-        """Return where everything lives that has no place of its own."""
+        """Return the directory of everything that has no setting of its own."""
         return Path(self.home).absolute()
 
     @property
@@ -78,17 +78,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def trust_path(self) -> Path:
-        """Return the certificate an auditor is given (PEM)."""
+        """Return the file of the trust anchor for auditors (PEM)."""
         return Path(self.trust) if self.trust else self.home_path / "trust.pem"
 
     @property
     def handover_path(self) -> Path:
-        """Return where communes fetch their hand-over: each in a directory of its own below."""
+        """Return the directory of the hand-overs, with a subdirectory for each commune."""
         return Path(self.handover_directory) if self.handover_directory else self.home_path / "handover"
 
     @property
     def tsa_trust_path(self) -> Path | None:
-        """Return the certificates trusted for time-stamps (PEM), where an authority is named."""
+        """Return the file of the trust anchors for time-stamps (PEM), if one is set."""
         return Path(self.tsa_trust) if self.tsa_trust else None
 
     @property
@@ -101,9 +101,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the TOML file named by JOURNAL_CONFIG, then the variables, which win.
+    """Read the TOML file named by JOURNAL_CONFIG, then the variables, which take precedence.
 
-    Raises OperatorError naming the key that is unknown or of the wrong type.
+    Raises OperatorError, which names the setting, if it is unknown or of the wrong type.
     """
     known = Settings.__struct_fields__
     values: dict[str, object] = {}
@@ -126,14 +126,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        # "Expected `int` >= 1 - at `$.workers`": in the operator's words.
+        # msgspec writes: Expected `int` >= 1 - at `$.workers`.
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`")
         raise OperatorError(f"setting {key} ({PREFIX}{key.upper()}): {what[:1].lower()}{what[1:]}") from error
     if settings.service_name is not None and not is_service(settings.service_name):
         raise OperatorError(
-            f"setting service_name ({PREFIX}SERVICE_NAME) is {settings.service_name!r}: choose a lower-case DNS name, "
-            "for example journal.example.fr"
+            f"setting service_name ({PREFIX}SERVICE_NAME) is {settings.service_name!r}: it must be a lower-case DNS "
+            "name, for example journal.example.fr"
         )
     return settings
 

@@ -1,4 +1,4 @@
-"""What the service must know of tenants, categories and credentials, kept in memory, half a second fresh."""
+"""Tenants, categories and credentials in memory, refreshed every half second."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ REFRESH_SECONDS = 0.5
 
 
 class Snapshot:
-    """A snapshot of the small tables, read anew whenever their version moves.
+    """A copy of the small tables, read again when their version changes.
 
-    A revoked credential is refused at the latest one refresh after its revocation, in every process.
+    Every process refuses a revoked credential at most one refresh after its revocation.
     """
 
     def __init__(self, store: Store, keyring: Keyring, clock: Clock) -> None:
@@ -62,7 +62,7 @@ class Snapshot:
         return self._clock.monotonic() - self._read_at
 
     async def refresh(self) -> None:
-        """Ask the database whether anything moved, and read it if so. Raises StoreError."""
+        """Read the tables if their version has changed. Raises StoreError."""
         asked_at = self._clock.monotonic()
         version = await self._store.directory_version()
         if version != self._version:
@@ -79,17 +79,17 @@ class Snapshot:
         self._read_at = asked_at
 
     async def run(self) -> None:
-        """Refresh for ever; an unreachable database leaves the snapshot to age, and is told once."""
+        """Refresh for ever; while the database is unreachable the snapshot ages, which is logged once."""
         failing = False
         while True:
             try:
                 await self.refresh()
             except (StoreError, OSError) as error:
                 if not failing:
-                    log.warning("the directory cannot be refreshed", reason=str(error))
+                    log.warning("the snapshot cannot be refreshed", reason=str(error))
                 failing = True
             else:
                 if failing:
-                    log.info("the directory is refreshed again")
+                    log.info("the snapshot is refreshed again")
                 failing = False
             await asyncio.sleep(REFRESH_SECONDS)

@@ -136,7 +136,7 @@ class Attestations:
         return (
             f"what was still kept of {tenant} {format_day(day)} was destroyed with its contract{since}, before its "
             f"term: the record of that attests it. It is written again by openepm-journal tenant destroy {tenant} "
-            f"--confirm {tenant} --record FILE"
+            f"--confirm {tenant} --report FILE"
         )
 
     def _not_yet(self, tenant: str, day: date, kept: Sequence[CategoryRow]) -> str:

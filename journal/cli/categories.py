@@ -1,4 +1,4 @@
-"""`category`: add a category, change its rule or its label, list them."""
+"""`category`: add a category, change its retention or label, list categories."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ async def category_list(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def rule_text(row: CategoryRow) -> str:
-    """Return the rule in force, and the one that is pending."""
+    """Return the retention in force and the pending one."""
     days, since = row.next_retention_days, row.next_since
     if days is None or since is None:
         return f"{row.stated_days} days"
     if days < row.stated_days:
         return f"{row.stated_days} days, {days} pending since {format_day(since)}"
-    return f"{row.stated_days} days, a day more each day up to {days}"
+    return f"{row.stated_days} days, one more each day up to {days}"
 
 
 async def category_set(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -60,10 +60,10 @@ async def category_set(settings: Settings, arguments: argparse.Namespace) -> int
     asked = (arguments.retention_days, arguments.needs_authorisation, arguments.label)
     if all(value is None for value in asked):
         raise OperatorError("nothing to change: give --retention-days, --needs-authorisation or --label")
-    # What `recover` waits for, where a restored database has forgotten a rule, may be the rule itself.
+    # After a restore, `recover` may require this very command, to set the retention again.
     async with opened(settings, recovers=arguments.retention_days is not None) as installation:
         if arguments.retention_days is not None:
-            # What goes by a wrong clock does not come back.
+            # A purge by a wrong clock cannot be undone.
             await installation.check_clock(confirmed=arguments.clock_is_right)
         row = await installation.administration.set_category(
             arguments.code,
@@ -87,10 +87,10 @@ async def _describe(installation: Installation, row: CategoryRow) -> list[str]:
         return lines  # a purge was faster
     first_last = sorted({format_day(day.day) for day in due})
     lines.append(
-        f"{len(due)} days go with it ({first_last[0]} to {first_last[-1]}): serve destroys them within the hour, "
-        "openepm-journal purge at once; seals state it from then on, and nothing past it is read any more"
+        f"{len(due)} days are due ({first_last[0]} to {first_last[-1]}): serve purges them within an hour, "
+        "openepm-journal purge at once; seals then state the new retention, and older entries can no longer be read"
     )
     tenants = sorted({tenant for day in due for tenant in await installation.purger.waiting(day)})
     if tenants:
-        lines.append(f"they are handed over first to {', '.join(tenants)}: openepm-journal handover does it at once")
+        lines.append(f"first they are handed over to {', '.join(tenants)}: openepm-journal handover does it at once")
     return lines

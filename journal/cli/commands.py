@@ -1,4 +1,4 @@
-"""The operator's short commands: each opens the installation, does one thing, says what it did."""
+"""The operator's short commands: each opens the installation, does one thing and prints the result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 async def migrate(settings: Settings, _: argparse.Namespace) -> int:
-    """Apply what is missing of the schema."""
+    """Apply the missing migrations."""
     async with open_database(settings) as dsn:
         with translated():
             applied = await run_migrations(dsn)
@@ -40,7 +40,7 @@ async def migrate(settings: Settings, _: argparse.Namespace) -> int:
 
 
 async def credential_add(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Make a credential; the token alone goes to standard output, once."""
+    """Make a credential; only its token goes to standard output, this once."""
     async with opened(settings) as installation:
         identifier, token = await installation.administration.add_credential(
             role=arguments.role,
@@ -50,7 +50,7 @@ async def credential_add(settings: Settings, arguments: argparse.Namespace) -> i
             label=arguments.label,
             expires_at=arguments.expires_at,
         )
-    print(f"credential {identifier} ({arguments.role}); its token, shown this once:", file=sys.stderr)
+    print(f"credential {identifier} ({arguments.role}); its token, shown only now:", file=sys.stderr)
     print(token)
     return 0
 
@@ -73,7 +73,7 @@ async def credential_revoke(settings: Settings, arguments: argparse.Namespace) -
 
 
 async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Make an extract; the file appears only once it is whole."""
+    """Make an extract; the file appears once it is complete."""
     output = Path(arguments.output)
     check_free(output, "-o", "an extract")
     async with opened(settings) as installation:
@@ -104,7 +104,7 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def attestation(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Make the attestation; the file appears only once it is whole."""
+    """Make the attestation that a commune's entries of a day were purged; the file appears once it is complete."""
     output = Path(arguments.output) if arguments.output is not None else None
     if output is not None:
         check_free(output, "-o", "an attestation")
@@ -115,7 +115,7 @@ async def attestation(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def write_attestation(installation: Installation, tenant: str, day: date, output: Path | None) -> str:
-    """Write the attestation, to `attestation-<tenant>-<day>.pdf` here unless told where; return what to say of it."""
+    """Write the attestation (default: `attestation-<tenant>-<day>.pdf`, here); return a line about it."""
     attestations = Attestations(installation.service)
     attested = await attestations.gather(tenant, day)
     if output is None:
@@ -128,14 +128,14 @@ async def write_attestation(installation: Installation, tenant: str, day: date, 
     count = sum(facts.count for facts in destroyed)
     said = f"{count} {'entry' if count == 1 else 'entries'} destroyed of {', '.join(facts.code for facts in destroyed)}"
     if untold := attested.of_state("untold"):
-        said += f"; no number any more for {', '.join(facts.code for facts in untold)}"
+        said += f"; the number is no longer known for {', '.join(facts.code for facts in untold)}"
     if kept := attested.of_state("kept"):
-        said += f"; not attested, for still kept: {', '.join(facts.code for facts in kept)}"
+        said += f"; not attested, because still kept: {', '.join(facts.code for facts in kept)}"
     return f"{output}: {said}; check its signature with: pdfsig {output}"
 
 
 async def seal(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Close the days that are over, seal the heads, and have time-stamped what waits for it."""
+    """Close the days that are over, seal the heads, and time-stamp what waits."""
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         made = [*await installation.service.sealer.close_due_days()]
@@ -145,14 +145,14 @@ async def seal(settings: Settings, arguments: argparse.Namespace) -> int:
             kind = f"close {format_day(row.day)}" if row.day else "open"
             print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
         if not made:
-            print("nothing moved since the last seal")
+            print("nothing has changed since the last seal")
         if installation.service.stamper is not None:
             await _stamp(installation.service.stamper)
     return 0
 
 
 async def _stamp(stamper: Stamper) -> None:
-    """Have time-stamped what waits; without its authority a seal holds as well, so that is no failure."""
+    """Time-stamp what waits. A failure is only printed: seals are valid without a time-stamp."""
     try:
         async for stamped in stamper.stamp_waiting():
             at = time_text(stamped.timestamp.stamped_at)
@@ -163,7 +163,7 @@ async def _stamp(stamper: Stamper) -> None:
 
 
 async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Hand over what is due; 1 if something that should be cannot."""
+    """Hand over what is due; 1 if a hand-over fails."""
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         done = await installation.handover.run()
@@ -179,9 +179,9 @@ async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Check everything in the database, or one category's day of it; 1 if something is wrong."""
+    """Check everything in the database, or the entries of one category's day; 1 if something is wrong."""
     if (arguments.category is None) != (arguments.day is None):
-        raise OperatorError("--category and --day belong together")
+        raise OperatorError("--category and --day must be given together")
     async with opened(settings, writes=False) as installation:
         audit = Audit(installation.service)
         if arguments.category is None:
@@ -197,7 +197,7 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
 
 
 def _progress(title: str, unit: str) -> tqdm[NoReturn]:
-    """Show how far a long work has come, on a terminal only."""
+    """Show the progress of a long command, on a terminal only."""
     return tqdm(unit=unit, unit_scale=unit == "B", disable=None, desc=title)
 
 
@@ -214,16 +214,16 @@ def _compartment(installation: Installation, tenant: str, category: str) -> Comp
 
 
 def check_free(output: Path, option: str, what: str) -> None:
-    """Refuse a file that is there, or whose directory is not: `option` names it, and `what` says what it would be.
+    """Refuse an output file that exists, or whose directory does not. Raises OperatorError.
 
-    Raises OperatorError.
+    `option` is the command's option for the file, `what` its content.
     """
     if output.exists():
-        raise OperatorError(f"{output} exists: choose another name with {option}, {what} is never overwritten")
+        raise OperatorError(f"{output} exists: choose another name with {option}; {what} is never overwritten")
     check_directory(output)
 
 
 def check_directory(output: Path) -> None:
-    """Refuse a file whose directory is not there. Raises OperatorError."""
+    """Refuse an output file whose directory does not exist. Raises OperatorError."""
     if not output.absolute().parent.is_dir():
         raise OperatorError(f"there is no directory {output.absolute().parent}")

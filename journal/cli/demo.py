@@ -1,6 +1,6 @@
-"""`demo`: from nothing to a verified extract and a proved purge, over HTTP, on a clock that is moved.
+"""`demo`: from an empty directory to a verified extract and a proven purge, over HTTP, on a simulated clock.
 
-Every figure printed is measured in this run; a step that does not hold ends it with an error.
+Every figure printed is measured in this run; a step that fails ends it with an error.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ FAILED = 1
 
 
 class Demo:
-    """The story, step by step, and the table at its end."""
+    """The steps of the demo, and the table of their results."""
 
     def __init__(self, installation: Installation, dsn: str, clock: SimulatedClock, client: DemoClient) -> None:
-        """Tell it on a service that listens already."""
+        """Use a service that already listens."""
         self._installation = installation
         self._service = installation.service
         self._dsn = dsn
@@ -66,13 +66,13 @@ class Demo:
         }
         self.table: list[tuple[str, str, float]] = []
 
-    async def tell(self, today: date) -> None:
-        """Run every step. Raises OperatorError at the first that does not hold."""
+    async def run(self, today: date) -> None:
+        """Run every step. Raises OperatorError at the first that fails."""
         await self._step("two communes, their categories and credentials", self._found())
         old = [today - timedelta(days=ago) for ago in OLD_DAYS_AGO]
         await self._step("two days, more than two months ago", self._live(old, OLD_EVENTS))
         before = await self._step("an extract of those days, made then", self._extract("avant", old[0], old[1]))
-        self._client.sent.clear()  # too old to be sent again by the time it is tried
+        self._client.sent.clear()  # too old for `_repeat`
         week = [today - timedelta(days=ago) for ago in range(WEEK_DAYS, 0, -1)]
         await self._step("a week of activity, to last night", self._live(week, WEEK_EVENTS))
         await self._travel(datetime.now(UTC))
@@ -118,7 +118,7 @@ class Demo:
         return f"{len(TENANTS)} communes, {len(self._client.tokens)} credentials", None
 
     async def _live(self, days: Sequence[date], events: int) -> tuple[str, None]:
-        """Post each day's events on the evening of that day."""
+        """Post each day's events on its evening."""
         count = 0
         for day in days:
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -130,7 +130,7 @@ class Demo:
         return f"{count} events accepted", None
 
     async def _travel(self, moment: datetime) -> None:
-        """Move the service's clock and the database's together, and prepare the days around."""
+        """Move the clocks of the service and the database together, and prepare the days around."""
         self._clock.offset = moment - datetime.now(UTC)
         await simulate_clock(self._dsn, self._clock.offset)
         await self._service.snapshot.refresh()
@@ -207,7 +207,7 @@ class Demo:
 
 
 async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run the demo in a directory of its own; 0 only if every step held."""
+    """Run the demo in its own directory; 0 if every step succeeded."""
     home = Path(arguments.directory) if arguments.directory else settings.home_path / "demo"
     settings = msgspec.structs.replace(settings, home=str(home.absolute()), dsn=None, service_name="journal.example.fr")
     _make_anew(settings.home_path)
@@ -227,13 +227,13 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
         await stack.enter_async_context(serve.listening(installation, listener))
         host, port = listener.getsockname()[:2]
         client = await stack.enter_async_context(DemoClient(f"http://{host}:{port}"))
-        story = Demo(installation, dsn, clock, client)
+        steps = Demo(installation, dsn, clock, client)
         try:
-            await story.tell(today)
+            await steps.run(today)
         except JournalError as error:
             print(f"\nthe demo stopped: {error}", file=sys.stderr)
             return FAILED
-        _print_table(story.table, time.perf_counter() - started)
+        _print_table(steps.table, time.perf_counter() - started)
         if arguments.keep_running:
             serve.run_forever(installation)
             with contextlib.suppress(asyncio.CancelledError):
@@ -244,9 +244,9 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _make_anew(home: Path) -> None:
-    """Start from nothing: remove what an earlier demo left, and nothing else."""
+    """Empty the directory, only if it holds an earlier demo."""
     if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
-        raise OperatorError(f"{home} holds something that is not a demo: name another with --directory")
+        raise OperatorError(f"{home} is not empty and not a demo: choose another directory with --directory")
     shutil.rmtree(home, ignore_errors=True)
     make_private_directory(home)
     (home / MARKER).touch()
@@ -260,14 +260,14 @@ async def _run(command: Sequence[str]) -> tuple[int, str]:
 
 def _print_table(table: list[tuple[str, str, float]], seconds: float) -> None:
     width = max(len(title) for title, _, _ in table)
-    print("\nEvery step held.\n")
+    print("\nEvery step succeeded.\n")
     for title, figure, took in table:
         print(f"  {title:<{width}}  {took:6.1f} s  {figure}")
     print(f"  {'in all':<{width}}  {seconds:6.1f} s\n")
 
 
 def _print_usage(url: str, client: DemoClient, settings: Settings) -> None:
-    print(f"The service is up on {url}; stop it with Ctrl-C. Record an event, then ask what an auditor keeps:\n")
+    print(f"The service runs on {url}; stop it with Ctrl-C. Record an event, then fetch the seal an auditor keeps:\n")
     print(
         f"curl -sS {url}/v1/categories/main-courante/events \\\n"
         f"  -H 'Authorization: Bearer {client.tokens['albi', 'main-courante']}' \\\n"
@@ -280,4 +280,4 @@ def _print_usage(url: str, client: DemoClient, settings: Settings) -> None:
         f"curl -sS {url}/v1/categories/main-courante/head \\\n"
         f"  -H 'Authorization: Bearer {client.tokens['albi', 'client']}'\n"
     )
-    print(f"An auditor's certificate is {settings.trust_path}; the demo's extracts are beside it, in extracts/.")
+    print(f"The trust anchor for auditors is {settings.trust_path}; the demo's extracts are in extracts/ beside it.")

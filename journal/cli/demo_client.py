@@ -1,4 +1,4 @@
-"""What the demo says to the service over HTTP, and what it expects to hear."""
+"""The demo's HTTP client, and the answers it expects."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ ANSWER_CHARACTERS = 400
 
 
 class DemoClient:
-    """A module and a commune, as the service sees them."""
+    """Acts as modules and communes."""
 
     def __init__(self, url: str) -> None:
-        """Talk to the service at `url`."""
+        """Use the service at `url`."""
         self.tokens: dict[tuple[str, str], str] = {}
         self._url = url
-        # What may be sent again: (tenant, category, content type, body, answer).
+        # The last bodies sent: (tenant, category, content type, body, answer).
         self.sent: list[tuple[str, str, str, bytes, Any]] = []
 
     async def __aenter__(self) -> Self:
-        """Open connections."""
+        """Open the session."""
         self._session = aiohttp.ClientSession()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close them."""
+        """Close it."""
         await self._session.close()
 
     async def post_all(
@@ -55,7 +55,7 @@ class DemoClient:
         self.sent += [(tenant, category, kind, body, answer)]
 
     async def repeat(self) -> int:
-        """Send the last body of every group again. Raises OperatorError unless its receipts are the first ones."""
+        """Send the last body of every group again. Raises OperatorError unless the first receipts are returned."""
         count = 0
         for tenant, category, kind, body, first in self.sent:
             status, answer = await self._post(tenant, category, kind, body)
@@ -65,7 +65,7 @@ class DemoClient:
         return count
 
     async def refuse(self, now: datetime) -> int:
-        """Send what must be refused. Raises OperatorError unless each is, with a problem that says why."""
+        """Send malformed events. Raises OperatorError unless each is refused with a problem."""
         bodies = _malformed(now)
         for status_wanted, headers, body in bodies:
             status, answer = await self._post("albi", "main-courante", SINGLE, body, headers)
@@ -74,7 +74,7 @@ class DemoClient:
         return len(bodies)
 
     async def extract(self, tenant: str, category: str, first: date, last: date, path: Path) -> int:
-        """Ask for an extract and keep it. Raises OperatorError unless it comes whole."""
+        """Write an extract to `path`; return its size in bytes. Raises OperatorError if it is refused."""
         request = {
             "from": format_day(first),
             "to": format_day(last),
@@ -109,7 +109,7 @@ def _shorten(answer: Any) -> str:
 
 
 def _malformed(now: datetime) -> list[tuple[int, dict[str, str], bytes]]:
-    """Return (status expected, headers, body) of events that no service may accept."""
+    """Return (expected status, headers, body) of events that must be refused."""
     good: dict[str, Any] = {
         "specversion": "1.0",
         "type": "fr.openepm.journal.consultation",

@@ -1,4 +1,4 @@
-"""A week in two municipal police services, the same at every run: what the demo posts."""
+"""The demo's events: a week in two municipal police services, the same in every run."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ TENANTS = (
 
 
 class DemoActivity:
-    """Makes the events of one commune and category; equal arguments give equal events."""
+    """The events of one commune and category; equal arguments give equal events."""
 
     def __init__(self, tenant: str, category: str) -> None:
-        """Choose the accounts that will act."""
+        """Choose the accounts."""
         self._random = random.Random(f"{SEED}/{tenant}/{category}")  # noqa: S311 - made-up events, no secret
         self._tenant = tenant
         self._category = category
@@ -74,7 +74,7 @@ class DemoActivity:
 
     @property
     def source(self) -> str:
-        """Return the source its events name."""
+        """Return the source of the events."""
         return f"/openepm/{self._tenant}/{self._category}"
 
     def day(self, midnight: datetime, count: int, *, until: datetime) -> list[dict[str, Any]]:

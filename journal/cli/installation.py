@@ -1,4 +1,4 @@
-"""An installation: its database, keys and certificates, made at the first `serve`, opened by every command."""
+"""An installation: database, keys and certificates, made at the first `serve` and opened by every command."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# A service that runs makes a seal a day: one that is started later was down for as long, or its clock is wrong.
+# A running service seals at least daily: after a longer gap it was down, or its clock is wrong.
 LAST_SEAL_LIMIT = timedelta(days=7)
 FOUND_ATTEMPTS = 5
 FOUND_PAUSE_SECONDS = 0.2
 
 
 def is_made(settings: Settings) -> bool:
-    """Tell whether there is an embedded database to open."""
+    """Return whether there is an embedded database to open."""
     return (settings.home_path / "postgresql").exists()
 
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[str]:
-    """Give the owner's DSN of the configured database, starting the embedded one where none runs."""
+    """Yield the owner's DSN of the configured database, starting the embedded one if it does not run."""
     if settings.dsn is not None:
         yield settings.dsn
         return
@@ -67,7 +67,7 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
         await asyncio.shield(starting)
         yield server.dsn()
     finally:
-        # A thread cannot be cancelled: one that is still starting the server would leave it behind.
+        # A thread cannot be cancelled: if it is still starting the server, the server would be left behind.
         await asyncio.wait([starting])
         await asyncio.to_thread(server.stop)
 
@@ -75,7 +75,7 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
 async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timedelta | None = None) -> None:
     """Bring the schema up to date and make what a first start needs; repeating it changes nothing.
 
-    `simulate` moves the database's clock, once and for ever: for tests and the demo alone.
+    `simulate` moves the database's clock, for tests and the demo only.
     """
     with translated():
         await migrate(dsn)
@@ -93,7 +93,7 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
             try:
                 await _found(store, settings, name)
             except StoreError:
-                # Another command may be founding it at the same moment: what it has made is then found made.
+                # Another command may be doing the same: the next attempt finds what it has made.
                 if attempt == FOUND_ATTEMPTS - 1:
                     raise
                 await clock.sleep(FOUND_PAUSE_SECONDS)
@@ -104,15 +104,15 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
 
 
 def _make_master_key(settings: Settings) -> None:
-    """Make the master key of a key store that is still empty: to others it would be the wrong one."""
+    """Make the master key, unless the key store has keys, which a new one could not open."""
     path, keys = settings.master_key_path, settings.keystore_path
     if not path.exists() and keys.is_dir() and any(keys.iterdir()):
-        raise OperatorError(f"master key {path} is missing, and {keys} holds keys that need it: put it back")
+        raise OperatorError(f"master key {path} is missing, but the keys in {keys} need it: restore it")
     make_master_key(path)
 
 
 async def _name(store: Store, settings: Settings) -> str:
-    """Return the service's name: the database's, else the one it is about to get. OperatorError if they differ."""
+    """Return the service's name: the database's, else the configured one. OperatorError if they differ."""
     wanted = settings.service_name
     try:
         name = (await store.read_service()).name
@@ -122,8 +122,8 @@ async def _name(store: Store, settings: Settings) -> str:
         return wanted or DEFAULT_SERVICE_NAME
     if wanted is not None and wanted != name:
         raise OperatorError(
-            f"this journal is {name}, and JOURNAL_SERVICE_NAME says {wanted}: a name is chosen once; "
-            "unset it, or point JOURNAL_HOME and JOURNAL_DSN at the journal of that name"
+            f"this journal is {name}, but JOURNAL_SERVICE_NAME is {wanted}: a name cannot be changed; "
+            "unset it, or set JOURNAL_HOME and JOURNAL_DSN to the journal of that name"
         )
     return name
 
@@ -131,7 +131,7 @@ async def _name(store: Store, settings: Settings) -> str:
 async def _found(store: Store, settings: Settings, name: str) -> None:
     """Give a new service its name, its default categories and the reserved tenant, in that order.
 
-    The reserved tenant comes last: until it is there, a start cut short is resumed by the next one.
+    The reserved tenant comes last: until it exists, the next start resumes an interrupted one.
     """
     try:
         await store.read_service()
@@ -157,7 +157,7 @@ async def _found(store: Store, settings: Settings, name: str) -> None:
 
 
 async def check_restored(dsn: str, settings: Settings) -> None:
-    """Refuse a database that is older than its key store, before anything is served from it. Raises OperatorError."""
+    """Refuse a database that is older than its key store. Raises OperatorError."""
     async with await Store.connect(dsn, application="openepm-journal check") as store:
         await refuse_restored(store, open_keystore(settings))
 
@@ -166,7 +166,7 @@ async def check_restored(dsn: str, settings: Settings) -> None:
 async def open_service(
     dsn: str, settings: Settings, clock: Clock, metrics: Metrics | None = None
 ) -> AsyncIterator[Installation]:
-    """Open the parts without serving requests: the writer runs, nothing seals by itself."""
+    """Open the service without serving requests: the writer runs, nothing is sealed automatically."""
     service = await Service.open(dsn=dsn, settings=settings, clock=clock, metrics=metrics)
     service.start(seal=False)
     try:
@@ -179,16 +179,16 @@ async def open_service(
 async def opened(
     settings: Settings, *, make: bool = False, writes: bool = True, recovers: bool = False
 ) -> AsyncIterator[Installation]:
-    """Open the configured installation beside whatever else uses it.
+    """Open the configured installation; a service may be running on it.
 
-    It is made where there is none only if `make`: a command typed in the wrong directory must not find an empty
-    journal in order. What only looks (`writes` false) prepares no days, and may look at a database that has forgotten
-    a purge; of the others, only what `recovers` it may open such a database. Raises OperatorError.
+    Only with `make` is a missing one made: a command in the wrong directory must not report on an empty journal. A
+    command that only reads (`writes` false) prepares no days, and may open a database that has lost a purge; of the
+    others, only one that `recovers` may. Raises OperatorError.
     """
     if not make and settings.dsn is None and not is_made(settings):
         raise OperatorError(
             f"there is no journal in {settings.home_path}: start one with openepm-journal serve, or set JOURNAL_HOME "
-            "(or JOURNAL_DSN) to the one you mean"
+            "(or JOURNAL_DSN) to an existing one"
         )
     clock = SystemClock()
     async with open_database(settings) as dsn:
@@ -202,10 +202,10 @@ async def opened(
 
 
 class Installation:
-    """A service with what only an installation has: its administration, hand-over, purge, maintenance, endings."""
+    """A service with its administration, hand-over, purge, maintenance, closing and destruction."""
 
     def __init__(self, service: Service, dsn: str) -> None:
-        """Put the parts together; `dsn` is the owner's."""
+        """Build the parts; `dsn` is the owner's."""
         self.service = service
         self._dsn = dsn
         self.administration = Administration(service)
@@ -233,7 +233,7 @@ class Installation:
         )
 
     async def vacuum_removed(self) -> None:
-        """Give the room of a destroyed tenant's rows back, as the owner: no function can. Raises StoreError."""
+        """Vacuum the rows of a destroyed tenant, as the owner: a function cannot. Raises StoreError."""
         with translated():
             connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "journal-vacuum"})
             try:
@@ -242,10 +242,10 @@ class Installation:
                 await connection.close()
 
     async def check_clock(self, *, confirmed: bool) -> None:
-        """Refuse to seal and purge by a clock that the last seal does not support, unless the operator vouches for it.
+        """Refuse a clock that the last seal makes implausible, unless the operator has confirmed it.
 
-        A clock that is wrong from the start departs from nothing while the service runs (see `journal.clock`). Where a
-        time-stamping authority is configured, what it says of the time decides. Raises OperatorError.
+        ClockGuard cannot detect a clock that is wrong from the start (see `journal.clock`). If a time-stamping
+        authority is configured and answers, its time decides. Raises OperatorError.
         """
         latest = await self.service.store.latest_seal()
         now = self.service.clock.now().replace(microsecond=0)
@@ -255,18 +255,18 @@ class Installation:
         if witness is not None and abs(witness - self.service.clock.now()) > CLOCK_DEPARTURE_LIMIT:
             raise OperatorError(
                 f"this machine's clock says {format_seconds(now)}, the time-stamping authority "
-                f"{format_seconds(witness.replace(microsecond=0))}: put the clock right (timedatectl), or, if it "
-                "is, say so once with --clock-is-right"
+                f"{format_seconds(witness.replace(microsecond=0))}: correct the clock (timedatectl), or, if "
+                "it is right, confirm it once with --clock-is-right"
             )
         if witness is not None or -CLOCK_DEPARTURE_LIMIT <= now - latest.sealed_at <= LAST_SEAL_LIMIT:
             return
         raise OperatorError(
             f"this machine's clock says {format_seconds(now)}, the last seal {format_seconds(latest.sealed_at)}: "
-            "put the clock right (timedatectl), or, if it is, say so once with --clock-is-right"
+            "correct the clock (timedatectl), or, if it is right, confirm it once with --clock-is-right"
         )
 
     async def _ask_witness(self) -> datetime | None:
-        """Return what time it is by the time-stamping authority; None where there is none, or none that answers."""
+        """Return the time-stamping authority's time; None if none is configured or it does not answer."""
         if self.service.stamper is None:
             return None
         try:
@@ -277,7 +277,7 @@ class Installation:
 
 
 async def simulate_clock(dsn: str, ahead: timedelta) -> None:
-    """Move the database's clock: for tests and the demo alone, `doctor` says when it was done."""
+    """Move the database's clock, for tests and the demo only; `doctor` reports it."""
     connection = await asyncpg.connect(dsn)
     try:
         if await connection.fetchval("SELECT to_regclass('journal.simulated_clock')") is None:

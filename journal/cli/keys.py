@@ -1,4 +1,4 @@
-"""`keys`: the copy of the key store that follows its purges, and the way back."""
+"""`keys`: back up the key store to a copy that follows its purges, and restore it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from journal.keys.copy import Followed
     from journal.settings import Settings
 
-BUSY = "another run brings this copy up to date"
+BUSY = "another run is updating this copy"
 
 
 async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Bring a copy of the key store up to date; 1 if some key could not be copied.
+    """Bring a copy of the key store up to date; 1 if a key could not be copied.
 
-    It needs no database, and runs beside the service.
+    Needs no database; the service may be running.
     """
     keystore, copy = _open_both(settings, arguments.directory)
     check_alone(copy.directories[0])
@@ -38,7 +38,7 @@ async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
         print(f"openepm-journal: not copied: {reason}", file=sys.stderr)
     if done.only_here:
         print(
-            f"openepm-journal: {done.only_here} keys are in this copy and no longer in the key store: bring them back "
+            f"openepm-journal: {done.only_here} keys are in this copy but no longer in the key store: restore them "
             f"with openepm-journal keys restore --from {arguments.directory}",
             file=sys.stderr,
         )
@@ -46,16 +46,16 @@ async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Bring back from a copy what the key store has lost; 1 if some key could not be.
+    """Restore from a copy what the key store has lost; 1 if a key could not be restored.
 
-    The database says what is destroyed since the copy was made: it is restored first.
+    The database, which must be restored first, says what has been purged since the copy was made.
     """
     keystore, copy = _open_both(settings, arguments.directory)
     check_source(copy)
     fences, tenants = await _read_destroyed(settings)
     check_same(keystore, copy)
     with keystore.destroying():
-        # Durable, before a key is taken: its own copy is to follow.
+        # Durable before any key is copied: otherwise a purged key could come back.
         behind = {category: fence for category, fence in fences.items() if keystore.lags_behind(category, fence)}
         for category, fence in behind.items():
             keystore.raise_fence(category, fence)
@@ -72,8 +72,8 @@ async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
 def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:
     place = Path(directory).absolute()
     if not place.is_dir():
-        # Made here, it would be filled below the place where a disk is not mounted, and never followed again.
-        raise OperatorError(f"there is no directory {place}: mount it, or, for a first copy, make it")
+        # Not made here: if a disk is not mounted, the copy would go below its mount point and be hidden later.
+        raise OperatorError(f"there is no directory {place}: mount it, or create it for a first copy")
     keystore = open_keystore(settings)
     stores = [("the key store", path) for path in keystore.directories]
     check_apart(place, [*stores, ("the master key", settings.master_key_path)])
@@ -81,7 +81,7 @@ def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:
 
 
 async def _read_destroyed(settings: Settings) -> tuple[dict[str, date], list[str]]:
-    """Return the fences and the destroyed tenants that the database knows. Raises OperatorError, UnavailableError."""
+    """Return the database's fences and destroyed tenants. Raises OperatorError, UnavailableError."""
     async with open_database(settings) as dsn, await Store.connect(dsn, application="openepm-journal keys") as store:
         try:
             rows, tenants = await store.read_categories(), await store.read_tenants()
@@ -89,17 +89,17 @@ async def _read_destroyed(settings: Settings) -> tuple[dict[str, date], list[str
             raise
         except StoreError as error:
             raise OperatorError(
-                f"the database does not say which days are destroyed ({error}): restore it before the keys, and bring "
-                "its schema up to date with openepm-journal migrate"
+                f"the database does not say which days are purged ({error}): restore it before the keys, and bring its "
+                "schema up to date with openepm-journal migrate"
             ) from error
     if not rows:
-        raise OperatorError("the database is empty, and cannot say which days are destroyed: restore it first")
+        raise OperatorError("the database is empty and cannot say which days are purged: restore it first")
     fences = {row.code: row.fence for row in rows if row.fence is not None}
     return fences, [tenant.code for tenant in tenants if tenant.destroyed]
 
 
 def _summary(done: Followed, directory: object) -> str:
     return (
-        f"{directory}: {done.copied} keys copied, {done.shredded} of what is destroyed shredded, "
+        f"{directory}: {done.copied} keys copied, {done.shredded} purged or destroyed keys shredded, "
         f"{done.fences_raised} fences raised; it holds {done.kept} keys"
     )

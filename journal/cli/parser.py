@@ -1,4 +1,4 @@
-"""What may be typed: every command of `openepm-journal`, its options, and who runs it."""
+"""The command line: every command of `openepm-journal`, its options, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ NOT_RUN = 2
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one plain line, and that takes no option by its first letters."""
+    """A parser with one-line errors and without abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
-        """Make one, and the parsers of its commands alike."""
+        """Make a parser; those of its commands are of this class too."""
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is."""
+        """Print the error and where help is."""
         self.exit(NOT_RUN, f"openepm-journal: {message}; see {self.prog} --help\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command; `run` of what it parses is the command to run."""
+    """Return the parser; the attribute `run` of its result is the command to run."""
     parser = _Parser(
         prog="openepm-journal",
         description="The access journal of OpenEPM: records, seals, extracts, purges.",
-        epilog="With no settings at all, everything lives under ./var (JOURNAL_HOME). Example: openepm-journal serve",
+        epilog="Without settings, everything is stored under ./var (JOURNAL_HOME). Example: openepm-journal serve",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     actions = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -86,11 +86,11 @@ def _add_running(actions: Actions) -> None:
     _add_clock(parser)
     for inherited in ("socket", "metrics", "number"):
         parser.add_argument(f"--worker-{inherited}", type=int, help=argparse.SUPPRESS)
-    parser = _add(actions, "demo", demo.demo, "show the whole product on a week of made-up activity", "demo")
+    parser = _add(actions, "demo", demo.demo, "show the product on a week of made-up activity", "demo")
     parser.add_argument(
-        "--keep-running", action="store_true", help="leave the service up afterwards, and say how to use it"
+        "--keep-running", action="store_true", help="keep the service running afterwards, and print how to use it"
     )
-    parser.add_argument("--directory", help="where to put it (default: demo under JOURNAL_HOME, made anew)")
+    parser.add_argument("--directory", help="its directory, emptied first (default: demo under JOURNAL_HOME)")
     _add(actions, "migrate", commands.migrate, "bring the database's schema up to date", "migrate")
     _add(actions, "doctor", doctor.doctor, "check settings, database, keys, seals and clock", "doctor")
 
@@ -98,21 +98,21 @@ def _add_running(actions: Actions) -> None:
 def _add_tenants(actions: Actions) -> None:
     group = _group(actions, "tenant", "manage communes")
     parser = _add(group, "add", tenants.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"')
-    parser.add_argument("code", metavar="CODE", help="its slug, never used again for another")
-    parser.add_argument("--name", required=True, help="its name, as people know it")
+    parser.add_argument("code", metavar="CODE", help="its slug, never reused for another commune")
+    parser.add_argument("--name", required=True, help="its name, for people")
     _add(group, "list", tenants.tenant_list, "list the communes", "tenant list")
     _add_endings(group)
     parser = _add(
         group,
         "handover",
         tenants.tenant_handover,
-        "hand a commune's days over, encrypted to its certificate, before they are purged",
+        "hand a commune's days over before their purge, encrypted to its certificate",
         "tenant handover albi --certificate albi.pem",
     )
     parser.add_argument("code", metavar="CODE")
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--certificate", metavar="PEM", help="RSA of 2048 bits or more, P-256 or P-384; no private key")
-    choice.add_argument("--none", action="store_true", help="hand nothing more over")
+    choice.add_argument("--none", action="store_true", help="end the hand-over")
 
 
 def _add_endings(group: Actions) -> None:
@@ -120,25 +120,31 @@ def _add_endings(group: Actions) -> None:
         group,
         "close",
         tenants.tenant_close,
-        "end a contract: refuse its credentials, accept nothing more, export all that is kept, encrypted",
+        "end a contract: revoke access, accept no more entries, export all that is kept, encrypted",
         "tenant close albi --certificate albi.pem --export-to /srv/export",
     )
     parser.add_argument("code", metavar="CODE")
-    parser.add_argument("--certificate", metavar="PEM", help="whom to encrypt to (default: that of its hand-over)")
+    parser.add_argument(
+        "--certificate", metavar="PEM", help="certificate to encrypt to (default: that of the hand-over)"
+    )
     choice = parser.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--export-to", metavar="DIR", help="a directory that exists; the files go to DIR/CODE.export")
-    choice.add_argument("--without-export", action="store_true", help="the commune wants none: none can be made later")
+    choice.add_argument("--export-to", metavar="DIR", help="an existing directory; the files go to DIR/CODE.export")
+    choice.add_argument(
+        "--without-export", action="store_true", help="the commune wants no export; none can be made later"
+    )
     _add_clock(parser)
     parser = _add(
         group,
         "destroy",
         tenants.tenant_destroy,
-        "destroy the key and every entry of a closed commune, and sign a record of it: nothing brings them back",
-        "tenant destroy albi --confirm albi --record albi.json",
+        "destroy the key and every entry of a closed commune for ever, and write a signed destruction report",
+        "tenant destroy albi --confirm albi --report albi.json",
     )
     parser.add_argument("code", metavar="CODE")
     parser.add_argument("--confirm", metavar="CODE", required=True, help="the same code again")
-    parser.add_argument("--record", metavar="FILE", required=True, help="the record; its signature is FILE.p7s")
+    parser.add_argument(
+        "--report", metavar="FILE", required=True, help="the destruction report; its signature goes to FILE.p7s"
+    )
     _add_clock(parser)
 
 
@@ -175,7 +181,7 @@ def _add_category_set(group: Actions) -> None:
         group,
         "set",
         categories.category_set,
-        "change a category: how long it is kept, whether it needs authorisations, its label",
+        "change a category: retention, need of authorisations, label",
         "category set assistance --retention-days 30",
     )
     parser.add_argument("code", metavar="CODE")
@@ -183,7 +189,7 @@ def _add_category_set(group: Actions) -> None:
         "--retention-days",
         type=int,
         metavar="N",
-        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}; fewer: what is older goes with the next purge",
+        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}; older days are purged by the next purge",
     )
     parser.add_argument(
         "--needs-authorisation",
@@ -206,8 +212,8 @@ def _add_credentials(actions: Actions) -> None:
     parser.add_argument("--role", required=True, choices=ROLES)
     parser.add_argument("--tenant", required=True, metavar="CODE")
     parser.add_argument("--category", action="append", default=[], metavar="CODE", help="may be repeated")
-    parser.add_argument("--source-prefix", default="", metavar="P", help="what a module's sources begin with")
-    parser.add_argument("--label", default="", metavar="L", help="what it is for; no name of a person")
+    parser.add_argument("--source-prefix", default="", metavar="P", help="prefix of a module's sources")
+    parser.add_argument("--label", default="", metavar="L", help="its use; no personal name")
     parser.add_argument("--expires-at", type=_moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z")
     _add(
         group,
@@ -220,7 +226,7 @@ def _add_credentials(actions: Actions) -> None:
         group,
         "revoke",
         commands.credential_revoke,
-        "refuse a credential from now on",
+        "revoke a credential at once",
         "credential revoke 1f2e3d4c5b6a",
     )
     parser.add_argument("id", metavar="ID")
@@ -243,10 +249,12 @@ def _add_extract(actions: Actions) -> None:
     parser.add_argument("--to", dest="to_day", required=True, type=_day, metavar="DAY", help="last day, UTC, included")
     parser.add_argument("--purpose", required=True, choices=PURPOSES)
     parser.add_argument("--requester", required=True, help="who asks")
-    parser.add_argument("--request-reference", required=True, metavar="REF", help="the client's request, in writing")
-    parser.add_argument("--authorisation", metavar="REF", help="needed for one subject in some categories")
+    parser.add_argument(
+        "--request-reference", required=True, metavar="REF", help="reference of the client's written request"
+    )
+    parser.add_argument("--authorisation", metavar="REF", help="reference; required for one subject in some categories")
     for name, choices in (("account", None), ("subject", None), ("action", ACTIONS)):
-        only = f"disclose only the entries of this {name}; the others are withheld"
+        only = f"disclose only entries of this {name}; the others are withheld"
         parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
     _add_clock(parser)
@@ -257,7 +265,7 @@ def _add_attestation(actions: Actions) -> None:
         actions,
         "attestation",
         commands.attestation,
-        "make the signed attestation that a commune's entries of a day were destroyed",
+        "make the signed attestation that a commune's entries of a day were purged",
         "attestation --tenant albi --day 2026-09-01",
     )
     parser.add_argument("--tenant", required=True, metavar="CODE")
@@ -270,13 +278,11 @@ def _add_attestation(actions: Actions) -> None:
 
 def _add_keys(actions: Actions) -> None:
     to, back = "backup --to /mnt/keys", "restore --from /mnt/keys"
-    group = _group(actions, "keys", "keep a copy of the key store elsewhere, and bring it back", to)
-    parser = _add(
-        group, "backup", keys.backup, "bring a copy up to date: new keys, fences, destroyed days", f"keys {to}"
-    )
-    parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="a directory that is there")
-    parser = _add(group, "restore", keys.restore, "bring back what the key store has lost, from a copy", f"keys {back}")
-    parser.add_argument("--from", dest="directory", required=True, metavar="DIR", help="what keys backup has made")
+    group = _group(actions, "keys", "back up the key store to a copy, and restore it", to)
+    parser = _add(group, "backup", keys.backup, "update a copy: new keys, fences, purged days", f"keys {to}")
+    parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="an existing directory")
+    parser = _add(group, "restore", keys.restore, "restore from a copy what the key store has lost", f"keys {back}")
+    parser.add_argument("--from", dest="directory", required=True, metavar="DIR", help="a copy made by keys backup")
 
 
 def _add_upkeep(actions: Actions) -> None:
@@ -284,7 +290,7 @@ def _add_upkeep(actions: Actions) -> None:
         actions,
         "seal",
         commands.seal,
-        "close the days that are over and seal the heads of the moment",
+        "close the days that are over, and seal the present heads",
         "seal",
     )
     _add_clock(parser)
@@ -292,23 +298,26 @@ def _add_upkeep(actions: Actions) -> None:
         actions,
         "handover",
         commands.handover,
-        "hand over what is about to be purged, to the communes that registered a certificate",
+        "hand over the days to be purged next, to the communes with a registered certificate",
         "handover",
     )
     _add_clock(parser)
-    parser = _add(actions, "purge", purge.purge, "destroy the days whose time has come", "purge --dry-run")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
-    parser.add_argument("--all", action="store_true", help="go beyond three days of one category in one run")
+    parser = _add(actions, "purge", purge.purge, "purge the days that are due", "purge --dry-run")
+    parser.add_argument("--dry-run", action="store_true", help="only list what is due")
+    parser.add_argument("--all", action="store_true", help="purge more than three days of a category in one run")
     _add_clock(parser)
     parser = _add(
         actions,
         "recover",
         recover.recover,
-        "after a disaster: declare what is lost and purge again what is destroyed, before serve is started",
+        "after a disaster, before serve: declare the loss and repeat the purges",
         "recover --declare-loss 1203",
     )
     parser.add_argument(
-        "--declare-loss", type=int, metavar="SEAL", help="the last seal that survived; the next one says so, for ever"
+        "--declare-loss",
+        type=int,
+        metavar="SEAL",
+        help="the last seal that survived; the next one states the loss, for ever",
     )
     parser = _add(
         actions,
@@ -317,7 +326,9 @@ def _add_upkeep(actions: Actions) -> None:
         "check every row, chain and seal in the database against the keys",
         "verify-store --category ecrits --day 2026-11-15",
     )
-    parser.add_argument("--category", metavar="CODE", help="with --day: all seals and heads, but these entries only")
+    parser.add_argument(
+        "--category", metavar="CODE", help="with --day: check all seals and heads, but only these entries"
+    )
     parser.add_argument("--day", type=_day, metavar="DAY", help="a day, UTC, that the seals cover")
 
 
@@ -325,7 +336,7 @@ def _add_clock(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clock-is-right",
         action="store_true",
-        help="go on though the last seal is more than 7 days old, or later than this machine's clock",
+        help="proceed although the last seal is more than 7 days old, or later than this machine's clock",
     )
 
 
@@ -340,14 +351,14 @@ def _day(text: str) -> date:
     try:
         return parse_day(text)
     except MalformedError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day: write it YYYY-MM-DD") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day: write YYYY-MM-DD") from error
 
 
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no moment: write it 2027-06-30T00:00:00Z") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write it like 2027-06-30T00:00:00Z") from error
     if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no zone: end it with Z")
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: append Z")
     return moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""`purge`: destroy the days whose time has come, or say what would go."""
+"""`purge`: purge the days that are due, or only list them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from retention.purge_steps import Boundary
 
 FAILED = 1
-# The service purges too, at its start and every hour: a run waits for another, so that a timer finds no fault in one.
+# The service purges too, at its start and every hour: a run waits for another, so that a timer does not fail.
 WAIT_ATTEMPTS = 600
 WAIT_PAUSE_SECONDS = 1.0
 
 
 async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Destroy what is due, or say what would be; 1 if something that is due could not go."""
+    """Purge what is due, or list it; 1 if a day that is due could not be purged."""
     max_days = None if arguments.all else MAX_DAYS_PER_RUN
     async with opened(settings, writes=not arguments.dry_run) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
@@ -60,14 +60,14 @@ async def purge(settings: Settings, arguments: argparse.Namespace) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class _Watch:
-    """Shows how far a run has come, and remembers what went."""
+    """Shows the progress of a run and remembers the days purged."""
 
     progress: tqdm[NoReturn]
     begun: bool = False
     gone: list[DueDay] = field(default_factory=list)
 
     def __call__(self, boundary: Boundary) -> None:
-        """Be told of a step."""
+        """Note a step of the purge."""
         self.begun = True
         due = boundary.due
         if not boundary.is_done:
@@ -80,7 +80,7 @@ class _Watch:
 
 
 async def _run(installation: Installation, max_days: int | None) -> JournalError | OSError | None:
-    """Purge, say what went, return what kept the rest. Raises BusyError where another run does not end."""
+    """Purge, print the days purged, return the error that stopped the run. Raises BusyError if another run goes on."""
     problem: JournalError | OSError | None = None
     for attempt in range(WAIT_ATTEMPTS):
         planned = await _plan(installation, max_days)
@@ -94,7 +94,7 @@ async def _run(installation: Installation, max_days: int | None) -> JournalError
         if not (isinstance(problem, BusyError) and not watch.begun):
             break
         if attempt == 0:
-            print("another purge is running: this one waits for it", file=sys.stderr)
+            print("another purge is running: waiting for it", file=sys.stderr)
         if attempt == WAIT_ATTEMPTS - 1:
             raise problem
         problem = None
@@ -119,15 +119,15 @@ def _name(due: DueDay) -> str:
 
 
 def _describe(day: PlannedDay) -> str:
-    """Return how much of a day there is, and why it goes."""
+    """Return the size of a day and why it is due."""
     due = day.due
-    why = f"kept {due.retention_days} days, it must be gone before {format_seconds(day.gone_before)}"
+    why = f"kept {due.retention_days} days, must be purged before {format_seconds(day.gone_before)}"
     if due.again:
-        why = "it was purged before, and brought back, as by a backup"
+        why = "it was purged before and has come back, for example from a backup"
     elif due.begun:
-        why = "a run that was cut short began it"
+        why = "an interrupted run has begun it"
     elif due.asked_for:
-        why = f"a shorter rule was asked for; by that in force, {why}"
+        why = f"a shorter retention was asked for; by the one in force, {why}"
     key = "its key" if day.has_key else "no key"
     return (
         f"{_name(due)}: {day.entries} entries in {day.compartments} compartments, {day.disk_bytes} bytes on disk, "
@@ -136,20 +136,20 @@ def _describe(day: PlannedDay) -> str:
 
 
 def _stays(day: PlannedDay) -> str:
-    """Return why a day that is due stays, and until when."""
+    """Return why a day that is due is not purged, and its limit."""
     if day.waits_for and day.waits_until:
         why = f"waits for the hand-over to {', '.join(day.waits_for)}, until {format_seconds(day.waits_until)}"
     elif day.is_held:
-        why = "stays with a day before it that waits"
+        why = "waits for an earlier day"
     elif day.is_beyond:
-        why = f"stays: one run takes {MAX_DAYS_PER_RUN} days of a category; run purge again, or with --all"
+        why = f"is left: a run purges {MAX_DAYS_PER_RUN} days of a category; run purge again, or with --all"
     else:
-        why = "is due and could not go"
-    return f"{_name(day.due)} {why}; it must be gone before {format_seconds(day.gone_before)}"
+        why = "is due but could not be purged"
+    return f"{_name(day.due)} {why}; it must be purged before {format_seconds(day.gone_before)}"
 
 
 def _tell_gone(days: Sequence[PlannedDay]) -> None:
-    """Count, in one line for each category, the days of which a rule that is pending has left nothing."""
+    """Print, per category, the days that a pending shorter retention has already purged."""
     gone: dict[str, list[DueDay]] = {}
     for planned in days:
         if planned.is_gone:
@@ -158,14 +158,14 @@ def _tell_gone(days: Sequence[PlannedDay]) -> None:
         count = (
             f"{len(dues)} day{'s' if len(dues) > 1 else ''} ({format_day(dues[0].day)} to {format_day(dues[-1].day)})"
         )
-        print(f"{category}: {count} gone by a shorter rule, which seals state once all that it lets go is gone")
+        print(f"{category}: {count} purged by a shorter retention, which seals state once all its due days are purged")
 
 
 def _warn_of_unsealed(days: Sequence[PlannedDay]) -> None:
     unsealed = [day.due for day in days if not day.is_sealed]
     if unsealed:
         print(
-            f"openepm-journal: {_name(unsealed[0])} has no close seal yet: which days wait for a hand-over is known "
-            "once openepm-journal seal has made it",
+            f"openepm-journal: {_name(unsealed[0])} has no close seal yet: run openepm-journal seal to see which days "
+            "wait for a hand-over",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""`recover`: a database restored from a backup made fit to be served again."""
+"""`recover`: prepare a database restored from a backup for `serve`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 async def recover(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Declare that a disaster lost what followed the last seal of the restored database; purge again what is destroyed.
+    """Declare everything after the last seal of the restored database lost, then repeat the purges.
 
-    In that order: the purge seals, and a seal that takes a lost one's number unsaid would be a fork. Safe to repeat.
-    1 where a commune must be destroyed again, which is the operator's to say.
+    In this order: the purge seals, and a seal with the number of a lost one would be a fork unless the loss is
+    declared. Safe to repeat. 1 if a commune must be destroyed again, which the operator must do.
     """
     async with opened(settings, recovers=True) as installation:
         await _declare(installation, arguments.declare_loss)
@@ -41,35 +41,36 @@ async def _declare(installation: Installation, number: int | None) -> None:
     store = installation.service.store
     last = await store.latest_seal()
     if last is None:
-        raise OperatorError("there is no seal in this database: nothing can have been lost after one")
+        raise OperatorError("there is no seal in this database, so nothing after a seal can be lost")
     lost = await forgotten_seal(store, installation.service.keyring.keystore)
     if number is not None and number < last.number and lost is None and await _is_declared(installation, number):
-        print(f"declared already: what followed seal {number} is lost")
+        print(f"already declared: everything after seal {number} is lost")
         return
     if number != last.number:
         await refuse_restored(store, installation.service.keyring.keystore)
         raise OperatorError(
-            f"the last seal of this database is {last.number}. If entries after it are lost, and serve was not "
-            f"started since the restore, say so for ever with recover --declare-loss {last.number}; else do nothing"
+            f"the last seal of this database is {last.number}. If entries after it are lost, and serve "
+            f"has not run since the restore, declare it, for ever, with recover --declare-loss {last.number}; "
+            "else do nothing"
         )
     await installation.service.sealer.declare_loss()
     data = {"alarm": "declared loss", "recovered_from": number}
     await installation.administration.record(RESERVED_TENANT, "alarm", subject="seal", data=data)
-    print(f"declared: what followed seal {number} is lost; the seals say so from now on")
+    print(f"declared: everything after seal {number} is lost; the seals state it from now on")
 
 
 async def _is_declared(installation: Installation, number: int) -> bool:
-    """Tell whether the seal after this one declares the loss: an earlier run was cut short behind it."""
+    """Return whether the next seal declares the loss, made by an earlier run that was interrupted."""
     rows = await installation.service.store.read_seals(number, 1)
     return bool(rows) and parse_seal(rows[0].text).recovered_from == number
 
 
 async def _check_done(installation: Installation) -> None:
-    """Raise OperatorError where the clock or the rule of the restored database keeps a destroyed day from going."""
+    """Raise OperatorError if the clock or retention of the restored database prevents a purge that was done before."""
     service = installation.service
     for left in await forgotten_purges(service.store, service.keyring.keystore):
         raise OperatorError(
-            f"{left.category} is destroyed up to {format_day(left.destroyed)}, and by this database's rule and clock "
-            "its time has not come: put the clock right (timedatectl), or its rule as it was (openepm-journal category "
-            f"set {left.category} --retention-days N), then run recover again"
+            f"{left.category} was purged up to {format_day(left.destroyed)}, which is not due by this database's "
+            "retention and clock: correct the clock (timedatectl), or set the retention as it was (openepm-journal "
+            f"category set {left.category} --retention-days N), then run recover again"
         )

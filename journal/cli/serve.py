@@ -1,4 +1,4 @@
-"""`serve`: the service, until it is told to stop."""
+"""`serve`: run the service until it is stopped."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run the service; 0 once it was asked to stop and everything accepted is written, 1 if a part of it failed.
+    """Run the service; 0 once it was stopped and everything accepted is written, 1 if a part of it failed.
 
-    Asked while it still starts, it undoes what it has begun: nothing was accepted yet.
+    If stopped during its start, it undoes the start: nothing has been accepted yet.
     """
     stop_at_signals()
     clock = SystemClock()
@@ -54,7 +54,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def stop_at_signals() -> None:
-    """Cancel the current task at the first SIGTERM or SIGINT; more of them do not cut short how it ends."""
+    """Cancel the current task at the first SIGTERM or SIGINT; further signals do not interrupt its cleanup."""
     task = asyncio.current_task()
 
     def stop() -> None:
@@ -71,14 +71,14 @@ def _answer_signals(answer: Callable[[], None]) -> None:
 
 
 def _refuse_to_go_on() -> None:
-    """End a start that was asked to stop and whose driver took the cancellation for a lost connection."""
+    """Raise CancelledError again if the driver turned the cancellation into a lost connection."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock) -> int:
-    """Run the service's first process: the database where it is ours, the workers, what goes on beside requests."""
+    """Run the first process: the embedded database, the workers, the background tasks."""
     listener = bind(settings)
     async with open_database(settings) as dsn:
         await prepare(dsn, settings, clock)
@@ -89,7 +89,7 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
         workers: list[asyncio.subprocess.Process] = []
         try:
             for number in range(1, processes):
-                # One by one: what was started is stopped, whatever becomes of the next.
+                # One by one, so that those already started are stopped if the next one fails.
                 workers.append(await _start_worker(dsn, listener, shared_memory, number))  # noqa: PERF401
             async with open_service(dsn, settings, clock, Metrics(shared_memory)) as installation:
                 await installation.check_clock(confirmed=arguments.clock_is_right)
@@ -106,14 +106,14 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
 
 
 async def watch_database(settings: Settings) -> None:
-    """Return once the embedded PostgreSQL has ended: the service cannot go on, and whoever runs it starts it anew."""
+    """Return when the embedded PostgreSQL has ended: the service then stops, and its supervisor restarts it."""
     server = EmbeddedPostgres(settings.home_path)
-    while server.pid is not None:  # noqa: ASYNC110 - another process's end rings no bell here
+    while server.pid is not None:  # noqa: ASYNC110 - nothing to await: it is another process's child
         await asyncio.sleep(DATABASE_LOOK_SECONDS)
 
 
 def bind(settings: Settings) -> socket.socket:
-    """Take the address before anything else is started. Raises OperatorError."""
+    """Bind the listening address, before anything else starts. Raises OperatorError."""
     host, port = settings.address
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -129,14 +129,14 @@ def bind(settings: Settings) -> socket.socket:
 
 
 async def first_steps(installation: Installation) -> None:
-    """Do what must be done before the first request: keys and partitions, days to close, a night that was missed.
+    """Do what must precede the first request: keys, partitions, close seals, overdue purges.
 
-    What cannot be sealed or purged is logged, told by readiness and tried again: entries are accepted all the same.
+    If sealing or purging fails, it is logged, fails a readiness check and is tried again; entries are accepted anyway.
     """
     await installation.maintenance.prepare()
     for step in (
         installation.service.sealer.close_due_days,
-        # What is still to be handed over gets its chance first: the hand-over begins beside the requests.
+        # Days that wait for their hand-over stay up to their limit: the hand-over starts only after this.
         partial(installation.purger.run, to_the_limit=True),
         partial(installation.service.sealer.seal_open, even_if_still=False),
     ):
@@ -147,7 +147,7 @@ async def first_steps(installation: Installation) -> None:
 
 
 def run_forever(installation: Installation) -> None:
-    """Start what goes on beside the requests, in one process of the service."""
+    """Start the background tasks, in one process of the service."""
     service = installation.service
     service.watch("sealer", service.sealer.run(service.settings.seal_interval_seconds))
     service.watch("maintenance", installation.maintenance.run())
@@ -159,7 +159,7 @@ def run_forever(installation: Installation) -> None:
 
 @asynccontextmanager
 async def listening(installation: Installation, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve requests on the listener; at the end, answer those that were accepted."""
+    """Serve requests on the listener; at the end, answer those already accepted."""
     runner = Runner(create_app(installation.service))
     await runner.setup()
     site = web.SockSite(runner, listener)
@@ -167,14 +167,14 @@ async def listening(installation: Installation, listener: socket.socket) -> Asyn
     try:
         yield
     finally:
-        # Closed first: connections nobody accepts any more would be taken by the kernel, and cut at the end.
+        # Closed first: otherwise the kernel would accept further connections, which nobody would answer.
         await site.stop()
         listener.close()
         await runner.cleanup()
 
 
 async def _work(settings: Settings, listener: socket.socket, clock: Clock, metrics: Metrics) -> int:
-    """Serve requests beside the process that started this one; what goes on beside them is its affair."""
+    """Serve requests in a worker; the first process runs the background tasks."""
     if settings.dsn is None:
         raise OperatorError("a worker needs the database of the process that starts it")
     _end_with_parent()
@@ -185,9 +185,9 @@ async def _work(settings: Settings, listener: socket.socket, clock: Clock, metri
 
 
 def _end_with_parent() -> None:
-    """Ask this process to stop when the one that started it is gone: that one holds the other end of our input.
+    """Stop this worker when its parent, which holds the other end of its standard input, has ended.
 
-    Otherwise a worker would go on listening where the next service wants to.
+    Otherwise a worker would keep the address that the next service needs.
     """
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
@@ -202,7 +202,7 @@ def _end_with_parent() -> None:
 async def _open_patiently(
     stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock, metrics: Metrics
 ) -> Installation:
-    """Open the service, waiting for a database that has gone since the first process opened it."""
+    """Open the service, waiting for a database that became unavailable after the first process opened it."""
     while True:
         _refuse_to_go_on()
         try:
@@ -213,7 +213,7 @@ async def _open_patiently(
 
 
 async def until_failed(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
-    """Wait until a part or a worker ends, which none should: 1. Cancelled when the service is asked to stop."""
+    """Wait until a task or a worker ends, which is a failure: return 1. Cancelled when the service is stopped."""
     _refuse_to_go_on()
     failed = asyncio.create_task(installation.service.failed())
     gone = [asyncio.create_task(worker.wait()) for worker in workers]
@@ -223,17 +223,17 @@ async def until_failed(installation: Installation, workers: list[asyncio.subproc
         log.error("the service stops because a part of it failed", part=reason)
         return FAILED
     finally:
-        # What follows is the end, which nobody is to cut short.
+        # Further signals must not interrupt the cleanup.
         _answer_signals(lambda: None)
         for task in (failed, *gone):
             task.cancel()
-        _ask_to_stop(workers)  # all at once: as long as one listens, the kernel takes connections for it
+        _ask_to_stop(workers)  # all at once: as long as one listens, the kernel accepts connections for it
 
 
 async def _start_worker(
     dsn: str, listener: socket.socket, shared_memory: int, number: int
 ) -> asyncio.subprocess.Process:
-    """Start one more process on the same socket: the kernel gives each connection to one of them."""
+    """Start a worker on the same socket: the kernel gives each connection to one process."""
     descriptor = listener.fileno()
     return await asyncio.create_subprocess_exec(
         sys.executable,

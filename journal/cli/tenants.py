@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from journal.settings import Settings
 
-# A record holds nothing personal and no secret: whoever is handed it may read it.
-RECORD_MODE = 0o644
+# A report holds no personal data and no secret.
+REPORT_MODE = 0o644
 
 
 async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
 
 
 async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Register the certificate of a commune's hand-over, or end it."""
+    """Register the certificate for a commune's hand-over, or end the hand-over."""
     if arguments.none:
         async with opened(settings) as installation:
             await installation.administration.end_handover(arguments.code)
@@ -53,54 +53,54 @@ async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> 
         raise OperatorError(f"{arguments.certificate} cannot be read: {error.strerror}") from error
     async with opened(settings) as installation:
         recipient = await installation.administration.register_recipient(arguments.code, pem)
-    print(f"days of {arguments.code} are handed over below {settings.handover_path / arguments.code} before they go")
+    print(f"before their purge, days of {arguments.code} are handed over in {settings.handover_path / arguments.code}")
     print(f"certificate {recipient.certificate.name}, valid until {recipient.certificate.not_after:%Y-%m-%d}")
-    print(f"SHA-256 {recipient.sha256.hex()}: have the commune read it out to you, by another way than the file came")
+    print(f"SHA-256 {recipient.sha256.hex()}: compare it with the commune over another channel")
     return 0
 
 
 async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Export all that is kept of a commune, and accept nothing more for it."""
+    """Refuse further entries of a commune and export all that is kept of it."""
     code = arguments.code
     if arguments.without_export:
         if arguments.certificate is not None:
-            raise OperatorError("--certificate says whom to export to, and --without-export that nothing is")
+            raise OperatorError("--certificate cannot be combined with --without-export")
         async with opened(settings) as installation:
             await installation.check_clock(confirmed=arguments.clock_is_right)
             await installation.closing.close_without_export(code)
-        print(f"tenant {code} closed, without an export: nothing more is accepted; its days go as they come of age")
+        print(f"tenant {code} closed without an export: nothing more is accepted; its days are purged as usual")
         return 0
     pem = _read(Path(arguments.certificate)) if arguments.certificate is not None else None
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         exported = await installation.closing.close(code, Path(arguments.export_to).absolute(), pem)
     print(f"tenant {code} closed: nothing more is accepted for it")
-    print(f"{exported.path.parent}: {exported.files} files, named with their hashes in {exported.path.name}")
+    print(f"{exported.path.parent}: {exported.files} files, listed with their hashes in {exported.path.name}")
     print(
-        f"once the commune has opened them: openepm-journal tenant destroy {code} --confirm {code} --record FILE; "
-        "until then its days go as they come of age"
+        f"once the commune has opened them: openepm-journal tenant destroy {code} --confirm {code} --report FILE; "
+        "until then its days are purged as usual"
     )
     return 0
 
 
 async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Destroy what is kept of a closed commune, and write the signed record of it."""
-    code, output = arguments.code, Path(arguments.record).absolute()
+    """Destroy what is kept of a closed commune and write the signed destruction report."""
+    code, output = arguments.code, Path(arguments.report).absolute()
     if arguments.confirm != code:
-        raise OperatorError(f"--confirm says {arguments.confirm}, and {code} is to be destroyed: nothing was changed")
+        raise OperatorError(f"--confirm says {arguments.confirm}, not {code}: nothing was changed")
     check_directory(output)
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         ending = await installation.destruction.check(code)
         if ending.finished_at is None:
             for path in (output, _signature_of(output)):
-                check_free(path, "--record", "a record")
+                check_free(path, "--report", "a report")
         with tqdm(unit=" entries", disable=None, desc="tenant destroy") as progress:
-            record = await installation.destruction.run(code, progress.update)
-        _write(output, record, installation.service.identity.sign(record, installation.service.clock.now()))
+            report = await installation.destruction.run(code, progress.update)
+        _write(output, report, installation.service.identity.sign(report, installation.service.clock.now()))
         await installation.vacuum_removed()
     signature = _signature_of(output)
-    print(f"tenant {code} destroyed: its key and its entries are gone; the seals show it from now on")
+    print(f"tenant {code} destroyed: its key and its entries are deleted, which the seals show from now on")
     print(f"{output}, signed in {signature}; check it with: openssl cms -verify -binary -inform DER -in {signature} "
           f"-content {output} -CAfile {settings.trust_path} -out /dev/null")  # fmt: skip
     return 0
@@ -117,15 +117,17 @@ def _signature_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.p7s")
 
 
-def _write(output: Path, record: bytes, signature: bytes) -> None:
-    """Write the record and its signature; said again, the same command writes the same record elsewhere."""
+def _write(output: Path, report: bytes, signature: bytes) -> None:
+    """Write the report and its signature; the same command, repeated, can write them elsewhere."""
     try:
-        if output.exists() and output.read_bytes() != record:
+        if output.exists() and output.read_bytes() != report:
             raise OperatorError(
-                f"{output} holds something else; all is destroyed: say the same again with another --record"
+                f"{output} has other content; the data is destroyed: repeat the command with another --report"
             )
-        replace_durably(_signature_of(output), signature, mode=RECORD_MODE)
-        replace_durably(output, record, mode=RECORD_MODE)
+        replace_durably(_signature_of(output), signature, mode=REPORT_MODE)
+        replace_durably(output, report, mode=REPORT_MODE)
     except OSError as error:
         where, what = error.filename or output, error.strerror or type(error).__name__
-        raise OperatorError(f"{where}: {what}; all is destroyed: say the same again with another --record") from error
+        raise OperatorError(
+            f"{where}: {what}; the data is destroyed: repeat the command with another --report"
+        ) from error

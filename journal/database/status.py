@@ -1,4 +1,4 @@
-"""What readiness and the metrics ask of the database (role journal_read): facts, of no tenant and of no entry."""
+"""What readiness and the metrics read from the database (role journal_read): no tenants, no entries."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRow:
-    """How far seals, time-stamps and hand-over are behind; `at` is the database's clock.
+    """The state of seals, time-stamps and hand-over; `at` is the database's clock.
 
     first_day             the first day that is ever closed; close_day: the last that has its close seal, if any
     number, sealed_at     of the latest seal, None before the first
-    unsealed_heads        heads that are not where the latest seal saw them; unsealed_since: when the one that has
-                          stood still longest moved
-    unstamped_seals       close seals of the last two months that bear no time-stamp; unstamped_since: when the oldest
-                          of them was made
-    stamping_failed_since when an authority was first asked in vain, None since it last answered
-    handover_faults       tenants to which nothing can be handed over now; handover_failed_since: the first of them
+    unsealed_heads        heads that changed after the latest seal; unsealed_since: the earliest time of their last
+                          changes
+    unstamped_seals       close seals of the last two months without a time-stamp; unstamped_since: when the oldest of
+                          them was made
+    stamping_failed_since since when requests to the authority have failed; None if the last one succeeded
+    handover_faults       tenants whose hand-over fails; handover_failed_since: since when the first of them does
     """
 
     at: datetime
@@ -42,10 +42,10 @@ class StatusRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionRow:
-    """What is kept of a category: its days on disk, in order, and the first of them that holds anything.
+    """What is kept of a category: its days on disk, in order, and the first of them with entries.
 
-    `purged_day` is the last day that is wholly gone, `purged_at` when it was. `handover_days` are those with entries,
-    up to the day asked about, that are not handed over; `handover_lapses` those of a chain that went without.
+    `purged_day` is the last day that is purged completely, `purged_at` when that was. `handover_days` are days with
+    entries, up to the day asked about, not handed over yet; `handover_lapses` days purged without hand-over.
     """
 
     category: str
@@ -58,13 +58,13 @@ class RetentionRow:
 
 
 class StatusStatements(Pools):
-    """Where the service stands."""
+    """The status of the service."""
 
     async def read_status(self) -> StatusRow:
-        """Return how far seals, time-stamps and hand-over are behind, in one snapshot."""
+        """Return the state of seals, time-stamps and hand-over, in one snapshot."""
         (row,) = await self._fetch("read", "read_status")
         return StatusRow(**row)
 
     async def read_retention(self, categories: Sequence[str], days: Sequence[date]) -> list[RetentionRow]:
-        """Return what is kept of each category, by code; what of it waits for its hand-over up to its day in `days`."""
+        """Return what is kept of each category, by code, with the hand-overs due up to its day in `days`."""
         return [RetentionRow(**row) for row in await self._fetch("read", "read_retention", categories, days)]

@@ -1,4 +1,4 @@
-"""What the attestation of a destruction says, as plain data: words and figures, no layout and no markup."""
+"""The content of an attestation, as plain data: words and figures without layout or markup."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REGIMES = {"LED": "directive (UE) 2016/680", "GDPR": "RGPD"}
 
 
 def attestation_content(attestation: Attestation) -> dict[str, Any]:
-    """Return everything the template shows, in French; equal certificates give equal content."""
+    """Return everything the template shows, in French; equal attestations give equal content."""
     gone = attestation.of_state("destroyed", "untold")
     return {
         "title": "Attestation de destruction",
@@ -60,7 +60,7 @@ def attestation_content(attestation: Attestation) -> dict[str, Any]:
 
 
 def _category(facts: CategoryFacts) -> dict[str, Any]:
-    """Return what stands in any category's row: its name and its rule."""
+    """Return the cells of every category's row: its name and its retention."""
     days = f"{facts.retention_days} jours"
     if facts.retention_days_before != facts.retention_days:
         days = f"{days} ({facts.retention_days_before} auparavant)"
@@ -76,7 +76,7 @@ def _category(facts: CategoryFacts) -> dict[str, Any]:
 
 
 def _gone(facts: CategoryFacts) -> dict[str, Any]:
-    """Return the row of what was destroyed, with the head of its chain at the close of the day where it is known."""
+    """Return the row of a purged category, with the head of its chain at the close of the day if it is known."""
     row = _category(facts)
     if facts.closing is not None:
         size = solid_entries(facts.closing.size)
@@ -92,7 +92,7 @@ def _gone(facts: CategoryFacts) -> dict[str, Any]:
 
 
 def _when(facts: CategoryFacts) -> tuple[str, str, bool]:
-    """Return when a category's entries went, how that stands to the rule, and whether it is to be marked."""
+    """Return when a category's entries were purged, whether that obeyed the rule, and whether to mark it."""
     seal = "sceau non conservé" if facts.shown is None else f"sceau n° {french_number(facts.shown.number)}"
     if facts.gone_at is None:
         return "date non établie", solid(seal), False
@@ -107,14 +107,14 @@ def _when(facts: CategoryFacts) -> tuple[str, str, bool]:
 
 
 def _kept(facts: CategoryFacts, now: datetime) -> dict[str, Any]:
-    """Return the row of what is not attested; a term that has passed is marked."""
+    """Return the row of a category that is still kept; an overdue one is marked."""
     overdue = now >= facts.must_go_at
     when = f"due, terme dépassé de {solid_duration(now - facts.must_go_at)}" if overdue else "pas encore faite"
     return _category(facts) | {"count": "conservées", "when": when, "alarm": overdue}
 
 
 def _seals(closing: NamedSeal, gone: Sequence[CategoryFacts]) -> list[list[str]]:
-    """Return a row for each seal: the day's close seal, then those that show what went, each once."""
+    """Return a row for each seal: the day's close seal, then those that show the purges, each once."""
     shown = {facts.shown.number: facts.shown for facts in gone if facts.shown is not None}
     rows = [(closing, "entrées présentes" if shown else "jour clos")]
     rows += [(shown[number], "entrées détruites") for number in sorted(shown)]
@@ -157,17 +157,17 @@ _GDPR = f"règlement (UE) 2016/679 du {solid('27 avril 2016')}, {solid('article 
 
 
 def tenant_name(attestation: Attestation) -> str:
-    """Return the commune's name: nothing hidden, nothing endless."""
+    """Return the commune's name, printable and of bounded length."""
     return cell(attestation.tenant_name, NAME_CHARACTERS)
 
 
 def label(facts: CategoryFacts) -> str:
-    """Return a category's name likewise."""
+    """Return a category's name, printable and of bounded length."""
     return cell(facts.label, LABEL_CHARACTERS)
 
 
 def lead(attestation: Attestation) -> str:
-    """Say the whole in a few sentences."""
+    """Return the summary in a few sentences."""
     destroyed = attestation.of_state("destroyed")
     count = sum(facts.count for facts in destroyed)
     commune = f"la commune « {tenant_name(attestation)} »"
@@ -190,7 +190,7 @@ def lead(attestation: Attestation) -> str:
 
 
 def _scope(attestation: Attestation) -> str:
-    """Say in which categories, where it is not in all."""
+    """Return in which categories, unless in all."""
     destroyed = attestation.of_state("destroyed")
     if len(destroyed) == len(attestation.categories):
         return ""
@@ -209,7 +209,7 @@ def _punctuality(destroyed: Sequence[CategoryFacts]) -> str:
 
 
 def _rest(attestation: Attestation) -> str:
-    """Say what is not attested, for still kept."""
+    """Return which categories are not attested because they are still kept."""
     kept, untold = attestation.of_state("kept"), attestation.of_state("untold")
     if not kept:
         return ""
@@ -221,7 +221,7 @@ def _rest(attestation: Attestation) -> str:
 
 
 def notes(gone: Sequence[CategoryFacts]) -> list[str]:
-    """Say which parts can no longer be told, and why."""
+    """Return which parts are no longer known, and why."""
     said = [_UNTOLD] if any(facts.state == "untold" for facts in gone) else []
     if any(facts.state == "destroyed" and facts.count and facts.closing is None for facts in gone):
         said.append(_NO_CLOSING)
@@ -229,7 +229,7 @@ def notes(gone: Sequence[CategoryFacts]) -> list[str]:
 
 
 def how(attestation: Attestation) -> list[str]:
-    """Say what was done, and what this does not cover."""
+    """Return what was done, and what the attestation does not cover."""
     copies = attestation.key_copies
     where = "le magasin de clés" if copies == 1 else f"les {french_number(copies)} copies du magasin de clés"
     done = (
@@ -240,7 +240,7 @@ def how(attestation: Attestation) -> list[str]:
 
 
 def steps(attestation: Attestation, gone: Sequence[CategoryFacts]) -> list[str]:
-    """Say how a reader checks each part, without trusting the service."""
+    """Return how a reader checks each part without trusting the service."""
     shown = [facts.shown for facts in gone if facts.shown is not None]
     seals = (
         f"Les sceaux : GET /v1/seals?after={attestation.closing.number - 1} en donne le texte, dont le SHA-256 figure "
@@ -265,7 +265,7 @@ def steps(attestation: Attestation, gone: Sequence[CategoryFacts]) -> list[str]:
 
 
 def law(categories: Sequence[CategoryFacts]) -> str:
-    """Name what the rule rests on."""
+    """Return the legal basis of the rule."""
     led, directive, contract = _LAW
     gdpr = [_GDPR] if any(facts.regime == "GDPR" for facts in categories) else []
     return typeset("Fondement de la règle : " + " ; ".join([led, directive, *gdpr, contract]) + ".")

@@ -1,4 +1,4 @@
-"""The facts of one commune's and day's destruction, as an attestation states them."""
+"""The facts about the purge of one commune's day, as an attestation states them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ State = Literal["destroyed", "untold", "kept"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSeal:
-    """A seal by what names it for ever."""
+    """A seal, by what identifies it."""
 
     number: int
     day: date | None
@@ -29,15 +29,14 @@ class NamedSeal:
 class CategoryFacts:
     """What is known of one category's entries of the day.
 
-    destroyed  gone, and shown to be: indexes `first_index` ≤ i < `end_index`, none where they are equal
-    untold     gone, but what showed how many is gone as well
-    kept       still there
+    destroyed  purged, with proof: indexes `first_index` ≤ i < `end_index`, none if they are equal
+    untold     purged, but the proof of their number has been purged as well
+    kept       not purged yet
 
-    `retention_days` is the rule under which they went, `retention_days_before` that which the seals stated until then:
-    another only where it was changed; `may_go_at` and `must_go_at` are what follows from them. `gone_at` is when the
-    destruction was complete, where there was something to destroy, and `recorded` whether its own entry says so: else
-    it was then or earlier. `shown` is the first kept seal that shows it, `closing` the chain's head at the close of the
-    day, as far as they can still be told.
+    `retention_days` is the rule under which they were purged, `retention_days_before` the one that seals stated until
+    then, different only after a change; `may_go_at` and `must_go_at` follow from them. `gone_at` is when the purge was
+    complete, if there were entries, and `recorded` whether its own entry says so; otherwise it was then or earlier.
+    `shown` is the first kept seal that shows it, `closing` the chain's head at the close of the day, if still known.
     """
 
     code: str
@@ -57,12 +56,12 @@ class CategoryFacts:
 
     @property
     def count(self) -> int:
-        """How many entries went."""
+        """Return how many entries were purged."""
         return self.end_index - self.first_index
 
     @property
     def lateness(self) -> timedelta:
-        """By how much the destruction missed its term; nothing where it did not, or where no entry says when it was."""
+        """Return by how much the purge was late; zero if it was in time, or if no entry says when it was."""
         if self.gone_at is None or not self.recorded:
             return timedelta(0)
         return max(self.gone_at - self.must_go_at, timedelta(0))
@@ -70,7 +69,7 @@ class CategoryFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
-    """What is attested, by whom and when; `key_copies` is in how many places the day's keys were destroyed."""
+    """What is attested, by whom and when; `key_copies` is the number of places where the day's keys were destroyed."""
 
     service: str
     tenant: str

@@ -1,4 +1,4 @@
-"""What the document says, as plain data: words and figures, no layout and no markup."""
+"""The content of the document of an extract, as plain data: words and figures without layout or markup."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COLUMNS = ("NÂ°", "Survenue le (UTC)", "Action", "Compte", "Objet", "Motif", "RÃ
 
 @dataclass(slots=True)
 class Gathered:
-    """What a pass over the disclosed entries leaves for the document; bounded, whatever their number."""
+    """What the document needs of the disclosed entries; bounded, whatever their number."""
 
     by_action: Counter[str] = field(default_factory=Counter)
     by_day: Counter[date] = field(default_factory=Counter)
     rows: list[list[str]] = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
-        """Take one disclosed entry into account."""
+        """Add one disclosed entry."""
         self.by_action[action_of(entry)] += 1
         self.by_day[entry.recorded_at.date()] += 1
         if len(self.rows) < MAX_ROWS:
@@ -47,7 +47,7 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What the document says besides the manifest and the entries."""
+    """What the document states besides the manifest and the entries."""
 
     tenant_name: str
     category_label: str

@@ -1,4 +1,4 @@
-"""French as documents write it: days, moments, numbers, and nothing hidden in what others wrote."""
+"""French typography of the documents: days, times, numbers, and printable text from any input."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MONTHS = (
 )
 WEEKDAYS = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
 
-# What the two fonts that typst carries can show: Latin, Greek and Cyrillic, and the usual signs. PDF/A refuses a
-# document with a character that has no glyph, and no document must be lacking for one strange name.
+# All but what the two fonts of typst can show: Latin, Greek, Cyrillic, usual signs. PDF/A forbids characters without
+# a glyph, and one strange name must not prevent a document.
 _UNPRINTABLE = re.compile(
     "[^ -~\u00a0-\u00ac\u00ae-\u02ff\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u0482\u048a-\u04ff\u1e00-\u1eff"
     "\u2010-\u2027\u202f-\u2040\u2044-\u2052\u20a0-\u20bf\u2190-\u21ff\u2200-\u22ff\u2500-\u25ff\u27e6\u27e7]"
@@ -28,12 +28,12 @@ _UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
 
 
 def printable(text: str) -> str:
-    """Return the text with every character that hides, or that no font of the document has, replaced by its code."""
+    """Return the text with every invisible character, and every one without a glyph, replaced by its code."""
     return _UNPRINTABLE.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", normalize("NFC", text))
 
 
 def french_day(day: date) -> str:
-    """Write a day as French people read it."""
+    """Write a day in French."""
     return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
@@ -43,7 +43,7 @@ def french_moment(moment: datetime) -> str:
 
 
 def french_number(value: int) -> str:
-    """Write a whole number, its thousands apart."""
+    """Write a whole number with thin spaces between thousands."""
     return f"{value:,}".replace(",", "\u202f")
 
 
@@ -53,7 +53,7 @@ def french_range(first: int, last: int) -> str:
 
 
 def cell(text: str, limit_characters: int) -> str:
-    """Return a cell's text: nothing hidden, nothing endless, and no word that cannot be broken."""
+    """Return a cell's text: printable, of bounded length, with break points in long words."""
     if len(text) > limit_characters:
         text = text[:limit_characters] + " […]"
     text = printable(" ".join(text.split()))
@@ -61,37 +61,37 @@ def cell(text: str, limit_characters: int) -> str:
 
 
 def solid(text: str) -> str:
-    """Return the text with spaces at which no line is broken."""
+    """Return the text with non-breaking spaces."""
     return text.replace(" ", "\u00a0")
 
 
 def typeset(text: str) -> str:
-    """Return our own prose with French apostrophes, and signs that no line parts from what they belong to."""
+    """Return our own text with typographic apostrophes and non-breaking spaces around signs and units."""
     return _BOUND.sub("\u00a0", text).replace("'", "\u2019")
 
 
 def solid_day(day: date) -> str:
-    """Write a day that no line breaks."""
+    """Write a day with non-breaking spaces."""
     return solid(french_day(day))
 
 
 def solid_weekday(day: date) -> str:
-    """Write a day with its name, that no line breaks."""
+    """Write a day with its weekday and non-breaking spaces."""
     return solid(f"{WEEKDAYS[day.weekday()]} {french_day(day)}")
 
 
 def solid_moment(moment: datetime) -> str:
-    """Write a moment, to the second, that a line breaks only between the day and the hour."""
+    """Write a moment, to the second, breakable only between day and hour."""
     return f"{solid_day(moment.date())} " + solid(f"à {moment.hour} h {moment:%M min %S s}")
 
 
 def solid_entries(count: int) -> str:
-    """Write how many entries."""
+    """Write a number of entries."""
     return solid(f"{french_number(count)} entrée{'s' if count > 1 else ''}")
 
 
 def solid_duration(span: timedelta) -> str:
-    """Write a duration by its two greatest units, rounded down; less than a minute is one."""
+    """Write a duration in its two largest units, rounded down, at least one minute."""
     minutes = max(int(span.total_seconds()) // 60, 1)
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
     if days:

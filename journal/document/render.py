@@ -1,4 +1,4 @@
-"""Content to signed document, by a process of its own that asks for the signature."""
+"""From content to a signed document, made by a process of its own (`worker`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A template of this package by the name of its file, and the reason that the signature gives."""
+    """A template of this package, by file name, and the reason stated in the signature."""
 
     name: str
     reason: str
@@ -81,7 +81,7 @@ def frame(content: bytes) -> bytes:
 
 
 def read_frame(stream: BinaryIO) -> bytes:
-    """Read one frame. Raises EOFError where the other side has gone."""
+    """Read one frame. Raises EOFError if the stream ends first."""
     length = stream.read(LENGTH_BYTES)
     content = stream.read(int.from_bytes(length, "big")) if len(length) == LENGTH_BYTES else b""
     if len(length) != LENGTH_BYTES or len(content) != int.from_bytes(length, "big"):
@@ -90,7 +90,7 @@ def read_frame(stream: BinaryIO) -> bytes:
 
 
 async def receive_frame(reader: asyncio.StreamReader) -> bytes:
-    """Read one frame. Raises asyncio.IncompleteReadError (an EOFError) or ValueError where it is too long."""
+    """Read one frame. Raises asyncio.IncompleteReadError (an EOFError), or ValueError if it is too long."""
     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
     if length > FRAME_LIMIT_BYTES:
         raise ValueError(f"a frame of {length} bytes")

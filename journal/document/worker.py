@@ -1,8 +1,8 @@
-"""The process that makes one document: laid out by typst, signed (PAdES) through the service that started it.
+"""The process that makes one document: typst lays it out, the service that started it signs it (PAdES).
 
-Apart from the service, because a long table takes hundreds of megabytes, which go back with the process, and
-because neither library needs to be near the keys. Frames on standard input and output: a request comes, then
-what must be signed goes, its signature comes, and the document goes.
+A separate process, because a long table takes hundreds of megabytes, which its end releases, and because neither
+library should run near the keys. Frames on standard input and output: the request in, the bytes to sign out, their
+signature in, the document out.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MEMORY_BYTES = 4 * 1024**3
 STANDARD: Final = "a-3a"
 FIELD = "Signature"
 DIGEST = "sha256"
-# A P-256 signature with its certificates takes about 3 KiB: more is reserved, and filled up with zeros.
+# A P-256 signature with its certificates takes about 3 KiB; the rest is padded with zeros.
 RESERVED_BYTES = 16 * 1024
 RAW_SIGNATURE_BYTES = 72
 IDENTIFIER_BYTES = 16
 
 
 def main() -> None:
-    """Make the document. Equal requests give equal bytes, the signature apart: fixed fonts, fixed time."""
+    """Make the document. Equal requests give equal bytes, except for the signature: fonts and time are fixed."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     request = json.loads(read_frame(sys.stdin.buffer))
     made_at = datetime.fromtimestamp(request["made_at"], UTC)
@@ -86,21 +86,21 @@ def _send(content: bytes) -> None:
 
 
 class _Writer(IncrementalPdfFileWriter):
-    """A writer that reads no clock and draws no number: the signature is all that two updates differ in."""
+    """A writer without clock and randomness, so that two updates differ only in the signature."""
 
     def _update_meta(self) -> None:
-        """Leave the times as they were laid out; pyHanko would write the machine's."""
+        """Keep the times of the layout; pyHanko would write the present time."""
 
     @classmethod
     def _handle_id(cls, prev: PdfFileReader) -> generic.ArrayObject:
-        """Keep the first identifier of the two, and let the second follow from the document; pyHanko would draw it."""
+        """Keep the first identifier and derive the second from the document; pyHanko would draw it at random."""
         prev.stream.seek(0)
         second = sha256(prev.stream.read()).digest()[:IDENTIFIER_BYTES]
         return generic.ArrayObject([prev.trailer["/ID"][0], generic.ByteStringObject(second)])
 
 
 class _PdfSigner(signers.PdfSigner):
-    """A signer of documents whose clock is given."""
+    """A PDF signer with a given time."""
 
     def __init__(self, metadata: signers.PdfSignatureMetadata, signer: signers.Signer, at: datetime) -> None:
         super().__init__(metadata, signer)
@@ -113,7 +113,7 @@ class _PdfSigner(signers.PdfSigner):
 
 
 class _Signer(signers.Signer):
-    """The service's identity, as pyHanko wants it; its key stays in the service."""
+    """The service's identity for pyHanko; its key stays in the service."""
 
     def __init__(self, certificates: list[x509.Certificate]) -> None:
         store = SimpleCertificateStore()  # type: ignore[no-untyped-call] # pyHanko leaves it without types
@@ -126,7 +126,7 @@ class _Signer(signers.Signer):
         digest_algorithm: str,
         dry_run: bool = False,  # noqa: FBT001, FBT002 - pyHanko's own signature
     ) -> bytes:
-        """Ask the service for a P-256 signature with SHA-256."""
+        """Get a P-256 signature with SHA-256 from the service."""
         if digest_algorithm != DIGEST:
             raise ValueError(digest_algorithm)
         if dry_run:

@@ -1,7 +1,7 @@
-"""The sealer: signed statements over the heads of all chains, numbered without a hole.
+"""The sealer: signed seals over the heads of all chains, numbered without gaps.
 
-Any process may seal: the database takes a number once. A close seal comes before any seal that
-could show a later day, so that sizes never go back from one seal to the next.
+Any process may seal: the database accepts each number once. The close seal of a day precedes any seal that could show a
+later day, so that sizes never decrease from one seal to the next.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# After midnight, until every clock within the append's tolerance agrees that the day is over.
+# After midnight, until all clocks within the tolerance of appends agree that the day is over.
 CLOSE_GRACE = timedelta(seconds=5)
 CLOSE_MARGIN_SECONDS = 0.2
-# How long after midnight a refusal may still be midnight's doing, on a machine that is slow.
+# How long after midnight a refusal may still be due to midnight, on a slow machine.
 MIDNIGHT_MARGIN = timedelta(minutes=1)
 RACE_ATTEMPTS = 20
 RACE_PAUSE_SECONDS = 0.2
@@ -43,12 +43,12 @@ OPEN_SEALS_KEPT = timedelta(days=7)
 
 
 class Sealer:
-    """Makes close seals for days that are over and open seals of the moment."""
+    """Makes close seals of days that are over, and open seals of the present heads."""
 
     def __init__(
         self, *, store: Store, keystore: KeyStore, identity: SigningIdentity, service_name: str, clock: Clock
     ) -> None:
-        """Seal under this identity; the key store is told of every seal."""
+        """Seal under this identity; the key store remembers the last seal."""
         self._store = store
         self._keystore = keystore
         self._identity = identity
@@ -60,14 +60,14 @@ class Sealer:
         self._last_number = 0
 
     async def close_due_days(self) -> list[SealRow]:
-        """Make the close seal of every day that can receive nothing more, oldest first."""
+        """Make the close seal of every day that is over, oldest first."""
         async with self._lock:
             return await self._close_due_days()
 
     async def seal_open(self, *, even_if_still: bool) -> SealRow | None:
-        """Make an open seal over the heads of the moment; None where none moved and it was not asked for.
+        """Make an open seal over the present heads; None if none has changed and not `even_if_still`.
 
-        Raises BusyError where other processes kept taking the number.
+        Raises BusyError if other processes repeatedly took the number first.
         """
         async with self._lock:
             for _ in range(RACE_ATTEMPTS):
@@ -93,36 +93,36 @@ class Sealer:
             )
 
     async def declare_loss(self) -> int:
-        """Let the next seal say that what followed the last one of this restored database is lost; return its number.
+        """Make a seal that declares everything after the last seal of this restored database lost; return that number.
 
-        Verifiers then name the loss as declared, not as a fork. To be done before anything else seals.
-        Raises StoreError where there is no seal to recover from.
+        Verifiers then report a declared loss, not a fork. It must be the first seal after the restore.
+        Raises StoreError if there is no seal to recover from.
         """
         async with self._lock:
             state = await self._read_state()
             if state.number == 0:
-                raise StoreError("there is no seal yet: nothing can have been lost after one")
+                raise StoreError("there is no seal yet, so nothing after a seal can be lost")
             self._declares_loss = True
         await self.seal_open(even_if_still=True)
         return state.number
 
     async def _read_state(self) -> SealState:
-        """Read where the seals stand. Raises OperatorError where that is before what this process has seen.
+        """Read the state of the seals. Raises OperatorError if it is older than what this process has seen.
 
-        A backup was then restored under it: the number it would take has been given out.
+        A backup was then restored while it ran, and the next number is already in use.
         """
         state = await self._store.seal_state()
         if state.number < self._last_number:
             raise OperatorError(
                 f"the database has gone back from seal {self._last_number} to seal {state.number}: a backup was "
-                "restored while the service ran. Nothing is sealed any more: stop serve, and do as after a restore "
+                "restored while the service ran. Nothing more is sealed: stop serve, then proceed as after a restore "
                 f"(openepm-journal recover --declare-loss {state.number})"
             )
         self._last_number = state.number
         return state
 
     async def run(self, interval_seconds: int) -> None:
-        """Close days when they are over, seal while heads move, thin what is old; for ever."""
+        """Close days that are over, seal changed heads, thin old seals; for ever."""
         thinned_on: date | None = None
         while True:
             try:
@@ -143,7 +143,7 @@ class Sealer:
             now = self._guard.check()
             # Both clocks must agree that the day is over.
             day = _next_close(state, min(now, state.now))
-            # And on what day the seal is made: its heads state the rule of the database's, its text says this clock's.
+            # They must also agree on today: the heads state the rule by the database's day, the text by this clock's.
             if day is None or day_of(now) != day_of(state.now):
                 return made
             try:
@@ -157,13 +157,13 @@ class Sealer:
                 made.append(row)
 
     async def _raise_unless_overtaken(self, error: StoreError, before: SealState) -> None:
-        """Raise it, unless another process seals too, or midnight has come to the database before this clock."""
+        """Raise `error`, unless another process has sealed, or the database has passed midnight before this clock."""
         if isinstance(error, UnavailableError):
             raise error
         state = await self._read_state()
         sealed = (state.number, state.close_day) != (before.number, before.close_day)
         closing = state.closed_day > before.closed_day
-        # The day may have begun, or its first seconds ended, while the attempt was under way.
+        # The day may have begun, or its first seconds ended, during the attempt.
         passing = before.now - midnight(day_of(state.now)) <= MIDNIGHT_MARGIN
         if not sealed and not closing and not passing:
             raise error
@@ -175,16 +175,16 @@ class Sealer:
         heads: Sequence[HeadRow],
         moved: Sequence[SealHeadRow],
     ) -> SealRow | None:
-        """Sign and store the next seal; None where another process took its number first."""
+        """Sign and store the next seal; None if another process took its number first."""
         sealed_at = self._guard.check().replace(microsecond=0)
         previous = parse_seal(state.text) if state.text is not None else None
         previous_close = parse_seal(state.close_text) if state.close_text is not None else None
         recovered_from = state.number if self._declares_loss else None
         if previous is not None:
             if recovered_from is None and previous.day is None:
-                # Until a close seal says it, which every extract of that day lists and nothing thins.
+                # Repeated up to a close seal, which every extract of that day lists and which is never thinned.
                 recovered_from = previous.recovered_from
-            # Within one second of the last seal, or with clocks a little apart: time never goes back.
+            # The clock may be slightly behind that of the last seal: times never decrease.
             sealed_at = max(sealed_at, previous.sealed_at)
         try:
             tree = await asyncio.to_thread(Trie, [sealed_head(self._service_name, head) for head in heads])
@@ -211,14 +211,14 @@ class Sealer:
         return SealRow(number=seal.number, day=day, sealed_at=sealed_at, text=seal.text, signature=signature)
 
     async def _remember(self, moment: SealMoment, *, goes_back: bool) -> None:
-        """Let the key store know, so that a database restored from before it is known: the seal itself needs it not."""
+        """Tell the key store, so that an older database is recognised; the seal itself does not depend on it."""
         try:
             await asyncio.to_thread(remember, self._keystore, moment, goes_back=goes_back)
         except (JournalError, OSError) as error:
-            log.warning("the key store does not know of a seal", number=moment.number, reason=str(error))
+            log.warning("the key store could not remember a seal", number=moment.number, reason=str(error))
 
     async def _wait_for_grace(self) -> None:
-        """Wait out a day's first seconds: no open seal shows it before the last one is closed."""
+        """Wait for the end of a day's first seconds: no open seal may show it before the day before is closed."""
         now = self._clock.now()
         if (left := (midnight(day_of(now)) + CLOSE_GRACE - now).total_seconds()) > 0:
             await self._clock.sleep(left + CLOSE_MARGIN_SECONDS)

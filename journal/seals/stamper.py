@@ -1,7 +1,7 @@
-"""The stamper: has close seals time-stamped by an authority that is not ours, beside everything else.
+"""The stamper: obtains time-stamps for close seals from an outside authority, in the background.
 
-An authority that is down, slow, or lies keeps nobody waiting: its seals are *not time-stamped yet*, and asked for
-again. What it answers is checked as an auditor will check it before it is kept, for a token cannot be replaced.
+A failing, slow or wrong authority delays nothing else: the seals stay *not time-stamped yet*, and are tried again. Each
+token is checked as an auditor would check it before it is stored, because a stored token cannot be replaced.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ INTERVAL_SECONDS = 60.0
 RETRY_LIMIT_SECONDS = 3600.0
 FAILING_LIMIT = timedelta(days=1)
 TIMEOUT_LIMIT_SECONDS = 300
-# On receipt less is allowed than a verifier allows (timestamp.CLOCK_TOLERANCE): what is kept must pass for ever.
+# Stricter than a verifier (timestamp.CLOCK_TOLERANCE), so that a stored token always passes.
 RECEIPT_TOLERANCE = timedelta(minutes=1)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamped:
-    """A close seal and the time-stamp it was just given."""
+    """A close seal and its new time-stamp."""
 
     number: int
     timestamp: timestamp.Timestamp
 
 
 class Stamper:
-    """Gives close seals their time-stamps, oldest first."""
+    """Obtains time-stamps for close seals, oldest first."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class Stamper:
         clock: Clock,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
-        """Ask this authority, whose certificates lead to `tsa_anchors` (DER).
+        """Use this authority, whose trust anchors are `tsa_anchors` (DER).
 
-        `trust_path` holds what an auditor is given to check seals with. Raises nothing.
+        `trust_path` holds the trust anchors for the seals themselves. Raises nothing.
         """
         self._store = store
         self._client = client
@@ -81,7 +81,7 @@ class Stamper:
 
     @classmethod
     def configured(cls, settings: Settings, *, store: Store, service_name: str, clock: Clock) -> Self | None:
-        """Return the stamper that the settings ask for, if they name an authority. Raises OperatorError."""
+        """Return the stamper for the configured authority; None if there is none. Raises OperatorError."""
         if settings.tsa_url is None:
             return None
         try:
@@ -107,7 +107,7 @@ class Stamper:
     async def waiting(self) -> list[SealRow]:
         """Return the close seals that wait for a time-stamp, oldest first.
 
-        Those whose certificate has expired are not among them: no time-stamp of today would make them hold.
+        Seals whose certificate has expired are left out: a time-stamp of today would not help them.
         """
         rows = await self._store.unstamped_seals()
         anchors = _read_anchors(self._trust_path) if rows else []
@@ -115,7 +115,7 @@ class Stamper:
         return [row for row in rows if self._holds(row, anchors, now)]
 
     async def stamp_waiting(self) -> AsyncIterator[Stamped]:
-        """Have every seal that waits time-stamped and yield each; NotStampedError at the first that cannot be had."""
+        """Time-stamp every waiting seal and yield each; NotStampedError at the first failure."""
         for row in await self.waiting():
             try:
                 stamped = await self._stamp(row)
@@ -126,16 +126,16 @@ class Stamper:
                 yield stamped
 
     async def ask_time(self) -> datetime:
-        """Return what time it is by the authority's clock, of which a token made now bears witness.
+        """Return the time of the authority's clock, from a token made now.
 
-        Raises NotStampedError where none can be had.
+        Raises NotStampedError if none can be obtained.
         """
-        # A digest of nothing: the time alone is wanted, and a nonce makes it an answer to this question.
+        # A random digest: only the time matters, and the nonce ties the answer to this request.
         found, _ = await self._ask(secrets.token_bytes(32), made_at=_LONG_AGO)
         return found.stamped_at
 
     async def problem(self) -> str | None:
-        """Return what an operator must know: that for more than a day the oldest seal that waits got none."""
+        """Return a problem if time-stamping has failed for more than a day while seals wait, else None."""
         since = await self._store.stamping_failed_since()
         limit = self._clock.now() - FAILING_LIMIT
         if since is None or since > limit:
@@ -144,21 +144,21 @@ class Stamper:
         if not waiting or waiting[0].day is None or waiting[0].sealed_at > limit:
             return None
         return (
-            f"{len(waiting)} close seals wait for a time-stamp, the first of {format_day(waiting[0].day)}: none could "
-            f"be had since {format_seconds(since.replace(microsecond=0))}"
+            f"{len(waiting)} close seals wait for a time-stamp, the first of {format_day(waiting[0].day)}: the "
+            f"authority has failed since {format_seconds(since.replace(microsecond=0))}"
         )
 
     async def run(self) -> None:
-        """Look every minute for what waits; after a failure, later and later, up to an hour; for ever."""
+        """Time-stamp what waits every minute, for ever; after failures with growing pauses, up to an hour."""
         failures = 0
         while True:
             failures = 0 if await self._try() else failures + 1
             seconds = min(self._interval_seconds * 2 ** min(failures, 16), RETRY_LIMIT_SECONDS)
-            # Many services that lost one authority must not come back together.
+            # Jitter, so that many services do not retry one authority at the same moment.
             await self._clock.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  (no secret)
 
     async def _try(self) -> bool:
-        """Stamp what waits; False if something could not be. It is told once, and when it is over."""
+        """Time-stamp what waits; False if that failed, which is logged once per reason."""
         try:
             async for stamped in self.stamp_waiting():
                 at = timestamp.time_text(stamped.timestamp.stamped_at)
@@ -172,7 +172,7 @@ class Stamper:
         return True
 
     async def _stamp(self, row: SealRow) -> Stamped | None:
-        """Ask for one time-stamp, check it as an auditor will, and keep it; None where another process was faster."""
+        """Obtain, check and store the time-stamp of one seal; None if another process was faster."""
         seal = parse_seal(row.text)
         found, token = await self._ask(seal.digest, made_at=seal.sealed_at)
         now = self._clock.now()
@@ -181,12 +181,12 @@ class Stamper:
         except VerificationError as error:
             raise NotStampedError(f"what the authority answered is {error.verdict}: {error}") from error
         if found.stamped_at - now > RECEIPT_TOLERANCE:
-            raise NotStampedError("the authority's clock is ahead of ours: one of them is wrong")
+            raise NotStampedError("the authority's clock is ahead of ours: one of the two is wrong")
         kept = await self._store.put_timestamp(row.number, found.stamped_at, token)
         return Stamped(number=row.number, timestamp=found) if kept else None
 
     async def _ask(self, digest: bytes, *, made_at: datetime) -> tuple[timestamp.Timestamp, bytes]:
-        """Return a time-stamp of a digest, checked as an auditor will, and its token. Raises NotStampedError."""
+        """Return a time-stamp of a digest, checked as an auditor would, and its token. Raises NotStampedError."""
         nonce = secrets.randbits(NONCE_BITS) or 1
         answer = await self._client.ask(build_query(digest, nonce))
         try:
@@ -206,7 +206,7 @@ class Stamper:
         return True
 
     def _check_seal(self, row: SealRow, anchors: Sequence[bytes], at: datetime) -> None:
-        """Check that the seal's own signature holds at that time, as it must at its time-stamp's."""
+        """Check that the seal's own signature is valid at `at`, the time of its time-stamp."""
         digest = parse_seal(row.text).digest
         cms.verify(row.signature, digest, anchors=anchors, service=self._service_name, at=at)
 
@@ -228,10 +228,10 @@ OK = 200
 
 
 class TsaClient:
-    """One authority, at one address, that has so long to answer and so much to say."""
+    """One authority at one address, with limits on the duration and size of its answer."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
-        """Connect to nothing yet."""
+        """Set address and timeout; this opens no connection."""
         self._url = url
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
 
@@ -241,7 +241,7 @@ class TsaClient:
         Raises NotStampedError, which never quotes the address (it may hold a password) or the answer.
         """
         try:
-            # A connection of its own: the next one is wanted tomorrow. Nothing is kept or followed from one to another.
+            # A new session each time: requests are rare, and no cookie or redirect may link them.
             async with (
                 aiohttp.ClientSession(
                     timeout=self._timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()

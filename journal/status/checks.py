@@ -1,4 +1,4 @@
-"""What must hold for the service to be ready, and what to do where it does not."""
+"""The readiness checks: what must hold, and what to do if it does not."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from journal.writing.writer import Writer
 
 DAYS_AHEAD_WANTED = 3
-# A day that goes tonight was handed over the day before, or where it is kept for two days, in these hours.
+# A day that is purged tonight must be handed over by this hour; most were handed over the day before.
 HANDOVER_BY = time(3)
-STALE_DIRECTORY_SECONDS = 5.0
+STALE_SNAPSHOT_SECONDS = 5.0
 STALE_SEAL = timedelta(minutes=10)
 
 
 class Checks:
-    """Asks, each time anew, everything that an operator would have to know of."""
+    """Runs every readiness check."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Checks:
         guard: ClockGuard,
         settings: Settings,
     ) -> None:
-        """Check this service."""
+        """Check these parts of a service."""
         self._store = store
         self._snapshot = snapshot
         self._keystore = keystore
@@ -59,11 +59,11 @@ class Checks:
         self._clock = clock
         self._guard = guard
         self._settings = settings
-        # The last seal when heads were first seen to have moved since, and when they had.
+        # Number of the last seal, and since when heads have changed after it.
         self._unsealed: tuple[int, datetime] | None = None
 
     async def run(self, status: Status | None = None) -> dict[str, str | None]:
-        """Return, for each thing that must hold, None or what is wrong with it; `status` spares asking again."""
+        """Return each check's problem, or None; a `status` just read saves a query."""
         checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
             "certificate": self._check_certificate,
             "clock": self._check_clock,
@@ -97,14 +97,14 @@ class Checks:
 
     async def _check_database(self) -> str | None:
         age = self._snapshot.age_seconds()
-        return f"no answer for {age:.0f} s" if age > STALE_DIRECTORY_SECONDS else self._writer.appender.problem()
+        return f"no answer for {age:.0f} s" if age > STALE_SNAPSHOT_SECONDS else self._writer.appender.problem()
 
     async def _check_handover(self) -> str | None:
         if faults := await self._store.read_handover_faults():
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             return f"since {faults[0].since:%Y-%m-%d %H:%M} UTC: {faults[0].detail}{more}"
         tenants = [row.tenant for row in await self._store.read_recipients()]
-        # In a thread: a network file system that hangs must not hold up the service.
+        # In a thread: a network file system that hangs must not block the event loop.
         if tenants and (problem := await asyncio.to_thread(_check_outboxes, self._settings, tenants)):
             return problem
         now = self._clock.now()
@@ -114,7 +114,7 @@ class Checks:
             day = purgeable_through(day_of(now), category.stated_days)
             if late := await self._store.handover_due(category.code, day):
                 which = f"{late[0].tenant} {category.code} {format_day(day)}"
-                return f"{which} is purged tonight and not handed over yet: run openepm-journal handover"
+                return f"{which} is purged tonight but not handed over yet: run openepm-journal handover"
         return None
 
     async def _check_keys(self) -> str | None:
@@ -151,7 +151,7 @@ class Checks:
         }
         if forgotten := await forgotten_purges(self._store, self._keystore):
             through = format_day(forgotten[0].destroyed)
-            return f"{forgotten[0].category} is destroyed up to {through}, and the database has forgotten it"
+            return f"{forgotten[0].category} is purged up to {through}, but the database has lost that"
         if back := await communes_back(self._store, self._keystore):
             return describe_back(back[0])
         for row in await self._store.partitions():
@@ -161,8 +161,8 @@ class Checks:
         for category in self._snapshot.categories():
             days, since = category.next_retention_days, category.next_since
             if days is not None and days < category.stated_days and since is not None and since < yesterday:
-                asked = f"the rule of {days} days, asked for on {format_day(since)}"
-                return f"{category.code}: {asked}, waits: run openepm-journal handover, then openepm-journal purge"
+                asked = f"the retention of {days} days, asked for on {format_day(since)}"
+                return f"{category.code}: {asked}, is pending: run openepm-journal handover, then openepm-journal purge"
         return None
 
     async def _check_timestamps(self) -> str | None:
@@ -173,26 +173,26 @@ class Checks:
         if lost := await forgotten_seal(self._store, self._keystore):
             return describe_lost(lost)
         if row.number is None:
-            return "no seal was made yet"
-        # A head moves on while it waits: since when one does is what is remembered, from one question to the next.
+            return "no seal has been made yet"
+        # An unsealed head may change again, which resets `unsealed_since`: keep the earliest time between calls.
         waiting = row.unsealed_since
         if waiting is None or self._unsealed is None or self._unsealed[0] != row.number:
             self._unsealed = (row.number, waiting) if waiting else None
         if self._unsealed is not None and waiting and row.at - min(self._unsealed[1], waiting) > STALE_SEAL:
-            return f"heads have moved since the last seal, {row.number}, more than 10 minutes ago"
+            return f"heads changed more than 10 minutes ago and seal {row.number} is still the last"
         return None
 
 
 def _check_outboxes(settings: Settings, tenants: list[str]) -> str | None:
-    """Say so where communes are to be handed what they cannot be: before a day is due, while there is time."""
+    """Return a problem with the directories of the hand-over, found before a day is due."""
     root = settings.handover_path
     if settings.handover_directory is None and not root.exists():
-        return None  # made with the first hand-over
+        return None  # the first hand-over makes it
     boxes = [root / tenant for tenant in tenants]
     for directory in (root, *(box for box in boxes if box.exists())):
         if why := why_unwritable(directory):
             return (
-                f"{directory}: {why}: mount it, let the service write there, or name another directory with "
-                "JOURNAL_HANDOVER_DIRECTORY"
+                f"{directory}: {why}: mount it, make it writable for the service, or set JOURNAL_HANDOVER_DIRECTORY to "
+                "another directory"
             )
     return None

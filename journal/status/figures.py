@@ -1,6 +1,6 @@
-"""Where the service stands: the facts that readiness, the metrics and `doctor` state beside what is wrong.
+"""The status of the service: the facts that readiness, the metrics and `doctor` show besides the checks.
 
-The first half is arithmetic on days; the second asks the database twice, whatever it holds.
+`describe_category` is arithmetic on days; `read_status` makes two queries, whatever the size of the database.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryStatus:
-    """What is kept of a category, and when it goes.
+    """What is kept of a category, and when it is purged.
 
-    No clear column holds an entry's hour: the oldest entry is at most as old as the beginning of its day.
+    The hour of an entry is encrypted, so the age of the oldest entry is counted from the beginning of its day.
 
-    oldest_day, oldest_age   the oldest day that holds entries, and the time since it began; None, 0 where none does
-    retention                how old an entry may become
-    purged_day, purged_at    the last day that is wholly gone, and when it was
-    next_day                 the oldest day on disk, with entries or not: it may go from `next_at` on, and must be gone
-                             before `next_limit`
-    overdue_days             days on disk that must be gone already
-    handover_days            days with entries that may go, and wait for their hand-over; handover_lapses: days of a
-                             chain that went without it, within a year
-    partition_days, key_days for how many days, from today on, there is a partition, and a key
+    oldest_day, oldest_age   the oldest day with entries, and the time since it began; None and 0 if there is none
+    retention                the maximal age of an entry
+    purged_day, purged_at    the last day that is purged completely, and when that was
+    next_day                 the oldest day on disk, with entries or not: it may be purged from `next_at` on, and must
+                             be purged before `next_limit`
+    overdue_days             days on disk that should have been purged already
+    handover_days            days with entries that may be purged and wait for their hand-over
+    handover_lapses          days of a chain purged without it, within a year
+    partition_days, key_days consecutive days from today that have a partition, and a key
     """
 
     category: str
@@ -59,7 +59,7 @@ class CategoryStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The whole of it, at a moment of the service's clock. `unsealed_days` are over, and have no close seal yet."""
+    """The status at a moment of the service's clock; `unsealed_days` are over without a close seal."""
 
     at: datetime
     row: StatusRow
@@ -70,17 +70,17 @@ class Status:
 
     @property
     def database_departure(self) -> timedelta:
-        """Return by how much the database's clock departs from the service's."""
+        """Return the difference between the clocks of the database and the service."""
         return abs(self.row.at - self.at)
 
     @property
     def seal_age(self) -> timedelta | None:
-        """Return how old the latest seal is."""
+        """Return the age of the latest seal."""
         return _since(self.at, self.row.sealed_at)
 
     @property
     def unstamped_seals(self) -> int:
-        """Return how many close seals wait for a time-stamp, where an authority is named."""
+        """Return how many close seals wait for a time-stamp; 0 without an authority."""
         return self.row.unstamped_seals if self.is_stamping else 0
 
     @property
@@ -90,21 +90,21 @@ class Status:
 
     @property
     def stamping_failed_since(self) -> datetime | None:
-        """Return since when the authority is asked in vain."""
+        """Return since when requests to the authority have failed, while seals wait."""
         return self.row.stamping_failed_since if self.unstamped_seals else None
 
 
 def describe_category(
     row: RetentionRow, *, retention_days: int, stated_days: int, key_days: Collection[date], now: datetime
 ) -> CategoryStatus:
-    """Return where a category stands, from what is on disk.
+    """Return the status of a category, from its days on disk.
 
-    The purge obeys a pending shorter rule, `retention_days`; until all of that is gone, what is late is by the one
-    that seals state, `stated_days`.
+    The purge applies `retention_days`, which includes a pending shorter rule; a day is overdue by `stated_days`, the
+    rule that seals state.
     """
     today = day_of(now)
     next_day = row.days[0] if row.days else None
-    # The rule says which day may go today: this one may as many days later as it is younger.
+    # The rule gives the last day that may be purged today; a younger day follows as many days later.
     next_at = midnight(today + (next_day - purgeable_through(today, retention_days))) if next_day else None
     return CategoryStatus(
         category=row.category,
@@ -133,7 +133,7 @@ async def read_status(
     is_stamping: bool,
     certificate_not_after: datetime,
 ) -> Status:
-    """Ask where the service stands. Raises StoreError, KeyStoreError, OSError."""
+    """Read the status. Raises StoreError, KeyStoreError, OSError."""
     known = {category.code: category for category in snapshot.categories()}
     today = day_of(clock.now())
     through = [purgeable_through(today, category.retention_days) for category in known.values()]
@@ -161,7 +161,7 @@ async def read_status(
 
 
 def _days_ahead(today: date, days: Collection[date]) -> int:
-    """Return how many days in a row are there, from today on."""
+    """Return how many consecutive days from today are in `days`."""
     there, ahead = set(days), 0
     while today + ahead * DAY in there:
         ahead += 1

@@ -1,4 +1,4 @@
-"""The metrics of a process besides requests: appends, queue, event loop, clock."""
+"""What a process counts besides requests: appends, its queue, its event loop, its clock."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ if TYPE_CHECKING:
     from journal.writing.queue import FairQueue
 
 PULSE_SECONDS = 0.5
-# From the delay of a healthy loop, or a small append, to what needs attention.
+# From a healthy loop, and from a small append, to values that need attention.
 LAG_BOUNDS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 APPEND_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-# Besides the database's answers: it could not be reached, or it raised an error.
-APPEND_OUTCOMES = (*get_args(Outcome), "unavailable", "refused")
+# Besides the database's answers: it was unavailable, or it refused the draft with an error.
+APPEND_RESULTS = (*get_args(Outcome), "unavailable", "refused")
 
 
 class Instruments:
-    """The metrics of the process; without `metrics`, only the caller can read them."""
+    """The process's own metrics; without `metrics` they are counted for the caller alone."""
 
     def __init__(self, metrics: Metrics | None = None) -> None:
-        """Register the metrics."""
+        """Declare them."""
         self.metrics = metrics = metrics or Metrics()
         self.entries_appended = metrics.counter(
-            "openepm_journal_entries_appended", "Entries committed, those of the service itself included."
+            "openepm_journal_entries_appended", "Entries committed, including those about the service itself."
         )
         self.appends = metrics.counter(
             "openepm_journal_appends",
-            "Attempts to append a draft, by the database's answer; all but 'appended' wrote nothing or are repeated.",
-            outcome=APPEND_OUTCOMES,
+            "Attempts to append a draft, by result; only 'appended' is certain to have written it, most others are "
+            "retried.",
+            result=APPEND_RESULTS,
         )
         self.append_seconds = metrics.histogram(
             "openepm_journal_append_duration_seconds",
-            "Duration of the attempt that committed a draft.",
+            "Duration of the attempts that committed a draft.",
             APPEND_BOUNDS_SECONDS,
         )
         self.loop_lag_seconds = metrics.histogram(
             "openepm_journal_event_loop_lag_seconds",
-            "Delay of a task that runs twice a second in each process.",
+            "Delay of a task that the event loop should run twice a second.",
             LAG_BOUNDS_SECONDS,
         )
-        self._queue_events = metrics.gauge("openepm_journal_queue_events", "Events that wait to be drafted.")
-        self._queue_bytes = metrics.gauge("openepm_journal_queue_bytes", "Their bytes, as they were submitted.")
+        self._queue_events = metrics.gauge("openepm_journal_queue_events", "Events waiting in the queue.")
+        self._queue_bytes = metrics.gauge("openepm_journal_queue_bytes", "Bytes of the waiting events, as submitted.")
         self._limit_events = metrics.gauge(
-            "openepm_journal_queue_limit_events", "Largest number of events that may wait; more are refused (503)."
+            "openepm_journal_queue_limit_events", "How many events may wait; more are refused (503)."
         )
-        self._limit_bytes = metrics.gauge("openepm_journal_queue_limit_bytes", "Largest number of bytes that may wait.")
+        self._limit_bytes = metrics.gauge("openepm_journal_queue_limit_bytes", "How many bytes may wait.")
         self._clock_departure_seconds = metrics.gauge(
             "openepm_journal_clock_departure_seconds",
-            "By how much the system clock was moved while a process ran; beyond 900 nothing is written, sealed or "
+            "By how much the system clock was moved while a process ran; above 900 nothing is written, sealed or "
             "purged.",
             merge="max",
         )
@@ -63,12 +64,12 @@ class Instruments:
         self._limit_bytes.set(size_bytes)
 
     def set_queue(self, queue: FairQueue) -> None:
-        """Set the current content of the queue."""
+        """Set the current size of the queue."""
         self._queue_events.set(queue.events)
         self._queue_bytes.set(queue.bytes)
 
     async def pulse(self, guard: ClockGuard) -> None:
-        """Measure the loop and the clock, for ever, on the loop's own time, which clock changes do not affect."""
+        """Measure the loop's lag and the clock's departure, for ever, by the loop's own time."""
         loop = asyncio.get_running_loop()
         while True:
             self._clock_departure_seconds.set(guard.departure().total_seconds())

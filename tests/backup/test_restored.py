@@ -165,12 +165,12 @@ async def test_backups_of_the_seven_days_before_a_purge(
             destroyed, readable = destroyed + len(gone), readable + len(rows) - len(gone)
             number = await last_seal(dsn, settings)
             for attempt in (check_restored(dsn, settings), commands.seal(settings, argparse.Namespace())):
-                with pytest.raises(OperatorError, match=rf"recover --declare-loss {number}, then start serve"):
+                with pytest.raises(OperatorError, match=rf"recover --declare-loss {number}; then start serve"):
                     await attempt
             refused += await check_refused(settings, lived, rows)
             await recover.recover(settings, argparse.Namespace(declare_loss=number))
             said = capsys.readouterr().out
-            assert f"declared: what followed seal {number} is lost" in said
+            assert f"declared: everything after seal {number} is lost" in said
             # Also the days that had not come yet when the backup was made.
             assert {f"purged again {row.category} {row.day}" for row in gone} <= set(said.splitlines())
             assert said.count("purged again") == 1 + days_before

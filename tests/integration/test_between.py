@@ -115,7 +115,7 @@ class TestRestored:
         assert await problems(world) == {}
         open_keystore(world.settings).destroy_tenant_key(OTHER_TENANT)
         said = (await problems(world))["retention"]
-        assert f"are back: run openepm-journal tenant destroy {OTHER_TENANT} --confirm" in said
+        assert f"entries again: run openepm-journal tenant destroy {OTHER_TENANT} --confirm" in said
         await destroy(world, OTHER_TENANT)
         await world.service.snapshot.refresh()
         assert (await problems(world), await world.audit()) == ({}, [])

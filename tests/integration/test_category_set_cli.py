@@ -57,12 +57,12 @@ async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) 
     pending = f"10 days, 4 pending since {world.today}"
     assert first == f"category {NAME}\tdoes not need authorisation\t{pending}"
     assert rest[0] == (
-        f"6 days go with it ({FIRST} to {FIRST + 5 * DAY}): serve destroys them within the hour, openepm-journal purge "
-        "at once; seals state it from then on, and nothing past it is read any more"
+        f"6 days are due ({FIRST} to {FIRST + 5 * DAY}): serve purges them within an hour, openepm-journal purge at "
+        "once; seals then state the new retention, and older entries can no longer be read"
     )
-    assert rest[1:] == [f"they are handed over first to {TENANT}: openepm-journal handover does it at once"]
+    assert rest[1:] == [f"first they are handed over to {TENANT}: openepm-journal handover does it at once"]
     assert f"{NAME}\tLED\t{pending}" in await run(world, capsys, "list")
-    asked = f"note retention: {LONG.code}: 4 days asked for on {world.today}, not in force yet: 10 days are"
+    asked = f"note retention: {LONG.code}: 4 days asked for on {world.today}, not in force yet; now 10 days"
     assert await notes(world, capsys) == [asked]
     await world.installation.handover.run()
     await world.installation.purger.run()
@@ -91,11 +91,11 @@ async def test_what_a_purge_says_while_a_rule_is_pending(world: World, capsys: p
     assert [line.partition(":")[0] for line in went] == [f"purged {LONG.code} {FIRST + n * DAY}" for n in range(4)]
     told = out.splitlines()[4:]
     assert told[0] == (
-        f"{LONG.code}: 4 days ({FIRST} to {last}) gone by a shorter rule, which seals state once all that it lets go "
-        "is gone"
+        f"{LONG.code}: 4 days ({FIRST} to {last}) purged by a shorter retention, which seals state once all its due "
+        "days are purged"
     )
     assert told[1].startswith(f"{LONG.code} {last + DAY} waits for the hand-over to {TENANT}, until ")
-    assert told[2].startswith(f"{LONG.code} {last + 2 * DAY} stays with a day before it that waits")
+    assert told[2].startswith(f"{LONG.code} {last + 2 * DAY} waits for an earlier day")
     assert (len(told), err) == (3, "")
     for options in (["--dry-run"], []):
         assert await purge(*options) == ("".join(f"{line}\n" for line in told), "")
@@ -106,9 +106,9 @@ async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -
     await run(world, capsys, "set", LONG.code, "--retention-days", "4")
     await live(world, 0, 5)
     [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "8", "--needs-authorisation", "yes")
-    assert said == f"category {NAME}\tneeds authorisation\t4 days, a day more each day up to 8"
-    assert f"{NAME}\tLED\t4 days, a day more each day up to 8\tneeds authorisation" in await run(world, capsys, "list")
-    asked = f"note retention: {LONG.code}: 8 days asked for on {world.today}, not in force yet: 4 days are"
+    assert said == f"category {NAME}\tneeds authorisation\t4 days, one more each day up to 8"
+    assert f"{NAME}\tLED\t4 days, one more each day up to 8\tneeds authorisation" in await run(world, capsys, "list")
+    asked = f"note retention: {LONG.code}: 8 days asked for on {world.today}, not in force yet; now 4 days"
     assert await notes(world, capsys) == [f"{asked}, a day more each day"]
     await live(world, 6, 9)
     assert f"{NAME}\tLED\t8 days\tneeds authorisation" in await run(world, capsys, "list")

@@ -176,10 +176,13 @@ MISTAKES = [
     (("serve", "--workers", "0"), "must be 1 or more"),
     (("serve", "--workers", "two"), "invalid"),
     (("category", "add", "x", "--label", "X", "--regime", "RGPD"), "invalid choice"),
-    (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "soon"), "is no moment"),
-    (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "2027-01-01T00:00:00"), "no zone"),
-    (("extract", "--from", "01/03/2026"), "is no day: write it YYYY-MM-DD"),
-    (("extract", "--from", "20260301"), "is no day: write it YYYY-MM-DD"),
+    (("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "soon"), "is not a time"),
+    (
+        ("credential", "add", "--role", "client", "--tenant", "albi", "--expires-at", "2027-01-01T00:00:00"),
+        "no time zone",
+    ),
+    (("extract", "--from", "01/03/2026"), "is not a day: write YYYY-MM-DD"),
+    (("extract", "--from", "20260301"), "is not a day: write YYYY-MM-DD"),
     (("extract", "--action", "lecture"), "invalid choice"),
 ]
 
@@ -203,7 +206,7 @@ def test_mistyped(arguments: tuple[str, ...], reason: str, capsys: pytest.Captur
         ({"JOURNAL_WORKERS": "many"}, "setting workers (JOURNAL_WORKERS)"),
         ({"JOURNAL_WORKERS": "0"}, "setting workers (JOURNAL_WORKERS)"),
         ({"JOURNAL_CONFIG": "/nowhere/journal.toml"}, "settings file /nowhere/journal.toml"),
-        ({"JOURNAL_SERVICE_NAME": "Not A Name"}, "choose a lower-case DNS name"),
+        ({"JOURNAL_SERVICE_NAME": "Not A Name"}, "must be a lower-case DNS name"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, str], reason: str) -> None:
@@ -279,7 +282,7 @@ def test_the_first_use(tmp_path: Path) -> None:
     master = (home / "master.key").rename(tmp_path / "elsewhere")
     said = plain_line(command(home, "tenant", "list"))
     assert "master.key is missing" in said
-    assert "put it back" in said
+    assert "restore it" in said
     assert not (home / "master.key").exists()
     done = command(home, "tenant", "list", JOURNAL_MASTER_KEY_FILE=str(master))
     assert (done.returncode, done.stdout) == (DONE, "_service\tthe service itself\nalbi\tVille d'Albi\n")

@@ -62,7 +62,7 @@ async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str])
     for category in ("ecrits", CATEGORY):
         keystore.raise_fence(category, world.today)
     settings = settings_of(world)
-    message = rf"older than its key store: ecrits is destroyed up to {world.today}.*1 more.*--declare-loss {number},"
+    message = rf"older than its key store: ecrits is purged up to {world.today}.*1 more.*--declare-loss {number};"
     with pytest.raises(OperatorError, match=message):
         await categories.category_add(
             settings, argparse.Namespace(code="x", label="X", regime="LED", retention_days=9, needs_authorisation=False)
@@ -71,11 +71,11 @@ async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str])
         await recover.recover(settings, argparse.Namespace(declare_loss=None))
     assert await tenants.tenant_list(settings, argparse.Namespace()) == 0
     assert await doctor.doctor(settings, argparse.Namespace()) == 1
-    assert "FAIL retention: ecrits is destroyed up to" in capsys.readouterr().out
+    assert "FAIL retention: ecrits is purged up to" in capsys.readouterr().out
     # Today cannot be purged yet, by any clock that is right.
-    with pytest.raises(OperatorError, match=r"its time has not come: put the clock right"):
+    with pytest.raises(OperatorError, match=r"not due by this database's retention and clock: correct the clock"):
         await recover.recover(settings, argparse.Namespace(declare_loss=number))
-    assert f"declared: what followed seal {number} is lost" in capsys.readouterr().out
+    assert f"declared: everything after seal {number} is lost" in capsys.readouterr().out
 
 
 async def test_a_declaration_cut_short_on_a_later_day(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_a_declaration_cut_short_on_a_later_day(postgres: EmbeddedPostgres
         open_keystore(world.settings).raise_fence(CATEGORY, world.today - DAY)
         assert await world.service.sealer.declare_loss() == number
         assert (await world.service.store.seal_state()).number == number + 2
-        with pytest.raises(OperatorError, match=rf"its last seal, {number}, is lost.*--declare-loss {number}, then"):
+        with pytest.raises(OperatorError, match=rf"its last seal, {number}, is lost.*--declare-loss {number}; then"):
             await check_restored(world.dsn, settings_of(world))
 
 
@@ -102,14 +102,14 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
     open_keystore(world.settings).destroy_tenant_key(OTHER_TENANT)
     assert await recover.recover(settings_of(world), argparse.Namespace(declare_loss=number)) == 1
     assert capsys.readouterr().err == (
-        f"openepm-journal: {OTHER_TENANT} was destroyed, and its entries, which nobody can read, are back: run "
-        f"openepm-journal tenant close {OTHER_TENANT} --without-export, then openepm-journal tenant destroy "
-        f"{OTHER_TENANT} --confirm {OTHER_TENANT} --record FILE\n"
+        f"openepm-journal: {OTHER_TENANT} was destroyed, but the restored database has its (unreadable) entries again: "
+        f"run openepm-journal tenant close {OTHER_TENANT} --without-export, then openepm-journal tenant destroy "
+        f"{OTHER_TENANT} --confirm {OTHER_TENANT} --report FILE\n"
     )
     asked = {"code": OTHER_TENANT, "certificate": None, "export_to": None, "without_export": True}
     settings = settings_of(world)
     assert await tenants.tenant_close(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
-    asked = {"code": OTHER_TENANT, "confirm": OTHER_TENANT, "record": str(world.settings.home_path / "record.json")}
+    asked = {"code": OTHER_TENANT, "confirm": OTHER_TENANT, "report": str(world.settings.home_path / "record.json")}
     assert await tenants.tenant_destroy(settings, argparse.Namespace(**asked, clock_is_right=False)) == 0
     await world.service.snapshot.refresh()
     assert await world.audit() == []

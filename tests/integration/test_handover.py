@@ -437,7 +437,9 @@ class TestFailure:
         assert (await world.service.checks.run())["handover"] is None
         (root(world) / TENANT).write_bytes(b"")
         said = str((await world.service.checks.run())["handover"])
-        assert said.startswith(f"{root(world) / TENANT}: Not a directory: mount it, let the service write there, or ")
+        assert said.startswith(
+            f"{root(world) / TENANT}: Not a directory: mount it, make it writable for the service, or "
+        )
         await world.installation.administration.end_handover(TENANT)
         assert (await world.service.checks.run())["handover"] is None
 

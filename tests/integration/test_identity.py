@@ -135,7 +135,7 @@ def test_nothing_is_signed_with_a_certificate_that_is_not_valid(home: Path) -> N
     signer = load(home)
     for moment in (signer.not_before, signer.not_after + timedelta(microseconds=999_999)):
         verify(signer.sign(CONTENT, moment), home / "trust.pem")
-    with pytest.raises(OperatorError, match=r"valid from .* on: put this machine's clock right"):
+    with pytest.raises(OperatorError, match=r"valid only from .*: correct this machine's clock"):
         signer.sign(CONTENT, signer.not_before - SECOND)
     with pytest.raises(ExpiredCertificateError, match=r"expired on .*: install a renewed one") as refused:
         signer.sign(CONTENT, signer.not_after + SECOND)

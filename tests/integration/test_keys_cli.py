@@ -112,7 +112,7 @@ async def test_refused(settings: Settings, copy: Path, tmp_path: Path) -> None:
     wrong = Settings(**values | {"master_key_file": str(tmp_path / "wrong.key")})
     unreachable = Settings(**values | {"dsn": NOBODY})
     refusals: list[tuple[Settings, str, Path, type[JournalError], str]] = [
-        (settings, "backup", tmp_path / "unmounted", OperatorError, "mount it, or, for a first copy, make it"),
+        (settings, "backup", tmp_path / "unmounted", OperatorError, "mount it, or create it for a first copy"),
         (settings, "backup", settings.keystore_path, OperatorError, "a copy is of use only elsewhere"),
         (settings, "backup", settings.home_path, OperatorError, "a copy is of use only elsewhere"),
         (settings, "backup", documents, OperatorError, r"holds letter\.txt, which is no key"),

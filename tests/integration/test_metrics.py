@@ -24,7 +24,7 @@ from journal.clock import ClockGuard, SimulatedClock
 from journal.core.entry import Compartment
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.metrics import Metrics, make_shared_memory
-from journal.writing.instruments import APPEND_OUTCOMES, PULSE_SECONDS, Instruments
+from journal.writing.instruments import APPEND_RESULTS, PULSE_SECONDS, Instruments
 from tests.integration.edge import BATCH, CATEGORY, EVENTS, OTHER_TENANT, SERVICE, TENANT, RunningEdge, running_edge
 from tests.integration.scrape import Scrape, growth, scrape
 from tests.integration.world import make_event
@@ -266,7 +266,7 @@ async def test_every_label_is_one_of_few(edge: RunningEdge) -> None:
     assert found.pop("route") <= {call.path for call in CALLS} | {"unknown"}
     assert found.pop("status") <= set(STATUSES)
     assert found.pop("reason") == {kind.name for kind in KINDS}
-    assert found.pop("outcome") == {*APPEND_OUTCOMES, "recorded", "known", "refused"}
+    assert found.pop("result") == {*APPEND_RESULTS, "recorded", "known", "refused"}
     assert found.pop("shape") == {"single", "batch"}
     assert found.pop("version") == {__version__}
     assert all(float(bound) > 0 for bound in found.pop("le"))

@@ -76,7 +76,7 @@ async def test_what_would_go_is_what_goes(world: World, capsys: pytest.CaptureFi
         limit = format_seconds(START.replace(hour=0) + (day - FIRST) + BRIEF_DAYS * DAY)
         expected.append(
             f"{BRIEF} {day}: {count} entries in {tenants} compartments, {size} bytes on disk, {key}; "
-            f"kept {BRIEF_DAYS} days, it must be gone before {limit}"
+            f"kept {BRIEF_DAYS} days, must be purged before {limit}"
         )
     assert [" 2 entries in 1 " in expected[0], " 37 entries in 2 " in expected[1]] == [True, True]
     before = await leaves(world)
@@ -102,7 +102,7 @@ async def test_what_waits_for_its_hand_over(world: World, capsys: pytest.Capture
     until = START.replace(hour=22) + 2 * DAY
     limit = START.replace(hour=0) + 3 * DAY
     waits = (
-        f"{BRIEF} {FIRST} waits for the hand-over to {TENANT}, until {format_seconds(until)}; it must be gone before "
+        f"{BRIEF} {FIRST} waits for the hand-over to {TENANT}, until {format_seconds(until)}; it must be purged before "
     )
     waits += f"{format_seconds(limit)}\n"
     assert await purge(world, "--dry-run") == DONE
@@ -146,7 +146,7 @@ async def test_what_is_due_and_could_not_go(world: World, capsys: pytest.Capture
     limits = [format_seconds(START.replace(hour=0) + (number + BRIEF_DAYS) * DAY) for number in range(5)]
     beyond = [
         f"{BRIEF} {day} stays: one run takes 3 days of a category; run purge again, or with --all; "
-        f"it must be gone before {limit}"
+        f"it must be purged before {limit}"
         for day, limit in zip(days, limits, strict=True)
     ][3:]
     assert await purge(world, "--dry-run") == DONE
@@ -159,14 +159,16 @@ async def test_what_is_due_and_could_not_go(world: World, capsys: pytest.Capture
     out, err = capsys.readouterr()
     assert out == ""
     assert f"openepm-journal: the fence of {BRIEF} in " in err
-    assert f"{BRIEF} {FIRST} is due and could not go; it must be gone before {limits[0]}" in err
+    assert f"{BRIEF} {FIRST} is due but could not be purged; it must be purged before {limits[0]}" in err
     fences.rmdir()
     assert await purge(world) == FAILED
     out, err = capsys.readouterr()
-    assert "a run that was cut short began it" in out.splitlines()[0]
+    assert "an interrupted run has begun it" in out.splitlines()[0]
     # The day that was begun is behind its fence, and does not count towards the three.
     assert [line.partition(":")[0] for line in out.splitlines()] == [f"purged {BRIEF} {day}" for day in days[:4]]
-    assert err.splitlines() == [f"{BRIEF} {days[4]} is due and could not go; it must be gone before {limits[4]}"]
+    assert err.splitlines() == [
+        f"{BRIEF} {days[4]} is due but could not be purged; it must be purged before {limits[4]}"
+    ]
     assert await purge(world, "--all") == DONE
     assert await world.audit() == []
 
@@ -180,7 +182,7 @@ async def test_what_a_backup_brought_back(world: World, capsys: pytest.CaptureFi
     await world.installation.purger.run()
     copy.write_bytes(content)
     line = f"{BRIEF} {FIRST}: 0 entries in 0 compartments, 0 bytes on disk, its key; "
-    line += "it was purged before, and brought back, as by a backup"
+    line += "it was purged before and has come back, for example from a backup"
     assert await purge(world, "--dry-run") == DONE
     assert await purge(world) == DONE
     assert capsys.readouterr().out == f"would purge {line}\npurged {line}\n"
@@ -196,7 +198,7 @@ async def test_beside_another_run(
     with open_keystore(world.settings).destroying():
         waiting = asyncio.create_task(purge(world))
         said = ""
-        while "another purge is running: this one waits for it" not in said:
+        while "another purge is running: waiting for it" not in said:
             await asyncio.sleep(0.01)
             said += capsys.readouterr().err
     assert await waiting == DONE

@@ -386,7 +386,7 @@ async def test_a_hand_over_that_never_comes(postgres: EmbeddedPostgres, tmp_path
         assert await world.installation.purger.run() == []
         said = (await world.service.checks.run())["retention"]
         assert said is not None
-        assert "the rule of 3 days, asked for on" in said
+        assert "the retention of 3 days, asked for on" in said
         # Day 0 must go on the tenth day, handed over or not.
         await world.travel(datetime.combine(FIRST + 9 * DAY, datetime.min.time(), tzinfo=UTC) + timedelta(hours=22.5))
         await world.seal()

@@ -259,7 +259,7 @@ async def test_readiness_speaks_of_unsealed_heads(world: World) -> None:
     async def seals() -> str | None:
         return (await world.service.checks.run())["seals"]
 
-    assert await seals() == "no seal was made yet"
+    assert await seals() == "no seal has been made yet"
     await world.seal()
     await world.travel(START + timedelta(hours=1))
     assert await seals() is None
@@ -271,7 +271,7 @@ async def test_readiness_speaks_of_unsealed_heads(world: World) -> None:
     assert await seals() is None
     await world.travel(START + timedelta(hours=1, minutes=1) + STALE_SEAL)
     await world.record(1)
-    assert await seals() == "heads have moved since the last seal, 1, more than 10 minutes ago"
+    assert await seals() == "heads changed more than 10 minutes ago and seal 1 is still the last"
     await world.seal()
     assert await seals() is None
 

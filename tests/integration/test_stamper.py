@@ -458,7 +458,9 @@ async def test_readiness_tells_an_authority_that_fails_for_a_day(world: World, t
     assert problem is not None
     (close,) = await store.unstamped_seals()
     assert close.day is not None
-    assert problem.startswith(f"1 close seals wait for a time-stamp, the first of {close.day}: none could be had since")
+    assert problem.startswith(
+        f"1 close seals wait for a time-stamp, the first of {close.day}: the authority has failed since"
+    )
     assert await store.put_timestamp(close.number, world.clock.now(), b"token")
     assert (await service.checks.run())["timestamps"] is None
     assert await store.stamping_failed_since() is None
@@ -514,7 +516,7 @@ async def test_the_commands_stamp_and_count(world: World, tsa: TsaServer, capsys
     tsa.answer = fixed(b"", status=500)
     assert await commands.seal(settings, argparse.Namespace(clock_is_right=False)) == 0
     out, err = capsys.readouterr()
-    assert out == "nothing moved since the last seal\n"
+    assert out == "nothing has changed since the last seal\n"
     assert err == "openepm-journal: 1 close seals not time-stamped yet: the authority answered with status 500\n"
     await doctor.doctor(settings, argparse.Namespace(clock_is_right=False))
     out, _ = capsys.readouterr()
@@ -524,7 +526,7 @@ async def test_the_commands_stamp_and_count(world: World, tsa: TsaServer, capsys
     assert await commands.seal(settings, argparse.Namespace(clock_is_right=False)) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith("nothing moved since the last seal\nseal 1\ttime-stamped ")
+    assert out.startswith("nothing has changed since the last seal\nseal 1\ttime-stamped ")
     assert out.endswith("Z\tCN=Time stamper\n")
 
 

@@ -115,11 +115,11 @@ class TestRetention:
         assert (facts["oldest_day"], facts["next_purge_day"]) == (f"{FIRST + 2 * DAY}", f"{FIRST + DAY}")
         said = await words(world)
         assert (
-            f"{BRIEF}: the oldest entry is of {FIRST + 2 * DAY}, at most 0 days 1 h old of 3 days allowed; {FIRST} was "
-            f"purged last, done {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC; {FIRST + DAY} goes next, after "
-            f"{FIRST + 3 * DAY} 00:00 UTC, before {FIRST + 4 * DAY} 00:00 UTC\n"
+            f"{BRIEF}: the oldest entry is of {FIRST + 2 * DAY}, at most 0 days 1 h old; the limit is 3 days; the "
+            f"last day purged is {FIRST} at {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC; the next is "
+            f"{FIRST + DAY}, from {FIRST + 3 * DAY} 00:00 UTC, before {FIRST + 4 * DAY} 00:00 UTC\n"
         ) in said
-        assert f"{CATEGORY}: no entry is kept; nothing was purged yet; {FIRST} goes next, after " in said
+        assert f"{CATEGORY}: no entry is kept; nothing has been purged yet; the next is {FIRST}, from " in said
 
     async def test_the_moment_is_that_of_the_last_purge(self, world: World) -> None:
         """A later purge moves it; what changes the category otherwise does not."""
@@ -147,7 +147,7 @@ class TestRetention:
         assert ready["checks"]["retention"] == "failing"
         assert of(BRIEF, ready)["overdue_days"] == 2
         said = await words(world)
-        assert f"{FIRST} goes next, after {FIRST + 2 * DAY} 00:00 UTC: 2 days are kept past their limit\n" in said
+        assert f"the next is {FIRST}, from {FIRST + 2 * DAY} 00:00 UTC: 2 days are kept past their limit\n" in said
         await world.installation.purger.run(max_days=None)
         found, ready = await told(world)
         assert (found.value("overdue_days", BRIEF), found.value("ready", "retention")) == (0, 1)
@@ -181,7 +181,7 @@ class TestSeals:
         assert 0 <= found.value("last_seal_age_seconds") < 60
         said = await words(world)
         assert (
-            f"seal {latest.number} is the last, of {latest.sealed_at:%Y-%m-%d %H:%M} UTC; 2 heads moved since" in said
+            f"seal {latest.number} is the last, of {latest.sealed_at:%Y-%m-%d %H:%M} UTC; 2 heads changed since" in said
         )
         await world.seal()
         found, _ = await told(world)
@@ -253,7 +253,7 @@ async def test_an_authority_that_is_down(postgres: EmbeddedPostgres, tmp_path: P
             assert stamps["failing_since"].startswith(f"{FIRST + 2 * DAY}T01:0")
             said = await words(world)
             assert "the oldest close seal without a time-stamp is of 2026-03-04 01:0" in said
-            assert "; the authority is asked in vain since 2026-03-04 01:0" in said
+            assert "; the authority has failed since 2026-03-04 01:0" in said
             assert found.value("ready", "timestamps") == 1, "within its first day it is no failure"
             await world.travel_to(FIRST + 3 * DAY, hour=2)
             found, ready = await told(world)

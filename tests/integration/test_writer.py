@@ -626,10 +626,10 @@ async def test_a_database_that_is_gone_is_told_once(rig: Rig, superuser: asyncpg
             await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
             while age() > 2 * REFRESH_SECONDS:  # noqa: ASYNC110 - nothing rings
                 await asyncio.sleep(0.1)
-    told = [line for line in lines if "the directory" in line["event"]]
+    told = [line for line in lines if "the snapshot" in line["event"]]
     assert [line["event"] for line in told] == [
-        "the directory cannot be refreshed",
-        "the directory is refreshed again",
+        "the snapshot cannot be refreshed",
+        "the snapshot is refreshed again",
     ]
     assert "the database" in told[0]["reason"]
 
