@@ -1,8 +1,8 @@
-"""What the operator's commands ask of the database (role journal_admin); the process that serves cannot.
+"""Statements of the operator's commands (role journal_admin).
 
-Trust sentence: whoever holds this role's password can make credentials, so can submit events and ask for extracts as
-anyone, and can shorten a category's rule, so that days are destroyed before others expected it; each credential and
-each rule is itself an entry of the journal, and seals state the rule.
+Trust sentence: whoever holds this role's password can make credentials, thus submit events and request extracts as
+anyone, and can shorten a category's retention, so that days are purged earlier than expected; each credential and each
+change of retention is itself an entry of the journal, and seals state the retention.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryChange:
-    """What was changed of a category; None was left as it was."""
+    """A change of a category; None means unchanged."""
 
     number: int
     changed_at: datetime
@@ -47,16 +47,16 @@ class NewCredential:
 
 
 class AdminStatements(Pools):
-    """The service, its tenants, categories and credentials. A fault is a StoreError in plain words."""
+    """The service, its tenants, categories and credentials."""
 
     async def create_service(self, name: str) -> None:
         """Name the installation, once; its first day is today."""
         await self._fetch("admin", "create_service", name)
 
     async def add_tenant(self, code: str, name: str, genesis: Mapping[str, bytes]) -> None:
-        """Add a tenant and its chains. `genesis` holds the empty chain's hash for every category there is.
+        """Add a tenant and its chains. `genesis` holds the empty chain's hash for every category.
 
-        The reserved tenant `_service` has the category `journal` alone.
+        The reserved tenant `_service` has only the category `journal`.
         """
         await self._fetch("admin", "add_tenant", code, name, list(genesis), list(genesis.values()))
 
@@ -72,7 +72,7 @@ class AdminStatements(Pools):
     ) -> int:
         """Add a category and its chains; return its id. `genesis` holds the empty chain's hash for every open tenant.
 
-        Its partitions are made by `ensure_partitions`: nothing can be appended before.
+        Its partitions are made by `ensure_partitions`: until then nothing can be appended.
         """
         new_id: int = await self._fetch_value(
             "admin",
@@ -95,10 +95,10 @@ class AdminStatements(Pools):
         retention_days: int | None = None,
         needs_authorisation: bool | None = None,
     ) -> bool:
-        """Change a category, None leaving a value as it is; False if all is so already.
+        """Change a category, None leaving a value as it is; False if nothing changes.
 
-        A rule asked for is pending until `settle_rule` says that it is not. StoreError where days are destroyed already
-        that a longer one would have kept.
+        A new retention is pending until `settle_rule` puts it in force. StoreError if days that a longer one would keep
+        are already purged.
         """
         changed: bool = await self._fetch_value(
             "admin", "set_category", code, label, retention_days, needs_authorisation
@@ -106,7 +106,7 @@ class AdminStatements(Pools):
         return changed
 
     async def set_recipient(self, tenant: str, certificate: bytes | None) -> bool:
-        """Register the certificate (DER) a tenant's days are handed over to; None ends it, False if there was none."""
+        """Register the certificate (DER) for a tenant's hand-over; None ends it, False if there was none."""
         changed: bool = await self._fetch_value("admin", "set_recipient", tenant, certificate)
         return changed
 
@@ -130,10 +130,10 @@ class AdminStatements(Pools):
         )
 
     async def revoke_credential(self, credential_id: str) -> bool:
-        """End a credential; False if there is none of that id or it is already revoked."""
+        """Revoke a credential; False if it does not exist or is already revoked."""
         revoked: bool = await self._fetch_value("admin", "revoke_credential", credential_id)
         return revoked
 
     async def list_credentials(self) -> list[CredentialRow]:
-        """Return every credential, revoked and expired ones too."""
+        """Return every credential, including revoked and expired ones."""
         return [CredentialRow(**row) for row in await self._fetch("admin", "read_credentials")]

@@ -1,9 +1,9 @@
-"""An own small PostgreSQL, for machines where none was set up: found, made, started and stopped.
+"""An embedded PostgreSQL, for machines without one: found, made, started and stopped.
 
-Everything lives under `<home>/postgresql`: `data` (the cluster), `log` (the server's own, kept a week), `run` (the
-socket, no TCP). Access is by the directory's permissions alone: whoever can enter `run` is trusted.
-One process owns the server, its direct child; others attach to it. Two locks keep them apart: `owner.lock` is held
-by the owner for as long as the server runs, `clients.lock` is shared by whoever attached.
+Everything is stored under `<home>/postgresql`: `data` (the cluster), `log` (the server's own, kept a week), `run` (the
+socket, no TCP). Access is controlled by the directory's permissions: whoever can enter `run` is trusted.
+One process owns the server, its direct child; others attach to it. Two locks coordinate them: the owner holds
+`owner.lock` for as long as the server runs, those attached share `clients.lock`.
 
 Trust sentence: whoever can write to this directory can do anything to the database, but cannot sign a seal.
 """
@@ -31,7 +31,7 @@ DATABASE: Final = "journal"
 
 
 def _lock(path: Path, operation: int) -> IO[bytes] | None:
-    """Return the open file once locked, None where another holds it."""
+    """Return the locked file, None if another process holds the lock."""
     file = path.open("ab")
     try:
         fcntl.flock(file, operation | fcntl.LOCK_NB)
@@ -44,12 +44,12 @@ def _lock(path: Path, operation: int) -> IO[bytes] | None:
 class EmbeddedPostgres:
     """The PostgreSQL of one home. `start` owns it, `attach` uses the running one or owns it for a while.
 
-    The server ends with this process, however that ends. Every method raises OperatorError, with the server's own
-    words where it spoke.
+    The server ends with this process, however that ends. Every method raises OperatorError, with the server's message
+    if there is one.
     """
 
     def __init__(self, home: Path, *, origin: Origin = "any", mode: Mode = "any") -> None:
-        """Prepare; nothing is touched. `origin` and `mode` force which binaries and how root becomes ordinary."""
+        """Touch nothing yet. `origin` and `mode` choose the binaries and how root becomes an ordinary user."""
         self._root = home.absolute() / "postgresql"
         self._cluster = Cluster(self._root)
         self._origin: Origin = origin
@@ -69,12 +69,12 @@ class EmbeddedPostgres:
 
     @property
     def owned(self) -> bool:
-        """Whether the server is this object's child."""
+        """Return whether the server is this object's child."""
         return self._process is not None
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id, None while it does not run."""
+        """Return the postmaster's process id, None while it does not run."""
         return self._cluster.read_postmaster()
 
     def dsn(self, role: str = OWNER, *, database: str = DATABASE) -> str:
@@ -82,9 +82,9 @@ class EmbeddedPostgres:
         return f"postgresql://{quote(role)}@/{quote(database)}?host={quote(self._cluster.socket)}&port=5432"
 
     def start(self, *, wait_seconds: float = START_LIMIT_SECONDS) -> None:
-        """Own the server: make the cluster where there is none, start it, return once it takes connections.
+        """Own the server: make a missing cluster, start it, return once it accepts connections.
 
-        Waits for a command that owns it for a moment; OperatorError if it is still owned after `wait_seconds`.
+        Waits for a command that owns it briefly; OperatorError if it is still owned after `wait_seconds`.
         """
         self._make_root()
         deadline = time.monotonic() + wait_seconds
@@ -98,7 +98,7 @@ class EmbeddedPostgres:
         self._own(owner)
 
     def attach(self) -> Self:
-        """Use the running server, or own one until `stop`, which waits for whoever attached to it. Returns itself."""
+        """Use the running server, or own one until `stop`, which waits for those attached. Return itself."""
         self._make_root()
         deadline = time.monotonic() + START_LIMIT_SECONDS
         while True:
@@ -118,7 +118,7 @@ class EmbeddedPostgres:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Stop what this object started (fast shutdown), let go of what it attached to."""
+        """Stop the server if this object started it (fast shutdown), else detach."""
         try:
             if self._process is not None:
                 if self._waits_for_clients:
@@ -129,7 +129,7 @@ class EmbeddedPostgres:
             self._locks.close()
 
     def _wait_for_clients(self) -> None:
-        """Wait until nobody is attached: a command must not lose its database because another one ended."""
+        """Wait until nobody is attached: a command must not lose its database because another one ends."""
         while (clients := _lock(self._root / "clients.lock", fcntl.LOCK_EX)) is None:
             time.sleep(POLL_SECONDS)
         self._locks.enter_context(clients)
@@ -138,10 +138,10 @@ class EmbeddedPostgres:
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise OperatorError(f"the embedded PostgreSQL has no home: {error}") from error
+            raise OperatorError(f"the directory of the embedded PostgreSQL cannot be made: {error}") from error
 
     def _own(self, owner: IO[bytes]) -> None:
-        """Start, holding the owner's lock from here on; let go of it on failure."""
+        """Start, holding the owner's lock from here on; release it on failure."""
         self._locks.enter_context(owner)
         try:
             identity = choose_identity(self._cluster.data, self._mode)

@@ -1,7 +1,7 @@
-"""What the end of a contract asks of the database (role journal_admin; the removal itself, journal_purge).
+"""Statements for the end of a contract (role journal_admin; the removal itself, journal_purge).
 
-Trust sentence: whoever holds the password of journal_admin can say that a contract has ended; only then can whoever
-holds that of journal_purge remove the tenant's rows, and the seals show that they went. No other tenant's can.
+Trust sentence: whoever holds the password of journal_admin can end a contract; only after that can the holder of that
+of journal_purge remove the tenant's rows, no other tenant's, and the seals show the removal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How far the end of a contract has come; a seal's hash is that of its text, `export_sha256` of the manifest."""
+    """The progress of the end of a contract; a seal's hash is that of its text, `export_sha256` of its inventory."""
 
     tenant: str
     closed_at: datetime
@@ -45,7 +45,7 @@ class Ending:
 
     @property
     def announcement(self) -> Announcement | None:
-        """What announced the export; None where it was closed without."""
+        """Return the entry that announced the export; None if the tenant was closed without one."""
         if self.certificate is None or self.request_index is None or self.request_leaf is None:
             return None
         return Announcement(certificate=self.certificate, index=self.request_index, leaf_hash=self.request_leaf)
@@ -53,7 +53,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedChain:
-    """A destroyed tenant's chain as it was: entries `kept_from` ≤ index < `size` were removed."""
+    """The last state of a destroyed tenant's chain: entries `kept_from` ≤ index < `size` were removed."""
 
     category: str
     kept_from: int
@@ -62,12 +62,12 @@ class EndedChain:
 
 
 class EndingStatements(Pools):
-    """Closed, exported, destroyed."""
+    """Closing, export, destruction."""
 
     async def close_tenant(self, code: str, announcement: Announcement | None = None) -> bool:
-        """Accept nothing more for a tenant; without `announcement` it wants no export.
+        """Close a tenant to further entries; without `announcement` it wants no export.
 
-        Waits for the appends under way. False if there is none of that code or it is closed.
+        Waits for running appends. False if the tenant does not exist or is already closed.
         """
         announced = (
             (None, None, None)
@@ -78,19 +78,19 @@ class EndingStatements(Pools):
         return closed
 
     async def note_export(self, tenant: str, manifest_sha256: bytes) -> bool:
-        """Say that the export this manifest names is whole; False if none was announced."""
+        """Note that the export with this inventory is complete; False if none was announced."""
         noted: bool = await self._fetch_value("admin", "note_export", tenant, manifest_sha256)
         return noted
 
     async def waive_export(self, tenant: str) -> bool:
-        """Say that a closed tenant wants no export; False if it has one, or that was said before."""
+        """Note that a closed tenant wants no export; False if it has one, or if this was noted before."""
         waived: bool = await self._fetch_value("admin", "waive_export", tenant)
         return waived
 
     async def begin_destruction(self, tenant: str, seal_number: int, seal_sha256: bytes) -> bool:
-        """Let a tenant's rows go from now on, as that seal states them; False if that was said before.
+        """Allow the removal of a tenant's rows, as that seal states them; False if it was allowed before.
 
-        StoreError unless it is closed and its export made or waived.
+        StoreError unless it is closed and its export is made or waived.
         """
         begun: bool = await self._fetch_value("admin", "begin_destruction", tenant, seal_number, seal_sha256)
         return begun
@@ -101,27 +101,27 @@ class EndingStatements(Pools):
         return removed
 
     async def remove_traces(self, tenant: str) -> None:
-        """Remove a destroyed tenant's counters and hand-overs, and all of its credentials but their ids."""
+        """Remove a destroyed tenant's counters and hand-overs, and its credentials except for their ids."""
         await self._fetch("purge", "remove_traces", tenant)
 
     async def empty_heads(self, tenant: str) -> int:
-        """Say in a destroyed tenant's heads that nothing is kept; return how many moved.
+        """Set a destroyed tenant's heads to keep nothing; return how many changed.
 
-        StoreError while an entry of it is there.
+        StoreError while it still has entries.
         """
         moved: int = await self._fetch_value("purge", "empty_heads", tenant)
         return moved
 
     async def finish_destruction(self, tenant: str, seal_number: int, seal_sha256: bytes) -> bool:
-        """Say that a seal states that nothing is kept; False if that was said before. StoreError if it does not."""
+        """Note the seal that states that nothing is kept; False if noted before. StoreError if it does not state it."""
         finished: bool = await self._fetch_value("admin", "finish_destruction", tenant, seal_number, seal_sha256)
         return finished
 
     async def read_ending(self, tenant: str) -> Ending | None:
-        """Return how far the end of a tenant's contract has come; None before, and where it is older than this."""
+        """Return the progress of the end of a tenant's contract; None before it begins."""
         rows = await self._fetch("admin", "read_ending", tenant)
         return Ending(**rows[0]) if rows else None
 
     async def read_ended_chains(self, tenant: str) -> list[EndedChain]:
-        """Return what a destroyed tenant's chains were, by category."""
+        """Return the last states of a destroyed tenant's chains, by category."""
         return [EndedChain(**row) for row in await self._fetch("admin", "read_ended_chains", tenant)]

@@ -1,6 +1,6 @@
-"""What the hand-over before purge asks of the database (role journal_purge, as the purge that waits for it).
+"""Statements of the hand-over before purge (role journal_purge, like the purge that waits for it).
 
-Trust sentence: whoever holds this role's password can say that a day was handed over, and have it purged within its
+Trust sentence: whoever holds this role's password can mark a day as handed over, so that it is purged within its
 window; the commune then misses a file whose neighbours' manifests show the gap.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientRow:
-    """A tenant that wants its days handed over; `certificate` is DER."""
+    """A tenant with hand-over; `certificate` is DER."""
 
     tenant: str
     registered_at: datetime
@@ -41,7 +41,7 @@ class HandoverDue:
 class HandoverFile:
     """A file with the days `first_day` to `last_day` of a chain, from `base_size` to `head_size`.
 
-    Written; in its place under its name once `placed_at` is there.
+    It is written; once `placed_at` is set, it is in place under its final name.
     """
 
     category: str
@@ -59,7 +59,7 @@ class HandoverFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoverFault:
-    """What keeps a tenant's hand-over from being made: `reason` for the commune, `detail` for the operator."""
+    """Why a tenant's hand-over fails: `reason` for the commune, `detail` for the operator."""
 
     tenant: str
     since: datetime
@@ -69,7 +69,7 @@ class HandoverFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoverAlarm:
-    """What must still become an entry; about one day of one category, or about all that is to come."""
+    """An alarm that must still become an entry, about one day of one category or about the hand-over as a whole."""
 
     number: int
     raised_at: datetime
@@ -81,7 +81,7 @@ class HandoverAlarm:
 
 
 class HandoverStatements(Pools):
-    """Who wants it, what is due, what was done, what went wrong."""
+    """Recipients, due days, files, faults and alarms."""
 
     async def read_recipients(self) -> list[RecipientRow]:
         """Return the open tenants that registered a certificate, by code."""
@@ -90,12 +90,12 @@ class HandoverStatements(Pools):
     async def handover_due(self, category: str, day: date) -> list[HandoverDue]:
         """Return the chains with entries up to the close of `day` that are neither handed over nor purged.
 
-        None before the day has its close seal.
+        Empty until the day has its close seal.
         """
         return [HandoverDue(**row) for row in await self._fetch("purge", "handover_due", category, day)]
 
     async def note_handover(self, tenant: str, file: HandoverFile) -> bool:
-        """Note a file that is written and durable and has not its name yet; False if another run was faster."""
+        """Note a file that is durable but not in place yet; False if another run was faster."""
         noted: bool = await self._fetch_value(
             "purge",
             "note_handover",
@@ -114,14 +114,14 @@ class HandoverStatements(Pools):
         return noted
 
     async def place_handover(self, tenant: str, file: HandoverFile) -> bool:
-        """Say that the file has its name and is durable: its days are handed over. False if that was said before."""
+        """Note that the file is in place and durable: its days are handed over. False if noted before."""
         placed: bool = await self._fetch_value(
             "purge", "place_handover", tenant, file.category, file.last_day, file.file_sha256
         )
         return placed
 
     async def forget_handover(self, tenant: str, file: HandoverFile) -> bool:
-        """Forget a file that was noted and is nowhere, so that it is made again; False if it was placed."""
+        """Forget a noted file that does not exist, so that it is made again; False if it was placed."""
         forgotten: bool = await self._fetch_value("purge", "forget_handover", tenant, file.category, file.last_day)
         return forgotten
 
@@ -134,27 +134,27 @@ class HandoverStatements(Pools):
         await self._fetch("purge", "list_handovers", tenant, up_to)
 
     async def lapse_handovers(self, category: str, day: date, reason: str, detail: str) -> list[str]:
-        """Note that a day goes without hand-over, and raise an alarm; return the tenants concerned."""
+        """Note that a day is purged without hand-over, and raise an alarm; return the tenants concerned."""
         return [row[0] for row in await self._fetch("purge", "lapse_handovers", category, day, reason, detail)]
 
     async def raise_handover_fault(
         self, tenant: str, *, category: str | None, day: date | None, reason: str, detail: str
     ) -> bool:
-        """Note why a tenant's hand-over cannot be made; an alarm is raised, and True returned, if it is news."""
+        """Note why a tenant's hand-over fails; if that is new, raise an alarm and return True."""
         raised: bool = await self._fetch_value("purge", "raise_handover_fault", tenant, category, day, reason, detail)
         return raised
 
     async def clear_handover_fault(self, tenant: str) -> bool:
-        """Say that a tenant's hand-over works; True if it did not before."""
+        """Note that a tenant's hand-over works; True if it failed before."""
         cleared: bool = await self._fetch_value("purge", "clear_handover_fault", tenant)
         return cleared
 
     async def read_handover_faults(self) -> list[HandoverFault]:
-        """Return what is wrong now, oldest first."""
+        """Return the present faults, oldest first."""
         return [HandoverFault(**row) for row in await self._fetch("purge", "read_handover_faults")]
 
     async def read_handover_alarms(self) -> list[HandoverAlarm]:
-        """Return the alarms that are no entries yet, in order."""
+        """Return the alarms without entries yet, in order."""
         return [HandoverAlarm(**row) for row in await self._fetch("purge", "read_handover_alarms")]
 
     async def forget_handover_alarm(self, number: int) -> None:

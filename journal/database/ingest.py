@@ -1,7 +1,7 @@
-"""What the process that appends asks of the database (role journal_ingest).
+"""Statements of the process that appends (role journal_ingest).
 
 Trust sentence: whoever holds this role's password can append well-formed garbage to any chain, and can read
-credentials' hashes; it can read no entry and change none.
+the hashes of credentials; they can neither read nor change an entry.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Outcome = Literal["appended", "conflict", "known", "clock", "closed", "fenced", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendBatch:
-    """Entries for many chains, appended whole or not at all. Lists of one group have one length.
+    """Entries for many chains, appended completely or not at all. Lists of one group have one length.
 
     chain_*     one place per chain: the head the batch was computed from (`chain_size`, `chain_hash`), the head it
                 leads to (`next_size`, `next_hash`), and the `recorded_at` of all its entries
@@ -62,7 +62,7 @@ class AppendBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedHead:
-    """A chain that is not where the batch expected it: its place in the chain lists (from 1), and where it stands."""
+    """A chain whose head differs from what the batch expected: its place in the chain lists (from 1) and its head."""
 
     position: int
     size: int
@@ -72,7 +72,7 @@ class MovedHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownEntry:
-    """An entry already recorded: its place in the entry lists (from 1), and its first copy."""
+    """An entry recorded before: its place in the entry lists (from 1), and its first copy."""
 
     position: int
     index: int
@@ -84,14 +84,14 @@ class KnownEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendResult:
-    """What became of a batch. Only `appended` wrote anything.
+    """The result of appending a batch. Only `appended` wrote anything.
 
-    appended  nothing more to say
+    appended  all entries are committed
     conflict  `moved`: every chain that moved
     known     `known`: every entry of the batch that is recorded already
     clock     `database_now`: more than 2 s from a chain's `recorded_at`
-    closed    `chains` (places in the chain lists, from 1): their day can receive nothing more
-    fenced    `chains`: an entry's `since` is destroyed
+    closed    `chains` (places in the chain lists, from 1): their day is closed
+    fenced    `chains`: the day of an entry's `since` is purged
     absent    `chains`: they do not exist, or their tenant is closed
     """
 
@@ -104,7 +104,7 @@ class AppendResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadRow:
-    """A chain as it stands. `recorded_at` is None while it is empty, and in heads of a closed day that moved since."""
+    """The head of a chain. `recorded_at` is None while it is empty, and in heads of a closed day that changed since."""
 
     tenant: str
     category: str
@@ -117,11 +117,11 @@ class HeadRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryRow:
-    """A legal class of data; `fence` is its last destroyed day, `first_day` the first it has partitions for.
+    """A legal class of data; `fence` is its last purged day, `first_day` the first it has partitions for.
 
-    `retention_days` is the rule that the purge and reads obey, `stated_days` the one that seals state today: it is
-    the longer one while a shorter rule is pending. `next_retention_days` is the rule that is pending, asked for on
-    `next_since`; None where none is.
+    `retention_days` is the rule that the purge and reads apply, `stated_days` the one that seals state today: the
+    longer one while a shorter rule is pending. `next_retention_days` is the pending rule, asked for on `next_since`;
+    None if there is none.
     """
 
     code: str
@@ -149,7 +149,7 @@ class TenantRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRow:
-    """The installation; `closed_day` is the last day that receives nothing more."""
+    """The installation; `closed_day` is the last day closed to appends."""
 
     name: str
     created_at: datetime
@@ -209,7 +209,7 @@ def _known(row: asyncpg.Record) -> KnownEntry:
 
 
 class IngestStatements(Pools):
-    """Appending, and what it needs to know."""
+    """Appends and the small tables they need."""
 
     async def append(self, batch: AppendBatch) -> AppendResult:
         """Append a batch computed from heads in memory: one round trip, one statement, its own transaction.
@@ -225,8 +225,8 @@ class IngestStatements(Pools):
     ) -> AppendResult:
         """Append what `build` makes of the heads while their rows are locked: no conflict is possible.
 
-        `build` gets the heads in the order asked, without those that do not exist, and must be quick: others wait.
-        What it raises, passes through, and nothing is written. Errors as for `append`.
+        `build` gets the heads in the order given, without those that do not exist, and must be quick: others wait. Its
+        exceptions pass through, and nothing is written. Errors as for `append`.
         """
         statements = sql.load("ingest")
         async with self.borrow("ingest") as connection:
@@ -245,11 +245,11 @@ class IngestStatements(Pools):
             return result
 
     async def read_heads(self, tenants: Sequence[str], categories: Sequence[str]) -> list[HeadRow]:
-        """Return the heads asked for, in that order, without those that do not exist."""
+        """Return these heads, in the order given, without those that do not exist."""
         return [HeadRow(**row) for row in await self._fetch("ingest", "read_heads", tenants, categories)]
 
     async def read_credentials(self) -> list[CredentialRow]:
-        """Return every credential, revoked and expired ones too."""
+        """Return every credential, including revoked and expired ones."""
         return [CredentialRow(**row) for row in await self._fetch("ingest", "read_credentials")]
 
     async def directory_version(self) -> int:
@@ -262,7 +262,7 @@ class IngestStatements(Pools):
         return [CategoryRow(**row) for row in await self._fetch("ingest", "read_categories")]
 
     async def read_tenants(self) -> list[TenantRow]:
-        """Return the tenants by code, closed ones and the reserved one too."""
+        """Return the tenants by code, including closed ones and the reserved one."""
         return [TenantRow(**row) for row in await self._fetch("ingest", "read_tenants")]
 
     async def read_service(self) -> ServiceRow:
@@ -278,12 +278,12 @@ class IngestStatements(Pools):
         return moment
 
     async def clock_is_simulated(self) -> bool:
-        """Say whether the database's clock was replaced by one that can be moved."""
+        """Return whether the database's clock was replaced by a simulated one."""
         simulated: bool = await self._fetch_value("ingest", "clock_is_simulated")
         return simulated
 
     async def check_durability(self) -> list[str]:
-        """Return what would make an acknowledgement a lie, as sentences; none where all is well."""
+        """Return a sentence for every setting under which an acknowledged entry can be lost."""
         settings = {row["name"]: row["setting"] for row in await self._fetch("ingest", "read_durability")}
         return judge_durability(settings)
 
@@ -297,7 +297,7 @@ def judge_durability(settings: dict[str, str]) -> list[str]:
     ]
     if settings["synchronous_commit"] not in {"on", "remote_apply"}:
         level = settings["synchronous_commit"]
-        faults.append(f"synchronous_commit is {level}: an acknowledgement would not wait for the disk and the standby")
+        faults.append(f"synchronous_commit is {level}: commits do not wait for the disk and the standby")
     if settings["data_sync_retry"] != "off":
-        faults.append("data_sync_retry is on: a failed write would be tried again and believed")
+        faults.append("data_sync_retry is on: a failed write would be retried and taken for successful")
     return faults

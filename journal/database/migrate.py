@@ -1,7 +1,7 @@
-"""Bring a database to the shape this code expects: forward only, each file once, each file whole.
+"""Migrate a database to the schema of this code: forward only, each file once and in one transaction.
 
-The SHA-256 of every applied file is kept in `journal.migration`. A database made by other files than these is
-refused: an edited or missing file means two installations of one version would differ.
+The SHA-256 of every applied file is stored in `journal.migration`. A database made by other files is refused: otherwise
+two installations of one version could differ.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Migration:
 
     @property
     def sha256(self) -> bytes:
-        """What identifies the content."""
+        """Return the hash of the content."""
         return hashlib.sha256(self.content).digest()
 
 
 def list_migrations(files: Sequence[tuple[str, bytes]]) -> list[Migration]:
-    """Return the migrations in order; OperatorError unless they are numbered 1, 2, 3… without a hole."""
+    """Return the migrations in order; OperatorError unless they are numbered 1, 2, 3… without a gap."""
     migrations = []
     for place, (name, content) in enumerate(files, start=1):
         match = _NAME.fullmatch(name)
@@ -48,7 +48,7 @@ def list_migrations(files: Sequence[tuple[str, bytes]]) -> list[Migration]:
 
 
 def choose_pending(known: Sequence[Migration], applied: Sequence[tuple[int, str, bytes]]) -> list[Migration]:
-    """Return what is still to apply. `applied` holds (number, name, sha256) in order.
+    """Return the migrations still to apply. `applied` holds (number, name, sha256) in order.
 
     OperatorError if the database is newer than this code, or was made by other files.
     """
@@ -66,10 +66,10 @@ def choose_pending(known: Sequence[Migration], applied: Sequence[tuple[int, str,
 
 
 async def migrate(dsn: str, *, files: Sequence[tuple[str, bytes]] | None = None) -> list[str]:
-    """Apply what is missing as the owner that `dsn` names; return the names of the files applied.
+    """Apply the missing migrations as the owner that `dsn` names; return the names of the files applied.
 
-    Two runners are harmless: the second waits, then finds nothing to do. OperatorError as above, if the owner is a
-    superuser, or if the roles are missing and it may not create them.
+    Concurrent runs are safe: the second waits, then finds nothing to do. OperatorError as above, if the owner is a
+    superuser, or if roles are missing and it may not create them.
     """
     known = list_migrations(sql.read_migrations() if files is None else files)
     statements = sql.load("migrate")
@@ -88,8 +88,8 @@ async def _migrate_locked(connection: asyncpg.Connection, known: Sequence[Migrat
     statements = sql.load("migrate")
     if await connection.fetchval(statements["is_superuser"]):
         raise OperatorError(
-            "the database's owner is a superuser, and every function would run with its rights: "
-            "make the database over to an ordinary role, and name that one in JOURNAL_DSN"
+            "the database's owner is a superuser, so every function would run with its rights: "
+            "make an ordinary role its owner, and set that one in JOURNAL_DSN"
         )
     await _ensure_roles(connection)
     if not await connection.fetchval(statements["is_prepared"]):
@@ -107,9 +107,9 @@ async def _migrate_locked(connection: asyncpg.Connection, known: Sequence[Migrat
 
 
 async def _ensure_roles(connection: asyncpg.Connection) -> None:
-    """Make the roles where they are missing and we may; they belong to the whole cluster.
+    """Create missing roles, if allowed; roles belong to the whole cluster.
 
-    OperatorError where they are missing, may do more than call functions, or are members of others.
+    OperatorError if they are missing, may do more than call functions, or are members of others.
     """
     statement = sql.load("migrate")["read_role_faults"]
     if not await connection.fetch(statement):

@@ -1,9 +1,9 @@
-"""Connections, one pool per database role, and the one border where database errors become ours.
+"""Connections, one pool per database role, and the translation of database errors into ours.
 
-No `command_timeout`: it cancels, and a COMMIT cancelled while it waits for the standby *succeeds* locally with a mere
-warning. Whoever waits too long abandons the connection instead: it is ended without a word to the server, which may
-be gone. That warning ends the connection too, before its statement returns, so that nobody acknowledges what the
-standby may not have.
+No `command_timeout`: it cancels, and a COMMIT cancelled while it waits for the standby *succeeds* locally with only a
+warning. On timeout the connection is terminated instead, without a message to the server, which may be gone. That
+warning terminates the connection too, before its statement returns, so that nothing is acknowledged that the standby
+may not have.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ ROLES: Final[tuple[Role, ...]] = ("ingest", "read", "seal", "purge", "admin")
 
 POOL_SIZES: Final[Mapping[Role, int]] = {"ingest": 4, "read": 4, "seal": 2, "purge": 1, "admin": 1}
 CONNECT_LIMIT_SECONDS: Final = 10.0
-# How long a connection is lent before it is taken for dead: a network that swallows everything answers nothing.
+# How long a connection may be used before it is considered dead: a network may silently drop all packets.
 LENT_LIMITS_SECONDS: Final[Mapping[Role, float]] = {"ingest": 20, "read": 60, "seal": 120, "purge": 600, "admin": 60}
 
-# The server's side of the same: a client that is gone holds no lock for long.
+# The same on the server's side: a client that is gone holds no lock for long.
 SERVER_SETTINGS: Final = {
     "client_connection_check_interval": "5000",
     "tcp_keepalives_idle": "10",
@@ -40,7 +40,7 @@ SERVER_SETTINGS: Final = {
     "timezone": "UTC",
 }
 
-# Constraint name to what its violation means; PostgreSQL's own message would quote the row.
+# The meaning of each constraint's violation; PostgreSQL's own message would quote the row.
 CONSTRAINTS: Final[Mapping[str, str]] = {
     "service_pkey": "the service is already created",
     "service_name_check": "the service's name is not a lower-case DNS name",
@@ -74,17 +74,17 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Say so where a value was read that Python has no word for: a date of the year 20000, put there by hand."""
+    """Raise StoreError for a value that Python cannot represent, such as a date in the year 20000."""
     try:
         yield
     except asyncpg.InterfaceError:
-        raise  # one of them is a ValueError, about what was sent
+        raise  # a subclass is a ValueError, about the arguments
     except (ValueError, OverflowError) as error:
         raise StoreError("a value in the database is out of range") from error
 
 
 def _translate(error: asyncpg.PostgresError) -> StoreError:
-    """Return what the domain calls this error."""
+    """Return the error of the project for this one."""
     state = error.sqlstate or ""
     constraint = getattr(error, "constraint_name", None) or ""
     if state.startswith("OJ"):  # raised by our own functions, whose sentences hold nothing personal
@@ -101,9 +101,9 @@ def _translate(error: asyncpg.PostgresError) -> StoreError:
 
 
 def end_if_unreplicated(connection: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
-    """End the connection when a COMMIT did not wait for its standby.
+    """Terminate the connection if a COMMIT did not wait for its standby.
 
-    asyncpg schedules a synchronous listener before it wakes who awaits the statement, so `borrow` sees the closed
+    asyncpg calls a synchronous listener before it wakes the task that awaits the statement, so `borrow` sees the closed
     connection before the result is used.
     """
     if getattr(message, "severity_en", None) == "WARNING" and "synchronous replication" in message.message:
@@ -111,11 +111,11 @@ def end_if_unreplicated(connection: asyncpg.Connection, message: asyncpg.Postgre
 
 
 async def _reset(_: asyncpg.Connection) -> None:
-    """Spare a round trip a statement: no statement of ours sets anything that outlives its transaction."""
+    """Save a round trip: no statement of ours sets anything that outlives its transaction."""
 
 
 class Pools:
-    """One lazy pool per role, over one address; passwords, where there are any, come from the usual password file."""
+    """One lazy pool per role on one address; passwords, if any, come from the usual password file."""
 
     def __init__(self, pools: Mapping[Role, asyncpg.Pool], limits_seconds: Mapping[Role, float]) -> None:
         """Keep the pools; use `connect`."""
@@ -133,8 +133,8 @@ class Pools:
     ) -> Self:
         """Prepare a pool per role on `dsn` (its user is replaced). Nothing connects until a statement needs it.
 
-        `pool_sizes` and `limits_seconds` override, for the roles they name, how many connections there may be and
-        how long one may be used.
+        `pool_sizes` and `limits_seconds` override, for the roles they name, the number of connections and how long one
+        may be used.
         """
         sizes = {**POOL_SIZES, **(pool_sizes or {})}
         limits = {**LENT_LIMITS_SECONDS, **(limits_seconds or {})}
@@ -156,7 +156,7 @@ class Pools:
             )
 
     async def close(self) -> None:
-        """Wait for the statements under way, then close every connection."""
+        """Wait for running statements, then close every connection."""
         with translated():
             for pool in self._pools.values():
                 await pool.close()
@@ -171,7 +171,7 @@ class Pools:
 
     @asynccontextmanager
     async def borrow(self, role: Role) -> AsyncIterator[asyncpg.Connection]:
-        """Lend a connection of a role; UnavailableError if it was lost meanwhile, whatever its statement said."""
+        """Lend a connection of a role; UnavailableError if it was lost meanwhile, even after a result."""
         limit = self._limits_seconds[role]
         with translated():
             async with self._pools[role].acquire(timeout=limit) as connection:
@@ -193,7 +193,7 @@ class Pools:
             return rows
 
     async def _fetch_value(self, role: Role, name: str, *arguments: Any) -> Any:
-        """Run one named statement that answers one value."""
+        """Run one named statement that returns one value."""
         async with self.borrow(role) as connection:
             with readable():
                 return await connection.fetchval(sql.load(role)[name], *arguments)

@@ -1,7 +1,7 @@
-"""What the purge and the maintenance of partitions ask of the database (role journal_purge).
+"""Statements of the purge and of the maintenance of partitions (role journal_purge).
 
-Trust sentence: whoever holds this role's password can drop days that are sealed, early too: the seals then show an
-early deletion. It can read no entry.
+Trust sentence: whoever holds this role's password can drop sealed days, even early, which the seals then show. They can
+read no entry.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionRow:
-    """A leaf on disk; one that is not attached was left by an interrupted operation."""
+    """A leaf on disk; one that is not attached is left from an interrupted operation."""
 
     category: str
     day: date
@@ -27,7 +27,7 @@ class PartitionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayFigures:
-    """How much of a category's day is on disk: rows, chains that have some, bytes with indexes and all."""
+    """The size of a category's day on disk: rows, chains with rows, bytes including indexes."""
 
     count: int
     chains: int
@@ -36,7 +36,7 @@ class DayFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedPurge:
-    """Days of a category that are fenced and not wholly purged, both included."""
+    """Days of a category, both included, that are fenced but not purged completely."""
 
     category: str
     first_day: date
@@ -45,7 +45,7 @@ class UnfinishedPurge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurgeSpan:
-    """Entries of one chain that went with a day, `first_index` ≤ i < `end_index`, and under which rule and seal."""
+    """Entries of one chain purged with a day, `first_index` ≤ i < `end_index`, with retention and seal."""
 
     tenant: str
     category: str
@@ -59,7 +59,7 @@ class PurgeSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRow:
-    """A row of a leaf with all its columns, believed in nothing."""
+    """A row of a leaf with all its columns, not checked."""
 
     tenant: str
     category: str
@@ -72,10 +72,10 @@ class StoredRow:
 
 
 class PurgeStatements(Pools):
-    """Partitions ahead, fences, drops."""
+    """Partitions, fences, removal of days."""
 
     async def ensure_partitions(self, days_ahead: int) -> list[str]:
-        """Make every missing partition up to `days_ahead` days from now; return their names. LockedError: again."""
+        """Make every missing partition up to `days_ahead` days from now; return their names. LockedError: try again."""
         made: list[str] = []
         while rows := await self._fetch("purge", "ensure_partitions", days_ahead):
             made += [row[0] for row in rows]
@@ -86,14 +86,14 @@ class PurgeStatements(Pools):
         return [PartitionRow(**row) for row in await self._fetch("purge", "partitions")]
 
     async def day_figures(self, category: str, day: date) -> DayFigures:
-        """Return how much of a day is on disk; all zero where there is nothing."""
+        """Return the size of a day on disk; all zero if there is nothing."""
         rows = await self._fetch("purge", "day_figures", category, day)
         return DayFigures(**rows[0])
 
     async def raise_fence(self, category: str, day: date) -> date:
-        """Let nothing at or before `day` be written or read any more; return where the fence stands.
+        """Forbid writing and reading at or before `day`; return the fence.
 
-        Waits for appends under way. A fence never goes back.
+        Waits for running appends. A fence never moves back.
         """
         stands: date = await self._fetch_value("purge", "raise_fence", category, day)
         return stands
@@ -101,26 +101,26 @@ class PurgeStatements(Pools):
     async def drop_day(self, category: str, day: date) -> bool:
         """Remove a table of a day, and its counters; True once nothing of the day is left.
 
-        LockedError if a page of an extract is being read: again in a moment. StoreError unless the fence is at or
+        LockedError if a page of an extract is being read: try again. StoreError unless the fence is at or
         past the day and the day has its close seal.
         """
         gone: bool = await self._fetch_value("purge", "drop_day", category, day)
         return gone
 
     async def move_kept_from(self, category: str, day: date) -> int:
-        """Move the base of a category's chains to the close of `day`; return how many moved.
+        """Move the base of a category's chains to the close of `day`; return how many changed.
 
-        0, and nothing done, for a day that only a pending shorter rule lets go: `settle_rule` moves it.
+        0, without effect, for a day due only by a pending shorter rule: `settle_rule` moves it.
         StoreError unless the day is sealed and nothing of it or of an earlier day is kept.
         """
         moved: int = await self._fetch_value("purge", "move_kept_from", category, day)
         return moved
 
     async def settle_rule(self, category: str) -> bool:
-        """Let seals state a pending rule, as far as they may by now; True once nothing is pending.
+        """Let seals state a pending rule, as far as allowed by now; True once nothing is pending.
 
-        A shorter one is stated at once with where the chains then begin, when nothing past it is kept; a longer one
-        grows by a day a day.
+        A shorter one is stated together with the new bases, once nothing older is kept; a longer one grows by one day
+        per day.
         """
         settled: bool = await self._fetch_value("purge", "settle_rule", category)
         return settled
@@ -134,13 +134,13 @@ class PurgeStatements(Pools):
         await self._fetch("purge", "forget_category_change", number)
 
     async def unfinished_purges(self) -> list[UnfinishedPurge]:
-        """Return the days whose purge was begun and cut short, by category."""
+        """Return the days whose purge was interrupted, by category."""
         return [UnfinishedPurge(**row) for row in await self._fetch("purge", "unfinished_purges")]
 
     async def read_purge_spans(self) -> list[PurgeSpan]:
-        """Return what went and is not recorded yet, by tenant, category, day."""
+        """Return what was purged and is not recorded yet, by tenant, category, day."""
         return [PurgeSpan(**row) for row in await self._fetch("purge", "read_purge_spans")]
 
     async def forget_purge_spans(self, tenant: str, before: datetime) -> None:
-        """Forget what went of a tenant up to a moment: its entry is written."""
+        """Forget what was purged of a tenant up to a moment: its entry is written."""
         await self._fetch("purge", "forget_purge_spans", tenant, before)

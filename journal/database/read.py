@@ -1,7 +1,7 @@
-"""What extracts, heads and status ask of the database (role journal_read).
+"""Statements of extracts, heads and counters (role journal_read).
 
 Trust sentence: whoever holds this role's password can read ciphertext, hashes and counters of every tenant; without
-the keys it learns how many entries there were on which day, and of which action.
+the keys they learn only how many entries there were per day and action.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class ReadStatements(Pools):
     async def read_entries(self, tenant: str, category: str, day: date, first_index: int, limit: int) -> list[EntryRow]:
         """Return at most `limit` entries of a chain's day from `first_index` on, in order.
 
-        Empty where there is none, and before the category existed. StoreError if the day is purged, or if its
-        partition is missing: an extract must never be short without saying so.
+        Empty if there is none, and before the category existed. StoreError if the day is purged, or if its
+        partition is missing: an extract must never omit entries silently.
         """
         rows = await self._fetch("read", "read_entries", tenant, category, day, first_index, limit)
         return [EntryRow(**row) for row in rows]

@@ -1,7 +1,7 @@
-"""What the sealer asks of the database (role journal_seal).
+"""Statements of the sealer and the stamper (role journal_seal).
 
-Trust sentence: whoever holds this role's password can end a day early by its own clock's leave, and can store seals
-that no signature supports and time-stamps that attest nothing; it can read no entry and change none.
+Trust sentence: whoever holds this role's password can close a day as soon as the database's clock allows, and can store
+seals and time-stamps that do not verify; they can neither read nor change an entry.
 
 Closing day D: `heads = await close_day(D)`, sign, `put_seal(number, D, …)`. A crash between the two leaves
 `closed_day` = D without its seal, which `seal_state` shows; doing both again resumes.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealHeadRow:
-    """A chain as a seal saw it."""
+    """A chain as a seal states it."""
 
     tenant: str
     category: str
@@ -38,7 +38,7 @@ class SealHeadRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseMove:
-    """The first seal in which a chain begins at `kept_from`, under which rule; and what the one before stated."""
+    """The first seal in which a chain begins at `kept_from`, its retention, and both values of the seal before."""
 
     number: int
     kept_before: int
@@ -49,7 +49,7 @@ class BaseMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealRow:
-    """A seal; `day` is None for an open one, `timestamp` where it bears none or was not asked for."""
+    """A seal; `day` is None for an open one, `timestamp` if there is none or it was not read."""
 
     number: int
     day: date | None
@@ -61,14 +61,14 @@ class SealRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealState:
-    """All that the next seal needs, in one snapshot.
+    """Everything the next seal needs, in one snapshot.
 
     number       of the latest seal, 0 before the first
     text         of the latest seal; close_text and close_day of the latest close seal
     first_day    the first day that is ever closed
-    closed_day   the last day that receives nothing more; its close seal is missing where close_day is not it
-                 (and where close_day is None and closed_day >= first_day)
-    heads        every chain as it stands; sealed: every chain as the latest seal saw it
+    closed_day   the last day closed to appends; its close seal is missing if close_day differs (or if close_day is
+                 None and closed_day >= first_day)
+    heads        the present head of every chain; sealed: the heads of the latest seal
     now          the database's clock
     """
 
@@ -87,20 +87,20 @@ class SealStatements(Pools):
     """Closing days, storing seals, keeping their storage bounded."""
 
     async def seal_state(self) -> SealState:
-        """Return all that the next seal needs, in one snapshot. StoreError before the service is created."""
+        """Return everything the next seal needs, in one snapshot. StoreError before the service is created."""
         async with self.borrow("seal") as connection:
             with readable():
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     return await _read_state(connection)
 
     async def close_day(self, day: date) -> list[HeadRow]:
-        """End appends into `day` and return every chain as it stood at its end, by category then tenant.
+        """Close `day` to appends and return the head of every chain at its end, by category then tenant.
 
-        Waits for appends under way. May be asked again until the close seal is stored. StoreError if the day is not
+        Waits for running appends. May be repeated until the close seal is stored. StoreError if the day is not
         the next one, is not over by 5 s, is already sealed, or the day before it has no close seal.
         """
         await self._fetch("seal", "close_day", day)
-        # Nothing can be appended to the day from here on, so its heads are read without stopping anyone.
+        # Nothing can be appended to the day from here on, so its heads are read without a lock.
         return [HeadRow(**row) for row in await self._fetch("seal", "closed_heads", day)]
 
     async def put_seal(  # noqa: PLR0917  # the order of a seal's own members
@@ -112,10 +112,10 @@ class SealStatements(Pools):
         signature: bytes,
         moved: Sequence[SealHeadRow],
     ) -> bool:
-        """Store a seal and the heads that differ from what the seal before saw; False if `number` is taken.
+        """Store a seal and the heads that differ from the previous seal; False if `number` is taken.
 
-        A chain never sealed before must be in `moved`, an empty one too. StoreError if a close seal's `day` does not
-        await one, or if an open seal is taken while the day before is not sealed.
+        A chain never sealed before must be in `moved`, even an empty one. StoreError if the `day` of a close seal is
+        not the next to be sealed, or for an open seal while the day before has no close seal.
         """
         stored: bool = await self._fetch_value(
             "seal",
@@ -135,9 +135,9 @@ class SealStatements(Pools):
         return stored
 
     async def thin_seals(self, before: datetime) -> int:
-        """Remove the open seals made before a moment at least a week ago, but for the latest; return how many.
+        """Remove the open seals made before a moment at least a week ago, except the latest; return how many.
 
-        What `read_seal_heads` answers for the others does not change.
+        `read_seal_heads` of the others does not change.
         """
         removed: int = await self._fetch_value("seal", "thin_seals", before)
         return removed
@@ -147,21 +147,21 @@ class SealStatements(Pools):
         return [SealRow(**row) for row in await self._fetch("seal", "unstamped_seals")]
 
     async def put_timestamp(self, number: int, stamped_at: datetime, token: bytes) -> bool:
-        """Keep a close seal's time-stamp; False if it has one. StoreError if there is no such close seal."""
+        """Store a close seal's time-stamp; False if it has one. StoreError if there is no such close seal."""
         stored: bool = await self._fetch_value("seal", "put_timestamp", number, stamped_at, token)
         return stored
 
     async def note_stamping_failure(self) -> None:
-        """Remember that no time-stamp could be had, since now unless it was remembered before."""
+        """Note that time-stamping fails, since now unless noted before."""
         await self._fetch("seal", "note_stamping_failure")
 
     async def stamping_failed_since(self) -> datetime | None:
-        """Return since when no time-stamp could be had; None where the last one asked for came."""
+        """Return since when time-stamping has failed; None if the last attempt succeeded."""
         since: datetime | None = await self._fetch_value("seal", "stamping_failed_since")
         return since
 
     async def prune_seal_heads(self) -> int:
-        """Forget heads too old for any base to be among them; return how many. Texts and signatures stay."""
+        """Delete heads too old for any base to be among them; return how many. Texts and signatures stay."""
         removed: int = await self._fetch_value("seal", "prune_seal_heads")
         return removed
 

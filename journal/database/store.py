@@ -1,9 +1,9 @@
 """The database, as the rest of the project sees it.
 
-One class per database role (`ingest`, `read` with where the service stands, `seal`, `purge` with the hand-over it waits
-for, `admin`), and one for the end of a contract, which takes two of them, put together in `Store`. Each method is one
-named statement of `sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in
-`sql/schema.sql`. Every method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
+One class per database role (`ingest`, `read` and its status, `seal`, `purge` and the hand-over, `admin`) and one for
+the end of a contract, which uses two roles, combined in `Store`. Each method is one named statement of
+`sql/<role>.sql`, which calls one function; the functions, and what they guarantee, are in `sql/schema.sql`. Every
+method raises StoreError, LockedError or UnavailableError, and nothing else of its own.
 """
 
 from __future__ import annotations
