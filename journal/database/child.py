@@ -1,12 +1,12 @@
-"""Become one PostgreSQL program: an ordinary user to it, and gone when its parent is.
+"""Become one PostgreSQL program, as an ordinary user, that ends with its parent.
 
-Run by its path, as a program of its own (`python -I -S child.py MODE PARENT UID GID COMMAND…`): it needs no
-package, and nothing of it runs between fork and exec in a process that may have threads.
+Run by its path, as a separate program (`python -I -S child.py MODE PARENT UID GID COMMAND…`): it needs no package, and
+no code runs between fork and exec in a process that may have threads.
 
 MODE is `plain` (an ordinary user started us), `namespace` (root: the command sees UID and GID in a user namespace of
 its own, the files stay root's) or `drop` (root, where namespaces are refused: the command is UID and GID, and enters
 what root may: a home and a virtual environment of root's are closed to others).
-Exit status 78 says that the mode was refused; otherwise it is the command's own.
+Exit status 78 means that the mode was refused; any other is the command's own.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PR_SET_PDEATHSIG = 1
 PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
-# With it, neither setresuid nor access(2), by which PostgreSQL finds its programs, lays capabilities aside.
+# With it, setresuid and access(2), by which PostgreSQL finds its programs, keep the capabilities.
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 
 
 def _check(result: int) -> None:
-    """Raise OSError where a call of libc failed."""
+    """Raise OSError if a call of libc failed."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -39,7 +39,7 @@ def _check(result: int) -> None:
 def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:
     """Put this process in a user namespace where our own ids are `uid` and `gid`.
 
-    PostgreSQL refuses to run as root; in there it does not see that it is. OSError where the kernel refuses.
+    PostgreSQL refuses to run as root; in there it does not notice that it is root. OSError if the kernel refuses.
     """
     outside_uid, outside_gid = os.geteuid(), os.getegid()
     _check(libc.unshare(CLONE_NEWUSER))
@@ -50,9 +50,9 @@ def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:
 
 
 def _drop(libc: ctypes.CDLL, uid: int, gid: int) -> None:
-    """Become `uid` and `gid` for good, groups included, keeping CAP_DAC_OVERRIDE alone (capabilities(7)).
+    """Become `uid` and `gid` for good, groups included, keeping only CAP_DAC_OVERRIDE (capabilities(7)).
 
-    OSError where the kernel refuses.
+    OSError if the kernel refuses.
     """
     _check(libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     os.setgroups([])
@@ -66,7 +66,7 @@ def _drop(libc: ctypes.CDLL, uid: int, gid: int) -> None:
 
 
 def main(mode: str, parent: int, uid: int, gid: int, command: list[str]) -> None:
-    """Take the user that `mode` says, ask to end with `parent`, become `command`."""
+    """Switch to the user of `mode`, ask the kernel for a signal when `parent` ends, become `command`."""
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         if mode == "namespace":

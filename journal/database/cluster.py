@@ -1,4 +1,4 @@
-"""One PostgreSQL cluster in its directory: made, started, looked at, stopped. Who may do so is `postgres`'s matter."""
+"""One PostgreSQL cluster in its directory: make, start, inspect, stop. Who may do so is `postgres`'s matter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SETTINGS: Final = {
     "max_wal_size": "2GB",
     "min_wal_size": "512MB",
     "max_connections": "200",
-    # Neither statements nor their values are ever in the log, nor the rows that an error's detail would quote.
+    # No statements, values or rows (from the details of errors) in the log.
     "log_error_verbosity": "terse",
     "log_statement": "none",
     "log_min_error_statement": "panic",
@@ -59,21 +59,21 @@ SETTINGS: Final = {
 class Cluster:
     """The cluster under `root`: `data`, its `log`, its socket in `run` (or elsewhere where that path is too long).
 
-    Every method raises OperatorError, with PostgreSQL's own words where it spoke.
+    Every method raises OperatorError, with PostgreSQL's own message if there is one.
     """
 
     def __init__(self, root: Path) -> None:
-        """Look at nothing yet."""
+        """Touch nothing yet."""
         self.root = root
         self.data = root / "data"
 
     @property
     def socket(self) -> str:
-        """The directory of the socket, as the last start recorded it."""
+        """Return the directory of the socket, as recorded by the last start."""
         return (self.root / "socket").read_text(encoding="utf-8")
 
     def read_major(self) -> int | None:
-        """Return the major version the cluster was made by, None where there is no cluster."""
+        """Return the major version that made the cluster, None if there is no cluster."""
         version = self.data / "PG_VERSION"
         return int(version.read_text(encoding="ascii")) if version.exists() else None
 
@@ -93,7 +93,7 @@ class Cluster:
         return pid if directory.resolve() == self.data.resolve() else None
 
     def is_ready(self) -> bool:
-        """Say whether the running postmaster takes connections (line 8 of its pid file)."""
+        """Return whether the running postmaster accepts connections (line 8 of its pid file)."""
         if self.read_postmaster() is None:
             return False
         with contextlib.suppress(OSError, IndexError):
@@ -102,9 +102,9 @@ class Cluster:
         return False
 
     def end_orphan(self) -> None:
-        """End a server whose owner is gone, and put away a pid file that names a stranger.
+        """End a server whose owner has ended, and remove a stale pid file.
 
-        We hold the owner's lock: whatever still runs on this cluster is stopping, or was left by a crash.
+        We hold the owner's lock: a server that still runs on this cluster is stopping, or was left by a crash.
         """
         deadline = time.monotonic() + STOP_LIMIT_SECONDS
         while (pid := self.read_postmaster()) is not None:
@@ -130,7 +130,7 @@ class Cluster:
         script = (sql.read("embedded.sql") + sql.read("roles.sql") + "\n").encode()
         self._run(binaries, identity, ["postgres", "--single", "-j", "-D", str(new), SUPERUSER], script)
         new.rename(self.data)
-        # Without this a power cut could take the name back, and the next start would make another cluster.
+        # Without this a power cut could undo the rename, and the next start would make another cluster.
         directory = os.open(self.root, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -155,7 +155,7 @@ class Cluster:
                 _chown_tree(directory, identity)
 
     def launch(self, binaries: Binaries, identity: Identity) -> subprocess.Popen[bytes]:
-        """Start the server as a child and return it once it takes connections."""
+        """Start the server as a child and return it once it accepts connections."""
         self._prepare(identity)
         settings = SETTINGS | {"unix_socket_directories": self.socket, "log_directory": str(self.root / "log")}
         settings["wal_compression"] = self._choose_compression(binaries, identity)
@@ -173,13 +173,13 @@ class Cluster:
                 return process
             end(process)
             words = (self.root / "start.log").read_text(encoding="utf-8", errors="replace").strip()
-            # The processes of a killed server go on for as long as their statement lasts.
+            # The processes of a killed server run until their statement ends.
             if _ORPHANED not in words or time.monotonic() > deadline:
                 raise OperatorError(f"PostgreSQL did not start: {words} (more in {self.root}/log)")
             time.sleep(POLL_SECONDS)
 
     def _choose_compression(self, binaries: Binaries, identity: Identity) -> str:
-        """Return lz4 where these binaries were built with it, else PostgreSQL's own."""
+        """Return lz4 if these binaries were built with it, else PostgreSQL's default method."""
         command = ["postgres", "-D", str(self.data), "-C", "wal_compression", "-c", "wal_compression=lz4"]
         try:
             return self._run(binaries, identity, command).decode().strip()
@@ -190,7 +190,7 @@ class Cluster:
         """Run one PostgreSQL program to its end and return what it printed."""
         command = [str(binaries.directory / command[0]), *command[1:]]
         done = run(identity, command, environment=binaries.environment, script=script)
-        # Single-user mode exits 0 whatever happened to its statements.
+        # Single-user mode exits 0 even if statements fail.
         if done.returncode != 0 or b"ERROR:" in done.stderr or b"FATAL:" in done.stderr:
             raise OperatorError(f"{Path(command[0]).name} failed: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
@@ -199,8 +199,8 @@ class Cluster:
 def _spawn(command: list[str], *, environment: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a child from a thread that lasts as long as it does.
 
-    The kernel tells a child that its parent is gone when the *thread* that made it ends: the caller's may be a
-    pool's, which ends earlier.
+    The kernel signals the end of the parent when the *thread* that started the child ends; the caller's may be of a
+    pool and end earlier.
     """
     started: SimpleQueue[subprocess.Popen[bytes] | OSError] = SimpleQueue()
 
@@ -230,7 +230,7 @@ def _spawn(command: list[str], *, environment: dict[str, str], output: IO[bytes]
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Shut down: fast, then immediate, then by force."""
+    """Shut down: fast, then immediate, then by SIGKILL."""
     for signal_number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         process.send_signal(signal_number)
         try:
@@ -241,7 +241,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _is_private(directory: Path, identity: Identity) -> bool:
-    """Say whether a directory we once made is still ours alone: anyone may take a name in /tmp once it is free."""
+    """Return whether a directory we made is still ours alone: anyone may reuse a free name in /tmp."""
     try:
         status = directory.lstat()
     except FileNotFoundError:

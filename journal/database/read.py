@@ -94,7 +94,7 @@ class ReadStatements(Pools):
         return [SealHeadRow(**row) for row in await self._fetch("read", "read_seal_heads", number)]
 
     async def read_base_moves(self, tenant: str, category: str) -> list[BaseMove]:
-        """Return the seals that first show more of a chain gone, in order, as far as their heads are kept."""
+        """Return the seals that first show a later base of a chain, in order, as far as their heads are kept."""
         return [BaseMove(**row) for row in await self._fetch("read", "read_base_moves", tenant, category)]
 
     async def tenant_created_at(self, tenant: str) -> datetime | None:

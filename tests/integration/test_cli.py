@@ -450,7 +450,7 @@ def test_the_upkeep(running: tuple[Path, str]) -> None:
     home, _ = running
     done = command(home, "seal")
     assert done.returncode == DONE
-    assert re.fullmatch(r"(seal \d+\t\S+\topen\n)+|nothing moved since the last seal\n", done.stdout)
+    assert re.fullmatch(r"(seal \d+\t\S+\topen\n)+|nothing has changed since the last seal\n", done.stdout)
     for arguments in (["purge", "--dry-run"], ["purge"]):
         done = command(home, *arguments)
         assert (done.returncode, done.stdout) == (DONE, "nothing is due\n"), done.stderr
