@@ -43,9 +43,7 @@ async def get_extracts(request: web.Request, edge: Edge, caller: CredentialRow) 
     limit = _number(request, "limit", f"a number from 1 to {EXTRACTS_LIMIT}", str(EXTRACTS_LIMIT))
     if not 1 <= limit <= EXTRACTS_LIMIT:
         raise ProblemError(BAD_REQUEST, f"The parameter limit must be a number from 1 to {EXTRACTS_LIMIT}, given once.")
-    service = edge.service
-    register = Register(store=service.store, keyring=service.keyring, service_name=service.name, clock=service.clock)
-    page = await register.page(
+    page = await Register(edge.service.chronicle).page(
         caller.tenant, caller.categories, after=after, limit=limit, values=caller.role == "client"
     )
     following = {} if page.next_after is None else {"next_after": page.next_after}

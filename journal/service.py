@@ -19,6 +19,7 @@ from journal.seals.stamper import Stamper
 from journal.snapshot import Snapshot
 from journal.status.checks import Checks
 from journal.status.figures import Status, read_status
+from journal.writing.chronicle import Chronicle
 from journal.writing.instruments import Instruments
 from journal.writing.writer import Writer
 
@@ -66,6 +67,9 @@ class Service:
             queue_bytes=settings.queue_bytes,
             instruments=self.instruments,
         )
+        self.chronicle = Chronicle(
+            store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
+        )
         self.sealer = Sealer(store=store, keystore=keyring.keystore, identity=identity, service_name=name, clock=clock)
         self.stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
         self.reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
@@ -73,11 +77,10 @@ class Service:
             store=store,
             keyring=keyring,
             snapshot=snapshot,
-            writer=self.writer,
+            chronicle=self.chronicle,
             sealer=self.sealer,
             reader=self.reader,
             identity=identity,
-            service_name=name,
             clock=clock,
         )
         self.checks = Checks(

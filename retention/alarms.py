@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import structlog
-
-from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import EndedTenantError, PurgedDayError
 from journal.core.times import format_day
-from journal.writing.chronicle import SUBMITTED_BY, service_event
 
 if TYPE_CHECKING:
-    from journal.database.handover import HandoverAlarm
     from journal.database.store import Store
-    from journal.writing.writer import Writer
-
-log = structlog.get_logger()
+    from journal.writing.chronicle import Chronicle
 
 # Why a day went without hand-over: for the commune, then for the operator.
 LAPSED_REASON = "the day reached its limit before it was handed over: it was purged"
@@ -31,47 +23,27 @@ FORGOTTEN_DETAIL = (
 )
 
 
-async def enter_alarms(*, store: Store, writer: Writer, service_name: str) -> int:
-    """Write the entries of every alarm that has none yet; return how many alarms. Cut short, it is finished next time.
+async def enter_alarms(store: Store, chronicle: Chronicle) -> int:
+    """Write the entries of every alarm that has none yet; return how many alarms. Safe to repeat.
 
-    The commune is told what happened to its days; what the operator must do stands in the service's own entry alone.
+    The commune reads what happened to its days. What the operator must do is in the service's own entry only.
     """
     alarms = await store.read_handover_alarms()
-    if not alarms:
-        return 0
-    closed = {tenant.code for tenant in await store.read_tenants() if tenant.closed}
     for alarm in alarms:
-        data = _describe(alarm)
-        told = {RESERVED_TENANT: data | {"detail": alarm.detail, "tenant": alarm.tenant}}
-        if alarm.tenant not in closed:
-            told[alarm.tenant] = data
-        for owner, told_data in told.items():
-            # One number, one event: an alarm written twice is recorded once.
-            event = service_event(
-                service=service_name,
-                kind="alarm",
-                event_id=f"handover-alarm-{alarm.number}",
-                at=alarm.raised_at,
-                subject=alarm.category or alarm.tenant,
-                data=told_data,
-            )
-            compartment = Compartment(service_name, owner, JOURNAL_CATEGORY)
-            try:
-                await writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
-            except EndedTenantError:
-                continue  # its key is destroyed, which a restored database does not know yet: nobody is there to tell
-            except PurgedDayError:
-                # It could not be written for as long as entries are kept: nobody could read it any more either.
-                log.error("an alarm is too old to be recorded", tenant=alarm.tenant, reason=alarm.reason)
+        await chronicle.write(
+            "alarm",
+            tenant=alarm.tenant,
+            subject=alarm.category or alarm.tenant,
+            data={
+                "category": alarm.category,
+                "day": format_day(alarm.day) if alarm.day is not None else None,
+                "reason": alarm.reason,
+                "what": "handover",
+            },
+            for_operator={"detail": alarm.detail, "tenant": alarm.tenant},
+            # The same event on every attempt: it is recorded once.
+            event_id=f"handover-alarm-{alarm.number}",
+            at=alarm.raised_at,
+        )
         await store.forget_handover_alarm(alarm.number)
     return len(alarms)
-
-
-def _describe(alarm: HandoverAlarm) -> dict[str, Any]:
-    about = {
-        "category": alarm.category,
-        "day": format_day(alarm.day) if alarm.day is not None else None,
-        "reason": alarm.reason,
-        "what": "handover",
-    }
-    return {name: value for name, value in about.items() if value is not None}

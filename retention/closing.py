@@ -12,7 +12,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from journal.admin.recipient import read_recipient, read_recipient_pem
-from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError, OperatorError
 from retention.export import FILE_LIMIT_BYTES, Export, Exported
 from retention.outbox import HeldError, Outbox
@@ -80,7 +79,7 @@ class Closing:
         if ending is None or ending.waived_at is None:
             # Closed before, by an earlier version, or to be exported: recorded first, where nothing else is any more.
             data = {"change": "export waived"}
-            await self._administration.record(RESERVED_TENANT, "tenant", subject=code, data=data)
+            await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data)
             await self._store.waive_export(code)
 
     def _check_exportable(self, tenant: TenantRow, ending: Ending | None) -> None:
@@ -127,10 +126,10 @@ class Closing:
             return exported
         # Before a byte is written, as every extract: the commune's own journal takes nothing more.
         data = {"change": "export begun", "recipient": recipient.sha256.hex()}
-        await self._administration.record(RESERVED_TENANT, "tenant", subject=code, data=data)
+        await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data)
         exported = await export.make()
         data = {"change": "exported", "manifest": exported.sha256.hex()}
-        await self._administration.record(RESERVED_TENANT, "tenant", subject=code, data=data)
+        await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data)
         await self._store.note_export(code, exported.sha256)
         return exported
 

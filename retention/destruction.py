@@ -8,15 +8,12 @@ removed, a few at a time → heads say that nothing is kept → sealed → recor
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import structlog
 
-from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import OperatorError, PurgedDayError, StoreError
-from journal.writing.chronicle import SUBMITTED_BY, service_event
+from journal.core.errors import OperatorError, StoreError
 from retention.ending_texts import encode_destruction
 
 if TYPE_CHECKING:
@@ -104,15 +101,11 @@ class Destruction:
             "seal_after": ending.seal_after,
             "seal_before": ending.seal_before,
         }
-        event = service_event(
-            service=self._service.name,
-            kind="tenant",
-            event_id=f"destroyed-{data['record']}",
-            at=ending.finished_at,
+        await self._service.chronicle.write(
+            "tenant",
+            tenant=ending.tenant,
             subject=ending.tenant,
             data=data,
+            event_id=f"destroyed-{data['record']}",
+            at=ending.finished_at,
         )
-        compartment = Compartment(self._service.name, RESERVED_TENANT, JOURNAL_CATEGORY)
-        # Asked for again so late, its entry has been made and purged.
-        with suppress(PurgedDayError):
-            await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))

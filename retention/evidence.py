@@ -23,7 +23,7 @@ from journal.pki import cms
 from journal.pki.certificates import pem_to_der
 from journal.seals.sealer import sealed_head
 from retention.policy import goes_at
-from retention.purge_entries import read_recorded_purges
+from retention.purge_log import read_recorded_purges
 
 if TYPE_CHECKING:
     from datetime import date
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from journal.database.seal import BaseMove, SealHeadRow, SealRow
     from journal.document.attested import State
     from journal.service import Service
-    from retention.purge_entries import RecordedPurge
+    from retention.purge_log import RecordedPurge
 
 
 _ONE_DAY = timedelta(days=1)
@@ -189,7 +189,7 @@ class Evidence:
     async def _purges(self) -> dict[tuple[str, date], RecordedPurge]:
         if self._recorded is None:
             since = self._day + _ONE_DAY  # nothing goes sooner
-            self._recorded = await read_recorded_purges(self._service, self._tenant, since)
+            self._recorded = await read_recorded_purges(self._service.chronicle, self._tenant.code, since)
         return self._recorded
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from journal.reading.plan import Extraction
     from journal.seals.identity import SigningIdentity
     from journal.seals.sealer import Sealer
-    from journal.writing.writer import Writer
+    from journal.writing.chronicle import Chronicle
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class Handover:
         sealer: Sealer,
         extraction: Extraction,
         identity: SigningIdentity,
-        writer: Writer,
+        chronicle: Chronicle,
         service_name: str,
         root: Path,
         make_root: bool,
@@ -73,7 +73,7 @@ class Handover:
         self._sealer = sealer
         self._extraction = extraction
         self._identity = identity
-        self._writer = writer
+        self._chronicle = chronicle
         self._service_name = service_name
         self._root = root
         self._make_root = make_root
@@ -92,7 +92,7 @@ class Handover:
             due = await self._due(today)
             for row in recipients:
                 done += await self._serve(row, due.get(row.tenant, []))
-        await enter_alarms(store=self._store, writer=self._writer, service_name=self._service_name)
+        await enter_alarms(self._store, self._chronicle)
         return done
 
     async def run_forever(self) -> None:

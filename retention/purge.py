@@ -19,7 +19,7 @@ from journal.core.times import day_of, format_day, purgeable_through
 from retention.alarms import FORGOTTEN_DETAIL, FORGOTTEN_REASON, LAPSED_DETAIL, LAPSED_REASON, enter_alarms
 from retention.maintenance import politely
 from retention.policy import goes_at, waits_until
-from retention.purge_log import PurgeRecord
+from retention.purge_log import PurgeLog
 from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY, Boundary, Choice, DueDay, Step
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from journal.database.store import Store
     from journal.keys.ring import Keyring
     from journal.seals.sealer import Sealer
-    from journal.writing.writer import Writer
+    from journal.writing.chronicle import Chronicle
     from retention.purge_steps import OnStep
 
 __all__ = ["DueDay", "Purger"]
@@ -70,28 +70,25 @@ class Purger:
         store: Store,
         keyring: Keyring,
         sealer: Sealer,
-        writer: Writer,
-        service_name: str,
+        chronicle: Chronicle,
         clock: Clock,
     ) -> None:
         """Purge this store and this key store."""
         self._store = store
         self._keyring = keyring
         self._sealer = sealer
-        self._writer = writer
-        self._service_name = service_name
         self._clock = clock
         self._guard = ClockGuard(clock)
-        self._record = PurgeRecord(store=store, writer=writer, service_name=service_name, clock=clock)
-        rules = RuleChanges(store=store, keystore=keyring.keystore, writer=writer, service_name=service_name)
+        self._log = PurgeLog(store, chronicle)
+        rules = RuleChanges(store=store, keystore=keyring.keystore, chronicle=chronicle)
         self._of_the_run: dict[Step, Callable[[_Run], Awaitable[object]]] = {
             Step.RECORD_EARLIER: self._record_earlier,
             Step.RECORD_CHANGES: lambda _: rules.enter(),
             Step.CLOSE_DAYS: lambda _: self._sealer.close_due_days(),
             Step.SETTLE_RULES: lambda _: rules.settle(),
             Step.SEAL: self._seal,
-            Step.RECORD: lambda _: self._record.write(),
-            Step.RECORD_ALARMS: lambda _: enter_alarms(store=store, writer=writer, service_name=service_name),
+            Step.RECORD: lambda _: self._log.write(),
+            Step.RECORD_ALARMS: lambda _: enter_alarms(store, chronicle),
         }
         self._of_a_day: dict[Step, Callable[[DueDay], Awaitable[object]]] = {
             Step.CHECK_SEAL: self._check_seal,
@@ -235,13 +232,13 @@ class Purger:
 
     async def _record_earlier(self, run: _Run) -> None:
         """Seal and record what a run that was cut short has not."""
-        if await self._record.is_owed():
+        if await self._log.is_owed():
             await self._try(run, Step.SEAL)
-            await self._record.write()
+            await self._log.write()
 
     async def _seal(self, run: _Run) -> None:
         """Make the seal that shows what moved."""
-        if run.done or await self._record.is_owed():
+        if run.done or await self._log.is_owed():
             await self._sealer.seal_open(even_if_still=False)
 
     async def _check_seal(self, due: DueDay) -> None:

@@ -1,91 +1,76 @@
-"""What went becomes entries: one `purge` entry per tenant and run, in the tenant's journal of the journal."""
+"""The purge log: the `purge` entries that tell which days of a tenant were purged, written and read back."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
-from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import EndedTenantError, PurgedDayError
-from journal.core.times import format_day
-from journal.writing.chronicle import SUBMITTED_BY, service_event
+from journal.core.times import format_day, parse_day, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
-    from journal.clock import Clock
-    from journal.core.entry import Event
     from journal.database.purge import PurgeSpan
     from journal.database.store import Store
-    from journal.writing.writer import Writer
+    from journal.writing.chronicle import Chronicle
 
-# An entry of so many is well below what a record may hold.
+# An entry of this many is far below the size limit of a record.
 SPANS_PER_ENTRY = 60
 
 
-class PurgeRecord:
-    """Writes the entries of what went and is not recorded yet; cut short, it is finished by the next run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPurge:
+    """A purge that an entry records: indexes `first_index` ≤ i < `end_index` of one chain and day, gone by `at`."""
 
-    def __init__(self, *, store: Store, writer: Writer, service_name: str, clock: Clock) -> None:
-        """Read what went from this store, write it through this writer."""
+    category: str
+    day: date
+    first_index: int
+    end_index: int
+    retention_days: int
+    at: datetime
+
+
+class PurgeLog:
+    """Writes the entries of what was purged and is not recorded yet; a run cut short is finished by the next."""
+
+    def __init__(self, store: Store, chronicle: Chronicle) -> None:
+        """Read what was purged from this store, write it in this chronicle."""
         self._store = store
-        self._writer = writer
-        self._service_name = service_name
-        self._clock = clock
+        self._chronicle = chronicle
 
     async def is_owed(self) -> bool:
-        """Tell whether something went that no entry says."""
+        """Tell whether something was purged that no entry records."""
         return bool(await self._store.read_purge_spans())
 
     async def write(self) -> None:
-        """Write one `purge` entry per tenant; more where it is very much."""
+        """Write one `purge` entry per tenant; more where there are many spans."""
         spans = await self._store.read_purge_spans()
-        closed = {tenant.code for tenant in await self._store.read_tenants() if tenant.closed}
         for tenant, group in groupby(spans, key=attrgetter("tenant")):
             gone = list(group)
-            # A closed tenant's chains take nothing more.
-            owner = RESERVED_TENANT if tenant in closed else tenant
-            compartment = Compartment(self._service_name, owner, JOURNAL_CATEGORY)
-            parts = [gone[start : start + SPANS_PER_ENTRY] for start in range(0, len(gone), SPANS_PER_ENTRY)]
             at = max(span.moved_at for span in gone)
-            try:
-                await self._write(compartment, tenant, parts, at)
-            except EndedTenantError:
-                # Its key is destroyed, which a restored database does not know yet.
-                compartment = Compartment(self._service_name, RESERVED_TENANT, JOURNAL_CATEGORY)
-                await self._write(compartment, tenant, parts, at)
+            for start in range(0, len(gone), SPANS_PER_ENTRY):
+                days = [_describe(span) for span in gone[start : start + SPANS_PER_ENTRY]]
+                # A run cut short here finds the same spans, hence the same event: it is recorded once.
+                digest = hashlib.sha256(canonical.encode([tenant, days])).hexdigest()
+                await self._chronicle.write(
+                    "purge", tenant=tenant, subject=tenant, data={"days": days}, event_id=f"purge-{digest[:32]}", at=at
+                )
             await self._store.forget_purge_spans(tenant, at)
 
-    async def _write(
-        self, compartment: Compartment, tenant: str, parts: Sequence[Sequence[PurgeSpan]], at: datetime
-    ) -> None:
-        try:
-            await self._submit(compartment, tenant, parts, at)
-        except PurgedDayError:
-            # So late that an earlier copy, if there was one, is gone as well.
-            await self._submit(compartment, tenant, parts, self._clock.now())
 
-    async def _submit(
-        self, compartment: Compartment, tenant: str, parts: Sequence[Sequence[PurgeSpan]], at: datetime
-    ) -> None:
-        events = [self._event(tenant, [_describe(span) for span in part], at) for part in parts]
-        await self._writer.submit(compartment, SUBMITTED_BY, events, sum(len(event.canonical) for event in events))
-
-    def _event(self, tenant: str, days: list[dict[str, Any]], at: datetime) -> Event:
-        # A run cut short here finds the same spans, hence the same event: recorded once.
-        digest = hashlib.sha256(canonical.encode([tenant, days])).hexdigest()
-        return service_event(
-            service=self._service_name,
-            kind="purge",
-            event_id=f"purge-{digest[:32]}",
-            at=at,
-            subject=tenant,
-            data={"days": days},
-        )
+async def read_recorded_purges(chronicle: Chronicle, tenant: str, since: date) -> dict[tuple[str, date], RecordedPurge]:
+    """Return every purge of the tenant's that an entry recorded from `since` on tells, by category and day."""
+    found: dict[tuple[str, date], RecordedPurge] = {}
+    async for entry in chronicle.entries(tenant, "purge", since=since):
+        at = parse_time(entry.event["time"])
+        for told in entry.event["data"]["days"]:
+            purge = _read(told, at)
+            found.setdefault((purge.category, purge.day), purge)
+    return found
 
 
 def _describe(span: PurgeSpan) -> dict[str, Any]:
@@ -98,3 +83,14 @@ def _describe(span: PurgeSpan) -> dict[str, Any]:
         "retention_days": span.retention_days,
         "seal": span.seal_number,
     }
+
+
+def _read(told: dict[str, Any], at: datetime) -> RecordedPurge:
+    return RecordedPurge(
+        category=told["category"],
+        day=parse_day(told["day"]),
+        first_index=told["first_index"],
+        end_index=told["last_index"] + 1,
+        retention_days=told["retention_days"],
+        at=at,
+    )

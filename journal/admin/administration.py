@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from journal.admin.recipient import read_recipient_pem
 from journal.admin.rules import RuleChanges
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
-from journal.core.errors import OperatorError, PurgedDayError
+from journal.core.errors import OperatorError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, format_time
 from journal.database.admin import NewCredential
 from journal.database.ending import Announcement
-from journal.writing.chronicle import SUBMITTED_BY, service_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from journal.admin.recipient import Recipient
-    from journal.core.chain import Receipt
-    from journal.core.entry import Event
     from journal.database.ingest import CategoryRow, TenantRow
     from journal.service import Service
 
@@ -72,7 +67,7 @@ class Administration:
         self._service.keyring.keystore.make_tenant_key(code)
         await self._service.store.add_tenant(code, name, self._genesis_of(code))
         await self._service.snapshot.refresh()
-        await self.record(code, "tenant", subject=code, data={"change": "added", "name": name})
+        await self._service.chronicle.write("tenant", tenant=code, subject=code, data={"change": "added", "name": name})
 
     async def add_category(self, category: NewCategory) -> None:
         """Add a category, with an empty chain for every commune. Raises OperatorError."""
@@ -102,7 +97,7 @@ class Administration:
             "regime": category.regime,
             "retention_days": category.retention_days,
         }
-        await self.record(RESERVED_TENANT, "setting", subject=category.code, data=data)
+        await self._service.chronicle.write("setting", tenant=RESERVED_TENANT, subject=category.code, data=data)
 
     async def set_category(
         self,
@@ -128,9 +123,7 @@ class Administration:
         await service.store.set_category(
             code, label=label, retention_days=retention_days, needs_authorisation=needs_authorisation
         )
-        rules = RuleChanges(
-            store=service.store, keystore=service.keyring.keystore, writer=service.writer, service_name=service.name
-        )
+        rules = RuleChanges(store=service.store, keystore=service.keyring.keystore, chronicle=service.chronicle)
         await rules.enter()
         await rules.settle()
         await service.snapshot.refresh()
@@ -170,7 +163,7 @@ class Administration:
         if not self._has_key(code):
             return None
         data = {"change": "closed", "export": recipient.sha256.hex() if recipient is not None else "none"}
-        receipt = await self.record(code, "tenant", subject=code, data=data)
+        receipt = await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data, own_only=True)
         if recipient is None:
             return None
         return Announcement(certificate=recipient.certificate.encoded, index=receipt.index, leaf_hash=receipt.leaf_hash)
@@ -185,7 +178,7 @@ class Administration:
             "not_after": format_time(recipient.certificate.not_after),
             "sha256": recipient.sha256.hex(),
         }
-        await self.record(code, "setting", subject="handover", data=data)
+        await self._service.chronicle.write("setting", tenant=code, subject="handover", data=data)
         await self._service.store.set_recipient(code, recipient.certificate.encoded)
         return recipient
 
@@ -194,7 +187,9 @@ class Administration:
         self._check_open(code)
         if code not in {row.tenant for row in await self._service.store.list_recipients()}:
             raise OperatorError(f"{code} has registered no certificate: nothing is handed over")
-        await self.record(code, "setting", subject="handover", data={"change": "hand-over ended"})
+        await self._service.chronicle.write(
+            "setting", tenant=code, subject="handover", data={"change": "hand-over ended"}
+        )
         await self._service.store.set_recipient(code, None)
 
     async def add_credential(
@@ -216,7 +211,7 @@ class Administration:
         if expires_at is not None:
             data["expires_at"] = format_time(expires_at)
         # Recorded before it exists: no credential is ever valid without its entry.
-        await self.record(tenant, "credential", subject=identifier, data=data)
+        await self._service.chronicle.write("credential", tenant=tenant, subject=identifier, data=data)
         await self._service.store.add_credential(
             NewCredential(
                 id=identifier,
@@ -242,36 +237,15 @@ class Administration:
         row = rows.get(identifier)
         if row is None or row.revoked_at is None:
             raise OperatorError(f"there is no credential {identifier}: see openepm-journal credential list")
-        tenant = self._service.snapshot.tenant(row.tenant)
-        if tenant is not None and not tenant.closed and self._has_key(tenant.code):
-            # The same event however often it is submitted: recorded once.
-            event = service_event(
-                service=self._service.name,
-                kind="credential",
-                event_id=f"revoked-{identifier}",
-                at=row.revoked_at,
-                subject=identifier,
-                data={"change": "revoked", "role": row.role},
-            )
-            with suppress(PurgedDayError):
-                await self._submit(row.tenant, event)
-
-    async def record(self, tenant: str, kind: str, *, subject: str, data: dict[str, Any]) -> Receipt:
-        """Write an entry about the service itself in the tenant's `journal` category."""
-        event = service_event(
-            service=self._service.name,
-            kind=kind,
-            event_id=str(uuid4()),
-            at=self._service.clock.now(),
-            subject=subject,
-            data=data,
+        await self._service.chronicle.write(
+            "credential",
+            tenant=row.tenant,
+            subject=identifier,
+            data={"change": "revoked", "role": row.role},
+            # The same event on every attempt: it is recorded once.
+            event_id=f"revoked-{identifier}",
+            at=row.revoked_at,
         )
-        return await self._submit(tenant, event)
-
-    async def _submit(self, tenant: str, event: Event) -> Receipt:
-        compartment = Compartment(self._service.name, tenant, JOURNAL_CATEGORY)
-        acknowledgements = await self._service.writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
-        return acknowledgements[0].receipt
 
     def _has_key(self, code: str) -> bool:
         return code not in self._service.keyring.keystore.ended_tenants()

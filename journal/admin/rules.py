@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import EndedTenantError, PurgedDayError
 from journal.core.times import purgeable_through
-from journal.writing.chronicle import SUBMITTED_BY, service_event
 
 if TYPE_CHECKING:
     from datetime import date
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from journal.database.ingest import CategoryRow
     from journal.database.store import Store
     from journal.keys.store import KeyStore
-    from journal.writing.writer import Writer
+    from journal.writing.chronicle import Chronicle
 
 log = structlog.get_logger()
 
@@ -33,26 +30,24 @@ log = structlog.get_logger()
 class RuleChanges:
     """Enters what was changed of categories, and settles rules that are pending."""
 
-    def __init__(self, *, store: Store, keystore: KeyStore, writer: Writer, service_name: str) -> None:
-        """Work on this store; its writer must be running."""
+    def __init__(self, *, store: Store, keystore: KeyStore, chronicle: Chronicle) -> None:
+        """Use the parts of the running service."""
         self._store = store
         self._keystore = keystore
-        self._writer = writer
-        self._service_name = service_name
+        self._chronicle = chronicle
 
     async def enter(self) -> int:
         """Write the entries of every change that has none yet; return how many changes."""
         changes = await self._store.read_category_changes()
-        if not changes:
-            return 0
-        # The reserved tenant first: it stands for the service itself, and is never closed.
-        tenants = sorted(
-            (row.code for row in await self._store.read_tenants() if not row.closed),
-            key=lambda code: (code != RESERVED_TENANT, code),
-        )
         for change in changes:
-            for tenant in tenants:
-                await self._enter(change, tenant)
+            await self._chronicle.write_everywhere(
+                "setting",
+                subject=change.category,
+                data=_describe(change),
+                # The same event on every attempt: it is recorded once.
+                event_id=f"category-change-{change.number}",
+                at=change.changed_at,
+            )
             await self._store.forget_category_change(change.number)
         return len(changes)
 
@@ -66,25 +61,6 @@ class RuleChanges:
                 log.info("a rule is in force", category=category.code, retention_days=category.next_retention_days)
                 settled.append(category.code)
         return settled
-
-    async def _enter(self, change: CategoryChange, tenant: str) -> None:
-        # One number, one event: written twice, it is recorded once.
-        event = service_event(
-            service=self._service_name,
-            kind="setting",
-            event_id=f"category-change-{change.number}",
-            at=change.changed_at,
-            subject=change.category,
-            data=_describe(change),
-        )
-        compartment = Compartment(self._service_name, tenant, JOURNAL_CATEGORY)
-        try:
-            await self._writer.submit(compartment, SUBMITTED_BY, [event], len(event.canonical))
-        except EndedTenantError:
-            return  # its key is destroyed, which a restored database does not know yet: nobody is there to tell
-        except PurgedDayError:
-            # Not written for as long as entries are kept: nobody could read it any more either.
-            log.error("a change is too old to be recorded", tenant=tenant, category=change.category)
 
     def _keeps_a_key(self, category: CategoryRow) -> bool:
         """Tell whether a fenced day's key is still there: its purge is not done, and no seal may say so."""
@@ -106,11 +82,10 @@ def is_asked_for(category: CategoryRow, day: date) -> bool:
 
 
 def _describe(change: CategoryChange) -> dict[str, Any]:
-    said = {
+    return {
         "change": "category changed",
         "label": change.label,
         "needs_authorisation": change.needs_authorisation,
         "retention_days": change.retention_days,
         "retention_days_before": change.retention_days_before,
     }
-    return {name: value for name, value in said.items() if value is not None}

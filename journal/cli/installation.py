@@ -216,8 +216,7 @@ class Installation:
             store=service.store,
             keyring=service.keyring,
             sealer=service.sealer,
-            writer=service.writer,
-            service_name=service.name,
+            chronicle=service.chronicle,
             clock=service.clock,
         )
         self.handover = Handover(
@@ -225,7 +224,7 @@ class Installation:
             sealer=service.sealer,
             extraction=service.extraction,
             identity=service.identity,
-            writer=service.writer,
+            chronicle=service.chronicle,
             service_name=service.name,
             root=service.settings.handover_path,
             make_root=service.settings.handover_directory is None,

@@ -55,7 +55,7 @@ async def _declare(installation: Installation, number: int | None) -> None:
         )
     await installation.service.sealer.declare_loss()
     data = {"alarm": "declared loss", "recovered_from": number}
-    await installation.administration.record(RESERVED_TENANT, "alarm", subject="seal", data=data)
+    await installation.service.chronicle.write("alarm", tenant=RESERVED_TENANT, subject="seal", data=data)
     print(f"declared: everything after seal {number} is lost; the seals state it from now on")
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from journal.core import canonical
 from journal.core.chain import Head, genesis
-from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, RequestError, StoreError
 from journal.core.times import day_of, format_day, overdue_through
 from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
 from journal.keys.store import PURGE_RETRY_SECONDS
 from journal.reading.reader import DayRange
 from journal.reading.stream import ExtractStream, Plan
-from journal.writing.chronicle import service_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from journal.clock import Clock
+    from journal.core.chain import Receipt
+    from journal.core.entry import Compartment
     from journal.database.seal import SealRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from journal.seals.identity import SigningIdentity
     from journal.seals.sealer import Sealer
     from journal.snapshot import Snapshot
-    from journal.writing.queue import Acknowledgement
-    from journal.writing.writer import Writer
+    from journal.writing.chronicle import Chronicle
 
 TEXT_LIMIT_CHARACTERS = 256
 FILTERS = ("account", "action", "subject")
@@ -60,22 +58,20 @@ class Extraction:
         store: Store,
         keyring: Keyring,
         snapshot: Snapshot,
-        writer: Writer,
+        chronicle: Chronicle,
         sealer: Sealer,
         reader: Reader,
         identity: SigningIdentity,
-        service_name: str,
         clock: Clock,
     ) -> None:
         """Use the parts of the running service."""
         self._store = store
         self._keyring = keyring
         self._snapshot = snapshot
-        self._writer = writer
+        self._chronicle = chronicle
         self._sealer = sealer
         self._reader = reader
         self._identity = identity
-        self._service_name = service_name
         self._clock = clock
 
     async def extract(
@@ -106,9 +102,7 @@ class Extraction:
         # Before the request is journaled: the auditor would read of extracts that nobody could be given.
         self._identity.check_valid(self._clock.now())
         recorded = await self._record(compartment, request, selection, requested_by)
-        manifest_request = Request(
-            index=recorded.receipt.index, leaf=recorded.receipt.leaf_hash, reference=request.request_reference
-        )
+        manifest_request = Request(index=recorded.index, leaf=recorded.leaf_hash, reference=request.request_reference)
         seal = await self._sealer.seal_open(even_if_still=True)
         if seal is None:
             raise StoreError("no seal was made")
@@ -181,8 +175,8 @@ class Extraction:
 
     async def _record(
         self, compartment: Compartment, request: ExtractRequest, selection: Filter, requested_by: str
-    ) -> Acknowledgement:
-        """Write the request in the tenant's `journal` category: nothing is sent before it is kept."""
+    ) -> Receipt:
+        """Write the request in the tenant's `journal` category: nothing is sent before it is recorded."""
         data = {
             "authorisation": request.authorisation,
             "category": compartment.category,
@@ -194,17 +188,15 @@ class Extraction:
             "requester": request.requester,
             "to": format_day(request.to_day),
         }
-        event = service_event(
-            service=self._service_name,
-            kind="extract",
-            event_id=str(uuid4()),
-            at=self._clock.now(),
+        # The extract names this entry by its index in the tenant's own journal.
+        return await self._chronicle.write(
+            "extract",
+            tenant=compartment.tenant,
             subject=compartment.category,
-            data={name: value for name, value in data.items() if value is not None},
+            data=data,
+            submitted_by=requested_by,
+            own_only=True,
         )
-        journal = Compartment(self._service_name, compartment.tenant, JOURNAL_CATEGORY)
-        acknowledgements = await self._writer.submit(journal, requested_by, [event], len(event.canonical))
-        return acknowledgements[0]
 
     async def _plan(
         self, compartment: Compartment, request: ExtractRequest, latest: Statement, *, before_purge: bool

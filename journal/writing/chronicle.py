@@ -1,39 +1,273 @@
-"""Events of the service about itself: entries of the `journal` category that no module can post."""
+"""The journal of the journal: what the service did, written in the `journal` category and read back from it.
+
+Callers say what happened and to whom. In which journal an entry goes, and what becomes of one that cannot be written
+there, is decided here. No module can post to this category.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import structlog
 
 from journal.core import canonical
-from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, Event
-from journal.core.times import format_time
+from journal.core.entry import (
+    JOURNAL_CATEGORY,
+    RESERVED_TENANT,
+    SERVICE_PREFIX,
+    TYPE_PREFIX,
+    Compartment,
+    Entry,
+    Event,
+    parse_record,
+)
+from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, PurgedDayError, StoreError
+from journal.core.times import day_of, format_time, overdue_through
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Collection, Mapping
+    from datetime import date, datetime
+
+    from journal.clock import Clock
+    from journal.core.chain import Receipt
+    from journal.core.envelope import Box
+    from journal.database.read import EntryRow
+    from journal.database.store import Store
+    from journal.keys.ring import Keyring
+    from journal.snapshot import Snapshot
+    from journal.writing.writer import Writer
 
 SUBMITTED_BY = "_service"
+# Entries submitted together share an append. The bound keeps them a small part of the writer's queue.
+SUBMITTED_TOGETHER = 1_000
+PAGE_ENTRIES = 500
+
+log = structlog.get_logger()
 
 
-def service_event(*, service: str, kind: str, event_id: str, at: datetime, subject: str, data: dict[str, Any]) -> Event:
-    """Build the event of something the service did: `kind` is its action without `service.`, `subject` the object.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The entries of the kinds asked for among the rows of one page, all of `day`, up to index `last_index`."""
 
-    The same arguments give the same event, so that a step repeated after a crash is recorded once.
-    """
-    source = f"/journal/{service}"
-    return Event(
-        source=source,
-        id=event_id,
-        time=at,
-        action=kind,
-        canonical=canonical.encode(
-            {
-                "data": data,
-                "id": event_id,
-                "source": source,
-                "specversion": "1.0",
-                "subject": subject,
-                "time": format_time(at),
-                "type": TYPE_PREFIX + SERVICE_PREFIX + kind,
-            }
-        ),
-    )
+    day: date
+    entries: list[Entry]
+    rows: int
+    last_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fact:
+    """What happened: `kind` is an action of `core.entry.ACTIONS` without `service.`, `subject` what it happened to."""
+
+    kind: str
+    subject: str
+    data: Mapping[str, Any]
+    event_id: str
+    at: datetime
+
+    def event(self, service: str) -> Event:
+        source = f"/journal/{service}"
+        value = {
+            "data": {name: value for name, value in self.data.items() if value is not None},
+            "id": self.event_id,
+            "source": source,
+            "specversion": "1.0",
+            "subject": self.subject,
+            "time": format_time(self.at),
+            "type": TYPE_PREFIX + SERVICE_PREFIX + self.kind,
+        }
+        encoded = canonical.encode(value)
+        return Event(source=source, id=self.event_id, time=self.at, action=self.kind, canonical=encoded)
+
+
+class Chronicle:
+    """Writes and reads the service's own entries; its writer must be running."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        snapshot: Snapshot,
+        writer: Writer,
+        service_name: str,
+        clock: Clock,
+    ) -> None:
+        """Use the parts of the running service."""
+        self._store = store
+        self._keyring = keyring
+        self._snapshot = snapshot
+        self._writer = writer
+        self._service_name = service_name
+        self._clock = clock
+
+    async def write(
+        self,
+        kind: str,
+        *,
+        tenant: str,
+        subject: str,
+        data: Mapping[str, Any],
+        for_operator: Mapping[str, Any] | None = None,
+        event_id: str | None = None,
+        at: datetime | None = None,
+        submitted_by: str = SUBMITTED_BY,
+        own_only: bool = False,
+    ) -> Receipt:
+        """Write that `kind` (one of KINDS) happened to `subject` of this tenant, and return the entry's receipt.
+
+        Members of `data` that are None are left out. `for_operator`: the service's own journal has an entry too, with
+        these members besides. `event_id` and `at` name a step that may be repeated: the same arguments are recorded
+        once; by default the entry is new and of this moment. `own_only`: raise EndedTenantError rather than write
+        elsewhere than in the tenant's journal. Raises what `Writer.submit` does, but never PurgedDayError.
+        """
+        journals = await self._place(tenant, subject, data, for_operator)
+        if own_only and tenant not in journals:
+            raise EndedTenantError(f"the contract of {tenant} has ended: nothing is recorded in its journal any more")
+        fact = _Fact(
+            kind=kind, subject=subject, data=data, event_id=event_id or str(uuid4()), at=at or self._clock.now()
+        )
+        receipts = [
+            await self._submit(journal, replace(fact, data=written), submitted_by)
+            for journal, written in journals.items()
+        ]
+        return receipts[-1]
+
+    async def write_everywhere(
+        self, kind: str, *, subject: str, data: Mapping[str, Any], event_id: str, at: datetime
+    ) -> None:
+        """Write one entry in the journal of the service and of every tenant whose contract runs, as `write` does.
+
+        The entries share appends. Where some fail, the others are written, and the first failure is raised.
+        """
+        ended = await self._ended_tenants()
+        open_tenants = [row.code for row in self._snapshot.tenants() if row.code not in ended]
+        # The service's own first: what concerns ended tenants is read there.
+        tenants = sorted(open_tenants, key=lambda code: code != RESERVED_TENANT)
+        fact = _Fact(kind=kind, subject=subject, data=data, event_id=event_id, at=at)
+        for start in range(0, len(tenants), SUBMITTED_TOGETHER):
+            together = tenants[start : start + SUBMITTED_TOGETHER]
+            results = await asyncio.gather(
+                *(self._submit(tenant, fact, SUBMITTED_BY) for tenant in together), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+
+    async def entries(self, tenant: str, *kinds: str, since: date) -> AsyncIterator[Entry]:
+        """Yield the entries about a tenant recorded from `since` on, in whichever journal they are, while kept.
+
+        A journal whose key is gone yields nothing. Raises StoreError.
+        """
+        journals = [tenant]
+        if tenant in await self._ended_tenants():
+            journals.append(RESERVED_TENANT)
+        for journal in journals:
+            try:
+                async for page in self.pages(journal, *kinds, since=since):
+                    for entry in page.entries:
+                        if journal == tenant or tenant in (entry.event["subject"], entry.event["data"].get("tenant")):
+                            yield entry
+            except (AbsentKeyError, EndedTenantError):
+                continue
+
+    async def pages(self, journal: str, *kinds: str, since: date | None = None, after: int = -1) -> AsyncIterator[Page]:
+        """Yield one journal's entries with an index above `after`, in pages, from the first day that may be read.
+
+        Raises StoreError, KeyStoreError.
+        """
+        compartment = Compartment(self._service_name, journal, JOURNAL_CATEGORY)
+        async for day, rows in self._rows(journal, since, after):
+            try:
+                box = self._keyring.box(compartment, day)
+            except FencedDayError:
+                continue  # purged since the rows were read
+            entries = await asyncio.to_thread(_open, box, rows, kinds)
+            yield Page(day=day, entries=entries, rows=len(rows), last_index=rows[-1].index)
+
+    async def first_day(self, today: date | None = None) -> date:
+        """Return the first day of the `journal` category that may still be read on `today` (now)."""
+        today = today or day_of(self._clock.now())
+        (category,) = [row for row in await self._store.read_categories() if row.code == JOURNAL_CATEGORY]
+        gone = max(overdue_through(today, category.retention_days), category.fence or category.first_day.min)
+        return max(gone + timedelta(days=1), category.first_day)
+
+    async def _place(
+        self, tenant: str, subject: str, data: Mapping[str, Any], for_operator: Mapping[str, Any] | None
+    ) -> dict[str, Mapping[str, Any]]:
+        """Return what is written in which journal, the tenant's last.
+
+        The journal of an ended tenant takes nothing more: its export holds all of it, or its key is destroyed. What
+        concerns it goes in the service's own journal, and names the tenant.
+        """
+        own: dict[str, Mapping[str, Any]] = {}
+        if for_operator is not None:
+            own[RESERVED_TENANT] = {**data, **for_operator}
+        if tenant not in await self._ended_tenants():
+            return own | {tenant: data}
+        return own or {RESERVED_TENANT: data if subject == tenant else {**data, "tenant": tenant}}
+
+    async def _ended_tenants(self) -> set[str]:
+        """Return the tenants that are closed, and those whose key is destroyed: a restored database forgets that."""
+        await self._snapshot.refresh()
+        closed = {row.code for row in self._snapshot.tenants() if row.closed}
+        return closed | set(self._keyring.keystore.ended_tenants())
+
+    async def _submit(self, journal: str, fact: _Fact, submitted_by: str) -> Receipt:
+        """Record a fact; one that is too old for the category is recorded as a new one, of this moment.
+
+        Either it was recorded and purged since, or it never could be: the two cannot be told apart any more, and
+        recording it twice does less harm than not at all. It gets a new id: with the old one, a second late attempt
+        would contradict the first.
+        """
+        try:
+            return await self._record(journal, fact, submitted_by)
+        except PurgedDayError:
+            log.warning("an entry is recorded late", kind=fact.kind, event_id=fact.event_id, tenant=journal)
+            late = replace(fact, event_id=str(uuid4()), at=self._clock.now())
+            return await self._record(journal, late, submitted_by)
+
+    async def _record(self, journal: str, fact: _Fact, submitted_by: str) -> Receipt:
+        event = fact.event(self._service_name)
+        compartment = Compartment(self._service_name, journal, JOURNAL_CATEGORY)
+        (answer,) = await self._writer.submit(compartment, submitted_by, [event], len(event.canonical))
+        return answer.receipt
+
+    async def _rows(self, journal: str, since: date | None, after: int) -> AsyncIterator[tuple[date, list[EntryRow]]]:
+        """Yield (day, its next entries) up to today."""
+        today = day_of(self._clock.now())
+        day = await self.first_day(today)
+        day = max(day, since) if since is not None else day
+        while day <= today:
+            try:
+                rows = await self._store.read_entries(journal, JOURNAL_CATEGORY, day, after + 1, PAGE_ENTRIES)
+            except StoreError:
+                if not await self._is_overdue(day):
+                    raise
+                rows = []
+            if rows:
+                yield day, rows
+                after = rows[-1].index
+            if len(rows) < PAGE_ENTRIES:
+                day += timedelta(days=1)
+
+    async def _is_overdue(self, day: date) -> bool:
+        """Tell whether a purge, or midnight, has passed since the first day was found."""
+        # Midnight may already have passed for the database, which refused.
+        return day < await self.first_day(day_of(max(self._clock.now(), await self._store.read_now())))
+
+
+def _open(box: Box, rows: list[EntryRow], kinds: Collection[str]) -> list[Entry]:
+    """Open rows of a `journal` category, and return the entries of these kinds among them. Raises VerificationError."""
+    types = {TYPE_PREFIX + SERVICE_PREFIX + kind for kind in kinds}
+    found: list[Entry] = []
+    for row in rows:
+        _, record = box.open(row.index, row.ciphertext, row.leaf_hash)
+        entry = parse_record(record)
+        if entry.event["type"] in types:
+            found.append(entry)
+    return found

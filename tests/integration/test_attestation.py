@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
     from journal.document.attested import Attestation, CategoryFacts
-    from retention.purge_entries import RecordedPurge
+    from retention.purge_log import RecordedPurge
 
 FIRST = START.date()
 # Kept three days: purged from the third day on, gone before the fourth.

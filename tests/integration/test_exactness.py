@@ -15,6 +15,7 @@ from journal.core.times import overdue_through, purgeable_through
 from journal.document import render
 from journal.reading.plan import ExtractRequest
 from journal.reading.register import Register
+from journal.writing.chronicle import Chronicle
 from retention.policy import goes_at
 from tests.integration.clocks import MICROSECOND, StillClock, StrikingClock, midnight
 from tests.integration.world import DAY, SERVICE, START, TENANT, World, make_event, new_world
@@ -145,8 +146,15 @@ async def test_the_register_across_midnight(world: World, reads: int) -> None:
     await world.travel(limit - timedelta(seconds=20))
     clock = StrikingClock(limit.date() - DAY, reads)
     service = world.service
-    register = Register(store=service.store, keyring=service.keyring, service_name=SERVICE, clock=clock)
-    page = await register.page(TENANT, [BRIEF], after=-1, limit=100, values=True)
+    chronicle = Chronicle(
+        store=service.store,
+        keyring=service.keyring,
+        snapshot=service.snapshot,
+        writer=service.writer,
+        service_name=SERVICE,
+        clock=clock,
+    )
+    page = await Register(chronicle).page(TENANT, [BRIEF], after=-1, limit=100, values=True)
     # It is read twice: to know where to begin, and before the answer is given.
     assert len(page.extracts) == (1 if reads >= 2 else 0)
 

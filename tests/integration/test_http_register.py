@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from journal.core.entry import Compartment
 from journal.reading.register import SCANNED_ENTRIES, Register
-from journal.writing.chronicle import service_event
-from tests.integration.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, SERVICE, TENANT, RunningEdge
+from tests.integration.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, TENANT, RunningEdge
 from tests.integration.world import START, new_world
 from tests.refused_events import valid_event
 
@@ -125,14 +124,11 @@ async def test_parameters_are_checked(edge: RunningEdge, query: str) -> None:
 
 async def test_a_page_reads_so_many_entries_and_no_more(own_edge: RunningEdge) -> None:
     """Where requests are rare among other entries, a page ends early and says where to go on."""
-    compartment = Compartment(SERVICE, TENANT, "journal")
-    now = own_edge.service.clock.now()
-    for start in range(0, SCANNED_ENTRIES + 500, 500):
-        events = [
-            service_event(service=SERVICE, kind="purge", event_id=f"{n}", at=now, subject=TENANT, data={"days": []})
-            for n in range(start, start + 500)
-        ]
-        await own_edge.service.writer.submit(compartment, "_service", events, 500 * len(events))
+    chronicle = own_edge.service.chronicle
+    for _ in range(0, SCANNED_ENTRIES + 500, 500):
+        await asyncio.gather(
+            *(chronicle.write("purge", tenant=TENANT, subject=TENANT, data={"days": []}) for _ in range(500))
+        )
     await ask(own_edge)
     first = await read(own_edge)
     assert first["extracts"] == []
@@ -155,8 +151,7 @@ async def test_a_row_that_was_changed_is_not_served(own_edge: RunningEdge) -> No
 async def test_requests_go_with_their_day(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     """Past its limit a request is not told, purged or not; across days and a purge, the others are."""
     async with new_world(postgres, tmp_path, tenants=[TENANT]) as world:
-        service = world.service
-        lines = Register(store=service.store, keyring=service.keyring, service_name=service.name, clock=world.clock)
+        lines = Register(world.service.chronicle)
 
         async def requesters() -> list[str]:
             page = await lines.page(TENANT, [CATEGORY], after=-1, limit=100, values=True)

@@ -33,7 +33,7 @@ from journal.keys.store import KeyStore, open_keystore
 from journal.reading.plan import ExtractRequest
 from journal.seals.dev_authority import make_development_authority
 from journal.seals.sealer import Sealer
-from journal.writing.chronicle import SUBMITTED_BY
+from journal.writing.chronicle import SUBMITTED_BY, Chronicle
 from retention.purge import DueDay, Purger
 from tests.integration.test_extraction import events_of
 from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
@@ -385,8 +385,14 @@ async def stopping_purger(world: World, stop: Stop) -> AsyncIterator[Purger]:
             store=store,
             keyring=Keyring(keystore),
             sealer=sealer,
-            writer=StoppingWriter(),  # type: ignore[arg-type]  # the one method that the purge calls
-            service_name=SERVICE,
+            chronicle=Chronicle(
+                store=store,
+                keyring=service.keyring,
+                snapshot=service.snapshot,
+                writer=StoppingWriter(),  # type: ignore[arg-type]  # the one method that the chronicle calls
+                service_name=SERVICE,
+                clock=world.clock,
+            ),
             clock=world.clock,
         )
 

@@ -14,6 +14,7 @@ from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, OverRetentionError, StoreError
 from journal.document import render
 from journal.pki.certificates import der_to_pem
+from journal.writing.chronicle import Chronicle
 from tests.integration.test_extraction import events_of
 from tests.integration.test_handover import commune, names, opened
 from tests.integration.test_purge import purge_entries
@@ -171,15 +172,23 @@ async def test_entries_that_a_crash_left_out(world: World) -> None:
     class DyingWriter:
         done = 0
 
-        async def submit(self, *arguments: Any) -> None:
+        async def submit(self, *arguments: Any) -> Any:
             if self.done:
                 raise StopError
             self.done += 1
-            await world.service.writer.submit(*arguments)
+            return await world.service.writer.submit(*arguments)
 
     writer: Any = DyingWriter()
-    keystore = world.service.keyring.keystore
-    rules = RuleChanges(store=world.service.store, keystore=keystore, writer=writer, service_name=SERVICE)
+    service = world.service
+    chronicle = Chronicle(
+        store=service.store,
+        keyring=service.keyring,
+        snapshot=service.snapshot,
+        writer=writer,
+        service_name=SERVICE,
+        clock=world.clock,
+    )
+    rules = RuleChanges(store=service.store, keystore=service.keyring.keystore, chronicle=chronicle)
     with pytest.raises(StopError):
         await rules.enter()
     assert [len(await settings(world, tenant)) for tenant in (RESERVED_TENANT, TENANT, OTHER_TENANT)] == [1, 0, 0]
