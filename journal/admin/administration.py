@@ -1,34 +1,25 @@
-"""What the operator sets up: tenants, categories, credentials, hand-overs; each act is itself an entry of `journal`."""
+"""What the operator sets up: tenants, categories, hand-overs. Each change is an entry of the `journal` category."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from journal.admin.credentials import Credentials, check_text
 from journal.admin.recipient import read_recipient_pem
 from journal.admin.rules import RuleChanges
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
 from journal.core.errors import OperatorError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, format_time
-from journal.database.admin import NewCredential
 from journal.database.ending import Announcement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
     from journal.admin.recipient import Recipient
     from journal.database.ingest import CategoryRow, TenantRow
     from journal.service import Service
 
-ROLES = ("module", "client", "auditor", "operator")
 REGIMES = ("LED", "GDPR")
-SECRET_BYTES = 32
-ID_BYTES = 6
-TEXT_LIMIT_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +42,11 @@ DEFAULT_CATEGORIES = (
 
 
 class Administration:
-    """Changes what exists, and records that it was changed."""
+    """Changes tenants and categories, and records each change."""
 
     def __init__(self, service: Service) -> None:
         """Administer this service; its writer must be running."""
+        self.credentials = Credentials(service)
         self._service = service
 
     async def add_tenant(self, code: str, name: str) -> None:
@@ -62,7 +54,7 @@ class Administration:
         _check_slug("tenant", code)
         if not name.strip():
             raise OperatorError('a tenant needs a name: --name "Ville d\'Albi"')
-        _check_text("--name", name)
+        check_text("--name", name)
         # The key first: no chain may exist that nothing can be written to.
         self._service.keyring.keystore.make_tenant_key(code)
         await self._service.store.add_tenant(code, name, self._genesis_of(code))
@@ -72,7 +64,7 @@ class Administration:
     async def add_category(self, category: NewCategory) -> None:
         """Add a category, with an empty chain for every commune. Raises OperatorError."""
         _check_slug("category", category.code)
-        _check_text("--label", category.label)
+        check_text("--label", category.label)
         if self._service.snapshot.category(category.code) is not None:
             raise OperatorError(f"there is already a category {category.code}: see openepm-journal category list")
         if category.regime not in REGIMES:
@@ -117,7 +109,7 @@ class Administration:
         if label is not None:
             if not label.strip():
                 raise OperatorError("--label: a category needs one")
-            _check_text("--label", label)
+            check_text("--label", label)
         if retention_days is not None:
             _check_retention(retention_days)
         await service.store.set_category(
@@ -153,7 +145,7 @@ class Administration:
             )
         for row in await self._service.store.list_credentials():
             if row.tenant == code and row.revoked_at is None:
-                await self.revoke_credential(row.id)
+                await self.credentials.revoke(row.id)
         if not tenant.closed:
             await self._service.store.close_tenant(code, await self._announce_end(code, recipient))
             await self._service.snapshot.refresh()
@@ -192,61 +184,6 @@ class Administration:
         )
         await self._service.store.set_recipient(code, None)
 
-    async def add_credential(
-        self,
-        *,
-        role: str,
-        tenant: str,
-        categories: Sequence[str],
-        source_prefix: str = "",
-        label: str = "",
-        expires_at: datetime | None = None,
-    ) -> tuple[str, str]:
-        """Make a credential and return (its id, the whole token): the secret is kept nowhere. Raises OperatorError."""
-        self._check_credential(role, tenant, categories, source_prefix, expires_at)
-        _check_text("--label", label)
-        _check_text("--source-prefix", source_prefix)
-        identifier, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
-        data: dict[str, Any] = {"categories": sorted(categories), "change": "added", "role": role}
-        if expires_at is not None:
-            data["expires_at"] = format_time(expires_at)
-        # Recorded before it exists: no credential is ever valid without its entry.
-        await self._service.chronicle.write("credential", tenant=tenant, subject=identifier, data=data)
-        await self._service.store.add_credential(
-            NewCredential(
-                id=identifier,
-                secret_hash=hashlib.sha256(secret.encode()).digest(),
-                role=role,
-                tenant=tenant,
-                categories=list(categories),
-                source_prefix=source_prefix or None,
-                label=label,
-                expires_at=expires_at,
-            )
-        )
-        await self._service.snapshot.refresh()
-        return identifier, f"oej_{identifier}_{secret}"
-
-    async def revoke_credential(self, identifier: str) -> None:
-        """Revoke a credential; every process refuses it within a second. Raises OperatorError.
-
-        Asked again, it makes up for an entry that could not be written the first time.
-        """
-        await self._service.store.revoke_credential(identifier)
-        rows = {row.id: row for row in await self._service.store.list_credentials()}
-        row = rows.get(identifier)
-        if row is None or row.revoked_at is None:
-            raise OperatorError(f"there is no credential {identifier}: see openepm-journal credential list")
-        await self._service.chronicle.write(
-            "credential",
-            tenant=row.tenant,
-            subject=identifier,
-            data={"change": "revoked", "role": row.role},
-            # The same event on every attempt: it is recorded once.
-            event_id=f"revoked-{identifier}",
-            at=row.revoked_at,
-        )
-
     def _has_key(self, code: str) -> bool:
         return code not in self._service.keyring.keystore.ended_tenants()
 
@@ -261,26 +198,6 @@ class Administration:
     def _genesis(self, tenant: str, category: str) -> bytes:
         return genesis(Compartment(self._service.name, tenant, category).origin).chain_hash
 
-    def _check_credential(
-        self, role: str, tenant: str, categories: Sequence[str], source_prefix: str, expires_at: datetime | None
-    ) -> None:
-        if role not in ROLES:
-            raise OperatorError(f"role {role!r}: choose {_enumerate(ROLES)}")
-        row = self._service.snapshot.tenant(tenant)
-        if row is None or row.closed:
-            raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")
-        if not categories:
-            raise OperatorError("a credential needs at least one --category")
-        known = [category.code for category in self._service.snapshot.categories()]
-        if unknown := [code for code in categories if code not in known]:
-            raise OperatorError(f"there is no category {unknown[0]}: the categories are {_enumerate(known)}")
-        if role == "module" and JOURNAL_CATEGORY in categories:
-            raise OperatorError("the journal category cannot be posted to: no module needs it")
-        if role == "module" and not source_prefix:
-            raise OperatorError("a module needs --source-prefix: what its events' source begins with")
-        if expires_at is not None and expires_at <= self._service.clock.now():
-            raise OperatorError("--expires-at is in the past")
-
 
 def _check_slug(kind: str, code: str) -> None:
     if not SLUG.match(code):
@@ -290,13 +207,3 @@ def _check_slug(kind: str, code: str) -> None:
 def _check_retention(days: int) -> None:
     if not MIN_RETENTION_DAYS <= days <= MAX_RETENTION_DAYS:
         raise OperatorError(f"retention of {days} days: choose {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}")
-
-
-def _check_text(option: str, text: str) -> None:
-    """Refuse what could not be recorded, or would play tricks on the terminal that lists it."""
-    if len(text) > TEXT_LIMIT_CHARACTERS or not text.isprintable():
-        raise OperatorError(f"{option}: at most {TEXT_LIMIT_CHARACTERS} characters, all of them printable")
-
-
-def _enumerate(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)

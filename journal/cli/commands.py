@@ -42,7 +42,7 @@ async def migrate(settings: Settings, _: argparse.Namespace) -> int:
 async def credential_add(settings: Settings, arguments: argparse.Namespace) -> int:
     """Make a credential; only its token goes to standard output, this once."""
     async with opened(settings) as installation:
-        identifier, token = await installation.administration.add_credential(
+        identifier, token = await installation.administration.credentials.add(
             role=arguments.role,
             tenant=arguments.tenant,
             categories=arguments.category,
@@ -67,7 +67,7 @@ async def credential_list(settings: Settings, _: argparse.Namespace) -> int:
 async def credential_revoke(settings: Settings, arguments: argparse.Namespace) -> int:
     """Revoke a credential."""
     async with opened(settings) as installation:
-        await installation.administration.revoke_credential(arguments.id)
+        await installation.administration.credentials.revoke(arguments.id)
     print(f"credential {arguments.id} is refused from now on")
     return 0
 

@@ -103,7 +103,7 @@ class Demo:
         for tenant in TENANTS:
             await self._installation.administration.add_tenant(tenant.code, tenant.name)
             for category in CATEGORIES:
-                _, token = await self._installation.administration.add_credential(
+                _, token = await self._installation.administration.credentials.add(
                     role="module",
                     tenant=tenant.code,
                     categories=[category],
@@ -111,7 +111,7 @@ class Demo:
                     label=f"module {category}",
                 )
                 self._client.tokens[tenant.code, category] = token
-            _, token = await self._installation.administration.add_credential(
+            _, token = await self._installation.administration.credentials.add(
                 role="client", tenant=tenant.code, categories=[*CATEGORIES, "journal"], label="commune"
             )
             self._client.tokens[tenant.code, "client"] = token

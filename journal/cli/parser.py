@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from journal import __version__
-from journal.admin.administration import REGIMES, ROLES
+from journal.admin.administration import REGIMES
+from journal.admin.credentials import ROLES
 from journal.cli import categories, commands, demo, doctor, keys, purge, recover, serve, tenants
 from journal.core.entry import ACTIONS
 from journal.core.errors import MalformedError

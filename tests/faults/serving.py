@@ -86,10 +86,10 @@ async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS) -> 
         for tenant in tenants:
             administration = installation.administration
             await administration.add_tenant(tenant, tenant.capitalize())
-            _, site.modules[tenant] = await administration.add_credential(
+            _, site.modules[tenant] = await administration.credentials.add(
                 role="module", tenant=tenant, categories=CATEGORIES, source_prefix=SOURCE
             )
-            _, site.clients[tenant] = await administration.add_credential(
+            _, site.clients[tenant] = await administration.credentials.add(
                 role="client", tenant=tenant, categories=CATEGORIES
             )
     return site

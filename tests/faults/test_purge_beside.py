@@ -32,7 +32,7 @@ async def site_of(world: World) -> Site:
     site = Site(home=world.settings.home_path, dsn=world.dsn, port=free_port())
     for tenant in TENANTS:
         for role, tokens, scope in (("module", site.modules, {"source_prefix": SOURCE}), ("client", site.clients, {})):
-            _, tokens[tenant] = await world.installation.administration.add_credential(
+            _, tokens[tenant] = await world.installation.administration.credentials.add(
                 role=role, tenant=tenant, categories=CATEGORIES, **scope
             )
     return site

@@ -110,7 +110,7 @@ class RunningEdge:
         values = {"tenant": TENANT, "categories": [CATEGORY]} | new
         if values["role"] == "module":
             values.setdefault("source_prefix", SOURCE_PREFIX)
-        self.ids[name], self.tokens[name] = await self.installation.administration.add_credential(**values)
+        self.ids[name], self.tokens[name] = await self.installation.administration.credentials.add(**values)
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.admin.administration import DEFAULT_CATEGORIES, ROLES, NewCategory
+from journal.admin.administration import DEFAULT_CATEGORIES, NewCategory
+from journal.admin.credentials import ROLES
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError, StoreError
 from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
@@ -86,8 +87,8 @@ class TestTenants:
 
     async def test_the_end_of_a_contract(self, world: World, administration: Administration) -> None:
         """Its credentials are revoked, each act is recorded, nothing more is accepted; the others go on."""
-        mine, _ = await administration.add_credential(role="client", tenant=TENANT, categories=[CATEGORY])
-        other, _ = await administration.add_credential(role="client", tenant=OTHER_TENANT, categories=[CATEGORY])
+        mine, _ = await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY])
+        other, _ = await administration.credentials.add(role="client", tenant=OTHER_TENANT, categories=[CATEGORY])
         await administration.close_tenant(TENANT)
         rows = {row.id: row for row in await world.service.store.list_credentials()}
         assert rows[mine].revoked_at is not None
@@ -103,7 +104,7 @@ class TestTenants:
         await world.record(1, tenant=OTHER_TENANT)
         # Said again, it changes nothing.
         await administration.close_tenant(TENANT)
-        await administration.revoke_credential(mine)
+        await administration.credentials.revoke(mine)
         assert await world.size(category=JOURNAL_CATEGORY) == 4
 
     async def test_an_end_that_cannot_be(self, administration: Administration) -> None:
@@ -156,7 +157,7 @@ class TestCredentials:
 
     async def test_a_token(self, world: World, administration: Administration) -> None:
         """It carries its id and 256 random bits, of which the database and the journal know only the hash."""
-        identifier, token = await administration.add_credential(
+        identifier, token = await administration.credentials.add(
             role="module", tenant=TENANT, categories=[CATEGORY, "ecrits"], source_prefix="/openepm/", label="PVe"
         )
         start, given_id, secret = token.split("_", 2)
@@ -171,7 +172,7 @@ class TestCredentials:
     async def test_no_two_alike(self, administration: Administration) -> None:
         """Ids and secrets are drawn anew for each."""
         made = [
-            await administration.add_credential(role="client", tenant=TENANT, categories=[CATEGORY]) for _ in range(20)
+            await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY]) for _ in range(20)
         ]
         assert len({identifier for identifier, _ in made}) == 20
         assert len({token.split("_", 2)[2] for _, token in made}) == 20
@@ -179,7 +180,7 @@ class TestCredentials:
     async def test_an_expiry(self, world: World, administration: Administration) -> None:
         """It is kept, recorded, and cannot be over already."""
         at = START + 30 * DAY
-        identifier, _ = await administration.add_credential(
+        identifier, _ = await administration.credentials.add(
             role="auditor", tenant=TENANT, categories=[CATEGORY], expires_at=at
         )
         row = world.service.snapshot.credential(identifier)
@@ -187,7 +188,7 @@ class TestCredentials:
         assert row.expires_at == at
         assert (await told(world))[-1][2]["expires_at"] == "2026-04-01T09:00:00.000000Z"
         with pytest.raises(OperatorError, match="in the past"):
-            await administration.add_credential(
+            await administration.credentials.add(
                 role="client", tenant=TENANT, categories=[CATEGORY], expires_at=START - timedelta(seconds=1)
             )
 
@@ -207,7 +208,7 @@ class TestCredentials:
         for members, reason in refused:
             values = {"role": "client", "tenant": TENANT, "categories": [CATEGORY]} | members
             with pytest.raises(OperatorError, match=reason):
-                await administration.add_credential(**values)
+                await administration.credentials.add(**values)
         assert await world.service.store.list_credentials() == []
         assert await world.size(category=JOURNAL_CATEGORY) == 1
 
@@ -215,33 +216,33 @@ class TestCredentials:
         """An ended contract gets no new credential."""
         await administration.close_tenant(TENANT)
         with pytest.raises(OperatorError, match="there is no tenant"):
-            await administration.add_credential(role="client", tenant=TENANT, categories=[CATEGORY])
+            await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY])
 
     async def test_a_revocation(self, world: World, administration: Administration) -> None:
         """It is effective in another process at its next look, recorded once, and cannot be of what is not."""
         async with world.another_process() as other:
             for role in ROLES:
-                identifier, _ = await administration.add_credential(
+                identifier, _ = await administration.credentials.add(
                     role=role, tenant=TENANT, categories=[CATEGORY], source_prefix="/a"
                 )
-                await administration.revoke_credential(identifier)
+                await administration.credentials.revoke(identifier)
                 await other.service.snapshot.refresh()
                 row = other.service.snapshot.credential(identifier)
                 assert row is not None
                 assert row.revoked_at is not None
-                await other.administration.revoke_credential(identifier)
+                await other.administration.credentials.revoke(identifier)
                 data = {"change": "revoked", "role": role}
                 assert (await told(world)).count(("credential", identifier, data)) == 1
         with pytest.raises(OperatorError, match="there is no credential 123456789abc"):
-            await administration.revoke_credential("123456789abc")
+            await administration.credentials.revoke("123456789abc")
 
     async def test_a_revocation_cut_short(self, world: World, administration: Administration) -> None:
         """One that was not recorded any more is recorded when it is asked again, also the next day."""
-        identifier, _ = await administration.add_credential(role="client", tenant=TENANT, categories=[CATEGORY])
+        identifier, _ = await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY])
         assert await world.service.store.revoke_credential(identifier)
         await world.travel(START + DAY)
         for _ in range(2):
-            await administration.revoke_credential(identifier)
+            await administration.credentials.revoke(identifier)
         assert await told(world) == [("credential", identifier, {"change": "revoked", "role": "client"})]
 
 
@@ -249,8 +250,8 @@ async def test_everything_said_is_sealed_and_verifies(world: World, administrati
     """After all kinds of acts the store is as it should be."""
     await administration.add_tenant("castres", "Castres")
     await administration.add_category(NewCategory(code="fourriere", label="Fourrière"))
-    identifier, _ = await administration.add_credential(role="client", tenant="castres", categories=["fourriere"])
-    await administration.revoke_credential(identifier)
+    identifier, _ = await administration.credentials.add(role="client", tenant="castres", categories=["fourriere"])
+    await administration.credentials.revoke(identifier)
     await administration.close_tenant("castres")
     await world.record(1, events=[make_event(world.clock.now())])
     await world.seal()

@@ -69,10 +69,10 @@ async def test_what_must_be_in_the_tenants_journal(world: World) -> None:
 async def test_a_revocation_that_a_restored_database_forgets(world: World) -> None:
     """Where the key store remembers the end of the contract and the database does not, it is recorded all the same."""
     administration = world.installation.administration
-    identifier, _ = await administration.add_credential(role="client", tenant=TENANT, categories=[CATEGORY])
+    identifier, _ = await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY])
     await asyncio.to_thread(world.service.keyring.keystore.destroy_tenant_key, TENANT)
     for _ in range(2):
-        await administration.revoke_credential(identifier)
+        await administration.credentials.revoke(identifier)
     (entry,) = await written(world, RESERVED_TENANT, identifier)
     assert entry.event["data"] == {"change": "revoked", "role": "client", "tenant": TENANT}
 
@@ -82,11 +82,11 @@ async def test_what_is_too_old_is_recorded_late(world: World) -> None:
     store, administration = world.service.store, world.installation.administration
     await store.set_category(CATEGORY, label="Autre")
     await store.raise_handover_fault(TENANT, category=None, day=None, reason="r", detail="d")
-    identifier, _ = await administration.add_credential(role="client", tenant=TENANT, categories=[CATEGORY])
+    identifier, _ = await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY])
     await store.revoke_credential(identifier)
     await world.travel(START + timedelta(days=70))
     await world.installation.purger.run()
-    await administration.revoke_credential(identifier)
+    await administration.credentials.revoke(identifier)
     for subject in (CATEGORY, TENANT, identifier):
         entries = [entry for entry in await written(world, TENANT, subject) if "days" not in entry.event["data"]]
         assert [entry.event["time"][:10] for entry in entries] == [world.today.isoformat()], subject

@@ -73,7 +73,7 @@ async def test_a_certificate_that_has_expired(world: World, root: Path) -> None:
 
 async def test_an_export(world: World, root: Path) -> None:
     """Every compartment whole, empty ones too, to the last entry, which announces it; nothing is accepted after."""
-    mine, _ = await world.installation.administration.add_credential(
+    mine, _ = await world.installation.administration.credentials.add(
         role="client", tenant=TENANT, categories=[CATEGORY]
     )
     exported = await world.installation.closing.close(TENANT, root, PEM)
@@ -288,7 +288,7 @@ async def test_cut_short_anywhere(world: World, root: Path) -> None:
     for tenant in tenants:
         await world.installation.administration.add_tenant(tenant, tenant)
         await world.record(2, tenant=tenant)
-    await world.installation.administration.add_credential(role="client", tenant="t0", categories=[CATEGORY])
+    await world.installation.administration.credentials.add(role="client", tenant="t0", categories=[CATEGORY])
     for tenant, (step, happened) in zip(tenants, product(CLOSING_STEPS, (False, True)), strict=True):
         async with world.another_process() as other:
             with interrupted(other, step, happened=happened), pytest.raises(StopError):

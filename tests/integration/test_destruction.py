@@ -71,7 +71,7 @@ async def findings(world: World) -> list[str]:
 
 async def test_a_destroyed_commune(world: World, tmp_path: Path) -> None:
     """No row, no key, no counter of it is left; its heads say so; the other, and all seals, verify as before."""
-    mine, _ = await world.installation.administration.add_credential(
+    mine, _ = await world.installation.administration.credentials.add(
         role="module", tenant=TENANT, categories=[CATEGORY], source_prefix="/openepm/", label="Guichet"
     )
     earlier = [await world.extract(FIRST, world.today, tenant=tenant) for tenant in (TENANT, OTHER_TENANT)]
@@ -325,7 +325,7 @@ class TestBackups:
         """One in which its contract runs: its entries are unreadable and named, and it is ended again."""
         other = open_keystore(world.settings)
         other.destroy_tenant_key(TENANT)
-        await world.installation.administration.add_credential(
+        await world.installation.administration.credentials.add(
             role="client", tenant=OTHER_TENANT, categories=[CATEGORY]
         )
         async with world.another_process() as restored:

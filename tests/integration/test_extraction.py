@@ -232,8 +232,8 @@ async def test_the_request_is_recorded_before_a_byte(history: History) -> None:
 async def test_the_journal_of_the_journal(world: World) -> None:
     """Tenants, credentials, requests and purges are entries that a commune can ask for, its own request included."""
     administration = world.installation.administration
-    identifier, token = await administration.add_credential(role="client", tenant=TENANT, categories=[CATEGORY])
-    await administration.revoke_credential(identifier)
+    identifier, token = await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY])
+    await administration.credentials.revoke(identifier)
     await world.record(2)
     await world.extract(FIRST, FIRST)
     extract = await world.extract(FIRST, FIRST, category=JOURNAL_CATEGORY)

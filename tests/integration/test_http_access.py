@@ -66,7 +66,7 @@ async def credentials(edge: RunningEdge) -> None:
     await edge.service.sealer.seal_open(even_if_still=True)
     for role in ROLES:
         await edge.add_credential(f"{role} revoked", role=role)
-        await edge.installation.administration.revoke_credential(edge.ids[f"{role} revoked"])
+        await edge.installation.administration.credentials.revoke(edge.ids[f"{role} revoked"])
         identifier = edge.ids[role]
         edge.tokens[f"{role} wrong secret"] = f"oej_{identifier}_{'A' * 43}"
         edge.tokens[f"{role} cut secret"] = edge.tokens[role][:-1]

@@ -37,7 +37,7 @@ PIECE_BYTES = 1 << 14
 @asynccontextmanager
 async def listening(world: World) -> AsyncIterator[aiohttp.ClientSession]:
     """Serve the world over HTTP, with a client's credential."""
-    _, token = await world.installation.administration.add_credential(role="client", tenant=TENANT, categories=[BRIEF])
+    _, token = await world.installation.administration.credentials.add(role="client", tenant=TENANT, categories=[BRIEF])
     runner = Runner(create_app(world.service, None))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

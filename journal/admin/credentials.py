@@ -1,0 +1,119 @@
+"""The credentials that the service accepts: added and revoked, each time with an entry of the `journal` category."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING
+
+from journal.core.entry import JOURNAL_CATEGORY
+from journal.core.errors import OperatorError
+from journal.core.times import format_time
+from journal.database.admin import NewCredential
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from journal.service import Service
+
+ROLES = ("module", "client", "auditor", "operator")
+SECRET_BYTES = 32
+ID_BYTES = 6
+TEXT_LIMIT_CHARACTERS = 256
+
+
+class Credentials:
+    """Adds and revokes credentials of one service."""
+
+    def __init__(self, service: Service) -> None:
+        """Work on this service; its writer must be running."""
+        self._service = service
+
+    async def add(
+        self,
+        *,
+        role: str,
+        tenant: str,
+        categories: Sequence[str],
+        source_prefix: str = "",
+        label: str = "",
+        expires_at: datetime | None = None,
+    ) -> tuple[str, str]:
+        """Add a credential and return (its id, the token). Only a hash of the secret is kept. Raises OperatorError."""
+        self._check(role, tenant, categories, source_prefix, expires_at)
+        check_text("--label", label)
+        check_text("--source-prefix", source_prefix)
+        identifier, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
+        data = {
+            "categories": sorted(categories),
+            "change": "added",
+            "expires_at": format_time(expires_at) if expires_at is not None else None,
+            "role": role,
+        }
+        # Recorded first: no credential is valid without its entry.
+        await self._service.chronicle.write("credential", tenant=tenant, subject=identifier, data=data)
+        await self._service.store.add_credential(
+            NewCredential(
+                id=identifier,
+                secret_hash=hashlib.sha256(secret.encode()).digest(),
+                role=role,
+                tenant=tenant,
+                categories=list(categories),
+                source_prefix=source_prefix or None,
+                label=label,
+                expires_at=expires_at,
+            )
+        )
+        await self._service.snapshot.refresh()
+        return identifier, f"oej_{identifier}_{secret}"
+
+    async def revoke(self, identifier: str) -> None:
+        """Revoke a credential; every process refuses it within a second. Raises OperatorError.
+
+        Repeated, it writes an entry that could not be written the first time.
+        """
+        await self._service.store.revoke_credential(identifier)
+        rows = {row.id: row for row in await self._service.store.list_credentials()}
+        row = rows.get(identifier)
+        if row is None or row.revoked_at is None:
+            raise OperatorError(f"there is no credential {identifier}: see openepm-journal credential list")
+        await self._service.chronicle.write(
+            "credential",
+            tenant=row.tenant,
+            subject=identifier,
+            data={"change": "revoked", "role": row.role},
+            # The same event on every attempt: it is recorded once.
+            event_id=f"revoked-{identifier}",
+            at=row.revoked_at,
+        )
+
+    def _check(
+        self, role: str, tenant: str, categories: Sequence[str], source_prefix: str, expires_at: datetime | None
+    ) -> None:
+        if role not in ROLES:
+            raise OperatorError(f"role {role!r}: choose {_enumerate(ROLES)}")
+        row = self._service.snapshot.tenant(tenant)
+        if row is None or row.closed:
+            raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")
+        if not categories:
+            raise OperatorError("a credential needs at least one --category")
+        known = [category.code for category in self._service.snapshot.categories()]
+        if unknown := [code for code in categories if code not in known]:
+            raise OperatorError(f"there is no category {unknown[0]}: the categories are {_enumerate(known)}")
+        if role == "module" and JOURNAL_CATEGORY in categories:
+            raise OperatorError("the journal category cannot be posted to: no module needs it")
+        if role == "module" and not source_prefix:
+            raise OperatorError("a module needs --source-prefix: what its events' source begins with")
+        if expires_at is not None and expires_at <= self._service.clock.now():
+            raise OperatorError("--expires-at is in the past")
+
+
+def check_text(option: str, text: str) -> None:
+    """Refuse what cannot be recorded, or could disturb the terminal that lists it. Raises OperatorError."""
+    if len(text) > TEXT_LIMIT_CHARACTERS or not text.isprintable():
+        raise OperatorError(f"{option}: at most {TEXT_LIMIT_CHARACTERS} characters, all of them printable")
+
+
+def _enumerate(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)
