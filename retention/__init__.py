@@ -1,1 +1,1 @@
-"""Retention: what must go, when, and the proof that it went."""
+"""Retention: what is purged when, and the proof of it."""

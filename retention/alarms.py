@@ -1,4 +1,4 @@
-"""Alarms about the hand-over become entries: one in the commune's `journal` category, one in the service's own."""
+"""Alarms about the hand-over, written as entries: in the commune's `journal` category and in the service's own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from journal.database.store import Store
     from journal.writing.chronicle import Chronicle
 
-# Why a day went without hand-over: for the commune, then for the operator.
+# Why a day was purged without hand-over: for the commune, then for the operator.
 LAPSED_REASON = "the day reached its limit before it was handed over: it was purged"
 LAPSED_DETAIL = (
-    "the day reached its limit before it was handed over and was purged, as the law asks: nothing brings it back. "
-    "Earlier alarms say why the hand-over failed: put that right, run openepm-journal handover, tell the commune"
+    "the day reached its limit before it was handed over and was purged, as the law requires: it cannot be recovered. "
+    "Earlier alarms say why the hand-over failed: fix that, run openepm-journal handover, tell the commune"
 )
 FORGOTTEN_REASON = "the database was restored from before the day's purge: it no longer says whether it was handed over"
 FORGOTTEN_DETAIL = (
-    "the database was restored from a backup that is older than the day's purge: the day stays destroyed, and whether "
-    "it was handed over is in the manifests of the commune's directory alone: compare them, tell the commune"
+    "the database was restored from a backup older than the day's purge: the day stays purged, and only the "
+    "inventories in the commune's directory say whether it was handed over: check them, tell the commune"
 )
 
 

@@ -1,6 +1,6 @@
-"""The attestation that a commune's entries of a day were destroyed: its facts gathered, then made and signed.
+"""The attestation that a commune's entries of a day were purged: gathers its facts, then makes and signs it.
 
-Making one is no entry of the journal: it discloses none, and says nothing that the seals and status do not.
+Making one is not recorded in the journal: it discloses no entry, and nothing that the seals and status do not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Attestations:
     """Makes the attestations of one service; writes nothing."""
 
     def __init__(self, service: Service) -> None:
-        """Attest what this service destroyed."""
+        """Attest purges of this service."""
         self._service = service
         self._store = service.store
 
@@ -44,8 +44,8 @@ class Attestations:
     async def gather(self, tenant_code: str, day: date) -> Attestation:
         """Return what can be attested of a commune's day.
 
-        Raises OperatorError where nothing can, saying why and what to do; StoreError where what is kept contradicts
-        itself.
+        Raises OperatorError where nothing can be attested, saying why and what to do; StoreError where the stored
+        evidence is contradictory.
         """
         tenant = self._service.snapshot.tenant(tenant_code)
         if tenant is None or tenant_code == RESERVED_TENANT:
@@ -66,9 +66,8 @@ class Attestations:
                 raise OperatorError(await self._ended(tenant_code, day))
         if all(told.state == "untold" for told in facts):
             raise OperatorError(
-                f"{tenant_code} {format_day(day)} is destroyed, but what showed how many entries went is purged in its "
-                "turn: the purge entries and the heads of the seals are kept some 60 days after a purge. Nothing is "
-                "attested that nothing shows any more"
+                f"{tenant_code} {format_day(day)} is purged, and so is the evidence of how many entries it had: "
+                "purge entries and the heads of seals are kept some 60 days after a purge"
             )
         row = await self._store.close_seal(day)
         closing = await evidence.seals.named(row.number) if row is not None else None
@@ -108,48 +107,48 @@ class Attestations:
     async def _check_finished(
         self, tenant: str, day: date, gone: Sequence[CategoryRow], kept: Sequence[CategoryRow]
     ) -> None:
-        """Refuse where a purge was cut short, or where something of the day is back: what is attested is seen to be."""
+        """Raise OperatorError where a purge was cut short, or a backup brought something of the day back."""
         cut_short = {
             row.category for row in await self._store.unfinished_purges() if row.first_day <= day <= row.last_day
         }
         cut_short |= {row.category for row in await self._store.partitions() if row.day == day}
         cut_short |= {span.category for span in await self._store.read_purge_spans() if span.tenant == tenant}
         keys = self._service.keyring.keystore
-        # Each copy of the key store says by itself that the day is destroyed: one that is not mounted says nothing.
+        # Every copy of the key store must confirm that the day is destroyed; one that is not mounted cannot.
         cut_short |= {row.code for row in gone if keys.lags_behind(row.code, day) or day in keys.day_keys(row.code)}
         left = [row.code for row in gone if row.code in cut_short]
         # The key store remembers what a restored database has forgotten.
         left += [row.code for row in kept if (fence := keys.fence(row.code)) is not None and day <= fence]
         if left:
             raise OperatorError(
-                f"the purge of {left[0]} {format_day(day)} is not finished, a backup has brought something of it back, "
-                "or a copy of the key store is not there to confirm it: run openepm-journal purge, then ask again"
+                f"the purge of {left[0]} {format_day(day)} is not finished, a backup has brought back something of it, "
+                "or a copy of the key store is not there to confirm it: run openepm-journal purge, then try again"
             )
 
     async def _ended(self, tenant: str, day: date) -> str:
-        """Say that not the rule, but the end of the contract destroyed what there was of the day, and what attests it.
+        """Return that the end of the contract, not the rule, destroyed the day's entries, and what attests that.
 
-        Also where some of its categories had gone by then: the seals do not tell any more whether the others had any.
+        This also holds where some categories were purged before: the seals no longer tell whether the others had any.
         """
         ending = await self._store.read_ending(tenant)
         since = f" on {format_day(day_of(ending.destroyed_at))}" if ending and ending.destroyed_at else ""
         return (
-            f"what was still kept of {tenant} {format_day(day)} was destroyed with its contract{since}, before its "
-            f"term: the record of that attests it. It is written again by openepm-journal tenant destroy {tenant} "
-            f"--confirm {tenant} --report FILE"
+            f"what was still kept of {tenant} {format_day(day)} was destroyed at the end of its contract{since}, "
+            "before its retention ended: the destruction report attests it. To write it again: "
+            f"openepm-journal tenant destroy {tenant} --confirm {tenant} --report FILE"
         )
 
     def _not_yet(self, tenant: str, day: date, kept: Sequence[CategoryRow]) -> str:
-        """Say when the first of the day's categories goes."""
+        """Return when the first of the day's categories is purged."""
         first = min(kept, key=lambda row: row.retention_days)
-        # A shorter rule that is pending lets it go; the one in force says when it must have gone.
+        # A pending shorter rule allows the purge; the rule in force sets the time limit.
         begin, limit = goes_at(day, first.retention_days - 1), goes_at(day, first.stated_days)
         now = self._service.clock.now()
         what = f"{tenant} {format_day(day)} is not purged yet: its {first.code}"
         if now >= limit:
             return (
-                f"{what} had to go before {format_seconds(limit)} and is overdue: run openepm-journal purge (doctor "
-                "says what is in the way), then ask again"
+                f"{what} was due before {format_seconds(limit)} and is overdue: run openepm-journal purge (doctor says "
+                "what prevents it), then try again"
             )
-        when = f"may go from {format_seconds(begin)} on and goes before {format_seconds(limit)}"
+        when = f"may be purged from {format_seconds(begin)} on, and is purged before {format_seconds(limit)}"
         return f"{what} {when}" + (_NOW if now >= begin else "")

@@ -1,8 +1,8 @@
-"""The end of a contract, first step: a commune is given everything that is kept of it, and nothing more is accepted.
+"""The end of a contract, first step: everything kept of a commune is exported, and nothing more is accepted for it.
 
-In this order, each step safe to repeat: where the export goes is tried → credentials revoked → the commune's last
-entry announces the export → closed, so that nothing can follow what the export holds → export made → noted. The
-second step, which destroys, is `retention.destruction`.
+In this order, each step safe to repeat: check that the export directory can be written → revoke credentials → announce
+the export in the commune's last entry → close, so that the export holds everything → export → note it in the database.
+The second step is `retention.destruction`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROBE = "probe"
 
 
 class Closing:
-    """Closes contracts; a run cut short anywhere is finished by the same command said again."""
+    """Closes contracts; the same command, repeated, finishes a run that was cut short."""
 
     def __init__(
         self, service: Service, administration: Administration, *, file_limit_bytes: int = FILE_LIMIT_BYTES
@@ -44,13 +44,13 @@ class Closing:
     async def close(self, code: str, root: Path, pem: bytes | None = None) -> Exported:
         """Close a commune and export it below `root`, to its certificate (PEM), or to the one it has registered.
 
-        Nothing is changed before it is certain that something can be written there. Raises OperatorError, BusyError.
+        Nothing is changed unless files can be written there. Raises OperatorError, BusyError.
         """
         await self._service.snapshot.refresh()
         tenant = self._administration.find_tenant(code)
         ending = await self._store.read_ending(code)
         self._check_exportable(tenant, ending)
-        # Closed first, it could be neither sealed nor exported before the certificate is renewed.
+        # First: once closed, it could be neither sealed nor exported until the certificate is renewed.
         self._service.identity.check_valid(self._service.clock.now())
         recipient = await self._recipient(code, ending, pem)
         try:
@@ -66,10 +66,10 @@ class Closing:
             try:
                 return await self._export(outbox, code, recipient)
             except OSError as error:
-                raise _refused(error, root, f"{code} is closed and not exported: say the same again") from error
+                raise _refused(error, root, f"{code} is closed and not exported: repeat the command") from error
 
     async def close_without_export(self, code: str) -> None:
-        """Close a commune that wants no export, or give up the one that was announced. Raises OperatorError."""
+        """Close a commune without an export, or cancel the one that was announced. Raises OperatorError."""
         await self._service.snapshot.refresh()
         ending = await self._store.read_ending(code)
         if ending is not None and ending.exported_at is not None:
@@ -77,7 +77,7 @@ class Closing:
         await self._administration.close_tenant(code)
         ending = await self._store.read_ending(code)
         if ending is None or ending.waived_at is None:
-            # Closed before, by an earlier version, or to be exported: recorded first, where nothing else is any more.
+            # Recorded first, as every change.
             data = {"change": "export waived"}
             await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data)
             await self._store.waive_export(code)
@@ -85,11 +85,9 @@ class Closing:
     def _check_exportable(self, tenant: TenantRow, ending: Ending | None) -> None:
         code = tenant.code
         if tenant.destroyed or code in self._service.keyring.keystore.ended_tenants():
-            raise OperatorError(f"the key of {code} is destroyed: nothing of it can be read, nor exported")
+            raise OperatorError(f"the key of {code} is destroyed: its entries can be neither read nor exported")
         if tenant.closed and (ending is None or ending.announcement is None):
-            raise OperatorError(
-                f"{code} was closed without an export: nothing is recorded for it any more, no request either"
-            )
+            raise OperatorError(f"{code} was closed without an export: no request can be recorded for it any more")
 
     async def _recipient(self, code: str, ending: Ending | None, pem: bytes | None) -> Recipient:
         if pem is not None:
@@ -101,7 +99,7 @@ class Closing:
             if code not in registered:
                 raise OperatorError(
                     f"{code} has registered no certificate: ask it for one (--certificate PEM), "
-                    "or say --without-export if it wants nothing"
+                    "or use --without-export if it wants no export"
                 )
             recipient = read_recipient(registered[code])
         recipient.check_valid(self._service.clock.now())
@@ -124,7 +122,7 @@ class Closing:
         )
         if (exported := await export.find()) is not None:
             return exported
-        # Before a byte is written, as every extract: the commune's own journal takes nothing more.
+        # Recorded before a byte is written, as for every extract.
         data = {"change": "export begun", "recipient": recipient.sha256.hex()}
         await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data)
         exported = await export.make()
@@ -135,8 +133,8 @@ class Closing:
 
 
 def _hold(root: Path, code: str) -> Outbox:
-    """Hold the export's own directory, and try to write there."""
-    # No slug: it is no tenant's hand-over.
+    """Lock the export's own directory, and check that it can be written."""
+    # The dot keeps it apart from the directories of hand-overs: no tenant code has one.
     outbox = Outbox.hold(root, f"{code}.export")
     try:
         outbox.create(PROBE).abandon()

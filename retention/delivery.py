@@ -1,8 +1,8 @@
-"""One commune's hand-over: extracts made, encrypted, put in their place, and named in a signed manifest.
+"""One commune's hand-over: extracts are made, encrypted, put in place, and named in a signed inventory.
 
-Steps for one file, in this order: extract made and encrypted into a `.part` file, made durable → noted in the
-database with its hash → renamed, made durable → said to be placed, from when on the purge may take its days → named
-in the night's manifest. Cut short between any two, it is finished by the next run, which makes nothing twice.
+Steps for one file, in this order: make and encrypt the extract into a durable `.part` file → note its hash in the
+database → rename it, durably → note it as placed, after which its days may be purged → name it in the night's
+inventory. The next run finishes one that was cut short between any two steps, and makes nothing twice.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PURPOSE = "lawfulness"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuePeriod:
-    """Whole days of a category that a commune wants before they go."""
+    """Whole days of a category that are handed over to a commune before they are purged."""
 
     category: CategoryRow
     first_day: date
@@ -56,7 +56,7 @@ class DuePeriod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandedOver:
-    """A file that is in its place."""
+    """A file that is in place."""
 
     tenant: str
     file: HandoverFile
@@ -64,7 +64,7 @@ class HandedOver:
 
 
 class Delivery:
-    """Works in one commune's outbox, which it holds. Every method may raise OSError and JournalError."""
+    """Works in one commune's outbox, which it has locked. Every method may raise OSError and JournalError."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Delivery:
         self._clock = clock
 
     async def resume(self) -> list[HandedOver]:
-        """Finish what a run that was cut short has written, and return it; remove what it has not."""
+        """Finish and return the files that an earlier run completed; remove those that it did not."""
         resumed: list[HandedOver] = []
         for file in await self._store.unlisted_handovers(self._tenant):
             if file.placed_at is not None:
@@ -96,7 +96,7 @@ class Delivery:
             if await asyncio.to_thread(self._outbox.holds, name + PART, file.file_sha256):
                 resumed.append(await self._place(file))
             elif await asyncio.to_thread(self._outbox.holds, name, file.file_sha256):
-                resumed.append(await self._say_placed(file))
+                resumed.append(await self._note_placed(file))
             else:
                 await self._store.forget_handover(self._tenant, file)
         await asyncio.to_thread(self._outbox.clear)
@@ -109,7 +109,7 @@ class Delivery:
         request = ExtractRequest(
             from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=REQUESTER
         )
-        # The file first: no request is journaled every hour for a directory that nothing can be written to.
+        # The file first: where the directory cannot be written, no request is recorded every hour.
         part = await asyncio.to_thread(self._outbox.create, name)
         try:
             stream = await self._extraction.open(
@@ -137,14 +137,14 @@ class Delivery:
             return None
         return await self._place(file)
 
-    async def list_files(self) -> None:
-        """Write the manifest of every night that has files in none; written again, it names the earlier ones too."""
+    async def write_inventories(self) -> None:
+        """Write the inventory of every night with files that none names yet; it names the night's earlier files too."""
         files = [file for file in await self._store.unlisted_handovers(self._tenant) if file.placed_at]
         for night, group in groupby(files, key=_night):
-            content = encode_list(service=self._service_name, tenant=self._tenant, night=night, files=list(group))
+            content = encode_inventory(service=self._service_name, tenant=self._tenant, night=night, files=list(group))
             signature = self._identity.sign(content, self._clock.now())
-            name = list_name(self._tenant, night)
-            # The signature first: a manifest that is there can be checked.
+            name = inventory_name(self._tenant, night)
+            # The signature first: an inventory that is there can be checked.
             await asyncio.to_thread(self._outbox.put, f"{name}.p7s", signature)
             await asyncio.to_thread(self._outbox.put, name, content)
         if files:
@@ -152,9 +152,9 @@ class Delivery:
 
     async def _place(self, file: HandoverFile) -> HandedOver:
         await asyncio.to_thread(self._outbox.place, file_name(self._tenant, file))
-        return await self._say_placed(file)
+        return await self._note_placed(file)
 
-    async def _say_placed(self, file: HandoverFile) -> HandedOver:
+    async def _note_placed(self, file: HandoverFile) -> HandedOver:
         await self._store.place_handover(self._tenant, file)
         days = f"{format_day(file.first_day)} to {format_day(file.last_day)}"
         log.info("days were handed over", tenant=self._tenant, category=file.category, days=days)
@@ -162,15 +162,15 @@ class Delivery:
 
 
 class LargeFileError(Exception):
-    """A file outgrows what its recipient can open."""
+    """A file is larger than its recipient can open."""
 
 
 async def write_extract(
     part: Part, stream: ExtractStream, encryption: Encryption, *, limit_bytes: int | None = None
 ) -> None:
-    """Encrypt the extract into the file as it comes. Raises LargeFileError past `limit_bytes`."""
+    """Stream the extract, encrypted, into the file. Raises LargeFileError past `limit_bytes`."""
     await _finished(lambda: part.write(encryption.start()))
-    # A generator: closing it, whatever happens, is what gives back what it holds.
+    # Closing the generator releases its resources, also after an error.
     async with aclosing(cast("AsyncGenerator[bytes, None]", stream.chunks())) as chunks:
         async for chunk in chunks:
             await _finished(lambda chunk=chunk: part.write(encryption.update(chunk)))  # type: ignore[misc]  # bound now
@@ -183,7 +183,7 @@ async def write_extract(
 
 
 async def _finished(work: Callable[[], None]) -> None:
-    """Run in a thread, and be back only once it has ended, also when cancelled: its file is then closed."""
+    """Run in a thread and wait for its end, also when cancelled: only then may the file be closed."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         await asyncio.shield(task)
@@ -193,7 +193,7 @@ async def _finished(work: Callable[[], None]) -> None:
 
 
 def _night(file: HandoverFile) -> date:
-    assert file.placed_at is not None  # those without are not asked about
+    assert file.placed_at is not None  # only placed files are passed
     return day_of(file.placed_at)
 
 
@@ -206,17 +206,17 @@ def file_name(tenant: str, file: HandoverFile) -> str:
 
 
 def period_name(tenant: str, category: str, first_day: date, last_day: date) -> str:
-    """Return the name that the encrypted extract of a compartment's days will have."""
+    """Return the name of the encrypted extract of a compartment's days."""
     return f"{tenant}_{category}_{format_day(first_day)}_{format_day(last_day)}.asice.p7m"
 
 
-def list_name(tenant: str, night: date) -> str:
-    """Return the name of a night's manifest; its signature has `.p7s` after it."""
+def inventory_name(tenant: str, night: date) -> str:
+    """Return the name of a night's inventory; its signature has `.p7s` after it."""
     return f"{tenant}_manifest_{format_day(night)}.json"
 
 
-def encode_list(*, service: str, tenant: str, night: date, files: Sequence[HandoverFile]) -> bytes:
-    """Write the manifest of the files placed in a night (a UTC day), in order of category and days."""
+def encode_inventory(*, service: str, tenant: str, night: date, files: Sequence[HandoverFile]) -> bytes:
+    """Write the inventory of the files placed in a night (a UTC day), in order of category and days."""
     return canonical.encode(
         {
             "files": [_describe(service, tenant, file) for file in files],
@@ -229,7 +229,7 @@ def encode_list(*, service: str, tenant: str, night: date, files: Sequence[Hando
 
 
 def _describe(service: str, tenant: str, file: HandoverFile) -> dict[str, object]:
-    assert file.placed_at is not None  # what has no name yet is in no manifest
+    assert file.placed_at is not None  # only placed files are in an inventory
     return {
         "base": {"chain_hash": file.base_hash.hex(), "size": file.base_size},
         "bytes": file.file_bytes,

@@ -1,8 +1,8 @@
-"""The end of a contract, second step: a closed commune's key and rows are destroyed, and a record of it is signed.
+"""The end of a contract, second step: a closed commune's key and rows are destroyed, and a report of it is signed.
 
-In this order, each step safe to repeat: its last entry sealed → said in the database to be destroyed, from when on no
-process uses its key → key destroyed in every copy of the key store, and marked there so that none comes back → rows
-removed, a few at a time → heads say that nothing is kept → sealed → recorded. Its chains, and all seals, stay.
+In this order, each step safe to repeat: seal its last entry → mark it destroyed in the database, after which no process
+uses its key → destroy the key in every copy of the key store, and mark it there so that it cannot come back → remove
+rows, a few at a time → set the heads to nothing kept → seal → record. Its chains, and all seals, stay.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.core.errors import OperatorError, StoreError
-from retention.ending_texts import encode_destruction
+from retention.ending_texts import encode_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ ROWS_PER_STEP = 2_000
 
 
 class Destruction:
-    """Destroys closed communes; a run cut short anywhere is finished by the next one."""
+    """Destroys closed communes; the next run finishes one that was cut short."""
 
     def __init__(self, service: Service, administration: Administration) -> None:
         """Destroy communes of this service."""
@@ -39,23 +39,25 @@ class Destruction:
         self._administration = administration
 
     async def check(self, code: str) -> Ending:
-        """Return how far a commune's end has come. Raises OperatorError where it may not be destroyed yet."""
+        """Return how far the end of the contract has come. Raises OperatorError where nothing may be destroyed yet."""
         await self._service.snapshot.refresh()
         tenant = self._administration.find_tenant(code)
         ending = await self._store.read_ending(code)
         if not tenant.closed:
-            raise OperatorError(f"the contract of {code} runs: end it first (openepm-journal tenant close {code})")
+            raise OperatorError(
+                f"the contract of {code} has not ended: end it first (openepm-journal tenant close {code})"
+            )
         if ending is None or (ending.exported_at is None and ending.waived_at is None):
             raise OperatorError(
                 f"the export of {code} is not made: make it (openepm-journal tenant close {code} --export-to DIR), "
-                f"or, if it wants none, say so (openepm-journal tenant close {code} --without-export)"
+                f"or, if it wants none, openepm-journal tenant close {code} --without-export"
             )
         return ending
 
     async def run(self, code: str, progress: Callable[[int], object]) -> bytes:
-        """Destroy a closed commune; return the record, to be signed. `progress` is told how many entries went.
+        """Destroy a closed commune; return the destruction report, to be signed. `progress` gets counts of entries.
 
-        One run at a time, and no purge beside it: BusyError. Raises OperatorError, JournalError, OSError.
+        BusyError while another run or a purge is under way. Raises OperatorError, JournalError, OSError.
         """
         ending = await self.check(code)
         keystore = self._service.keyring.keystore
@@ -71,33 +73,33 @@ class Destruction:
             await self._store.finish_destruction(code, after.number, sha256(after.text).digest())
         ending = await self.check(code)
         chains = await self._store.read_ended_chains(code)
-        record = encode_destruction(service=self._service.name, ending=ending, chains=chains)
-        await self._record(ending, chains, record)
+        report = encode_report(service=self._service.name, ending=ending, chains=chains)
+        await self._record(ending, chains, report)
         log.info("a tenant was destroyed", tenant=code)
-        return record
+        return report
 
     async def _remove(self, code: str, progress: Callable[[int], object]) -> None:
-        """Remove every row, in short transactions: others append and read meanwhile."""
+        """Remove every row, in short transactions, so that others can append and read."""
         for leaf in await self._store.partitions():
             while removed := await self._store.remove_entries(code, leaf.category, leaf.day, ROWS_PER_STEP):
                 progress(removed)
         await self._store.remove_traces(code)
 
     async def _seal(self, *, even_if_still: bool) -> SealRow:
-        """Return a seal that states the heads as they are: where none is to be made, the latest does."""
+        """Return a seal of the heads as they are: the latest where nothing changed since."""
         made = await self._service.sealer.seal_open(even_if_still=even_if_still) or await self._store.latest_seal()
         if made is None:
             raise StoreError("no seal was made")
         return made
 
-    async def _record(self, ending: Ending, chains: list[EndedChain], record: bytes) -> None:
-        """Write the entry in the service's own journal, once, however often this is repeated."""
+    async def _record(self, ending: Ending, chains: list[EndedChain], report: bytes) -> None:
+        """Write the entry about the destruction; repeated, it is the same event, and recorded once."""
         assert ending.finished_at is not None
         data = {
             "chains": len(chains),
             "change": "destroyed",
             "entries": sum(chain.size - chain.kept_from for chain in chains),
-            "record": sha256(record).hexdigest(),
+            "record": sha256(report).hexdigest(),
             "seal_after": ending.seal_after,
             "seal_before": ending.seal_before,
         }

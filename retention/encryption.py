@@ -1,10 +1,10 @@
 """CMS AuthEnvelopedData (RFC 5083) to one recipient, written as it streams: no plaintext is kept anywhere.
 
-The content is AES-256-GCM (RFC 5084), so that whoever opens the file also learns that no byte of it was
-changed; the EnvelopedData of RFC 5652 has no such mode, and a changed byte in its AES-CBC opens in silence.
+The content is AES-256-GCM (RFC 5084): decryption fails if a byte was changed. The EnvelopedData of RFC 5652 has no
+authenticated mode, and a changed byte in its AES-CBC goes unnoticed.
 The content key is wrapped with RSAES-OAEP and SHA-256 (RFC 4056), or with AES-256 key wrap under a key agreed by
 one-pass ECDH and the X9.63 key derivation with SHA-256 (RFC 5753). The length is not known before the end:
-the outer structures are BER of indefinite length (X.690 §8.1.3.6), all within them is DER. Debian 12's
+the outer structures are BER of indefinite length (X.690 §8.1.3.6), everything inside is DER. Debian 12's
 `openssl cms -decrypt -binary -inform DER -in FILE -recip CERTIFICATE -inkey KEY -out EXTRACT` opens all three kinds.
 """
 
@@ -49,17 +49,17 @@ _END = b"\0\0"
 
 
 class Encryption:
-    """Encrypts one content: `start`, then `update` as often as there is some, then `finish`; join the bytes."""
+    """Encrypts one content: call `start`, `update` any number of times, `finish`, and join the bytes they return."""
 
     def __init__(self, recipient: Recipient) -> None:
-        """Draw a content key that nobody but the recipient will have."""
+        """Draw a content key and wrap it for the recipient."""
         key, self._nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
         self._encryptor = Cipher(algorithms.AES(key), modes.GCM(self._nonce)).encryptor()
         self._recipient_info = _recipient_info(recipient, key)
         self._waiting = bytearray()
 
     def start(self) -> bytes:
-        """Return what stands before the content."""
+        """Return the bytes before the content."""
         parameters = der.sequence(der.octet_string(self._nonce), der.integer(TAG_BYTES))
         return b"".join(
             (
@@ -77,14 +77,14 @@ class Encryption:
         )
 
     def update(self, content: bytes) -> bytes:
-        """Return what more of the content comes to, maybe nothing yet."""
+        """Take more of the content; return ciphertext, possibly none yet."""
         self._waiting += content
         if len(self._waiting) < SEGMENT_BYTES:
             return b""
         return self._segment()
 
     def finish(self) -> bytes:
-        """Return the rest: the end of the content, and the tag that vouches for all of it."""
+        """Return the rest: the end of the content, and its authentication tag."""
         segment = self._segment() if self._waiting else b""
         self._encryptor.finalize()
         return segment + _END + _END + der.octet_string(self._encryptor.tag) + _END + _END + _END
@@ -115,7 +115,7 @@ def _key_transport(recipient: Recipient, public_key: rsa.RSAPublicKey, key: byte
 def _key_agreement(recipient: Recipient, public_key: ec.EllipticCurvePublicKey, key: bytes) -> bytes:
     """Return a KeyAgreeRecipientInfo, in its context tag (RFC 5652 §6.2.2, RFC 5753 §3.1.1)."""
     ephemeral = ec.generate_private_key(public_key.curve)
-    # ECC-CMS-SharedInfo, RFC 5753 §7.2: the wrap it is for, and the length of its key in bits.
+    # ECC-CMS-SharedInfo, RFC 5753 §7.2: the key wrap algorithm, and the length of its key in bits.
     length = der.encode(_CONTEXT_2, der.octet_string((8 * KEY_BYTES).to_bytes(4, "big")))
     derivation = X963KDF(hashes.SHA256(), KEY_BYTES, der.sequence(_AES256_WRAP, length))
     wrapped = aes_key_wrap(derivation.derive(ephemeral.exchange(ec.ECDH(), public_key)), key)

@@ -1,6 +1,6 @@
-"""What is signed at the end of a contract: the manifest of the export, the record of the destruction (pure).
+"""The documents signed at the end of a contract: the inventory of the export and the destruction report (pure).
 
-Canonical JSON, each with its signature beside it. They hold codes, days, sizes and hashes: nothing personal.
+Both are canonical JSON with a detached signature. They hold codes, days, sizes and hashes: nothing personal.
 FORMAT.md, "End of a contract".
 """
 
@@ -31,12 +31,12 @@ STATEMENT = (
 )
 
 
-def manifest_name(tenant: str) -> str:
-    """Return the name of an export's manifest; its signature has `.p7s` after it."""
+def inventory_name(tenant: str) -> str:
+    """Return the name of an export's inventory; its signature has `.p7s` after it."""
     return f"{tenant}_export.json"
 
 
-def encode_export(
+def encode_inventory(
     *,
     service: str,
     tenant: str,
@@ -45,7 +45,7 @@ def encode_export(
     heads: Sequence[SealHeadRow],
     files: Sequence[HandoverFile],
 ) -> bytes:
-    """Write the manifest of an export: each chain as `seal`, which its extracts end with, states it, and the files."""
+    """Write the inventory of an export: its files, and each chain as in `seal`, the last seal of its extracts."""
     return canonical.encode(
         {
             "chains": [_chain(service, tenant, head) for head in heads],
@@ -59,11 +59,11 @@ def encode_export(
     )
 
 
-def encode_destruction(*, service: str, ending: Ending, chains: Sequence[EndedChain]) -> bytes:
-    """Write the record of a finished destruction: the same bytes whenever it is asked for again."""
+def encode_report(*, service: str, ending: Ending, chains: Sequence[EndedChain]) -> bytes:
+    """Write the destruction report of a finished destruction: the same bytes each time."""
     assert ending.destroyed_at is not None
     assert ending.finished_at is not None
-    record = {
+    report = {
         "chains": [_chain(service, ending.tenant, chain) for chain in chains],
         "closed_at": format_time(ending.closed_at),
         "destroyed_at": format_time(ending.destroyed_at),
@@ -79,8 +79,8 @@ def encode_destruction(*, service: str, ending: Ending, chains: Sequence[EndedCh
         "tenant": ending.tenant,
     }
     if ending.exported_at is not None and ending.export_sha256 is not None:
-        record["export"] = {"exported_at": format_time(ending.exported_at), "manifest": ending.export_sha256.hex()}
-    return canonical.encode(record)
+        report["export"] = {"exported_at": format_time(ending.exported_at), "manifest": ending.export_sha256.hex()}
+    return canonical.encode(report)
 
 
 def _chain(service: str, tenant: str, chain: EndedChain | SealHeadRow) -> dict[str, object]:

@@ -1,9 +1,9 @@
-"""What shows that a commune's entries of a day are gone, how many they were, and when they went.
+"""The evidence that a commune's entries of a day are purged, how many they were, and when that was.
 
-The seals come first: the heads at the close of the day and of the day before give the indexes and the base, as long as
-they are kept; the first seal whose head begins after them shows that they are gone. The `purge` entries of the commune
-say when, and still say how many once those heads are pruned, a day or two after the purge. Both are gone some 60 days
-after it; what neither shows is not attested. What both say must agree.
+The seals come first: while they are kept, the heads at the close of the day and of the day before give the indexes;
+the first seal whose head begins after them shows that the entries are gone. The `purge` entries of the commune tell
+when, and still tell how many once those heads are pruned, a day or two after the purge. Both are gone some 60 days
+after it; what neither shows is not attested. Both must agree.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def _facts(
     span: tuple[int, int] = (0, 0),
     **told: Any,
 ) -> CategoryFacts:
-    """Return the facts of a category, with what the rule says of the day.
+    """Return the facts of a category, with the times that the rule sets for the day.
 
-    Where the rule was changed meanwhile, the day could go by the shorter one, and had to by the longer one.
+    Where the rule was changed meanwhile, the shorter one allowed the purge, and the longer one required it.
     """
     rule_before = rule if rule_before is None else rule_before
     return CategoryFacts(
@@ -75,10 +75,10 @@ def _facts(
 
 
 class Evidence:
-    """Gathers what seals and entries say of one commune's day, by category. Every method may raise StoreError."""
+    """Gathers the evidence about one commune's day, by category. Every method may raise StoreError."""
 
     def __init__(self, service: Service, tenant: TenantRow, day: date) -> None:
-        """Look at this commune's day, whose purge is finished."""
+        """Examine this commune's day, whose purge is finished."""
         self.seals = SealEvidence(service, tenant.code)
         self._service = service
         self._store = service.store
@@ -87,7 +87,7 @@ class Evidence:
         self._recorded: dict[tuple[str, date], RecordedPurge] | None = None
 
     async def gather(self, category: CategoryRow) -> CategoryFacts:
-        """Return the facts of a category whose day is destroyed. OperatorError where no seal shows it yet."""
+        """Return the facts of a category whose day is purged. OperatorError where no seal shows it yet."""
         close = await self._head(self._day, category)
         recorded = (await self._purges()).get((category.code, self._day))
         span = await self._span(category, close, recorded)
@@ -102,7 +102,7 @@ class Evidence:
         shown = await self.seals.named(move.number) if move is not None else None
         gone_at = shown.sealed_at if shown is not None else None
         if recorded is not None:
-            # Neither is before the destruction, and a record that was long in coming is after the seal.
+            # Both are after the purge, and an entry that was recorded late is after the seal: take the earlier.
             gone_at = min(recorded.at.replace(microsecond=0), gone_at or recorded.at)
         return _facts(
             category,
@@ -120,7 +120,7 @@ class Evidence:
     async def _span(
         self, category: CategoryRow, close: SealHeadRow | None, recorded: RecordedPurge | None
     ) -> tuple[int, int] | None:
-        """Return the indexes that went, first and one past the last; None where nothing tells them any more."""
+        """Return the purged indexes, first and one past the last; None where no evidence of them is kept."""
         told = (recorded.first_index, recorded.end_index) if recorded is not None else None
         sealed = await self._sealed_span(category, close)
         if sealed is not None and told is not None and sealed != told:
@@ -144,10 +144,10 @@ class Evidence:
         return (heads[category.code].size if category.code in heads else 0, close.size)
 
     async def _is_empty(self, category: CategoryRow) -> bool:
-        """Tell whether the purges of other days account for everything that went since this day was surely kept.
+        """Tell whether the purges of other days account for all entries that went since this day was surely kept.
 
-        It was, at the last close seal by whose own rule it could not go yet. What began the chain then, and what
-        begins it now: the entries that tell of it leave none over.
+        It was at the last close seal whose own rule did not allow its purge. If the recorded purges since then add up
+        to the difference between the chain's base then and now, this day had no entries.
         """
         (live,) = await self._store.read_heads([self._tenant.code], [category.code])
         if live.size == 0:
@@ -169,16 +169,14 @@ class Evidence:
             if move.kept_before < end <= move.kept_from:
                 heads = await self.seals.heads_of_seal(move.number)
                 if move.kept_before > first or heads is None or heads[category.code].kept_from != move.kept_from:
-                    raise StoreError(
-                        f"the base of {category.code} moved otherwise than the purge says: run verify-store"
-                    )
+                    raise StoreError(f"the base of {category.code} does not agree with its purge: run verify-store")
                 return move
         latest = await self._store.latest_seal()
         heads = await self.seals.heads_of_seal(latest.number) if latest is not None else None
         if heads is None or heads[category.code].kept_from < end:
             raise OperatorError(
-                f"no seal shows yet that {category.code} {format_day(self._day)} is destroyed: run openepm-journal "
-                "seal, then ask again"
+                f"no seal shows yet that {category.code} {format_day(self._day)} is purged: run openepm-journal seal, "
+                "then try again"
             )
         return None
 
@@ -188,7 +186,7 @@ class Evidence:
 
     async def _purges(self) -> dict[tuple[str, date], RecordedPurge]:
         if self._recorded is None:
-            since = self._day + _ONE_DAY  # nothing goes sooner
+            since = self._day + _ONE_DAY  # no purge is earlier
             self._recorded = await read_recorded_purges(self._service.chronicle, self._tenant.code, since)
         return self._recorded
 
@@ -197,7 +195,7 @@ class SealEvidence:
     """Reads seals and the heads of one commune in them; every method may raise StoreError."""
 
     def __init__(self, service: Service, tenant: str) -> None:
-        """Look at this commune's chains."""
+        """Examine this commune's chains."""
         self._store = service.store
         self._name = service.name
         self._tenant = tenant
@@ -215,7 +213,7 @@ class SealEvidence:
         return await self._heads_of(row) if row is not None else None
 
     async def named(self, number: int) -> NamedSeal | None:
-        """Return what names a seal, its signature checked; None where it is not kept."""
+        """Return what identifies a seal, its signature checked; None where it is not kept."""
         row = await self._store.read_seal(number)
         if row is None:
             return None
@@ -243,12 +241,12 @@ class SealEvidence:
         return {row.category: row for row in rows if row.tenant == self._tenant}
 
     def _check(self, row: SealRow) -> Seal:
-        """Return what a seal says. Raises StoreError unless its signature holds."""
+        """Return the parsed seal. Raises StoreError unless its signature verifies."""
         try:
             seal = parse_seal(row.text)
             cms.verify(row.signature, sha256(row.text).digest(), anchors=self._anchors, service=self._name)
         except VerificationError as error:
-            raise StoreError(f"seal {row.number} does not hold ({error}): run verify-store") from error
+            raise StoreError(f"seal {row.number} does not verify ({error}): run verify-store") from error
         if (seal.number, seal.day) != (row.number, row.day):
-            raise StoreError(f"seal {row.number} is filed under another number or day: run verify-store")
+            raise StoreError(f"seal {row.number} is stored under another number or day: run verify-store")
         return seal

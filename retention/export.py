@@ -1,7 +1,7 @@
 """The export at the end of a contract: everything still kept of a commune, encrypted to its certificate.
 
 One complete extract per compartment, `journal` included and empty ones too, or several where one would be larger than
-openssl can open; then a signed manifest, which is what makes it whole. Cut short before that, it is made anew.
+openssl can open; then a signed inventory, which completes it. An export cut short before that is made anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from journal.extract.manifest import Request
 from journal.reading.plan import ExtractRequest
 from retention.delivery import DuePeriod, LargeFileError, file_name, period_name, write_extract
 from retention.encryption import Encryption
-from retention.ending_texts import encode_export, manifest_name
+from retention.ending_texts import encode_inventory, inventory_name
 from retention.policy import readable_from
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ FILE_LIMIT_BYTES = 1_400_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A whole export: its manifest's place and hash, and how many files it names."""
+    """A complete export: the path and hash of its inventory, and how many files that names."""
 
     path: Path
     sha256: bytes
@@ -81,15 +81,15 @@ class Export:
         self._service_name = service_name
         self._guard = guard
         self._file_limit_bytes = file_limit_bytes
-        self._manifest_name = manifest_name(self._tenant)
+        self._inventory_name = inventory_name(self._tenant)
 
     async def find(self) -> Exported | None:
         """Return the export that is there, whole and to this recipient; None where it must be made."""
         try:
-            content = await asyncio.to_thread(self._outbox.path(self._manifest_name).read_bytes)
+            content = await asyncio.to_thread(self._outbox.path(self._inventory_name).read_bytes)
         except FileNotFoundError:
             return None
-        # The database vouches for the bytes: whoever can write to the directory has nothing signed.
+        # Others may write to the directory: only bytes whose hash the database holds are signed.
         if sha256(content).digest() != self._ending.export_sha256:
             return None
         files = json.loads(content)["files"]
@@ -102,7 +102,7 @@ class Export:
         return self._exported(content, len(files))
 
     async def make(self) -> Exported:
-        """Make every file, then the manifest, in place of what an earlier attempt left."""
+        """Make every file, then the inventory, in place of what an earlier attempt left."""
         await asyncio.to_thread(self._outbox.clear)
         seal = await self._sealer.seal_open(even_if_still=True)
         if seal is None:
@@ -110,7 +110,7 @@ class Export:
         files: list[HandoverFile] = []
         for period in await self._periods():
             files += await self._place(period, seal)
-        content = encode_export(
+        content = encode_inventory(
             service=self._service_name,
             tenant=self._tenant,
             closed_at=self._ending.closed_at,
@@ -118,9 +118,9 @@ class Export:
             heads=[row for row in await self._store.read_seal_heads(seal.number) if row.tenant == self._tenant],
             files=files,
         )
-        # The signature first: a manifest that is there can be checked.
+        # The signature first: an inventory that is there can be checked.
         await self._sign(content)
-        await asyncio.to_thread(self._outbox.put, self._manifest_name, content)
+        await asyncio.to_thread(self._outbox.put, self._inventory_name, content)
         await asyncio.to_thread(self._remove_others, {file_name(self._tenant, file) for file in files})
         return self._exported(content, len(files))
 
@@ -133,7 +133,7 @@ class Export:
             first = max(readable_from(day_of(now), category.stated_days), category.first_day)
             if category.fence is not None:
                 first = max(first, category.fence + timedelta(days=1))
-            # A category that was added after the close has no chain of it.
+            # A category added after the close has no chain of this tenant.
             if first <= last and await self._store.read_heads([self._tenant], [category.code]):
                 periods.append(DuePeriod(category=category, first_day=first, last_day=last))
         return periods
@@ -142,7 +142,7 @@ class Export:
         """Make the files of a compartment: one, or one for each half of its days where that would be too large."""
         days = (period.last_day - period.first_day).days
         try:
-            # A single day cannot be divided: it is for a machine with more memory, or other software than openssl.
+            # A single day cannot be divided: opening it may need other software than openssl.
             return [await self._place_file(period, seal, self._file_limit_bytes if days else None)]
         except LargeFileError:
             middle = period.first_day + timedelta(days=days // 2)
@@ -187,13 +187,13 @@ class Export:
 
     async def _sign(self, content: bytes) -> None:
         signature = self._identity.sign(content, self._guard.check())
-        await asyncio.to_thread(self._outbox.put, f"{self._manifest_name}.p7s", signature)
+        await asyncio.to_thread(self._outbox.put, f"{self._inventory_name}.p7s", signature)
 
     def _exported(self, content: bytes, files: int) -> Exported:
-        return Exported(path=self._outbox.path(self._manifest_name), sha256=sha256(content).digest(), files=files)
+        return Exported(path=self._outbox.path(self._inventory_name), sha256=sha256(content).digest(), files=files)
 
     def _remove_others(self, names: set[str]) -> None:
-        """Remove extracts that an earlier attempt made of other days: the manifest names every file there is."""
-        for path in self._outbox.path(self._manifest_name).parent.glob("*.p7m"):
+        """Remove extracts that an earlier attempt made of other days: the inventory names every file."""
+        for path in self._outbox.path(self._inventory_name).parent.glob("*.p7m"):
             if path.name not in names:
                 path.unlink()

@@ -1,8 +1,8 @@
-"""Hand-over before purge: what is about to go is put, encrypted, where the commune fetches it.
+"""Hand-over before purge: days about to be purged are encrypted and put where the commune fetches them.
 
 For each commune that registered a certificate and each of its compartments, `journal` included: one complete extract
-of the days in the window that are not handed over yet. What fails is noted in the database, becomes an alarm once, and
-shows in readiness until it works again; the purge waits, but never past the limit.
+of the days in the window that are not handed over yet. A failure is noted in the database, raises one alarm, and shows
+in readiness until the hand-over works again; the purge waits for it, but never past the limit.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DETAIL_CHARACTERS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What keeps something from being handed over: `reason` for the commune, `detail` for the operator."""
+    """Why a hand-over failed: `reason` for the commune, `detail` for the operator."""
 
     reason: str
     detail: str
@@ -53,7 +53,7 @@ class Problem:
 
 
 class Handover:
-    """Hands over whatever is in the window; a run cut short anywhere is finished by the next one."""
+    """Hands over the days in the window; the next run finishes one that was cut short."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Handover:
         make_root: bool,
         clock: Clock,
     ) -> None:
-        """Hand over below `root`, which is made only where `make_root`: a place the operator chose must be there."""
+        """Hand over below `root`, created only if `make_root`: a directory that the operator chose must exist."""
         self._store = store
         self._sealer = sealer
         self._extraction = extraction
@@ -81,9 +81,9 @@ class Handover:
         self._guard = ClockGuard(clock)
 
     async def run(self) -> list[HandedOver]:
-        """Hand over what is due, and return it. What fails is noted, alarmed once, and tried again by the next run.
+        """Hand over what is due, and return it. Failures are noted, raise one alarm, and are retried by the next run.
 
-        Raises UnavailableError (nothing can be noted), OperatorError (clock).
+        Raises UnavailableError (the database cannot be written), OperatorError (clock).
         """
         today = day_of(self._guard.check())
         done: list[HandedOver] = []
@@ -96,7 +96,7 @@ class Handover:
         return done
 
     async def run_forever(self) -> None:
-        """Hand over every hour: nightly work, done again while anything is due."""
+        """Hand over every hour: files appear at night, and failures are retried."""
         while True:
             try:
                 await self.run()
@@ -110,11 +110,11 @@ class Handover:
         except UnavailableError:
             raise
         except (JournalError, OSError) as error:
-            # Days closed before can be handed over all the same, unless it fails there too, and is noted.
+            # Days that are already closed can still be handed over; if they cannot, that is noted.
             log.error("no day could be closed", kind=type(error).__name__, reason=str(error))
 
     async def _due(self, today: date) -> dict[str, list[DuePeriod]]:
-        """Return what each commune wants now; what can no longer be read lapses."""
+        """Return what is due to each commune now; mark days that can no longer be read as lapsed."""
         found: dict[str, list[DuePeriod]] = {}
         for category in await self._store.read_categories():
             begin = _begin(category, today)
@@ -129,7 +129,7 @@ class Handover:
         return found
 
     async def _serve(self, row: RecipientRow, due: list[DuePeriod]) -> list[HandedOver]:
-        """Do all that there is to do for one commune; note what is wrong, or that nothing is any more."""
+        """Do everything due for one commune; note what is wrong, or that nothing is any more."""
         done: list[HandedOver] = []
         problems: list[Problem] = []
         try:
@@ -143,7 +143,7 @@ class Handover:
                 if recipient is not None:
                     for period in due:
                         done += await self._try(delivery, recipient, period, problems)
-                await delivery.list_files()
+                await delivery.write_inventories()
         except HeldError:
             log.warning("another run is handing over", tenant=row.tenant)
             return done
@@ -166,7 +166,7 @@ class Handover:
         )
 
     def _read(self, row: RecipientRow, problems: list[Problem]) -> Recipient | None:
-        """Return the commune's certificate where it can be encrypted to now: told early, before a day is due."""
+        """Return the commune's certificate if usable now; a problem is reported even if no day is due yet."""
         try:
             recipient = read_recipient(row.certificate)
             recipient.check_valid(self._clock.now())
@@ -181,7 +181,7 @@ class Handover:
     async def _try(
         self, delivery: Delivery, recipient: Recipient, period: DuePeriod, problems: list[Problem]
     ) -> list[HandedOver]:
-        """Hand one period over; one that fails does not keep the others."""
+        """Hand one period over; a failure does not stop the others."""
         try:
             handed = await delivery.hand_over(recipient, period)
         except UnavailableError:
@@ -209,7 +209,7 @@ class Handover:
         )
 
     async def _note(self, tenant: str, problems: list[Problem], due: list[DuePeriod]) -> None:
-        """Tell whoever is on call what is wrong, where, and what to do; or that it is over."""
+        """Log and store what is wrong and what to do, or that the hand-over works again."""
         if not problems:
             if await self._store.clear_handover_fault(tenant):
                 log.info("the hand-over works again", tenant=tenant)
@@ -231,7 +231,7 @@ class Handover:
 
 
 def _begin(category: CategoryRow, today: date) -> date:
-    """Return the first day of a category that can still be handed over: a shorter rule that is pending waits for it."""
+    """Return the first day of a category that can still be handed over; a pending shorter rule waits for it."""
     begin = max(readable_from(today, category.stated_days), category.first_day)
     return max(begin, category.fence + timedelta(days=1)) if category.fence else begin
 

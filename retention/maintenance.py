@@ -1,4 +1,4 @@
-"""What must exist before it is needed: partitions and day keys, seven days ahead."""
+"""Makes partitions and day keys seven days before they are needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Maintenance:
     async def prepare(self) -> None:
         """Make what is missing for today and the next seven days: keys first, durable, then partitions.
 
-        A category whose keys cannot be made is logged, and readiness tells: the others go on. Raises StoreError.
+        Where the keys of a category cannot be made, that is logged and shows in readiness; the others go on. Raises
+        StoreError.
         """
         today = day_of(self._clock.now())
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
@@ -48,7 +49,7 @@ class Maintenance:
                 except (KeyStoreError, OSError) as error:
                     log.error("no key was made", category=category.code, reason=str(error))
         await politely(self._clock, lambda: self._store.ensure_partitions(DAYS_AHEAD))
-        # Last: what cannot be repaired must not keep the next days from being prepared.
+        # Last: a failed repair must not stop the preparation of the next days.
         try:
             await asyncio.to_thread(self._keystore.repair)
         except (KeyStoreError, OSError) as error:
@@ -71,7 +72,7 @@ LOCK_PAUSE_SECONDS = 0.05
 
 
 async def politely(clock: Clock, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Do something that may find a lock taken, again until it does not. LockedError where it always does."""
+    """Repeat an attempt until it finds no lock taken. Raises LockedError after LOCK_ATTEMPTS."""
     for _ in range(LOCK_ATTEMPTS - 1):
         try:
             return await attempt()

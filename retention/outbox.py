@@ -1,7 +1,7 @@
-"""Where a commune's hand-over is put: files that appear whole, durable, under their own name, or not at all.
+"""The directory of a commune's hand-over: a file appears complete and durable under its name, or not at all.
 
-Trust sentence: whoever can write to the directory can remove or replace files; the manifests are signed, each file
-vouches for its own bytes, and what it holds is signed again. Whoever can read it learns how many bytes there were.
+Trust sentence: a writer of the directory can remove or replace files, but not forge them: inventories and extracts are
+signed, and encryption is authenticated. A reader learns the names and sizes of the files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from journal.keys.files import sync_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Encrypted, and meant for whoever fetches them, by their group.
+# Encrypted, and fetched by members of the group.
 FILE_MODE, DIRECTORY_MODE = 0o640, 0o750
 INHERITED = 0o7000
 PART = ".part"
@@ -26,11 +26,11 @@ READ_BYTES = 1024 * 1024
 
 
 class HeldError(Exception):
-    """Another run is at work in this directory."""
+    """Another run has locked this directory."""
 
 
 class Outbox:
-    """One commune's directory, held by one run at a time, until `close`. Every method may raise OSError."""
+    """One commune's directory, locked by one run at a time until `close`. Every method may raise OSError."""
 
     def __init__(self, directory: Path, lock: int) -> None:
         """Work in a directory whose lock is held; use `hold`."""
@@ -39,9 +39,9 @@ class Outbox:
 
     @classmethod
     def hold(cls, root: Path, tenant: str) -> Self:
-        """Hold `root`/`tenant`, made where it is missing. `root` is not: a file system that is not mounted shows.
+        """Lock `root`/`tenant`, creating it if missing; `root` must exist, so that an unmounted file system is noticed.
 
-        Raises HeldError where another run is at work, OSError.
+        Raises HeldError where another run has locked it, OSError.
         """
         if not root.is_dir():
             number = errno.ENOTDIR if root.exists() else errno.ENOENT
@@ -51,7 +51,7 @@ class Outbox:
             directory.mkdir(mode=DIRECTORY_MODE)
             _share(directory, DIRECTORY_MODE)
             sync_directory(root)
-        # A file rather than the directory itself: network file systems lock nothing that is open for reading alone.
+        # A file rather than the directory: network file systems refuse a lock on what is open only for reading.
         lock = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,22 +63,22 @@ class Outbox:
         return cls(directory, lock)
 
     def close(self) -> None:
-        """Let others work here; the end of the process does the same."""
+        """Unlock; the end of the process does the same."""
         os.close(self._lock)
 
     def path(self, name: str) -> Path:
-        """Return where a file of this name stands."""
+        """Return the path of a file of this name."""
         return self._directory / name
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a small file whole and durable, in place of what was there."""
+        """Write a small file, complete and durable, in place of what was there."""
         part = self.create(name)
         part.write(content)
         part.finish()
         self.place(name)
 
     def create(self, name: str) -> Part:
-        """Begin a file, which has not its name until `place`."""
+        """Begin a file; it gets its name from `place`."""
         return Part(self._directory / (name + PART))
 
     def place(self, name: str) -> None:
@@ -98,16 +98,16 @@ class Outbox:
         return hash_.digest() == digest
 
     def clear(self) -> None:
-        """Remove what runs that were cut short left half written: nobody else is at work here."""
+        """Remove unfinished files of earlier runs: the lock excludes any other writer."""
         for part in self._directory.glob(f"*{PART}"):
             part.unlink()
 
 
 class Part:
-    """A file being written, hashed as it goes."""
+    """A file being written and hashed."""
 
     def __init__(self, path: Path) -> None:
-        """Begin it, in place of any rest of an earlier attempt."""
+        """Begin it, in place of what an earlier attempt left."""
         self._path = path
         self._hash = sha256()
         self.bytes = 0
@@ -133,7 +133,7 @@ class Part:
         self._close()
 
     def abandon(self) -> None:
-        """Close and remove it, as far as that goes: what it failed on may still be wrong."""
+        """Close and remove it; raises OSError where that fails as well."""
         self._close()
         self._path.unlink(missing_ok=True)
 
@@ -144,6 +144,6 @@ class Part:
 
 
 def _share(path: Path, mode: int) -> None:
-    """Let the group in whatever the service's umask, where the file system has modes; what it inherited stays."""
+    """Set the mode whatever the service's umask, keeping inherited bits; ignored where the file system has no modes."""
     with suppress(OSError):
         path.chmod(path.stat().st_mode & INHERITED | mode)

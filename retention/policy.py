@@ -6,8 +6,8 @@ from datetime import date, datetime, timedelta
 
 from journal.core.times import midnight, overdue_through, purgeable_through
 
-# The purge runs every hour and must be done before D+n 00:00: the next seal, just after midnight, would state what is
-# still there as over-retention. Two hours before, it stops waiting; one of its runs then surely falls in them.
+# The purge runs every hour and must be done before D+n 00:00: the next seal, just after midnight, shows entries still
+# there as over-retention. It stops waiting two hours before, so that at least one run falls in them.
 LAST_CALL = timedelta(hours=2)
 
 
@@ -27,5 +27,5 @@ def goes_at(day: date, retention_days: int) -> datetime:
 
 
 def waits_until(day: date, retention_days: int) -> datetime:
-    """Return when its purge stops waiting for the hand-over."""
+    """Return when the purge of a day stops waiting for its hand-over."""
     return goes_at(day, retention_days) - LAST_CALL

@@ -1,6 +1,6 @@
-"""The purge: a day's rows dropped, its key destroyed, and both recorded where everyone can check.
+"""The purge: a day's rows are dropped, its key is destroyed, and both are recorded where everyone can check.
 
-`purge_steps` has the steps in their order; here they are taken, and here is what each of them does.
+`purge_steps` defines the steps and their order; this module runs them.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ REST_SECONDS = 0.1
 
 
 def _tell_nobody(_: Boundary) -> None:
-    """Let a run go on unseen."""
+    """Report nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """One run: how it was asked for, and what came of it so far."""
+    """One run: its options, and its results so far."""
 
     max_days: int | None
     to_the_limit: bool
@@ -56,13 +56,13 @@ class _Run:
     failures: list[JournalError | OSError] = field(default_factory=list)
 
     def note(self, error: JournalError | OSError, **about: str) -> None:
-        """Keep a failure that the rest of the run goes on without."""
+        """Log and keep a failure; the rest of the run goes on."""
         log.error("a step of the purge failed", kind=type(error).__name__, reason=str(error), **about)
         self.failures.append(error)
 
 
 class Purger:
-    """Runs the purge of whatever is due; a run cut short anywhere is finished by the next one."""
+    """Purges what is due; the next run finishes one that was cut short."""
 
     def __init__(
         self,
@@ -101,11 +101,11 @@ class Purger:
         }
 
     async def due(self) -> list[DueDay]:
-        """Return what may go now, oldest first: days with rows or a key, and days whose purge was cut short.
+        """Return the days that may be purged now, oldest first: with rows or a key, or whose purge was cut short.
 
-        Days that the key store knows to be destroyed, and a restored database does not, are among them.
+        This includes days that the key store knows to be destroyed and a restored database does not.
         """
-        # Both clocks must agree that a day may go.
+        # Both clocks must agree that a day may be purged.
         today = day_of(min(self._guard.check(), await self._store.read_now()))
         unfinished: dict[str, set[date]] = {}
         for row in await self._store.unfinished_purges():
@@ -122,8 +122,8 @@ class Purger:
             days = kept.get(category.code, set()) | set(self._keyring.keystore.day_keys(category.code))
             for day in days | cut_short:
                 again = day <= known and day not in cut_short
-                # What was wholly purged goes again whatever the rule has become. What was only begun waits for a rule
-                # made longer meanwhile: seals that state it could not show such a purge to be lawful.
+                # A complete purge is repeated whatever the rule is now. One that was only begun waits if the rule was
+                # made longer meanwhile: seals with the longer rule could not show that the purge was lawful.
                 if category.first_day <= day and (again or day <= last):
                     found.append(
                         DueDay(
@@ -139,14 +139,14 @@ class Purger:
         return sorted(found, key=lambda due: (due.day, due.category))
 
     def _destroyed_through(self, category: str) -> date | None:
-        """Return the key store's fence; where it cannot be read, the category's own purge fails, and no other."""
+        """Return the key store's fence; None where it cannot be read: only the purge of this category then fails."""
         try:
             return self._keyring.keystore.fence(category)
         except KeyStoreError:
             return None
 
     async def waiting(self, due: DueDay) -> list[str]:
-        """Return the communes to which a day is still to be handed over before it goes."""
+        """Return the communes to which a day is still to be handed over before its purge."""
         return [row.tenant for row in await self._store.handover_due(due.category, due.day)]
 
     async def waits_until(self, due: DueDay, *, to_the_limit: bool = False) -> datetime | None:
@@ -166,14 +166,14 @@ class Purger:
     ) -> list[DueDay]:
         """Purge what is due, at most `max_days` days of each category (None: all), and record it.
 
-        Days behind their fence do not count: no clock can be wrong about them. With 0, they alone go.
+        Days behind their fence do not count: their purge does not depend on a clock. With 0, only they are purged.
 
-        A day that is still to be handed over stays until two hours before its limit; with `to_the_limit`, where a
-        hand-over is about to be tried, until the limit itself: that of the rule in force, while a shorter one is
-        pending. `on_step` is told of every step, before and after.
+        A day that is still to be handed over stays until two hours before its limit, or until the limit itself with
+        `to_the_limit`, for callers about to try the hand-over. While a shorter rule is pending, the limit is that of
+        the rule in force. `on_step` is called before and after every step.
 
-        One run at a time: BusyError where there is another. Where a day or a category fails, the others go all the
-        same, and the first failure is raised at the end.
+        Raises BusyError while another run is under way. Where a day or a category fails, the others are purged, and
+        the first failure is raised at the end.
         """
         with self._keyring.keystore.destroying():
             run = _Run(max_days=max_days, to_the_limit=to_the_limit, on_step=on_step)
@@ -187,7 +187,7 @@ class Purger:
             return run.done
 
     async def run_forever(self) -> None:
-        """Purge every hour: nightly work, done again while anything is due."""
+        """Purge every hour: most days fall due at midnight, and failures are retried."""
         while True:
             await self._clock.sleep(INTERVAL_SECONDS)
             try:
@@ -196,7 +196,7 @@ class Purger:
                 log.error("the purge failed", kind=type(error).__name__, reason=str(error))
 
     async def _try(self, run: _Run, step: Step) -> None:
-        """Take a step of the run; the others go on without it."""
+        """Take a step of the run; a failure is noted and the run goes on."""
         run.on_step(Boundary(step=step, due=None, is_done=False))
         try:
             await self._of_the_run[step](run)
@@ -220,7 +220,7 @@ class Purger:
                 run.note(error, category=due.category, day=format_day(due.day))
 
     async def _purge(self, run: _Run, due: DueDay) -> bool:
-        """Take the steps of a day; False, and the day as it was, where it waits for its hand-over."""
+        """Take the steps of a day; False, with the day unchanged, where it waits for its hand-over."""
         for step in OF_A_DAY:
             run.on_step(Boundary(step=step, due=due, is_done=False))
             if step is Step.HAND_OVER and await self._waits(run, due):
@@ -231,13 +231,13 @@ class Purger:
         return True
 
     async def _record_earlier(self, run: _Run) -> None:
-        """Seal and record what a run that was cut short has not."""
+        """Seal and record what an earlier run purged but did not record."""
         if await self._log.is_owed():
             await self._try(run, Step.SEAL)
             await self._log.write()
 
     async def _seal(self, run: _Run) -> None:
-        """Make the seal that shows what moved."""
+        """Make the seal that shows the purge."""
         if run.done or await self._log.is_owed():
             await self._sealer.seal_open(even_if_still=False)
 
@@ -246,7 +246,7 @@ class Purger:
             raise StoreError(f"{due.category} {due.day} is not closed: nothing could prove its purge")
 
     async def _waits(self, run: _Run, due: DueDay) -> bool:
-        """Tell whether a day is kept for its hand-over."""
+        """Tell whether a day waits for its hand-over."""
         until = await self.waits_until(due, to_the_limit=run.to_the_limit)
         if until is None:
             return False
@@ -255,20 +255,20 @@ class Purger:
         return True
 
     async def _lapse(self, due: DueDay) -> None:
-        """Where a day's time is up, or a backup had brought it back, note that it goes without hand-over."""
+        """Note the communes to which the day is not handed over: its limit is reached, or a backup brought it back."""
         if tenants := await self.waiting(due):
             reason, detail = (FORGOTTEN_REASON, FORGOTTEN_DETAIL) if due.forgotten else (LAPSED_REASON, LAPSED_DETAIL)
             await self._store.lapse_handovers(due.category, due.day, reason, detail)
             about = {"category": due.category, "day": format_day(due.day), "tenants": tenants}
-            log.error("a day goes without hand-over", **about, detail=detail)
+            log.error("a day is purged without hand-over", **about, detail=detail)
 
     async def _fence_keys(self, due: DueDay) -> None:
-        # Files are made durable: elsewhere than where requests are answered.
+        # In a thread: making files durable would delay requests.
         await asyncio.to_thread(self._keyring.keystore.raise_fence, due.category, due.day)
         self._keyring.learn_fence(due.category, due.day)
 
     async def _drop(self, due: DueDay) -> None:
-        """Drop the day table by table: what the file system has to do for one, those who record wait for."""
+        """Drop the day table by table, with rests: writers wait while the file system drops one."""
         while not await politely(self._clock, lambda: self._store.drop_day(due.category, due.day)):
             await self._clock.sleep(REST_SECONDS)
 

@@ -1,4 +1,4 @@
-"""What a purge would take now, and what would stay, and why: nothing is changed to find out."""
+"""What a purge would take now, what would stay, and why: a read-only preview."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDay:
-    """A day that is due: how much of it there is, and whether a run takes it.
+    """A day that is due: its size, and whether a run takes it.
 
-    It stays where it waits for its hand-over to communes, where it is behind such a day, and where it is beyond what a
-    run takes of its category.
+    It stays where it waits for its hand-over, where an earlier day of its category waits, and where it is beyond the
+    number of days that a run takes.
     """
 
     due: DueDay
@@ -38,12 +38,12 @@ class PlannedDay:
 
     @property
     def waits(self) -> bool:
-        """Whether it stays for a hand-over, its own or that of a day before it."""
+        """Whether it waits for a hand-over, its own or that of an earlier day."""
         return bool(self.waits_for) or self.is_held
 
     @property
     def is_gone(self) -> bool:
-        """Whether a shorter rule let go all of it: it stays due until all that the rule lets go is gone."""
+        """Whether a shorter rule already purged it: it stays due until all days that the rule covers are gone."""
         return self.due.asked_for and not (self.entries or self.disk_bytes or self.has_key)
 
     @property
@@ -53,7 +53,7 @@ class PlannedDay:
 
 
 async def plan(purger: Purger, store: Store, keystore: KeyStore, *, max_days: int | None) -> list[PlannedDay]:
-    """Return every day that is due, oldest first, as a run of that many days of each category would find it."""
+    """Return every day that is due, oldest first, as a run with this `max_days` would find it."""
     choice = Choice(max_days)
     days: list[PlannedDay] = []
     for due in await purger.due():

@@ -1,8 +1,8 @@
-"""The steps of the purge, in their one order, and what may be told of each.
+"""The steps of the purge, their order, and how progress is reported.
 
-Where a purge stands is in the database: a category's fence says what was begun, `purged_day` what is wholly done,
-`purge_span` what went and is no entry yet; partitions and key files say the rest. So no step remembers anything: a run
-that was cut short is taken up by the next one from its first step, and every step that was done finds nothing to do.
+The progress of a purge is in the database: a category's fence tells what was begun, `purged_day` what is complete,
+`purge_span` what no entry records yet; partitions and key files tell the rest. Steps keep no state: after a run that
+was cut short, the next one starts at the first step, and steps already done find nothing to do.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Step(Enum):
-    """One step; its value is what an operator reads while it is under way."""
+    """One step; its value is shown to the operator while it runs."""
 
-    RECORD_EARLIER = "recording what an earlier run took"
-    RECORD_CHANGES = "recording what was changed of categories"
+    RECORD_EARLIER = "recording what an earlier run purged"
+    RECORD_CHANGES = "recording changes of categories"
     CLOSE_DAYS = "sealing the days that are over"
 
     CHECK_SEAL = "checking the close seal"
@@ -32,14 +32,14 @@ class Step(Enum):
     SHRED_KEY = "shredding the key"
     MOVE_BASE = "moving the base of the chains"
 
-    SETTLE_RULES = "settling the rules that were changed"
-    SEAL = "sealing what went"
-    RECORD = "recording what went"
+    SETTLE_RULES = "settling changed rules"
+    SEAL = "sealing the purge"
+    RECORD = "recording the purge"
     RECORD_ALARMS = "recording alarms"
 
 
-# A run is the first, then for each day that is due the second, then the third. What an earlier run has not recorded
-# comes before anything else: it must not be mixed with what goes now.
+# A run takes the first group, then the second for each due day, then the third. What an earlier run did not record
+# comes first: it must not be mixed with what is purged now.
 BEFORE_DAYS: Final = (Step.RECORD_EARLIER, Step.RECORD_CHANGES, Step.CLOSE_DAYS)
 OF_A_DAY: Final = (
     Step.CHECK_SEAL,
@@ -55,20 +55,20 @@ AFTER_DAYS: Final = (Step.SETTLE_RULES, Step.SEAL, Step.RECORD, Step.RECORD_ALAR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueDay:
-    """A day of a category that the rule allows to go; `retention_days` is the rule that seals state."""
+    """A day of a category that the rule allows to purge; `retention_days` is the rule stated in seals."""
 
     category: str
     day: date
     retention_days: int
-    asked_for: bool = False  # by a shorter rule that is pending: not a matter of the clock
-    begun: bool = False  # behind the fence already: nothing can be read of it any more
-    again: bool = False  # wholly purged once: a backup has brought back rows or a key
-    forgotten: bool = False  # the key store alone knows that it is destroyed: a backup has brought back the database
+    asked_for: bool = False  # by a pending shorter rule: does not depend on the clock
+    begun: bool = False  # behind the fence: it can no longer be read
+    again: bool = False  # purged before: a backup has brought back rows or a key
+    forgotten: bool = False  # only the key store knows that it is destroyed: the database was restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
-    """Where a run is: about to take a step, or done with it. `due` is None where the step is about no single day."""
+    """Progress of a run: about to take a step, or done with it. `due` is None for steps about no single day."""
 
     step: Step
     due: DueDay | None
@@ -80,27 +80,27 @@ if TYPE_CHECKING:
 
 
 class Choice:
-    """Which due days a run takes, oldest first: so many of each category, and none after one that stays.
+    """Selects the due days that a run takes, oldest first: a number of each category, none after one that stays.
 
-    A fence has all days before it behind it: what is later than a day that stays must stay as well.
+    A fence covers all days before it, so every day later than one that stays must stay too.
     """
 
     def __init__(self, max_days: int | None) -> None:
-        """Take `max_days` of each category, beside what a shorter rule asks for; None: all."""
+        """Take `max_days` of each category, besides those a shorter rule asks for; None: all."""
         self._max_days = max_days
         self._taken: Counter[str] = Counter()
         self._held: set[str] = set()
 
     def takes(self, due: DueDay) -> bool:
-        """Tell whether the run goes on to this day; to be asked once for each, in order."""
-        # No clock can be wrong about what is behind its fence.
+        """Tell whether the run takes this day; call once for each, in order."""
+        # The limit guards against a wrong clock; these do not depend on it.
         self._taken[due.category] += not (due.asked_for or due.begun)
         return not self.is_held(due) and (self._max_days is None or self._taken[due.category] <= self._max_days)
 
     def is_held(self, due: DueDay) -> bool:
-        """Tell whether a day before it stays."""
+        """Tell whether an earlier day of its category stays."""
         return due.category in self._held
 
     def hold(self, due: DueDay) -> None:
-        """Leave the later days of its category: this one stays."""
+        """Keep this day, and the later ones of its category."""
         self._held.add(due.category)

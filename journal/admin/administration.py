@@ -55,7 +55,7 @@ class Administration:
         if not name.strip():
             raise OperatorError('a tenant needs a name: --name "Ville d\'Albi"')
         check_text("--name", name)
-        # The key first: no chain may exist that nothing can be written to.
+        # The key first: a chain without a key could not be written to.
         self._service.keyring.keystore.make_tenant_key(code)
         await self._service.store.add_tenant(code, name, self._genesis_of(code))
         await self._service.snapshot.refresh()
@@ -122,7 +122,7 @@ class Administration:
         return next(row for row in service.snapshot.categories() if row.code == code)
 
     def find_tenant(self, code: str) -> TenantRow:
-        """Return a commune, closed or not. Raises OperatorError where there is none of that code."""
+        """Return a commune, closed or not. Raises OperatorError for an unknown code."""
         tenant = self._service.snapshot.tenant(code)
         if tenant is None or code == RESERVED_TENANT:
             raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
@@ -131,16 +131,16 @@ class Administration:
     async def close_tenant(self, code: str, recipient: Recipient | None = None) -> None:
         """Accept nothing more for a commune and refuse its credentials. Raises OperatorError.
 
-        Its last entry announces the export to `recipient`, and stands for the request of each of its extracts:
-        nothing can be recorded after it. Without a recipient there will be none. Its days are purged as they come of
-        age; its closed heads stay in the seals for ever.
+        Its last entry announces the export to `recipient`, and is the request that each of its extracts names, since
+        nothing can be recorded after it. None: there is no export. Its days are purged when their retention ends; its
+        closed heads stay in the seals for ever.
         """
         tenant = self.find_tenant(code)
         registered = {row.tenant for row in await self._service.store.list_recipients()}
         if recipient is None and self._has_key(code) and code in registered:
-            # No extract can be recorded for a closed tenant: what waits for its hand-over would go without, unseen.
+            # No extract can be recorded for a closed tenant: days that wait for hand-over would be purged without it.
             raise OperatorError(
-                f"the days of {code} are handed over before they go, and would not be any more: close it with "
+                f"the days of {code} are handed over before their purge, which closing would end: close it with "
                 f"--export-to, or end the hand-over first (openepm-journal tenant handover {code} --none)"
             )
         for row in await self._service.store.list_credentials():
@@ -151,7 +151,7 @@ class Administration:
             await self._service.snapshot.refresh()
 
     async def _announce_end(self, code: str, recipient: Recipient | None) -> Announcement | None:
-        """Write the last entry of a commune's journal, unless its key is destroyed: an old database was restored."""
+        """Write the last entry of a commune's journal; None if its key is destroyed (the database was restored)."""
         if not self._has_key(code):
             return None
         data = {"change": "closed", "export": recipient.sha256.hex() if recipient is not None else "none"}
@@ -161,7 +161,7 @@ class Administration:
         return Announcement(certificate=recipient.certificate.encoded, index=receipt.index, leaf_hash=receipt.leaf_hash)
 
     async def register_recipient(self, code: str, pem: bytes) -> Recipient:
-        """Hand a commune's days over, encrypted to this certificate (PEM), before they go. Raises OperatorError."""
+        """Have a commune's days handed over before purge, encrypted to this certificate (PEM). Raises OperatorError."""
         self._check_open(code)
         recipient = read_recipient_pem(pem)
         recipient.check_valid(self._service.clock.now())
@@ -175,7 +175,7 @@ class Administration:
         return recipient
 
     async def end_handover(self, code: str) -> None:
-        """Hand nothing more over to a commune. Raises OperatorError where nothing was."""
+        """End the hand-over to a commune. Raises OperatorError where there is none."""
         self._check_open(code)
         if code not in {row.tenant for row in await self._service.store.list_recipients()}:
             raise OperatorError(f"{code} has registered no certificate: nothing is handed over")

@@ -1,4 +1,4 @@
-"""Whom a hand-over is encrypted to: the certificate a commune registered, and when it may be used."""
+"""The recipient of hand-overs and exports: a commune's certificate, and when it may be used."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Recipient:
 
     @property
     def sha256(self) -> bytes:
-        """Its fingerprint, to be compared with what the commune reads out."""
+        """Its fingerprint, for comparison with the commune's own copy."""
         return sha256(self.certificate.encoded).digest()
 
     @property
     def issuer_and_serial_number(self) -> bytes:
-        """How CMS names it (RFC 5652 §10.2.4), in DER."""
+        """IssuerAndSerialNumber (RFC 5652 §10.2.4), in DER."""
         return der.sequence(self.certificate.issuer.encoded, der.integer(self.certificate.serial))
 
     def check_valid(self, at: datetime) -> None:
-        """Raise OperatorError where it is not valid at that time: nothing is encrypted to it then."""
+        """Raise OperatorError unless the certificate is valid at that time."""
         begin, end = self.certificate.not_before, self.certificate.not_after
         if not begin <= at <= end:
             raise OperatorError(
@@ -73,20 +73,20 @@ def read_recipient_pem(pem: bytes) -> Recipient:
     """Read the one certificate of a PEM file. Raises OperatorError."""
     if b"PRIVATE KEY" in pem:
         raise OperatorError(
-            "this file holds a private key: the commune alone may have it; destroy this copy, "
-            "have a new key made, and ask for the certificate alone"
+            "this file holds a private key, which only the commune may have: destroy this copy, "
+            "have a new key made, and ask for the certificate only"
         )
     try:
         found = certificates.pem_to_der(pem)
     except VerificationError as error:
         raise OperatorError(f"this file is no certificate in PEM form: {error}") from error
     if len(found) != 1:
-        raise OperatorError(f"this file holds {len(found)} certificates: give the recipient's alone")
+        raise OperatorError(f"this file holds {len(found)} certificates: give only the recipient's")
     return read_recipient(found[0])
 
 
 def _key_usage(certificate: Certificate) -> int | None:
-    """Return the first octet of the key usage's bits; None where the certificate has none, and allows all."""
+    """Return the first octet of the key usage; None without that extension, which allows every use."""
     extension = certificate.extensions.get(_KEY_USAGE)
     if extension is None:
         return None

@@ -1,10 +1,9 @@
-"""Changes of a category: its rule, its label, whether it needs authorisations; each is an entry that auditors see.
+"""Changes of a category: its retention rule, its label, whether it needs authorisations. Each is an entry.
 
-A rule is changed in steps, each safe to repeat:
-asked for, in the database → entered, in the service's journal and in every commune's → pending: shorter, the purge and
-reads obey it, and seals state the old one until nothing past the new limit is kept; longer, seals state it as far as
-what is gone already lets them, a day more each day → settled.
-The purge does the last three, every hour: what was cut short anywhere is finished by its next run.
+A rule changes in steps, each safe to repeat: requested in the database → recorded in the journal of the service and of
+every commune → pending → settled. While a shorter rule is pending, purge and reads obey it, and seals state the old one
+until nothing past the new limit is kept. While a longer rule is pending, seals state as much of it as the purges so far
+allow, one day more each day. The hourly purge does the last three steps, and finishes what was cut short.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ log = structlog.get_logger()
 
 
 class RuleChanges:
-    """Enters what was changed of categories, and settles rules that are pending."""
+    """Records changes of categories, and settles pending rules."""
 
     def __init__(self, *, store: Store, keystore: KeyStore, chronicle: Chronicle) -> None:
         """Use the parts of the running service."""
@@ -52,7 +51,7 @@ class RuleChanges:
         return len(changes)
 
     async def settle(self) -> list[str]:
-        """Settle what can be by now; return the categories of which nothing is pending any more."""
+        """Settle the rules that can be; return the categories whose rule is now settled."""
         settled: list[str] = []
         for category in await self._store.read_categories():
             if category.next_retention_days is None or self._keeps_a_key(category):
@@ -63,16 +62,17 @@ class RuleChanges:
         return settled
 
     def _keeps_a_key(self, category: CategoryRow) -> bool:
-        """Tell whether a fenced day's key is still there: its purge is not done, and no seal may say so."""
+        """Tell whether the key of a fenced day is left: its purge is not done, and no seal may state the rule."""
         fence = category.fence
         return fence is not None and any(day <= fence for day in self._keystore.day_keys(category.code))
 
 
 def is_asked_for(category: CategoryRow, day: date) -> bool:
-    """Tell whether a shorter rule, asked for when the day was old enough to go, is what lets it go.
+    """Tell whether a pending shorter rule is what allows a day's purge, and did so when it was requested.
 
-    Who asked vouched for the clock of that day: the brake on days per run is for clocks, not for this. Nor is it for
-    what is fenced: that is done only once the rule is settled, and counted again and again it would stop the rest.
+    Such days, and fenced ones, do not count towards the limit of days per run. The limit guards against a wrong clock,
+    and the operator who requested the rule vouched for the clock then. Fenced days stay due until the rule is settled:
+    counted in every run, they would block the rest.
     """
     days, since = category.next_retention_days, category.next_since
     if days is None or since is None or days >= category.stated_days:

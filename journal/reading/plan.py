@@ -1,4 +1,4 @@
-"""Making an extract: the request is journaled, a seal made, the range fixed; then the bytes flow."""
+"""Makes an extract: record the request, seal, fix the range, then stream the bytes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILTERS = ("account", "action", "subject")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractRequest:
-    """What a client or an auditor asks for: whole UTC days, both included, and why."""
+    """A request by a client or an auditor: whole UTC days, both included, and the purpose."""
 
     from_day: date
     to_day: date
@@ -79,9 +79,9 @@ class Extraction:
     ) -> AsyncIterator[bytes]:
         """Record the request, then return the container's bytes, to be read to the end.
 
-        Raises RequestError (what was asked cannot be), OperatorError (nothing can be signed; neither is recorded),
-        BusyError (a purge is under way). Once the bytes flow, StoreError means that they must be thrown away: nothing
-        short ever ends properly.
+        Raises RequestError (invalid request) and OperatorError (nothing can be signed) before anything is recorded;
+        BusyError (a purge is under way). A StoreError while streaming means that the bytes must be discarded: a
+        truncated container is never valid.
         """
         return (await self.open(compartment, request, requested_by=requested_by, disclose=disclose)).chunks()
 
@@ -96,10 +96,10 @@ class Extraction:
     ) -> ExtractStream:
         """Record the request and fix what the extract will hold; errors as for `extract`.
 
-        With `before_purge`, for the hand-over, days are read that only a pending shorter rule lets go.
+        `before_purge`, for the hand-over: include days whose purge only a pending shorter rule allows.
         """
         selection = await self._check(compartment, request, disclose=disclose)
-        # Before the request is journaled: the auditor would read of extracts that nobody could be given.
+        # Before the request is recorded: the register must not list extracts that could not be made.
         self._identity.check_valid(self._clock.now())
         recorded = await self._record(compartment, request, selection, requested_by)
         manifest_request = Request(index=recorded.index, leaf=recorded.leaf_hash, reference=request.request_reference)
@@ -111,9 +111,9 @@ class Extraction:
     async def open_last(
         self, compartment: Compartment, request: ExtractRequest, *, announced: Request, seal: SealRow
     ) -> ExtractStream:
-        """Fix what an extract of a closed tenant will hold: everything of these days, as `seal` states it.
+        """Fix what an extract of a closed tenant will hold: all entries of these days, as of `seal`.
 
-        Nothing is recorded for it any more: the entry that announced it, before the close, stands for the request.
+        Nothing can be recorded for it any more: its request is the entry that announced the export.
         """
         return await self._stream(compartment, request, Filter(), announced, seal, before_purge=True)
 
@@ -144,13 +144,13 @@ class Extraction:
         )
 
     async def _check(self, compartment: Compartment, request: ExtractRequest, *, disclose: bool) -> Filter:
-        """Refuse what cannot be, before anything is written about it; return what the extract discloses."""
+        """Return what the extract discloses. Raises RequestError, before anything is recorded."""
         category = self._snapshot.category(compartment.category)
         tenant = self._snapshot.tenant(compartment.tenant)
         if category is None or not await self._store.read_heads([compartment.tenant], [compartment.category]):
             raise RequestError("", "this compartment does not exist")
         if tenant is not None and tenant.closed:
-            raise RequestError("", "the contract has ended: nothing is recorded for it any more, no request either")
+            raise RequestError("", "the contract has ended: no request can be recorded any more")
         if request.from_day < FIRST_DAY:
             raise RequestError("/from", f"it is before {format_day(FIRST_DAY)}")
         if request.from_day > request.to_day:
@@ -201,22 +201,22 @@ class Extraction:
     async def _plan(
         self, compartment: Compartment, request: ExtractRequest, latest: Statement, *, before_purge: bool
     ) -> Plan:
-        """Fix the range of indexes from what the seals state (FORMAT.md, "Extract")."""
+        """Fix the range of indexes from the seals (FORMAT.md, "Extract")."""
         categories = {row.code: row for row in await self._store.read_categories()}
         category = categories[compartment.category]
         retention_days = category.stated_days if before_purge else category.retention_days
         first = request.from_day - timedelta(days=1)
-        # A database restored from a backup may have forgotten a destruction that the key store remembers.
+        # The key store may know of purges that a restored database does not.
         fences = (category.fence, self._keyring.keystore.fence(compartment.category))
         fence = max((day for day in fences if day is not None), default=None)
         if fence is not None:
-            # What is purged cannot be shown: the extract begins where the chain still does.
+            # Purged entries cannot be shown: the extract begins at the base of the chain.
             first = max(first, fence)
         closes = await self._closes(compartment, first, max(request.to_day, first))
         base = Head(closes[first].head.size, closes[first].head.chain_hash) if first in closes else None
         if base is None:
             base = genesis(compartment.origin)
-        # Only where something that was asked for is purged: what comes after it begins with its close, as ever.
+        # Only if a requested day is purged; otherwise the extract begins at the close before its first day.
         is_cut = fence is not None and request.from_day <= fence
         if is_cut and latest.head.kept_from < base.size:
             raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
@@ -256,7 +256,7 @@ class Extraction:
         )
 
     async def _closes(self, compartment: Compartment, first: date, last: date) -> dict[date, Statement]:
-        """Return what each close seal of these days states of the compartment, by day."""
+        """Return, by day, the compartment's head in the close seals of these days."""
         closes: dict[date, Statement] = {}
         for seal in await self._store.read_close_seals(first, last):
             statement = await self._reader.statement(seal, compartment)
@@ -266,9 +266,9 @@ class Extraction:
 
 
 def _check_words(request: ExtractRequest) -> None:
-    """Refuse, before anything is journaled, what would not say who asks, why, and by what leave."""
+    """Raise RequestError where requester, purpose or authorisation is missing or malformed."""
     if request.purpose not in PURPOSES:
-        raise RequestError("/purpose", f"none of those the law allows: {', '.join(PURPOSES)}")
+        raise RequestError("/purpose", f"not one of the purposes that the law allows: {', '.join(PURPOSES)}")
     for name in ("requester", "request_reference", "authorisation", *FILTERS):
         text = getattr(request, name)
         if text is None:

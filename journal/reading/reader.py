@@ -1,4 +1,4 @@
-"""Reading back: seals and heads, and one compartment's entries page by page, always contiguous."""
+"""Reads seals and heads, and one compartment's entries in contiguous pages."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class DayRange:
 
 
 class Reader:
-    """Reads what the seals state and the rows they cover; writes nothing."""
+    """Reads seals and the rows they cover; writes nothing."""
 
     def __init__(self, *, store: Store, service_name: str, trust_path: Path) -> None:
-        """Read this store; `trust_path` holds the certificate an auditor is given."""
+        """Read this store; `trust_path` holds the certificates given to auditors."""
         self._store = store
         self._service_name = service_name
         self._trust_path = trust_path
         self._trees: OrderedDict[int, tuple[Trie, dict[str, SealedHead]]] = OrderedDict()
 
     async def statement(self, seal: SealRow, compartment: Compartment) -> Statement | None:
-        """Return what the seal states of the compartment; None where its chain is not in that seal."""
+        """Return the seal's statement about the compartment; None where its chain is not in that seal."""
         tree, heads = await self._tree(seal.number)
         head = heads.get(compartment.origin)
         if head is None:
@@ -88,7 +88,7 @@ class Reader:
     ) -> AsyncIterator[tuple[date, list[EntryRow]]]:
         """Yield (day, its next entries) in order, in short pages, each its own transaction.
 
-        Raises StoreError as soon as one is missing: a purge has passed, or a row is gone.
+        Raises StoreError as soon as one is missing: it was purged, or the row is gone.
         """
         for part in ranges:
             expected = part.start
@@ -123,7 +123,7 @@ class Reader:
         return self._trust_path.read_bytes()
 
     async def status(self, tenant: str) -> list[dict[str, Any]]:
-        """Return plain counters of the tenant's categories, never by agent, as JSON objects."""
+        """Return counters of the tenant's categories, never by agent, as JSON objects."""
         categories = await self._store.read_categories()
         codes = [category.code for category in categories]
         heads = {row.category: row for row in await self._store.read_heads([tenant] * len(codes), codes)}
@@ -150,7 +150,7 @@ class Reader:
         ]
 
     async def _tree(self, number: int) -> tuple[Trie, dict[str, SealedHead]]:
-        """Return the seal's tree and its heads by origin; the trees used last are kept."""
+        """Return the seal's tree and its heads by origin; recently used trees are cached."""
         found = self._trees.get(number)
         if found is None:
             rows = await self._store.read_seal_heads(number)

@@ -227,7 +227,7 @@ async def test_what_cannot_be_attested(world: World) -> None:
         (TENANT, 2, "2026-03-04 is not over"),
         (TENANT, 9, "2026-03-11 is not over"),
         (TENANT, -1, "2026-03-01 is before albi became a tenant, on 2026-03-02"),
-        (TENANT, 1, "its breve may go from 2026-03-05T00:00:00Z on and goes before 2026-03-06T00:00:00Z"),
+        (TENANT, 1, "its breve may be purged from 2026-03-05T00:00:00Z on, and is purged before 2026-03-06T00:00:00Z"),
         (TENANT, 0, "before 2026-03-05T00:00:00Z: openepm-journal purge does it now"),
     ):
         with pytest.raises(OperatorError, match=says):
@@ -238,9 +238,7 @@ async def test_an_overdue_day(world: World) -> None:
     """A day past its limit is refused with what to run; listed beside others that went, its delay is told."""
     await live(world, 1)
     await world.travel_to(FIRST + 3 * DAY)
-    with pytest.raises(
-        OperatorError, match="had to go before 2026-03-05T00:00:00Z and is overdue: run openepm-journal"
-    ):
+    with pytest.raises(OperatorError, match="was due before 2026-03-05T00:00:00Z and is overdue: run openepm-journal"):
         await certify(world)
 
 
@@ -282,7 +280,7 @@ async def test_no_seal_shows_it_yet(world: World) -> None:
             await connection.execute(
                 f"DELETE FROM journal.{table} WHERE number = (SELECT max(number) FROM journal.seal)"
             )
-    with pytest.raises(OperatorError, match=f"no seal shows yet that {BRIEF} {FIRST} is destroyed"):
+    with pytest.raises(OperatorError, match=f"no seal shows yet that {BRIEF} {FIRST} is purged"):
         await certify(world)
     # One that has seen the later seal would take this for a restored database.
     async with world.another_process() as other:
@@ -298,8 +296,8 @@ async def test_what_the_seals_do_not_bear_out(world: World) -> None:
     chain = f"number < $1 AND tenant = '{TENANT}' AND category = '{BRIEF}'"
     for harm, repair, says in (
         ("seal_head SET size = size + 1", "seal_head SET size = size - 1", "do not give its root"),
-        ("seal SET text = text || '1'", "seal SET text = substr(text, 1, length(text) - 1)", "does not hold"),
-        ("seal SET signature = signature || '1'", "seal SET signature = substr(signature, 1, 9)", "does not hold"),
+        ("seal SET text = text || '1'", "seal SET text = substr(text, 1, length(text) - 1)", "does not verify"),
+        ("seal SET signature = signature || '1'", "seal SET signature = substr(signature, 1, 9)", "does not verify"),
     ):
         where = chain if "seal_head" in harm else "number = $1"
         async with world.superuser() as connection:

@@ -178,9 +178,7 @@ class TestAttested:
         await world.installation.closing.close_without_export(OTHER_TENANT)
         assert (await attestations.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")
         await destroy(world, OTHER_TENANT)
-        ended = (
-            rf"destroyed with its contract on {world.today}, before its term: .*tenant destroy {OTHER_TENANT} --conf"
-        )
+        ended = rf"destroyed at the end of its contract on {world.today}, .*tenant destroy {OTHER_TENANT} --conf"
         for number in range(LIVED):
             with pytest.raises(OperatorError, match=ended):
                 await attestations.gather(OTHER_TENANT, day(world, number))
@@ -213,6 +211,8 @@ class TestAttested:
         ]
         assert (kept.retention_days, kept.retention_days_before) == (2, 60)
         assert kept.must_go_at.date() == day(world, 0) + 60 * DAY
-        with pytest.raises(OperatorError, match=rf"may go from {day(world, 3) + DAY}.* goes before .* does it now"):
+        with pytest.raises(
+            OperatorError, match=rf"may be purged from {day(world, 3) + DAY}.* is purged before .* does it now"
+        ):
             await attestations.gather(TENANT, day(world, 3))
         assert await problems(world) == {}

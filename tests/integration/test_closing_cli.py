@@ -35,7 +35,7 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     """What is typed next is printed; what must not be is refused in a line; the record is checked as it is told."""
     certificate, record = str(home.parent / "cert.pem"), tmp_path / "record.json"
     destroy = ["tenant", "destroy", "albi", "--report", str(record), "--confirm"]
-    assert "the contract of albi runs" in plain_line(command(home, *destroy, "albi"))
+    assert "the contract of albi has not ended" in plain_line(command(home, *destroy, "albi"))
     nowhere = ("tenant", "close", "albi", "--certificate", certificate, "--export-to", str(tmp_path / "nowhere"))
     assert "nowhere: No such file or directory" in plain_line(command(home, *nowhere))
     unnamed = ("tenant", "close", "albi", "--certificate", str(tmp_path / "no.pem"), "--export-to", str(tmp_path))

@@ -142,7 +142,7 @@ async def test_the_record(world: World) -> None:
 
 async def test_what_is_not_destroyed(world: World) -> None:
     """A contract that runs, one whose export is announced and not made, the service itself: nothing is touched."""
-    with pytest.raises(OperatorError, match="the contract of albi runs: end it first"):
+    with pytest.raises(OperatorError, match="the contract of albi has not ended: end it first"):
         await destroy(world)
     for code in ("castres", RESERVED_TENANT):
         with pytest.raises(OperatorError, match="there is no tenant"):
