@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
-    from journal.database.store import Store
-    from journal.writing.chronicle import Chronicle
+    from journal.service import Service
 
 # Why a day was purged without hand-over: for the commune, then for the operator.
 LAPSED_REASON = "the day reached its limit before it was handed over: it was purged"
@@ -23,14 +22,14 @@ FORGOTTEN_DETAIL = (
 )
 
 
-async def enter_alarms(store: Store, chronicle: Chronicle) -> int:
+async def enter_alarms(service: Service) -> int:
     """Write the entries of every alarm that has none yet; return how many alarms. Safe to repeat.
 
     The commune reads what happened to its days. What the operator must do is in the service's own entry only.
     """
-    alarms = await store.read_handover_alarms()
+    alarms = await service.store.read_handover_alarms()
     for alarm in alarms:
-        await chronicle.write(
+        await service.chronicle.write(
             "alarm",
             tenant=alarm.tenant,
             subject=alarm.category or alarm.tenant,
@@ -45,5 +44,5 @@ async def enter_alarms(store: Store, chronicle: Chronicle) -> int:
             event_id=f"handover-alarm-{alarm.number}",
             at=alarm.raised_at,
         )
-        await store.forget_handover_alarm(alarm.number)
+        await service.store.forget_handover_alarm(alarm.number)
     return len(alarms)

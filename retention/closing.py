@@ -109,15 +109,10 @@ class Closing:
         ending = await self._store.read_ending(code)
         assert ending is not None  # it is closed
         export = Export(
+            self._service,
             outbox=outbox,
             ending=ending,
             recipient=recipient,
-            store=self._store,
-            sealer=self._service.sealer,
-            extraction=self._service.extraction,
-            identity=self._service.identity,
-            service_name=self._service.name,
-            guard=self._service.guard,
             file_limit_bytes=self._file_limit_bytes,
         )
         if (exported := await export.find()) is not None:

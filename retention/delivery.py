@@ -30,12 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.admin.recipient import Recipient
-    from journal.clock import Clock
     from journal.database.ingest import CategoryRow
-    from journal.database.store import Store
-    from journal.reading.plan import Extraction
     from journal.reading.stream import ExtractStream
-    from journal.seals.identity import SigningIdentity
+    from journal.service import Service
     from retention.outbox import Outbox, Part
 
 
@@ -66,25 +63,12 @@ class HandedOver:
 class Delivery:
     """Works in one commune's outbox, which it has locked. Every method may raise OSError and JournalError."""
 
-    def __init__(
-        self,
-        *,
-        outbox: Outbox,
-        tenant: str,
-        service_name: str,
-        store: Store,
-        extraction: Extraction,
-        identity: SigningIdentity,
-        clock: Clock,
-    ) -> None:
-        """Use the parts of the running service."""
+    def __init__(self, service: Service, outbox: Outbox, tenant: str) -> None:
+        """Hand over from this service."""
+        self._service = service
+        self._store = service.store
         self._outbox = outbox
         self._tenant = tenant
-        self._service_name = service_name
-        self._store = store
-        self._extraction = extraction
-        self._identity = identity
-        self._clock = clock
 
     async def resume(self) -> list[HandedOver]:
         """Finish and return the files that an earlier run completed; remove those that it did not."""
@@ -104,7 +88,7 @@ class Delivery:
 
     async def hand_over(self, recipient: Recipient, period: DuePeriod) -> HandedOver | None:
         """Make, encrypt and place one extract; None where another run was faster."""
-        compartment = Compartment(self._service_name, self._tenant, period.category.code)
+        compartment = Compartment(self._service.name, self._tenant, period.category.code)
         name = period_name(self._tenant, period.category.code, period.first_day, period.last_day)
         request = ExtractRequest(
             from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=REQUESTER
@@ -112,7 +96,7 @@ class Delivery:
         # The file first: where the directory cannot be written, no request is recorded every hour.
         part = await asyncio.to_thread(self._outbox.create, name)
         try:
-            stream = await self._extraction.open(
+            stream = await self._service.extraction.open(
                 compartment, request, requested_by=SUBMITTED_BY, disclose=True, before_purge=True
             )
             await write_extract(part, stream, Encryption(recipient))
@@ -141,8 +125,8 @@ class Delivery:
         """Write the inventory of every night with files that none names yet; it names the night's earlier files too."""
         files = [file for file in await self._store.unlisted_handovers(self._tenant) if file.placed_at]
         for night, group in groupby(files, key=_night):
-            content = encode_inventory(service=self._service_name, tenant=self._tenant, night=night, files=list(group))
-            signature = self._identity.sign(content, self._clock.now())
+            content = encode_inventory(service=self._service.name, tenant=self._tenant, night=night, files=list(group))
+            signature = self._service.identity.sign(content, self._service.clock.now())
             name = inventory_name(self._tenant, night)
             # The signature first: an inventory that is there can be checked.
             await asyncio.to_thread(self._outbox.put, f"{name}.p7s", signature)

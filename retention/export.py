@@ -28,13 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.admin.recipient import Recipient
-    from journal.clock import ClockGuard
     from journal.database.ending import Ending
     from journal.database.seal import SealRow
-    from journal.database.store import Store
-    from journal.reading.plan import Extraction
-    from journal.seals.identity import SigningIdentity
-    from journal.seals.sealer import Sealer
+    from journal.service import Service
     from retention.outbox import Outbox
 
 PURPOSE = "lawfulness"
@@ -56,30 +52,15 @@ class Export:
     """One commune's export in an outbox that is held. Every method may raise OSError and JournalError."""
 
     def __init__(
-        self,
-        *,
-        outbox: Outbox,
-        ending: Ending,
-        recipient: Recipient,
-        store: Store,
-        sealer: Sealer,
-        extraction: Extraction,
-        identity: SigningIdentity,
-        service_name: str,
-        guard: ClockGuard,
-        file_limit_bytes: int = FILE_LIMIT_BYTES,
+        self, service: Service, *, outbox: Outbox, ending: Ending, recipient: Recipient, file_limit_bytes: int
     ) -> None:
-        """Use the parts of the running service."""
+        """Export from this service."""
+        self._service = service
+        self._store = service.store
         self._outbox = outbox
         self._ending = ending
         self._tenant = ending.tenant
         self._recipient = recipient
-        self._store = store
-        self._sealer = sealer
-        self._extraction = extraction
-        self._identity = identity
-        self._service_name = service_name
-        self._guard = guard
         self._file_limit_bytes = file_limit_bytes
         self._inventory_name = inventory_name(self._tenant)
 
@@ -104,14 +85,14 @@ class Export:
     async def make(self) -> Exported:
         """Make every file, then the inventory, in place of what an earlier attempt left."""
         await asyncio.to_thread(self._outbox.clear)
-        seal = await self._sealer.seal_open(even_if_still=True)
+        seal = await self._service.sealer.seal_open(even_if_still=True)
         if seal is None:
             raise StoreError("no seal was made")
         files: list[HandoverFile] = []
         for period in await self._periods():
             files += await self._place(period, seal)
         content = encode_inventory(
-            service=self._service_name,
+            service=self._service.name,
             tenant=self._tenant,
             closed_at=self._ending.closed_at,
             seal=seal,
@@ -126,7 +107,7 @@ class Export:
 
     async def _periods(self) -> list[DuePeriod]:
         """Return, for each of its compartments, the days that may still be read."""
-        now = self._guard.check()
+        now = self._service.guard.check()
         last = day_of(self._ending.closed_at)
         periods = []
         for category in await self._store.read_categories():
@@ -154,14 +135,16 @@ class Export:
 
     async def _place_file(self, period: DuePeriod, seal: SealRow, limit_bytes: int | None) -> HandoverFile:
         code = period.category.code
-        compartment = Compartment(self._service_name, self._tenant, code)
+        compartment = Compartment(self._service.name, self._tenant, code)
         request = ExtractRequest(
             from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=REQUESTER
         )
         name = period_name(self._tenant, code, period.first_day, period.last_day)
         part = await asyncio.to_thread(self._outbox.create, name)
         try:
-            stream = await self._extraction.open_last(compartment, request, announced=self._announced(), seal=seal)
+            stream = await self._service.extraction.open_last(
+                compartment, request, announced=self._announced(), seal=seal
+            )
             await write_extract(part, stream, Encryption(self._recipient), limit_bytes=limit_bytes)
         except BaseException:
             part.abandon()
@@ -186,7 +169,7 @@ class Export:
         return Request(index=announcement.index, leaf=announcement.leaf_hash, reference=None)
 
     async def _sign(self, content: bytes) -> None:
-        signature = self._identity.sign(content, self._guard.check())
+        signature = self._service.identity.sign(content, self._service.guard.check())
         await asyncio.to_thread(self._outbox.put, f"{self._inventory_name}.p7s", signature)
 
     def _exported(self, content: bytes, files: int) -> Exported:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.admin.recipient import Recipient, read_recipient
-from journal.clock import Clock, ClockGuard
 from journal.core.errors import BusyError, JournalError, UnavailableError
 from journal.core.times import day_of, format_day
 from journal.keys.files import make_private_directory
@@ -27,15 +26,10 @@ from retention.policy import handover_through, readable_from, waits_until
 
 if TYPE_CHECKING:
     from datetime import date, datetime
-    from pathlib import Path
 
     from journal.database.handover import RecipientRow
     from journal.database.ingest import CategoryRow
-    from journal.database.store import Store
-    from journal.reading.plan import Extraction
-    from journal.seals.identity import SigningIdentity
-    from journal.seals.sealer import Sealer
-    from journal.writing.chronicle import Chronicle
+    from journal.service import Service
 
 log = structlog.get_logger()
 
@@ -55,44 +49,25 @@ class Problem:
 class Handover:
     """Hands over the days in the window; the next run finishes one that was cut short."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        sealer: Sealer,
-        extraction: Extraction,
-        identity: SigningIdentity,
-        chronicle: Chronicle,
-        service_name: str,
-        root: Path,
-        make_root: bool,
-        clock: Clock,
-    ) -> None:
-        """Hand over below `root`, created only if `make_root`: a directory that the operator chose must exist."""
-        self._store = store
-        self._sealer = sealer
-        self._extraction = extraction
-        self._identity = identity
-        self._chronicle = chronicle
-        self._service_name = service_name
-        self._root = root
-        self._make_root = make_root
-        self._clock = clock
-        self._guard = ClockGuard(clock)
+    def __init__(self, service: Service) -> None:
+        """Hand over from this service, in its hand-over directory; one that the operator chose must exist."""
+        self._service = service
+        self._store = service.store
+        self._root = service.settings.handover_path
 
     async def run(self) -> list[HandedOver]:
         """Hand over what is due, and return it. Failures are noted, raise one alarm, and are retried by the next run.
 
         Raises UnavailableError (the database cannot be written), OperatorError (clock).
         """
-        today = day_of(self._guard.check())
+        today = day_of(self._service.guard.check())
         done: list[HandedOver] = []
         if recipients := await self._store.read_recipients():
             await self._close_days()
             due = await self._due(today)
             for row in recipients:
                 done += await self._serve(row, due.get(row.tenant, []))
-        await enter_alarms(self._store, self._chronicle)
+        await enter_alarms(self._service)
         return done
 
     async def run_forever(self) -> None:
@@ -102,11 +77,11 @@ class Handover:
                 await self.run()
             except (JournalError, OSError) as error:
                 log.error("the hand-over failed", kind=type(error).__name__, reason=str(error))
-            await self._clock.sleep(INTERVAL_SECONDS)
+            await self._service.clock.sleep(INTERVAL_SECONDS)
 
     async def _close_days(self) -> None:
         try:
-            await self._sealer.close_due_days()
+            await self._service.sealer.close_due_days()
         except UnavailableError:
             raise
         except (JournalError, OSError) as error:
@@ -133,12 +108,12 @@ class Handover:
         done: list[HandedOver] = []
         problems: list[Problem] = []
         try:
-            if self._make_root:
+            if self._service.settings.handover_directory is None:
                 await asyncio.to_thread(make_private_directory, self._root)
             with closing(await asyncio.to_thread(Outbox.hold, self._root, row.tenant)) as outbox:
-                delivery = self._delivery(outbox, row.tenant)
+                delivery = Delivery(self._service, outbox, row.tenant)
                 if done := await delivery.resume():
-                    due = (await self._due(day_of(self._guard.check()))).get(row.tenant, [])
+                    due = (await self._due(day_of(self._service.guard.check()))).get(row.tenant, [])
                 recipient = self._read(row, problems)
                 if recipient is not None:
                     for period in due:
@@ -154,22 +129,11 @@ class Handover:
         await self._note(row.tenant, problems, due)
         return done
 
-    def _delivery(self, outbox: Outbox, tenant: str) -> Delivery:
-        return Delivery(
-            outbox=outbox,
-            tenant=tenant,
-            service_name=self._service_name,
-            store=self._store,
-            extraction=self._extraction,
-            identity=self._identity,
-            clock=self._clock,
-        )
-
     def _read(self, row: RecipientRow, problems: list[Problem]) -> Recipient | None:
         """Return the commune's certificate if usable now; a problem is reported even if no day is due yet."""
         try:
             recipient = read_recipient(row.certificate)
-            recipient.check_valid(self._clock.now())
+            recipient.check_valid(self._service.clock.now())
         except JournalError as error:
             detail = f"{error}, and register it: openepm-journal tenant handover {row.tenant} --certificate PEM"
             problems.append(

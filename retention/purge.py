@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.admin.rules import RuleChanges, is_asked_for
-from journal.clock import Clock, ClockGuard
 from journal.core.errors import JournalError, KeyStoreError, StoreError
 from journal.core.times import day_of, format_day, purgeable_through
 from retention.alarms import FORGOTTEN_DETAIL, FORGOTTEN_REASON, LAPSED_DETAIL, LAPSED_REASON, enter_alarms
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from datetime import date, datetime
 
-    from journal.database.store import Store
-    from journal.keys.ring import Keyring
-    from journal.seals.sealer import Sealer
-    from journal.writing.chronicle import Chronicle
+    from journal.service import Service
     from retention.purge_steps import OnStep
 
 __all__ = ["DueDay", "Purger"]
@@ -64,23 +60,15 @@ class _Run:
 class Purger:
     """Purges what is due; the next run finishes one that was cut short."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        keyring: Keyring,
-        sealer: Sealer,
-        chronicle: Chronicle,
-        clock: Clock,
-    ) -> None:
-        """Purge this store and this key store."""
-        self._store = store
-        self._keyring = keyring
-        self._sealer = sealer
-        self._clock = clock
-        self._guard = ClockGuard(clock)
-        self._log = PurgeLog(store, chronicle)
-        rules = RuleChanges(store=store, keystore=keyring.keystore, chronicle=chronicle)
+    def __init__(self, service: Service) -> None:
+        """Purge this service's database and key store."""
+        self._store = service.store
+        self._keyring = service.keyring
+        self._sealer = service.sealer
+        self._clock = service.clock
+        self._guard = service.guard
+        self._log = PurgeLog(service)
+        rules = RuleChanges(service)
         self._of_the_run: dict[Step, Callable[[_Run], Awaitable[object]]] = {
             Step.RECORD_EARLIER: self._record_earlier,
             Step.RECORD_CHANGES: lambda _: rules.enter(),
@@ -88,7 +76,7 @@ class Purger:
             Step.SETTLE_RULES: lambda _: rules.settle(),
             Step.SEAL: self._seal,
             Step.RECORD: lambda _: self._log.write(),
-            Step.RECORD_ALARMS: lambda _: enter_alarms(store, chronicle),
+            Step.RECORD_ALARMS: lambda _: enter_alarms(service),
         }
         self._of_a_day: dict[Step, Callable[[DueDay], Awaitable[object]]] = {
             Step.CHECK_SEAL: self._check_seal,

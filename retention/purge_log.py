@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from journal.database.purge import PurgeSpan
-    from journal.database.store import Store
+    from journal.service import Service
     from journal.writing.chronicle import Chronicle
 
 # An entry of this many is far below the size limit of a record.
@@ -37,10 +37,10 @@ class RecordedPurge:
 class PurgeLog:
     """Writes the entries of what was purged and is not recorded yet; a run cut short is finished by the next."""
 
-    def __init__(self, store: Store, chronicle: Chronicle) -> None:
-        """Read what was purged from this store, write it in this chronicle."""
-        self._store = store
-        self._chronicle = chronicle
+    def __init__(self, service: Service) -> None:
+        """Record the purges of this service."""
+        self._store = service.store
+        self._chronicle = service.chronicle
 
     async def is_owed(self) -> bool:
         """Tell whether something was purged that no entry records."""

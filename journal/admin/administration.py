@@ -115,7 +115,7 @@ class Administration:
         await service.store.set_category(
             code, label=label, retention_days=retention_days, needs_authorisation=needs_authorisation
         )
-        rules = RuleChanges(store=service.store, keystore=service.keyring.keystore, chronicle=service.chronicle)
+        rules = RuleChanges(service)
         await rules.enter()
         await rules.settle()
         await service.snapshot.refresh()

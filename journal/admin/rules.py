@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
     from journal.database.admin import CategoryChange
     from journal.database.ingest import CategoryRow
-    from journal.database.store import Store
-    from journal.keys.store import KeyStore
-    from journal.writing.chronicle import Chronicle
+    from journal.service import Service
 
 log = structlog.get_logger()
 
@@ -29,11 +27,11 @@ log = structlog.get_logger()
 class RuleChanges:
     """Records changes of categories, and settles pending rules."""
 
-    def __init__(self, *, store: Store, keystore: KeyStore, chronicle: Chronicle) -> None:
-        """Use the parts of the running service."""
-        self._store = store
-        self._keystore = keystore
-        self._chronicle = chronicle
+    def __init__(self, service: Service) -> None:
+        """Work on this service; its writer must be running."""
+        self._store = service.store
+        self._keystore = service.keyring.keystore
+        self._chronicle = service.chronicle
 
     async def enter(self) -> int:
         """Write the entries of every change that has none yet; return how many changes."""

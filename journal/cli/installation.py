@@ -212,24 +212,8 @@ class Installation:
         self.closing = Closing(service, self.administration)
         self.destruction = Destruction(service, self.administration)
         self.maintenance = Maintenance(store=service.store, keyring=service.keyring, clock=service.clock)
-        self.purger = Purger(
-            store=service.store,
-            keyring=service.keyring,
-            sealer=service.sealer,
-            chronicle=service.chronicle,
-            clock=service.clock,
-        )
-        self.handover = Handover(
-            store=service.store,
-            sealer=service.sealer,
-            extraction=service.extraction,
-            identity=service.identity,
-            chronicle=service.chronicle,
-            service_name=service.name,
-            root=service.settings.handover_path,
-            make_root=service.settings.handover_directory is None,
-            clock=service.clock,
-        )
+        self.purger = Purger(service)
+        self.handover = Handover(service)
 
     async def vacuum_removed(self) -> None:
         """Vacuum the rows of a destroyed tenant, as the owner: a function cannot. Raises StoreError."""

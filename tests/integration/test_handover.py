@@ -10,6 +10,7 @@ import stat
 import subprocess
 import zipfile
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -546,17 +547,8 @@ class TestCutShort:
         """Afterwards there is one file, whole, which the database and a signed manifest name; the day then goes."""
         service = world.service
         await world.travel_to(FIRST + 3 * DAY)
-        dying = Handover(
-            store=Deadly(service.store, step, after=after),  # type: ignore[arg-type]  # the store, but for one step
-            sealer=service.sealer,
-            extraction=service.extraction,
-            identity=service.identity,
-            chronicle=service.chronicle,
-            service_name=service.name,
-            root=root(world),
-            make_root=True,
-            clock=world.clock,
-        )
+        store: Any = Deadly(service.store, step, after=after)  # the store, but for one step
+        dying = Handover(replace(service, store=store))
         with pytest.raises(Died):
             await dying.run()
         requests = await world.size(category="journal")
@@ -601,17 +593,8 @@ class TestCutShort:
     async def test_an_alarm_not_yet_entered(self, world: World) -> None:
         """A lapse noted by a run that died before its entries is entered by whichever job runs next, once."""
         await world.travel_to(FIRST + 5 * DAY, hour=0.1)
-        dying = Handover(
-            store=Deadly(world.service.store, "read_handover_alarms", after=False),  # type: ignore[arg-type]  # as above
-            sealer=world.service.sealer,
-            extraction=world.service.extraction,
-            identity=world.service.identity,
-            chronicle=world.service.chronicle,
-            service_name=world.service.name,
-            root=root(world),
-            make_root=True,
-            clock=world.clock,
-        )
+        store: Any = Deadly(world.service.store, "read_handover_alarms", after=False)
+        dying = Handover(replace(world.service, store=store))
         with pytest.raises(Died):
             await dying.run()
         assert await entries(world, "alarm") == []

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -381,20 +382,15 @@ async def stopping_purger(world: World, stop: Stop) -> AsyncIterator[Purger]:
             service_name=SERVICE,
             clock=world.clock,
         )
-        yield Purger(
+        chronicle = Chronicle(
             store=store,
-            keyring=Keyring(keystore),
-            sealer=sealer,
-            chronicle=Chronicle(
-                store=store,
-                keyring=service.keyring,
-                snapshot=service.snapshot,
-                writer=StoppingWriter(),  # type: ignore[arg-type]  # the one method that the chronicle calls
-                service_name=SERVICE,
-                clock=world.clock,
-            ),
+            keyring=service.keyring,
+            snapshot=service.snapshot,
+            writer=StoppingWriter(),  # type: ignore[arg-type]  # the one method that the chronicle calls
+            service_name=SERVICE,
             clock=world.clock,
         )
+        yield Purger(replace(service, store=store, keyring=Keyring(keystore), sealer=sealer, chronicle=chronicle))
 
 
 @pytest.mark.parametrize("before", [True, False])

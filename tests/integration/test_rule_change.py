@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +189,7 @@ async def test_entries_that_a_crash_left_out(world: World) -> None:
         service_name=SERVICE,
         clock=world.clock,
     )
-    rules = RuleChanges(store=service.store, keystore=service.keyring.keystore, chronicle=chronicle)
+    rules = RuleChanges(replace(service, chronicle=chronicle))
     with pytest.raises(StopError):
         await rules.enter()
     assert [len(await settings(world, tenant)) for tenant in (RESERVED_TENANT, TENANT, OTHER_TENANT)] == [1, 0, 0]
