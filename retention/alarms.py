@@ -29,7 +29,7 @@ async def enter_alarms(service: Service) -> int:
     """
     alarms = await service.store.read_handover_alarms()
     for alarm in alarms:
-        await service.chronicle.write(
+        await service.chronicle.write_once(
             "alarm",
             tenant=alarm.tenant,
             subject=alarm.category or alarm.tenant,
@@ -43,6 +43,7 @@ async def enter_alarms(service: Service) -> int:
             # The same event on every attempt: it is recorded once.
             event_id=f"handover-alarm-{alarm.number}",
             at=alarm.raised_at,
+            owed=True,
         )
         await service.store.forget_handover_alarm(alarm.number)
     return len(alarms)

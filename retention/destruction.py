@@ -103,7 +103,7 @@ class Destruction:
             "seal_after": ending.seal_after,
             "seal_before": ending.seal_before,
         }
-        await self._service.chronicle.write(
+        await self._service.chronicle.write_once(
             "tenant",
             tenant=ending.tenant,
             subject=ending.tenant,

@@ -56,8 +56,14 @@ class PurgeLog:
                 days = [_describe(span) for span in gone[start : start + SPANS_PER_ENTRY]]
                 # A run cut short here finds the same spans, hence the same event: it is recorded once.
                 digest = hashlib.sha256(canonical.encode([tenant, days])).hexdigest()
-                await self._chronicle.write(
-                    "purge", tenant=tenant, subject=tenant, data={"days": days}, event_id=f"purge-{digest[:32]}", at=at
+                await self._chronicle.write_once(
+                    "purge",
+                    tenant=tenant,
+                    subject=tenant,
+                    data={"days": days},
+                    event_id=f"purge-{digest[:32]}",
+                    at=at,
+                    owed=True,
                 )
             await self._store.forget_purge_spans(tenant, at)
 

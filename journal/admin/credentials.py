@@ -78,7 +78,7 @@ class Credentials:
         row = rows.get(identifier)
         if row is None or row.revoked_at is None:
             raise OperatorError(f"there is no credential {identifier}: see openepm-journal credential list")
-        await self._service.chronicle.write(
+        await self._service.chronicle.write_once(
             "credential",
             tenant=row.tenant,
             subject=identifier,

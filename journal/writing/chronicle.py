@@ -112,35 +112,46 @@ class Chronicle:
         tenant: str,
         subject: str,
         data: Mapping[str, Any],
-        for_operator: Mapping[str, Any] | None = None,
-        event_id: str | None = None,
-        at: datetime | None = None,
         submitted_by: str = SUBMITTED_BY,
         own_only: bool = False,
     ) -> Receipt:
-        """Write that `kind` (one of KINDS) happened to `subject` of this tenant, and return the entry's receipt.
+        """Write that `kind` happened now to `subject` of this tenant, and return the entry's receipt.
 
-        Members of `data` that are None are left out. `for_operator`: the service's own journal has an entry too, with
-        these members besides. `event_id` and `at` name a step that may be repeated: the same arguments are recorded
-        once; by default the entry is new and of this moment. `own_only`: raise EndedTenantError rather than write
-        elsewhere than in the tenant's journal. Raises what `Writer.submit` does, but never PurgedDayError.
+        `kind` is an action of `core.entry.ACTIONS` without `service.`; a new one is one line there. Members of `data`
+        that are None are left out. `own_only`: raise EndedTenantError rather than write elsewhere than in the tenant's
+        journal. Raises what `Writer.submit` does.
         """
-        journals = await self._place(tenant, subject, data, for_operator)
-        if own_only and tenant not in journals:
+        ((journal, written),) = (await self._place(tenant, subject, data, None)).items()
+        if own_only and journal != tenant:
             raise EndedTenantError(f"the contract of {tenant} has ended: nothing is recorded in its journal any more")
-        fact = _Fact(
-            kind=kind, subject=subject, data=data, event_id=event_id or str(uuid4()), at=at or self._clock.now()
-        )
-        receipts = [
-            await self._submit(journal, replace(fact, data=written), submitted_by)
-            for journal, written in journals.items()
-        ]
-        return receipts[-1]
+        fact = _Fact(kind=kind, subject=subject, data=written, event_id=str(uuid4()), at=self._clock.now())
+        return await self._record(journal, fact, submitted_by)
+
+    async def write_once(
+        self,
+        kind: str,
+        *,
+        tenant: str,
+        subject: str,
+        data: Mapping[str, Any],
+        event_id: str,
+        at: datetime,
+        for_operator: Mapping[str, Any] | None = None,
+        owed: bool = False,
+    ) -> None:
+        """Write what happened at a time, as `write` does; repeated with the same arguments, it is recorded once.
+
+        `for_operator`: the service's own journal has an entry too, with these members besides. `owed`: the database
+        notes that no entry tells of it yet. Raises what `Writer.submit` does, but never PurgedDayError.
+        """
+        for journal, written in (await self._place(tenant, subject, data, for_operator)).items():
+            fact = _Fact(kind=kind, subject=subject, data=written, event_id=event_id, at=at)
+            await self._record_once(journal, fact, owed=owed)
 
     async def write_everywhere(
         self, kind: str, *, subject: str, data: Mapping[str, Any], event_id: str, at: datetime
     ) -> None:
-        """Write one entry in the journal of the service and of every tenant whose contract runs, as `write` does.
+        """Write what is owed to the service's journal and that of every tenant whose contract runs, as `write_once`.
 
         The entries share appends. Where some fail, the others are written, and the first failure is raised.
         """
@@ -152,7 +163,7 @@ class Chronicle:
         for start in range(0, len(tenants), SUBMITTED_TOGETHER):
             together = tenants[start : start + SUBMITTED_TOGETHER]
             results = await asyncio.gather(
-                *(self._submit(tenant, fact, SUBMITTED_BY) for tenant in together), return_exceptions=True
+                *(self._record_once(tenant, fact, owed=True) for tenant in together), return_exceptions=True
             )
             for result in results:
                 if isinstance(result, BaseException):
@@ -217,19 +228,20 @@ class Chronicle:
         closed = {row.code for row in self._snapshot.tenants() if row.closed}
         return closed | set(self._keyring.keystore.ended_tenants())
 
-    async def _submit(self, journal: str, fact: _Fact, submitted_by: str) -> Receipt:
-        """Record a fact; one that is too old for the category is recorded as a new one, of this moment.
+    async def _record_once(self, journal: str, fact: _Fact, *, owed: bool) -> None:
+        """Record a fact that may be recorded already, unless its day is purged or about to be.
 
-        Either it was recorded and purged since, or it never could be: the two cannot be told apart any more, and
-        recording it twice does less harm than not at all. It gets a new id: with the old one, a second late attempt
-        would contradict the first.
+        If it is not owed, it was recorded and purged since: nothing is recorded again. If it is owed, it waited longer
+        than entries are kept: it is recorded as a new one, of this moment. That one has an id of its own, since a
+        second late attempt would contradict the first.
         """
         try:
-            return await self._record(journal, fact, submitted_by)
+            await self._record(journal, fact, SUBMITTED_BY)
         except PurgedDayError:
-            log.warning("an entry is recorded late", kind=fact.kind, event_id=fact.event_id, tenant=journal)
-            late = replace(fact, event_id=str(uuid4()), at=self._clock.now())
-            return await self._record(journal, late, submitted_by)
+            if owed:
+                log.warning("an entry is recorded late", kind=fact.kind, event_id=fact.event_id, tenant=journal)
+                late = replace(fact, event_id=str(uuid4()), at=self._clock.now())
+                await self._record(journal, late, SUBMITTED_BY)
 
     async def _record(self, journal: str, fact: _Fact, submitted_by: str) -> Receipt:
         event = fact.event(self._service_name)

@@ -43,8 +43,18 @@ async def test_what_concerns_an_ended_tenant(world: World) -> None:
     size = await world.size(category=JOURNAL_CATEGORY)
     receipt = await chronicle.write("alarm", tenant=TENANT, subject="thing", data={"what": "x", "left_out": None})
     assert receipt.origin.endswith(f"/{RESERVED_TENANT}/{JOURNAL_CATEGORY}")
+    at = world.clock.now()
     for tenant in (TENANT, OTHER_TENANT):
-        await chronicle.write("alarm", tenant=tenant, subject="both", data={}, for_operator={"detail": "y"})
+        for _ in range(2):
+            await chronicle.write_once(
+                "alarm",
+                tenant=tenant,
+                subject="both",
+                data={},
+                event_id=tenant,
+                at=at,
+                for_operator={"detail": "y"},
+            )
     assert await world.size(category=JOURNAL_CATEGORY) == size
     (entry,) = await written(world, RESERVED_TENANT, "thing")
     assert entry.event["data"] == {"tenant": TENANT, "what": "x"}
@@ -78,7 +88,7 @@ async def test_a_revocation_that_a_restored_database_forgets(world: World) -> No
 
 
 async def test_what_is_too_old_is_recorded_late(world: World) -> None:
-    """A change of a category and an alarm that waited longer than entries are kept are recorded with today's time."""
+    """What waited longer than entries are kept is recorded with today's time; what is only repeated is not."""
     store, administration = world.service.store, world.installation.administration
     await store.set_category(CATEGORY, label="Autre")
     await store.raise_handover_fault(TENANT, category=None, day=None, reason="r", detail="d")
@@ -87,9 +97,10 @@ async def test_what_is_too_old_is_recorded_late(world: World) -> None:
     await world.travel(START + timedelta(days=70))
     await world.installation.purger.run()
     await administration.credentials.revoke(identifier)
-    for subject in (CATEGORY, TENANT, identifier):
+    for subject in (CATEGORY, TENANT):
         entries = [entry for entry in await written(world, TENANT, subject) if "days" not in entry.event["data"]]
         assert [entry.event["time"][:10] for entry in entries] == [world.today.isoformat()], subject
+    assert await written(world, TENANT, identifier) == []
     assert await store.read_category_changes() == []
     assert await store.read_handover_alarms() == []
 

@@ -151,7 +151,7 @@ async def test_what_is_not_destroyed(world: World) -> None:
         with interrupted(other, "sealer.seal_open", happened=False), pytest.raises(StopError):
             await other.closing.close(TENANT, world.settings.home_path, PEM)
     await world.service.snapshot.refresh()
-    with pytest.raises(OperatorError, match=r"the export of albi is not made: make it .*, say so"):
+    with pytest.raises(OperatorError, match=r"the export of albi is not made: make it .*--without-export"):
         await destroy(world)
     assert await rows_of(world) == 9 + 6 + 2
     assert world.service.keyring.keystore.ended_tenants() == []
@@ -195,7 +195,7 @@ async def test_nothing_of_it_can_be_made_again(world: World) -> None:
             await other.administration.add_tenant(TENANT, "Another")
     with pytest.raises(RequestError, match="the contract has ended"):
         await world.extract(FIRST, world.today)
-    with pytest.raises(OperatorError, match="nothing of it can be read, nor exported"):
+    with pytest.raises(OperatorError, match="its entries can be neither read nor exported"):
         await world.installation.closing.close(TENANT, world.settings.home_path, PEM)
     with pytest.raises(EndedTenantError):
         await world.record(1)
