@@ -28,7 +28,7 @@ from journal.core.tree import root_from_path
 from journal.extract import table
 from journal.extract.container import Container
 from journal.extract.layout import ENTRIES, MANIFEST, PROOF, SEALS, TABLE
-from journal.extract.listed_seal import read_statement
+from journal.extract.listed_seal import check_seal
 from journal.extract.listing import ListedSeal, encode_seals, parse_proof_line, parse_seals
 from journal.extract.manifest import Manifest, parse_manifest
 from journal.pki.certificates import pem_to_der
@@ -163,8 +163,8 @@ def listed() -> str:
     """A listed seal verifies by itself, under the vectors' trust anchor."""
     anchors = pem_to_der((VECTORS / "extracts" / "trust.pem").read_bytes())
     found = listed_seal()
-    statement = read_statement(found, anchors=anchors, part=SEALS, known=False)
-    assert isinstance(statement.head, SealedHead)
+    checked = check_seal(found, anchors=anchors, part=SEALS, known=False)
+    assert isinstance(checked.head, SealedHead)
     text = encode_seals([found]).decode()
     return text.removeprefix('{"seals":[').removesuffix("]}") + "\n"
 
