@@ -147,7 +147,7 @@ def category_figures(status: CategoryStatus) -> list[Figure]:
         Figure(
             "limit_seconds",
             "retention_limit_seconds",
-            "The legal limit: no entry may become older than this.",
+            "The limit of the retention: no entry may become older than this.",
             status.retention,
         ),
         Figure(
@@ -170,9 +170,7 @@ def category_figures(status: CategoryStatus) -> list[Figure]:
             status.next_at,
         ),
         Figure("next_purge_before", "", "", status.next_limit),
-        Figure(
-            "overdue_days", "overdue_days", "Days on disk past their legal limit: over-retention.", status.overdue_days
-        ),
+        Figure("overdue_days", "overdue_days", "Days on disk past their limit: over-retention.", status.overdue_days),
         Figure(
             "waiting_for_handover_days",
             "handover_waiting_days",
