@@ -5,47 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import os
 import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 from hypothesis import settings
+from structlog.testing import capture_logs
 
 import sql
-from journal.database.embedded import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.cli import installation
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
 from journal.database.store import Store
-from tests.chains import SERVICE
+from tests.support.chains import SERVICE
+from tests.support.databases import fresh_database
+from tests.support.ending import make_no_documents
+from tests.support.memory import choose_directory
+from tests.support.world import World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 ORIGINS = {"any": "any", "debian": "distribution", "wheel": "wheel"}
 
-MEMORY = Path("/dev/shm")
-ROOM_BYTES = 4 * 1024**3
 STARTING_SECONDS = 60
-
-_numbers = count(1)
 
 # These machines are noisy: how long an example takes says nothing.
 settings.register_profile("journal", deadline=None)
 settings.load_profile("journal")
-
-
-def _choose_directory() -> Path | None:
-    """Return where clusters go: a file system in memory with room for them, or None, the usual place."""
-    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
-        return None
-    return MEMORY if shutil.disk_usage(MEMORY).free > ROOM_BYTES else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,7 +65,7 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
     """Run a server whose database `journal` is migrated and serves as template: do not connect to it."""
     # Not pytest's own temporary directory: that one keeps the last three clusters. In memory where there is room: what
     # these tests prove does not rest on the disk, and a checkpoint per dropped database would be most of their time.
-    directory = _choose_directory()
+    directory = choose_directory()
     if directory is not None:
         _sweep(directory)
     with tempfile.TemporaryDirectory(prefix="oej-test-", dir=directory) as home:
@@ -86,17 +79,31 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 async def dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """Give the owner's address of a fresh, migrated, empty database."""
-    name = f"test_{next(_numbers)}"
-    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
-    try:
-        await superuser.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} OWNER {OWNER}")
-        owner = await asyncpg.connect(postgres.dsn(database=name))
-        await owner.execute(sql.read("database.sql"))
-        await owner.close()
+    async with fresh_database(postgres) as name:
         yield postgres.dsn(database=name)
-        await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await superuser.close()
+
+
+@pytest.fixture
+async def world(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+    """A whole service of two communes on a clock that tests move: `pytest.mark.world(maker)` says what lives in it."""
+    chosen = request.node.get_closest_marker("world")
+    make = chosen.args[0] if chosen else new_world
+    async with make(postgres, tmp_path / "home") as made:
+        yield made
+
+
+@pytest.fixture
+def no_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let extracts go without their documents."""
+    make_no_documents(monkeypatch)
+
+
+@pytest.fixture
+def commands_on_the_clock_of_the_world(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let commands live by the world's clock, as its database does; the log is kept apart from what they say."""
+    monkeypatch.setattr(installation, "SystemClock", lambda: world.clock)
+    with capture_logs():
+        yield
 
 
 @pytest.fixture

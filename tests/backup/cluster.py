@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from journal.database.binaries import find_binaries
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
-from tests.conftest import _choose_directory
+from tests.support.memory import choose_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def archiving(server: EmbeddedPostgres, directory: Path) -> Iterator[None]:
 @contextmanager
 def room(name: str) -> Iterator[Path]:
     """Lend a directory for whole clusters, in memory where there is room; its group of files goes with it."""
-    with tempfile.TemporaryDirectory(prefix=f"oej-{name}-", dir=_choose_directory()) as directory:
+    with tempfile.TemporaryDirectory(prefix=f"oej-{name}-", dir=choose_directory()) as directory:
         path = Path(directory)
         path.chmod(0o711)
         yield path

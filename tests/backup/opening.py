@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from journal.core.entry import Compartment
 from journal.core.envelope import Box, derive_data_key
 from journal.core.errors import VerificationError
-from tests.integration.world import SERVICE
+from tests.support.world import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -27,7 +27,7 @@ from journal.database.binaries import find_binaries
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
 from tests.backup.cluster import room
-from tests.integration.world import SERVICE, TENANT, World
+from tests.support.world import SERVICE, TENANT, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

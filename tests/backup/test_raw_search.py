@@ -25,16 +25,15 @@ from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import read_master_key
 from tests.backup.cluster import archiving, base_backup, room
 from tests.backup.opening import all_rows, opened_rows, unwrapped
-from tests.faults.rig import read_events
-from tests.integration.test_secrecy import Markers, marked_event
-from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
+from tests.support.markers import Markers, marked_event
+from tests.support.rig import read_events
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BRIEF = "breve"
-FIRST = START.date()
 EVENTS = 50
 # So much of a secret is looked for: a piece that a page's end or a compression cuts short is found as well.
 PIECE_BYTES = 12

@@ -27,8 +27,8 @@ from journal.extract.layout import (
 from journal.extract.listing import disclosed_line, encode_seals
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.extract.texts import SIGNED, write_digests, write_instructions
-from tests import authority
-from tests.unit.extracts import World, event, march, noon
+from tests.support import authority
+from tests.support.extracts import World, event, march, noon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -45,7 +45,7 @@ from retention.purge_steps import Step
 from tests.bench.figures import show
 from tests.bench.generator import RATE_PER_SECOND, Generator
 from tests.bench.site import Site
-from tests.integration.relations import table_files
+from tests.support.relations import table_files
 
 if TYPE_CHECKING:
     from retention.purge_steps import Boundary

@@ -12,7 +12,7 @@ from tests.browser import damage, signers
 from tests.browser.kinds import KINDS, STAMPED, members, parts
 from tests.browser.lives import Known, life
 from tests.browser.packing import repacked
-from tests.unit.extracts import pack
+from tests.support.extracts import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

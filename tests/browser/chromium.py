@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from journal.pki.certificates import der_to_pem
-from tests import stamps
-from tests.unit.extracts import ANCHORS
+from tests.support import stamps
+from tests.support.extracts import ANCHORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

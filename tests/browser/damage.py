@@ -13,9 +13,9 @@ from journal.core.chain import Head, genesis
 from journal.core.seal import parse_seal
 from journal.extract.layout import ENTRIES, MANIFEST, NAMES, PROOF, SEALS, TABLE
 from journal.extract.manifest import Filter, Request
-from tests import stamps
 from tests.browser.kinds import KINDS, STAMPED, container, members, parts
-from tests.unit.extracts import pack
+from tests.support import stamps
+from tests.support.extracts import pack
 
 if TYPE_CHECKING:
     from random import Random

@@ -13,8 +13,8 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.seal import parse_seal
 from journal.extract.layout import DOCUMENT, MIMETYPE
 from journal.extract.manifest import Filter, Request
-from tests import authority, stamps
-from tests.unit.extracts import Extract, World, march, noon, sample
+from tests.support import authority, stamps
+from tests.support.extracts import Extract, World, march, noon, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

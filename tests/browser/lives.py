@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.extract.listing import encode_head_answer, withheld_line
 from tests.browser.kinds import KINDS, container
-from tests.unit.extracts import Extract, World, march, noon
+from tests.support.extracts import Extract, World, march, noon
 
 if TYPE_CHECKING:
     from random import Random

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from journal.pki import der
-from tests import authority
-from tests.unit.extracts import march, noon
+from tests.support import authority
+from tests.support.extracts import march, noon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

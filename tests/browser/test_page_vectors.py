@@ -14,7 +14,7 @@ from journal.extract import table
 from journal.pki.certificates import der_to_pem
 from tests.browser.cases import Case
 from tests.browser.chromium import TRUST
-from tests.unit.extracts import COMPARTMENT, event
+from tests.support.extracts import COMPARTMENT, event
 
 if TYPE_CHECKING:
     from tests.browser.chromium import Verifier

@@ -14,12 +14,12 @@ import pytest
 from journal.core.errors import VerificationError
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
-from tests import stamps
 from tests.browser.cases import Case, case
 from tests.browser.chromium import TRUST, Outcome, Verifier
 from tests.browser.kinds import KINDS, STAMPED, container
 from tests.browser.lives import recovery
-from tests.unit.extracts import ANCHORS
+from tests.support import stamps
+from tests.support.extracts import ANCHORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

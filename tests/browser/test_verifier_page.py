@@ -17,7 +17,7 @@ from journal.extract.layout import DOCUMENT
 from journal.extract.listing import encode_head_answer
 from tests.browser.chromium import PAGE, TRUST
 from tests.browser.kinds import STAMPED, container
-from tests.unit.extracts import World, march, noon, sample
+from tests.support.extracts import World, march, noon, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Page
 
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from journal.core.entry import Compartment
 from journal.settings import load_settings
 from journal.snapshot import Snapshot
 from journal.writing.writer import Writer
-from tests.faults.rig import SERVICE, event_body, read_events
+from tests.support.rig import SERVICE, event_body, read_events
 
 WRITERS = 2
 BATCH = 20

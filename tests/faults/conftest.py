@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.database.embedded import EmbeddedPostgres
-from tests.conftest import _choose_directory
+from tests.support.memory import choose_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def mortal_cluster() -> Iterator[EmbeddedPostgres]:
     What a killed process wrote stays written there as on a disk, and its recovery syncs every file in less time.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="oej-test-", dir=_choose_directory()) as home,
+        tempfile.TemporaryDirectory(prefix="oej-test-", dir=choose_directory()) as home,
         EmbeddedPostgres(Path(home)) as server,
     ):
         yield server

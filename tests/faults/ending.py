@@ -11,7 +11,7 @@ from journal.cli.installation import open_service
 from journal.clock import SimulatedClock
 from journal.document import render
 from journal.settings import Settings
-from tests.integration.world import SERVICE, TENANT
+from tests.support.world import SERVICE, TENANT
 
 # Extracts without their documents prove as much, in a tenth of the time.
 render.DEADLINE_SECONDS = 0.0

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from tests.faults.ledger import Kind, Ledger, Line, content_hash, now
-from tests.faults.rig import SERVICE, changed, event_body
-from tests.faults.serving import CATEGORIES
+from tests.support.rig import SERVICE, changed, event_body
+from tests.support.serving import CATEGORIES
 
 if TYPE_CHECKING:
-    from tests.faults.serving import Site
+    from tests.support.serving import Site
 
 CREATED, KNOWN = 201, 200
 NOT_SENT, CUT_OFF = -1, 0

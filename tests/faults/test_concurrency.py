@@ -15,7 +15,7 @@ from journal.audit.run import Audit
 from journal.cli.installation import open_service
 from journal.clock import SystemClock
 from tests.faults.concurrent_writer import WRITERS
-from tests.faults.serving import Site, found_site
+from tests.support.serving import Site, found_site
 
 if TYPE_CHECKING:
     from pathlib import Path

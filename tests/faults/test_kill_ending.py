@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from journal.core.entry import JOURNAL_CATEGORY
-from tests.integration.ending import PEM, destroy, make_no_documents, open_export, rows_of
-from tests.integration.world import CATEGORY, OTHER_TENANT, TENANT, World, new_world
+from tests.support.ending import PEM, destroy, make_no_documents, open_export, rows_of
+from tests.support.world import CATEGORY, OTHER_TENANT, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

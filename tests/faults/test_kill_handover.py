@@ -14,8 +14,8 @@ import pytest
 
 from journal.admin.administration import NewCategory
 from journal.pki.certificates import der_to_pem
-from tests.integration.test_handover import commune, opened
-from tests.integration.world import DAY, START, TENANT, World, new_world
+from tests.support.communes import commune, opened
+from tests.support.world import DAY, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from journal.core.errors import OperatorError
+from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
-from tests.faults.serving import Serving, found_site
-from tests.faults.test_kill_service import audit
+from tests.faults.postmaster import RESTART_LIMIT_SECONDS, kill, restart
+from tests.support.serving import Serving, found_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,27 +27,6 @@ if TYPE_CHECKING:
 CLIENTS = 8
 LOAD_SECONDS = 0.5
 SEED = 20261124
-RESTART_LIMIT_SECONDS = 60
-
-
-async def kill(cluster: EmbeddedPostgres) -> None:
-    """Kill the postmaster; its backends end by themselves when they notice."""
-    assert cluster.pid is not None
-    os.kill(cluster.pid, signal.SIGKILL)
-    await asyncio.to_thread(cluster.stop)
-
-
-async def restart(cluster: EmbeddedPostgres) -> None:
-    """Start the database again, as soon as the last backend of the old one lets go of its memory."""
-    async with asyncio.timeout(RESTART_LIMIT_SECONDS):
-        while True:
-            try:
-                await asyncio.to_thread(cluster.start)
-            except OperatorError as error:
-                if "shared memory" not in str(error):
-                    raise
-            else:
-                return
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.campaign)])

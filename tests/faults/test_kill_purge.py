@@ -25,13 +25,13 @@ from journal.keys.store import open_keystore
 from journal.pki.certificates import der_to_pem
 from journal.settings import Settings
 from retention.purge_steps import Step
+from tests.faults.postmaster import restart
 from tests.faults.purging import NOT_REACHED, Kill, ended, start
-from tests.faults.test_kill_postmaster import restart
-from tests.integration.relations import stray_files, table_files
-from tests.integration.slices import use_slices
-from tests.integration.test_handover import commune
-from tests.integration.test_purge import BRIEF, BRIEF_DAYS, FIRST, LEAF
-from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World
+from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF
+from tests.support.communes import commune
+from tests.support.relations import stray_files, table_files
+from tests.support.slices import use_slices
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence

@@ -6,15 +6,17 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY
 from tests.faults.purging import Kill, ended, start
-from tests.integration.test_rule_change import FIRST, LONG, live, no_document, row_of, set_days, world
-from tests.integration.world import DAY, World
+from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
+from tests.support.world import DAY, FIRST, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["no_document", "world"]
+pytestmark = [pytest.mark.world(long_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def test_killed_at_every_boundary(world: World, record_property: Callable[[str, object], None]) -> None:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.audit.run import Audit
-from journal.cli.installation import open_service
-from journal.clock import SystemClock
+from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import Judgement, judge
-from tests.faults.serving import SERVICE_PROGRAM, Serving, Site, found_site
+from tests.support.serving import SERVICE_PROGRAM, Serving, Site, found_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,13 +26,6 @@ if TYPE_CHECKING:
 CLIENTS = 8
 LOAD_SECONDS = 0.8
 SEED = 20261123
-
-
-async def audit(site: Site) -> list[str]:
-    """Check the whole store as its operator would; the service must not run."""
-    async with open_service(site.dsn, site.settings, SystemClock()) as installation:
-        await installation.service.sealer.seal_open(even_if_still=True)
-        return [str(finding) for finding in await Audit(installation.service).run(lambda _: None)]
 
 
 def evidence(title: str, kills: int, verdict: Judgement, load: Load, starts: list[float]) -> str:

@@ -12,8 +12,8 @@ from journal.core.chain import extend, leaf_hash
 from tests.faults.ledger import Ledger, Line, read_ledger
 from tests.faults.load import Chain, Load
 from tests.faults.oracle import Judgement, KeyFiles, judge
-from tests.faults.rig import CATEGORY, TENANTS
-from tests.faults.serving import Serving, Site, found_site
+from tests.support.rig import CATEGORY, TENANTS
+from tests.support.serving import Serving, Site, found_site
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from journal.admin.administration import NewCategory
+from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
-from tests.faults.rig import SOURCE, TENANTS
-from tests.faults.serving import CATEGORIES, Serving, Site, free_port
-from tests.faults.test_kill_service import audit
-from tests.integration.test_purge import BRIEF, key_files, leaves, purge_entries
-from tests.integration.world import DAY, World, new_world
+from tests.support.brief import BRIEF, key_files, leaves
+from tests.support.contents import purge_entries
+from tests.support.rig import SOURCE, TENANTS
+from tests.support.serving import CATEGORIES, Serving, Site, free_port
+from tests.support.world import DAY, World, new_world
 
 if TYPE_CHECKING:
     from pathlib import Path

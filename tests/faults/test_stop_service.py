@@ -13,7 +13,7 @@ import pytest
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import judge
-from tests.faults.serving import Serving, Site, found_site
+from tests.support.serving import Serving, Site, found_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,17 +17,17 @@ from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, NAM
 from journal.extract.listing import ListedSeal, encode_head_answer, encode_seals, parse_seals
 from journal.extract.manifest import Filter, parse_manifest
 from journal.extract.texts import SIGNED, write_digests, write_instructions
-from tests import authority, stamps
 from tests.fuzz.mutations import change_bytes, change_der, change_json, change_member
 from tests.fuzz.truth import Truth
-from tests.unit.extracts import march, noon, pack
+from tests.support import authority, stamps
+from tests.support.extracts import march, noon, pack
 from tests.vectors.extract_cases.case import CHAIN, MADE_AT, Small, members, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
     Contents = dict[str, bytes]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.unit.extracts import World
+    from tests.support.extracts import World
 
 DIGESTS = "META-INF/ASiCManifest.xml"
 MEMBERS = [

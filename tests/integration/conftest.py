@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from tests.integration.edge import RunningEdge, running_edge
+from tests.support.edge import RunningEdge, running_edge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,39 +12,17 @@ from journal.admin.administration import DEFAULT_CATEGORIES, NewCategory
 from journal.admin.credentials import ROLES
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError, StoreError
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.contents import told
+from tests.support.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, make_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from journal.admin.administration import Administration
-    from journal.database.embedded import EmbeddedPostgres
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """A service of two tenants."""
-    async with new_world(postgres, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
 def administration(world: World) -> Administration:
     """Its administration."""
     return world.installation.administration
-
-
-async def told(world: World, tenant: str = TENANT) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return kind, subject and data of every entry of today in a tenant's journal of the journal."""
-    compartment = Compartment(SERVICE, tenant, JOURNAL_CATEGORY)
-    box = world.service.keyring.box(compartment, world.today)
-    found = []
-    for row in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, world.today, 0, 1000):
-        _, record = box.open(row.index, row.ciphertext, row.leaf_hash)
-        event = json.loads(record)["event"]
-        found.append((event["type"].removeprefix("fr.openepm.journal.service."), event["subject"], event["data"]))
-    return found
 
 
 class TestTenants:

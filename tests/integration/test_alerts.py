@@ -13,11 +13,11 @@ import pytest
 
 from ingest.instruments import STATUSES
 from ingest.problems import KINDS
-from tests.integration.scrape import Scrape, scrape
-from tests.refused_events import valid_event
+from tests.support.refused_events import valid_event
+from tests.support.scrape import Scrape, scrape
 
 if TYPE_CHECKING:
-    from tests.integration.edge import RunningEdge
+    from tests.support.edge import RunningEdge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,7 +15,8 @@ import pytest
 
 from journal.core.errors import StoreError, UnavailableError
 from journal.database.ingest import AppendBatch, HeadRow
-from tests.chains import (
+from tests.support.appending import TENANTS, Appending
+from tests.support.chains import (
     CATEGORY,
     Pending,
     add_chains,
@@ -31,7 +32,6 @@ from tests.chains import (
     read_chain,
     seconds_until,
 )
-from tests.integration.appending import TENANTS, Appending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -417,7 +417,7 @@ async def test_processes_that_append_at_once_agree(store: Store, dsn: str) -> No
     day = (await store.read_now()).date()
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.integration.appending", dsn, str(seed)),
+            *(sys.executable, "-m", "tests.support.appending", dsn, str(seed)),
             stdout=asyncio.subprocess.PIPE,
             cwd=REPOSITORY,
         )

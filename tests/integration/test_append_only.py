@@ -10,7 +10,7 @@ import pytest
 from journal.core.errors import StoreError
 from journal.database.ending import Announcement
 from journal.database.seal import SealHeadRow
-from tests.chains import CATEGORY, add_chains, append, fresh, midnight_after, seconds_until
+from tests.support.chains import CATEGORY, add_chains, append, fresh, midnight_after, seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from journal.core.errors import OperatorError, StoreError
 from journal.core.seal import parse_seal
 from retention import evidence
 from retention.attestation import Attestations
-from tests.integration.world import DAY, OTHER_TENANT, START, TENANT, World, new_world
+from tests.support.world import DAY, FIRST, OTHER_TENANT, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,22 +26,24 @@ if TYPE_CHECKING:
     from journal.document.attested import Attestation, CategoryFacts
     from retention.purge_log import RecordedPurge
 
-FIRST = START.date()
 # Kept three days: purged from the third day on, gone before the fourth.
 BRIEF, BRIEF_DAYS = "breve", 3
 QUIET = "muette"
 UNTOLD = r"so is the evidence of how many entries it had: .* 60 days after a purge"
 
 
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+@asynccontextmanager
+async def attested_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service of two tenants, whose key store has a replica, with two categories that are kept three days."""
-    async with new_world(postgres, tmp_path, keystore_replicas=(str(tmp_path / "replica"),)) as made:
+    async with new_world(postgres, home, keystore_replicas=(str(home / "replica"),)) as made:
         for code, regime in ((BRIEF, "LED"), (QUIET, "GDPR")):
             category = NewCategory(code=code, label=code.title(), regime=regime, retention_days=BRIEF_DAYS)
             await made.installation.administration.add_category(category)
         await made.installation.maintenance.prepare()
         yield made
+
+
+pytestmark = pytest.mark.world(attested_world)
 
 
 async def live(world: World, days: int, *, first: int = 0) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from journal.admin.administration import NewCategory
 from journal.cli.commands import write_attestation
-from tests.integration.world import DAY, SERVICE, TENANT, World, new_world
+from tests.support.world import DAY, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,7 +25,7 @@ from journal.pki.certificates import pem_to_der
 from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
 from retention.policy import goes_at
-from tests.integration.test_document import _validate, base_revision, read_text
+from tests.support.pdf import _validate, base_revision, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,9 +19,9 @@ from journal.core.entry import Compartment
 from journal.pki.certificates import der_to_pem
 from journal.seals.dev_authority import make_development_authority
 from journal.seals.identity import load
-from tests.integration.harm import Harm
-from tests.integration.world import CATEGORY, SERVICE, START, World, new_world
-from tests.stamps import ANCHORS, stamp
+from tests.support.harm import Harm
+from tests.support.stamps import ANCHORS, stamp
+from tests.support.world import CATEGORY, SERVICE, START, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from journal.database.embedded import EmbeddedPostgres
-    from tests.integration.harm import Cell
+    from tests.support.harm import Cell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,8 @@ from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.keys.store import open_keystore
 from retention.attestation import Attestations
-from tests.integration.ending import PEM, destroy
-from tests.integration.test_forgotten_purges import settings_of
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, TENANT, World, new_world
+from tests.support.ending import PEM, destroy
+from tests.support.world import CATEGORY, DAY, OTHER_TENANT, TENANT, World, new_world, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 BRIEF, BRIEF_DAYS, LIVED = "breve", 3, 4
 
 
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+@asynccontextmanager
+async def real_time_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service with entries of both communes of each of four days, up to now: the real commands may open it."""
     now = datetime.now(UTC)
-    async with new_world(postgres, tmp_path / "home", start=now - LIVED * DAY) as made:
+    async with new_world(postgres, home, start=now - LIVED * DAY) as made:
         category = NewCategory(code=BRIEF, label="Brève", retention_days=BRIEF_DAYS)
         await made.installation.administration.add_category(category)
         for number in range(LIVED):
@@ -45,6 +45,9 @@ async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Wor
         await made.travel(datetime.now(UTC))
         await made.seal()
         yield made
+
+
+pytestmark = pytest.mark.world(real_time_world)
 
 
 def day(world: World, number: int) -> date:

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from journal.cli import categories, installation
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.pki.certificates import der_to_pem
-from tests.integration.test_handover import commune
-from tests.integration.test_rule_change import FIRST, LONG, live, world
-from tests.integration.world import DAY, TENANT, World
+from tests.support.communes import commune
+from tests.support.rule_changes import LONG, live, long_world
+from tests.support.world import DAY, FIRST, TENANT, World, settings_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["world"]
+pytestmark = [pytest.mark.world(long_world), pytest.mark.usefixtures("commands_on_the_clock_of_the_world")]
 
 NAME = f"{LONG.code}\tLongue"
-
-
-@pytest.fixture(autouse=True)
-def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let commands live by the world's clock, as its database does; the log is kept apart from what they say."""
-    monkeypatch.setattr(installation, "SystemClock", lambda: world.clock)
-    with capture_logs():
-        yield
 
 
 async def run(world: World, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
     """Run a command about categories on the world's installation; return the lines it printed."""
     arguments = make_parser().parse_args(["category", *options])
-    assert await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments) == 0
+    assert await arguments.run(settings_of(world), arguments) == 0
     return capsys.readouterr().out.splitlines()
 
 
 async def notes(world: World, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Return what doctor says beside what is right and wrong."""
     arguments = make_parser().parse_args(["doctor"])
-    await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments)
+    await arguments.run(settings_of(world), arguments)
     said = capsys.readouterr().out.splitlines()
     assert "ok   retention" in said
     return [line for line in said if line.startswith("note ")]
@@ -75,7 +60,7 @@ async def test_what_a_purge_says_while_a_rule_is_pending(world: World, capsys: p
 
     async def purge(*options: str) -> tuple[str, str]:
         arguments = make_parser().parse_args(["purge", *options])
-        assert await arguments.run(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments) == 0
+        assert await arguments.run(settings_of(world), arguments) == 0
         return tuple(capsys.readouterr())
 
     await live(world, 0, 3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import re
 import shlex
 import signal
@@ -14,10 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -30,85 +26,24 @@ from journal.core.errors import OperatorError
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.keys.files import appear_whole
 from journal.settings import Settings, load_settings
+from tests.support.commands import (
+    DONE,
+    FAILED,
+    NOT_RUN,
+    SERVICE,
+    VERIFY,
+    command,
+    environment,
+    free_port,
+    plain_line,
+    serving,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-DONE, FAILED, NOT_RUN = 0, 1, 2
-SERVICE = "journal.example.fr"
-VERIFY = str(Path(sys.executable).with_name("journal-verify"))
 TODAY = datetime.now(UTC).date
-
-
-def environment(home: Path, **settings: str) -> dict[str, str]:
-    """Return this process's environment with these settings and no others."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
-    return kept | {"JOURNAL_HOME": str(home), "JOURNAL_SERVICE_NAME": SERVICE} | settings
-
-
-def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run openepm-journal to its end."""
-    line = [sys.executable, "-m", "journal.cli.main", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment(home, **settings))
-
-
-def plain_line(done: subprocess.CompletedProcess[str], code: int = NOT_RUN) -> str:
-    """Return the one line that says what is wrong; there is nothing else."""
-    assert (done.returncode, done.stdout) == (code, ""), (done.stdout, done.stderr)
-    assert re.fullmatch(r"openepm-journal: [^\n]+\n", done.stderr), done.stderr
-    return done.stderr
-
-
-def free_port() -> int:
-    """Return a port nobody listens on, a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def serving(home: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run the service; give its address once it listens. Ended by the caller, or at the block's end."""
-    listen = f"127.0.0.1:{free_port()}"
-    line = [sys.executable, "-m", "journal.cli.main", "serve"]
-    started = environment(home, JOURNAL_LISTEN=listen, **settings)
-    with subprocess.Popen(line, env=started, stderr=subprocess.PIPE, text=True) as process:
-        log = Log(process, f"{SERVICE} listens on http://{listen}")
-        try:
-            log.wait()
-            yield f"http://{listen}", process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(timeout=60)
-
-
-class Log:
-    """What a process writes, read to its end: nobody who fills a pipe must wait for us."""
-
-    def __init__(self, process: subprocess.Popen[str], awaited: str) -> None:
-        """Begin to read."""
-        self._process = process
-        self._awaited = awaited
-        self._last = ""
-        self._decided = Event()
-        self._is_found = False
-        Thread(target=self._read, daemon=True).start()
-
-    def wait(self) -> None:
-        """Return once the awaited line is there; fail if the process ends without it."""
-        assert self._decided.wait(timeout=120), "it neither starts nor ends"
-        assert self._is_found, f"it did not start: {self._last}"
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._last = line
-            if self._awaited in line:
-                self._is_found = True
-                self._decided.set()
-        self._decided.set()
 
 
 @pytest.fixture(scope="module")

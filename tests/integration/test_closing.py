@@ -7,7 +7,6 @@ from contextlib import closing as closing_now
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,32 +17,16 @@ from journal.core.errors import BusyError, ExpiredCertificateError, OperatorErro
 from journal.pki.certificates import der_to_pem
 from retention.closing import Closing
 from retention.outbox import Outbox
-from tests.integration.ending import HOLDER, PEM, StopError, interrupted, make_no_documents, open_export
-from tests.integration.test_administration import told
-from tests.integration.test_handover import commune
+from tests.support.communes import commune
+from tests.support.contents import told
 from tests.integration.test_purge import MovedClock
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.ending import HOLDER, PEM, StopError, interrupted, lived_world, make_no_documents, open_export
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+pytestmark = pytest.mark.world(lived_world)
 
-    from journal.database.embedded import EmbeddedPostgres
-
-FIRST = START.date()
 # What a close writes, in its order; the outbox puts the files first, then the manifest's signature.
 CLOSING_STEPS = ("writer.submit", "store.close_tenant", "outbox.place", "outbox.put", "store.note_export")
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """Two communes with entries of three days in two categories."""
-    async with new_world(postgres, tmp_path / "home") as made:
-        for number in range(3):
-            await made.travel_to(FIRST + number * DAY)
-            for tenant in (TENANT, OTHER_TENANT):
-                await made.record(3, tenant=tenant)
-                await made.record(2, tenant=tenant, category="ecrits")
-        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from tests.integration.test_cli import DONE, command, plain_line, serving
+from tests.support.commands import DONE, command, plain_line, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

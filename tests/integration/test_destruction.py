@@ -18,17 +18,14 @@ from journal.core.times import format_time
 from journal.extract.manifest import Request
 from journal.keys.store import open_keystore
 from journal.reading.plan import ExtractRequest
-from tests.integration.ending import PEM, StopError, destroy, interrupted, make_no_documents, rows_of
-from tests.integration.test_administration import told
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
+from tests.support.contents import told
+from tests.support.ending import PEM, StopError, destroy, interrupted, rows_of
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from journal.database.embedded import EmbeddedPostgres
 
-FIRST = START.date()
 # What a destruction does, in its order; the writer submits its entry last.
 STEPS = (
     "store.begin_destruction",
@@ -39,24 +36,6 @@ STEPS = (
     "store.finish_destruction",
     "writer.submit",
 )
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make extracts without their documents."""
-    make_no_documents(monkeypatch)
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """Two communes with entries of three days, and a key store with a replica."""
-    async with new_world(postgres, tmp_path / "home", keystore_replicas=[str(tmp_path / "replica")]) as made:
-        for number in range(3):
-            await made.travel_to(FIRST + number * DAY)
-            for tenant in (TENANT, OTHER_TENANT):
-                await made.record(3, tenant=tenant)
-                await made.record(2, tenant=tenant, category="ecrits")
-        yield made
 
 
 async def close(world: World, tenant: str = TENANT) -> None:
@@ -87,7 +66,7 @@ async def test_a_destroyed_commune(world: World, tmp_path: Path) -> None:
     assert [(head.kept_from, head.size) for head in heads] == [(9, 9), (5, 5)]
     tenant = world.installation.administration.find_tenant(TENANT)
     assert (tenant.name, tenant.closed, tenant.destroyed) == (TENANT.capitalize(), True, True)
-    for directory in (world.settings.keystore_path, tmp_path / "replica"):
+    for directory in (world.settings.keystore_path, world.settings.home_path / "replica"):
         assert not (directory / "tenants" / TENANT).exists()
         assert (directory / "tenants" / OTHER_TENANT).exists()
     assert record["entries"] == 9 + 6 + 5
@@ -283,13 +262,13 @@ class TestBackups:
         assert await findings(world) == []
         assert await rows_of(world, OTHER_TENANT) == 9 + 6 + 1
 
-    async def test_a_key_in_one_copy(self, world: World, tmp_path: Path) -> None:
+    async def test_a_key_in_one_copy(self, world: World) -> None:
         """It is refused at once, and destroyed again within the hour."""
         copy = world.settings.keystore_path / "tenants" / TENANT
         kept = copy.read_bytes()
         await close(world)
         await destroy(world)
-        for directory in (world.settings.keystore_path, tmp_path / "replica"):
+        for directory in (world.settings.keystore_path, world.settings.home_path / "replica"):
             (directory / "tenants" / TENANT).write_bytes(kept)
             keystore = open_keystore(world.settings)
             with pytest.raises(EndedTenantError):
@@ -304,7 +283,7 @@ class TestBackups:
         shutil.copytree(world.settings.keystore_path, tmp_path / "backup")
         await close(world)
         await destroy(world)
-        for directory in (world.settings.keystore_path, tmp_path / "replica"):
+        for directory in (world.settings.keystore_path, world.settings.home_path / "replica"):
             shutil.rmtree(directory)
             shutil.copytree(tmp_path / "backup", directory)
         async with world.another_process() as other:
@@ -318,7 +297,7 @@ class TestBackups:
             # Nobody's word but the key store's own excuses the beginning of a chain.
             assert any(line.startswith("early deletion: ") for line in found)
             await other.destruction.run(TENANT, lambda _: None)
-        assert not (tmp_path / "replica" / "tenants" / TENANT).exists()
+        assert not (world.settings.home_path / "replica" / "tenants" / TENANT).exists()
         assert await findings(world) == []
 
     async def test_a_database_from_before(self, world: World) -> None:

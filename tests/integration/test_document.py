@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import subprocess
@@ -14,8 +13,6 @@ from asn1crypto import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.validation import validate_pdf_signature
-from pyhanko.sign.validation.settings import KeyUsageConstraints
 from pyhanko_certvalidator import ValidationContext
 
 from journal.core.chain import Head
@@ -26,6 +23,7 @@ from journal.extract.manifest import Filter, Manifest, Request
 from journal.pki.certificates import pem_to_der
 from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
+from tests.support.pdf import _validate, base_revision, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,18 +92,6 @@ def make_content(
         "purged": None,
     }
     return document_content(manifest, gathered, Circumstances(**circumstances | changed))
-
-
-def read_text(document: bytes, path: Path) -> str:
-    """The document's text, as Debian's pdftotext reads it."""
-    path.write_bytes(document)
-    command = [str(shutil.which("pdftotext")), "-layout", str(path), "-"]
-    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
-
-
-def base_revision(document: bytes) -> bytes:
-    """What was laid out, before the signature was added after it."""
-    return document[: document.index(b"%%EOF") + 5]
 
 
 async def test_it_says_who_asked_what_and_how_much(signer: SigningIdentity, tmp_path: Path) -> None:
@@ -178,12 +164,6 @@ async def test_the_signature_is_over_the_whole_document(signer: SigningIdentity,
     assert status.valid
     assert status.trusted
     assert status.coverage.name == "ENTIRE_FILE"
-
-
-async def _validate(signature: Any, context: ValidationContext) -> Any:
-    # pyHanko runs a loop of its own.
-    usage = KeyUsageConstraints(key_usage={"digital_signature"})
-    return await asyncio.to_thread(validate_pdf_signature, signature, context, key_usage_settings=usage)
 
 
 async def test_a_changed_byte_breaks_the_signature(signer: SigningIdentity, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,12 @@ from journal.cli.installation import simulate_clock
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, PurgedDayError, StoreError, VerificationError
 from journal.core.times import overdue_through, purgeable_through
-from journal.document import render
 from journal.reading.plan import ExtractRequest
 from journal.reading.register import Register
 from journal.writing.chronicle import Chronicle
 from retention.policy import goes_at
-from tests.integration.clocks import MICROSECOND, StillClock, StrikingClock, midnight
-from tests.integration.world import DAY, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.clocks import MICROSECOND, StillClock, StrikingClock, midnight
+from tests.support.world import DAY, FIRST, SERVICE, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,23 +28,16 @@ if TYPE_CHECKING:
     from journal.cli.installation import Installation
     from journal.database.embedded import EmbeddedPostgres
 
-FIRST = START.date()
 BRIEF, BRIEF_DAYS = "breve", 3
 # When the first day must be gone.
 LIMIT = goes_at(FIRST, BRIEF_DAYS)
 ALL = {"purpose": "lawfulness", "requester": "DPD"}
 
 
-@pytest.fixture(autouse=True)
-def no_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let extracts go without the people's view, as they do where it fails: many are made here."""
-    monkeypatch.setattr(render, "DEADLINE_SECONDS", 0.0)
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+@asynccontextmanager
+async def filled_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service with a category kept three days, with entries of the first two; nothing purges by itself."""
-    async with new_world(postgres, tmp_path) as made:
+    async with new_world(postgres, home) as made:
         await made.installation.administration.add_category(
             NewCategory(code=BRIEF, label="Brève", retention_days=BRIEF_DAYS)
         )
@@ -56,6 +49,9 @@ async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Wor
         await made.travel(LIMIT - timedelta(minutes=1))
         await made.seal()
         yield made
+
+
+pytestmark = [pytest.mark.world(filled_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def stand(world: World, clock: StillClock, moment: datetime) -> None:

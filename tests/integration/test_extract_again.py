@@ -18,7 +18,7 @@ from journal.core.entry import Compartment
 from journal.extract.layout import DIGESTS, DOCUMENT, NAMES, SIGNATURE
 from journal.reading.plan import ExtractRequest
 from journal.reading.stream import ExtractStream
-from tests.integration.world import CATEGORY, DAY, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.world import CATEGORY, DAY, FIRST, SERVICE, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("openssl", "pdfsig")]
 
-FIRST = START.date()
 KINDS: dict[str, dict[str, Any]] = {
     "unfiltered": {},
     "filtered": {"account": "agent-1"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from collections import defaultdict
@@ -15,10 +14,9 @@ import pytest_asyncio
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment, Event
 from journal.core.errors import AbsentKeyError, ForkError, JournalError, RequestError, StoreError, VerificationError
-from journal.extract import layout
-from journal.extract.container import Container
 from journal.reading.plan import ExtractRequest
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.contents import events_of
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-FIRST = START.date()
 DAYS = [FIRST + number * DAY for number in range(7)]
 TODAY = DAYS[-1]
 # Entries by day of the chain that is asked about; on the fourth day a third commune joins.
@@ -82,12 +79,6 @@ async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Wor
     """A service of its own, to be harmed."""
     async with new_world(postgres, tmp_path) as made:
         yield made
-
-
-def events_of(extract: bytes) -> list[dict[str, Any]]:
-    """Return the events that an extract discloses."""
-    lines = Container(io.BytesIO(extract)).lines(layout.ENTRIES, limit_bytes=100_000)
-    return [json.loads(line)["event"] for line in lines]
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.campaign)])

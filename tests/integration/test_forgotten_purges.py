@@ -12,30 +12,24 @@ from journal.cli import categories, doctor, recover, tenants
 from journal.cli.installation import check_restored
 from journal.core.errors import OperatorError
 from journal.keys.store import open_keystore
-from journal.settings import Settings
 from journal.status.restored import forgotten_purges
-from tests.integration.test_handover import SHORT, commune_world, entries
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
+from tests.support.communes import SHORT, commune_world
+from tests.support.contents import entries
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, TENANT, World, new_world, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
 
-FIRST = START.date()
 
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+def world_of_now(postgres: EmbeddedPostgres, home: Path) -> AbstractAsyncContextManager[World]:
     """A service that begins now: the real commands may open it."""
-    async with new_world(postgres, tmp_path, start=datetime.now(UTC)) as made:
-        yield made
+    return new_world(postgres, home, start=datetime.now(UTC))
 
 
-def settings_of(world: World) -> Settings:
-    """Return the settings with which a command opens this world."""
-    return Settings(**{name: getattr(world.settings, name) for name in Settings.__struct_fields__} | {"dsn": world.dsn})
+pytestmark = pytest.mark.world(world_of_now)
 
 
 async def test_what_the_database_never_had(world: World) -> None:

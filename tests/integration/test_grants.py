@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 import pytest
 
-from tests.chains import CATEGORY, add_chains, append, fresh
+from tests.support.chains import CATEGORY, add_chains, append, fresh
+from tests.support.roles import ROLES
 
 if TYPE_CHECKING:
     from journal.database.store import Store
 
-ROLES: Final = ("journal_ingest", "journal_read", "journal_seal", "journal_purge", "journal_admin")
 EVERYONE: Final = set(ROLES)
 
 # Every function that anyone may call, and who. A function that is not here is nobody's but the owner's.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import stat
 import subprocess
-import zipfile
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -17,8 +15,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
 from journal.admin.administration import NewCategory
@@ -28,66 +24,28 @@ from journal.pki.certificates import der_to_pem
 from retention.handover import Handover
 from retention.policy import goes_at, handover_through, readable_from, waits_until
 from retention.purge import INTERVAL_SECONDS
-from tests.authority import Holder, issue, key_usage, new_key
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
+from tests.support.communes import SHORT, commune, commune_world, names, opened, root
+from tests.support.contents import entries, members
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from datetime import date, datetime
+    from datetime import date
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
     from retention.delivery import HandedOver
 
-FIRST = START.date()
-YEAR = 365 * DAY
-# Of a category kept 5 days: handed over from the third day after on, purged on the fourth, gone before the fifth.
-SHORT = NewCategory(code="brefs", label="Brefs", retention_days=5)
-
-
-def commune(kind: str = "EC", *, end: datetime = START + YEAR) -> Holder:
-    """Return a commune's certificate and key."""
-    if kind == "RSA":
-        key = rsa.generate_private_key(65537, 2048)
-        return issue("Mairie d'Albi", key, issuer=issue("AC", new_key(9)), extensions=(key_usage(0x20),), end=end)
-    return issue("Mairie d'Albi", new_key(21), issuer=issue("AC", new_key(9)), extensions=(key_usage(0x08),), end=end)
-
-
-def opened(path: Path, holder: Holder, directory: Path) -> bytes:
-    """Open a file as the commune does, with Debian's openssl."""
-    pem = holder.key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (directory / "commune.key").write_bytes(pem)
-    (directory / "commune.pem").write_bytes(der_to_pem([holder.certificate]))
-    done = subprocess.run(
-        ["openssl", "cms", "-decrypt", "-binary", "-inform", "DER", "-in", path, "-recip", directory / "commune.pem",
-         "-inkey", directory / "commune.key", "-out", directory / "opened.asice"],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return (directory / "opened.asice").read_bytes()
-
 
 @asynccontextmanager
-async def commune_world(
-    postgres: EmbeddedPostgres, home: Path, holder: Holder | None = None, **settings: Any
-) -> AsyncIterator[World]:
-    """Make an installation whose first commune, not its second, wants its days handed over."""
-    async with new_world(postgres, home, **settings) as world:
-        administration = world.installation.administration
-        await administration.add_category(SHORT)
-        await world.installation.maintenance.prepare()
-        await administration.register_recipient(TENANT, der_to_pem([(holder or commune()).certificate]))
-        yield world
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+async def recorded_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """Give an installation with the default directory, where both communes have entries of the first day."""
-    async with commune_world(postgres, tmp_path / "home") as made:
+    async with commune_world(postgres, home) as made:
         await record_both(made)
         yield made
+
+
+pytestmark = pytest.mark.world(recorded_world)
 
 
 async def record_both(world: World) -> None:
@@ -113,34 +71,6 @@ async def status(world: World, category: str = SHORT.code) -> tuple[int, int, in
     (row,) = [row for row in found.categories if row.category == category]
     assert (found.row.handover_failed_since is None) == (found.row.handover_faults == 0)
     return row.handover_days, row.handover_lapses, found.row.handover_faults
-
-
-async def entries(world: World, kind: str, tenant: str = TENANT) -> list[dict[str, Any]]:
-    """Return the data of the `journal` entries of a kind, read back through an extract."""
-    extract = await world.extract(max(FIRST, world.today - 59 * DAY), world.today, tenant=tenant, category="journal")
-    report = world.verify(extract)
-    assert report.manifest.withheld == 0
-    return [
-        record["event"]["data"]
-        for record in members(extract)
-        if record["event"]["type"] == f"fr.openepm.journal.service.{kind}"
-    ]
-
-
-def members(extract: bytes) -> list[dict[str, Any]]:
-    """Return the records disclosed in an extract."""
-    with zipfile.ZipFile(io.BytesIO(extract)) as container:
-        return [json.loads(line) for line in container.read("entries.ndjson").splitlines()]
-
-
-def root(world: World) -> Path:
-    """Return where communes fetch their files."""
-    return world.settings.handover_path
-
-
-def names(world: World, tenant: str = TENANT) -> list[str]:
-    """Return the files a commune finds."""
-    return sorted(path.name for path in (root(world) / tenant).iterdir() if not path.name.startswith("."))
 
 
 @pytest.mark.parametrize("kind", ["RSA", "EC"])

@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from ingest.app import CALLS, Call
 from journal.database.admin import NewCredential
-from tests.integration.edge import CATEGORY, EVENTS, HEAD, OTHER_CATEGORY, OTHER_TENANT, TENANT, Answer, RunningEdge
-from tests.refused_events import SOURCE_PREFIX, valid_event
+from tests.support.edge import CATEGORY, EVENTS, HEAD, OTHER_CATEGORY, OTHER_TENANT, TENANT, Answer, RunningEdge
+from tests.support.refused_events import SOURCE_PREFIX, valid_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

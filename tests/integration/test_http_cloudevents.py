@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from journal.core.times import normalise_time
-from tests.integration.cloudevents import CASES, EARTH, Case, graft
-from tests.integration.edge import EVENTS, EXTRACTS, SINGLE, RunningEdge
+from tests.support.cloudevents import CASES, EARTH, Case, graft
+from tests.support.edge import EVENTS, EXTRACTS, SINGLE, RunningEdge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

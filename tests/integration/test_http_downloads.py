@@ -17,7 +17,7 @@ from journal.verifier.pyz import build
 from tests.browser.chromium import browser
 
 if TYPE_CHECKING:
-    from tests.integration.edge import RunningEdge
+    from tests.support.edge import RunningEdge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

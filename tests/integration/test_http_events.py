@@ -11,8 +11,8 @@ import pytest
 
 from journal.core.chain import extend, genesis
 from journal.core.entry import Compartment
-from tests.integration.edge import CATEGORY, SERVICE, SINGLE, TENANT, RunningEdge
-from tests.refused_events import REFUSED, Refused, batch_of, full_event, valid_event
+from tests.support.edge import CATEGORY, SERVICE, SINGLE, TENANT, RunningEdge
+from tests.support.refused_events import REFUSED, Refused, batch_of, full_event, valid_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

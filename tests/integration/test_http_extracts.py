@@ -23,8 +23,8 @@ from journal.extract.manifest import PURPOSES
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.seals.dev_authority import make_development_authority
-from tests.integration.edge import CATEGORY, EXTRACTS, HEAD, SERVICE, TENANT, Answer, RunningEdge, running_edge
-from tests.refused_events import valid_event
+from tests.support.edge import CATEGORY, EXTRACTS, HEAD, SERVICE, TENANT, Answer, RunningEdge, running_edge
+from tests.support.refused_events import valid_event
 
 if TYPE_CHECKING:
     from pathlib import Path

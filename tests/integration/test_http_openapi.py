@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.edge import EVENTS, EXTRACTS, HEAD, Answer, RunningEdge
-from tests.published import OPERATIONS, follows, resolve
-from tests.refused_events import valid_event
+from tests.support.edge import EVENTS, EXTRACTS, HEAD, Answer, RunningEdge
+from tests.support.published import OPERATIONS, follows, resolve
+from tests.support.refused_events import valid_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

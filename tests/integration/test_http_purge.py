@@ -16,16 +16,16 @@ from aiohttp import web
 from ingest.app import create_app
 from ingest.server import Runner
 from journal.core.errors import VerificationError
-from tests.integration.test_cli import VERIFY
-from tests.integration.test_purge import BRIEF, FIRST, world
-from tests.integration.world import DAY, TENANT, World
+from tests.support.brief import BRIEF, brief_world
+from tests.support.commands import VERIFY
+from tests.support.world import DAY, FIRST, TENANT, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import date
     from pathlib import Path
 
-__all__ = ["world"]
+pytestmark = pytest.mark.world(brief_world)
 
 LARGE, SMALL = 6_000, 400
 DAYS = 7

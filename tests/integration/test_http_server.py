@@ -15,8 +15,8 @@ from ingest import server
 from ingest.access import Limits
 from ingest.edge import EDGE
 from journal.core.errors import OperatorError
-from tests.integration.edge import CATEGORY, EVENTS, HEAD, SINGLE, RunningEdge, running_edge
-from tests.refused_events import valid_event
+from tests.support.edge import CATEGORY, EVENTS, HEAD, SINGLE, RunningEdge, running_edge
+from tests.support.refused_events import valid_event
 
 if TYPE_CHECKING:
     from pathlib import Path

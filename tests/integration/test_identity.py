@@ -19,8 +19,8 @@ from journal.core.errors import ExpiredCertificateError, MalformedError, Operato
 from journal.pki import certificates, cms, der
 from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
-from tests import authority as made
-from tests.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
+from tests.support import authority as made
+from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import make_master_key, read_master_key
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import Settings
-from tests.integration.test_cli import DONE, FAILED, command, plain_line
+from tests.support.commands import DONE, FAILED, command, plain_line
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import KEY_BYTES, make_master_key, read_master_key
 from journal.settings import Settings
-from tests.integration.world import new_world
+from tests.support.world import new_world
 
 if TYPE_CHECKING:
     from pathlib import Path

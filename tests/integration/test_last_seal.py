@@ -13,8 +13,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
 from journal.keys.last_seal import NAME, SealMoment, remember, remembered
 from journal.keys.store import KeyStore, open_keystore
-from tests.integration.test_forgotten_purges import settings_of
-from tests.integration.world import new_world
+from tests.support.world import new_world, settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path

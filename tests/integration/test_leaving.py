@@ -14,9 +14,9 @@ from journal.core.envelope import Box, derive_data_key
 from journal.core.errors import VerificationError
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
-from tests.integration.ending import PEM, check_signed, destroy, make_no_documents, open_export, rows_of
-from tests.integration.test_secrecy import Markers
-from tests.integration.world import CATEGORY, SERVICE, START, World, make_event, new_world
+from tests.support.ending import PEM, check_signed, destroy, make_no_documents, open_export, rows_of
+from tests.support.markers import Markers
+from tests.support.world import CATEGORY, FIRST, SERVICE, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 COMMUNES = 50
 LEAVING = "c17"
-FIRST = START.date()
 
 
 def marked(markers: Markers, world: World) -> Any:

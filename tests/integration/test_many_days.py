@@ -20,8 +20,8 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, JournalError, OperatorError
 from journal.core.times import overdue_through, purgeable_through
 from journal.document import render
-from tests.integration.clocks import FaultyClock, midnight
-from tests.integration.world import DAY, SERVICE, World, make_event, new_world
+from tests.support.clocks import FaultyClock, midnight
+from tests.support.world import DAY, SERVICE, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,8 @@ from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
 from journal.extract.container import Container
 from journal.extract.manifest import parse_manifest
-from tests.faults.rig import SERVICE, event_body
-from tests.faults.serving import Serving, Site, found_site
+from tests.support.rig import SERVICE, event_body
+from tests.support.serving import Serving, Site, found_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

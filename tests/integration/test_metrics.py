@@ -25,10 +25,10 @@ from journal.core.entry import Compartment
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.metrics import Metrics, make_shared_memory
 from journal.writing.instruments import APPEND_RESULTS, PULSE_SECONDS, Instruments
-from tests.integration.edge import BATCH, CATEGORY, EVENTS, OTHER_TENANT, SERVICE, TENANT, RunningEdge, running_edge
-from tests.integration.scrape import Scrape, growth, scrape
-from tests.integration.world import make_event
-from tests.refused_events import SOURCE_PREFIX, full_event, valid_event
+from tests.support.edge import BATCH, CATEGORY, EVENTS, OTHER_TENANT, SERVICE, TENANT, RunningEdge, running_edge
+from tests.support.refused_events import SOURCE_PREFIX, full_event, valid_event
+from tests.support.scrape import Scrape, growth, scrape
+from tests.support.world import make_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
     from journal.metrics import Family
-    from tests.integration.edge import Answer
+    from tests.support.edge import Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

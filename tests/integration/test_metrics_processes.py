@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from tests.faults.rig import CATEGORY, SOURCE, TENANTS
-from tests.faults.serving import Serving, Site, found_site
-from tests.integration.edge import fresh_database
-from tests.integration.scrape import Scrape, scrape
-from tests.refused_events import valid_event
+from tests.support.databases import fresh_database
+from tests.support.refused_events import valid_event
+from tests.support.rig import CATEGORY, SOURCE, TENANTS
+from tests.support.scrape import Scrape, scrape
+from tests.support.serving import Serving, Site, found_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

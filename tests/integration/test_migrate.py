@@ -13,7 +13,7 @@ from journal.core.errors import OperatorError
 from journal.database.catalog import compare_catalogs, read_catalog
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.database.migrate import choose_pending, list_migrations, migrate
-from tests.integration.test_grants import ROLES
+from tests.support.roles import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,9 +15,19 @@ from journal.core.errors import LockedError, StoreError
 from journal.database.purge import DayFigures
 from journal.database.store import Store
 from retention.maintenance import politely
-from tests.chains import CATEGORY, add_chains, append, fresh, genesis_of, midnight_after, read_chain, seconds_until
-from tests.integration.slices import use_slices
-from tests.integration.test_seals_store import after, close, until_waiting
+from tests.support.chains import (
+    CATEGORY,
+    add_chains,
+    append,
+    fresh,
+    genesis_of,
+    midnight_after,
+    read_chain,
+    seconds_until,
+)
+from tests.support.closing import after, close, until_waiting
+from tests.support.partitions import days_of, drop, rows_of, tables_of
+from tests.support.slices import use_slices
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,38 +47,9 @@ async def slices(request: pytest.FixtureRequest, store: Store, owner: asyncpg.Co
     return count
 
 
-async def drop(store: Store, day: date, category: str = CATEGORY) -> int:
-    """Drop a day to its end; return in how many steps."""
-    steps = 1
-    while not await store.drop_day(category, day):
-        steps += 1
-    return steps
-
-
-async def rows_of(owner: asyncpg.Connection, day: date) -> int:
-    """Count what is on disk of a day, attached or not."""
-    return sum([await owner.fetchval(f"SELECT count(*) FROM {name}") for name in await tables_of(owner, day)])
-
-
-async def tables_of(owner: asyncpg.Connection, day: date, category: int = 1) -> list[str]:
-    """Return the tables that hold a day's rows."""
-    rows = await owner.fetch(
-        "SELECT oid::regclass::text FROM pg_class WHERE relname ~ $1 AND relkind = 'r' ORDER BY oid",
-        f"^entry_{category}_{day:%Y%m%d}(_[0-9]+)?$",
-    )
-    return [name for (name,) in rows]
-
-
 async def day_of(store: Store) -> date:
     """Return the database's day."""
     return (await store.read_now()).date()
-
-
-async def days_of(store: Store, category: str = CATEGORY) -> list[date]:
-    """Return a category's days on disk, all attached."""
-    rows = [row for row in await store.partitions() if row.category == category]
-    assert all(row.attached for row in rows)
-    return [row.day for row in rows]
 
 
 @pytest.fixture

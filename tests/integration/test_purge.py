@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import time
 from collections import Counter
@@ -36,8 +35,9 @@ from journal.seals.dev_authority import make_development_authority
 from journal.seals.sealer import Sealer
 from journal.writing.chronicle import SUBMITTED_BY, Chronicle
 from retention.purge import DueDay, Purger
-from tests.integration.test_extraction import events_of
-from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF, brief_world, key_files, leaves, live
+from tests.support.contents import events_of, purge_entries
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -45,61 +45,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
-FIRST = START.date()
-# Kept three days: purged from the third day on, gone before the fourth.
-BRIEF, BRIEF_DAYS = "breve", 3
-LEAF = "journal.entry_5_{:%Y%m%d}"
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """A service of two tenants, whose key store has a replica, with a category that is kept three days."""
-    replica = (str(tmp_path / "replica"),)
-    async with new_world(postgres, tmp_path, keystore_replicas=replica) as made:
-        category = NewCategory(code=BRIEF, label="Brève", retention_days=BRIEF_DAYS)
-        await made.installation.administration.add_category(category)
-        await made.installation.maintenance.prepare()
-        yield made
-
-
-async def live(world: World, days: int, *, category: str = BRIEF, purge: bool = False) -> None:
-    """Live so many days from the first: an entry of each commune, a seal; the next morning comes, unsealed."""
-    for number in range(days):
-        await world.travel_to(FIRST + number * DAY)
-        for tenant in (TENANT, OTHER_TENANT):
-            await world.record(1 + number % 2, tenant=tenant, category=category)
-        await world.seal()
-        if purge:
-            await world.installation.purger.run()
-    await world.travel_to(FIRST + days * DAY)
-
-
-def key_files(world: World, day: date, category: str = BRIEF) -> list[Path]:
-    """Return where the copies of a day's key are, or would be."""
-    directories = [world.settings.keystore_path, world.settings.home_path / "replica"]
-    return [directory / "days" / category / day.isoformat() for directory in directories]
-
-
-async def leaves(world: World, category: str = BRIEF) -> list[date]:
-    """Return the days that have a partition, up to today."""
-    rows = await world.service.store.partitions()
-    return [row.day for row in rows if row.category == category and row.day <= world.today]
-
-
-async def purge_entries(world: World, tenant: str = TENANT) -> list[dict[str, Any]]:
-    """Return the data of every purge entry that is still kept in a tenant's journal of the journal."""
-    compartment = Compartment(SERVICE, tenant, JOURNAL_CATEGORY)
-    found = []
-    for row in await world.service.store.partitions():
-        if row.category != JOURNAL_CATEGORY:
-            continue
-        for entry in await world.service.store.read_entries(tenant, JOURNAL_CATEGORY, row.day, 0, 1000):
-            box = world.service.keyring.box(compartment, row.day)
-            _, record = box.open(entry.index, entry.ciphertext, entry.leaf_hash)
-            event = json.loads(record)["event"]
-            if event["type"].endswith("service.purge"):
-                found.append(event["data"])
-    return found
+pytestmark = pytest.mark.world(brief_world)
 
 
 def what(due: list[DueDay]) -> list[tuple[str, date]]:
@@ -258,7 +204,7 @@ async def test_a_whole_key_store_from_a_backup(world: World, tmp_path: Path) -> 
     await live(world, 2)
     shutil.copytree(world.settings.keystore_path, tmp_path / "backup")
     await world.installation.purger.run()
-    for copy in (world.settings.keystore_path, tmp_path / "replica"):
+    for copy in (world.settings.keystore_path, world.settings.home_path / "replica"):
         shutil.rmtree(copy)
         shutil.copytree(tmp_path / "backup", copy)
     assert open_keystore(world.settings).fence(BRIEF) is None

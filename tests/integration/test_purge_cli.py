@@ -6,9 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from journal.cli import installation
 from journal.cli import purge as purge_command
@@ -17,32 +15,23 @@ from journal.core.errors import BusyError
 from journal.core.times import format_seconds
 from journal.keys.store import open_keystore
 from journal.pki.certificates import der_to_pem
-from tests.integration.relations import table_files
-from tests.integration.test_handover import commune
-from tests.integration.test_purge import BRIEF, BRIEF_DAYS, FIRST, LEAF, key_files, leaves, live, world
-from tests.integration.world import DAY, OTHER_TENANT, START, TENANT, World
+from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF, brief_world, key_files, leaves, live
+from tests.support.communes import commune
+from tests.support.relations import table_files
+from tests.support.world import DAY, FIRST, OTHER_TENANT, START, TENANT, World, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import date
 
-__all__ = ["world"]
+pytestmark = pytest.mark.world(brief_world)
 
 DONE, FAILED = 0, 1
-
-
-@pytest.fixture
-def _on_the_worlds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let commands live by the world's clock, as its database does; the log is kept apart from what they say."""
-    monkeypatch.setattr(installation, "SystemClock", lambda: world.clock)
-    with capture_logs():
-        yield
 
 
 async def purge(world: World, *options: str) -> int:
     """Run the command on the world's installation; what it says is printed."""
     arguments = make_parser().parse_args(["purge", *options])
-    return await purge_command.purge(msgspec.structs.replace(world.settings, dsn=world.dsn), arguments)
+    return await purge_command.purge(settings_of(world), arguments)
 
 
 async def disk(world: World, day: date) -> tuple[int, int, int]:
@@ -54,7 +43,7 @@ async def disk(world: World, day: date) -> tuple[int, int, int]:
     return count, tenants, sum(file.stat().st_size for file in files)
 
 
-@pytest.mark.usefixtures("_on_the_worlds_clock")
+@pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_what_would_go_is_what_goes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """The dry run counts rows, communes, bytes and keys as they are and changes nothing; the run then says the same."""
     for number in range(3):
@@ -94,7 +83,7 @@ async def test_what_would_go_is_what_goes(world: World, capsys: pytest.CaptureFi
         assert capsys.readouterr() == ("nothing is due\n", "")
 
 
-@pytest.mark.usefixtures("_on_the_worlds_clock")
+@pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_what_waits_for_its_hand_over(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """A day that waits says for whom and until when; that is no failure. Once its time is up it goes."""
     await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
@@ -118,7 +107,7 @@ async def test_what_waits_for_its_hand_over(world: World, capsys: pytest.Capture
     assert f"purged {BRIEF} {FIRST}: 2 entries" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("_on_the_worlds_clock")
+@pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_what_is_behind_a_day_that_waits(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """It stays as well, and says so; a day that is over and not yet sealed is named, for its hand-over is not known."""
     await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
@@ -137,7 +126,7 @@ async def test_what_is_behind_a_day_that_waits(world: World, capsys: pytest.Capt
     assert (f"{BRIEF} {FIRST} waits for the hand-over to {TENANT}" in out, err) == (True, "")
 
 
-@pytest.mark.usefixtures("_on_the_worlds_clock")
+@pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_what_is_due_and_could_not_go(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Beyond three days of a category, and where something fails: it is told on standard error, and the status is 1."""
     await live(world, 6)
@@ -173,7 +162,7 @@ async def test_what_is_due_and_could_not_go(world: World, capsys: pytest.Capture
     assert await world.audit() == []
 
 
-@pytest.mark.usefixtures("_on_the_worlds_clock")
+@pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_what_a_backup_brought_back(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """A key that is there again goes again, and why is said."""
     await live(world, 2)
@@ -189,7 +178,7 @@ async def test_what_a_backup_brought_back(world: World, capsys: pytest.CaptureFi
     assert not copy.exists()
 
 
-@pytest.mark.usefixtures("_on_the_worlds_clock")
+@pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_beside_another_run(
     world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

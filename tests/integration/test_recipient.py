@@ -15,7 +15,7 @@ from journal.admin.recipient import Recipient, read_recipient, read_recipient_pe
 from journal.core.errors import OperatorError
 from journal.pki.certificates import der_to_pem
 from retention.encryption import SEGMENT_BYTES, Encryption
-from tests.authority import DIGITAL_SIGNATURE, NOW, YEAR, Holder, issue, key_usage, new_key
+from tests.support.authority import DIGITAL_SIGNATURE, NOW, YEAR, Holder, issue, key_usage, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

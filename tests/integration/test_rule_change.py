@@ -9,67 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.admin.administration import NewCategory
 from journal.admin.rules import RuleChanges
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, OverRetentionError, StoreError
-from journal.document import render
 from journal.pki.certificates import der_to_pem
 from journal.writing.chronicle import Chronicle
-from tests.integration.test_extraction import events_of
-from tests.integration.test_handover import commune, names, opened
-from tests.integration.test_purge import purge_entries
-from tests.integration.world import DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
+from tests.support.communes import commune, names, opened
+from tests.support.contents import events_of, purge_entries, stored_entries
+from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
-    from journal.database.ingest import CategoryRow
     from retention.purge_steps import Boundary
 
-FIRST = START.date()
-LONG = NewCategory(code="longue", label="Longue", retention_days=10)
-
-
-@pytest.fixture(autouse=True)
-def no_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let extracts go without the people's view, as they do where it fails: hundreds are made here."""
-    monkeypatch.setattr(render, "DEADLINE_SECONDS", 0.0)
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """A service of two tenants with a category kept ten days."""
-    async with new_world(postgres, tmp_path) as made:
-        await made.installation.administration.add_category(LONG)
-        await made.installation.maintenance.prepare()
-        yield made
-
-
-async def live(world: World, first: int, last: int, *, empty: tuple[int, ...] = ()) -> None:
-    """Live from one day to another, both included, counted from 0: entries, a seal, the purge; then to the morning."""
-    for number in range(first, last + 1):
-        await world.travel_to(FIRST + number * DAY)
-        if number not in empty:
-            await world.record(2, category=LONG.code)
-            await world.record(1, category=LONG.code, tenant=OTHER_TENANT)
-        await world.seal()
-        await world.installation.purger.run()
-    await world.travel_to(FIRST + (last + 1) * DAY)
-    await world.seal()
-    await world.installation.purger.run()
-
-
-async def row_of(world: World) -> CategoryRow:
-    """Return the category."""
-    return next(row for row in await world.service.store.read_categories() if row.code == LONG.code)
-
-
-async def set_days(world: World, days: int) -> CategoryRow:
-    """Change the rule, as the operator does."""
-    return await world.installation.administration.set_category(LONG.code, retention_days=days)
+pytestmark = [pytest.mark.world(long_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def kept(world: World) -> list[int]:

@@ -16,10 +16,9 @@ from journal.pki import cms
 from journal.pki.certificates import pem_to_der
 from journal.seals.dev_authority import make_development_authority
 from journal.status.checks import STALE_SEAL
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
+from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
 # Two tenants in four categories, and the reserved tenant's one chain.
 CHAINS = 9
 FIRST_DAY = START.date()
-
-
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """A service of two tenants on its first morning."""
-    async with new_world(postgres, tmp_path) as made:
-        yield made
 
 
 async def seals_of(world: World) -> list[Seal]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from journal.core.errors import StoreError
-from journal.database.seal import SealHeadRow
-from tests.chains import (
+from tests.support.chains import (
     CATEGORY,
     add_chains,
     append,
@@ -19,8 +18,8 @@ from tests.chains import (
     fresh,
     genesis_of,
     midnight_after,
-    seconds_until,
 )
+from tests.support.closing import after, close, moved_of, sealed, until_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -28,27 +27,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from journal.database.ingest import HeadRow
     from journal.database.store import Store
 
     MoveClock = Callable[..., Awaitable[None]]
-
-
-def sealed(head: HeadRow) -> SealHeadRow:
-    """Return a head as a seal keeps it."""
-    return SealHeadRow(
-        tenant=head.tenant,
-        category=head.category,
-        size=head.size,
-        chain_hash=head.chain_hash,
-        kept_from=head.kept_from,
-        retention_days=head.retention_days,
-    )
-
-
-def moved_of(heads: Sequence[HeadRow], before: Sequence[SealHeadRow]) -> list[SealHeadRow]:
-    """Return the heads that differ from what the seal before saw."""
-    return [row for row in map(sealed, heads) if row not in before]
 
 
 async def put_open(store: Store) -> int:
@@ -57,20 +38,6 @@ async def put_open(store: Store) -> int:
     moved = moved_of(state.heads, state.sealed)
     assert await store.put_seal(state.number + 1, None, state.now, b"open", b"signature", moved)
     return state.number + 1
-
-
-async def close(store: Store, day: date) -> int:
-    """Close a day that is over, seal it; return the seal's number."""
-    heads = await store.close_day(day)
-    state = await store.seal_state()
-    moved = moved_of(heads, state.sealed)
-    assert await store.put_seal(state.number + 1, day, state.now, b"close", b"signature", moved)
-    return state.number + 1
-
-
-def after(day: date, seconds: float = 10) -> dict[str, float]:
-    """Return what `move_clock` needs to stand some seconds after a day's end."""
-    return {"seconds": seconds_until(midnight_after(day)) + seconds}
 
 
 async def test_a_number_is_taken_once(store: Store) -> None:
@@ -201,12 +168,6 @@ async def test_closing_waits_for_the_appends_under_way(
         await until_waiting(owner, "advisory", closing)
     assert (await appending).outcome == "appended"
     assert [row.size for row in await closing] == [1]
-
-
-async def until_waiting(owner: asyncpg.Connection, kind: str, task: asyncio.Task[Any]) -> None:
-    """Return once some transaction waits for a lock of this kind, which `task` must not do without."""
-    while not await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = $1", kind):
-        assert not task.done()
 
 
 async def test_the_heads_at_a_days_end_are_what_they_were(store: Store, move_clock: MoveClock) -> None:

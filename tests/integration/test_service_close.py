@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.integration.world import new_world
+from tests.support.world import new_world
 
 if TYPE_CHECKING:
     from pathlib import Path

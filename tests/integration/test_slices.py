@@ -8,11 +8,11 @@ import pytest
 
 from journal.admin.administration import NewCategory
 from journal.core.errors import StoreError
-from tests.chains import CATEGORY, add_chains, append, fresh, read_chain
-from tests.integration.slices import use_slices
-from tests.integration.test_partitions import days_of, drop, rows_of, tables_of
-from tests.integration.test_seals_store import after, close
-from tests.integration.world import DAY, OTHER_TENANT, TENANT, make_event, new_world
+from tests.support.chains import CATEGORY, add_chains, append, fresh, read_chain
+from tests.support.closing import after, close
+from tests.support.partitions import days_of, drop, rows_of, tables_of
+from tests.support.slices import use_slices
+from tests.support.world import DAY, OTHER_TENANT, TENANT, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,7 +11,7 @@ import pytest
 
 from journal.core.entry import parse_record
 from journal.extract import table
-from tests.unit.extracts import World, march, noon
+from tests.support.extracts import World, march, noon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -28,18 +27,18 @@ from journal.pki.timestamp_token import REPLY_LIMIT_BYTES, REPLY_TYPE
 from journal.seals.stamper import FAILING_LIMIT, INTERVAL_SECONDS, RETRY_LIMIT_SECONDS, Stamper, TsaClient
 from journal.settings import Settings
 from journal.verifier.cli import main as verify_main
-from tests import authority as made
-from tests import stamps
-from tests.integration.world import CATEGORY, DAY, SERVICE, TENANT, World, new_world
-from tests.tsa import Authority
-from tests.tsa_server import TsaServer, honest, running_tsa
+from tests.support import authority as made
+from tests.support import stamps
+from tests.support.tsa import Authority
+from tests.support.tsa_server import TsaServer, honest, running_tsa
+from tests.support.world import CATEGORY, DAY, SERVICE, TENANT, World, new_world, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
-    from tests.tsa_server import Answer
+    from tests.support.tsa_server import Answer
 
 pytestmark = [pytest.mark.needs("openssl"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -512,7 +511,7 @@ async def test_what_no_auditor_could_check_is_not_stamped(world: World, tsa: Tsa
 
 async def test_the_commands_stamp_and_count(world: World, tsa: TsaServer, capsys: pytest.CaptureFixture[str]) -> None:
     """`seal` stamps what waits, and says what could not be; `doctor` says how many wait."""
-    settings = msgspec.structs.replace(world.settings, dsn=world.dsn)
+    settings = settings_of(world)
     tsa.answer = fixed(b"", status=500)
     assert await commands.seal(settings, argparse.Namespace(clock_is_right=False)) == 0
     out, err = capsys.readouterr()

@@ -12,8 +12,8 @@ import pytest
 from journal.admin.administration import NewCategory
 from journal.cli.doctor import tell
 from journal.core.errors import NotStampedError
-from tests.integration.scrape import Scrape, listening, scrape
-from tests.integration.world import CATEGORY, DAY, START, TENANT, World, new_world
+from tests.support.scrape import Scrape, listening, scrape
+from tests.support.world import CATEGORY, DAY, FIRST, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,23 +21,25 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
-FIRST = START.date()
 # Kept three days: purged from the third day on, gone before the fourth.
 BRIEF, BRIEF_DAYS = "breve", 3
 HOUR_SECONDS = 3600
 DAY_SECONDS = 24 * HOUR_SECONDS
 
 
-@pytest.fixture
-async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+@asynccontextmanager
+async def observed_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service with a category that is kept three days; its first entry is of nine in the morning."""
-    async with new_world(postgres, tmp_path) as made:
+    async with new_world(postgres, home) as made:
         category = NewCategory(code=BRIEF, label="Brève", retention_days=BRIEF_DAYS)
         await made.installation.administration.add_category(category)
         await made.installation.maintenance.prepare()
         await made.record(1, category=BRIEF)
         await made.seal()
         yield made
+
+
+pytestmark = pytest.mark.world(observed_world)
 
 
 def midnight(day: date) -> datetime:

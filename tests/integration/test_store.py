@@ -18,7 +18,7 @@ from journal.database.embedded import EmbeddedPostgres
 from journal.database.ingest import judge_durability
 from journal.database.migrate import migrate
 from journal.database.store import Store
-from tests.chains import CATEGORY, SERVICE, Pending, add_chains, append, batch, fresh, genesis_of, read_chain
+from tests.support.chains import CATEGORY, SERVICE, Pending, add_chains, append, batch, fresh, genesis_of, read_chain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.core.errors import StoreError
-from tests.chains import add_chains, midnight_after, seconds_until
+from tests.support.chains import add_chains, midnight_after, seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

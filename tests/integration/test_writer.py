@@ -24,7 +24,7 @@ from journal.core.errors import (
 )
 from journal.core.times import day_of
 from journal.snapshot import REFRESH_SECONDS
-from tests.faults.rig import CATEGORY, TENANTS, open_rig
+from tests.support.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from journal.core.entry import Event
     from journal.writing.queue import Outcome
     from journal.writing.writer import Writer
-    from tests.faults.rig import Rig
+    from tests.support.rig import Rig
 
 ALBI, CASTRES = TENANTS
 PATIENCE_SECONDS = 60

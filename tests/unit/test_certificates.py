@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from journal.core.errors import MalformedError, UntrustedError, VerificationError
 from journal.pki import certificates, der, trust
-from tests import authority as made
-from tests.authority import (
+from tests.support import authority as made
+from tests.support.authority import (
     AUTHORITY,
     CHAIN,
     INTERMEDIATE,

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from journal.core.errors import BadSignatureError, MalformedError, UntrustedError, VerificationError
 from journal.pki import certificates, cms, der
-from tests import authority as made
-from tests.authority import (
+from tests.support import authority as made
+from tests.support.authority import (
     AUTHORITY,
     CHAIN,
     INTERMEDIATE,

@@ -34,7 +34,7 @@ from journal.extract.layout import (
     Member,
     write_directory,
 )
-from tests.unit.extracts import opened, pack
+from tests.support.extracts import opened, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from journal.core import canonical
 from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time, parse_time
-from tests.refused_events import (
+from tests.support.refused_events import (
     REFUSED,
     SOURCE_PREFIX,
     TRACEPARENT,

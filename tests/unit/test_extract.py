@@ -15,7 +15,7 @@ from journal.core.times import format_day, format_time
 from journal.extract import table
 from journal.extract.layout import DOCUMENT, ENTRIES, NAMES
 from journal.extract.texts import SIGNED, read_digests, signed_names, write_digests, write_instructions
-from tests.unit.extracts import sample
+from tests.support.extracts import sample
 
 EXTRACT = sample()
 MANIFEST = EXTRACT.manifest

@@ -20,7 +20,7 @@ from journal.core.errors import (
 )
 from journal.core.times import purgeable_through
 from journal.extract.verify import verify_extract
-from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened
+from tests.support.extracts import ANCHORS, Extract, World, march, noon, opened
 
 if TYPE_CHECKING:
     from journal.extract.report import Report

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from journal.core.times import overdue_through, purgeable_through
 from journal.extract.verify import verify_extract
-from tests.unit.extracts import ANCHORS, World, march, noon, opened
+from tests.support.extracts import ANCHORS, World, march, noon, opened
 
 if TYPE_CHECKING:
     from datetime import date

@@ -22,8 +22,8 @@ from journal.core.seal import parse_seal
 from journal.extract.known import Known, read_known
 from journal.extract.listing import ListedSeal, encode_head_answer
 from journal.extract.verify import verify_extract
-from tests import authority
-from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened
+from tests.support import authority
+from tests.support.extracts import ANCHORS, Extract, World, march, noon, opened
 
 if TYPE_CHECKING:
     from journal.extract.report import Report

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bench.large import LargeWorld
-from tests.unit.extracts import ANCHORS
+from tests.support.extracts import ANCHORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

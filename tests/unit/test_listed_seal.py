@@ -21,8 +21,8 @@ from journal.core.errors import (
 from journal.core.seal import NOTHING_HASH, parse_seal
 from journal.extract.listed_seal import check_seal, seal_text
 from journal.extract.verify import verify_extract
-from tests import authority
-from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, sample
+from tests.support import authority
+from tests.support.extracts import ANCHORS, Extract, World, march, noon, opened, sample
 
 OTHER_ROOT = authority.issue("Root authority", authority.new_key(8), extensions=authority.AUTHORITY)
 OTHER_SIGNER = authority.issue("Seals and extracts", authority.new_key(9), issuer=OTHER_ROOT)

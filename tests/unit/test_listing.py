@@ -21,7 +21,7 @@ from journal.extract.listing import (
     parse_seals,
     withheld_line,
 )
-from tests.unit.extracts import sample
+from tests.support.extracts import sample
 
 EXTRACT = sample()
 MANIFEST = EXTRACT.manifest

@@ -15,7 +15,7 @@ from journal.core.entry import Compartment, encode_record, parse_record
 from journal.core.errors import MalformedError
 from journal.core.times import format_time
 from journal.extract.manifest import PURPOSES, Filter, Manifest, Request, account_of, action_of, parse_manifest
-from tests.unit.extracts import COMPARTMENT, World, event, march, noon, sample
+from tests.support.extracts import COMPARTMENT, World, event, march, noon, sample
 
 EXTRACT = sample()
 MANIFEST = EXTRACT.manifest

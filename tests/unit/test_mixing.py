@@ -10,8 +10,7 @@ import pytest
 from journal.core.errors import VerificationError
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.verify import verify_extract
-from tests.unit.extracts import ANCHORS, opened, pack
-from tests.unit.test_tampering import contents_of
+from tests.support.extracts import ANCHORS, contents_of, opened, pack
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "v1" / "extracts"
 # Of one chain and of others, of one day and of others, of every kind.

@@ -20,8 +20,8 @@ from ingest.shapes import CloudEvent
 from ingest.submissions import BATCH, SINGLE
 from journal.core.chain import Receipt
 from journal.core.entry import ACTIONS, MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
-from tests.published import DOCUMENT, OPERATIONS, SCHEMAS, follows, resolve
-from tests.refused_events import REFUSED, full_event, valid_event
+from tests.support.published import DOCUMENT, OPERATIONS, SCHEMAS, follows, resolve
+from tests.support.refused_events import REFUSED, full_event, valid_event
 
 # What no schema can say of a body that was read: members given twice, days of no calendar, lone surrogates.
 UNSAYABLE = {

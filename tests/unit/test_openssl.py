@@ -13,7 +13,7 @@ from journal.core.seal import parse_seal
 from journal.extract.layout import DIGESTS, MANIFEST, SEALS, SIGNATURE
 from journal.extract.listing import parse_seals
 from journal.extract.manifest import parse_manifest
-from tests.unit.test_tampering import contents_of
+from tests.support.extracts import contents_of
 
 pytestmark = pytest.mark.needs("openssl")
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from journal.core import canonical
 from journal.core.entry import JOURNAL_CATEGORY, Compartment, encode_record, parse_record
 from journal.extract import table
-from tests import authority
-from tests.unit.extracts import COMPARTMENT, event
+from tests.support import authority
+from tests.support.extracts import COMPARTMENT, event
 
 
 def record_of(event: Any, compartment: Compartment = COMPARTMENT) -> bytes:

@@ -11,14 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journal.core.errors import MismatchedPartError, VerificationError
-from journal.extract.container import Container
 from journal.extract.layout import (
     DIGESTS,
     DOCUMENT,
     ENTRIES,
     INSTRUCTIONS,
     MANIFEST,
-    MIMETYPE,
     PROOF,
     SEALS,
     SIGNATURE,
@@ -27,7 +25,7 @@ from journal.extract.layout import (
 )
 from journal.extract.manifest import Filter
 from journal.extract.verify import verify_extract
-from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, pack
+from tests.support.extracts import ANCHORS, Extract, World, contents_of, march, noon, opened, pack
 
 if TYPE_CHECKING:
     from journal.extract.report import Report
@@ -38,12 +36,6 @@ def small(day: int = 2) -> Extract:
     world = World(other_chains=1).live(1, day)
     account = f"agent-{2 * (day - 1) % 3}"
     return world.extract(march(day), march(day), at=noon(march(day + 1)), selection=Filter(account=account))
-
-
-def contents_of(whole: bytes) -> dict[str, bytes]:
-    """Return the members of a container, but the first."""
-    container = Container(opened(whole))
-    return {name: b"".join(container.stream(name)) for name in container.names if name != MIMETYPE}
 
 
 def verify(whole: bytes) -> Report:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from journal.core.errors import MalformedError, VerificationError
 from journal.pki import der, timestamp
 from journal.pki.timestamp_token import REPLY_LIMIT_BYTES, Reply, build_query, parse_reply
-from tests import stamps
-from tests.authority import NOW
-from tests.tsa import Authority
+from tests.support import stamps
+from tests.support.authority import NOW
+from tests.support.tsa import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -45,8 +45,8 @@ from journal.extract.listing import disclosed_line, withheld_line
 from journal.extract.manifest import Filter, Request
 from journal.extract.texts import write_digests
 from journal.extract.verify import verify_extract
-from tests import authority
-from tests.unit.extracts import ANCHORS, COMPARTMENT, Extract, World, march, noon, opened, sample
+from tests.support import authority
+from tests.support.extracts import ANCHORS, COMPARTMENT, Extract, World, march, noon, opened, sample
 
 if TYPE_CHECKING:
     from journal.extract.report import Report

@@ -12,8 +12,8 @@ import pytest
 from journal.extract.listing import encode_head_answer
 from journal.pki.certificates import der_to_pem
 from journal.verifier.cli import main
-from tests import authority
-from tests.unit.extracts import ANCHORS, World, march, noon, sample
+from tests.support import authority
+from tests.support.extracts import ANCHORS, World, march, noon, sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from journal.extract.layout import ENTRIES, LIMITS_BYTES, PROOF, SEALS, TABLE
 from journal.extract.manifest import Filter
 from journal.pki.certificates import PEM_LIMIT_BYTES, der_to_pem
 from journal.verifier.cli import main
-from tests.unit.extracts import ANCHORS, World, march, noon, sample
+from tests.support.extracts import ANCHORS, World, march, noon, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

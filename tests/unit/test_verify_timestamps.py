@@ -23,8 +23,8 @@ from journal.extract.verify import verify_extract
 from journal.pki.certificates import der_to_pem
 from journal.pki.timestamp import CLOCK_TOLERANCE
 from journal.verifier.cli import main
-from tests import authority, stamps
-from tests.unit.extracts import ANCHORS, Extract, World, march, noon, opened, sample
+from tests.support import authority, stamps
+from tests.support.extracts import ANCHORS, Extract, World, march, noon, opened, sample
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from dataclasses import replace
 from hashlib import sha256
 
 from journal.pki import certificates, cms, der
-from tests import authority as made
-from tests.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
+from tests.support import authority as made
+from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
 
 CONTENT = "openepm-journal/seal/v1\n"
 

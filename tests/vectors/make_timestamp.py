@@ -16,10 +16,10 @@ from typing import Any
 from journal.core.times import format_seconds
 from journal.pki import timestamp
 from journal.pki.timestamp_token import build_query, parse_reply
-from tests import stamps
-from tests.authority import NOW
-from tests.tsa import KEYS, Authority
-from tests.unit.test_timestamp import ACCEPTED, DIGEST, NONCE, REFUSED, TEXT
+from tests.support import stamps
+from tests.support.authority import NOW
+from tests.support.timestamp_cases import ACCEPTED, DIGEST, NONCE, REFUSED, TEXT
+from tests.support.tsa import KEYS, Authority
 
 TOO_LONG_TO_KEEP_BYTES = 16 * 1024
 

@@ -11,8 +11,8 @@ from journal.core import canonical
 from journal.extract.container import Container
 from journal.extract.layout import DIGESTS, MIMETYPE
 from journal.pki.certificates import der_to_pem
-from tests import authority, stamps
-from tests.unit.extracts import Extract, World, march, noon, opened, pack
+from tests.support import authority, stamps
+from tests.support.extracts import Extract, World, march, noon, opened, pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,7 +21,7 @@ from journal.extract.layout import (
     Member,
     write_directory,
 )
-from tests.unit.extracts import pack
+from tests.support.extracts import pack
 from tests.vectors.extract_cases.case import Case, members, short, signed
 
 if TYPE_CHECKING:

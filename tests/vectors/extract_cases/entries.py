@@ -13,14 +13,14 @@ from journal.core.entry import Compartment
 from journal.extract.layout import ENTRIES, PROOF, TABLE
 from journal.extract.listing import disclosed_line, withheld_line
 from journal.extract.manifest import Filter
-from tests import authority
-from tests.unit.extracts import COMPARTMENT, march, noon
+from tests.support import authority
+from tests.support.extracts import COMPARTMENT, march, noon
 from tests.vectors.extract_cases.case import Case, Small, lived, short, signed, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
 GAP, FOREIGN, BROKEN, MALFORMED, MISMATCHED = (
     "gap",

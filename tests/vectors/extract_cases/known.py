@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from journal.core.entry import Compartment
 from journal.core.seal import parse_seal
 from journal.extract.listing import encode_head_answer
-from tests import authority
-from tests.authority import issue, new_key
-from tests.unit.extracts import march, noon
+from tests.support import authority
+from tests.support.authority import issue, new_key
+from tests.support.extracts import march, noon
 from tests.vectors.extract_cases.case import CHAIN, OTHER_ROOT, Case, Small, facts, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from journal.extract.listing import ListedSeal
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
 FORK, KEPT = "fork", "kept.json"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.extract.layout import INSTRUCTIONS, MANIFEST
 from journal.extract.manifest import Filter, Request
-from tests import authority
-from tests.unit.extracts import march, noon
+from tests.support import authority
+from tests.support.extracts import march, noon
 from tests.vectors.extract_cases.case import MADE_AT, Case, Small, short, signed, with_member, with_parts
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.chain import Head
 from journal.extract.layout import MANIFEST, SEALS, SIGNATURE
-from tests.unit.extracts import march, noon
+from tests.support.extracts import march, noon
 from tests.vectors.extract_cases.case import Case, Small, signed
 from tests.vectors.extract_cases.valid import purging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
 NOT_COVERED, MISMATCHED, BROKEN = "not covered", "mismatched part", "broken chain"
 EARLY, OVER, FOREIGN = "early deletion", "over-retention", "foreign entry"

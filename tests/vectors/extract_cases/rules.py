@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from journal.core.times import purgeable_through
 from journal.extract.layout import MANIFEST
 from journal.extract.listing import encode_head_answer
-from tests.unit.extracts import march, noon
+from tests.support.extracts import march, noon
 from tests.vectors.extract_cases.case import ONE_DAY, Case, Small, facts, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
 EARLY, OVER, GAP = "early deletion", "over-retention", "gap"
 LONG, SHORT = 8, 3

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from journal.core.chain import genesis
 from journal.core.seal import NOTHING_HASH, parse_seal
 from journal.extract.layout import SEALS
-from tests import authority
-from tests.authority import ROOT, issue, new_key
-from tests.unit.extracts import march, noon
+from tests.support import authority
+from tests.support.authority import ROOT, issue, new_key
+from tests.support.extracts import march, noon
 from tests.vectors.extract_cases.case import (
     CHAIN,
     MADE_AT,
@@ -27,7 +27,7 @@ from tests.vectors.extract_cases.case import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
 MALFORMED, MISMATCHED, BROKEN, FORK = "malformed", "mismatched part", "broken chain", "fork"
 SECOND = "seals.json seal 2"

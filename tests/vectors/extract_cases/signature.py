@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from journal.extract.layout import DIGESTS, DOCUMENT, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.pki import cms, der
 from journal.pki.certificates import parse
-from tests import authority
-from tests.authority import AUTHORITY, ROOT, SIGNER, issue, new_key
-from tests.unit.extracts import pack
+from tests.support import authority
+from tests.support.authority import AUTHORITY, ROOT, SIGNER, issue, new_key
+from tests.support.extracts import pack
 from tests.vectors.extract_cases.case import (
     CHAIN,
     MADE_AT,

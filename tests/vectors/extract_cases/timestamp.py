@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.seal import parse_seal
 from journal.extract.listing import encode_head_answer
-from tests import authority, stamps
-from tests.authority import issue, new_key
-from tests.unit.extracts import march, noon
+from tests.support import authority, stamps
+from tests.support.authority import issue, new_key
+from tests.support.extracts import march, noon
 from tests.vectors.extract_cases.case import CHAIN, TIME, Case, Small, facts, lived, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from journal.extract.listing import ListedSeal
-    from tests.unit.extracts import Extract
+    from tests.support.extracts import Extract
 
 MALFORMED, MISMATCHED, BAD, UNTRUSTED = "malformed", "mismatched part", "bad signature", "untrusted"
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)

@@ -19,8 +19,8 @@ from journal.document.render import render
 from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED, Member, write_directory
 from journal.extract.manifest import Filter, Request
 from journal.seals.identity import SigningIdentity
-from tests import authority
-from tests.unit.extracts import march, noon
+from tests.support import authority
+from tests.support.extracts import march, noon
 from tests.vectors.extract_cases.case import MADE_AT, SIGNER, Case, Small, facts, lived, members, signed, with_parts
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One of several processes that append to the same chains at once: `python -m tests.integration.appending DSN SEED`.
+"""One of several processes that append to the same chains at once: `python -m tests.support.appending DSN SEED`.
 
 It appends as the service does (heads in memory, amended by what the database answers) and prints, one a line, the key
 of every event whose recording it was told of.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from journal.core.errors import UnavailableError
 from journal.database.ingest import AppendBatch, AppendResult, HeadRow
 from journal.database.store import Store
-from tests.chains import CATEGORY, Pending, advanced, batch, keys
+from tests.support.chains import CATEGORY, Pending, advanced, batch, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

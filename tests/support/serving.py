@@ -20,7 +20,7 @@ from journal.database.embedded import OWNER, SUPERUSER
 from journal.keys.wrapped import make_master_key
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import Settings
-from tests.faults.rig import CATEGORY, SERVICE, SOURCE, TENANTS
+from tests.support.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

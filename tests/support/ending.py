@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,32 @@ import pytest
 from journal.core.canonical import encode
 from journal.pki.certificates import der_to_pem
 from retention.outbox import Outbox
-from tests.integration.test_handover import commune, opened
-from tests.integration.world import SERVICE, TENANT, World
+from tests.support.communes import commune, opened
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from journal.cli.installation import Installation
+    from journal.database.embedded import EmbeddedPostgres
     from journal.extract.report import Report
-    from tests.authority import Holder
+    from tests.support.authority import Holder
 
 HOLDER = commune()
 PEM = der_to_pem([HOLDER.certificate])
+
+
+@asynccontextmanager
+async def lived_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
+    """Two communes with entries of three days in two categories, and a key store with a replica."""
+    async with new_world(postgres, home, keystore_replicas=[str(home / "replica")]) as world:
+        for number in range(3):
+            await world.travel_to(FIRST + number * DAY)
+            for tenant in (TENANT, OTHER_TENANT):
+                await world.record(3, tenant=tenant)
+                await world.record(2, tenant=tenant, category="ecrits")
+        yield world
 
 
 def check_signed(world: World, content: Path, signature: Path) -> dict[str, Any]:

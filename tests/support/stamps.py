@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from journal.pki import der
-from tests import authority
-from tests.authority import AUTHORITY, NOW, YEAR, Holder, issue, new_key
+from tests.support import authority
+from tests.support.authority import AUTHORITY, NOW, YEAR, Holder, issue, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

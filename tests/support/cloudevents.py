@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.integration.edge import SINGLE
-from tests.refused_events import valid_event
+from tests.support.edge import SINGLE
+from tests.support.refused_events import valid_event
 
 EARTH = "\N{EARTH GLOBE AMERICAS}"
 

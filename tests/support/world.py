@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import asyncpg
+import msgspec
 
-import sql
 from journal.audit.run import Audit
 from journal.cli.installation import Installation, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
 from journal.core import canonical
 from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
-from journal.database.embedded import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.reading.plan import ExtractRequest
 from journal.settings import Settings
+from tests.support.databases import fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -41,6 +41,7 @@ CATEGORY = "main-courante"
 DAY = timedelta(days=1)
 SETTING_UP = timedelta(minutes=1)
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+FIRST = START.date()
 
 _numbers = count(1)
 
@@ -163,6 +164,11 @@ class World:
             yield installation
 
 
+def settings_of(world: World) -> Settings:
+    """Return the settings with which a command opens this world."""
+    return msgspec.structs.replace(world.settings, dsn=world.dsn)
+
+
 @asynccontextmanager
 async def new_world(
     postgres: EmbeddedPostgres,
@@ -175,14 +181,8 @@ async def new_world(
     """Make an installation that begins at a simulated moment, with these tenants and the default categories."""
     clock = SimulatedClock(start - datetime.now(UTC))
     chosen = Settings(home=str(home), service_name=SERVICE, **settings)
-    name = f"world_{uuid4().hex}"
-    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
-    try:
-        await superuser.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} OWNER {OWNER}")
+    async with fresh_database(postgres) as name:
         dsn = postgres.dsn(database=name)
-        owner = await asyncpg.connect(dsn)
-        await owner.execute(sql.read("database.sql"))
-        await owner.close()
         await prepare(dsn, chosen, clock, simulate=clock.offset)
         async with open_service(dsn, chosen, clock) as installation:
             await installation.maintenance.prepare()
@@ -195,6 +195,3 @@ async def new_world(
                 superuser_dsn=postgres.dsn(SUPERUSER, database=name),
                 settings=chosen,
             )
-        await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await superuser.close()

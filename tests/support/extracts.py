@@ -19,7 +19,7 @@ from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
 from journal.core.times import format_time
 from journal.core.tree import Trie
 from journal.extract import table
-from journal.extract.container import ContainerWriter
+from journal.extract.container import Container, ContainerWriter
 from journal.extract.layout import (
     DIGESTS,
     ENTRIES,
@@ -36,7 +36,7 @@ from journal.extract.layout import (
 from journal.extract.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.extract.texts import SIGNED, write_digests, write_instructions
-from tests import authority
+from tests.support import authority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -316,3 +316,9 @@ def resigned_text(extract: Extract, place: int, text: bytes) -> ListedSeal:
     """Return a seal of the extract with another text, signed anew at the same time."""
     listed = extract.seals[place]
     return replace(listed, text=text, signature=authority.sign(text, at=parse_seal(listed.text).sealed_at))
+
+
+def contents_of(whole: bytes) -> dict[str, bytes]:
+    """Return the members of a container, but the first."""
+    container = Container(opened(whole))
+    return {name: b"".join(container.stream(name)) for name in container.names if name != MIMETYPE}

@@ -7,20 +7,18 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import aiohttp
-import asyncpg
 from aiohttp import web
 
-import sql
 from ingest.app import create_app
 from ingest.server import Runner
 from journal.cli.installation import Installation, open_service, prepare
 from journal.clock import SimulatedClock
-from journal.database.embedded import DATABASE, OWNER, SUPERUSER, EmbeddedPostgres
+from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
-from tests.refused_events import SOURCE_PREFIX
+from tests.support.databases import fresh_database
+from tests.support.refused_events import SOURCE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,22 +109,6 @@ class RunningEdge:
         if values["role"] == "module":
             values.setdefault("source_prefix", SOURCE_PREFIX)
         self.ids[name], self.tokens[name] = await self.installation.administration.credentials.add(**values)
-
-
-@asynccontextmanager
-async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """Give the name of a fresh, migrated, empty database, for as long as the block lasts."""
-    name = f"edge_{uuid4().hex}"
-    superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
-    try:
-        await superuser.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} OWNER {OWNER}")
-        owner = await asyncpg.connect(postgres.dsn(database=name))
-        await owner.execute(sql.read("database.sql"))
-        await owner.close()
-        yield name
-        await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await superuser.close()
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from journal.pki.timestamp_token import QUERY_TYPE, REPLY_TYPE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from tests.tsa import Authority
+    from tests.support.tsa import Authority
 
     Answer = Callable[["TsaServer", web.Request, bytes], Awaitable[web.StreamResponse]]
 
