@@ -32,7 +32,9 @@ from tests.support.world import World, new_world
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-ORIGINS = {"any": "any", "debian": "distribution", "wheel": "wheel"}
+    from journal.database.binaries import Origin
+
+ORIGINS: dict[str, Origin] = {"any": "any", "debian": "distribution", "wheel": "wheel"}
 
 STARTING_SECONDS = 60
 
@@ -85,9 +87,9 @@ async def dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def world(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """A whole service of two communes on a clock that tests move: `pytest.mark.world(maker)` says what lives in it."""
+    """A whole service of two communes on a clock that tests move; `pytest.mark.world(made_by=maker)` fills it."""
     chosen = request.node.get_closest_marker("world")
-    make = chosen.args[0] if chosen else new_world
+    make = chosen.kwargs["made_by"] if chosen else new_world
     async with make(postgres, tmp_path / "home") as made:
         yield made
 

@@ -93,8 +93,9 @@ async def lived(place: Path) -> AsyncIterator[Lived]:
         replica = (str(place / "replica"),)
         async with new_world(server, place / "home", start=start, keystore_replicas=replica) as world:
             for code, days in RETENTION.items():
-                category = NewCategory(code=code, label=code.capitalize(), retention_days=days)
-                await world.installation.administration.add_category(category)
+                await world.installation.administration.add_category(
+                    NewCategory(code=code, label=code.capitalize(), retention_days=days)
+                )
             made = Lived(world=world, first=start.date(), server=server, directory=place)
             compartment = Compartment(SERVICE, TENANT, WEEK)
             for number in range(LIVED_DAYS + 1):

@@ -17,19 +17,19 @@ from tests.support.world import SERVICE, TENANT
 render.DEADLINE_SECONDS = 0.0
 
 
-async def main(dsn: str, home: str, ahead_seconds: str, step: str, root: Path, pem: bytes) -> None:
+async def main(dsn: str, home: str, ahead_seconds: str, step: str, root: str, pem: bytes) -> None:
     """Say that it begins, then close the commune or destroy it."""
     clock = SimulatedClock(timedelta(seconds=float(ahead_seconds)))
-    settings = Settings(home=home, service_name=SERVICE, keystore_replicas=[f"{home}/replica"])
+    settings = Settings(home=home, service_name=SERVICE, keystore_replicas=(f"{home}/replica",))
     async with open_service(dsn, settings, clock) as installation:
         sys.stdout.write("begins\n")
         sys.stdout.flush()
         if step == "close":
-            await installation.closing.close(TENANT, root, pem)
+            await installation.closing.close(TENANT, Path(root), pem)
         else:
             await installation.destruction.run(TENANT, lambda _: None)
 
 
 if __name__ == "__main__":
-    certificate = Path(sys.argv[5])
-    asyncio.run(main(*sys.argv[1:5], certificate.parent, certificate.read_bytes()))
+    DSN, HOME, AHEAD_SECONDS, STEP, ROOT = sys.argv[1:]
+    asyncio.run(main(DSN, HOME, AHEAD_SECONDS, STEP, ROOT, Path(ROOT, "commune.pem").read_bytes()))

@@ -28,7 +28,7 @@ async def kill_when(world: World, step: str, directory: Path, happens: Callable[
     """Take a step in a process of its own, and kill it once something happens; False if it ended before."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.faults.ending",
-        world.dsn, world.settings.home, str(world.clock.offset.total_seconds()), step, str(directory / "commune.pem"),
+        world.dsn, world.settings.home, str(world.clock.offset.total_seconds()), step, str(directory),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None

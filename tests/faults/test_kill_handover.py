@@ -8,7 +8,7 @@ import random
 import sys
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -95,7 +95,7 @@ def check(world: World, box: Path, directory: Path) -> None:
     found = {path.name for path in box.iterdir() if path.suffix == ".p7m"}
     assert found == set(files)
     assert not list(box.glob("*.part"))
-    listed = {}
+    listed: dict[str, dict[str, Any]] = {}
     for path in sorted(box.glob("*.json")):
         listed |= {file["name"]: file for file in json.loads(path.read_bytes())["files"]}
         assert (box / f"{path.name}.p7s").exists()

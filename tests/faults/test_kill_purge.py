@@ -128,6 +128,7 @@ async def picture(site: Site, files: Iterable[Path]) -> dict[str, Any]:
         heads = await store.read_heads([TENANT, OTHER_TENANT], [BRIEF, BRIEF])
         partitions = [row for row in await store.partitions() if row.category == BRIEF]
         [fence] = [row.fence for row in await store.read_categories() if row.code == BRIEF]
+        fences = (fence, open_keystore(site.settings).fence(BRIEF))
         return {
             "partitions": [(row.day - site.day, row.attached) for row in partitions if row.day <= world.today],
             "pending detachments": pending,
@@ -135,7 +136,7 @@ async def picture(site: Site, files: Iterable[Path]) -> dict[str, Any]:
             "files of nothing": strays,
             "counters": counters,
             "keys": key_files(site),
-            "fences": [fence - site.day, open_keystore(site.settings).fence(BRIEF) - site.day, *copied_fences(site)],
+            "fences": [*(day - site.day for day in fences if day is not None), *copied_fences(site)],
             "bases": [head.kept_from - closed[head.tenant, BRIEF] for head in heads],
             "bases as sealed": [stated[head.tenant, BRIEF] - closed[head.tenant, BRIEF] for head in heads],
             "told": {tenant: await told(world, site, tenant) for tenant in (TENANT, OTHER_TENANT, RESERVED_TENANT)},

@@ -16,7 +16,7 @@ from tests.support.world import DAY, FIRST, World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.world(long_world), pytest.mark.usefixtures("no_documents")]
+pytestmark = [pytest.mark.world(made_by=long_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def test_killed_at_every_boundary(world: World, record_property: Callable[[str, object], None]) -> None:

@@ -32,9 +32,9 @@ async def site_of(world: World) -> Site:
     """Give a world, whose clock has come to the present, to real processes: its communes, and their credentials."""
     site = Site(home=world.settings.home_path, dsn=world.dsn, port=free_port())
     for tenant in TENANTS:
-        for role, tokens, scope in (("module", site.modules, {"source_prefix": SOURCE}), ("client", site.clients, {})):
+        for role, tokens, source in (("module", site.modules, SOURCE), ("client", site.clients, "")):
             _, tokens[tenant] = await world.installation.administration.credentials.add(
-                role=role, tenant=tenant, categories=CATEGORIES, **scope
+                role=role, tenant=tenant, categories=CATEGORIES, source_prefix=source
             )
     return site
 

@@ -15,6 +15,7 @@ from journal.core.errors import OperatorError, StoreError
 from journal.core.seal import parse_seal
 from retention import evidence
 from retention.attestation import Attestations
+from retention.purge_entries import read_recorded_purges
 from tests.support.world import DAY, FIRST, OTHER_TENANT, TENANT, World, new_world
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def attested_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterato
         yield made
 
 
-pytestmark = pytest.mark.world(attested_world)
+pytestmark = pytest.mark.world(made_by=attested_world)
 
 
 async def live(world: World, days: int, *, first: int = 0) -> None:
@@ -313,7 +314,7 @@ async def test_what_the_seals_do_not_bear_out(world: World) -> None:
 async def test_two_accounts_of_one_purge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the purge entry tells of other indexes than the seals, nothing is attested."""
     await live(world, 3)
-    read = evidence.read_recorded_purges
+    read = read_recorded_purges
 
     async def other(*arguments: Any) -> dict[tuple[str, date], RecordedPurge]:
         found = await read(*arguments)

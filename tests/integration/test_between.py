@@ -47,7 +47,7 @@ async def real_time_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterat
         yield made
 
 
-pytestmark = pytest.mark.world(real_time_world)
+pytestmark = pytest.mark.world(made_by=real_time_world)
 
 
 def day(world: World, number: int) -> date:

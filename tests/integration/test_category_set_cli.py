@@ -12,7 +12,7 @@ from tests.support.communes import commune
 from tests.support.rule_changes import LONG, live, long_world
 from tests.support.world import DAY, FIRST, TENANT, World, settings_of
 
-pytestmark = [pytest.mark.world(long_world), pytest.mark.usefixtures("commands_on_the_clock_of_the_world")]
+pytestmark = [pytest.mark.world(made_by=long_world), pytest.mark.usefixtures("commands_on_the_clock_of_the_world")]
 
 NAME = f"{LONG.code}\tLongue"
 

@@ -23,7 +23,7 @@ from tests.integration.test_purge import MovedClock
 from tests.support.ending import HOLDER, PEM, StopError, interrupted, lived_world, make_no_documents, open_export
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 
-pytestmark = pytest.mark.world(lived_world)
+pytestmark = pytest.mark.world(made_by=lived_world)
 
 # What a close writes, in its order; the outbox puts the files first, then the manifest's signature.
 CLOSING_STEPS = ("writer.submit", "store.close_tenant", "outbox.place", "outbox.put", "store.note_export")

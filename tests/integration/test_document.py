@@ -17,7 +17,8 @@ from pyhanko_certvalidator import ValidationContext
 
 from journal.core.chain import Head
 from journal.core.entry import MODULE_ACTIONS, Entry
-from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_cell, document_content, printable
+from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_cell, document_content
+from journal.document.french import printable
 from journal.document.render import DocumentError, render
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.pki.certificates import pem_to_der

@@ -51,7 +51,7 @@ async def filled_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[
         yield made
 
 
-pytestmark = [pytest.mark.world(filled_world), pytest.mark.usefixtures("no_documents")]
+pytestmark = [pytest.mark.world(made_by=filled_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def stand(world: World, clock: StillClock, moment: datetime) -> None:

@@ -29,7 +29,7 @@ def world_of_now(postgres: EmbeddedPostgres, home: Path) -> AbstractAsyncContext
     return new_world(postgres, home, start=datetime.now(UTC))
 
 
-pytestmark = pytest.mark.world(world_of_now)
+pytestmark = pytest.mark.world(made_by=world_of_now)
 
 
 async def test_what_the_database_never_had(world: World) -> None:

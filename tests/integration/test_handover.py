@@ -45,7 +45,7 @@ async def recorded_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterato
         yield made
 
 
-pytestmark = pytest.mark.world(recorded_world)
+pytestmark = pytest.mark.world(made_by=recorded_world)
 
 
 async def record_both(world: World) -> None:

@@ -254,7 +254,9 @@ class TestCutOff:
 
 async def test_purposes_and_actions_are_the_cores() -> None:
     """The words the edge takes are those the manifest and the entries know."""
-    (purpose,) = [field.type for field in inspect.type_info(ExtractBody).fields if field.name == "purpose"]
-    (action,) = [field.type for field in inspect.type_info(ExtractFilter).fields if field.name == "action"]
+    body: Any = inspect.type_info(ExtractBody)
+    selection: Any = inspect.type_info(ExtractFilter)
+    (purpose,) = [field.type for field in body.fields if field.name == "purpose"]
+    (action,) = [field.type for field in selection.fields if field.name == "action"]
     assert set(purpose.values) == set(PURPOSES)
     assert set(action.values) == set(ACTIONS)

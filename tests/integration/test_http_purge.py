@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-pytestmark = pytest.mark.world(brief_world)
+pytestmark = pytest.mark.world(made_by=brief_world)
 
 LARGE, SMALL = 6_000, 400
 DAYS = 7

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.world(brief_world)
+pytestmark = pytest.mark.world(made_by=brief_world)
 
 
 def what(due: list[DueDay]) -> list[tuple[str, date]]:

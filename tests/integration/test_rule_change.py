@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
     from retention.purge_steps import Boundary
 
-pytestmark = [pytest.mark.world(long_world), pytest.mark.usefixtures("no_documents")]
+pytestmark = [pytest.mark.world(made_by=long_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def kept(world: World) -> list[int]:

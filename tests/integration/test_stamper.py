@@ -21,7 +21,7 @@ from journal.core.entry import Compartment
 from journal.core.errors import NotStampedError, OperatorError
 from journal.database.store import Store
 from journal.extract.listing import parse_head_answer
-from journal.pki import timestamp
+from journal.pki import der, timestamp
 from journal.pki.certificates import der_to_pem, pem_to_der
 from journal.pki.timestamp_token import REPLY_LIMIT_BYTES, REPLY_TYPE
 from journal.seals.stamper import FAILING_LIMIT, INTERVAL_SECONDS, RETRY_LIMIT_SECONDS, Stamper, TsaClient
@@ -328,12 +328,12 @@ async def test_a_clock_that_is_ahead_of_ours_is_refused(
     ahead = timedelta(minutes=2)
 
     async def answer(_: TsaServer, __: web.Request, query: bytes) -> web.StreamResponse:
-        members = made.der.decode(query, limit_bytes=100).children
+        members = der.decode(query, limit_bytes=100).children
         content = stamps.tst_info(
             members[1].children[1].content, at=datetime.now(UTC) + ahead, nonce=members[2].integer()
         )
         token = stamps.Stamp(content, chain=(clock,)).encode()
-        reply = made.der.sequence(made.der.sequence(made.der.integer(0)), token)
+        reply = der.sequence(der.sequence(der.integer(0)), token)
         return web.Response(body=reply, content_type=REPLY_TYPE)
 
     tsa.answer = answer

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from journal.core.entry import Event
-    from journal.writing.queue import Outcome
+    from journal.writing.queue import Acknowledgement
     from journal.writing.writer import Writer
     from tests.support.rig import Rig
 
@@ -62,7 +62,7 @@ async def running(writer: Writer) -> AsyncIterator[Writer]:
         await task
 
 
-def indexes(outcomes: list[Outcome] | BaseException) -> list[int]:
+def indexes(outcomes: list[Acknowledgement] | BaseException) -> list[int]:
     """Return the indexes of the receipts; an error instead of outcomes is raised."""
     if isinstance(outcomes, BaseException):
         raise outcomes
@@ -678,7 +678,7 @@ async def test_a_storm_of_conflicts(rig: Rig) -> None:
     """Four writers of four processes' worth on one chain: everyone progresses, nobody sees an error."""
     rigs = [rig, *[await rig.open_another() for _ in range(3)]]
 
-    async def work(number: int, chosen: Rig) -> list[Outcome]:
+    async def work(number: int, chosen: Rig) -> list[Acknowledgement]:
         outcomes = []
         for turn in range(100):
             outcomes += await chosen.submit(rig.events(f"{number}-{turn}"))

@@ -40,6 +40,7 @@ from tests.support import authority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
 UTC = timezone.utc
 COMPARTMENT = Compartment(authority.SERVICE, "montreuil", "main-courante")
@@ -240,7 +241,7 @@ class World:
         """Make the close seal of a day, five seconds after its end."""
         return self.seal(noon(day + ONE_DAY, hour=0) + late, day, **changes)
 
-    def live(self, first: int, last: int, *, entries: int = 2) -> World:
+    def live(self, first: int, last: int, *, entries: int = 2) -> Self:
         """Live through these days of March, each closed, with so many entries a day."""
         for day in map(march, range(first, last + 1)):
             for number in range(entries):

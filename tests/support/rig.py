@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from journal.audit.findings import Finding
     from journal.service import Service
-    from journal.writing.queue import Outcome
+    from journal.writing.queue import Acknowledgement
 
 SERVICE = "journal.test"
 TENANTS = ("albi", "castres")
@@ -92,7 +92,7 @@ class Rig:
         tenant: str = TENANTS[0],
         category: str = CATEGORY,
         writer: Writer | None = None,
-    ) -> list[Outcome]:
+    ) -> list[Acknowledgement]:
         """Submit events as one request."""
         chosen = writer or self.service.writer
         size = sum(len(event.canonical) for event in events)

@@ -36,7 +36,7 @@ class Scrape:
     @classmethod
     def read_open(cls, text: str) -> Scrape:
         """Read OpenMetrics, whose parser is strict."""
-        return cls(families=list(open_metrics.text_string_to_metric_families(text)))
+        return cls(families=list(open_metrics.text_string_to_metric_families(text)))  # type: ignore[no-untyped-call]
 
     def names(self) -> set[str]:
         """Return the names of all samples."""

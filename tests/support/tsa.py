@@ -95,7 +95,7 @@ class Authority:
 
     def _make(self, name: str, section: str, key: str, *, issuer: str | None) -> None:
         kind, option = KEYS[key]
-        request = (
+        request: tuple[str, ...] = (
             "req",
             "-config",
             "certificates.cnf",
@@ -105,7 +105,7 @@ class Authority:
             "-keyout",
             f"{name}.key",
         )
-        request += ("-newkey", kind, "-pkeyopt", option)
+        request = (*request, "-newkey", kind, "-pkeyopt", option)
         if issuer is None:
             self.openssl(*request, "-x509", "-days", "3650", "-extensions", section, "-out", f"{name}.pem")
             return

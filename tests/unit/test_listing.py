@@ -12,7 +12,6 @@ from journal.core import canonical
 from journal.core.errors import MalformedError
 from journal.extract.listing import (
     LISTED_SEAL_LIMIT_BYTES,
-    TIMESTAMP_LIMIT_BYTES,
     disclosed_line,
     encode_head_answer,
     encode_seals,
@@ -21,6 +20,7 @@ from journal.extract.listing import (
     parse_seals,
     withheld_line,
 )
+from journal.pki.timestamp_token import TIMESTAMP_LIMIT_BYTES
 from tests.support.extracts import sample
 
 EXTRACT = sample()

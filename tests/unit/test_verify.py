@@ -29,6 +29,7 @@ from journal.core.errors import (
     UntrustedError,
     VerificationError,
 )
+from journal.extract import table
 from journal.extract.layout import (
     DIGESTS,
     DOCUMENT,
@@ -372,8 +373,8 @@ def test_the_table_says_what_the_entries_say() -> None:
         [*rows[:2], rows[2].replace(b"agent", b"Agent"), *rows[3:]],
         [],
     ]
-    for table in changed:
-        check(replace(sample(), parts={TABLE: b"".join(table)}), MismatchedPartError, TABLE)
+    for lines in changed:
+        check(replace(sample(), parts={TABLE: b"".join(lines)}), MismatchedPartError, TABLE)
     check(replace(sample(), parts={TABLE: b"".join(rows)[:-1]}), MalformedError, TABLE)
     assert rows[0] == table.HEADER
 

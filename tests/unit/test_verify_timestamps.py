@@ -18,10 +18,11 @@ from journal.core.errors import (
 )
 from journal.core.seal import parse_seal
 from journal.extract.known import read_known
-from journal.extract.listing import TIMESTAMP_LIMIT_BYTES, encode_head_answer, parse_head_answer
+from journal.extract.listing import encode_head_answer, parse_head_answer
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import der_to_pem
 from journal.pki.timestamp import CLOCK_TOLERANCE
+from journal.pki.timestamp_token import TIMESTAMP_LIMIT_BYTES
 from journal.verifier.cli import main
 from tests.support import authority, stamps
 from tests.support.extracts import ANCHORS, Extract, World, march, noon, opened, sample
@@ -101,7 +102,7 @@ def test_seals_that_bear_none_are_told_where_others_do() -> None:
     """An authority that was down for a day leaves a hole that shows; two authorities are told apart."""
     extract = stamp_closes(sample())
     extract.seals[1] = replace(extract.seals[1], timestamp=None)
-    other = authority.issue("Other clock", stamps.new_key(45), issuer=stamps.ROOT, extensions=stamps.STAMPER)
+    other = authority.issue("Other clock", authority.new_key(45), issuer=stamps.ROOT, extensions=stamps.STAMPER)
     extract.seals[2] = stamped(
         replace(extract.seals[2], timestamp=None),
         chain=(other,),
@@ -144,7 +145,7 @@ def test_a_time_stamp_that_does_not_verify_names_its_seal() -> None:
     assert refuse(extract, MismatchedPartError, part) == "the time-stamp is of other content"
     extract.seals[1] = replace(extract.seals[1], timestamp=b"0")
     refuse(extract, MalformedError, part)
-    extract.seals[1] = stamped(extract.seals[1], key=stamps.new_key(9))
+    extract.seals[1] = stamped(extract.seals[1], key=authority.new_key(9))
     refuse(extract, BadSignatureError, part)
     refuse(
         stamp_closes(sample()),
@@ -213,7 +214,7 @@ def test_a_known_seal_keeps_its_time_stamp() -> None:
     assert parse_head_answer(encode_head_answer(good)) == good
     report = verify(stamp_closes(extract), known=[read_known(opened(encode_head_answer(good)), "kept")])
     assert "kept seal 2 agrees" in " ".join(report.checked)
-    bad = stamped(world.closes[march(2)], key=stamps.new_key(9))
+    bad = stamped(world.closes[march(2)], key=authority.new_key(9))
     known = [read_known(opened(encode_head_answer(bad)), "kept")]
     refuse(extract, BadSignatureError, "kept seal 2 time-stamp", known=known)
     assert verify(extract, known=known, tsa_anchors=None).verdict
@@ -233,7 +234,7 @@ def test_the_command_checks_them(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "trust.pem").write_bytes(der_to_pem(ANCHORS))
     (tmp_path / "tsa.pem").write_bytes(der_to_pem(stamps.ANCHORS))
     (tmp_path / "stamped").write_bytes(stamp_closes(sample()).pack())
-    (tmp_path / "forged").write_bytes(stamp_closes(sample(), key=stamps.new_key(9)).pack())
+    (tmp_path / "forged").write_bytes(stamp_closes(sample(), key=authority.new_key(9)).pack())
     (tmp_path / "plain").write_bytes(sample().pack())
 
     def run(name: str, *arguments: str) -> tuple[int, str]:

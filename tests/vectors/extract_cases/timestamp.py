@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.seal import parse_seal
 from journal.extract.listing import encode_head_answer
+from journal.pki import der
 from tests.support import authority, stamps
 from tests.support.authority import issue, new_key
 from tests.support.extracts import march, noon
@@ -128,7 +129,7 @@ def _tokens() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         "other-content-type",
         "The token holds plain data.",
         MALFORMED,
-        {"content_kind": stamps.der.object_identifier("1.2.840.113549.1.7.1")},
+        {"content_kind": der.object_identifier("1.2.840.113549.1.7.1")},
     )
 
 
