@@ -17,11 +17,11 @@ from journal.core.errors import BusyError, ExpiredCertificateError, OperatorErro
 from journal.pki.certificates import der_to_pem
 from retention.closing import Closing
 from retention.outbox import Outbox
+from tests.support.clocks import MovedClock
 from tests.support.communes import commune
 from tests.support.contents import told
-from tests.integration.test_purge import MovedClock
 from tests.support.ending import HOLDER, PEM, StopError, interrupted, lived_world, make_no_documents, open_export
-from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event
 
 pytestmark = pytest.mark.world(made_by=lived_world)
 

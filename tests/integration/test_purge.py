@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -36,6 +35,7 @@ from journal.seals.sealer import Sealer
 from journal.writing.chronicle import SUBMITTED_BY, Chronicle
 from retention.purge import DueDay, Purger
 from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF, brief_world, key_files, leaves, live
+from tests.support.clocks import MovedClock
 from tests.support.contents import events_of, purge_entries
 from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
 
@@ -463,14 +463,6 @@ async def test_ended_contracts(world: World) -> None:
     assert entries[0] == entries[1]
     assert await world.service.store.read_purge_spans() == []
     assert await world.audit() == []
-
-
-class MovedClock(SimulatedClock):
-    """A wall clock that somebody moves while the monotonic one goes on."""
-
-    def monotonic(self) -> float:
-        """Return the machine's own."""
-        return time.monotonic()
 
 
 async def test_a_clock_that_is_moved(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 
 from journal.clock import SimulatedClock
 
@@ -65,3 +66,11 @@ class FaultyClock(SimulatedClock):
     def monotonic(self) -> float:
         """Return seconds that nobody sets."""
         return (self.true - _BEGIN).total_seconds()
+
+
+class MovedClock(SimulatedClock):
+    """A wall clock that somebody moves while the monotonic one goes on."""
+
+    def monotonic(self) -> float:
+        """Return the machine's own."""
+        return monotonic()
