@@ -59,7 +59,7 @@ bench: install  ## measure, several runs each, and compare with the floors
 	@$(BIN)/python -m tests.bench
 
 campaign: install  ## run the long tests: kills, every bit, every byte
-	@$(BIN)/python -m pytest -m campaign
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m campaign --durations=25
 
 clean:  ## remove what install and run made here
 	rm -rf $(VENV) var dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -80,7 +80,7 @@ def test_every_kind_of_extract_verifies(verifier: Verifier) -> None:
 
 def test_they_agree(verifier: Verifier, pytestconfig: pytest.Config) -> None:
     """On bytes, values, lists, signatures, compressions, time-stamps, lives, changed by anyone or the service."""
-    hold(verifier, 0, pytestconfig.getoption("--cases", default=2000))
+    hold(verifier, 0, pytestconfig.getoption("--cases", default=800))
 
 
 @pytest.mark.campaign

@@ -11,8 +11,9 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 # In the last two hours before a day's limit: one commune's hand-over was never made, and lapses.
 LAST_CALL = time(22, 30)
+T = TypeVar("T")
+
 # Of the key store's two copies: the fence in one and the other, the key in one and the other.
 FILE_OPERATIONS = 4
 
@@ -237,10 +240,20 @@ async def kill_all(cluster: EmbeddedPostgres, home: Path, kills: Iterable[Kill],
     return count
 
 
+def boundaries(places: Sequence[T], *, both_sides: bool) -> list[tuple[T, bool]]:
+    """Return when to kill: before the first place and after each; on both sides of each if asked.
+
+    After one and before the next, the disk holds the same.
+    """
+    if both_sides:
+        return list(product(places, (False, True)))
+    return [(places[0], False), *((place, True) for place in places)]
+
+
 def evidence(who: str, steps: Sequence[Step], count: int) -> str:
     """Say what was done: figures without their number mean nothing."""
     return (
-        f"kill -9 of {who} before and after each of {len(steps)} steps of the purge: {count} kills, each time one more "
+        f"kill -9 of {who} around each of {len(steps)} steps of the purge: {count} kills, each time one more "
         "run left what an undisturbed one leaves: catalog, disk, key store, fences, bases, entries, seals, verify-store"
     )
 
@@ -250,6 +263,7 @@ VICTIMS = {"the purge": None, "PostgreSQL": 1}
 
 
 # A day in one table, and one in three.
+@pytest.mark.parametrize("both_sides", [False, pytest.param(True, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize(("who", "slices"), [("the purge", 1), ("PostgreSQL", 3)])
 async def test_killed_at_every_boundary(
     who: str,
@@ -257,12 +271,14 @@ async def test_killed_at_every_boundary(
     mortal_cluster: EmbeddedPostgres,
     tmp_path: Path,
     record_property: Callable[[str, object], None],
+    *,
+    both_sides: bool,
 ) -> None:
-    """The purge, or its database, dies before and after each step: the next run ends where an undisturbed one ends.
-
-    After one step and before the next, the disk holds the same: each such state is met twice.
-    """
-    kills = [Kill(step=step, after=after, postmaster=VICTIMS[who]) for step in Step for after in (False, True)]
+    """The purge, or its database, dies before and after each step: the next run ends where an undisturbed one ends."""
+    kills = [
+        Kill(step=step, after=after, postmaster=VICTIMS[who])
+        for step, after in boundaries(list(Step), both_sides=both_sides)
+    ]
     count = await kill_all(mortal_cluster, tmp_path, kills, slices)
     record_property("evidence", evidence(who, list(Step), count))
 
@@ -283,9 +299,12 @@ async def test_killed_many_times(
     record_property("evidence", evidence(f"{who} ({step.value})", [step], count))
 
 
-async def test_killed_between_the_copies_of_the_key_store(mortal_cluster: EmbeddedPostgres, tmp_path: Path) -> None:
+@pytest.mark.parametrize("both_sides", [False, pytest.param(True, marks=pytest.mark.campaign)])
+async def test_killed_between_the_copies_of_the_key_store(
+    mortal_cluster: EmbeddedPostgres, tmp_path: Path, *, both_sides: bool
+) -> None:
     """The purge dies while one copy of the key store has the fence, or has lost the key, and the other has not."""
-    operations = [(number, after) for number in range(1, FILE_OPERATIONS + 1) for after in (False, True)]
+    operations = boundaries(range(1, FILE_OPERATIONS + 1), both_sides=both_sides)
     kills = [Kill(file_operation=number, after=after) for number, after in operations]
     assert await kill_all(mortal_cluster, tmp_path, kills) == len(operations)
 

@@ -4,41 +4,48 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import pytest
+import pytest_asyncio
 
 from journal.keys.files import why_unwritable
 from journal.pki.certificates import pem_to_der
+from tests.support import commands
+from tests.support.commands import DONE, FAILED, NOT_RUN
+from tests.support.databases import fresh_database
 
-DONE, FAILED, NOT_RUN = 0, 1, 2
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from journal.database.embedded import EmbeddedPostgres
+
 NOBODY = 65534
 
 
-def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run openepm-journal with its home there."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
-    environment |= {"JOURNAL_HOME": str(home)} | settings
-    return subprocess.run(
-        [sys.executable, "-m", "journal.cli.main", *arguments],
-        capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an installation with one commune, and a certificate made with openssl beside it."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def home(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
+    """Give an installation with one commune, on a server that runs, and a certificate made with openssl beside it."""
     directory = tmp_path_factory.mktemp("cli")
-    assert command(directory / "var", "tenant", "add", "albi", "--name", "Ville d'Albi").returncode == DONE
-    subprocess.run(
-        ["openssl", "req", "-x509", "-nodes", "-days", "700", "-newkey", "rsa:3072", "-keyout", directory / "key.pem",
-         "-out", directory / "cert.pem", "-subj", "/O=Ville d'Albi"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return directory / "var"
+    async with fresh_database(postgres) as name:
+        (directory / "dsn").write_text(postgres.dsn(database=name))
+        done = command(directory / "var", "tenant", "add", "albi", "--name", "Ville d'Albi")
+        assert done.returncode == DONE, done.stderr
+        subprocess.run(
+            ["openssl", "req", "-x509", "-nodes", "-days", "700", "-newkey", "rsa:3072", "-subj", "/O=Ville d'Albi",
+             "-keyout", directory / "key.pem", "-out", directory / "cert.pem"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        yield directory / "var"
+
+
+def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run openepm-journal on that installation's database."""
+    return commands.command(home, *arguments, JOURNAL_DSN=(home.parent / "dsn").read_text(), **settings)
 
 
 def test_a_certificate_is_registered_and_ended(home: Path) -> None:
