@@ -12,14 +12,13 @@ import pytest
 import sql
 from journal.database.catalog import compare_catalogs, read_catalog
 from journal.database.embedded import OWNER, SUPERUSER
-from tests.chains import add_chains
+from tests.support.chains import add_chains
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from journal.store import Store
-
     from journal.database.embedded import EmbeddedPostgres
+    from journal.database.store import Store
 
 FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (journal\.\w+)\(", re.MULTILINE)
 
