@@ -10,7 +10,7 @@ import pytest
 
 from journal.admin.administration import DEFAULT_CATEGORIES, NewCategory
 from journal.admin.credentials import ROLES
-from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.errors import OperatorError, StoreError
 from tests.support.contents import told
 from tests.support.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, make_event

@@ -15,7 +15,7 @@ from journal.core.errors import OperatorError, StoreError
 from journal.core.seal import parse_seal
 from retention import evidence
 from retention.attestation import Attestations
-from retention.purge_entries import read_recorded_purges
+from retention.purge_log import read_recorded_purges
 from tests.support.world import DAY, FIRST, OTHER_TENANT, TENANT, World, new_world
 
 if TYPE_CHECKING:

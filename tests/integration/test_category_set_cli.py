@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from journal.cli import categories, installation
+from journal.cli import categories
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.pki.certificates import der_to_pem

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, RESERVED_TENANT, SERVICE_PREFIX
 from journal.core.errors import EndedTenantError, RequestError
-from tests.integration.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
+from tests.support.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from journal.reading.register import SCANNED_ENTRIES, Register
-from tests.support.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, SERVICE, TENANT, RunningEdge
+from tests.support.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, TENANT, RunningEdge
 from tests.support.refused_events import valid_event
 from tests.support.world import START, new_world
 

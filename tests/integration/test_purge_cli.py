@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.cli import installation
 from journal.cli import purge as purge_command
 from journal.cli.parser import make_parser
 from journal.core.errors import BusyError

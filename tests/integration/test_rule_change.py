@@ -15,7 +15,7 @@ from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, Ov
 from journal.pki.certificates import der_to_pem
 from journal.writing.chronicle import Chronicle
 from tests.support.communes import commune, names, opened
-from tests.support.contents import events_of, purge_entries, stored_entries
+from tests.support.contents import events_of, purge_entries
 from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
 from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world
 
