@@ -121,6 +121,6 @@ async def _declared_lately(store: Store, latest: int) -> int | None:
 
 def _describe_purges(purges: Sequence[ForgottenPurge]) -> str:
     first, *others = purges
-    known = f"up to {format_day(first.known)}" if first.known else "not at all"
+    known = f"only up to {format_day(first.known)}" if first.known else "not at all"
     more = f" (and {len(others)} more)" if others else ""
-    return f"{first.category} is purged up to {format_day(first.destroyed)}, but the database knows this {known}{more}"
+    return f"{first.category} is purged up to {format_day(first.destroyed)}, in the database {known}{more}"

@@ -67,7 +67,7 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     assert command(home, "verify-store").returncode == DONE
     # Lost, it is written again; in place of another, it is not.
     record.write_text("mine")
-    assert "record.json holds something else; all is destroyed" in plain_line(command(home, *destroy, "albi"))
+    assert "record.json has other content; the data is destroyed" in plain_line(command(home, *destroy, "albi"))
     record.unlink()
     assert command(home, *destroy, "albi").returncode == DONE
     assert orjson.loads(record.read_bytes()) == content

@@ -44,7 +44,7 @@ async def test_what_the_database_never_had(world: World) -> None:
 async def test_a_database_without_a_seal(world: World) -> None:
     """One that holds no seal is not the one that was backed up."""
     open_keystore(world.settings).raise_fence(CATEGORY, world.today)
-    with pytest.raises(OperatorError, match="the database knows it not at all; it holds no seal either"):
+    with pytest.raises(OperatorError, match="in the database not at all; it holds no seal"):
         await check_restored(world.dsn, settings_of(world))
 
 

@@ -49,7 +49,7 @@ async def copy(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
     directory = tmp_path / "copy"
     directory.mkdir()
     assert await keys.backup(settings, asked(directory)) == DONE
-    said = f"{directory}: 3 keys copied, 0 of what is destroyed shredded, 0 fences raised; it holds 3 keys\n"
+    said = f"{directory}: 3 keys copied, 0 purged or destroyed keys shredded, 0 fences raised; it holds 3 keys\n"
     assert capsys.readouterr() == (said, "")
     return directory
 

@@ -133,7 +133,7 @@ async def test_what_is_due_and_could_not_go(world: World, capsys: pytest.Capture
     days = [FIRST + number * DAY for number in range(5)]
     limits = [format_seconds(START.replace(hour=0) + (number + BRIEF_DAYS) * DAY) for number in range(5)]
     beyond = [
-        f"{BRIEF} {day} stays: one run takes 3 days of a category; run purge again, or with --all; "
+        f"{BRIEF} {day} is left: a run purges 3 days of a category; run purge again, or with --all; "
         f"it must be purged before {limit}"
         for day, limit in zip(days, limits, strict=True)
     ][3:]
