@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 
-Outcome = Literal["appended", "conflict", "known", "clock", "closed", "fenced", "absent"]
+Answer = Literal["appended", "conflict", "known", "clock", "closed", "fenced", "absent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class AppendResult:
     absent    `chains`: they do not exist, or their tenant is closed
     """
 
-    outcome: Outcome
+    answer: Answer
     moved: Sequence[MovedHead] = ()
     known: Sequence[KnownEntry] = ()
     chains: Sequence[int] = ()
@@ -184,18 +184,18 @@ _arguments: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(*_FIELD
 
 def _read_result(rows: list[asyncpg.Record]) -> AppendResult:
     """Return what `journal.append` said; every row says the same."""
-    outcome = rows[0]["answer"]
-    match outcome:
+    answer = rows[0]["answer"]
+    match answer:
         case "conflict":
-            return AppendResult(outcome=outcome, moved=[_moved(row) for row in rows])
+            return AppendResult(answer=answer, moved=[_moved(row) for row in rows])
         case "known":
-            return AppendResult(outcome=outcome, known=[_known(row) for row in rows])
+            return AppendResult(answer=answer, known=[_known(row) for row in rows])
         case "clock":
-            return AppendResult(outcome=outcome, database_now=rows[0]["recorded_at"])
+            return AppendResult(answer=answer, database_now=rows[0]["recorded_at"])
         case "appended":
-            return AppendResult(outcome=outcome)
+            return AppendResult(answer=answer)
         case _:
-            return AppendResult(outcome=outcome, chains=[row["position"] for row in rows])
+            return AppendResult(answer=answer, chains=[row["position"] for row in rows])
 
 
 def _moved(row: asyncpg.Record) -> MovedHead:

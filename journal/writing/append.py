@@ -118,12 +118,12 @@ class Appender:
                 self._instruments.appends.add(1, "refused")
                 await self._isolate(draft, deadline, error)
                 return
-            self._instruments.appends.add(1, result.outcome)
-            if result.outcome == "appended":
+            self._instruments.appends.add(1, result.answer)
+            if result.answer == "appended":
                 self._note_success(draft, started_at)
                 draft.settle()
                 return
-            conflicts += result.outcome == "conflict"
+            conflicts += result.answer == "conflict"
             await self._amend(draft, result)
             draft = self._redraft(draft.submissions)
 
@@ -178,7 +178,7 @@ class Appender:
         for compartment in draft.compartments:
             self._heads[compartment] = draft.base(compartment)
         compartments = draft.compartments
-        match result.outcome:
+        match result.answer:
             case "conflict":
                 for head in result.moved:
                     self._heads[compartments[head.position - 1]] = HeadState(

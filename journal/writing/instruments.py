@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, get_args
 
-from journal.database.ingest import Outcome
+from journal.database.ingest import Answer
 from journal.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ PULSE_SECONDS = 0.5
 LAG_BOUNDS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 APPEND_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Besides the database's answers: it was unavailable, or it refused the draft with an error.
-APPEND_RESULTS = (*get_args(Outcome), "unavailable", "refused")
+APPEND_RESULTS = (*get_args(Answer), "unavailable", "refused")
 
 
 class Instruments:

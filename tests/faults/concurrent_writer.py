@@ -33,10 +33,10 @@ async def write(
 
     async def submit(tenant: str, category: str, ids: list[str]) -> None:
         events = read_events([event_body(event_id, moment) for event_id in ids], clock.now())
-        outcomes = await writer.submit(Compartment(SERVICE, tenant, category), "module", events, 1)
+        acknowledgements = await writer.submit(Compartment(SERVICE, tenant, category), "module", events, 1)
         lines.extend(
-            f"{tenant} {category} {event_id} {outcome.receipt.index} {outcome.receipt.chain_hash.hex()}"
-            for event_id, outcome in zip(ids, outcomes, strict=True)
+            f"{tenant} {category} {event_id} {acknowledgement.receipt.index} {acknowledgement.receipt.chain_hash.hex()}"
+            for event_id, acknowledgement in zip(ids, acknowledgements, strict=True)
         )
 
     requests = [

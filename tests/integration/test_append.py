@@ -57,7 +57,7 @@ async def test_entries_are_stored_as_given_and_the_head_advances(store: Store) -
     (head,) = await add_chains(store, ["albi"])
     now = await store.read_now()
     made = batch([(head, fresh(3))], now)
-    assert (await store.append(made)).outcome == "appended"
+    assert (await store.append(made)).answer == "appended"
     rows = await read_chain(store, head, now.date())
     assert [row.ciphertext for row in rows] == made.entry_ciphertext
     assert [row.event_key for row in rows] == made.entry_key
@@ -71,7 +71,7 @@ async def test_a_batch_spans_chains_of_several_categories(store: Store) -> None:
     heads = await add_chains(store, ["albi", "castres"], ["ecrits", "main-courante"])
     now = await store.read_now()
     made = batch([(head, fresh(number)) for number, head in enumerate(heads, start=1)], now)
-    assert (await store.append(made)).outcome == "appended"
+    assert (await store.append(made)).answer == "appended"
     for place, head in enumerate(heads, start=1):
         check_chain(await read_chain(store, head, now.date()), advanced(head, made, place))
 
@@ -79,7 +79,7 @@ async def test_a_batch_spans_chains_of_several_categories(store: Store) -> None:
 async def test_an_empty_batch_is_appended(store: Store) -> None:
     """Nothing to do is done."""
     await add_chains(store, ["albi"])
-    assert (await store.append(empty_batch())).outcome == "appended"
+    assert (await store.append(empty_batch())).answer == "appended"
 
 
 async def test_counters_add_up(store: Store) -> None:
@@ -95,7 +95,7 @@ async def test_counters_add_up(store: Store) -> None:
             "span_high": [high],
             "span_count": [count],
         }
-        assert (await store.append(replace(made, **spans))).outcome == "appended"
+        assert (await store.append(replace(made, **spans))).answer == "appended"
         head = advanced(head, made)
     (counted,) = await store.read_activity("albi")
     assert (counted.action, counted.count) == ("consultation", 5)
@@ -110,7 +110,7 @@ async def test_a_moved_head_is_a_conflict(store: Store, owner: asyncpg.Connectio
     also_moved = await append(store, gaillac, fresh(1))
     before = await everything(owner)
     result = await store.append(batch([(head, fresh(1)) for head in (albi, castres, gaillac)], await store.read_now()))
-    assert result.outcome == "conflict"
+    assert result.answer == "conflict"
     assert [(row.position, row.size, row.chain_hash, row.recorded_at) for row in result.moved] == [
         (1, moved.size, moved.chain_hash, moved.recorded_at),
         (3, also_moved.size, also_moved.chain_hash, also_moved.recorded_at),
@@ -122,7 +122,7 @@ async def test_another_hash_at_the_same_size_is_a_conflict(store: Store) -> None
     """Two histories of one length are not one."""
     (head,) = await add_chains(store, ["albi"])
     other = replace(head, chain_hash=b"\1" * 32)
-    assert (await store.append(batch([(other, fresh(1))], await store.read_now()))).outcome == "conflict"
+    assert (await store.append(batch([(other, fresh(1))], await store.read_now()))).answer == "conflict"
 
 
 async def test_time_never_goes_back_within_a_chain(store: Store) -> None:
@@ -132,18 +132,18 @@ async def test_time_never_goes_back_within_a_chain(store: Store) -> None:
     assert head.recorded_at is not None
     earlier = replace(head, recorded_at=None)
     result = await store.append(batch([(earlier, fresh(1))], head.recorded_at - timedelta(milliseconds=1)))
-    assert result.outcome == "conflict"
+    assert result.answer == "conflict"
 
 
 async def test_a_known_event_is_found_and_nothing_is_written(store: Store, owner: asyncpg.Connection) -> None:
     """All known entries of a batch are named, with their first copy; the new ones beside them are not stored."""
     albi, castres = await add_chains(store, ["albi", "castres"])
     first = batch([(albi, keys("a", "b")), (castres, keys("a"))], await store.read_now())
-    assert (await store.append(first)).outcome == "appended"
+    assert (await store.append(first)).answer == "appended"
     before = await everything(owner)
     again = [(advanced(albi, first, 1), keys("x", "b", "a")), (advanced(castres, first, 2), keys("a", "y"))]
     result = await store.append(batch(again, await store.read_now()))
-    assert result.outcome == "known"
+    assert result.answer == "known"
     found = {row.position: row for row in result.known}
     assert sorted(found) == [2, 3, 4]
     assert [
@@ -174,7 +174,7 @@ async def test_duplicates_are_found_across_midnight(store: Store, move_clock: Mo
     head = await append(store, head, [Pending(key=keys("after")[0].key, since=day)])
     retry = [Pending(key=event.key, since=day) for event in keys("before", "after", "new")]
     result = await store.append(batch([(head, retry)], await store.read_now()))
-    assert result.outcome == "known"
+    assert result.answer == "known"
     assert sorted((row.position, row.index, row.day) for row in result.known) == [
         (1, 0, day),
         (2, 1, day + timedelta(days=1)),
@@ -240,7 +240,7 @@ async def test_a_clock_too_far_off_is_told(store: Store, owner: asyncpg.Connecti
     now = await store.read_now()
     before = await everything(owner)
     result = await store.append(batch([(head, fresh(1))], now + timedelta(seconds=seconds)))
-    assert result.outcome == "clock"
+    assert result.answer == "clock"
     assert result.database_now is not None
     assert now <= result.database_now <= await store.read_now()
     assert await everything(owner) == before
@@ -255,7 +255,7 @@ async def test_a_closed_day_receives_nothing(store: Store, owner: asyncpg.Connec
     await move_clock(seconds=seconds_until(midnight_after(day)) - 10)
     before = await everything(owner)
     result = await store.append(batch([(albi, fresh(1)), (castres, fresh(1))], await store.read_now()))
-    assert (result.outcome, result.chains) == ("closed", [1, 2])
+    assert (result.answer, result.chains) == ("closed", [1, 2])
     assert await everything(owner) == before
 
 
@@ -268,9 +268,9 @@ async def test_an_event_that_may_be_in_a_destroyed_day_is_refused(store: Store, 
     before = await everything(owner)
     late = [Pending(key=b"k" * 16, since=yesterday)]
     result = await store.append(batch([(albi, fresh(1)), (castres, late)], now))
-    assert (result.outcome, result.chains) == ("fenced", [2])
+    assert (result.answer, result.chains) == ("fenced", [2])
     await store.raise_fence(CATEGORY, now.date())
-    assert (await store.append(batch([(albi, fresh(1))], await store.read_now()))).outcome == "fenced"
+    assert (await store.append(batch([(albi, fresh(1))], await store.read_now()))).answer == "fenced"
     assert await everything(owner) == before
 
 
@@ -283,7 +283,7 @@ async def test_absent_chains_are_named(store: Store, owner: asyncpg.Connection) 
     result = await store.append(
         batch([(albi, fresh(1)), (castres, fresh(1)), (ghost, fresh(1))], await store.read_now())
     )
-    assert (result.outcome, result.chains) == ("absent", [2, 3])
+    assert (result.answer, result.chains) == ("absent", [2, 3])
     assert await everything(owner) == before
 
 
@@ -388,7 +388,7 @@ async def test_under_the_lock_there_is_no_conflict(store: Store) -> None:
 
     now = await store.read_now()
     results = await asyncio.gather(*(store.append_locked(["albi"], [CATEGORY], build) for _ in range(20)))
-    assert {result.outcome for result in results} == {"appended"}
+    assert {result.answer for result in results} == {"appended"}
     (stands,) = await store.read_heads(["albi"], [CATEGORY])
     assert stands.size == 40
     check_chain(await read_chain(store, head, now.date()), stands)

@@ -166,8 +166,10 @@ async def test_at_the_end_of_a_day(postgres: EmbeddedPostgres, tmp_path: Path, d
             compartment = Compartment(SERVICE, TENANT, "ecrits")
             for moment in (end - timedelta(milliseconds=1), end - MICROSECOND, end, end + timedelta(milliseconds=1)):
                 await stand(world, clock, moment)
-                [outcome] = await installation.service.writer.submit(compartment, "test", [make_event(moment)], 100)
-                assert datetime.fromisoformat(outcome.receipt.recorded_at) == moment
+                [acknowledgement] = await installation.service.writer.submit(
+                    compartment, "test", [make_event(moment)], 100
+                )
+                assert datetime.fromisoformat(acknowledgement.receipt.recorded_at) == moment
             read = installation.service.store.read_entries
             assert [row.index for row in await read(TENANT, "ecrits", start.date(), 0, 10)] == [0, 1]
             assert [row.index for row in await read(TENANT, "ecrits", end.date(), 0, 10)] == [2, 3]

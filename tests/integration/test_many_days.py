@@ -138,14 +138,14 @@ class Life:
         """Record an entry of the moment in each of these compartments, all at once."""
         submit = self.installation.service.writer.submit
         places = list(product(tenants, categories))
-        outcomes = await asyncio.gather(
+        acknowledgements = await asyncio.gather(
             *(
                 submit(Compartment(SERVICE, tenant, category), "test", [make_event(self.clock.now())], 1000)
                 for tenant, category in places
             )
         )
-        for (_, category), [outcome] in zip(places, outcomes, strict=True):
-            recorded_at = datetime.fromisoformat(outcome.receipt.recorded_at)
+        for (_, category), [acknowledgement] in zip(places, acknowledgements, strict=True):
+            recorded_at = datetime.fromisoformat(acknowledgement.receipt.recorded_at)
             first, last = self.spans.get((category, recorded_at.date()), (recorded_at, recorded_at))
             self.spans[category, recorded_at.date()] = (min(first, recorded_at), max(last, recorded_at))
             self.tally.entries += 1

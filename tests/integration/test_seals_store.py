@@ -166,7 +166,7 @@ async def test_closing_waits_for_the_appends_under_way(
         await move_clock(**after(day))
         closing = asyncio.create_task(store.close_day(day))
         await until_waiting(owner, "advisory", closing)
-    assert (await appending).outcome == "appended"
+    assert (await appending).answer == "appended"
     assert [row.size for row in await closing] == [1]
 
 

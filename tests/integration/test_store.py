@@ -269,11 +269,11 @@ async def test_a_statement_that_never_answers_is_abandoned(dsn: str, owner: asyn
             with pytest.raises(UnavailableError):
                 await store.append_locked(["albi"], [CATEGORY], lambda _: made)
         # The abandoned appends go on, now that they can: the next one comes after them.
-        while (result := await store.append(made)).outcome != "conflict":
-            assert result.outcome == "appended"
+        while (result := await store.append(made)).answer != "conflict":
+            assert result.answer == "appended"
         (moved,) = await store.read_heads(["albi"], [CATEGORY])
         result = await store.append(batch([(moved, [Pending(key=made.entry_key[0])])], await store.read_now()))
-        assert result.outcome == "known"
+        assert result.answer == "known"
         assert len(await read_chain(store, head, (await store.read_now()).date())) == 1
 
 

@@ -62,11 +62,11 @@ async def running(writer: Writer) -> AsyncIterator[Writer]:
         await task
 
 
-def indexes(outcomes: list[Acknowledgement] | BaseException) -> list[int]:
-    """Return the indexes of the receipts; an error instead of outcomes is raised."""
-    if isinstance(outcomes, BaseException):
-        raise outcomes
-    return [outcome.receipt.index for outcome in outcomes]
+def indexes(acknowledgements: list[Acknowledgement] | BaseException) -> list[int]:
+    """Return the indexes of the receipts; an error instead of acknowledgements is raised."""
+    if isinstance(acknowledgements, BaseException):
+        raise acknowledgements
+    return [acknowledgement.receipt.index for acknowledgement in acknowledgements]
 
 
 async def blocked_append(superuser: asyncpg.Connection) -> int:
@@ -87,9 +87,9 @@ async def blocked_append(superuser: asyncpg.Connection) -> int:
 async def test_copies_within_a_batch_share_one_receipt(rig: Rig) -> None:
     """A batch that holds an event twice is valid; both places get the receipt of the one entry."""
     first, second = rig.events("a", "b")
-    outcomes = await rig.submit([first, second, first])
-    assert indexes(outcomes) == [0, 1, 0]
-    assert outcomes[0].receipt == outcomes[2].receipt
+    acknowledgements = await rig.submit([first, second, first])
+    assert indexes(acknowledgements) == [0, 1, 0]
+    assert acknowledgements[0].receipt == acknowledgements[2].receipt
     assert await rig.size() == 2
 
 
@@ -108,8 +108,8 @@ async def test_copies_in_many_requests_at_once_are_one_entry(rig: Rig) -> None:
     started = perf_counter()
     answers = await asyncio.gather(*(rig.submit([event]) for _ in range(3_000)))
     assert perf_counter() - started < PATIENCE_SECONDS
-    assert {outcome.receipt for (outcome,) in answers} == {answers[0][0].receipt}
-    assert sum(outcome.created for (outcome,) in answers) == 1
+    assert {acknowledgement.receipt for (acknowledgement,) in answers} == {answers[0][0].receipt}
+    assert sum(acknowledgement.created for (acknowledgement,) in answers) == 1
     assert await rig.size() == 1
 
 
@@ -120,9 +120,11 @@ async def test_copies_of_a_recorded_event_in_many_requests_at_once(rig: Rig) -> 
     started = perf_counter()
     answers = await asyncio.gather(*(rig.submit(events) for _ in range(3_000)))
     assert perf_counter() - started < PATIENCE_SECONDS
-    for outcomes in answers:
-        assert [outcome.receipt for outcome in outcomes] == [outcome.receipt for outcome in recorded]
-        assert not any(outcome.created for outcome in outcomes)
+    for acknowledgements in answers:
+        assert [acknowledgement.receipt for acknowledgement in acknowledgements] == [
+            acknowledgement.receipt for acknowledgement in recorded
+        ]
+        assert not any(acknowledgement.created for acknowledgement in acknowledgements)
 
 
 async def test_overlapping_batches_at_once(rig: Rig) -> None:
@@ -130,9 +132,9 @@ async def test_overlapping_batches_at_once(rig: Rig) -> None:
     events = rig.events(*range(60))
     answers = await asyncio.gather(*(rig.submit(events[start : start + 20]) for start in range(41)))
     receipts: dict[int, set[Any]] = {}
-    for start, outcomes in enumerate(answers):
-        for place, outcome in enumerate(outcomes, start):
-            receipts.setdefault(place, set()).add(outcome.receipt)
+    for start, acknowledgements in enumerate(answers):
+        for place, acknowledgement in enumerate(acknowledgements, start):
+            receipts.setdefault(place, set()).add(acknowledgement.receipt)
     assert all(len(found) == 1 for found in receipts.values())
     assert sorted(receipt.index for found in receipts.values() for receipt in found) == list(range(60))
     assert await rig.audit() == []
@@ -190,7 +192,7 @@ async def test_midnight_passes_while_events_stream_in(rig: Rig) -> None:
         recorded += await rig.submit(events)
         number += 5
     assert indexes(recorded) == list(range(number))
-    days = [outcome.receipt.recorded_at[:10] for outcome in recorded]
+    days = [acknowledgement.receipt.recorded_at[:10] for acknowledgement in recorded]
     assert days == sorted(days)
     assert set(days) == {today.isoformat(), (today + timedelta(days=1)).isoformat()}
 
@@ -224,10 +226,12 @@ async def test_a_batch_of_known_and_new_is_accepted_whole(rig: Rig) -> None:
     """Known events keep their first receipts, new ones get theirs, in the order they were sent."""
     events = rig.events(*range(6))
     first = await rig.submit(events[::2])
-    outcomes = await rig.submit(events)
-    assert [outcome.created for outcome in outcomes] == [False, True] * 3
-    assert [outcome.receipt for outcome in outcomes[::2]] == [outcome.receipt for outcome in first]
-    assert indexes(outcomes) == [0, 3, 1, 4, 2, 5]
+    acknowledgements = await rig.submit(events)
+    assert [acknowledgement.created for acknowledgement in acknowledgements] == [False, True] * 3
+    assert [acknowledgement.receipt for acknowledgement in acknowledgements[::2]] == [
+        acknowledgement.receipt for acknowledgement in first
+    ]
+    assert indexes(acknowledgements) == [0, 3, 1, 4, 2, 5]
 
 
 async def test_a_closed_commune_leaves_neighbours(rig: Rig) -> None:
@@ -402,7 +406,9 @@ async def test_the_queue_is_bounded_in_events(rig: Rig) -> None:
     with pytest.raises(BusyError):
         await rig.submit(rig.events("other"), tenant=CASTRES, writer=writer)
     async with running(writer):
-        assert [indexes(outcomes) for outcomes in await asyncio.gather(*waiting)] == [list(range(50))] * 2
+        assert [indexes(acknowledgements) for acknowledgements in await asyncio.gather(*waiting)] == [
+            list(range(50))
+        ] * 2
     assert writer.waiting_events == 0
 
 
@@ -417,7 +423,7 @@ async def test_the_queue_is_bounded_in_bytes(rig: Rig) -> None:
         await rig.submit(rig.events("one"), writer=writer)
     waiting.append(asyncio.create_task(rig.submit(rig.events("two"), tenant=CASTRES, writer=writer)))
     async with running(writer):
-        assert [len(outcomes) for outcomes in await asyncio.gather(*waiting)] == [50, 1]
+        assert [len(acknowledgements) for acknowledgements in await asyncio.gather(*waiting)] == [50, 1]
 
 
 async def test_room_is_given_back(rig: Rig) -> None:
@@ -466,10 +472,10 @@ async def test_a_large_batch_is_not_starved_by_small_ones(rig: Rig) -> None:
     busy = [asyncio.create_task(keep_busy(name)) for name in range(20)]
     await rig.submit(rig.events("b"), tenant=CASTRES)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        outcomes = await rig.submit(rig.events(*range(5_000)))
+        acknowledgements = await rig.submit(rig.events(*range(5_000)))
     stop.set()
     await asyncio.gather(*busy)
-    assert indexes(outcomes) == list(range(5_000))
+    assert indexes(acknowledgements) == list(range(5_000))
 
 
 async def test_the_largest_batch(rig: Rig) -> None:
@@ -481,11 +487,13 @@ async def test_the_largest_batch(rig: Rig) -> None:
         started = perf_counter()
         await rig.submit(rig.events(len(waits)), tenant=CASTRES)
         waits.append(perf_counter() - started)
-    outcomes = await large
-    assert indexes(outcomes) == list(range(10_000))
+    acknowledgements = await large
+    assert indexes(acknowledgements) == list(range(10_000))
     assert max(waits) < 5
     again = await rig.submit(events)
-    assert [outcome.receipt for outcome in again] == [outcome.receipt for outcome in outcomes]
+    assert [acknowledgement.receipt for acknowledgement in again] == [
+        acknowledgement.receipt for acknowledgement in acknowledgements
+    ]
     rivals = [rig.rival(events[number]) for number in (0, 5_000, 9_999)]
     with pytest.raises(KnownEventError) as caught:
         await rig.submit([*rig.events("new"), *rivals])
@@ -518,7 +526,7 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it(rig: Rig) -> None:
     assert [indexes(answer) for answer in answers[1::2]] == [[number] for number in range(1, 20, 2)]
     assert await rig.size() == 20
     again = await rig.submit(events)
-    assert not any(outcome.created for outcome in again)
+    assert not any(acknowledgement.created for acknowledgement in again)
 
 
 async def test_closing_writes_what_waits(rig: Rig) -> None:
@@ -536,7 +544,7 @@ async def test_closing_writes_what_waits(rig: Rig) -> None:
         await rig.submit(rig.events("later"), writer=writer)
     await task
     answers = await asyncio.gather(*calls)
-    assert sorted(index for outcomes in answers for index in indexes(outcomes)) == list(range(5_000))
+    assert sorted(index for acknowledgements in answers for index in indexes(acknowledgements)) == list(range(5_000))
     assert await rig.audit() == []
 
 
@@ -589,8 +597,8 @@ async def test_backends_that_die_at_random(rig: Rig, superuser: asyncpg.Connecti
         )
         calls += [asyncio.create_task(rig.submit(rig.events(number))) for number in range(len(calls), len(calls) + 9)]
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-    outcomes = [outcome for answer in await asyncio.gather(*calls) for outcome in answer]
-    assert sorted(indexes(outcomes)) == list(range(len(calls)))
+    acknowledgements = [acknowledgement for answer in await asyncio.gather(*calls) for acknowledgement in answer]
+    assert sorted(indexes(acknowledgements)) == list(range(len(calls)))
     assert await rig.audit() == []
 
 
@@ -679,15 +687,15 @@ async def test_a_storm_of_conflicts(rig: Rig) -> None:
     rigs = [rig, *[await rig.open_another() for _ in range(3)]]
 
     async def work(number: int, chosen: Rig) -> list[Acknowledgement]:
-        outcomes = []
+        acknowledgements = []
         for turn in range(100):
-            outcomes += await chosen.submit(rig.events(f"{number}-{turn}"))
-        return outcomes
+            acknowledgements += await chosen.submit(rig.events(f"{number}-{turn}"))
+        return acknowledgements
 
     answers = await asyncio.gather(*(work(number, chosen) for number, chosen in enumerate(rigs)))
-    assert sorted(index for outcomes in answers for index in indexes(outcomes)) == list(range(400))
-    for outcomes in answers:
-        assert indexes(outcomes) == sorted(indexes(outcomes))
+    assert sorted(index for acknowledgements in answers for index in indexes(acknowledgements)) == list(range(400))
+    for acknowledgements in answers:
+        assert indexes(acknowledgements) == sorted(indexes(acknowledgements))
     assert await rig.audit() == []
 
 
@@ -716,11 +724,11 @@ async def test_the_same_events_through_two_processes(rig: Rig) -> None:
         *(chosen.submit(events[start : start + 25]) for start in range(0, 500, 25) for chosen in (rig, other))
     )
     by_event: dict[str, set[Any]] = {}
-    for position, outcomes in enumerate(answers):
-        for event, outcome in zip(_slice(events, position), outcomes, strict=True):
-            by_event.setdefault(event.id, set()).add(outcome.receipt)
+    for position, acknowledgements in enumerate(answers):
+        for event, acknowledgement in zip(_slice(events, position), acknowledgements, strict=True):
+            by_event.setdefault(event.id, set()).add(acknowledgement.receipt)
     assert all(len(receipts) == 1 for receipts in by_event.values())
-    created = sum(outcome.created for outcomes in answers for outcome in outcomes)
+    created = sum(acknowledgement.created for acknowledgements in answers for acknowledgement in acknowledgements)
     assert created == await rig.size() == 500
     assert await rig.audit() == []
 
@@ -734,5 +742,5 @@ async def test_categories_of_one_commune_do_not_know_each_other(rig: Rig) -> Non
     """The same event in two categories is two entries, each the first of its own chain."""
     (event,) = rig.events("a")
     answers = await asyncio.gather(rig.submit([event]), rig.submit([event], category="ecrits"))
-    assert [indexes(outcomes) for outcomes in answers] == [[0], [0]]
+    assert [indexes(acknowledgements) for acknowledgements in answers] == [[0], [0]]
     assert [await rig.size(category=category) for category in (CATEGORY, "ecrits")] == [1, 1]

@@ -70,7 +70,7 @@ class Appending:
                 self.losses += 1
                 await self.relearn()
                 continue
-            if result.outcome == "appended":
+            if result.answer == "appended":
                 for place, tenant in enumerate(made.chain_tenant, start=1):
                     self.heads[tenant] = advanced(self.heads[tenant], made, place)
                 self.recorded += [f"{tenant} {name}" for tenant, name in places]
@@ -91,7 +91,7 @@ class Appending:
                 tenant, name = places[known.position - 1]
                 wanted[tenant].remove(name)
                 self.recorded.append(f"{tenant} {name}")
-            assert result.outcome in {"conflict", "known", "clock"}, result
+            assert result.answer in {"conflict", "known", "clock"}, result
 
     async def relearn(self) -> None:
         """Read the heads once the database answers again. UnavailableError where it does not for a minute."""
@@ -119,7 +119,7 @@ class Appending:
             return made_under_lock[-1]
 
         result = await self.store.append_locked(tenants, [CATEGORY] * len(tenants), build)
-        assert result.outcome != "conflict"
+        assert result.answer != "conflict"
         return made_under_lock[-1], result
 
 

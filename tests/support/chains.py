@@ -128,7 +128,7 @@ async def append(store: Store, head: HeadRow, events: Sequence[Pending]) -> Head
     """Append to one chain now, which must succeed; return the head as it then stands."""
     made = batch([(head, events)], await store.read_now())
     result = await store.append(made)
-    assert result.outcome == "appended", result
+    assert result.answer == "appended", result
     return advanced(head, made)
 
 

@@ -106,8 +106,8 @@ class World:
         """Record events of the moment, made here unless given."""
         given = list(events) or [make_event(self.clock.now()) for _ in range(entries)]
         compartment = Compartment(SERVICE, tenant, category)
-        outcomes = await self.service.writer.submit(compartment, "test", given, 1000 * len(given))
-        return [outcome.receipt for outcome in outcomes]
+        acknowledgements = await self.service.writer.submit(compartment, "test", given, 1000 * len(given))
+        return [acknowledgement.receipt for acknowledgement in acknowledgements]
 
     async def seal(self) -> None:
         """Close the days that are over, then seal the heads of the moment."""
