@@ -121,7 +121,7 @@ class Closing:
         data = {"change": "export begun", "recipient": recipient.sha256.hex()}
         await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data)
         exported = await export.make()
-        data = {"change": "exported", "manifest": exported.sha256.hex()}
+        data = {"change": "exported", "inventory": exported.sha256.hex()}
         await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data)
         await self._store.note_export(code, exported.sha256)
         return exported

@@ -196,7 +196,7 @@ def period_name(tenant: str, category: str, first_day: date, last_day: date) -> 
 
 def inventory_name(tenant: str, night: date) -> str:
     """Return the name of a night's inventory; its signature has `.p7s` after it."""
-    return f"{tenant}_manifest_{format_day(night)}.json"
+    return f"{tenant}_inventory_{format_day(night)}.json"
 
 
 def encode_inventory(*, service: str, tenant: str, night: date, files: Sequence[HandoverFile]) -> bytes:

@@ -99,7 +99,7 @@ class Destruction:
             "chains": len(chains),
             "change": "destroyed",
             "entries": sum(chain.size - chain.kept_from for chain in chains),
-            "record": sha256(report).hexdigest(),
+            "report": sha256(report).hexdigest(),
             "seal_after": ending.seal_after,
             "seal_before": ending.seal_before,
         }
@@ -108,6 +108,6 @@ class Destruction:
             tenant=ending.tenant,
             subject=ending.tenant,
             data=data,
-            event_id=f"destroyed-{data['record']}",
+            event_id=f"destroyed-{data['report']}",
             at=ending.finished_at,
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXPORT_FORMAT = "openepm-journal/export/v1"
 DESTRUCTION_FORMAT = "openepm-journal/destruction/v1"
-STATEMENT = (
+SUMMARY = (
     "Le contrat a pris fin. Les entrées de ces chaînes encore conservées ont été supprimées de la base de données, et "
     "la clé sans laquelle aucune copie n'en est lisible a été détruite dans chaque copie du magasin de clés. Les "
     "scellés et les extraits remis auparavant restent vérifiables."
@@ -75,11 +75,11 @@ def encode_report(*, service: str, ending: Ending, chains: Sequence[EndedChain])
             "before": _seal(ending.seal_before, ending.seal_before_sha256),
         },
         "service": service,
-        "statement": STATEMENT,
+        "summary": SUMMARY,
         "tenant": ending.tenant,
     }
     if ending.exported_at is not None and ending.export_sha256 is not None:
-        report["export"] = {"exported_at": format_time(ending.exported_at), "manifest": ending.export_sha256.hex()}
+        report["export"] = {"exported_at": format_time(ending.exported_at), "inventory": ending.export_sha256.hex()}
     return canonical.encode(report)
 
 

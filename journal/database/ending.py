@@ -77,9 +77,9 @@ class EndingStatements(Pools):
         closed: bool = await self._fetch_value("admin", "end_contract", code, *announced)
         return closed
 
-    async def note_export(self, tenant: str, manifest_sha256: bytes) -> bool:
+    async def note_export(self, tenant: str, inventory_sha256: bytes) -> bool:
         """Note that the export with this inventory is complete; False if none was announced."""
-        noted: bool = await self._fetch_value("admin", "note_export", tenant, manifest_sha256)
+        noted: bool = await self._fetch_value("admin", "note_export", tenant, inventory_sha256)
         return noted
 
     async def waive_export(self, tenant: str) -> bool:

@@ -1,7 +1,7 @@
 """Statements of the hand-over before purge (role journal_purge, like the purge that waits for it).
 
 Trust sentence: whoever holds this role's password can mark a day as handed over, so that it is purged within its
-window; the commune then misses a file whose neighbours' manifests show the gap.
+window; the commune then misses a file whose neighbours' inventories show the gap.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ class HandoverStatements(Pools):
         return forgotten
 
     async def unlisted_handovers(self, tenant: str) -> list[HandoverFile]:
-        """Return the files not placed, then every file of each night (UTC day) that holds one in no manifest."""
+        """Return the files not placed, then every file of each night (UTC day) that holds one in no inventory."""
         return [HandoverFile(**row) for row in await self._fetch("purge", "unlisted_handovers", tenant)]
 
     async def list_handovers(self, tenant: str, up_to: datetime) -> None:
-        """Say that the manifests name every file placed up to a moment."""
+        """Say that the inventories name every file placed up to a moment."""
         await self._fetch("purge", "list_handovers", tenant, up_to)
 
     async def lapse_handovers(self, category: str, day: date, reason: str, detail: str) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from journal.database.seal import SealRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring
-    from journal.reading.reader import Reader, Statement
+    from journal.reading.reader import ChainSeal, Reader
     from journal.seals.identity import SigningIdentity
     from journal.seals.sealer import Sealer
     from journal.snapshot import Snapshot
@@ -127,11 +127,11 @@ class Extraction:
         *,
         before_purge: bool,
     ) -> ExtractStream:
-        statement = await self._reader.statement(seal, compartment)
-        if statement is None:
+        chain_seal = await self._reader.chain_seal(seal, compartment)
+        if chain_seal is None:
             raise StoreError("the seal does not hold this compartment")
         return ExtractStream(
-            plan=await self._plan(compartment, request, statement, before_purge=before_purge),
+            plan=await self._plan(compartment, request, chain_seal, before_purge=before_purge),
             selection=selection,
             purpose=request.purpose,
             requester=request.requester,
@@ -199,7 +199,7 @@ class Extraction:
         )
 
     async def _plan(
-        self, compartment: Compartment, request: ExtractRequest, latest: Statement, *, before_purge: bool
+        self, compartment: Compartment, request: ExtractRequest, latest: ChainSeal, *, before_purge: bool
     ) -> Plan:
         """Fix the range of indexes from the seals (FORMAT.md, "Extract")."""
         categories = {row.code: row for row in await self._store.read_categories()}
@@ -226,12 +226,12 @@ class Extraction:
         ranges: list[DayRange] = []
         head = base
         for day in _days(max(request.from_day, first + timedelta(days=1)), request.to_day):
-            statement = closes.get(day) if day < today else latest
-            if statement is None:
+            chain_seal = closes.get(day) if day < today else latest
+            if chain_seal is None:
                 continue
-            if statement.head.size > head.size:
-                ranges.append(DayRange(day=day, start=head.size, end=statement.head.size))
-            head = Head(statement.head.size, statement.head.chain_hash)
+            if chain_seal.head.size > head.size:
+                ranges.append(DayRange(day=day, start=head.size, end=chain_seal.head.size))
+            head = Head(chain_seal.head.size, chain_seal.head.chain_hash)
         if first < request.to_day < today and request.to_day not in closes:
             raise RequestError("/to", "this compartment did not exist on that day")
         if ranges and ranges[0].day <= overdue_through(today, retention_days):
@@ -239,7 +239,7 @@ class Extraction:
                 f"{format_day(ranges[0].day)} is past its limit and waits for the purge",
                 retry_after_seconds=PURGE_RETRY_SECONDS,
             )
-        statements = [closes[day] for day in sorted(closes)]
+        seals = [closes[day] for day in sorted(closes)]
         tenant = self._snapshot.tenant(compartment.tenant)
         return Plan(
             compartment=compartment,
@@ -251,17 +251,17 @@ class Extraction:
             base=base,
             head=head,
             ranges=ranges,
-            statements=[*statements, latest],
+            seals=[*seals, latest],
             purged=(request.from_day, min(first, request.to_day)) if first >= request.from_day else None,
         )
 
-    async def _closes(self, compartment: Compartment, first: date, last: date) -> dict[date, Statement]:
+    async def _closes(self, compartment: Compartment, first: date, last: date) -> dict[date, ChainSeal]:
         """Return, by day, the compartment's head in the close seals of these days."""
-        closes: dict[date, Statement] = {}
+        closes: dict[date, ChainSeal] = {}
         for seal in await self._store.read_close_seals(first, last):
-            statement = await self._reader.statement(seal, compartment)
-            if statement is not None and seal.day is not None:
-                closes[seal.day] = statement
+            chain_seal = await self._reader.chain_seal(seal, compartment)
+            if chain_seal is not None and seal.day is not None:
+                closes[seal.day] = chain_seal
         return closes
 
 

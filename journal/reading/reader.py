@@ -30,7 +30,7 @@ CACHED_TREES = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class ChainSeal:
     """What one seal states of one chain: the seal, the chain's head, and its path to the root."""
 
     seal: SealRow
@@ -67,21 +67,21 @@ class Reader:
         self._trust_path = trust_path
         self._trees: OrderedDict[int, tuple[Trie, dict[str, SealedHead]]] = OrderedDict()
 
-    async def statement(self, seal: SealRow, compartment: Compartment) -> Statement | None:
-        """Return the seal's statement about the compartment; None where its chain is not in that seal."""
+    async def chain_seal(self, seal: SealRow, compartment: Compartment) -> ChainSeal | None:
+        """Return a seal with the head and path of the compartment's chain; None where that chain is not in it."""
         tree, heads = await self._tree(seal.number)
         head = heads.get(compartment.origin)
         if head is None:
             return None
-        return Statement(seal=seal, head=head, path=tree.path(compartment.origin))
+        return ChainSeal(seal=seal, head=head, path=tree.path(compartment.origin))
 
-    async def latest(self, compartment: Compartment) -> Statement:
+    async def latest(self, compartment: Compartment) -> ChainSeal:
         """Return what the latest seal states. Raises NotCoveredError before there is one."""
         seal = await self._store.latest_seal()
-        statement = await self.statement(seal, compartment) if seal is not None else None
-        if statement is None:
+        chain_seal = await self.chain_seal(seal, compartment) if seal is not None else None
+        if chain_seal is None:
             raise NotCoveredError("no seal covers this compartment yet")
-        return statement
+        return chain_seal
 
     async def pages(
         self, compartment: Compartment, ranges: Sequence[DayRange]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from journal.database.read import EntryRow
     from journal.extract.manifest import Request
     from journal.keys.ring import Keyring
-    from journal.reading.reader import DayRange, Reader, Statement
+    from journal.reading.reader import ChainSeal, DayRange, Reader
     from journal.seals.identity import SigningIdentity
 
     Render = Callable[[Box, list[EntryRow]], bytes]
@@ -64,7 +64,7 @@ class Plan:
     base: Head
     head: Head
     ranges: list[DayRange]
-    statements: list[Statement]
+    seals: list[ChainSeal]
     purged: tuple[date, date] | None  # days asked for that are lawfully gone, first and last
 
 
@@ -126,7 +126,7 @@ class ExtractStream:
             yield chunk
         async for chunk in self._member(container, layout.PROOF, self._proof):
             yield chunk
-        yield container.add(layout.SEALS, encode_seals(stated.listed() for stated in self._plan.statements))
+        yield container.add(layout.SEALS, encode_seals(stated.listed() for stated in self._plan.seals))
         manifest = self._manifest()
         yield container.add(layout.MANIFEST, manifest.encode())
         async for chunk in self._member(container, layout.TABLE, self._table, table.HEADER):
@@ -195,14 +195,14 @@ class ExtractStream:
     async def _document(self, manifest: Manifest) -> bytes | None:
         """Make the people's view; the extract proves as much without it, so its failure ends nothing."""
         plan = self._plan
-        latest = plan.statements[-1].seal
+        latest = plan.seals[-1].seal
         circumstances = Circumstances(
             tenant_name=plan.tenant_name,
             category_label=plan.category_label,
             service=plan.compartment.service,
             signer=self._identity.subject,
             manifest_sha256=sha256(manifest.encode()).hexdigest(),
-            first_seal=plan.statements[0].seal.number,
+            first_seal=plan.seals[0].seal.number,
             last_seal=latest.number,
             sealed_at=latest.sealed_at,
             covered_at=latest.sealed_at if plan.last_day >= day_of(latest.sealed_at) else None,
@@ -231,7 +231,7 @@ class ExtractStream:
             purpose=self._purpose,
             requester=self._requester,
             request=self._request,
-            issued_at=max(now, plan.statements[-1].seal.sealed_at),
+            issued_at=max(now, plan.seals[-1].seal.sealed_at),
             software=SOFTWARE,
             authorisation=self._authorisation,
         )

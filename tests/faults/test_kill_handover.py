@@ -61,7 +61,7 @@ async def kill_when(world: World, happens: Callable[[], bool]) -> bool:
 
 
 async def test_killed_at_every_stage(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-    """While it writes, once a file has its name, at a manifest, and at random: the next run makes all of it whole."""
+    """While it writes, once a file has its name, at an inventory, and at random: the next run makes all of it whole."""
     async with due_world(postgres, tmp_path / "home") as world:
         box = world.settings.handover_path / TENANT
         chance = random.Random(3)

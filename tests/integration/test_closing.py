@@ -25,7 +25,7 @@ from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, STA
 
 pytestmark = pytest.mark.world(made_by=lived_world)
 
-# What a close writes, in its order; the outbox puts the files first, then the manifest's signature.
+# What a close writes, in its order; the outbox puts the files first, then the inventory's signature.
 CLOSING_STEPS = ("writer.submit", "store.close_tenant", "outbox.place", "outbox.put", "store.note_export")
 
 

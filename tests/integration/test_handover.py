@@ -122,19 +122,19 @@ def test_the_window(retention_days: int) -> None:
 class TestFiles:
     """What the commune finds."""
 
-    async def test_a_manifest_says_what_was_put_there(self, world: World, tmp_path: Path) -> None:
+    async def test_an_inventory_lists_what_was_put_there(self, world: World, tmp_path: Path) -> None:
         """Signed, canonical, with the hash of every file and where it joins its chain; nothing personal."""
         await world.travel_to(FIRST + 3 * DAY)
         (handed,) = await run(world)
         night = world.today.isoformat()
         day = FIRST.isoformat()
-        name, file = f"{TENANT}_manifest_{night}.json", f"{TENANT}_{SHORT.code}_{day}_{day}.asice.p7m"
+        name, file = f"{TENANT}_inventory_{night}.json", f"{TENANT}_{SHORT.code}_{day}_{day}.asice.p7m"
         assert names(world) == [file, name, f"{name}.p7s"]
         content = (root(world) / TENANT / name).read_bytes()
-        manifest = json.loads(content)
-        assert encode(manifest) == content
-        (listed,) = manifest.pop("files")
-        assert manifest == {
+        inventory = json.loads(content)
+        assert encode(inventory) == content
+        (listed,) = inventory.pop("files")
+        assert inventory == {
             "format": "openepm-journal/handover/v1", "night": night, "service": "journal.test", "tenant": TENANT,
         }  # fmt: skip
         held = (root(world) / TENANT / file).read_bytes()
@@ -474,7 +474,7 @@ class TestCutShort:
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("step", STEPS)
     async def test_at_every_step(self, world: World, tmp_path: Path, step: str, *, after: bool) -> None:
-        """Afterwards there is one file, whole, which the database and a signed manifest name; the day then goes."""
+        """Afterwards there is one file, whole, which the database and a signed inventory name; the day then goes."""
         service = world.service
         await world.travel_to(FIRST + 3 * DAY)
         store: Any = Deadly(service.store, step, after=after)  # the store, but for one step
@@ -487,9 +487,9 @@ class TestCutShort:
         noted = step != "note_handover" or after
         assert await world.size(category="journal") == requests + (0 if noted else 1)
         day, night = FIRST.isoformat(), world.today.isoformat()
-        file, manifest = f"{TENANT}_{SHORT.code}_{day}_{day}.asice.p7m", f"{TENANT}_manifest_{night}.json"
-        assert names(world) == [file, manifest, f"{manifest}.p7s"]
-        (listed,) = json.loads((root(world) / TENANT / manifest).read_bytes())["files"]
+        file, inventory = f"{TENANT}_{SHORT.code}_{day}_{day}.asice.p7m", f"{TENANT}_inventory_{night}.json"
+        assert names(world) == [file, inventory, f"{inventory}.p7s"]
+        (listed,) = json.loads((root(world) / TENANT / inventory).read_bytes())["files"]
         assert listed["sha256"] == sha256((root(world) / TENANT / file).read_bytes()).hexdigest()
         assert world.verify(opened(root(world) / TENANT / file, commune(), tmp_path)).manifest.disclosed == 3
         assert await run(world) == []

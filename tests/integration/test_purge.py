@@ -378,10 +378,10 @@ async def check_purged(world: World, day: date, runs: int) -> None:
     close = await world.service.store.close_seal(day)
     assert close is not None
     for tenant in (TENANT, OTHER_TENANT):
-        statement = await world.service.reader.statement(close, Compartment(SERVICE, tenant, BRIEF))
+        chain_seal = await world.service.reader.chain_seal(close, Compartment(SERVICE, tenant, BRIEF))
         [head] = await world.service.store.read_heads([tenant], [BRIEF])
-        assert statement is not None
-        assert head.kept_from == statement.head.size
+        assert chain_seal is not None
+        assert head.kept_from == chain_seal.head.size
         told = [row["day"] for entry in await purge_entries(world, tenant) for row in entry["days"]]
         assert Counter(told) == Counter(str(FIRST + number * DAY) for number in range(runs))
     assert await world.service.store.read_purge_spans() == []
@@ -586,8 +586,8 @@ async def delete_by_hand(world: World, day: date, *, fence: bool) -> None:
         await superuser.execute(f"DROP TABLE {LEAF.format(day)}")
         for (tenant, category), size in sizes.items():
             if category == BRIEF:
-                statement = "UPDATE journal.head SET kept_from = $3 WHERE tenant = $1 AND category = $2"
-                await superuser.execute(statement, tenant, category, size)
+                chain_seal = "UPDATE journal.head SET kept_from = $3 WHERE tenant = $1 AND category = $2"
+                await superuser.execute(chain_seal, tenant, category, size)
         if fence:
             await superuser.execute(
                 "UPDATE journal.category SET fence = $2, purged_day = $2 WHERE code = $1", BRIEF, day

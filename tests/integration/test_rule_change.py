@@ -39,8 +39,8 @@ async def stated(world: World) -> list[tuple[int, int]]:
     """Return what every seal states of the first commune's chain, in order and once: its rule and its beginning."""
     found: list[tuple[int, int]] = []
     for seal in await world.service.store.read_seals(0, 10_000):
-        statement = await world.service.reader.statement(seal, Compartment(SERVICE, TENANT, LONG.code))
-        if statement is not None and (one := (statement.head.retention_days, statement.head.kept_from)) not in found:
+        chain_seal = await world.service.reader.chain_seal(seal, Compartment(SERVICE, TENANT, LONG.code))
+        if chain_seal is not None and (one := (chain_seal.head.retention_days, chain_seal.head.kept_from)) not in found:
             found.append(one)
     return found
 

@@ -43,9 +43,9 @@ async def head_at(world: World, seal: Seal, tenant: str = TENANT, category: str 
     """Return the size of a chain in a seal."""
     row = await world.service.store.read_seal(seal.number)
     assert row is not None
-    statement = await world.service.reader.statement(row, Compartment(SERVICE, tenant, category))
-    assert statement is not None
-    return statement.head.size
+    chain_seal = await world.service.reader.chain_seal(row, Compartment(SERVICE, tenant, category))
+    assert chain_seal is not None
+    return chain_seal.head.size
 
 
 def sealer_of(world: World) -> Sealer:
@@ -124,7 +124,7 @@ async def test_every_chain_is_in_every_seal(world: World) -> None:
     assert await head_at(world, seals[-1], RESERVED_TENANT, JOURNAL_CATEGORY) == 0
     first = await world.service.store.read_seal(1)
     assert first is not None
-    assert await world.service.reader.statement(first, Compartment(SERVICE, "castres", CATEGORY)) is None
+    assert await world.service.reader.chain_seal(first, Compartment(SERVICE, "castres", CATEGORY)) is None
 
 
 async def test_nothing_is_sealed_of_a_day_before_the_last_is_closed(world: World) -> None:

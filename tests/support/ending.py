@@ -57,16 +57,16 @@ def check_signed(world: World, content: Path, signature: Path) -> dict[str, Any]
 def open_export(world: World, root: Path, *, tenant: str = TENANT, holder: Holder = HOLDER) -> dict[str, list[Report]]:
     """Open an export as the commune does, and verify all of it: by category, in the order of days."""
     directory = root / f"{tenant}.export"
-    manifest = check_signed(world, directory / f"{tenant}_export.json", directory / f"{tenant}_export.json.p7s")
-    assert (manifest["format"], manifest["service"], manifest["tenant"]) == (
+    inventory = check_signed(world, directory / f"{tenant}_export.json", directory / f"{tenant}_export.json.p7s")
+    assert (inventory["format"], inventory["service"], inventory["tenant"]) == (
         "openepm-journal/export/v1", SERVICE, tenant,
     )  # fmt: skip
     there = {path.name for path in directory.iterdir() if path.suffix == ".p7m"}
-    assert there == {file["name"] for file in manifest["files"]}
+    assert there == {file["name"] for file in inventory["files"]}
     assert not list(directory.glob("*.part"))
     ends: dict[str, dict[str, Any]] = {}
     reports: dict[str, list[Report]] = {}
-    for file in manifest["files"]:
+    for file in inventory["files"]:
         extract = opened(directory / file["name"], holder, root)
         report = world.verify(extract)
         found = report.manifest
@@ -76,7 +76,7 @@ def open_export(world: World, root: Path, *, tenant: str = TENANT, holder: Holde
         assert ends.get(found.origin, file["base"]) == file["base"]
         ends[found.origin] = file["head"]
         reports.setdefault(found.origin.rpartition("/")[2], []).append(report)
-    for chain in manifest["chains"]:
+    for chain in inventory["chains"]:
         head = {"chain_hash": chain["chain_hash"], "size": chain["size"]}
         assert ends.get(chain["origin"], head) == head
     return reports
