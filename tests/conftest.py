@@ -95,9 +95,10 @@ async def world(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, tmp_
 
 
 @pytest.fixture
-def no_documents(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let extracts go without their documents."""
-    make_no_documents(monkeypatch)
+def no_documents(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let extracts go without their documents, but for a test marked `documents`."""
+    if request.node.get_closest_marker("documents") is None:
+        make_no_documents(monkeypatch)
 
 
 @pytest.fixture

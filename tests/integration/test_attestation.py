@@ -44,7 +44,7 @@ async def attested_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterato
         yield made
 
 
-pytestmark = pytest.mark.world(made_by=attested_world)
+pytestmark = [pytest.mark.world(made_by=attested_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def live(world: World, days: int, *, first: int = 0) -> None:

@@ -20,20 +20,13 @@ from retention.outbox import Outbox
 from tests.support.clocks import MovedClock
 from tests.support.communes import commune
 from tests.support.contents import told
-from tests.support.ending import HOLDER, PEM, StopError, interrupted, lived_world, make_no_documents, open_export
+from tests.support.ending import HOLDER, PEM, StopError, interrupted, lived_world, open_export
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event
 
-pytestmark = pytest.mark.world(made_by=lived_world)
+pytestmark = [pytest.mark.world(made_by=lived_world), pytest.mark.usefixtures("no_documents")]
 
 # What a close writes, in its order; the outbox puts the files first, then the inventory's signature.
 CLOSING_STEPS = ("writer.submit", "store.close_tenant", "outbox.place", "outbox.put", "store.note_export")
-
-
-@pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make documents in the first test alone."""
-    if request.function is not test_an_export:
-        make_no_documents(monkeypatch)
 
 
 @pytest.fixture
@@ -54,6 +47,7 @@ async def test_a_certificate_that_has_expired(world: World, root: Path) -> None:
     assert not tenant.closed
 
 
+@pytest.mark.documents
 async def test_an_export(world: World, root: Path) -> None:
     """Every compartment whole, empty ones too, to the last entry, which announces it; nothing is accepted after."""
     mine, _ = await world.installation.administration.credentials.add(

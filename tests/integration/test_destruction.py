@@ -19,11 +19,13 @@ from journal.extract.manifest import Request
 from journal.keys.store import open_keystore
 from journal.reading.plan import ExtractRequest
 from tests.support.contents import told
-from tests.support.ending import PEM, StopError, destroy, interrupted, rows_of
+from tests.support.ending import PEM, StopError, destroy, interrupted, lived_world, rows_of
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = [pytest.mark.world(made_by=lived_world), pytest.mark.usefixtures("no_documents")]
 
 
 # What a destruction does, in its order; the writer submits its entry last.

@@ -224,7 +224,7 @@ def test_every_text_becomes_printable(text: str) -> None:
 
 
 @given(text=st.text(max_size=200))
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_text_breaks_the_layout(signer: SigningIdentity, text: str) -> None:
     """Any text whatever, anywhere in it, gives a document."""
     entries = [make_entry(0, account=text, reason=text)]

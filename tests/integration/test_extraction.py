@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("no_documents")]
 
 DAYS = [FIRST + number * DAY for number in range(7)]
 TODAY = DAYS[-1]

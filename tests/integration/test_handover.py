@@ -45,7 +45,7 @@ async def recorded_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterato
         yield made
 
 
-pytestmark = pytest.mark.world(made_by=recorded_world)
+pytestmark = [pytest.mark.world(made_by=recorded_world), pytest.mark.usefixtures("no_documents")]
 
 
 async def record_both(world: World) -> None:
@@ -73,6 +73,7 @@ async def status(world: World, category: str = SHORT.code) -> tuple[int, int, in
     return row.handover_days, row.handover_lapses, found.row.handover_faults
 
 
+@pytest.mark.documents
 @pytest.mark.parametrize("kind", ["RSA", "EC"])
 async def test_a_59_day_old_day(postgres: EmbeddedPostgres, tmp_path: Path, kind: str) -> None:
     """It reaches the commune before it may go, opens with openssl, verifies alone, and is then purged."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.world(made_by=brief_world)
+pytestmark = [pytest.mark.world(made_by=brief_world), pytest.mark.usefixtures("no_documents")]
 
 
 def what(due: list[DueDay]) -> list[tuple[str, date]]:

@@ -22,7 +22,7 @@ from tests.support.world import DAY, FIRST, OTHER_TENANT, START, TENANT, World, 
 if TYPE_CHECKING:
     from datetime import date
 
-pytestmark = pytest.mark.world(made_by=brief_world)
+pytestmark = [pytest.mark.world(made_by=brief_world), pytest.mark.usefixtures("no_documents")]
 
 DONE, FAILED = 0, 1
 

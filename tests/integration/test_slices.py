@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
     from journal.database.store import Store
 
+pytestmark = pytest.mark.usefixtures("no_documents")
+
 MIB = 2**20
 
 

@@ -40,7 +40,11 @@ if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
     from tests.support.tsa_server import Answer
 
-pytestmark = [pytest.mark.needs("openssl"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.needs("openssl"),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("no_documents"),
+]
 
 SHORT_SECONDS = 0.5
 COMPARTMENT = Compartment(SERVICE, TENANT, CATEGORY)

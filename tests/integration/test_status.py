@@ -39,7 +39,7 @@ async def observed_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterato
         yield made
 
 
-pytestmark = pytest.mark.world(made_by=observed_world)
+pytestmark = [pytest.mark.world(made_by=observed_world), pytest.mark.usefixtures("no_documents")]
 
 
 def midnight(day: date) -> datetime:
