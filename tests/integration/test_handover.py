@@ -330,11 +330,11 @@ class TestFailure:
         await blocked.travel_to(FIRST + 4 * DAY, hour=22.5)
         with capture_logs() as logs:
             assert [due.day for due in await blocked.installation.purger.run()] == [FIRST]
-        assert "nothing brings it back" in str(logs)
+        assert "it cannot be recovered" in str(logs)
         lapsed = (await entries(blocked, "alarm"))[-1]
         assert lapsed["reason"] == "the day reached its limit before it was handed over: it was purged"
         assert lapsed["day"] == FIRST.isoformat()
-        assert "nothing brings it back" in (await entries(blocked, "alarm", "_service"))[-1]["detail"]
+        assert "it cannot be recovered" in (await entries(blocked, "alarm", "_service"))[-1]["detail"]
         assert await status(blocked) == (0, 1, 1)
         # No seal ever showed the day past its limit.
         await blocked.travel_to(FIRST + 5 * DAY, hour=1)
