@@ -75,7 +75,7 @@ def test_a_copy_and_the_way_back(tmp_path: Path) -> None:
     said = plain_line(command(home, "tenant", "list"))
     assert "if it is lost, bring it back from its copy with openepm-journal keys restore" in said
     # A copy is not made of a key store that is lost.
-    assert "holds no key of a service" in plain_line(command(home, "keys", "backup", "--to", str(copy)))
+    assert "holds no service key" in plain_line(command(home, "keys", "backup", "--to", str(copy)))
     done = command(home, "keys", "restore", "--from", str(copy))
     assert (done.returncode, done.stderr) == (DONE, "")
     assert done.stdout.startswith(f"{home / 'keys'}: 34 keys copied, ")
@@ -87,7 +87,7 @@ async def test_what_the_key_store_has_lost(settings: Settings, copy: Path, capsy
     (settings.keystore_path / "tenants" / "albi").unlink()
     assert await keys.backup(settings, asked(copy)) == FAILED
     assert capsys.readouterr().err == (
-        "openepm-journal: 1 keys are in this copy and no longer in the key store: bring them back with openepm-journal "
+        "openepm-journal: 1 keys are in this copy but no longer in the key store: restore them with openepm-journal "
         f"keys restore --from {copy}\n"
     )
     assert await keys.restore(settings, asked(copy)) == DONE
@@ -113,12 +113,12 @@ async def test_refused(settings: Settings, copy: Path, tmp_path: Path) -> None:
     unreachable = Settings(**values | {"dsn": NOBODY})
     refusals: list[tuple[Settings, str, Path, type[JournalError], str]] = [
         (settings, "backup", tmp_path / "unmounted", OperatorError, "mount it, or create it for a first copy"),
-        (settings, "backup", settings.keystore_path, OperatorError, "a copy is of use only elsewhere"),
-        (settings, "backup", settings.home_path, OperatorError, "a copy is of use only elsewhere"),
-        (settings, "backup", documents, OperatorError, r"holds letter\.txt, which is no key"),
+        (settings, "backup", settings.keystore_path, OperatorError, "a copy is useful only elsewhere"),
+        (settings, "backup", settings.home_path, OperatorError, "a copy is useful only elsewhere"),
+        (settings, "backup", documents, OperatorError, r"holds letter\.txt, which is not a key"),
         (settings, "backup", other, OperatorError, "holds the keys of another service"),
         (wrong, "backup", copy, OperatorError, "is not a key store of this master key"),
-        (settings, "restore", empty, OperatorError, "holds no key of a service"),
+        (settings, "restore", empty, OperatorError, "holds no service key"),
         (settings, "restore", other, OperatorError, "holds the keys of another service"),
         (wrong, "restore", copy, OperatorError, "is not a key store of this master key"),
         (unreachable, "restore", copy, UnavailableError, "the database cannot be reached"),
