@@ -8,7 +8,6 @@ import os
 import stat
 import subprocess
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -26,7 +25,7 @@ from retention.policy import goes_at, handover_through, readable_from, waits_unt
 from retention.purge import INTERVAL_SECONDS
 from tests.support.communes import SHORT, commune, commune_world, names, opened, root
 from tests.support.contents import entries, members
-from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, START, TENANT, World, new_world
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, START, TENANT, World, new_world, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -479,7 +478,7 @@ class TestCutShort:
         service = world.service
         await world.travel_to(FIRST + 3 * DAY)
         store: Any = Deadly(service.store, step, after=after)  # the store, but for one step
-        dying = Handover(replace(service, store=store))
+        dying = Handover(with_parts(service, store=store))
         with pytest.raises(Died):
             await dying.run()
         requests = await world.size(category="journal")
@@ -525,7 +524,7 @@ class TestCutShort:
         """A lapse noted by a run that died before its entries is entered by whichever job runs next, once."""
         await world.travel_to(FIRST + 5 * DAY, hour=0.1)
         store: Any = Deadly(world.service.store, "read_handover_alarms", after=False)
-        dying = Handover(replace(world.service, store=store))
+        dying = Handover(with_parts(world.service, store=store))
         with pytest.raises(Died):
             await dying.run()
         assert await entries(world, "alarm") == []

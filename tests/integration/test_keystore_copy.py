@@ -324,7 +324,7 @@ def test_another_service(store: KeyStore, tmp_path: Path, master: bytes, *, with
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (shutil.rmtree, "holds no key of a service"),
+        (shutil.rmtree, "holds no service key"),
         (lambda keys: (keys / "tenants" / RESERVED_TENANT).write_bytes(b"x"), "is not a key store of this master key"),
     ],
 )

@@ -6,7 +6,6 @@ import asyncio
 import shutil
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,18 @@ from retention.purge import DueDay, Purger
 from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF, brief_world, key_files, leaves, live
 from tests.support.clocks import MovedClock
 from tests.support.contents import events_of, purge_entries
-from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event, new_world
+from tests.support.world import (
+    DAY,
+    FIRST,
+    OTHER_TENANT,
+    SERVICE,
+    START,
+    TENANT,
+    World,
+    make_event,
+    new_world,
+    with_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -336,7 +346,7 @@ async def stopping_purger(world: World, stop: Stop) -> AsyncIterator[Purger]:
             service_name=SERVICE,
             clock=world.clock,
         )
-        yield Purger(replace(service, store=store, keyring=Keyring(keystore), sealer=sealer, chronicle=chronicle))
+        yield Purger(with_parts(service, store=store, keyring=Keyring(keystore), sealer=sealer, chronicle=chronicle))
 
 
 @pytest.mark.parametrize("before", [True, False])

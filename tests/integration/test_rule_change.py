@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from journal.writing.chronicle import Chronicle
 from tests.support.communes import commune, names, opened
 from tests.support.contents import events_of, purge_entries
 from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
-from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +145,7 @@ async def test_entries_that_a_crash_left_out(world: World) -> None:
         service_name=SERVICE,
         clock=world.clock,
     )
-    rules = RuleChanges(replace(service, chronicle=chronicle))
+    rules = RuleChanges(with_parts(service, chronicle=chronicle))
     with pytest.raises(StopError):
         await rules.enter()
     assert [len(await settings(world, tenant)) for tenant in (RESERVED_TENANT, TENANT, OTHER_TENANT)] == [1, 0, 0]

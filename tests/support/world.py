@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
@@ -195,3 +196,11 @@ async def new_world(
                 superuser_dsn=postgres.dsn(SUPERUSER, database=name),
                 settings=chosen,
             )
+
+
+def with_parts(service: Service, **parts: Any) -> Service:
+    """Return the same service with other parts, by their names."""
+    made = copy(service)
+    for name, part in parts.items():
+        setattr(made, name, part)
+    return made
