@@ -116,6 +116,7 @@ def verify_command(home: Path, extract: bytes, world: World, tsa: TsaServer, cap
     return status, capsys.readouterr().out
 
 
+@pytest.mark.documents
 async def test_a_seal_is_stamped_and_everyone_sees_it(
     world: World, tsa: TsaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
