@@ -173,7 +173,7 @@ def public_key(certificate: Certificate) -> PublicKey:
         except ValueError as error:
             raise MalformedError("a public key is not on its curve", part=certificate.name) from error
     if algorithm.encoded != _RSA:
-        raise UntrustedError("its key is of a type we do not accept", part=certificate.name)
+        raise UntrustedError("its key is of a kind we do not accept", part=certificate.name)
     numbers = der.decode(octets, limit_bytes=CERTIFICATE_LIMIT_BYTES).members(der.SEQUENCE, 2)
     modulus, exponent = (number.integer() for number in numbers)
     if modulus.bit_length() not in RSA_MODULUS_BITS or modulus < 0 or not modulus & 1 or exponent != RSA_EXPONENT:

@@ -222,7 +222,7 @@ def test_the_fence_in_any_copy_wins(store: KeyStore, directories: list[Path]) ->
     for refused in (opened(directories), learnt(opened(directories[:1]))):
         assert refused.fence(CATEGORY) == DAY
         for attempt in (refused.read_day_key, refused.make_day_key):
-            with pytest.raises(FencedDayError, match="never made nor read again"):
+            with pytest.raises(FencedDayError, match="never made or read again"):
                 attempt(CATEGORY, DAY)
         assert refused.make_day_key("journal", DAY) in (True, False)
 

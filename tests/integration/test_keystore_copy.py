@@ -284,10 +284,10 @@ def test_where_a_copy_cannot_be(store: KeyStore, tmp_path: Path) -> None:
         (tmp_path, tmp_path / "keys"),
         (apart, apart / "master.key"),
     ):
-        with pytest.raises(OperatorError, match="are not apart"):
+        with pytest.raises(OperatorError, match="are not separate"):
             check_apart(copy, [("the key store", other)])
     (apart / "link").symlink_to(tmp_path / "keys")
-    with pytest.raises(OperatorError, match="are not apart"):
+    with pytest.raises(OperatorError, match="are not separate"):
         check_apart(apart / "link", [("the key store", tmp_path / "keys")])
     with pytest.raises(OperatorError, match="holds link, which is no key"):
         check_alone(apart)

@@ -165,11 +165,11 @@ def _same_number() -> Extract:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_late_close, "the time goes back"),
-        (_vanished_chain, "chains vanish"),
+        (_late_close, "an earlier time"),
+        (_vanished_chain, "fewer chains"),
         (_shorter_chain, "the chain is shorter"),
         (_two_hashes, "two chain hashes at size 4"),
-        (_unpurged, "is kept in the later"),
+        (_unpurged, "are kept in the later"),
         (_same_number, "two seals under one number"),
     ],
 )
@@ -229,7 +229,7 @@ def test_the_open_seal_names_no_older_close_seal(older: str) -> None:
     extract.seals[-1] = world.seal(noon(march(5)), previous_close=digest)
     error = failure(extract)
     assert type(error) is BrokenChainError
-    assert "older than the first" in error.reason
+    assert "an older close seal" in error.reason
 
 
 def test_close_seals_not_listed_may_stand_between() -> None:

@@ -143,7 +143,7 @@ def test_the_values_say_what_they_need() -> None:
     """What cannot be written is refused when it is built."""
     with pytest.raises(ValueError, match="origin"):
         replace(MANIFEST, origin="x")
-    with pytest.raises(ValueError, match="in their order"):
+    with pytest.raises(ValueError, match="days in order"):
         replace(MANIFEST, first_day=date(1969, 12, 31))
     with pytest.raises(ValueError, match="from its base to its head"):
         replace(MANIFEST, base=Head(2**53, bytes(32)))

@@ -93,20 +93,21 @@ def test_its_bytes_follow_from_the_sources_alone() -> None:
         assert {member.date_time for member in members} == {(1980, 1, 1, 0, 0, 0)}
         assert {member.compress_type for member in members} == {zipfile.ZIP_STORED}
         for member in members:
-            name = member.filename if member.filename != "__main__.py" else "journal/verifier_main.py"
+            name = member.filename if member.filename != "__main__.py" else "journal/verifier/opening.py"
             assert archive.read(member) == (ROOT / name).read_bytes()
 
 
 def test_it_holds_the_verifier_and_nothing_else(pyz: Path) -> None:
     """Every module that verifying loads, and no other of the project: nothing that reads a clock or a database."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from journal.verify_cli import main; main(sys.argv[1:]);"
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from journal.verifier.cli import main; main(sys.argv[1:]);"
         "print(*sorted(name[8:] for name in sys.modules if name.startswith('journal.')))"
     )
     command = [sys.executable, "-I", "-c", code, pyz, *UNFILTERED]
     out = subprocess.run(command, cwd=pyz.parent, capture_output=True, text=True, check=True).stdout
-    assert set(out.splitlines()[-1].split()) <= {"core", "extract", *modules()}
-    assert {name for name in modules() if not name.startswith(("core.", "extract."))} == {"verify_cli", "verify_io"}
+    assert set(out.splitlines()[-1].split()) <= {"core", "extract", "pki", "verifier", *modules()}
+    others = {name for name in modules() if not name.startswith(("core.", "extract.", "pki."))}
+    assert others == {"verifier.cli", "verifier.files"}
 
 
 def test_a_missing_library_is_named(pyz: Path) -> None:

@@ -391,7 +391,7 @@ import sys
 from pathlib import Path
 before = set(sys.modules)
 sys.path.insert(0, {str(ROOT)!r})
-from journal import verify_cli
+from journal.verifier import cli as verify_cli
 from journal.extract.verify import verify_extract
 with open("extract", "rb") as file:
     verify_extract(file, anchors=[Path("anchor").read_bytes()])

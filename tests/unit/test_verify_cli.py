@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
-COMMAND = "import sys; from journal.verify_cli import main; sys.exit(main())"
+COMMAND = "import sys; from journal.verifier.cli import main; sys.exit(main())"
 
 
 @pytest.fixture

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
-COMMAND = "import sys; from journal.verify_cli import main; sys.exit(main())"
+COMMAND = "import sys; from journal.verifier.cli import main; sys.exit(main())"
 # The same, telling on standard error of every file opened to be written, and of every socket.
 WATCHED = """
 import os, sys
 def watch(event, arguments):
     if event.startswith("socket.") or event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         sys.stderr.write(f"{event} {arguments}")
-from journal.verify_cli import main
+from journal.verifier.cli import main
 sys.addaudithook(watch)
 sys.exit(main())
 """
@@ -38,7 +38,7 @@ sys.exit(main())
 CONFINED = """
 import resource, sys
 from pathlib import Path
-from journal.verify_cli import main
+from journal.verifier.cli import main
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (10 << 20),) * 2)
 sys.exit(main())
