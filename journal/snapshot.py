@@ -64,7 +64,7 @@ class Snapshot:
     async def refresh(self) -> None:
         """Read the tables if their version has changed. Raises StoreError."""
         asked_at = self._clock.monotonic()
-        version = await self._store.directory_version()
+        version = await self._store.snapshot_version()
         if version != self._version:
             self._tenants = {row.code: row for row in await self._store.read_tenants()}
             self._credentials = {row.id: row for row in await self._store.read_credentials()}

@@ -20,9 +20,9 @@ SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_day
 SELECT id, secret_hash, role, tenant, categories, source_prefix, label, created_at, expires_at, revoked_at
   FROM journal.read_credentials()
 
--- name: directory_version
+-- name: snapshot_version
 -- Grows with tenants, categories, fences and credentials.
-SELECT journal.directory_version()
+SELECT journal.snapshot_version()
 
 -- name: read_categories
 -- In the order they were added.

@@ -103,7 +103,7 @@ CREATE TABLE journal.service (
   created_at timestamptz NOT NULL,
   first_day date NOT NULL, -- the first that is ever closed
   closed_day date NOT NULL, -- the last that can receive nothing more; its close seal may still be missing
-  directory_version bigint NOT NULL DEFAULT 0, -- moves with tenants, categories, fences and credentials
+  snapshot_version bigint NOT NULL DEFAULT 0, -- moves with tenants, categories, fences and credentials
   pruned_before bigint NOT NULL DEFAULT 0, -- heads of seals below this number are no longer kept
   stamping_failed_since timestamptz -- since when no time-stamp could be had; null once one was
 );
@@ -585,10 +585,10 @@ $$;
 -- -----------------------------------------------------------------------------------------------------------
 
 -- Moves with tenants, categories, fences and credentials: a process then reads those again.
-CREATE FUNCTION journal.directory_version() RETURNS bigint
+CREATE FUNCTION journal.snapshot_version() RETURNS bigint
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT s.directory_version FROM journal.service AS s
+  SELECT s.snapshot_version FROM journal.service AS s
 $$;
 
 -- Heads by (tenant, category), in the order asked; a chain that is not there is left out.
@@ -874,7 +874,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
-    journal.read_tenants, journal.read_credentials, journal.directory_version, journal.read_heads,
+    journal.read_tenants, journal.read_credentials, journal.snapshot_version, journal.read_heads,
     journal.lock_heads, journal.append
   TO journal_ingest;
 
@@ -1270,7 +1270,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = 'there is no such category';
   END IF;
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN stands;
 END
 $$;
@@ -1428,7 +1428,7 @@ BEGIN
      SET retention_days = stated, next_retention_days = nullif(c.next_retention_days, stated),
          next_since = CASE WHEN c.next_retention_days <> stated THEN c.next_since END
    WHERE c.code = of_category;
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN stated = kind.next_retention_days;
 END
 $$;
@@ -2065,7 +2065,7 @@ BEGIN
   INSERT INTO journal.head (tenant, category, size, chain_hash, kept_from)
   SELECT of_code, g.category, 0, g.genesis, 0
     FROM unnest(chain_category, chain_genesis) AS g (category, genesis);
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
 END
 $$;
 
@@ -2102,7 +2102,7 @@ BEGIN
                  'entry_' || new_id, of_code);
   EXECUTE format('CREATE TRIGGER entry_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journal.%I '
                  'FOR EACH STATEMENT EXECUTE FUNCTION journal.refuse_change()', 'entry_' || new_id);
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN new_id;
 END
 $$;
@@ -2156,7 +2156,7 @@ BEGIN
       changed_at, category, retention_days, retention_days_before, needs_authorisation, label)
   VALUES (journal.now(), of_code, said.retention_days,
           CASE WHEN said.retention_days IS NOT NULL THEN asked END, said.needs_authorisation, said.label);
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN true;
 END
 $$;
@@ -2176,7 +2176,7 @@ BEGIN
       id, secret_hash, role, tenant, categories, source_prefix, label, created_at, expires_at)
   VALUES (of_id, of_secret_hash, of_role, of_tenant, of_categories, of_source_prefix,
           of_label, journal.now(), of_expires_at);
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
 END
 $$;
 
@@ -2189,7 +2189,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN true;
 END
 $$;
@@ -2225,7 +2225,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN true;
 END
 $$;
@@ -2302,7 +2302,7 @@ BEGIN
   INSERT INTO journal.ended_chain (tenant, category, kept_from, size, chain_hash)
   SELECT h.tenant, h.category, h.kept_from, h.size, h.chain_hash
     FROM journal.head AS h WHERE h.tenant = of_tenant;
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN true;
 END
 $$;
@@ -2326,7 +2326,7 @@ BEGIN
     RETURN false;
   END IF;
   -- Every process forgets whatever it read meanwhile.
-  UPDATE journal.service SET directory_version = directory_version + 1;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN true;
 END
 $$;

@@ -252,9 +252,9 @@ class IngestStatements(Pools):
         """Return every credential, including revoked and expired ones."""
         return [CredentialRow(**row) for row in await self._fetch("ingest", "read_credentials")]
 
-    async def directory_version(self) -> int:
+    async def snapshot_version(self) -> int:
         """Return a number that grows with every change of tenants, categories, fences or credentials; cheap."""
-        version: int = await self._fetch_value("ingest", "directory_version")
+        version: int = await self._fetch_value("ingest", "snapshot_version")
         return version
 
     async def read_categories(self) -> list[CategoryRow]:

@@ -131,7 +131,7 @@ async def last_seal(dsn: str, settings: Settings) -> int:
 
 
 async def check_refused(settings: Settings, lived: Lived, rows: list[Row]) -> int:
-    """Ask the service's keyring for every destroyed day that the database holds; return how many it refused."""
+    """Ask the service's keyring for every purged day that the database holds; return how many it refused."""
     assert settings.dsn is not None
     days = {(row.tenant, row.category, row.day) for row in rows if lived.destroyed(row)}
     async with open_service(settings.dsn, settings, SystemClock()) as installation:
@@ -160,7 +160,7 @@ async def test_backups_of_the_seven_days_before_a_purge(
             await simulate_clock(dsn, timedelta(0))
             rows = await all_rows(server.dsn(SUPERUSER, database=lived.database))
             gone = {row for row in rows if lived.destroyed(row)}
-            # The backup did bring destroyed days back: as ciphertext.
+            # The backup did bring purged days back: as ciphertext.
             assert {row.day for row in gone if row.category == WEEK} == {lived.first}
             assert opened_rows(rows, keys) == set(rows) - gone
             destroyed, readable = destroyed + len(gone), readable + len(rows) - len(gone)
@@ -182,7 +182,7 @@ async def test_backups_of_the_seven_days_before_a_purge(
     record_property(
         "evidence",
         f"restored: {len(lived.backups)} base backups of 1 to 7 days before a purge, with {destroyed} entries of "
-        f"destroyed days and {readable} others: 0 of the first opened under any of {len(keys['days'])} day keys and "
+        f"purged days and {readable} others: 0 of the first opened under any of {len(keys['days'])} day keys and "
         f"{len(keys['tenants'])} tenant keys left in the key store, its replica and its copy, all of the others did; "
         f"the service refused {refused} of {refused} days of communes; every one verifies once the purge is done again",
     )
@@ -210,7 +210,7 @@ async def check_recovered(lived: Lived, settings: Settings, number: int, days_be
             report = world.verify(extract, known=known)
             assert any(f"what followed seal {number} is lost" in remark for remark in report.remarks), report.remarks
             if category == WEEK:
-                # The destroyed day is served to nobody: its chain begins after it.
+                # The purged day is served to nobody: its chain begins after it.
                 assert report.purged is not None
                 assert report.purged.through == lived.first
                 # Of the days that the backup holds, the first but destroyed; and what was recorded just now.

@@ -57,7 +57,7 @@ async def live(world: World, days: int, *, first: int = 0) -> None:
         await world.installation.purger.run()
 
 
-async def certify(world: World, day: date = FIRST, tenant: str = TENANT) -> Attestation:
+async def attest(world: World, day: date = FIRST, tenant: str = TENANT) -> Attestation:
     """What can be attested."""
     return await Attestations(world.service).gather(tenant, day)
 
@@ -78,7 +78,7 @@ async def test_the_facts_are_those_that_an_auditor_finds(world: World) -> None:
     await live(world, 2)
     before = world.verify(await world.extract(FIRST, FIRST, category=BRIEF))
     await live(world, 1, first=2)
-    attestation = await certify(world)
+    attestation = await attest(world)
     facts = facts_of(attestation, BRIEF)
     assert (facts.state, facts.first_index, facts.end_index, facts.count) == ("destroyed", 0, 2, 2)
     assert facts.closing == before.manifest.head
@@ -110,7 +110,7 @@ async def test_the_facts_are_those_that_an_auditor_finds(world: World) -> None:
 async def test_what_is_kept_is_listed_and_not_attested(world: World) -> None:
     """Of a day of which only the brief categories are gone, the others are named with their own terms."""
     await live(world, 3)
-    attestation = await certify(world)
+    attestation = await attest(world)
     assert {facts.code for facts in attestation.of_state("destroyed")} == {BRIEF, QUIET}
     kept = attestation.of_state("kept")
     assert {facts.code for facts in kept} == {"main-courante", "ecrits", "assistance", JOURNAL_CATEGORY}
@@ -125,7 +125,7 @@ async def test_a_late_purge_is_told_as_late(world: World) -> None:
     await live(world, 2)
     await world.travel_to(FIRST + 5 * DAY, 7)
     await world.installation.purger.run()
-    first, second = facts_of(await certify(world), BRIEF), facts_of(await certify(world, FIRST + DAY), BRIEF)
+    first, second = facts_of(await attest(world), BRIEF), facts_of(await attest(world, FIRST + DAY), BRIEF)
     assert timedelta(days=2, hours=7) <= first.lateness < timedelta(days=2, hours=7, minutes=5)
     assert timedelta(days=1, hours=7) <= second.lateness < timedelta(days=1, hours=7, minutes=5)
     assert (first.first_index, first.end_index, second.first_index, second.end_index) == (0, 2, 2, 5)
@@ -142,16 +142,16 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
         await world.travel_to(FIRST + DAY)
         await world.record(3, category=category)
     await live(world, 2, first=1)
-    early = await certify(world)
+    early = await attest(world)
     await purge_all(world, 59)
-    whole = await certify(world)
+    whole = await attest(world)
     await world.service.store.prune_seal_heads()
     assert {facts.state for facts in whole.categories} == {"destroyed"}
     assert facts_of(whole, BRIEF) == facts_of(early, BRIEF)
     # The next night, the heads at the close of the day are gone.
     await purge_all(world, 60)
     await world.service.store.prune_seal_heads()
-    pruned = await certify(world)
+    pruned = await attest(world)
     assert pruned.closing == whole.closing
     for code, count in ((BRIEF, 2), ("main-courante", 4), ("ecrits", 0), ("assistance", 0)):
         then, now = facts_of(whole, code), facts_of(pruned, code)
@@ -174,7 +174,7 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     # The night after, the entry that recorded the purge of the brief category is purged.
     await purge_all(world, 61)
     await world.service.store.prune_seal_heads()
-    later = await certify(world)
+    later = await attest(world)
     assert {facts.code for facts in later.of_state("untold")} == {BRIEF, QUIET}
     assert facts_of(later, "main-courante").count == 4
     assert await world.audit() == []
@@ -183,7 +183,7 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     await purge_all(world, nights)
     await world.service.store.prune_seal_heads()
     with pytest.raises(OperatorError, match=UNTOLD):
-        await certify(world)
+        await attest(world)
 
 
 async def purge_all(world: World, days: int) -> None:
@@ -204,7 +204,7 @@ async def test_a_contract_that_has_ended(world: World) -> None:
     await world.seal()
     await world.installation.purger.run()
     for tenant, count in ((TENANT, 2), (OTHER_TENANT, 7)):
-        facts = facts_of(await certify(world, tenant=tenant), BRIEF)
+        facts = facts_of(await attest(world, tenant=tenant), BRIEF)
         assert (facts.count, facts.recorded) == (count, True)
         assert facts.shown is not None
 
@@ -212,7 +212,7 @@ async def test_a_contract_that_has_ended(world: World) -> None:
 async def test_a_tenant_whose_key_is_gone(world: World) -> None:
     """Where nobody can read the entries that recorded the purge any more, the seals say: no later than."""
     await live(world, 3)
-    whole = facts_of(await certify(world), BRIEF)
+    whole = facts_of(await attest(world), BRIEF)
     for directory in ("keys", "replica"):
         (world.settings.home_path / directory / "tenants" / TENANT).unlink()
     async with world.another_process() as other:
@@ -235,7 +235,7 @@ async def test_what_cannot_be_attested(world: World) -> None:
         (TENANT, 0, "before 2026-03-05T00:00:00Z: openepm-journal purge does it now"),
     ):
         with pytest.raises(OperatorError, match=says):
-            await certify(world, FIRST + days * DAY, tenant)
+            await attest(world, FIRST + days * DAY, tenant)
 
 
 async def test_an_overdue_day(world: World) -> None:
@@ -243,7 +243,7 @@ async def test_an_overdue_day(world: World) -> None:
     await live(world, 1)
     await world.travel_to(FIRST + 3 * DAY)
     with pytest.raises(OperatorError, match="was due before 2026-03-05T00:00:00Z and is overdue: run openepm-journal"):
-        await certify(world)
+        await attest(world)
 
 
 async def test_a_purge_that_is_not_finished(world: World) -> None:
@@ -257,23 +257,23 @@ async def test_a_purge_that_is_not_finished(world: World) -> None:
     not_finished = f"the purge of {BRIEF} {FIRST} is not finished"
     keyring.keystore.raise_fence(BRIEF, FIRST)
     with pytest.raises(OperatorError, match=not_finished):  # a restored database has forgotten it
-        await certify(world)
+        await attest(world)
     for step in (store.raise_fence, store.drop_day, store.move_kept_from):
         await step(BRIEF, FIRST)
         with pytest.raises(OperatorError, match=not_finished):
-            await certify(world)
+            await attest(world)
     await world.installation.purger.run()
-    assert facts_of(await certify(world), BRIEF).count == 2
+    assert facts_of(await attest(world), BRIEF).count == 2
     key.write_bytes(content)
     with pytest.raises(OperatorError, match=not_finished):
-        await certify(world)
+        await attest(world)
     await world.installation.purger.run()
-    attestation = await certify(world)
+    attestation = await attest(world)
     assert (facts_of(attestation, BRIEF).count, attestation.key_copies) == (2, 2)
     replica = world.settings.home_path / "replica"
     replica.rename(replica.with_name("elsewhere"))
     with pytest.raises(OperatorError, match="a copy of the key store is not there to confirm it"):
-        await certify(world)
+        await attest(world)
 
 
 async def test_no_seal_shows_it_yet(world: World) -> None:
@@ -285,11 +285,11 @@ async def test_no_seal_shows_it_yet(world: World) -> None:
                 f"DELETE FROM journal.{table} WHERE number = (SELECT max(number) FROM journal.seal)"
             )
     with pytest.raises(OperatorError, match=f"no seal shows yet that {BRIEF} {FIRST} is purged"):
-        await certify(world)
+        await attest(world)
     # One that has seen the later seal would take this for a restored database.
     async with world.another_process() as other:
         await other.service.sealer.seal_open(even_if_still=False)
-    assert facts_of(await certify(world), BRIEF).count == 2
+    assert facts_of(await attest(world), BRIEF).count == 2
 
 
 async def test_what_the_seals_do_not_bear_out(world: World) -> None:
@@ -307,7 +307,7 @@ async def test_what_the_seals_do_not_bear_out(world: World) -> None:
         async with world.superuser() as connection:
             await connection.execute(f"UPDATE journal.{harm} WHERE {where}", close.number)
             with pytest.raises(StoreError, match=says):
-                await certify(world)
+                await attest(world)
             await connection.execute(f"UPDATE journal.{repair} WHERE {where}", close.number)
 
 
@@ -322,12 +322,12 @@ async def test_two_accounts_of_one_purge(world: World, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(evidence, "read_recorded_purges", other)
     with pytest.raises(StoreError, match=f"the seals and the purge entry of {BRIEF} {FIRST} differ"):
-        await certify(world)
+        await attest(world)
 
 
 async def test_nothing_is_written(world: World) -> None:
     """An attestation moves no head: it is not itself an entry."""
     await live(world, 3)
     sizes = [await world.size(category=code) for code in (BRIEF, JOURNAL_CATEGORY)]
-    await Attestations(world.service).make(await certify(world))
+    await Attestations(world.service).make(await attest(world))
     assert [await world.size(category=code) for code in (BRIEF, JOURNAL_CATEGORY)] == sizes

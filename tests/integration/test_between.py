@@ -174,7 +174,7 @@ class TestAttested:
     """What a signed attestation says, and does not, of days that went otherwise than by the rule of every night."""
 
     async def test_with_the_contract(self, world: World) -> None:
-        """A day that was not due yet went before its term, by no rule: the record of the destruction attests that."""
+        """A day that was not due yet went before its term, by no rule: the destruction report attests that."""
         await world.installation.purger.run()
         attestations = Attestations(world.service)
         assert (await attestations.gather(OTHER_TENANT, day(world, 1))).of_state("destroyed")

@@ -110,7 +110,7 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
 
 
 async def test_a_hand_over_that_is_forgotten(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-    """Of a destroyed day the restored database cannot say whether it was handed over: it goes, and that is told."""
+    """Of a purged day the restored database cannot say whether it was handed over: it goes, and that is told."""
     async with commune_world(postgres, tmp_path / "home") as world:
         await world.record(1, category=SHORT.code)
         await world.travel_to(FIRST + (SHORT.retention_days - 1) * DAY)

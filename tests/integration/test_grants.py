@@ -25,7 +25,7 @@ CALLS: Final = {
     "append": {"journal_ingest"},
     "lock_heads": {"journal_ingest"},
     "read_heads": {"journal_ingest"},
-    "directory_version": {"journal_ingest"},
+    "snapshot_version": {"journal_ingest"},
     "read_credentials": {"journal_ingest", "journal_admin"},
     "read_entries": {"journal_read"},
     "scan_entries": {"journal_read"},

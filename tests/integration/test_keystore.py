@@ -214,7 +214,7 @@ def test_a_key_copied_under_another_name(store: KeyStore, directories: list[Path
 
 
 def test_the_fence_in_any_copy_wins(store: KeyStore, directories: list[Path]) -> None:
-    """One copy that knows of a destroyed day is enough, and so is the database: never made, never read again."""
+    """One copy that knows of a purged day is enough, and so is the database: never made, never read again."""
     store.raise_fence(CATEGORY, DAY - timedelta(days=1))
     for directory in directories:
         assert (directory / "fences" / CATEGORY).read_text() == "2026-03-01\n"

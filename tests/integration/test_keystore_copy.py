@@ -1,4 +1,4 @@
-"""The copy of the key store: new keys come, destroyed days go, and nothing brings a destroyed day back."""
+"""The copy of the key store: new keys come, purged days go, and nothing brings a purged day back."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ async def test_a_rule_made_longer(world: World) -> None:
 
 
 async def test_rows_from_a_backup(world: World) -> None:
-    """Rows of a destroyed day that are put back, with their key, are not served, are named, and go again."""
+    """Rows of a purged day that are put back, with their key, are not served, are named, and go again."""
     await live(world, 2)
     [copy, *_] = key_files(world, FIRST)
     content = copy.read_bytes()
@@ -602,7 +602,7 @@ async def delete_by_hand(world: World, day: date, *, fence: bool) -> None:
             await superuser.execute(
                 "UPDATE journal.category SET fence = $2, purged_day = $2 WHERE code = $1", BRIEF, day
             )
-            await superuser.execute("UPDATE journal.service SET directory_version = directory_version + 1")
+            await superuser.execute("UPDATE journal.service SET snapshot_version = snapshot_version + 1")
     for path in key_files(world, day):
         path.unlink(missing_ok=True)
 

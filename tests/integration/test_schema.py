@@ -65,8 +65,8 @@ CHANGES = {
         ("function journal.day_of(timestamp with time zone)", "body"),
     ),
     "security definer": (
-        "ALTER FUNCTION journal.directory_version SECURITY INVOKER",
-        ("function journal.directory_version()", "security_definer"),
+        "ALTER FUNCTION journal.snapshot_version SECURITY INVOKER",
+        ("function journal.snapshot_version()", "security_definer"),
     ),
     "search path": (
         "ALTER FUNCTION journal.read_tenants RESET search_path",

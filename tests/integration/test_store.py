@@ -108,9 +108,9 @@ async def test_the_reserved_tenant_has_the_journal_alone(store: Store) -> None:
 async def test_credentials_live_and_end(store: Store, move_clock: MoveClock) -> None:
     """What is stored is read back; revoking works once; each change moves the directory's version."""
     await add_chains(store, ["albi"])
-    versions = [await store.directory_version()]
+    versions = [await store.snapshot_version()]
     await store.add_credential(new_credential())
-    versions.append(await store.directory_version())
+    versions.append(await store.snapshot_version())
     (row,) = await store.list_credentials()
     assert row == (await store.read_credentials())[0]
     assert (row.id, row.secret_hash, row.role, row.tenant) == ("a1b2c3", b"\7" * 32, "module", "albi")
@@ -121,13 +121,13 @@ async def test_credentials_live_and_end(store: Store, move_clock: MoveClock) -> 
         await store.add_credential(new_credential())
     await move_clock(hours=1)
     assert await store.revoke_credential("a1b2c3")
-    versions.append(await store.directory_version())
+    versions.append(await store.snapshot_version())
     (row,) = await store.list_credentials()
     assert row.revoked_at is not None
     assert row.revoked_at - row.created_at > timedelta(minutes=59)
     assert not await store.revoke_credential("a1b2c3")
     assert not await store.revoke_credential("ghost")
-    versions.append(await store.directory_version())
+    versions.append(await store.snapshot_version())
     assert versions[0] < versions[1] < versions[2] == versions[3]
 
 

@@ -1,4 +1,4 @@
-"""Well-formed batches for the database's tests: true hashes, sealed bytes that are only noise."""
+"""Well-formed batches for the database's tests: true hashes, ciphertexts that are only noise."""
 
 from __future__ import annotations
 
