@@ -130,7 +130,7 @@ def test_a_library_too_old_is_named(pyz: Path) -> None:
 
 def test_its_beginning_is_read_by_any_python() -> None:
     """By the grammar of Python 3.6, long gone; the rest by that of 3.9."""
-    ast.parse((ROOT / "journal" / "verifier_main.py").read_bytes(), feature_version=(3, 6))
+    ast.parse((ROOT / "journal" / "verifier/opening.py").read_bytes(), feature_version=(3, 6))
     for name in modules():
         ast.parse((ROOT / "journal" / f"{name.replace('.', '/')}.py").read_bytes(), feature_version=(3, 9))
 
@@ -183,6 +183,6 @@ def test_an_old_python_is_told_so(pyz: Path, version: str) -> None:
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_every_python_makes_the_same_file(pyz: Path, version: str) -> None:
     """Whoever doubts a release makes it again."""
-    code = "import sys; from journal.verifier_file import build; sys.stdout.buffer.write(build())"
+    code = "import sys; from journal.verifier.pyz import build; sys.stdout.buffer.write(build())"
     made = subprocess.run([interpreter(version), "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
     assert made == pyz.read_bytes()

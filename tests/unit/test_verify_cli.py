@@ -77,7 +77,7 @@ def test_something_wrong_exits_1(files: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--known-seal", "beyond.json"), "beyond.json: not comparable"),
+        (("--known-seal", "beyond.json"), "beyond.json: cannot be compared"),
         (("--tsa-trust", "trust.pem"), "--tsa-trust: no time-stamp was found"),
     ],
 )

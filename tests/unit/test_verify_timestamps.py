@@ -176,7 +176,7 @@ def test_a_time_stamp_later_than_its_extract_is_refused() -> None:
             assert verify(extract).verdict
         else:
             reason = refuse(extract, MismatchedPartError, "seals.json seal 3 time-stamp")
-            assert reason.endswith("which was still to come")
+            assert reason.endswith("which is later than the time it was seen")
 
 
 def test_an_open_seal_bears_none() -> None:
