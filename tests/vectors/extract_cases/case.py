@@ -114,6 +114,18 @@ def signed(extract: Extract, **changes: Any) -> bytes:
     return extract.pack(**{"chain": CHAIN, **changes})
 
 
+def verified(name: str, about: str, extract: Extract | bytes, found: Mapping[str, Any], **brought: Any) -> Case:
+    """Return a vector that verifies; an extract not yet packed is signed by the service."""
+    whole = extract if isinstance(extract, bytes) else signed(extract)
+    return Case(name=name, about=about, extract=whole, facts=found, **brought)
+
+
+def refused(name: str, about: str, extract: Extract | bytes, verdict: str, part: str = "", **brought: Any) -> Case:
+    """Return a vector that is refused; an extract not yet packed is signed by the service."""
+    whole = extract if isinstance(extract, bytes) else signed(extract)
+    return Case(name=name, about=about, extract=whole, verdict=verdict, part=part, **brought)
+
+
 def members(whole: bytes) -> dict[str, bytes]:
     """Return the members of a container, but the first."""
     container = Container(opened(whole))

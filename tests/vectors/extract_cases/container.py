@@ -22,7 +22,7 @@ from journal.extract.layout import (
     write_directory,
 )
 from tests.support.extracts import pack
-from tests.vectors.extract_cases.case import Case, members, short, signed
+from tests.vectors.extract_cases.case import Case, members, refused, short, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +37,7 @@ def cases() -> Iterator[Case]:
     """Yield them."""
     whole = signed(short())
     for name, about, changed in (*_around(whole), *_headers(whole), *_members(whole)):
-        yield Case(name=name, about=about, extract=changed, verdict=MALFORMED)
+        yield refused(name, about, changed, MALFORMED)
     yield from _contents(members(whole))
 
 
@@ -65,11 +65,8 @@ def _headers(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
     directory = whole.index(b"PK\1\2")
     second = whole.index(b"PK\1\2", directory + 4)
     end = len(whole) - END_BYTES
-    yield (
-        "encrypted-flag",
-        "The first member is flagged as encrypted.",
-        over(over(whole, 6, b"\1"), directory + 8, b"\1"),
-    )
+    flagged = over(over(whole, 6, b"\1"), directory + 8, b"\1")
+    yield "encrypted-flag", "The first member is flagged as encrypted.", flagged
     yield "zip64", "A size is 2^32-1, which would mean zip64.", over(whole, second + 24, b"\xff" * 4)
     link = over(over(whole, directory + 5, b"\3"), directory + 38, struct.pack("<L", 0o120777 << 16))
     yield "symbolic-link", "The first member is a symbolic link to Unix.", link
@@ -103,76 +100,42 @@ def _members(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
 def _contents(found: Mapping[str, bytes]) -> Iterator[Case]:
     def case(name: str, about: str, part: str, change: Callable[[bytes], Packed]) -> Case:
         extract = assembled(found, lambda member, content: change(content) if member == part else None)
-        return Case(name=name, about=about, extract=extract, verdict=MALFORMED, part=part)
+        return refused(name, about, extract, MALFORMED, part)
 
+    about = "The CRC announced of a streamed member is another, here and in the directory."
+    yield case("crc-wrong", about, ENTRIES, lambda content: (deflated(content), len(content), zlib.crc32(content) ^ 1))
+    about = "The CRC announced of a stored member is another, here and in the directory."
+    yield case("crc-wrong-stored", about, SEALS, lambda content: (content, len(content), zlib.crc32(content) ^ 1))
+    about = "A member inflates to one byte more than announced."
     yield case(
-        "crc-wrong",
-        "The CRC announced of a streamed member is another, here and in the directory.",
-        ENTRIES,
-        lambda content: (deflated(content), len(content), zlib.crc32(content) ^ 1),
+        "size-too-small", about, PROOF, lambda content: (deflated(content), len(content) - 1, zlib.crc32(content))
     )
+    about = "A member inflates to one byte less than announced."
     yield case(
-        "crc-wrong-stored",
-        "The CRC announced of a stored member is another, here and in the directory.",
-        SEALS,
-        lambda content: (content, len(content), zlib.crc32(content) ^ 1),
+        "size-too-large", about, PROOF, lambda content: (deflated(content), len(content) + 1, zlib.crc32(content))
     )
-    yield case(
-        "size-too-small",
-        "A member inflates to one byte more than announced.",
-        PROOF,
-        lambda content: (deflated(content), len(content) - 1, zlib.crc32(content)),
-    )
-    yield case(
-        "size-too-large",
-        "A member inflates to one byte less than announced.",
-        PROOF,
-        lambda content: (deflated(content), len(content) + 1, zlib.crc32(content)),
-    )
-    yield case(
-        "bomb",
-        "A member of 4 KB inflates to 4 MiB, and announces 1,000 bytes.",
-        ENTRIES,
-        lambda _: (deflated(bytes(2**22)), 1000, 0),
-    )
+    about = "A member of 4 KB inflates to 4 MiB, and announces 1,000 bytes."
+    yield case("bomb", about, ENTRIES, lambda _: (deflated(bytes(2**22)), 1000, 0))
     yield case(
         "bytes-after-deflate",
         "A byte follows the end of a deflate stream, inside its member.",
         TABLE,
         lambda content: (deflated(content) + b"\0", len(content), zlib.crc32(content)),
     )
+    about = "A deflate stream ends before its last block."
     yield case(
-        "deflate-cut-short",
-        "A deflate stream ends before its last block.",
-        TABLE,
-        lambda content: (deflated(content)[:-1], len(content), zlib.crc32(content)),
+        "deflate-cut-short", about, TABLE, lambda content: (deflated(content)[:-1], len(content), zlib.crc32(content))
     )
-    yield case(
-        "deflate-damaged",
-        "A deflate stream has a block of a kind there is not.",
-        ENTRIES,
-        lambda content: (b"\xff" * 9, len(content), zlib.crc32(content)),
-    )
-    yield case(
-        "stored-of-two-sizes",
-        "A stored member announces two sizes.",
-        MANIFEST,
-        lambda content: (content, len(content) + 1, zlib.crc32(content)),
-    )
+    about = "A deflate stream has a block of a kind there is not."
+    yield case("deflate-damaged", about, ENTRIES, lambda content: (b"\xff" * 9, len(content), zlib.crc32(content)))
+    about = "A stored member announces two sizes."
+    yield case("stored-of-two-sizes", about, MANIFEST, lambda content: (content, len(content) + 1, zlib.crc32(content)))
     long = found[SIGNATURE].ljust(32 * 1024 + 1, b"\0")
-    yield case(
-        "signature-too-long",
-        "The signature's member is a byte longer than it may be.",
-        SIGNATURE,
-        lambda _: (long, len(long), zlib.crc32(long)),
-    )
+    about = "The signature's member is a byte longer than it may be."
+    yield case("signature-too-long", about, SIGNATURE, lambda _: (long, len(long), zlib.crc32(long)))
     document = pack({**found, DOCUMENT: b"%PDF-1.7"})
-    yield Case(
-        name="document-unsigned",
-        about="A document was added that the digests do not name.",
-        extract=document,
-        verdict=MALFORMED,
-        part=DIGESTS,
+    yield refused(
+        "document-unsigned", "A document was added that the digests do not name.", document, MALFORMED, DIGESTS
     )
 
 

@@ -15,7 +15,7 @@ from journal.extract.listing import disclosed_line, withheld_line
 from journal.extract.manifest import Filter
 from tests.support import authority
 from tests.support.extracts import COMPARTMENT, march, noon
-from tests.vectors.extract_cases.case import Case, Small, lived, short, signed, with_parts
+from tests.vectors.extract_cases.case import Case, Small, lived, refused, short, signed, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,62 +52,26 @@ def _indexes() -> Iterator[Case]:
         extract = lived()
         extract.proof.pop(place)
         extract.records.pop(place)
-        yield Case(
-            name=f"{name}-entry-removed",
-            about=f"The {name} entry is missing from entries, proof and table.",
-            extract=signed(extract),
-            verdict=GAP,
-            part=PROOF,
+        yield refused(
+            f"{name}-entry-removed", f"The {name} entry is missing from entries, proof and table.", extract, GAP, PROOF
         )
     swapped = lived()
     swapped.proof[1:3] = swapped.proof[2:0:-1]
-    yield Case(
-        name="proof-lines-swapped",
-        about="Two lines of the proof are swapped.",
-        extract=signed(swapped),
-        verdict=GAP,
-        part=PROOF,
-    )
-    yield Case(
-        name="proof-line-twice",
-        about="A line of the proof stands twice.",
-        extract=altered(lambda extract: extract.proof.insert(1, extract.proof[0])),
-        verdict=FOREIGN,
-        part=PROOF,
-    )
-    yield Case(
-        name="proof-line-more",
-        about="A line follows the last index.",
-        extract=altered(lambda extract: extract.proof.append(withheld_line(6, bytes(32)))),
-        verdict=MISMATCHED,
-        part=PROOF,
-    )
-    yield Case(
-        name="record-missing",
-        about="The last record is missing from entries and table, not from the proof.",
-        extract=altered(lambda extract: extract.records.pop()),
-        verdict=MISMATCHED,
-        part=ENTRIES,
-    )
+    yield refused("proof-lines-swapped", "Two lines of the proof are swapped.", swapped, GAP, PROOF)
+    whole = altered(lambda extract: extract.proof.insert(1, extract.proof[0]))
+    yield refused("proof-line-twice", "A line of the proof stands twice.", whole, FOREIGN, PROOF)
+    whole = altered(lambda extract: extract.proof.append(withheld_line(6, bytes(32))))
+    yield refused("proof-line-more", "A line follows the last index.", whole, MISMATCHED, PROOF)
+    about = "The last record is missing from entries and table, not from the proof."
+    yield refused("record-missing", about, altered(lambda extract: extract.records.pop()), MISMATCHED, ENTRIES)
     more = lived()
     table = more.contents()[TABLE]
     more.records.append(more.records[-1])
-    yield Case(
-        name="record-more",
-        about="A record follows the last.",
-        extract=with_parts(more, {TABLE: table}),
-        verdict=MISMATCHED,
-        part=ENTRIES,
-    )
+    yield refused("record-more", "A record follows the last.", with_parts(more, {TABLE: table}), MISMATCHED, ENTRIES)
     filtered = lived(selection=Filter(action="consultation"))
     other = replace(filtered, manifest=replace(filtered.manifest, filter=Filter(action="erasure")))
-    yield Case(
-        name="disclosed-beyond-the-filter",
-        about="Entries are disclosed that the filter does not ask for.",
-        extract=signed(other),
-        verdict=MISMATCHED,
-        part="entries.ndjson index 2",
-    )
+    about = "Entries are disclosed that the filter does not ask for."
+    yield refused("disclosed-beyond-the-filter", about, other, MISMATCHED, "entries.ndjson index 2")
 
 
 def _lines() -> Iterator[Case]:
@@ -120,21 +84,11 @@ def _lines() -> Iterator[Case]:
         ("empty-line", "A line is empty.", b"\n"),
         ("cr-lf", "A line ends in CR LF.", line[:-1] + b"\r\n"),
     ):
-        yield Case(
-            name=f"proof-{name}",
-            about=about,
-            extract=altered(lambda extract, changed=changed: extract.proof.__setitem__(1, changed), short()),
-            verdict=MALFORMED,
-            part=PROOF,
-        )
+        whole = altered(lambda extract, changed=changed: extract.proof.__setitem__(1, changed), short())
+        yield refused(f"proof-{name}", about, whole, MALFORMED, PROOF)
     proof = b"".join(short().proof)
-    yield Case(
-        name="proof-cut-short",
-        about="The last line of the proof lacks its LF.",
-        extract=with_parts(short(), {PROOF: proof[:-1]}),
-        verdict=MALFORMED,
-        part=PROOF,
-    )
+    whole = with_parts(short(), {PROOF: proof[:-1]})
+    yield refused("proof-cut-short", "The last line of the proof lacks its LF.", whole, MALFORMED, PROOF)
     record = short().records[1]
     value = json.loads(record)
     for name, about, changed in (
@@ -154,13 +108,7 @@ def _lines() -> Iterator[Case]:
         extract = short()
         table = extract.contents()[TABLE]
         extract.records[1] = changed
-        yield Case(
-            name=f"record-{name}",
-            about=about,
-            extract=with_parts(extract, {TABLE: table}),
-            verdict=MALFORMED,
-            part=ENTRIES,
-        )
+        yield refused(f"record-{name}", about, with_parts(extract, {TABLE: table}), MALFORMED, ENTRIES)
 
 
 def _without(value: dict[str, Any], name: str) -> bytes:
@@ -174,45 +122,26 @@ def _filled(value: dict[str, Any], count: int) -> bytes:
 
 
 def _chain() -> Iterator[Case]:
-    yield Case(
-        name="other-salt",
-        about="A salt is another.",
-        extract=altered(lambda extract: extract.proof.__setitem__(0, disclosed_line(2, bytes(16)))),
-        verdict=BROKEN,
-        part=PROOF,
-    )
+    whole = altered(lambda extract: extract.proof.__setitem__(0, disclosed_line(2, bytes(16))))
+    yield refused("other-salt", "A salt is another.", whole, BROKEN, PROOF)
     withheld = lived(selection=Filter(withhold_all=True))
     withheld.proof[3] = withheld_line(5, bytes(32))
-    yield Case(
-        name="other-leaf",
-        about="The leaf hash of a withheld entry is another.",
-        extract=signed(withheld),
-        verdict=BROKEN,
-        part=PROOF,
-    )
+    yield refused("other-leaf", "The leaf hash of a withheld entry is another.", withheld, BROKEN, PROOF)
     changed = lived()
     value = json.loads(changed.records[2])
     value["event"]["data"]["actor"]["account"] = "agent-9"
     changed.records[2] = canonical.encode(value)
-    yield Case(
-        name="other-record",
-        about="An account was replaced in an entry, and the table made anew.",
-        extract=signed(changed),
-        verdict=BROKEN,
-        part=PROOF,
+    yield refused(
+        "other-record", "An account was replaced in an entry, and the table made anew.", changed, BROKEN, PROOF
     )
     world = Small()
     world.append(noon(march(1)))
     wrong = Head(1, bytes(32))
     world.close(march(1), chain_hash=wrong.chain_hash)
     world.live(2, 2)
-    yield Case(
-        name="base-does-not-carry",
-        about="The close seal of the eve has a chain hash that the entries do not follow from.",
-        extract=signed(world.extract(march(2), march(2), at=noon(march(3)), base=wrong)),
-        verdict=BROKEN,
-        part=PROOF,
-    )
+    about = "The close seal of the eve has a chain hash that the entries do not follow from."
+    extract = world.extract(march(2), march(2), at=noon(march(3)), base=wrong)
+    yield refused("base-does-not-carry", about, extract, BROKEN, PROOF)
 
 
 def foreign(compartment: Compartment = COMPARTMENT, *, index: int = 2, **changes: Any) -> bytes:
@@ -238,24 +167,16 @@ def _foreign() -> Iterator[Case]:
         ("day-before", "An entry of the day before.", foreign(at=midnight - timedelta(microseconds=1))),
         ("day-after", "An entry of the day after.", foreign(at=midnight + timedelta(days=1))),
     ):
-        yield Case(
-            name=f"foreign-{name}",
-            about=f"{about} Chained and sealed by the service.",
-            extract=extract,
-            verdict=FOREIGN,
-            part="entries.ndjson index 2",
+        yield refused(
+            f"foreign-{name}", f"{about} Chained and sealed by the service.", extract, FOREIGN, "entries.ndjson index 2"
         )
     world = Small().live(1, 1)
     world.append(noon(march(2)))
     world.append(noon(march(2)) - timedelta(microseconds=1))
     world.close(march(2))
-    yield Case(
-        name="foreign-order",
-        about="An entry recorded a microsecond before the one above it. Chained and sealed by the service.",
-        extract=signed(world.extract(march(2), march(2), at=noon(march(3)))),
-        verdict=FOREIGN,
-        part="entries.ndjson index 3",
-    )
+    about = "An entry recorded a microsecond before the one above it. Chained and sealed by the service."
+    extract = world.extract(march(2), march(2), at=noon(march(3)))
+    yield refused("foreign-order", about, extract, FOREIGN, "entries.ndjson index 3")
 
 
 def _table() -> Iterator[Case]:
@@ -275,22 +196,12 @@ def _table() -> Iterator[Case]:
         ("lf-alone", "Lines end in LF alone.", [row.replace(b"\r\n", b"\n") for row in rows]),
         ("empty", "The table is empty.", []),
     ):
-        yield Case(
-            name=f"table-{name}",
-            about=f"{about} Signed by the service.",
-            extract=with_parts(short(), {TABLE: b"".join(changed)}),
-            verdict=MISMATCHED,
-            part=TABLE,
-        )
+        whole = with_parts(short(), {TABLE: b"".join(changed)})
+        yield refused(f"table-{name}", f"{about} Signed by the service.", whole, MISMATCHED, TABLE)
     world = Small().live(1, 1)
     world.append(noon(march(2)), subject="=1+1")
     world.close(march(2))
     formula = world.extract(march(2), march(2), at=noon(march(3)))
     unsafe = formula.contents()[TABLE].replace(b"'=1+1", b"=1+1")
-    yield Case(
-        name="table-formula",
-        about="A cell is a formula, as the entry says it, unguarded. Signed by the service.",
-        extract=with_parts(formula, {TABLE: unsafe}),
-        verdict=MISMATCHED,
-        part=TABLE,
-    )
+    about = "A cell is a formula, as the entry says it, unguarded. Signed by the service."
+    yield refused("table-formula", about, with_parts(formula, {TABLE: unsafe}), MISMATCHED, TABLE)

@@ -13,7 +13,7 @@ from journal.extract.listing import encode_head_answer
 from tests.support import authority
 from tests.support.authority import issue, new_key
 from tests.support.extracts import march, noon
-from tests.vectors.extract_cases.case import CHAIN, OTHER_ROOT, Case, Small, facts, signed
+from tests.vectors.extract_cases.case import CHAIN, OTHER_ROOT, Case, Small, facts, refused, signed, verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,37 +56,17 @@ def fetching(hour: int = 13, *, subject: str = "main-courante/4") -> tuple[Small
 def _agreeing() -> Iterator[Case]:
     world, fetched = fetching()
     extract = signed(of(world))
-    yield Case(
-        name="known-agrees",
-        about="A seal that was kept has a head in the middle of the extract, and the chain runs through it.",
-        extract=extract,
-        known=kept(fetched),
-        facts=facts(2),
-    )
+    about = "A seal that was kept has a head in the middle of the extract, and the chain runs through it."
+    yield verified("known-agrees", about, extract, facts(2), known=kept(fetched))
     answer = json.dumps(json.loads(encode_head_answer(fetched)), indent=4, sort_keys=False).encode()
-    yield Case(
-        name="known-respelt",
-        about="The same answer, indented by an editor: it is read in any spelling of JSON.",
-        extract=extract,
-        known={KEPT: answer},
-        facts=facts(2),
-    )
-    yield Case(
-        name="known-of-the-extract-itself",
-        about="A close seal that the extract lists was kept too.",
-        extract=extract,
-        known=kept(world.closes[march(3)]),
-        facts=facts(2),
-    )
+    about = "The same answer, indented by an editor: it is read in any spelling of JSON."
+    yield verified("known-respelt", about, extract, facts(2), known={KEPT: answer})
+    about = "A close seal that the extract lists was kept too."
+    yield verified("known-of-the-extract-itself", about, extract, facts(2), known=kept(world.closes[march(3)]))
     world = Small().live(1, 3)
     older = signed(world.extract(march(1), march(3), at=noon(march(4), hour=10)))
-    yield Case(
-        name="known-older-extract",
-        about="An older extract was kept: each of its seals is a known one.",
-        extract=signed(of(world.live(4, 4))),
-        known={"older.asice": older},
-        facts=facts(2),
-    )
+    about = "An older extract was kept: each of its seals is a known one."
+    yield verified("known-older-extract", about, of(world.live(4, 4)), facts(2), known={"older.asice": older})
 
 
 def _not_comparable() -> Iterator[Case]:
@@ -94,58 +74,32 @@ def _not_comparable() -> Iterator[Case]:
     extract = signed(of(world))
     world.append(noon(march(5), hour=15))
     newer = world.seal(noon(march(5), hour=16))
-    yield Case(
-        name="known-is-newer",
-        about="The seal that was kept is beyond the extract: nothing contradicts it, nothing confirms it.",
-        extract=extract,
-        known=kept(newer),
-        facts=facts(2, unanswered=1),
-    )
+    about = "The seal that was kept is beyond the extract: nothing contradicts it, nothing confirms it."
+    yield verified("known-is-newer", about, extract, facts(2, unanswered=1), known=kept(newer))
     later = world.extract(march(4), march(4), at=noon(march(5), hour=17))
-    yield Case(
-        name="known-is-older",
-        about="The seal that was kept is of before the extract's first entry.",
-        extract=signed(later),
-        known=kept(world.seals[0]),
-        facts=facts(2, unanswered=1),
-    )
+    about = "The seal that was kept is of before the extract's first entry."
+    yield verified("known-is-older", about, later, facts(2, unanswered=1), known=kept(world.seals[0]))
     world, lost = _disaster(recovered_from=2)
-    yield Case(
-        name="known-declared-lost",
-        about="The extract's seals declare a disaster in which the seal that was kept was lost.",
-        extract=signed(world.extract(march(2), march(3), at=noon(march(4)))),
-        known=kept(lost),
-        facts=facts(3, unanswered=1),
-    )
+    about = "The extract's seals declare a disaster in which the seal that was kept was lost."
+    extract = world.extract(march(2), march(3), at=noon(march(4)))
+    yield verified("known-declared-lost", about, extract, facts(3, unanswered=1), known=kept(lost))
 
     world, lost = _disaster_today()
     extract = signed(world.extract(march(2), march(3), at=noon(march(3), hour=17)))
-    yield Case(
-        name="known-declared-lost-today",
-        about="The extract's open seal declares the disaster of its day, in which the seal that was kept was lost.",
-        extract=extract,
-        known=kept(lost),
-        facts=facts(3, covered_until=noon(march(3), hour=17), unanswered=1),
-    )
-    yield Case(
-        name="known-declares-the-same-loss",
-        about="The seal that was kept was made after the disaster, which it declares as the extract's seal does.",
-        extract=extract,
-        known=kept(world.seals[3]),
-        facts=facts(3, covered_until=noon(march(3), hour=17)),
-    )
+    about = "The extract's open seal declares the disaster of its day, in which the seal that was kept was lost."
+    found = facts(3, covered_until=noon(march(3), hour=17), unanswered=1)
+    yield verified("known-declared-lost-today", about, extract, found, known=kept(lost))
+    about = "The seal that was kept was made after the disaster, which it declares as the extract's seal does."
+    found = facts(3, covered_until=noon(march(3), hour=17))
+    yield verified("known-declares-the-same-loss", about, extract, found, known=kept(world.seals[3]))
 
     world = Small().live(1, 2)
     world.append(noon(march(3), hour=15))
     world.close(march(3), recovered_from=2)
     twin = world.seal(parse_seal(world.closes[march(3)].text).sealed_at)
-    yield Case(
-        name="known-in-the-second-of-the-declaring",
-        about="The seal that was kept is of the second in which a close seal declares a disaster, and follows it.",
-        extract=signed(world.extract(march(2), march(3), at=noon(march(4)))),
-        known=kept(twin),
-        facts=facts(3),
-    )
+    about = "The seal that was kept is of the second in which a close seal declares a disaster, and follows it."
+    extract = world.extract(march(2), march(3), at=noon(march(4)))
+    yield verified("known-in-the-second-of-the-declaring", about, extract, facts(3), known=kept(twin))
 
 
 def _disaster_today() -> tuple[Small, ListedSeal]:
@@ -169,29 +123,17 @@ def _disaster(**changes: Any) -> tuple[Small, ListedSeal]:
 def _contradicting() -> Iterator[Case]:
     _, fetched = fetching()
     rewritten, _ = fetching(subject="rewritten")
-    yield _fork(
-        "history-rewritten",
-        "Everything was written again, seals included; the seal that was kept says so.",
-        of(rewritten),
-        fetched,
-    )
+    about = "Everything was written again, seals included; the seal that was kept says so."
+    yield _fork("history-rewritten", about, of(rewritten), fetched)
     world, lost = _disaster()
-    yield _fork(
-        "loss-undeclared",
-        "A seal that was kept was lost in a disaster that nobody declared.",
-        world.extract(march(2), march(3), at=noon(march(4))),
-        lost,
-    )
+    extract = world.extract(march(2), march(3), at=noon(march(4)))
+    yield _fork("loss-undeclared", "A seal that was kept was lost in a disaster that nobody declared.", extract, lost)
     world = Small().live(1, 2)
     world.append(noon(march(3)))
     world.close(march(3))
     _, noonish = fetching(hour=12)
-    yield _fork(
-        "number-given-twice",
-        "The seal that was kept has the number of another in the extract.",
-        world.live(4, 4).extract(march(3), march(4), at=noon(march(5))),
-        noonish,
-    )
+    about = "The seal that was kept has the number of another in the extract."
+    yield _fork("number-given-twice", about, world.live(4, 4).extract(march(3), march(4), at=noon(march(5))), noonish)
     world = Small().live(1, 2)
     for minute in range(3):
         world.append(noon(march(3), minutes=minute))
@@ -201,38 +143,27 @@ def _contradicting() -> Iterator[Case]:
     cut.seal(noon(march(3), hour=12))
     cut.seal(noon(march(3), hour=13))
     cut.close(march(3))
-    yield _fork(
-        "tail-cut-off",
-        "The seal that was kept is earlier and has more entries.",
-        cut.extract(march(3), march(3), at=noon(march(4))),
-        longer,
-    )
+    extract = cut.extract(march(3), march(3), at=noon(march(4)))
+    yield _fork("tail-cut-off", "The seal that was kept is earlier and has more entries.", extract, longer)
     world = Small(retention_days=3).live(1, 3)
     world.purge(march(1))
     purged = world.seal(noon(march(4)))
     world.kept_from = 0
-    yield _fork(
-        "purge-taken-back-from-a-known-seal",
-        "The seal that was kept says that entries are purged, and the extract's that they are kept.",
-        world.extract(march(4), march(4), at=noon(march(4), hour=13)),
-        purged,
-    )
+    about = "The seal that was kept says that entries are purged, and the extract's that they are kept."
+    extract = world.extract(march(4), march(4), at=noon(march(4), hour=13))
+    yield _fork("purge-taken-back-from-a-known-seal", about, extract, purged)
     world = Small().live(1, 2)
     fetched = world.seal(noon(march(3), hour=13))
     world.live(3, 4, entries=0)
     text = parse_seal(fetched.text)
     moved = replace(text, sealed_at=text.sealed_at + timedelta(seconds=1))
     signature = authority.sign(moved.text, chain=CHAIN, at=moved.sealed_at)
-    yield _fork(
-        "known-not-named-by-the-next",
-        "The extract's next seal does not name the seal that was kept.",
-        of(world),
-        replace(fetched, text=moved.text, signature=signature),
-    )
+    about = "The extract's next seal does not name the seal that was kept."
+    yield _fork("known-not-named-by-the-next", about, of(world), replace(fetched, text=moved.text, signature=signature))
 
 
 def _fork(name: str, about: str, extract: Extract, seal: ListedSeal) -> Case:
-    return Case(name=name, about=about, extract=signed(extract), verdict=FORK, part=KEPT, known=kept(seal))
+    return refused(name, about, extract, FORK, KEPT, known=kept(seal))
 
 
 def _unusable() -> Iterator[Case]:
@@ -267,11 +198,4 @@ def _unusable() -> Iterator[Case]:
         ("member-twice", "has a member twice", "malformed", answer[:-1] + b',"origin":"x"}'),
         ("no-extract", "begins like an extract, and is none", "malformed", b"PK\3\4"),
     ):
-        yield Case(
-            name=f"known-{name}",
-            about=f"What was kept {about}.",
-            extract=extract,
-            verdict=verdict,
-            part=KEPT,
-            known={KEPT: content},
-        )
+        yield refused(f"known-{name}", f"What was kept {about}.", extract, verdict, KEPT, known={KEPT: content})

@@ -11,7 +11,7 @@ from journal.extract.layout import INSTRUCTIONS, MANIFEST
 from journal.extract.manifest import Filter, Request
 from tests.support import authority
 from tests.support.extracts import march, noon
-from tests.vectors.extract_cases.case import MADE_AT, Case, Small, short, signed, with_member, with_parts
+from tests.vectors.extract_cases.case import MADE_AT, Case, Small, refused, short, with_member, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def cases() -> Iterator[Case]:
     """Yield them."""
     for name, about, pointer, value in CHANGES:
         extract = with_member(short(), MANIFEST, pointer, value)
-        yield Case(name=f"manifest-{name}", about=about, extract=extract, verdict="malformed", part=MANIFEST)
+        yield refused(f"manifest-{name}", about, extract, "malformed", MANIFEST)
     yield from _spellings()
     yield from _contradictions()
 
@@ -50,13 +50,7 @@ def _spellings() -> Iterator[Case]:
         ("lone-surrogate", "A text holds half of a pair.", content.replace(b"Mairie", b"\\ud83d")),
         ("nested-too-deep", "Arrays are nested 1,000 deep.", b"[" * 1000 + b"]" * 1000),
     ):
-        yield Case(
-            name=f"manifest-{name}",
-            about=about,
-            extract=with_parts(short(), {MANIFEST: changed}),
-            verdict="malformed",
-            part=MANIFEST,
-        )
+        yield refused(f"manifest-{name}", about, with_parts(short(), {MANIFEST: changed}), "malformed", MANIFEST)
 
 
 def _swapped(content: bytes) -> bytes:
@@ -67,56 +61,27 @@ def _swapped(content: bytes) -> bytes:
 
 def _contradictions() -> Iterator[Case]:
     unfiltered = short(selection=Filter(account="agent-1"))
-    yield Case(
-        name="manifest-unfiltered-yet-withheld",
-        about="The filter is empty, and entries are withheld.",
-        extract=with_member(unfiltered, MANIFEST, "/filter", {}),
-        verdict="malformed",
-        part=MANIFEST,
-    )
-    yield Case(
-        name="manifest-withholds-all-yet-disclosed",
-        about="The filter withholds all, and entries are disclosed.",
-        extract=with_member(short(), MANIFEST, "/filter", {"withhold": "all"}),
-        verdict="malformed",
-        part=MANIFEST,
-    )
-    yield Case(
-        name="manifest-filter-of-both-kinds",
-        about="The filter withholds all, and asks for an account.",
-        extract=with_member(unfiltered, MANIFEST, "/filter/withhold", "all"),
-        verdict="malformed",
-        part=MANIFEST,
-    )
-    yield Case(
-        name="instructions-of-the-services-own",
-        about="The instructions are others than the format's, signed by the service.",
-        extract=with_parts(short(), {INSTRUCTIONS: b"Faites-nous confiance.\n"}),
-        verdict="mismatched part",
-        part=INSTRUCTIONS,
-    )
+    about = "The filter is empty, and entries are withheld."
+    extract = with_member(unfiltered, MANIFEST, "/filter", {})
+    yield refused("manifest-unfiltered-yet-withheld", about, extract, "malformed", MANIFEST)
+    about = "The filter withholds all, and entries are disclosed."
+    extract = with_member(short(), MANIFEST, "/filter", {"withhold": "all"})
+    yield refused("manifest-withholds-all-yet-disclosed", about, extract, "malformed", MANIFEST)
+    about = "The filter withholds all, and asks for an account."
+    extract = with_member(unfiltered, MANIFEST, "/filter/withhold", "all")
+    yield refused("manifest-filter-of-both-kinds", about, extract, "malformed", MANIFEST)
+    about = "The instructions are others than the format's, signed by the service."
+    extract = with_parts(short(), {INSTRUCTIONS: b"Faites-nous confiance.\n"})
+    yield refused("instructions-of-the-services-own", about, extract, "mismatched part", INSTRUCTIONS)
     world = Small(compartment=Compartment(authority.SERVICE, "montreuil", JOURNAL_CATEGORY)).live(1, 2)
     world.append(noon(march(3)))
     other = world.extract(march(2), march(3), at=noon(march(3), hour=13), request=Request(4, bytes(32)))
-    yield Case(
-        name="request-is-another-entry",
-        about="The leaf hash of the request is not that of the entry, which the extract holds.",
-        extract=signed(other),
-        verdict="mismatched part",
-        part=MANIFEST,
-    )
+    about = "The leaf hash of the request is not that of the entry, which the extract holds."
+    yield refused("request-is-another-entry", about, other, "mismatched part", MANIFEST)
     counted = short(selection=Filter(action="consultation"))
-    yield Case(
-        name="counted-wrong",
-        about="The manifest counts an entry as withheld that is disclosed.",
-        extract=signed(replace(counted, manifest=replace(counted.manifest, disclosed=3, withheld=1))),
-        verdict="mismatched part",
-        part=MANIFEST,
-    )
-    yield Case(
-        name="issued-before-its-seal",
-        about="It was issued a second before the open seal made for it.",
-        extract=signed(short(issued_at=MADE_AT - timedelta(seconds=1))),
-        verdict="mismatched part",
-        part=MANIFEST,
-    )
+    about = "The manifest counts an entry as withheld that is disclosed."
+    extract = replace(counted, manifest=replace(counted.manifest, disclosed=3, withheld=1))
+    yield refused("counted-wrong", about, extract, "mismatched part", MANIFEST)
+    about = "It was issued a second before the open seal made for it."
+    extract = short(issued_at=MADE_AT - timedelta(seconds=1))
+    yield refused("issued-before-its-seal", about, extract, "mismatched part", MANIFEST)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from journal.core.chain import Head
 from journal.extract.layout import MANIFEST, SEALS, SIGNATURE
 from tests.support.extracts import march, noon
-from tests.vectors.extract_cases.case import Case, Small, signed
+from tests.vectors.extract_cases.case import Case, Small, refused, signed
 from tests.vectors.extract_cases.valid import purging
 
 if TYPE_CHECKING:
@@ -24,18 +24,13 @@ EARLY, OVER, FOREIGN = "early deletion", "over-retention", "foreign entry"
 def cases() -> Iterator[Case]:
     """Yield them."""
     for name, about, verdict, part, extract in (*_coverage(), *_ends(), *_early(), *_over()):
-        yield Case(name=name, about=about, extract=signed(extract), verdict=verdict, part=part)
+        yield refused(name, about, extract, verdict, part)
     world = purging(5, 3)
     world.append(noon(march(6)))
     world.purge(march(4))
     extract = world.extract(march(5), march(6), at=noon(march(6), hour=13))
-    yield Case(
-        name="signed-too-late",
-        about="It was signed two days after it was issued, when an entry in it had to be gone.",
-        extract=signed(extract, signed_at=noon(march(8))),
-        verdict=OVER,
-        part=SIGNATURE,
-    )
+    about = "It was signed two days after it was issued, when an entry in it had to be gone."
+    yield refused("signed-too-late", about, signed(extract, signed_at=noon(march(8))), OVER, SIGNATURE)
 
 
 def listing(world: Small, days: range, **changes: Any) -> Extract:
@@ -56,20 +51,10 @@ def _coverage() -> Iterator[tuple[str, str, str, str, Extract]]:
     yield "empty-day-without-seal", "The close seal of an empty day is missing.", NOT_COVERED, SEALS, missing
     short = listing(five(), range(2, 4), head=Small().live(1, 3).head())
     yield "last-day-without-seal", "The close seal of the last day is missing.", NOT_COVERED, SEALS, short
-    yield (
-        "day-before-listed",
-        "A close seal of before the eve is listed.",
-        MISMATCHED,
-        SEALS,
-        listing(five(), range(1, 5)),
-    )
-    yield (
-        "day-after-listed",
-        "A close seal of after the period is listed.",
-        MISMATCHED,
-        SEALS,
-        listing(five(), range(2, 6)),
-    )
+    about = "A close seal of before the eve is listed."
+    yield "day-before-listed", about, MISMATCHED, SEALS, listing(five(), range(1, 5))
+    about = "A close seal of after the period is listed."
+    yield "day-after-listed", about, MISMATCHED, SEALS, listing(five(), range(2, 6))
     world = Small().live(1, 3)
     world.append(noon(march(4)))
     future = world.extract(march(3), march(5), at=noon(march(4), hour=14))
@@ -98,13 +83,8 @@ def _ends() -> Iterator[tuple[str, str, str, str, Extract]]:
         extract = listing(five(), range(2, 5))
         count = head.size - extract.manifest.base.size
         changed = replace(extract, manifest=replace(extract.manifest, head=head, disclosed=count))
-        yield (
-            f"head-of-another-{name}",
-            f"The manifest's head has another {name} than the seal's.",
-            MISMATCHED,
-            (MANIFEST),
-            changed,
-        )
+        about = f"The manifest's head has another {name} than the seal's."
+        yield f"head-of-another-{name}", about, MISMATCHED, MANIFEST, changed
     for name, about, verdict, base in (
         ("base-in-a-day", "It begins in the middle of a day, unexcused.", EARLY, five().head(5)),
         ("base-a-day-late", "It begins a day late, unexcused.", EARLY, five().head(6)),

@@ -10,7 +10,7 @@ from journal.core.times import purgeable_through
 from journal.extract.layout import MANIFEST
 from journal.extract.listing import encode_head_answer
 from tests.support.extracts import march, noon
-from tests.vectors.extract_cases.case import ONE_DAY, Case, Small, facts, signed
+from tests.vectors.extract_cases.case import ONE_DAY, Case, Small, facts, refused, verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ def cases() -> Iterator[Case]:
     """Yield them."""
     yield from _lawful()
     for name, about, verdict, part, extract in _unlawful():
-        yield Case(name=name, about=about, extract=signed(extract), verdict=verdict, part=part)
+        yield refused(name, about, extract, verdict, part)
 
 
 def grow(world: Small, today: date, wanted: int) -> None:
@@ -71,70 +71,35 @@ def asked(world: Small, first: int, last: int, today: int, **changes: Any) -> Ex
 
 def _lawful() -> Iterator[Case]:
     world = lived(8, {9: SHORT})
-    yield Case(
-        name="rule-shortened",
-        about="The rule was made shorter, and six days went at once; of two days of the period nothing is left.",
-        extract=signed(asked(world, 6, 8, 9)),
-        facts=facts(1, purged_through=march(7)),
-    )
-    yield Case(
-        name="rule-shortened-all-gone",
-        about="The rule was made shorter, and of the period nothing is left.",
-        extract=signed(asked(world, 3, 5, 9)),
-        facts=facts(0, purged_through=march(7)),
-    )
-    yield Case(
-        name="rule-shortened-from-the-eve",
-        about="The same change in a list that begins with the eve: it shows how much of the period went.",
-        extract=signed(
-            world.extract(march(4), march(8), at=noon(march(9), hour=13), base=world.head(7), head=world.head(8))
-        ),
-        facts=facts(1, purged_through=march(7)),
-    )
+    about = "The rule was made shorter, and six days went at once; of two days of the period nothing is left."
+    yield verified("rule-shortened", about, asked(world, 6, 8, 9), facts(1, purged_through=march(7)))
+    about = "The rule was made shorter, and of the period nothing is left."
+    yield verified("rule-shortened-all-gone", about, asked(world, 3, 5, 9), facts(0, purged_through=march(7)))
+    about = "The same change in a list that begins with the eve: it shows how much of the period went."
+    extract = world.extract(march(4), march(8), at=noon(march(9), hour=13), base=world.head(7), head=world.head(8))
+    yield verified("rule-shortened-from-the-eve", about, extract, facts(1, purged_through=march(7)))
     known = encode_head_answer(lived(6, {}).closes[march(6)])
-    yield Case(
-        name="rule-shortened-known",
-        about="The auditor kept a seal from before the change, of an entry that is gone since.",
-        extract=signed(asked(lived(8, {9: SHORT}), 5, 8, 9)),
-        known={"before.json": known},
-        facts=facts(1, purged_through=march(7), unanswered=1),
+    about = "The auditor kept a seal from before the change, of an entry that is gone since."
+    found = facts(1, purged_through=march(7), unanswered=1)
+    yield verified(
+        "rule-shortened-known", about, asked(lived(8, {9: SHORT}), 5, 8, 9), found, known={"before.json": known}
     )
-    yield Case(
-        name="rule-shortened-empty-days",
-        about="The rule was made shorter; some of the days that went with it, and the last, were empty.",
-        extract=signed(asked(lived(8, {9: SHORT}, empty=(4, 6, 7)), 6, 8, 9)),
-        facts=facts(1, purged_through=march(7)),
-    )
-    yield Case(
-        name="rule-shortened-since",
-        about="The rule was made shorter: of the close seals listed one is from before, one from after.",
-        extract=signed(asked(lived(9, {9: SHORT}), 9, 9, 10)),
-        facts=facts(1),
-    )
-    yield Case(
-        name="rule-lengthened",
-        about="The rule was made longer: seals state a day more each day; the list begins with the last day gone.",
-        extract=signed(asked(lived(9, {1: SHORT, 8: LONG}), 4, 6, 10)),
-        facts=facts(1, purged_through=march(5)),
-    )
-    yield Case(
-        name="rule-lengthened-whole",
-        about="The rule was made longer long ago: nothing of the period is gone, and seals state the whole of it.",
-        extract=signed(asked(lived(14, {1: SHORT, 8: LONG}), 9, 12, 15)),
-        facts=facts(4),
-    )
-    yield Case(
-        name="rule-shortened-then-lengthened",
-        about="Shorter, then longer: nothing came back, and a list without the seals in between shows it lawful.",
-        extract=signed(asked(lived(12, {9: SHORT, 11: LONG}), 7, 10, 13)),
-        facts=facts(2, purged_through=march(8)),
-    )
-    yield Case(
-        name="rule-lengthened-then-shortened",
-        about="Longer, then shorter before the longer one was whole.",
-        extract=signed(asked(lived(12, {1: SHORT, 8: LONG, 13: 4}), 9, 12, 13)),
-        facts=facts(2, purged_through=march(10)),
-    )
+    about = "The rule was made shorter; some of the days that went with it, and the last, were empty."
+    extract = asked(lived(8, {9: SHORT}, empty=(4, 6, 7)), 6, 8, 9)
+    yield verified("rule-shortened-empty-days", about, extract, facts(1, purged_through=march(7)))
+    about = "The rule was made shorter: of the close seals listed one is from before, one from after."
+    yield verified("rule-shortened-since", about, asked(lived(9, {9: SHORT}), 9, 9, 10), facts(1))
+    about = "The rule was made longer: seals state a day more each day; the list begins with the last day gone."
+    extract = asked(lived(9, {1: SHORT, 8: LONG}), 4, 6, 10)
+    yield verified("rule-lengthened", about, extract, facts(1, purged_through=march(5)))
+    about = "The rule was made longer long ago: nothing of the period is gone, and seals state the whole of it."
+    yield verified("rule-lengthened-whole", about, asked(lived(14, {1: SHORT, 8: LONG}), 9, 12, 15), facts(4))
+    about = "Shorter, then longer: nothing came back, and a list without the seals in between shows it lawful."
+    extract = asked(lived(12, {9: SHORT, 11: LONG}), 7, 10, 13)
+    yield verified("rule-shortened-then-lengthened", about, extract, facts(2, purged_through=march(8)))
+    about = "Longer, then shorter before the longer one was whole."
+    extract = asked(lived(12, {1: SHORT, 8: LONG, 13: 4}), 9, 12, 13)
+    yield verified("rule-lengthened-then-shortened", about, extract, facts(2, purged_through=march(10)))
 
 
 def _unlawful() -> Iterator[tuple[str, str, str, str, Extract]]:
@@ -151,13 +116,8 @@ def _unlawful() -> Iterator[tuple[str, str, str, str, Extract]]:
     world.retention_days = SHORT
     world.purge(march(7))
     about = "Days went while the seals stated the old rule; the shorter one came a seal later."
-    yield (
-        "rule-shortened-after-its-purge",
-        about,
-        EARLY,
-        "seals.json seal 8",
-        world.extract(march(6), march(8), at=noon(march(9))),
-    )
+    extract = world.extract(march(6), march(8), at=noon(march(9)))
+    yield "rule-shortened-after-its-purge", about, EARLY, "seals.json seal 8", extract
     world = lived(8, {9: SHORT})
     world.purge(march(8))
     about = "The rule was made shorter, and a day more went than it lets go."

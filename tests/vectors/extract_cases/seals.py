@@ -19,7 +19,7 @@ from tests.vectors.extract_cases.case import (
     Case,
     Small,
     lived,
-    signed,
+    refused,
     with_member,
     with_parts,
 )
@@ -54,13 +54,7 @@ def _lists() -> Iterator[Case]:
         ("member-twice", "A member stands twice.", content.replace(b'{"head":', b'{"head":1,"head":', 1)),
         ("no-seal", "The list is empty.", b'{"seals":[]}'),
     ):
-        yield Case(
-            name=f"seals-{name}",
-            about=about,
-            extract=with_parts(lived(), {SEALS: changed}),
-            verdict=MALFORMED,
-            part=SEALS,
-        )
+        yield refused(f"seals-{name}", about, with_parts(lived(), {SEALS: changed}), MALFORMED, SEALS)
     extract = lived()
     for name, about, pointer, value in (
         ("unknown-member", "A seal has a member there is not.", "/seals/1/note", "x"),
@@ -71,13 +65,7 @@ def _lists() -> Iterator[Case]:
         ("path-beside-nothing", "A path ends beside 32 zero bytes.", "/seals/1/path", ["00" * 32]),
         ("signature-unused-bits", "A signature's base64 has unused bits set.", "/seals/1/signature", "MIJ="),
     ):
-        yield Case(
-            name=f"seals-{name}",
-            about=about,
-            extract=with_member(extract, SEALS, pointer, value),
-            verdict=MALFORMED,
-            part=SEALS,
-        )
+        yield refused(f"seals-{name}", about, with_member(extract, SEALS, pointer, value), MALFORMED, SEALS)
     seals = extract.seals
     other = Small().live(1, 1).live(2, 2, entries=4).live(3, 3, entries=1)
     other.seal(MADE_AT)
@@ -88,13 +76,7 @@ def _lists() -> Iterator[Case]:
         ("reversed", "The seals stand in reverse.", seals[::-1]),
         ("one-twice", "A close seal stands twice.", [seals[0], *seals]),
     ):
-        yield Case(
-            name=f"seals-{name}",
-            about=about,
-            extract=signed(replace(extract, seals=order)),
-            verdict=MALFORMED,
-            part=SEALS,
-        )
+        yield refused(f"seals-{name}", about, replace(extract, seals=order), MALFORMED, SEALS)
 
 
 def with_text(place: int, text: bytes) -> Extract:
@@ -129,9 +111,7 @@ def _texts() -> Iterator[Case]:
         ("recovers-from-itself", "It recovers from its own number.", text + b"recovered-from 2\n"),
     ):
         assert changed != text, name
-        yield Case(
-            name=f"seal-{name}", about=about, extract=signed(with_text(1, changed)), verdict=MALFORMED, part=SEALS
-        )
+        yield refused(f"seal-{name}", about, with_text(1, changed), MALFORMED, SEALS)
 
 
 NOTHING = b"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
@@ -144,13 +124,9 @@ def _by_themselves() -> Iterator[Case]:
     def exchanged(**changes: Any) -> Extract:
         return replace(extract, seals=[extract.seals[0], replace(listed, **changes), *extract.seals[2:]])
 
-    yield Case(
-        name="seal-signature-of-another",
-        about="A seal bears the signature of the next.",
-        extract=signed(exchanged(signature=extract.seals[2].signature)),
-        verdict="bad signature",
-        part=SECOND,
-    )
+    about = "A seal bears the signature of the next."
+    another = exchanged(signature=extract.seals[2].signature)
+    yield refused("seal-signature-of-another", about, another, "bad signature", SECOND)
     stranger = issue("Seals and extracts", new_key(9), issuer=OTHER_ROOT)
     retired = issue("Seals and extracts", new_key(7), issuer=ROOT, end=noon(march(2)))
     for name, about, holder in (
@@ -158,17 +134,10 @@ def _by_themselves() -> Iterator[Case]:
         ("seal-by-a-retired-key", "A seal is signed with a certificate that had ended.", retired),
     ):
         signature = authority.sign(listed.text, chain=(holder,), at=parse_seal(listed.text).sealed_at)
-        yield Case(
-            name=name, about=about, extract=signed(exchanged(signature=signature)), verdict="untrusted", part=SECOND
-        )
+        yield refused(name, about, exchanged(signature=signature), "untrusted", SECOND)
     later = authority.sign(listed.text, chain=CHAIN, at=MADE_AT)
-    yield Case(
-        name="seal-signed-later",
-        about="A seal's signature claims another time than the seal.",
-        extract=signed(exchanged(signature=later)),
-        verdict=MISMATCHED,
-        part=SECOND,
-    )
+    about = "A seal's signature claims another time than the seal."
+    yield refused("seal-signed-later", about, exchanged(signature=later), MISMATCHED, SECOND)
     for name, about, changes in (
         ("head-other-retention", "A head's retention is not the one sealed.", {"retention_days": 59}),
         ("head-other-kept-from", "A head's kept_from is not the one sealed.", {"kept_from": 1}),
@@ -176,23 +145,18 @@ def _by_themselves() -> Iterator[Case]:
         ("head-other-chain-hash", "A head's chain hash is not the one sealed.", {"chain_hash": bytes(31) + b"\1"}),
     ):
         head = replace(listed.head, **changes)
-        yield Case(name=name, about=about, extract=signed(exchanged(head=head)), verdict=BROKEN, part=SECOND)
+        yield refused(name, about, exchanged(head=head), BROKEN, SECOND)
     wrong = (*listed.path[:-1], bytes(31) + b"\1")
     for name, about, path in (
         ("path-leads-elsewhere", "A path does not lead to the root that is sealed.", wrong),
         ("path-empty", "A path has no hash, as if the chain were alone.", ()),
         ("path-one-more", "A path has one hash more.", (*listed.path, bytes(31) + b"\1")),
     ):
-        yield Case(name=name, about=about, extract=signed(exchanged(path=path)), verdict=BROKEN, part=SECOND)
+        yield refused(name, about, exchanged(path=path), BROKEN, SECOND)
     world = Small().live(1, 2)
     world.close(march(3), service="other.example.fr")
-    yield Case(
-        name="seal-of-another-service",
-        about="A seal is of another service, signed by this one's key.",
-        extract=signed(of(world)),
-        verdict=MISMATCHED,
-        part="seals.json seal 3",
-    )
+    about = "A seal is of another service, signed by this one's key."
+    yield refused("seal-of-another-service", about, of(world), MISMATCHED, "seals.json seal 3")
 
 
 def _links() -> Iterator[Case]:
@@ -205,27 +169,17 @@ def _links() -> Iterator[Case]:
     ):
         world = Small().live(1, 2)
         world.close(march(3), **changes)
-        yield Case(name=name, about=about, extract=signed(of(world)), verdict=BROKEN, part="seals.json seal 3")
+        yield refused(name, about, of(world), BROKEN, "seals.json seal 3")
     world = Small().live(1, 2)
     world.seal(noon(march(3)))
     world.close(march(3), previous_close=bytes(32))
-    yield Case(
-        name="previous-close-across-an-open-seal",
-        about="A close seal does not name the one of the day before; an open seal stood between.",
-        extract=signed(of(world)),
-        verdict=BROKEN,
-        part="seals.json seal 4",
-    )
+    about = "A close seal does not name the one of the day before; an open seal stood between."
+    yield refused("previous-close-across-an-open-seal", about, of(world), BROKEN, "seals.json seal 4")
     for name, digest in (("older", older), ("nothing", NOTHING_HASH)):
         extract = of(Small().live(1, 3))
         extract.seals[-1] = Small().live(1, 3).seal(noon(march(4)), previous_close=digest)
-        yield Case(
-            name=f"open-seal-names-{name}",
-            about=f"The open seal names {'an older close seal' if name == 'older' else 'no close seal'}.",
-            extract=signed(extract),
-            verdict=BROKEN,
-            part="seals.json seal 4",
-        )
+        about = f"The open seal names {'an older close seal' if name == 'older' else 'no close seal'}."
+        yield refused(f"open-seal-names-{name}", about, extract, BROKEN, "seals.json seal 4")
 
 
 def _histories() -> Iterator[Case]:
@@ -254,24 +208,17 @@ def _histories() -> Iterator[Case]:
     world.close(march(3))
     world.close(march(2), late=timedelta(days=2))
     seals = [*world.seals, world.seal(noon(march(5)))]
-    yield _fork(
-        "days-closed-out-of-order",
-        "A day is closed after a later one.",
-        world.extract(march(2), march(3), at=noon(march(5)), seals=seals),
-    )
+    extract = world.extract(march(2), march(3), at=noon(march(5)), seals=seals)
+    yield _fork("days-closed-out-of-order", "A day is closed after a later one.", extract)
     world = Small()
     world.chain[0] = bytes(31) + b"\1"
     world.close(march(1))
     world.close(march(2))
     assert genesis(world.origin).chain_hash != world.chain[0]
-    yield Case(
-        name="empty-chain-other-genesis",
-        about="The empty chain has another chain hash than its genesis.",
-        extract=signed(world.extract(march(2), march(2), at=noon(march(3)))),
-        verdict=BROKEN,
-        part="seals.json seal 1",
-    )
+    about = "The empty chain has another chain hash than its genesis."
+    extract = world.extract(march(2), march(2), at=noon(march(3)))
+    yield refused("empty-chain-other-genesis", about, extract, BROKEN, "seals.json seal 1")
 
 
 def _fork(name: str, about: str, extract: Extract) -> Case:
-    return Case(name=name, about=about, extract=signed(extract), verdict=FORK, part=SEALS)
+    return refused(name, about, extract, FORK, SEALS)

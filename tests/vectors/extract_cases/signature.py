@@ -19,6 +19,7 @@ from tests.vectors.extract_cases.case import (
     Case,
     digests_of,
     members,
+    refused,
     short,
     signed,
     with_parts,
@@ -36,24 +37,14 @@ def cases() -> Iterator[Case]:
     yield from _unsigned_changes()
     for name, about, verdict, signature in (*_bad(), *_respelt()):
         extract = with_parts(short(), {SIGNATURE: signature})
-        yield Case(name=name, about=about, extract=extract, verdict=verdict, part=SIGNATURE)
+        yield refused(name, about, extract, verdict, SIGNATURE)
     for name, about, chain in _chains():
-        yield Case(name=name, about=about, extract=signed(short(), chain=chain), verdict=UNTRUSTED, part=SIGNATURE)
-    yield Case(
-        name="trust-of-another-authority",
-        about="The auditor trusts another authority alone.",
-        extract=signed(short()),
-        verdict=UNTRUSTED,
-        part=SIGNATURE,
-        trust="other.pem",
-    )
-    yield Case(
-        name="signed-before-issued",
-        about="The signature claims a time two seconds before that of issue.",
-        extract=signed(short(), signed_at=MADE_AT - timedelta(seconds=1)),
-        verdict=MISMATCHED,
-        part=SIGNATURE,
-    )
+        yield refused(name, about, signed(short(), chain=chain), UNTRUSTED, SIGNATURE)
+    about = "The auditor trusts another authority alone."
+    yield refused("trust-of-another-authority", about, short(), UNTRUSTED, SIGNATURE, trust="other.pem")
+    about = "The signature claims a time two seconds before that of issue."
+    extract = signed(short(), signed_at=MADE_AT - timedelta(seconds=1))
+    yield refused("signed-before-issued", about, extract, MISMATCHED, SIGNATURE)
     yield from _digests()
 
 
@@ -71,47 +62,26 @@ def _unsigned_changes() -> Iterator[Case]:
     for name, (about, old, new) in changes.items():
         content = found[name].replace(old, new, 1)
         stem = name.replace(".", "-").lower()
-        yield Case(
-            name=f"changed-{stem}",
-            about=f"{about} Nothing was signed anew.",
-            extract=pack({**found, name: content}),
-            verdict=MISMATCHED,
-            part=name,
+        yield refused(
+            f"changed-{stem}", f"{about} Nothing was signed anew.", pack({**found, name: content}), MISMATCHED, name
         )
     documented = members(with_parts(short(), {DOCUMENT: b"%PDF-1.7 one"}))
-    yield Case(
-        name="changed-document",
-        about="The document was replaced. Nothing was signed anew.",
-        extract=pack({**documented, DOCUMENT: b"%PDF-1.7 two"}),
-        verdict=MISMATCHED,
-        part=DOCUMENT,
-    )
+    about = "The document was replaced. Nothing was signed anew."
+    yield refused("changed-document", about, pack({**documented, DOCUMENT: b"%PDF-1.7 two"}), MISMATCHED, DOCUMENT)
     del documented[DOCUMENT]
-    yield Case(
-        name="document-removed",
-        about="A document that the digests name was removed.",
-        extract=pack(documented),
-        verdict=MALFORMED,
-        part=DIGESTS,
+    yield refused(
+        "document-removed", "A document that the digests name was removed.", pack(documented), MALFORMED, DIGESTS
     )
     other = members(signed(short(requester="Ville de Bagnolet")))
-    yield Case(
-        name="digests-and-manifest-of-another",
-        about="Manifest, instructions and digests agree, and are not those that were signed.",
-        extract=pack({**other, SIGNATURE: found[SIGNATURE]}),
-        verdict=BAD,
-        part=SIGNATURE,
-    )
+    about = "Manifest, instructions and digests agree, and are not those that were signed."
+    extract = pack({**other, SIGNATURE: found[SIGNATURE]})
+    yield refused("digests-and-manifest-of-another", about, extract, BAD, SIGNATURE)
 
 
 def _bad() -> Iterator[tuple[str, str, str, bytes]]:
     content = digests_of(short())
-    yield (
-        "signature-of-another-content",
-        "The signature is over other bytes.",
-        BAD,
-        authority.sign(content + b"\n", chain=CHAIN, at=AT),
-    )
+    other = authority.sign(content + b"\n", chain=CHAIN, at=AT)
+    yield "signature-of-another-content", "The signature is over other bytes.", BAD, other
     values = cms._parse(authority.sign(content, chain=CHAIN, at=AT))
     forged = replace(values, r=values.r ^ 1)
     yield "signature-number-changed", "One bit of the signature's first number is turned.", BAD, cms._encode(forged)
@@ -119,12 +89,8 @@ def _bad() -> Iterator[tuple[str, str, str, bytes]]:
     yield "signing-time-changed", "The signing time is a second later than it was signed.", BAD, cms._encode(later)
     twin = issue("Seals and extracts, twin", new_key(3), issuer=ROOT)
     swapped = replace(values, chain=(parse(twin.certificate),))
-    yield (
-        "certificate-exchanged",
-        "Another certificate of the same key and authority stands in the signature.",
-        BAD,
-        cms._encode(swapped),
-    )
+    about = "Another certificate of the same key and authority stands in the signature."
+    yield "certificate-exchanged", about, BAD, cms._encode(swapped)
 
 
 def _respelt() -> Iterator[tuple[str, str, str, bytes]]:
@@ -149,30 +115,14 @@ def _respelt() -> Iterator[tuple[str, str, str, bytes]]:
     def around(*parts: bytes) -> bytes:
         return der.sequence(info.encoded, der.encode(0xA0, der.sequence(*parts)))
 
-    yield (
-        "signature-unsigned-attribute",
-        "The signer's information has an unsigned attribute.",
-        MALFORMED,
-        around(*head, der.set_of(longer)),
-    )
-    yield (
-        "signature-revocations",
-        "A list of revocations is present, and empty.",
-        MALFORMED,
-        around(*head, der.encode(0xA1), signers),
-    )
-    yield (
-        "signature-two-signers",
-        "There are two signers, twice the same.",
-        MALFORMED,
-        around(*head, der.encode(0x31, signer.encoded, signer.encoded)),
-    )
-    yield (
-        "signature-indefinite-length",
-        "The outermost length is indefinite (BER).",
-        MALFORMED,
-        (b"\x30\x80" + info.encoded + data.encoded + b"\0\0"),
-    )
+    spelt = around(*head, der.set_of(longer))
+    yield "signature-unsigned-attribute", "The signer's information has an unsigned attribute.", MALFORMED, spelt
+    spelt = around(*head, der.encode(0xA1), signers)
+    yield "signature-revocations", "A list of revocations is present, and empty.", MALFORMED, spelt
+    spelt = around(*head, der.encode(0x31, signer.encoded, signer.encoded))
+    yield "signature-two-signers", "There are two signers, twice the same.", MALFORMED, spelt
+    about = "The outermost length is indefinite (BER)."
+    yield "signature-indefinite-length", about, MALFORMED, b"\x30\x80" + info.encoded + data.encoded + b"\0\0"
 
 
 def _signer(*extensions: bytes, **shape: object) -> tuple[authority.Holder, ...]:
@@ -217,11 +167,8 @@ def _chains() -> Iterator[tuple[str, str, tuple[authority.Holder, ...]]]:
     yield "path-too-long", "An intermediate allows none below it, and has one.", (*_under(issuer=upper), upper)
     yield "intermediate-expired", "The intermediate ends before the signature.", _under(end=AT - second)
     no_sign = (AUTHORITY[0], authority.key_usage(authority.DIGITAL_SIGNATURE))
-    yield (
-        "intermediate-may-not-certify",
-        "The intermediate's key may not sign certificates.",
-        _under(extensions=no_sign),
-    )
+    about = "The intermediate's key may not sign certificates."
+    yield "intermediate-may-not-certify", about, _under(extensions=no_sign)
 
 
 def _digests() -> Iterator[Case]:
@@ -234,13 +181,7 @@ def _digests() -> Iterator[Case]:
         ("digests-cr-lf", "Lines end in CR LF.", content.replace(b"\n", b"\r\n")),
         ("digests-unused-bits", "A digest in base64 has unused bits set.", _unused_bits(content)),
     ):
-        yield Case(
-            name=name,
-            about=f"{about} Signed.",
-            extract=with_parts(extract, {DIGESTS: changed}),
-            verdict=MALFORMED,
-            part=DIGESTS,
-        )
+        yield refused(name, f"{about} Signed.", with_parts(extract, {DIGESTS: changed}), MALFORMED, DIGESTS)
 
 
 def _unused_bits(content: bytes) -> bytes:

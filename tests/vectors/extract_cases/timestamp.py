@@ -12,7 +12,7 @@ from journal.pki import der
 from tests.support import authority, stamps
 from tests.support.authority import issue, new_key
 from tests.support.extracts import march, noon
-from tests.vectors.extract_cases.case import CHAIN, TIME, Case, Small, facts, lived, signed
+from tests.vectors.extract_cases.case import CHAIN, TIME, VERIFIED, Case, Small, facts, lived, refused, signed, verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +31,7 @@ def cases() -> Iterator[Case]:
         extract = lived()
         extract.seals[0] = stamped(extract.seals[0])
         extract.seals[1] = stamped(extract.seals[1], **change)
-        yield Case(
-            name=f"stamp-{name}",
-            about=about,
-            extract=signed(extract),
-            verdict=verdict,
-            part="seals.json seal 2",
-            tsa_trust=TIME,
-        )
+        yield refused(f"stamp-{name}", about, extract, verdict, "seals.json seal 2", tsa_trust=TIME)
     yield from _places()
 
 
@@ -57,45 +50,22 @@ def with_stamps(extract: Extract, **changes: Any) -> Extract:
 
 
 def _verified() -> Iterator[Case]:
-    yield Case(
-        name="stamped",
-        about="Every close seal bears a time-stamp, and it is checked.",
-        extract=signed(with_stamps(lived())),
-        tsa_trust=TIME,
-        facts=facts(4),
-    )
-    yield Case(
-        name="stamped-unchecked",
-        about="A seal bears a time-stamp that is none; the auditor brings no certificate to check it with.",
-        extract=signed(_replaced(lived(), 0, b"anything")),
-        facts=facts(4),
-    )
+    about = "Every close seal bears a time-stamp, and it is checked."
+    yield verified("stamped", about, with_stamps(lived()), facts(4), tsa_trust=TIME)
+    about = "A seal bears a time-stamp that is none; the auditor brings no certificate to check it with."
+    yield verified("stamped-unchecked", about, _replaced(lived(), 0, b"anything"), facts(4))
     part = with_stamps(lived())
     part.seals[0] = replace(part.seals[0], timestamp=None)
-    yield Case(
-        name="stamped-in-part",
-        about="A close seal bears no time-stamp, and another one does.",
-        extract=signed(part),
-        tsa_trust=TIME,
-        facts=facts(4),
+    yield verified(
+        "stamped-in-part", "A close seal bears no time-stamp, and another one does.", part, facts(4), tsa_trust=TIME
     )
-    yield Case(
-        name="stamped-late",
-        about="The time-stamps were had a day late: until then the seals could be rewritten.",
-        extract=signed(with_stamps(lived(), late=DAY)),
-        tsa_trust=TIME,
-        facts=facts(4),
-    )
-    yield Case(
-        name="stamped-a-minute-early",
-        about="The authority's clock is a minute behind the service's.",
-        extract=signed(with_stamps(lived(), late=-MINUTE)),
-        tsa_trust=TIME,
-        facts=facts(4),
-    )
+    about = "The time-stamps were had a day late: until then the seals could be rewritten."
+    yield verified("stamped-late", about, with_stamps(lived(), late=DAY), facts(4), tsa_trust=TIME)
+    about = "The authority's clock is a minute behind the service's."
+    yield verified("stamped-a-minute-early", about, with_stamps(lived(), late=-MINUTE), facts(4), tsa_trust=TIME)
     retired = issue("Seals", new_key(3), issuer=authority.ROOT, end=noon(march(3), hour=1))
     for name, about, late, verdict in (
-        ("signer-retired-since", "The seals' certificate ended after they were time-stamped.", 2 * SECOND, "verified"),
+        ("signer-retired-since", "The seals' certificate ended after they were time-stamped.", 2 * SECOND, VERIFIED),
         ("signer-retired-by-then", "The seals' certificate had ended when they were time-stamped.", DAY, UNTRUSTED),
     ):
         world = Small()
@@ -103,8 +73,10 @@ def _verified() -> Iterator[Case]:
             world.append(noon(march(day)))
             world.close(march(day), chain=(retired,))
         extract = signed(with_stamps(world.extract(march(2), march(2), at=noon(march(5))), late=late))
-        outcome = {"facts": facts(1)} if verdict == "verified" else {"part": "seals.json seal 2"}
-        yield Case(name=f"stamped-{name}", about=about, extract=extract, verdict=verdict, tsa_trust=TIME, **outcome)
+        if verdict == VERIFIED:
+            yield verified(f"stamped-{name}", about, extract, facts(1), tsa_trust=TIME)
+        else:
+            yield refused(f"stamped-{name}", about, extract, verdict, "seals.json seal 2", tsa_trust=TIME)
 
 
 def _replaced(extract: Extract, place: int, token: bytes) -> Extract:
@@ -125,12 +97,8 @@ def _tokens() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     version = stamps.tst_info(digest, at=at, version=2)
     yield "other-version", "What is stamped says it is of version 2.", MALFORMED, {"content": version}
     yield "no-content", "What is stamped is empty.", MALFORMED, {"content": b""}
-    yield (
-        "other-content-type",
-        "The token holds plain data.",
-        MALFORMED,
-        {"content_kind": der.object_identifier("1.2.840.113549.1.7.1")},
-    )
+    about = "The token holds plain data."
+    yield "other-content-type", about, MALFORMED, {"content_kind": der.object_identifier("1.2.840.113549.1.7.1")}
 
 
 def _certificates() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -140,19 +108,11 @@ def _certificates() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
 
     basic, usage, _ = stamps.STAMPER
     mail = stamps.purposes(authority.EMAIL_PROTECTION)
-    yield (
-        "by-another-purpose",
-        "The authority's certificate is for mail.",
-        UNTRUSTED,
-        clock(extensions=(basic, usage, mail)),
-    )
+    change = clock(extensions=(basic, usage, mail))
+    yield "by-another-purpose", "The authority's certificate is for mail.", UNTRUSTED, change
     soft = stamps.purposes(stamps.TIME_STAMPING, critical=False)
-    yield (
-        "purpose-not-critical",
-        "The purpose in the certificate is not critical.",
-        UNTRUSTED,
-        clock(extensions=(basic, usage, soft)),
-    )
+    change = clock(extensions=(basic, usage, soft))
+    yield "purpose-not-critical", "The purpose in the certificate is not critical.", UNTRUSTED, change
     yield "by-an-expired-clock", "The authority's certificate had ended.", UNTRUSTED, clock(end=noon(march(2)))
     stranger = issue("Root of time", new_key(51), extensions=authority.AUTHORITY)
     yield (
@@ -167,46 +127,31 @@ def _certificates() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
 def _places() -> Iterator[Case]:
     extract = with_stamps(lived())
     extract.seals[-1] = stamped(extract.seals[-1])
-    yield Case(
-        name="stamp-on-an-open-seal",
-        about="The open seal bears a time-stamp.",
-        extract=signed(extract),
-        verdict=MALFORMED,
-        part="seals.json seal 4",
-    )
-    yield Case(
-        name="stamp-no-token",
-        about="A time-stamp is no DER, and would be checked.",
-        extract=signed(_replaced(with_stamps(lived()), 1, b"0")),
-        verdict=MALFORMED,
-        part="seals.json seal 2",
-        tsa_trust=TIME,
-    )
-    yield Case(
-        name="stamp-trusted-for-the-service-alone",
-        about="The auditor trusts for time-stamps only the authority of the service.",
-        extract=signed(with_stamps(lived())),
-        verdict=UNTRUSTED,
-        part="seals.json seal 1",
+    yield refused("stamp-on-an-open-seal", "The open seal bears a time-stamp.", extract, MALFORMED, "seals.json seal 4")
+    about = "A time-stamp is no DER, and would be checked."
+    extract = _replaced(with_stamps(lived()), 1, b"0")
+    yield refused("stamp-no-token", about, extract, MALFORMED, "seals.json seal 2", tsa_trust=TIME)
+    yield refused(
+        "stamp-trusted-for-the-service-alone",
+        "The auditor trusts for time-stamps only the authority of the service.",
+        with_stamps(lived()),
+        UNTRUSTED,
+        "seals.json seal 1",
         tsa_trust="trust.pem",
     )
     world = Small().live(1, 1).live(2, 2, entries=4).live(3, 3, entries=1)
     good, bad = (stamped(world.closes[march(2)], **change) for change in ({}, {"key": new_key(9)}))
     extract = with_stamps(world.extract(march(2), march(2), at=noon(march(4))))
-    yield Case(
-        name="stamped-and-known",
-        about="The seal that was kept bears its time-stamp too.",
-        extract=signed(extract),
-        known={"kept.json": encode_head_answer(good)},
-        tsa_trust=TIME,
-        facts=facts(4),
+    about = "The seal that was kept bears its time-stamp too."
+    yield verified(
+        "stamped-and-known", about, extract, facts(4), known={"kept.json": encode_head_answer(good)}, tsa_trust=TIME
     )
-    yield Case(
-        name="stamp-of-a-known-seal-forged",
-        about="The seal that was kept bears a time-stamp that is signed by another key.",
-        extract=signed(extract),
+    yield refused(
+        "stamp-of-a-known-seal-forged",
+        "The seal that was kept bears a time-stamp that is signed by another key.",
+        extract,
+        BAD,
+        "kept.json",
         known={"kept.json": encode_head_answer(bad)},
-        verdict=BAD,
-        part="kept.json",
         tsa_trust=TIME,
     )
