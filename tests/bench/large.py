@@ -10,20 +10,8 @@ from journal.core import canonical
 from journal.core.chain import Head, extend, genesis, leaf_hash
 from journal.core.entry import encode_record, parse_record
 from journal.core.times import format_time
-from journal.extract import table
+from journal.extract import layout, table
 from journal.extract.container import ContainerWriter
-from journal.extract.layout import (
-    DIGESTS,
-    ENTRIES,
-    INSTRUCTIONS,
-    MANIFEST,
-    MIMETYPE,
-    MIMETYPE_CONTENT,
-    PROOF,
-    SEALS,
-    SIGNATURE,
-    TABLE,
-)
 from journal.extract.listing import disclosed_line, encode_seals
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.extract.texts import SIGNED, write_digests, write_instructions
@@ -74,17 +62,19 @@ class LargeWorld(World):
             software="openepm-journal 0.1.0",
         )
         writer = ContainerWriter()
-        file.write(writer.add(MIMETYPE, MIMETYPE_CONTENT))
-        self._write_lines(file, writer, ENTRIES, lambda index: self._record(index) + b"\n")
-        self._write_lines(file, writer, PROOF, lambda index: disclosed_line(index, self._salt(index)))
-        file.write(writer.add(SEALS, encode_seals(seals)) + writer.add(MANIFEST, manifest.encode()))
+        file.write(writer.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT))
+        self._write_lines(file, writer, layout.ENTRIES, lambda index: self._record(index) + b"\n")
+        self._write_lines(file, writer, layout.PROOF, lambda index: disclosed_line(index, self._salt(index)))
+        file.write(writer.add(layout.SEALS, encode_seals(seals)) + writer.add(layout.MANIFEST, manifest.encode()))
         row = table.row
-        self._write_lines(file, writer, TABLE, lambda index: row(parse_record(self._record(index))), table.HEADER)
-        file.write(writer.add(INSTRUCTIONS, write_instructions(manifest)))
-        written = (ENTRIES, PROOF, SEALS, MANIFEST, TABLE, INSTRUCTIONS)
+        self._write_lines(
+            file, writer, layout.TABLE, lambda index: row(parse_record(self._record(index))), table.HEADER
+        )
+        file.write(writer.add(layout.INSTRUCTIONS, write_instructions(manifest)))
+        written = (layout.ENTRIES, layout.PROOF, layout.SEALS, layout.MANIFEST, layout.TABLE, layout.INSTRUCTIONS)
         digests = write_digests({name: writer.digest(name) for name in SIGNED if name in written})
-        file.write(writer.add(DIGESTS, digests))
-        file.write(writer.add(SIGNATURE, authority.sign(digests, at=noon(march(3), seconds=2))))
+        file.write(writer.add(layout.DIGESTS, digests))
+        file.write(writer.add(layout.SIGNATURE, authority.sign(digests, at=noon(march(3), seconds=2))))
         file.write(writer.close())
 
     def _write_lines(

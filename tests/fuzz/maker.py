@@ -20,8 +20,8 @@ from journal.extract.texts import SIGNED, write_digests, write_instructions
 from tests.fuzz.mutations import change_bytes, change_der, change_json, change_member
 from tests.fuzz.truth import Truth
 from tests.support import authority, stamps
-from tests.support.extracts import march, noon, pack
-from tests.vectors.extract_cases.case import CHAIN, MADE_AT, Small, members, signed
+from tests.support.extracts import contents_of, march, noon, pack
+from tests.vectors.extract_cases.case import CHAIN, MADE_AT, Small, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Maker:
         self._corpus: list[Contents] = []
         for extract in self._extracts():
             whole = signed(extract)
-            contents = members(whole)
+            contents = contents_of(whole)
             self.truth.signed.add(contents[DIGESTS])
             self._corpus.append(contents)
             self._answers.append(whole)

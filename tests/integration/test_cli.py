@@ -26,18 +26,8 @@ from journal.core.errors import OperatorError
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.keys.files import appear_whole
 from journal.settings import Settings, load_settings
-from tests.support.commands import (
-    DONE,
-    FAILED,
-    NOT_RUN,
-    SERVICE,
-    VERIFY,
-    command,
-    environment,
-    free_port,
-    plain_line,
-    serving,
-)
+from tests.support import commands
+from tests.support.commands import DONE, FAILED, NOT_RUN, command, environment, free_port, plain_line, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,7 +307,7 @@ def test_an_extract(running: tuple[Path, str], tmp_path: Path) -> None:
     assert done.stdout == f"{output}; check it with: journal-verify {output} --trust {home / 'trust.pem'}\n"
     assert output.stat().st_mode & 0o077 == 0
     verified = subprocess.run(
-        [VERIFY, str(output), "--trust", str(home / "trust.pem")], capture_output=True, text=True, check=False
+        [commands.VERIFY, str(output), "--trust", str(home / "trust.pem")], capture_output=True, text=True, check=False
     )
     assert verified.returncode == DONE, verified.stdout
     content = output.read_bytes()
@@ -396,7 +386,7 @@ def test_the_upkeep(running: tuple[Path, str]) -> None:
     assert done.returncode == DONE, done.stdout
     done = command(home, "doctor")
     assert done.returncode == DONE, done.stdout
-    assert done.stdout.startswith(f"service {SERVICE} in {home}\n")
+    assert done.stdout.startswith(f"service {commands.SERVICE} in {home}\n")
     assert "FAIL" not in done.stdout
     assert f"\njournal: the oldest entry is of {TODAY()}, at most 0 days" in done.stdout
 

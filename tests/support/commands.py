@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 DONE, FAILED, NOT_RUN = 0, 1, 2
-
-
 SERVICE = "journal.example.fr"
-
-
 VERIFY = str(Path(sys.executable).with_name("journal-verify"))
 
 

@@ -18,21 +18,9 @@ from journal.core.entry import Compartment, encode_record, parse_record
 from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
 from journal.core.times import format_time
 from journal.core.tree import Trie
-from journal.extract import table
+from journal.extract import layout, table
 from journal.extract.container import Container, ContainerWriter
-from journal.extract.layout import (
-    DIGESTS,
-    ENTRIES,
-    INSTRUCTIONS,
-    MANIFEST,
-    MIMETYPE,
-    MIMETYPE_CONTENT,
-    NAMES,
-    PROOF,
-    SEALS,
-    SIGNATURE,
-    TABLE,
-)
+from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.extract.texts import SIGNED, write_digests, write_instructions
@@ -100,7 +88,9 @@ class Extract:
             INSTRUCTIONS: write_instructions(self.manifest),
         }
         return {
-            name: {**made, **self.parts}[name] for name in NAMES if name in {**made, **self.parts} and name in SIGNED
+            name: {**made, **self.parts}[name]
+            for name in layout.NAMES
+            if name in {**made, **self.parts} and name in SIGNED
         }
 
     def pack(
@@ -123,8 +113,8 @@ class Extract:
 def pack(contents: dict[str, bytes]) -> bytes:
     """Return a container of these members, in the order of the format."""
     writer = ContainerWriter()
-    whole = writer.add(MIMETYPE, MIMETYPE_CONTENT)
-    for name in NAMES:
+    whole = writer.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)
+    for name in layout.NAMES:
         if name in contents:
             whole += writer.add(name, contents[name])
     return whole + writer.close()
@@ -322,4 +312,4 @@ def resigned_text(extract: Extract, place: int, text: bytes) -> ListedSeal:
 def contents_of(whole: bytes) -> dict[str, bytes]:
     """Return the members of a container, but the first."""
     container = Container(opened(whole))
-    return {name: b"".join(container.stream(name)) for name in container.names if name != MIMETYPE}
+    return {name: b"".join(container.stream(name)) for name in container.names if name != layout.MIMETYPE}

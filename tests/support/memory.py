@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")
-
-
 ROOM_BYTES = 4 * 1024**3
 
 

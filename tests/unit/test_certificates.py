@@ -16,20 +16,7 @@ from hypothesis import strategies as st
 from journal.core.errors import MalformedError, UntrustedError, VerificationError
 from journal.pki import certificates, der, trust
 from tests.support import authority as made
-from tests.support.authority import (
-    AUTHORITY,
-    CHAIN,
-    INTERMEDIATE,
-    LEAF,
-    NOW,
-    ROOT,
-    SERVICE,
-    SIGNER,
-    YEAR,
-    Holder,
-    issue,
-    new_key,
-)
+from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, LEAF, NOW, ROOT, SIGNER, Holder, issue, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +29,7 @@ def check(chain: Sequence[Holder], anchors: Sequence[Holder] = (ROOT,), *, at: d
     """Check a path as the verifier of signatures does."""
     parsed = [certificates.parse(holder.certificate) for holder in chain]
     trust.check_path(parsed, [certificates.parse(anchor.certificate) for anchor in anchors], at=at)
-    trust.check_service(parsed[0], SERVICE)
+    trust.check_service(parsed[0], made.SERVICE)
 
 
 def leaf(**shape: object) -> tuple[Holder, Holder]:
@@ -77,11 +64,11 @@ def test_a_certificate_is_read_as_cryptography_reads_it() -> None:
     assert ours.signature == theirs.signature
     assert ours.subject.encoded == theirs.subject.public_bytes()
     assert ours.issuer.encoded == theirs.issuer.public_bytes()
-    assert (ours.not_before, ours.not_after) == (NOW - YEAR, NOW + YEAR)
+    assert (ours.not_before, ours.not_after) == (NOW - made.YEAR, NOW + made.YEAR)
     assert ours.name == theirs.subject.rfc4514_string() == "CN=Seals and extracts"
     key = certificates.public_key(ours)
     assert key.public_numbers() == theirs.public_key().public_numbers()  # type: ignore[union-attr] # it is P-256
-    assert trust.dns_names(ours) == [SERVICE]
+    assert trust.dns_names(ours) == [made.SERVICE]
 
 
 def parts(certificate: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -399,8 +386,8 @@ def test_the_anchor_is_found_among_many_by_name_and_key() -> None:
 @pytest.mark.parametrize(
     ("end", "at"),
     [
-        ("begin", NOW - YEAR),
-        ("end", NOW + YEAR),
+        ("begin", NOW - made.YEAR),
+        ("end", NOW + made.YEAR),
     ],
 )
 def test_both_ends_of_the_validity_are_included(end: str, at: datetime) -> None:
@@ -507,25 +494,25 @@ def test_both_ends_of_the_validity_are_included(end: str, at: datetime) -> None:
             id="other service",
         ),
         pytest.param(
-            leaf(extensions=[*SIGNER[:3], made.alternative_names(made.dns_name(SERVICE.upper()))]),
+            leaf(extensions=[*SIGNER[:3], made.alternative_names(made.dns_name(made.SERVICE.upper()))]),
             [ROOT],
             "not issued for",
             id="other case",
         ),
         pytest.param(
-            leaf(extensions=[*SIGNER[:3], made.alternative_names(made.dns_name(SERVICE + "\x00.evil.fr"))]),
+            leaf(extensions=[*SIGNER[:3], made.alternative_names(made.dns_name(made.SERVICE + "\x00.evil.fr"))]),
             [ROOT],
             "not issued for",
             id="name cut by a zero",
         ),
         pytest.param(
-            leaf(extensions=[*SIGNER[:3], made.alternative_names(der.encode(0x81, SERVICE.encode()))]),
+            leaf(extensions=[*SIGNER[:3], made.alternative_names(der.encode(0x81, made.SERVICE.encode()))]),
             [ROOT],
             "not issued for",
             id="mail address instead",
         ),
         pytest.param(
-            leaf(extensions=[*SIGNER[:3], made.alternative_names(made.dns_name(SERVICE), made.dns_name("b.fr"))]),
+            leaf(extensions=[*SIGNER[:3], made.alternative_names(made.dns_name(made.SERVICE), made.dns_name("b.fr"))]),
             [ROOT],
             "not issued for",
             id="two services",
@@ -623,7 +610,7 @@ def test_other_extensions_and_names_do_no_harm() -> None:
             extensions=[
                 made.key_usage(0xC0),
                 made.extended_key_usage(made.CLIENT_AUTHENTICATION, made.EMAIL_PROTECTION),
-                made.alternative_names(der.encode(0x81, b"dpo@example.fr"), made.dns_name(SERVICE)),
+                made.alternative_names(der.encode(0x81, b"dpo@example.fr"), made.dns_name(made.SERVICE)),
                 made.extension("2.5.29.14", der.octet_string(b"id")),
             ]
         )
@@ -643,7 +630,7 @@ def test_a_path_may_be_asked_for_another_purpose() -> None:
 
 def test_times_of_other_zones_are_compared_as_moments() -> None:
     """The time asked may be in any zone."""
-    check(CHAIN, at=(NOW + YEAR).astimezone(timezone(timedelta(hours=14))))
+    check(CHAIN, at=(NOW + made.YEAR).astimezone(timezone(timedelta(hours=14))))
 
 
 @pytest.mark.parametrize("position", [0, 1])

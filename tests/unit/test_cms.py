@@ -20,20 +20,7 @@ from hypothesis import strategies as st
 from journal.core.errors import BadSignatureError, MalformedError, UntrustedError, VerificationError
 from journal.pki import certificates, cms, der
 from tests.support import authority as made
-from tests.support.authority import (
-    AUTHORITY,
-    CHAIN,
-    INTERMEDIATE,
-    LEAF,
-    NOW,
-    ROOT,
-    SERVICE,
-    SIGNER,
-    YEAR,
-    Holder,
-    issue,
-    new_key,
-)
+from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, LEAF, NOW, ROOT, SIGNER, Holder, issue, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +36,7 @@ def check(
     *,
     digest: bytes = DIGEST,
     anchors: Sequence[Holder] = (ROOT,),
-    service: str = SERVICE,
+    service: str = made.SERVICE,
     at: datetime | None = None,
 ) -> cms.Signature:
     """Verify against the test root."""
@@ -100,8 +87,8 @@ def test_a_signature_verifies_and_says_whose_it_is() -> None:
         issuer="CN=Issuing authority",
         serial=7,
         signing_time=NOW,
-        not_before=NOW - YEAR,
-        not_after=NOW + YEAR,
+        not_before=NOW - made.YEAR,
+        not_after=NOW + made.YEAR,
     )
 
 
@@ -131,8 +118,8 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 def test_the_time_is_written_in_the_form_of_its_year() -> None:
     """UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5652 §11.3)."""
-    root = issue("Root authority", new_key(1), extensions=AUTHORITY, end=NOW + 100 * YEAR)
-    chain = [issue("Seals", new_key(3), issuer=root, end=NOW + 100 * YEAR)]
+    root = issue("Root authority", new_key(1), extensions=AUTHORITY, end=NOW + 100 * made.YEAR)
+    chain = [issue("Seals", new_key(3), issuer=root, end=NOW + 100 * made.YEAR)]
     for moment, encoded in (
         (datetime(2049, 12, 31, 23, 59, 59, tzinfo=timezone.utc), b"\x17\x0d491231235959Z"),
         (datetime(2050, 1, 1, tzinfo=timezone.utc), b"\x18\x0f20500101000000Z"),
@@ -268,7 +255,7 @@ def test_a_chain_made_by_oneself_with_the_same_names_is_untrusted() -> None:
         check(made.sign(CONTENT, chain=[issue("Seals and extracts", new_key(33))]))
 
 
-@pytest.mark.parametrize("service", ["other.example.fr", "", "é", SERVICE.upper()])
+@pytest.mark.parametrize("service", ["other.example.fr", "", "é", made.SERVICE.upper()])
 def test_another_service_is_untrusted(service: str) -> None:
     """A vendor's certificate for one service does not vouch for another."""
     with pytest.raises(UntrustedError, match="not issued for"):
@@ -277,9 +264,9 @@ def test_another_service_is_untrusted(service: str) -> None:
 
 def test_a_signature_outside_the_validity_it_claims_is_untrusted() -> None:
     """An expired, retired or future certificate does not sign; to the second, both ends included."""
-    for moment in (NOW - YEAR, NOW + YEAR):
+    for moment in (NOW - made.YEAR, NOW + made.YEAR):
         assert check(made.sign(CONTENT, at=moment)).signing_time == moment
-    for moment in (NOW - YEAR - SECOND, NOW + YEAR + SECOND):
+    for moment in (NOW - made.YEAR - SECOND, NOW + made.YEAR + SECOND):
         with pytest.raises(UntrustedError, match="valid from"):
             check(made.sign(CONTENT, at=moment))
 
@@ -292,10 +279,10 @@ def test_an_old_signature_of_a_retired_certificate_still_verifies() -> None:
 
 def test_a_time_stamp_speaks_louder_than_the_time_claimed() -> None:
     """With a proved time, that is when the certificates must be valid."""
-    assert check(SIGNATURE, at=NOW + YEAR).signing_time == NOW
+    assert check(SIGNATURE, at=NOW + made.YEAR).signing_time == NOW
     with pytest.raises(UntrustedError, match="valid from"):
-        check(SIGNATURE, at=NOW + YEAR + SECOND)
-    late = made.sign(CONTENT, at=NOW + YEAR + SECOND)
+        check(SIGNATURE, at=NOW + made.YEAR + SECOND)
+    late = made.sign(CONTENT, at=NOW + made.YEAR + SECOND)
     check(late, at=NOW)
 
 
@@ -346,7 +333,7 @@ def test_a_signed_chain_must_be_exactly_the_path() -> None:
 def test_an_anchor_that_cannot_be_read_is_named() -> None:
     """What the auditor brought is at fault, not what is verified."""
     with pytest.raises(MalformedError, match="trusted certificate: "):
-        cms.verify(SIGNATURE, DIGEST, anchors=[b"-----BEGIN"], service=SERVICE)
+        cms.verify(SIGNATURE, DIGEST, anchors=[b"-----BEGIN"], service=made.SERVICE)
 
 
 # --- malformed

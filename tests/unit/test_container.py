@@ -14,26 +14,10 @@ from typing import TYPE_CHECKING, Callable
 import pytest
 
 from journal.core.errors import MalformedError, OperatorError
+from journal.extract import layout
 from journal.extract.container import Container, ContainerWriter
-from journal.extract.layout import (
-    DIGESTS,
-    DOCUMENT,
-    ENTRIES,
-    FILE_LIMIT_BYTES,
-    INSTRUCTIONS,
-    LIMITS_BYTES,
-    MANIFEST,
-    MIMETYPE,
-    MIMETYPE_CONTENT,
-    NAMES,
-    PROOF,
-    SEALS,
-    SIGNATURE,
-    STREAMED,
-    TABLE,
-    Member,
-    write_directory,
-)
+from journal.extract.layout import DOCUMENT, ENTRIES, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
+from tests.support.containers import assembled, deflated, over
 from tests.support.extracts import opened, pack
 
 if TYPE_CHECKING:
@@ -46,39 +30,16 @@ CONTENTS = {
     SEALS: b'{"seals":[]}',
     MANIFEST: b"{}",
     TABLE: os.urandom(300),
-    INSTRUCTIONS: "à lire".encode(),
-    DIGESTS: b"<x/>",
+    layout.INSTRUCTIONS: "à lire".encode(),
+    layout.DIGESTS: b"<x/>",
     SIGNATURE: b"\x30\x00",
 }
+MEMBERS = {layout.MIMETYPE: layout.MIMETYPE_CONTENT, **CONTENTS}
 WHOLE = pack(CONTENTS)
 LOCAL_BYTES = 30
 
 # Long beside reading a directory, short beside inflating a bomb.
 PATIENCE_SECONDS = 30
-
-
-def raw(name: str, packed: bytes, plain_bytes: int, crc: int, offset: int) -> tuple[Member, bytes]:
-    """Return a member as its numbers make it, and its bytes, whatever the numbers."""
-    member = Member(name, offset, crc, len(packed), plain_bytes)
-    return member, member.local_header + packed + member.descriptor
-
-
-def assemble(change: Callable[[str, bytes], tuple[bytes, int, int] | None]) -> bytes:
-    """Return a container in which `change` gave (packed, plain size, CRC) for some members."""
-    whole, members = b"", []
-    for name, content in {MIMETYPE: MIMETYPE_CONTENT, **CONTENTS}.items():
-        packed = deflate(content) if name in STREAMED else content
-        numbers = change(name, content) or (packed, len(content), zlib.crc32(content))
-        member, data = raw(name, *numbers, len(whole))
-        members.append(member)
-        whole += data
-    return whole + write_directory(members)
-
-
-def deflate(content: bytes) -> bytes:
-    """Return a raw deflate stream."""
-    deflater = zlib.compressobj(wbits=-15)
-    return deflater.compress(content) + deflater.flush()
 
 
 def read_all(whole: bytes) -> dict[str, bytes]:
@@ -96,10 +57,10 @@ def refused(whole: bytes) -> str:
 
 def test_what_is_written_is_read() -> None:
     """Members come back as they were given, with or without the optional document."""
-    assert read_all(WHOLE) == {MIMETYPE: MIMETYPE_CONTENT, **CONTENTS}
+    assert read_all(WHOLE) == MEMBERS
     with_document = {**CONTENTS, DOCUMENT: b"%PDF"}
     whole = pack(with_document)
-    assert list(read_all(whole)) == list(NAMES)
+    assert list(read_all(whole)) == list(layout.NAMES)
     assert read_all(whole)[DOCUMENT] == b"%PDF"
 
 
@@ -109,13 +70,13 @@ def test_every_zip_reader_reads_it() -> None:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == read_all(WHOLE)
     assert WHOLE[:4] == b"PK\3\4"
-    assert WHOLE[30:69] == b"mimetype" + MIMETYPE_CONTENT
+    assert WHOLE[30:69] == b"mimetype" + layout.MIMETYPE_CONTENT
 
 
 def test_writing_is_deterministic_and_the_same_in_pieces() -> None:
     """The bytes depend on the contents alone, not on how they were cut."""
     writer = ContainerWriter()
-    pieces = [writer.add(MIMETYPE, MIMETYPE_CONTENT)]
+    pieces = [writer.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)]
     for name, content in CONTENTS.items():
         pieces.append(writer.start(name))
         pieces += [writer.write(content[place : place + 7]) for place in range(0, len(content), 7)]
@@ -171,7 +132,7 @@ def test_an_extract_too_large_is_refused_while_it_is_written() -> None:
     writer = ContainerWriter()
     writer.start(MANIFEST)
     with pytest.raises(OperatorError, match="larger than"):
-        writer.write(bytes(LIMITS_BYTES[MANIFEST] + 1))
+        writer.write(bytes(layout.LIMITS_BYTES[MANIFEST] + 1))
 
 
 def test_several_members_are_read_at_once() -> None:
@@ -226,10 +187,10 @@ def test_progress_counts_streamed_bytes() -> None:
     """The callback hears of every byte of streamed content, once per reading."""
     counts: list[int] = []
     container = Container(opened(WHOLE), notify=counts.append)
-    assert [container.size_bytes(name) for name in STREAMED] == [len(CONTENTS[name]) for name in STREAMED]
+    assert [container.size_bytes(name) for name in layout.STREAMED] == [len(CONTENTS[name]) for name in layout.STREAMED]
     for name in container.names:
         container.digest(name)
-    assert sum(counts) == sum(len(CONTENTS[name]) for name in STREAMED)
+    assert sum(counts) == sum(len(CONTENTS[name]) for name in layout.STREAMED)
 
 
 def tricks() -> Iterator[tuple[str, bytes]]:
@@ -237,7 +198,7 @@ def tricks() -> Iterator[tuple[str, bytes]]:
     end = len(WHOLE) - 22
     directory = WHOLE.index(b"PK\1\2")
     second = WHOLE.index(b"PK\1\2", directory + 4)
-    local = LOCAL_BYTES + len(MIMETYPE) + len(MIMETYPE_CONTENT)
+    local = LOCAL_BYTES + len(layout.MIMETYPE) + len(layout.MIMETYPE_CONTENT)
     yield "empty", b""
     yield "only an end record", WHOLE[end:]
     yield "not a ZIP", bytes(4000)
@@ -259,30 +220,25 @@ def tricks() -> Iterator[tuple[str, bytes]]:
     yield "case twin", WHOLE.replace(b"manifest.json", b"Manifest.json")
     yield "duplicate", WHOLE.replace(b"manifest.json", b"LISEZMOI.txt\0")
     yield "local name differs", WHOLE.replace(b"manifest.json", b"manifesto.jso", 1)
-    yield "zip64 size", set_at(WHOLE, second + 24, b"\xff\xff\xff\xff")
-    yield "zip64 end", set_at(WHOLE, len(WHOLE) - 6, b"\xff\xff\xff\xff")
-    yield "encrypted, local", set_at(WHOLE, 6, b"\1")
-    yield "encrypted, both", set_at(set_at(WHOLE, 6, b"\1"), directory + 8, b"\1")
-    yield "directory encrypted", set_at(WHOLE, directory + 9, b"\x20")
+    yield "zip64 size", over(WHOLE, second + 24, b"\xff\xff\xff\xff")
+    yield "zip64 end", over(WHOLE, len(WHOLE) - 6, b"\xff\xff\xff\xff")
+    yield "encrypted, local", over(WHOLE, 6, b"\1")
+    yield "encrypted, both", over(over(WHOLE, 6, b"\1"), directory + 8, b"\1")
+    yield "directory encrypted", over(WHOLE, directory + 9, b"\x20")
     yield (
         "symbolic link",
-        set_at(set_at(WHOLE, directory + 5, b"\3"), directory + 38, struct.pack("<L", 0o120777 << 16)),
+        over(over(WHOLE, directory + 5, b"\3"), directory + 38, struct.pack("<L", 0o120777 << 16)),
     )
-    yield "directory attribute", set_at(WHOLE, directory + 38, b"\x10")
-    yield "other method", set_at(WHOLE, second + 10, b"\x0c")
-    yield "extra field length", set_at(WHOLE, directory + 30, b"\4")
-    yield "member comment", set_at(WHOLE, directory + 32, b"\4")
-    yield "second disk", set_at(WHOLE, end + 4, b"\1")
-    yield "fewer records counted", set_at(WHOLE, end + 8, b"\7\0\7\0")
-    yield "a million records counted", set_at(WHOLE, end + 8, b"\xff\xff\xff\xff")
-    yield "overlap: two records of one place", set_at(WHOLE, second + 42, struct.pack("<L", 0))
-    yield "other date", set_at(WHOLE, 12, b"\x22")
+    yield "directory attribute", over(WHOLE, directory + 38, b"\x10")
+    yield "other method", over(WHOLE, second + 10, b"\x0c")
+    yield "extra field length", over(WHOLE, directory + 30, b"\4")
+    yield "member comment", over(WHOLE, directory + 32, b"\4")
+    yield "second disk", over(WHOLE, end + 4, b"\1")
+    yield "fewer records counted", over(WHOLE, end + 8, b"\7\0\7\0")
+    yield "a million records counted", over(WHOLE, end + 8, b"\xff\xff\xff\xff")
+    yield "overlap: two records of one place", over(WHOLE, second + 42, struct.pack("<L", 0))
+    yield "other date", over(WHOLE, 12, b"\x22")
     yield "descriptor without its signature", WHOLE.replace(b"PK\7\x08", b"")
-
-
-def set_at(data: bytes, place: int, value: bytes) -> bytes:
-    """Return `data` with `value` over what stood at `place`."""
-    return data[:place] + value + data[place + len(value) :]
 
 
 @pytest.mark.parametrize(("name", "whole"), list(tricks()), ids=[name for name, _ in tricks()])
@@ -303,56 +259,46 @@ def test_a_missing_member_is_refused(left_out: str) -> None:
 
 def test_members_out_of_order_are_refused() -> None:
     """The order is one, whatever the directory says."""
-    whole, members = b"", []
-    for name, content in reversed({MIMETYPE: MIMETYPE_CONTENT, **CONTENTS}.items()):
-        packed = deflate(content) if name in STREAMED else content
-        member, data = raw(name, packed, len(content), zlib.crc32(content), len(whole))
-        members.append(member)
-        whole += data
-    assert refused(whole + write_directory(members))
+    assert refused(assembled(dict(reversed(MEMBERS.items()))))
 
 
 def test_content_that_is_not_as_announced_is_refused() -> None:
     """Sizes, CRC and the end of the compressed stream are held against the headers."""
 
     def case(numbers: Callable[[bytes], tuple[bytes, int, int]], name: str) -> str:
-        return refused(assemble(lambda member, content: numbers(content) if member == name else None))
+        return refused(assembled(MEMBERS, lambda member, content: numbers(content) if member == name else None))
 
-    assert refused(
-        assemble(
-            lambda name, _: (b"application/x-evil", 18, zlib.crc32(b"application/x-evil")) if name == MIMETYPE else None
-        )
-    ).startswith("mimetype: not the type")
+    assert refused(assembled({**MEMBERS, layout.MIMETYPE: b"application/x-evil"})).startswith("mimetype: not the type")
     announced = "its content does not have the size or CRC announced"
-    assert case(lambda c: (deflate(c), len(c), 1), ENTRIES) == f"{ENTRIES}: {announced}"
+    assert case(lambda c: (deflated(c), len(c), 1), ENTRIES) == f"{ENTRIES}: {announced}"
     assert case(lambda c: (c, len(c), 1), SEALS) == f"{SEALS}: {announced}"
-    assert case(lambda c: (deflate(c), len(c) - 1, zlib.crc32(c)), ENTRIES) == f"{ENTRIES}: {announced}"
-    assert case(lambda c: (deflate(c), len(c) + 1, zlib.crc32(c)), ENTRIES) == f"{ENTRIES}: {announced}"
+    assert case(lambda c: (deflated(c), len(c) - 1, zlib.crc32(c)), ENTRIES) == f"{ENTRIES}: {announced}"
+    assert case(lambda c: (deflated(c), len(c) + 1, zlib.crc32(c)), ENTRIES) == f"{ENTRIES}: {announced}"
     assert case(lambda c: (c, len(c) + 1, zlib.crc32(c)), SEALS) == f"{SEALS}: stored, but with two sizes"
     follow = f"{ENTRIES}: bytes follow its compressed content"
-    assert case(lambda c: (deflate(c) + b"x", len(c), zlib.crc32(c)), ENTRIES) == follow
-    assert case(lambda c: (deflate(c) + deflate(b"more"), len(c), zlib.crc32(c)), ENTRIES) == follow
+    assert case(lambda c: (deflated(c) + b"x", len(c), zlib.crc32(c)), ENTRIES) == follow
+    assert case(lambda c: (deflated(c) + deflated(b"more"), len(c), zlib.crc32(c)), ENTRIES) == follow
     random = os.urandom(2**17 - 50)
-    exact = deflate(random)
+    exact = deflated(random)
     filled = exact + bytes(2**17 - len(exact)) + b"next chunk"
     assert case(lambda _: (filled, len(random), zlib.crc32(random)), ENTRIES) == follow
     short = f"{ENTRIES}: its compressed content is cut short"
-    assert case(lambda c: (deflate(c)[:-1], len(c), zlib.crc32(c)), ENTRIES) == short
+    assert case(lambda c: (deflated(c)[:-1], len(c), zlib.crc32(c)), ENTRIES) == short
     assert case(lambda _: (b"", 0, 0), ENTRIES) == short
     assert "damaged" in case(lambda c: (b"\xff" * 9, len(c), zlib.crc32(c)), ENTRIES)
-    large = bytes(LIMITS_BYTES[MANIFEST] + 1)
+    large = bytes(layout.LIMITS_BYTES[MANIFEST] + 1)
     assert "longer than 65536 bytes" in case(lambda _: (large, len(large), zlib.crc32(large)), MANIFEST)
 
 
 def test_a_bomb_stops_at_the_size_announced() -> None:
     """A member that inflates beyond its announced size is left there, not inflated to its end."""
-    bomb = deflate(bytes(2**26))
+    bomb = deflated(bytes(2**26))
 
     def explode(name: str, _: bytes) -> tuple[bytes, int, int] | None:
         return (bomb, 1000, 0) if name == ENTRIES else None
 
     counts: list[int] = []
-    container = Container(opened(assemble(explode)), notify=counts.append)
+    container = Container(opened(assembled(MEMBERS, explode)), notify=counts.append)
     with pytest.raises(MalformedError, match="size or CRC"):
         container.digest(ENTRIES)
     assert sum(counts) <= 2**17
@@ -360,7 +306,7 @@ def test_a_bomb_stops_at_the_size_announced() -> None:
 
 def test_a_file_beyond_the_format_is_refused_unread(tmp_path: Path) -> None:
     """Above 4 GiB no layout fits, whatever the directory says."""
-    assert FILE_LIMIT_BYTES < 2**32
+    assert layout.FILE_LIMIT_BYTES < 2**32
     path = tmp_path / "sparse"
     with path.open("wb+") as file:
         file.write(WHOLE)

@@ -11,18 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journal.core.errors import MismatchedPartError, VerificationError
-from journal.extract.layout import (
-    DIGESTS,
-    DOCUMENT,
-    ENTRIES,
-    INSTRUCTIONS,
-    MANIFEST,
-    PROOF,
-    SEALS,
-    SIGNATURE,
-    STREAMED,
-    TABLE,
-)
+from journal.extract import layout
+from journal.extract.layout import DIGESTS, DOCUMENT, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.manifest import Filter
 from journal.extract.verify import verify_extract
 from tests.support.extracts import ANCHORS, Extract, World, contents_of, march, noon, opened, pack
@@ -170,4 +160,4 @@ def test_no_content_makes_the_verifier_fail_otherwise(name: str, content: bytes)
 
 def test_streamed_parts_are_those_that_grow_with_the_entries() -> None:
     """The rest is read whole, and bounded."""
-    assert set(STREAMED) == {ENTRIES, PROOF, TABLE}
+    assert set(layout.STREAMED) == {ENTRIES, PROOF, TABLE}

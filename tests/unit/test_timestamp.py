@@ -25,22 +25,10 @@ from journal.core.times import parse_seconds
 from journal.pki import der, timestamp
 from journal.pki.certificates import der_to_pem
 from journal.pki.timestamp_token import CERTIFICATES_LIMIT, build_query, parse_reply
-from tests.support import authority, stamps
+from tests.support import authority, stamps, timestamp_cases
 from tests.support.authority import AUTHORITY, NOW, Holder, issue, new_key
 from tests.support.stamps import CLOCK, STAMPED_AT, Stamp, stamp, tst_info
-from tests.support.timestamp_cases import (
-    _CONTENT_TYPE,
-    _MESSAGE_DIGEST,
-    ACCEPTED,
-    DIGEST,
-    MINUTE,
-    NONCE,
-    REFUSED,
-    TEXT,
-    attributed,
-    by,
-    saying,
-)
+from tests.support.timestamp_cases import ACCEPTED, DIGEST, MINUTE, NONCE, REFUSED, TEXT, attributed, by, saying
 from tests.support.tsa import KEYS, Authority
 
 if TYPE_CHECKING:
@@ -80,7 +68,9 @@ def test_what_a_time_stamp_says() -> None:
         serial=4711,
         by_sha1_alone=False,
     )
-    named = attributed(_CONTENT_TYPE, _MESSAGE_DIGEST, stamps.signing_certificate(CLOCK.certificate))
+    named = attributed(
+        timestamp_cases._CONTENT_TYPE, timestamp_cases._MESSAGE_DIGEST, stamps.signing_certificate(CLOCK.certificate)
+    )
     assert verify(named).by_sha1_alone
     assert not verify(ACCEPTED["both ways to name a certificate"]).by_sha1_alone
     assert verify(ACCEPTED["nothing after the time"]).accuracy is None

@@ -29,19 +29,8 @@ from journal.core.errors import (
     UntrustedError,
     VerificationError,
 )
-from journal.extract import table
-from journal.extract.layout import (
-    DIGESTS,
-    DOCUMENT,
-    ENTRIES,
-    INSTRUCTIONS,
-    MANIFEST,
-    PROOF,
-    SEALS,
-    SIGNATURE,
-    STREAMED,
-    TABLE,
-)
+from journal.extract import layout, table
+from journal.extract.layout import DIGESTS, DOCUMENT, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.listing import disclosed_line, withheld_line
 from journal.extract.manifest import Filter, Request
 from journal.extract.texts import write_digests
@@ -204,7 +193,7 @@ def test_the_signature_is_not_older_than_the_extract() -> None:
     check(extract, MismatchedPartError, SIGNATURE, signed_at=issued_at - timedelta(seconds=1))
 
 
-@pytest.mark.parametrize("name", [*STREAMED, SEALS, MANIFEST, INSTRUCTIONS])
+@pytest.mark.parametrize("name", [*layout.STREAMED, SEALS, MANIFEST, INSTRUCTIONS])
 def test_a_part_that_is_not_the_one_signed_is_named(name: str) -> None:
     """Its digest differs: nothing of it is believed."""
     extract = sample()

@@ -8,11 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
-from journal.extract.container import Container
-from journal.extract.layout import DIGESTS, MIMETYPE
+from journal.extract.layout import DIGESTS
 from journal.pki.certificates import der_to_pem
 from tests.support import authority, stamps
-from tests.support.extracts import Extract, World, march, noon, opened, pack
+from tests.support.extracts import Extract, World, contents_of, march, noon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,19 +125,6 @@ def refused(name: str, about: str, extract: Extract | bytes, verdict: str, part:
     return Case(name=name, about=about, extract=whole, verdict=verdict, part=part, **brought)
 
 
-def members(whole: bytes) -> dict[str, bytes]:
-    """Return the members of a container, but the first."""
-    container = Container(opened(whole))
-    return {name: b"".join(container.stream(name)) for name in container.names if name != MIMETYPE}
-
-
-def exchanged(whole: bytes, **contents: bytes) -> bytes:
-    """Return the container with members replaced and nothing signed anew; names without their dots."""
-    found = members(whole)
-    by_key = {name.replace(".", "_").replace("/", "_"): name for name in found}
-    return pack({**found, **{by_key[key]: content for key, content in contents.items()}})
-
-
 def with_parts(extract: Extract, parts: Mapping[str, bytes]) -> bytes:
     """Return the container with members of these bytes instead, signed by the service."""
     return signed(replace(extract, parts={**extract.parts, **parts}))
@@ -160,8 +146,7 @@ def with_member(extract: Extract, name: str, pointer: str, value: Any) -> bytes:
 
 def digests_of(extract: Extract) -> bytes:
     """Return the bytes that are signed."""
-    return members(signed(extract))[DIGESTS]
+    return contents_of(signed(extract))[DIGESTS]
 
 
-ONE_SECOND = timedelta(seconds=1)
 ONE_DAY = timedelta(days=1)

@@ -16,18 +16,16 @@ from journal.extract.layout import (
     PROOF,
     SEALS,
     SIGNATURE,
-    STREAMED,
     TABLE,
-    Member,
-    write_directory,
 )
-from tests.support.extracts import pack
-from tests.vectors.extract_cases.case import Case, members, refused, short, signed
+from tests.support.containers import assembled, deflated, over
+from tests.support.extracts import contents_of, pack
+from tests.vectors.extract_cases.case import Case, refused, short, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    Packed = tuple[bytes, int, int]
+    from tests.support.containers import Packed
 
 MALFORMED = "malformed"
 END_BYTES = 22
@@ -38,12 +36,7 @@ def cases() -> Iterator[Case]:
     whole = signed(short())
     for name, about, changed in (*_around(whole), *_headers(whole), *_members(whole)):
         yield refused(name, about, changed, MALFORMED)
-    yield from _contents(members(whole))
-
-
-def over(data: bytes, place: int, value: bytes) -> bytes:
-    """Return `data` with `value` over what stood at `place`."""
-    return data[:place] + value + data[place + len(value) :]
+    yield from _contents(contents_of(whole))
 
 
 def _around(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
@@ -81,7 +74,7 @@ def _headers(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _members(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
-    found = members(whole)
+    found = contents_of(whole)
     for name in (PROOF, SEALS, TABLE, SIGNATURE):
         left = {key: content for key, content in found.items() if key != name}
         stem = name.rpartition("/")[2].replace(".", "-").lower()
@@ -91,15 +84,17 @@ def _members(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
     yield "name-in-other-case", "A member's name has a capital.", whole.replace(b"manifest.json", b"Manifest.json")
     twin = whole.replace(b"manifest.json", b"LISEZMOI.txt\0")
     yield "name-twice", "Two members have one name, but for a zero byte.", twin
-    backwards = assembled(dict(reversed(found.items())), lambda *_: None)
+    backwards = assembled({MIMETYPE: MIMETYPE_CONTENT, **dict(reversed(found.items()))})
     yield "out-of-order", "The members stand in the reverse of their order.", backwards
-    typed = assembled(found, lambda *_: None, mimetype=b"application/vnd.etsi.asic-s+zip")
+    typed = assembled({MIMETYPE: b"application/vnd.etsi.asic-s+zip", **found})
     yield "other-mimetype", "The type is that of another kind of container.", typed
 
 
 def _contents(found: Mapping[str, bytes]) -> Iterator[Case]:
+    whole = {MIMETYPE: MIMETYPE_CONTENT, **found}
+
     def case(name: str, about: str, part: str, change: Callable[[bytes], Packed]) -> Case:
-        extract = assembled(found, lambda member, content: change(content) if member == part else None)
+        extract = assembled(whole, lambda member, content: change(content) if member == part else None)
         return refused(name, about, extract, MALFORMED, part)
 
     about = "The CRC announced of a streamed member is another, here and in the directory."
@@ -137,26 +132,3 @@ def _contents(found: Mapping[str, bytes]) -> Iterator[Case]:
     yield refused(
         "document-unsigned", "A document was added that the digests do not name.", document, MALFORMED, DIGESTS
     )
-
-
-def deflated(content: bytes) -> bytes:
-    """Return a raw deflate stream."""
-    deflater = zlib.compressobj(wbits=-15)
-    return deflater.compress(content) + deflater.flush()
-
-
-def assembled(
-    found: Mapping[str, bytes],
-    change: Callable[[str, bytes], Packed | None],
-    *,
-    mimetype: bytes = MIMETYPE_CONTENT,
-) -> bytes:
-    """Return a container of these members in which `change` gave (packed, plain size, CRC) for some."""
-    whole, made = b"", []
-    for name, content in {MIMETYPE: mimetype, **found}.items():
-        packed = deflated(content) if name in STREAMED else content
-        data, plain_bytes, crc = change(name, content) or (packed, len(content), zlib.crc32(content))
-        member = Member(name, len(whole), crc, len(data), plain_bytes)
-        made.append(member)
-        whole += member.local_header + data + member.descriptor
-    return whole + write_directory(made)

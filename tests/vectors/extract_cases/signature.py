@@ -11,14 +11,13 @@ from journal.pki import cms, der
 from journal.pki.certificates import parse
 from tests.support import authority
 from tests.support.authority import AUTHORITY, ROOT, SIGNER, issue, new_key
-from tests.support.extracts import pack
+from tests.support.extracts import contents_of, pack
 from tests.vectors.extract_cases.case import (
     CHAIN,
     MADE_AT,
     OTHER_ROOT,
     Case,
     digests_of,
-    members,
     refused,
     short,
     signed,
@@ -50,7 +49,7 @@ def cases() -> Iterator[Case]:
 
 def _unsigned_changes() -> Iterator[Case]:
     """Parts changed by somebody who cannot sign."""
-    found = members(signed(short()))
+    found = contents_of(signed(short()))
     changes = {
         ENTRIES: ("An account was replaced in an entry.", b"agent-2", b"agent-1"),
         PROOF: ("A digit of a salt was changed.", b'"salt":"', b'"salt":"0'),
@@ -65,14 +64,14 @@ def _unsigned_changes() -> Iterator[Case]:
         yield refused(
             f"changed-{stem}", f"{about} Nothing was signed anew.", pack({**found, name: content}), MISMATCHED, name
         )
-    documented = members(with_parts(short(), {DOCUMENT: b"%PDF-1.7 one"}))
+    documented = contents_of(with_parts(short(), {DOCUMENT: b"%PDF-1.7 one"}))
     about = "The document was replaced. Nothing was signed anew."
     yield refused("changed-document", about, pack({**documented, DOCUMENT: b"%PDF-1.7 two"}), MISMATCHED, DOCUMENT)
     del documented[DOCUMENT]
     yield refused(
         "document-removed", "A document that the digests name was removed.", pack(documented), MALFORMED, DIGESTS
     )
-    other = members(signed(short(requester="Ville de Bagnolet")))
+    other = contents_of(signed(short(requester="Ville de Bagnolet")))
     about = "Manifest, instructions and digests agree, and are not those that were signed."
     extract = pack({**other, SIGNATURE: found[SIGNATURE]})
     yield refused("digests-and-manifest-of-another", about, extract, BAD, SIGNATURE)

@@ -16,26 +16,18 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment, parse_record
 from journal.core.times import purgeable_through
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import render
-from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED, Member, write_directory
+from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED
 from journal.extract.manifest import Filter, Request
 from journal.seals.identity import SigningIdentity
 from tests.support import authority
-from tests.support.extracts import march, noon
-from tests.vectors.extract_cases.case import (
-    MADE_AT,
-    SIGNER,
-    Case,
-    Small,
-    facts,
-    lived,
-    members,
-    signed,
-    verified,
-    with_parts,
-)
+from tests.support.containers import assembled
+from tests.support.extracts import contents_of, march, noon
+from tests.vectors.extract_cases.case import MADE_AT, SIGNER, Case, Small, facts, lived, signed, verified, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.containers import Packed
 
 
 def purging(last: int, through: int, *, retention_days: int = 3) -> Small:
@@ -287,13 +279,10 @@ HOSTILE = (
 
 def repacked(whole: bytes, level: int, strategy: int) -> bytes:
     """Return the container with its streamed members deflated another way."""
-    packed, made = b"", []
-    for name, content in {MIMETYPE: MIMETYPE_CONTENT, **members(whole)}.items():
-        data = content
-        if name in STREAMED:
-            deflater = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
-            data = deflater.compress(content) + deflater.flush()
-        member = Member(name, len(packed), zlib.crc32(content), len(data), len(content))
-        made.append(member)
-        packed += member.local_header + data + member.descriptor
-    return packed + write_directory(made)
+
+    def deflate(name: str, content: bytes) -> Packed | None:
+        deflater = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
+        data = deflater.compress(content) + deflater.flush()
+        return (data, len(content), zlib.crc32(content)) if name in STREAMED else None
+
+    return assembled({MIMETYPE: MIMETYPE_CONTENT, **contents_of(whole)}, deflate)
