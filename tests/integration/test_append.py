@@ -34,11 +34,8 @@ from tests.support.chains import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from journal.database.store import Store
-
-    MoveClock = Callable[..., Awaitable[None]]
+    from tests.support.clocks import MoveClock
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -13,11 +13,8 @@ from journal.database.seal import SealHeadRow
 from tests.support.chains import CATEGORY, add_chains, append, fresh, midnight_after, seconds_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from journal.database.store import Store
-
-    MoveClock = Callable[..., Awaitable[None]]
+    from tests.support.clocks import MoveClock
 
 # What may not be done to a table's rows even by its owner, who could still disable the triggers, or drop the table:
 # against the owner stand the seals.

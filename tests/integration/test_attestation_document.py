@@ -11,21 +11,17 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asn1crypto import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko_certvalidator import ValidationContext
 
 from journal.core.chain import Head
 from journal.document.attestation import attestation_content
 from journal.document.attested import Attestation, CategoryFacts, NamedSeal
 from journal.document.render import ATTESTATION, EXTRACT, DocumentError, render
-from journal.pki.certificates import pem_to_der
 from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
 from retention.policy import goes_at
-from tests.support.pdf import _validate, base_revision, read_text
+from tests.support.pdf import base_revision, check_signature, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -275,16 +271,8 @@ async def test_the_signature_is_accepted(signer: SigningIdentity, tmp_path: Path
     assert "Signature is Valid" in answer
     assert "Total document signed" in answer
     assert "ETSI.CAdES.detached" in answer
-    with path.open("rb") as file:
-        signature = PdfFileReader(file).embedded_signatures[0]
-        assert signature.sig_object["/Reason"] == ATTESTATION.reason
-        roots = [x509.Certificate.load(der) for der in pem_to_der((tmp_path / "trust.pem").read_bytes())]
-        context = ValidationContext(trust_roots=roots, moment=AT, allow_fetching=False)
-        status = await _validate(signature, context)
-    assert status.intact
-    assert status.valid
-    assert status.trusted
-    assert status.coverage.name == "ENTIRE_FILE"
+    signature = await check_signature(document, (tmp_path / "trust.pem").read_bytes(), AT)
+    assert signature.sig_object["/Reason"] == ATTESTATION.reason
     changed = bytearray(document)
     changed[len(changed) // 4] ^= 1
     path.write_bytes(changed)

@@ -9,11 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asn1crypto import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko_certvalidator import ValidationContext
 
 from journal.core.chain import Head
 from journal.core.entry import MODULE_ACTIONS, Entry
@@ -21,10 +18,9 @@ from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_c
 from journal.document.french import printable
 from journal.document.render import DocumentError, render
 from journal.extract.manifest import Filter, Manifest, Request
-from journal.pki.certificates import pem_to_der
 from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
-from tests.support.pdf import _validate, base_revision, read_text
+from tests.support.pdf import base_revision, check_signature, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,16 +151,7 @@ async def test_equal_content_gives_equal_bytes(signer: SigningIdentity) -> None:
 async def test_the_signature_is_over_the_whole_document(signer: SigningIdentity, tmp_path: Path) -> None:
     """pyHanko, with the root alone, finds the signature intact, valid, trusted, and covering every byte."""
     document = await render(make_content([make_entry(0)]), signer, AT)
-    (tmp_path / "a.pdf").write_bytes(document)
-    with (tmp_path / "a.pdf").open("rb") as file:
-        signature = PdfFileReader(file).embedded_signatures[0]
-        roots = [x509.Certificate.load(der) for der in pem_to_der((tmp_path / "trust.pem").read_bytes())]
-        context = ValidationContext(trust_roots=roots, moment=AT, allow_fetching=False)
-        status = await _validate(signature, context)
-    assert status.intact
-    assert status.valid
-    assert status.trusted
-    assert status.coverage.name == "ENTIRE_FILE"
+    await check_signature(document, (tmp_path / "trust.pem").read_bytes(), AT)
 
 
 async def test_a_changed_byte_breaks_the_signature(signer: SigningIdentity, tmp_path: Path) -> None:

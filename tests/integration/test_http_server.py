@@ -51,6 +51,15 @@ async def raw(edge: RunningEdge, data: bytes, *, ends: bool = False) -> tuple[in
     return int(lines[0].split()[1]), headers, body
 
 
+async def hang_up(edge: RunningEdge, data: bytes) -> None:
+    """Send bytes, and close without reading the answer."""
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(data)
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+
 def request_head(edge: RunningEdge, *headers: str, method: str = "POST", path: str = EVENTS) -> bytes:
     """Return the head of a request by the module."""
     lines = [f"{method} {path} HTTP/1.1", "Host: journal", f"Authorization: Bearer {edge.tokens['module']}", *headers]
@@ -210,11 +219,7 @@ class TestTooMuch:
         before = await edge.size()
         body = json.dumps(fresh("hung up")).encode()
         head = request_head(edge, f"Content-Type: {SINGLE}", f"Content-Length: {len(body)}")
-        _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-        writer.write(head + body)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        await hang_up(edge, head + body)
         async with asyncio.timeout(5):
             while await edge.size() == before:
                 pass
@@ -225,11 +230,7 @@ class TestTooMuch:
         before = await edge.size()
         body = json.dumps(fresh("cut")).encode()
         head = request_head(edge, f"Content-Type: {SINGLE}", f"Content-Length: {len(body) + 1}")
-        _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-        writer.write(head + body)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        await hang_up(edge, head + body)
         assert (await edge.post(fresh("whole"))).status == 201
         assert await edge.size() == before + 1
 

@@ -30,12 +30,10 @@ from tests.support.partitions import days_of, drop, rows_of, tables_of
 from tests.support.slices import use_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from datetime import date
 
     from journal.database.ingest import HeadRow
-
-    MoveClock = Callable[..., Awaitable[None]]
+    from tests.support.clocks import MoveClock
 
 
 @pytest.fixture(autouse=True, params=[1, 3], ids=["whole", "sliced"])

@@ -16,7 +16,7 @@ from journal.writing.chronicle import Chronicle
 from tests.support.communes import commune, names, opened
 from tests.support.contents import events_of, purge_entries
 from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
-from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world, with_parts
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,36 +282,31 @@ async def end_run(world: World, where: Callable[[Boundary], bool]) -> bool:
     return False
 
 
-async def test_handed_over_first(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+async def test_handed_over_first(world: World) -> None:
     """What waits for a commune waits under the old rule: handed over, verified, then gone, and nothing lapses."""
-    async with new_world(postgres, tmp_path) as world:
-        await world.installation.administration.add_category(LONG)
-        await world.installation.maintenance.prepare()
-        await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
-        await live(world, 0, 5)
-        await set_days(world, 3)
-        assert await world.installation.purger.run() == []
-        assert await kept(world) == [0, 1, 2, 3, 4, 5, 6]
-        assert (await world.service.checks.run())["retention"] is None
-        assert (await world.service.checks.run())["handover"] is None
-        done = await world.installation.handover.run()
-        assert [(handed.file.first_day, handed.file.last_day) for handed in done] == [(FIRST, FIRST + 5 * DAY)]
-        assert f"{TENANT}_{LONG.code}_{FIRST}_{FIRST + 5 * DAY}.asice.p7m" in names(world)
-        assert len(await world.installation.purger.run()) == 5
-        assert (await row_of(world)).stated_days == 3
-        assert await world.service.store.read_handover_alarms() == []
-        assert await world.audit() == []
-        await world.travel_to(world.today + DAY)
-        await world.seal()
-        await check_every_extract(world)
+    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await live(world, 0, 5)
+    await set_days(world, 3)
+    assert await world.installation.purger.run() == []
+    assert await kept(world) == [0, 1, 2, 3, 4, 5, 6]
+    assert (await world.service.checks.run())["retention"] is None
+    assert (await world.service.checks.run())["handover"] is None
+    done = await world.installation.handover.run()
+    assert [(handed.file.first_day, handed.file.last_day) for handed in done] == [(FIRST, FIRST + 5 * DAY)]
+    assert f"{TENANT}_{LONG.code}_{FIRST}_{FIRST + 5 * DAY}.asice.p7m" in names(world)
+    assert len(await world.installation.purger.run()) == 5
+    assert (await row_of(world)).stated_days == 3
+    assert await world.service.store.read_handover_alarms() == []
+    assert await world.audit() == []
+    await world.travel_to(world.today + DAY)
+    await world.seal()
+    await check_every_extract(world)
 
 
 async def test_a_hand_over_after_a_part_of_it(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     """What was handed over is gone and the rest waits: the next hand-over takes the rest, and it is settled."""
     holder = commune()
-    async with new_world(postgres, tmp_path / "home") as world:
-        await world.installation.administration.add_category(LONG)
-        await world.installation.maintenance.prepare()
+    async with long_world(postgres, tmp_path / "home") as world:
         await world.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
         await live(world, 0, 3)
         await set_days(world, 3)
@@ -339,28 +334,25 @@ async def test_a_hand_over_after_a_part_of_it(postgres: EmbeddedPostgres, tmp_pa
         assert await world.audit() == []
 
 
-async def test_a_hand_over_that_never_comes(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+async def test_a_hand_over_that_never_comes(world: World) -> None:
     """It is told after a day, and the old rule's limit is the last word: the pending rule never destroys unseen."""
-    async with new_world(postgres, tmp_path) as world:
-        await world.installation.administration.add_category(LONG)
-        await world.installation.maintenance.prepare()
-        await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
-        await live(world, 0, 5)
-        await set_days(world, 3)
-        await world.travel_to(world.today + 2 * DAY)
-        await world.seal()
-        assert await world.installation.purger.run() == []
-        said = (await world.service.checks.run())["retention"]
-        assert said is not None
-        assert "the retention of 3 days, asked for on" in said
-        # Day 0 must go on the tenth day, handed over or not.
-        await world.travel(datetime.combine(FIRST + 9 * DAY, datetime.min.time(), tzinfo=UTC) + timedelta(hours=22.5))
-        await world.seal()
-        done = await world.installation.purger.run()
-        assert [due.day for due in done if due.category == LONG.code] == [FIRST]
-        await world.seal()
-        assert await world.audit() == []
-        world.verify(await world.extract(world.today - DAY, world.today, category=LONG.code))
+    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await live(world, 0, 5)
+    await set_days(world, 3)
+    await world.travel_to(world.today + 2 * DAY)
+    await world.seal()
+    assert await world.installation.purger.run() == []
+    said = (await world.service.checks.run())["retention"]
+    assert said is not None
+    assert "the retention of 3 days, asked for on" in said
+    # Day 0 must go on the tenth day, handed over or not.
+    await world.travel(datetime.combine(FIRST + 9 * DAY, datetime.min.time(), tzinfo=UTC) + timedelta(hours=22.5))
+    await world.seal()
+    done = await world.installation.purger.run()
+    assert [due.day for due in done if due.category == LONG.code] == [FIRST]
+    await world.seal()
+    assert await world.audit() == []
+    world.verify(await world.extract(world.today - DAY, world.today, category=LONG.code))
 
 
 async def test_the_brake_for_clocks_holds(world: World) -> None:

@@ -22,14 +22,13 @@ from tests.support.chains import (
 from tests.support.closing import after, close, moved_of, sealed, until_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
     import asyncpg
 
     from journal.database.store import Store
-
-    MoveClock = Callable[..., Awaitable[None]]
+    from tests.support.clocks import MoveClock
 
 
 async def put_open(store: Store) -> int:

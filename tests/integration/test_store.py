@@ -21,9 +21,7 @@ from journal.database.store import Store
 from tests.support.chains import CATEGORY, SERVICE, Pending, add_chains, append, batch, fresh, genesis_of, read_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    MoveClock = Callable[..., Awaitable[None]]
+    from tests.support.clocks import MoveClock
 
 GOOD = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "data_sync_retry": "off"}
 

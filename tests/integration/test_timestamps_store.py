@@ -11,12 +11,9 @@ from journal.core.errors import StoreError
 from tests.support.chains import add_chains, midnight_after, seconds_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from journal.database.seal import SealRow
     from journal.database.store import Store
-
-    MoveClock = Callable[..., Awaitable[None]]
+    from tests.support.clocks import MoveClock
 
 DAY = timedelta(days=1)
 

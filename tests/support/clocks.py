@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from journal.clock import SimulatedClock
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    # What moves the clock of a test's database, by the keywords of a timedelta.
+    MoveClock = Callable[..., Awaitable[None]]
 
 _BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from io import BytesIO
+from typing import TYPE_CHECKING
 
+from asn1crypto import x509
+from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.validation import validate_pdf_signature
 from pyhanko.sign.validation.settings import KeyUsageConstraints
+from pyhanko_certvalidator import ValidationContext
+
+from journal.pki.certificates import pem_to_der
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
-    from pyhanko_certvalidator import ValidationContext
+    from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 
 
 def read_text(document: bytes, path: Path) -> str:
@@ -28,7 +35,18 @@ def base_revision(document: bytes) -> bytes:
     return document[: document.index(b"%%EOF") + 5]
 
 
-async def _validate(signature: Any, context: ValidationContext) -> Any:
-    # pyHanko runs a loop of its own.
+async def check_signature(document: bytes, trust: bytes, at: datetime) -> EmbeddedPdfSignature:
+    """Check that a document's one signature covers it whole and is trusted under the root (PEM) alone; return it."""
+    signature: EmbeddedPdfSignature
+    (signature,) = PdfFileReader(BytesIO(document)).embedded_signatures
+    roots = [x509.Certificate.load(der) for der in pem_to_der(trust)]
+    context = ValidationContext(trust_roots=roots, moment=at, allow_fetching=False)
     usage = KeyUsageConstraints(key_usage={"digital_signature"})
-    return await asyncio.to_thread(validate_pdf_signature, signature, context, key_usage_settings=usage)
+    # pyHanko runs a loop of its own.
+    status = await asyncio.to_thread(validate_pdf_signature, signature, context, key_usage_settings=usage)
+    assert status.intact
+    assert status.valid
+    assert status.trusted
+    assert status.coverage is not None
+    assert status.coverage.name == "ENTIRE_FILE"
+    return signature
