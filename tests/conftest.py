@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test that wants one: a server per test process, a fresh database per test."""
+"""A real PostgreSQL for the tests that need one: a server per test process, a fresh database per test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test needs of the machine beside Python: `@pytest.mark.needs("openssl")`.
+"""Programs that a test needs beside Python: `@pytest.mark.needs("openssl")`.
 
 A test whose program is not here is not run, and the last lines say so, with what to install. Where CI is set,
 a missing program fails the run: nothing may be left out there.

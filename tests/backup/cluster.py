@@ -50,7 +50,7 @@ def archiving(server: EmbeddedPostgres, directory: Path) -> Iterator[None]:
 
 @contextmanager
 def room(name: str) -> Iterator[Path]:
-    """Lend a directory for whole clusters, in memory where there is room; its group of files goes with it."""
+    """Yield a directory for whole clusters, in memory if there is room; it is removed at the end."""
     with tempfile.TemporaryDirectory(prefix=f"oej-{name}-", dir=choose_directory()) as directory:
         path = Path(directory)
         path.chmod(0o711)

@@ -157,7 +157,7 @@ async def run_busily(barman: Barman, server: EmbeddedPostgres, *command: str) ->
 
 
 async def begin(barman: Barman, server: EmbeddedPostgres) -> None:
-    """Have a first segment archived, which Barman wants before it makes a backup."""
+    """Have a first segment archived: Barman makes no backup before."""
     await until(server, "EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')")
     await run_busily(barman, server, "switch-wal", "--archive")
 

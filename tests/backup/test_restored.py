@@ -303,7 +303,7 @@ class RestoredSite(Site):
 
 
 async def test_a_key_store_restored_from_an_old_backup(lived: Lived) -> None:
-    """Beside the current database its destroyed keys serve nobody, and the first run takes all of them away."""
+    """Beside the current database its destroyed keys are never used, and the first run removes them all."""
     # What a file backup of the key store would have kept, against the guide: every key, and no fence.
     keys = lived.world.settings.keystore_path
     days = [lived.first + number * DAY for number in range(LIVED_DAYS - 1)]

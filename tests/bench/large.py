@@ -26,7 +26,7 @@ PIECE_ENTRIES = 1000
 
 
 class LargeWorld(World):
-    """A chain whose entries are made whenever they are asked for, and kept nowhere."""
+    """A chain whose entries are made on demand and not stored."""
 
     def __init__(self, entries: int) -> None:
         """Compute the chain once, for its last head."""

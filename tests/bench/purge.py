@@ -1,4 +1,4 @@
-"""What the purge of a day costs: under its lock, beside it, and to whoever submits events meanwhile.
+"""The cost of purging a day: time under its lock, time beside it, and latency of events submitted meanwhile.
 
 Days of two sizes are purged in turn, in one installation whose clocks are moved, while an open-loop generator submits
 single events at a fixed rate in the same process, as in `serve`.

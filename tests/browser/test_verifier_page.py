@@ -38,7 +38,7 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(chromium: BrowserContext) -> Iterator[Page]:
-    """Open the page anew; whatever it complains of in the console is a failure."""
+    """Open a fresh page; any console message is a failure."""
     opened = chromium.new_page()
     complaints: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text))

@@ -21,7 +21,7 @@ Kind = Literal["sent", "ok", "refused", "unknown", "head"]
 
 
 def content_hash(event: dict[str, Any]) -> str:
-    """Return the SHA-256 of an event, spelt in one way that is nobody else's business (no code of the service)."""
+    """Return the SHA-256 of an event in a spelling of the tests' own (no code of the service)."""
     text = json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return sha256(text.encode()).hexdigest()
 

@@ -30,7 +30,7 @@ NONCE_BYTES = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """An entry as it stands in the database, opened."""
+    """An entry of the database, decrypted."""
 
     index: int
     leaf_hash: str
@@ -202,7 +202,7 @@ def _check_answers(chain: str, lines: Sequence[Line], entries: Sequence[Stored],
 def _check_sent(
     chain: str, lines: Sequence[Line], entries: Sequence[Stored], verdict: Judgement, *, resolved: bool
 ) -> None:
-    """No event is there twice, none that nobody sent, and every one that was sent got its answer."""
+    """No event is recorded twice, none was recorded without being sent, and every event sent was answered."""
     sent = {(line.id, line.content) for line in lines if line.kind == "sent"}
     definite = {(line.id, line.content) for line in lines if line.kind in {"ok", "refused"}}
     seen: dict[tuple[str, str], int] = {}

@@ -24,7 +24,7 @@ async def kill(cluster: EmbeddedPostgres) -> None:
 
 
 async def restart(cluster: EmbeddedPostgres) -> None:
-    """Start the database again, as soon as the last backend of the old one lets go of its memory."""
+    """Start the database again, once the last backend of the old one has released its shared memory."""
     async with asyncio.timeout(RESTART_LIMIT_SECONDS):
         while True:
             try:

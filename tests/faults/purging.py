@@ -1,4 +1,4 @@
-"""The real purge in a process of its own, on the tests' clock, killed where it is told: itself, or its PostgreSQL.
+"""The real purge in a process of its own, on the tests' clock; it or its PostgreSQL is killed at a chosen point.
 
 Processes are forked from one that has imported everything: what is killed is then the purge, not Python's start.
 """

@@ -45,7 +45,7 @@ async def run_writers(site: Site, shares: list[list[tuple[str, str, str]]], mome
 
 
 async def test_many_writers_make_one_history(dsn: str, tmp_path: Path) -> None:
-    """Every index and every event once, one receipt for it whoever sent it, no error, and everything verifies.
+    """Each index and event occurs once, with one receipt for all its senders; no error; everything verifies.
 
     8 writers in 4 processes, 200 chains, 20,000 events of which 10 % are sent by two of them.
     """

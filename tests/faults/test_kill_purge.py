@@ -59,7 +59,7 @@ class Site:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[World]:
-        """Open it anew, as a process does that knows nothing of what was."""
+        """Open it again, as a new process does."""
         async with open_service(self.cluster.dsn(), self.settings, self.clock) as installation:
             yield World(
                 installation=installation,

@@ -1,4 +1,4 @@
-"""`kill -9` at every boundary of a purge under a pending rule: nobody is accused, and one more run ends it."""
+"""`kill -9` at every boundary of a purge under a pending rule: no false finding, and one more run completes it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ async def test_asked_to_stop_under_load(site: Site, load: Load) -> None:
 
 
 async def test_a_worker_that_dies_ends_the_service(site: Site, load: Load) -> None:
-    """When one of its workers is killed the whole service ends, with 1, for whoever watches it to start it again."""
+    """When a worker is killed the whole service exits with 1, so that its supervisor restarts it."""
     async with await Serving.start(site, workers=2) as serving:
         await load.acknowledgements(20)
         (worker,) = children(serving.process.pid)

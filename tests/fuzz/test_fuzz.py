@@ -1,4 +1,4 @@
-"""The verifier on extracts that nobody would write: no crash, no hang, no hoard of memory, no false success.
+"""The verifier on extracts that no writer makes: no crash, no hang, bounded memory, no false success.
 
 Coverage-guided and aware of structure (see maker.py): members, lines, JSON, DER and seals are changed, most often
 signed anew by the service itself, spliced with other extracts, and held against changed known seals. What is

@@ -1,4 +1,4 @@
-"""The process that tries the verifier until its time is over: one trial after another, under hard limits.
+"""The process that runs the verifier on trial after trial, under hard limits, until its time is up.
 
 What is tried is written to a file shared with the parent before it is tried: whatever ends this process, the
 parent has the bytes. Trials that reach lines of the verifier in an order not seen before, or a verdict for a new

@@ -147,7 +147,7 @@ class TestCredentials:
         assert (await told(world))[-1] == ("credential", identifier, data)
 
     async def test_no_two_alike(self, administration: Administration) -> None:
-        """Ids and secrets are drawn anew for each."""
+        """Each one has its own id and secret."""
         made = [
             await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY]) for _ in range(20)
         ]

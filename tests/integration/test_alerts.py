@@ -34,7 +34,7 @@ LABEL_VALUES = {"status": set(STATUSES), "reason": {kind.name for kind in KINDS}
 
 
 def line(block: str, key: str) -> str:
-    """Return what stands after a key, on one line."""
+    """Return the value of a key, on one line."""
     (found,) = re.findall(rf"^ +{key}: (.+)$", block, re.MULTILINE)
     return str(found)
 
@@ -64,7 +64,7 @@ async def test_every_alert_asks_for_what_there_is(edge: RunningEdge) -> None:
 
 @pytest.mark.parametrize("name", sorted(ALERTS))
 async def test_every_alert_says_what_to_do(name: str) -> None:
-    """How bad it is, what it is, and a sentence for whoever is woken by it."""
+    """Each alert has a severity, a summary, and a sentence for the person on call."""
     block = ALERTS[name]
     assert re.fullmatch(r"Journal[A-Z]\w+", name)
     assert line(block, "labels") in ("{severity: critical}", "{severity: warning}")

@@ -1,4 +1,4 @@
-"""The append: contiguous, once, whole or not at all, whoever else appends at the same time."""
+"""The append: contiguous, once, all or nothing, whatever other processes append at the same time."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_counters_add_up(store: Store) -> None:
 
 
 async def test_a_moved_head_is_a_conflict(store: Store, owner: asyncpg.Connection) -> None:
-    """A batch computed from an old head writes nothing, and learns where every moved chain stands."""
+    """A batch computed from an old head writes nothing; its answer holds the head of every chain that moved."""
     albi, castres, gaillac = await add_chains(store, ["albi", "castres", "gaillac"])
     moved = await append(store, albi, fresh(2))
     also_moved = await append(store, gaillac, fresh(1))
@@ -222,7 +222,7 @@ async def test_a_chain_twice_in_a_batch_is_an_error(store: Store, owner: asyncpg
 async def test_entries_that_do_not_lead_to_the_next_head_are_refused(
     store: Store, owner: asyncpg.Connection, mistake: dict[str, Any]
 ) -> None:
-    """A mistake that would break a chain for ever is refused whole."""
+    """A batch with an error that would break a chain is refused whole."""
     (head,) = await add_chains(store, ["albi"])
     before = await everything(owner)
     with pytest.raises(StoreError):
@@ -232,7 +232,7 @@ async def test_entries_that_do_not_lead_to_the_next_head_are_refused(
 
 @pytest.mark.parametrize("seconds", [-2.5, 2.5])
 async def test_a_clock_too_far_off_is_told(store: Store, owner: asyncpg.Connection, seconds: float) -> None:
-    """More than 2 s from the database's clock, nothing is written and its time is told."""
+    """More than 2 s from the database's clock, nothing is written and the answer gives the database's time."""
     (head,) = await add_chains(store, ["albi"])
     now = await store.read_now()
     before = await everything(owner)
@@ -272,7 +272,7 @@ async def test_an_event_that_may_be_in_a_destroyed_day_is_refused(store: Store, 
 
 
 async def test_absent_chains_are_named(store: Store, owner: asyncpg.Connection) -> None:
-    """A chain that does not exist, and one whose contract has ended, receive nothing."""
+    """Nothing is appended to a chain that does not exist or whose contract has ended."""
     albi, castres = await add_chains(store, ["albi", "castres"])
     assert await store.close_tenant("castres")
     ghost = replace(albi, tenant="ghost", chain_hash=genesis_of("ghost", CATEGORY))

@@ -74,7 +74,7 @@ async def test_what_may_change_is_never_removed(store: Store, owner: asyncpg.Con
 async def test_seals_are_never_rewritten_and_only_old_open_ones_go(
     store: Store, owner: asyncpg.Connection, move_clock: MoveClock
 ) -> None:
-    """A close seal stays for ever, an open one for a week."""
+    """A close seal cannot be deleted, an open one only after a week."""
     await add_chains(store, ["albi"])
     now = await store.read_now()
     assert await store.put_seal(1, None, now, b"open", b"", [])
@@ -92,7 +92,7 @@ async def test_seals_are_never_rewritten_and_only_old_open_ones_go(
 
 
 async def test_no_function_removes_a_row_of_a_live_tenant(store: Store, owner: asyncpg.Connection) -> None:
-    """Neither of one whose contract runs, nor of one that is closed and not destroyed, whoever asks, and however."""
+    """Whether the tenant is active, or closed and not yet destroyed; for every role and function."""
     heads = await add_chains(store, ["albi", "castres"])
     for head in heads:
         await append(store, head, fresh(2))

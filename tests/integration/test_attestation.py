@@ -210,7 +210,7 @@ async def test_a_contract_that_has_ended(world: World) -> None:
 
 
 async def test_a_tenant_whose_key_is_gone(world: World) -> None:
-    """Where nobody can read the entries that recorded the purge any more, the seals say: no later than."""
+    """If the entries that recorded the purge cannot be read any more, the seals give the latest possible time."""
     await live(world, 3)
     whole = facts_of(await attest(world), BRIEF)
     for directory in ("keys", "replica"):
@@ -239,7 +239,7 @@ async def test_what_cannot_be_attested(world: World) -> None:
 
 
 async def test_an_overdue_day(world: World) -> None:
-    """A day past its limit is refused with what to run; listed beside others that went, its delay is told."""
+    """A day past its limit is refused with the command to run; beside purged days it is listed with its delay."""
     await live(world, 1)
     await world.travel_to(FIRST + 3 * DAY)
     with pytest.raises(OperatorError, match="was due before 2026-03-05T00:00:00Z and is overdue: run openepm-journal"):
@@ -277,7 +277,7 @@ async def test_a_purge_that_is_not_finished(world: World) -> None:
 
 
 async def test_no_seal_shows_it_yet(world: World) -> None:
-    """What no seal shows is not attested: the operator is told to seal."""
+    """A purge that no seal shows is not attested; the error says to seal."""
     await live(world, 3)
     async with world.superuser() as connection:  # as if the run that purged could not seal
         for table in ("seal_head", "seal"):

@@ -229,7 +229,7 @@ KEPT = make_facts("Écrits", 0, 0, state="kept", gone_at=None, closing=None)
 async def test_every_case_has_its_words(
     signer: SigningIdentity, tmp_path: Path, attestation: Attestation, said: list[str]
 ) -> None:
-    """Empty, single, late, partial, old: each is told as what it is, on one page."""
+    """Empty, single, late, partial, old: each is worded correctly, on one page."""
     document = await make(attestation, signer)
     text = words(document, tmp_path / "a.pdf")
     for part in said:
@@ -290,7 +290,7 @@ async def test_equal_facts_give_equal_bytes(signer: SigningIdentity) -> None:
 
 
 async def test_another_template_wants_other_content(signer: SigningIdentity) -> None:
-    """Content goes with its template; the other one refuses it."""
+    """Content of one template is refused by the other."""
     with pytest.raises(DocumentError):
         await render(attestation_content(NORMAL), signer, AT, EXTRACT)
 

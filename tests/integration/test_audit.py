@@ -368,7 +368,7 @@ async def test_truncation(attacked: Attacked, step: int) -> None:
 
 
 async def test_rewriting_with_the_keys(attacked: Attacked) -> None:
-    """Whoever holds every key and rewrites all from some entry on is named at the first seal after it."""
+    """A rewrite from some entry on, made with every key, is found at the first seal after it."""
     for start in range(0, len(attacked.rows), 21):
         async with attacked.harm.done("journal.head", *LEAVES.values()) as superuser:
             await rewrite(attacked, superuser, start)
@@ -380,7 +380,7 @@ async def test_rewriting_with_the_keys(attacked: Attacked) -> None:
 
 
 async def rewrite(attacked: Attacked, superuser: asyncpg.Connection, start: int) -> None:
-    """Write every entry from `start` on anew, with other words, every hash and the head in order."""
+    """Rewrite every entry from `start` on with other words, and make every hash and the head agree."""
     compartment = Compartment(SERVICE, TENANT, CATEGORY)
     chain_hash = attacked.rows[start - 1]["chain_hash"] if start else genesis(compartment.origin).chain_hash
     for row in attacked.rows[start:]:

@@ -143,7 +143,7 @@ class TestRestored:
 async def test_a_copy_of_the_keys_from_before_a_destruction(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the key store is lost, the database says whose key must not come back: no copy brings it back."""
+    """If the key store is lost, the database lists the destroyed tenants: no copy brings their keys back."""
     (tmp_path / "copy").mkdir()
     assert await typed(world, "keys", "backup", "--to", str(tmp_path / "copy")) == 0
     await world.installation.purger.run()
@@ -203,7 +203,7 @@ class TestAttested:
         assert found[BRIEF] == ("destroyed", 2, False)
 
     async def test_while_a_rule_is_pending(self, world: World) -> None:
-        """A day that only a pending shorter rule lets go is not overdue: by the one in force, it is early."""
+        """A day due only under a pending shorter rule is not overdue: under the rule in force it is early."""
         await world.installation.purger.run()
         await world.installation.administration.set_category(CATEGORY, retention_days=2)
         attestations = Attestations(world.service)

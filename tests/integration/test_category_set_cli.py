@@ -34,7 +34,7 @@ async def notes(world: World, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """What goes, how to have it gone at once, and for whom it waits; then nothing but the rule."""
+    """It prints what will be purged, how to purge it now, and which tenants delay it; then only the rule."""
     await live(world, 0, 7)
     register = world.installation.administration.register_recipient
     await register(TENANT, der_to_pem([commune().certificate]))

@@ -1,4 +1,4 @@
-"""The journal of the journal: in which journal an entry goes, and what becomes of one that comes too late."""
+"""The journal of the journal: which tenant's journal gets an entry, and what happens to a late one."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 def test_every_help_shows_an_example_that_can_be_typed() -> None:
-    """Each command and each group shows an example, and the parser takes it as it stands."""
+    """Each command and each group shows an example that the parser accepts unchanged."""
     seen = 0
     for parser in parsers(make_parser()):
         told = " ".join(parser.format_help().split())
@@ -248,7 +248,7 @@ def test_two_first_commands_at_once(tmp_path: Path) -> None:
 
 
 def test_a_credential(running: tuple[Path, str]) -> None:
-    """The token alone goes to standard output, works at once beside the running service, and no more when revoked."""
+    """Only the token is printed on standard output; the running service accepts it until it is revoked."""
     home, address = running
     done = command(
         home,
@@ -271,7 +271,7 @@ def test_a_credential(running: tuple[Path, str]) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Ask again until it holds: another process is told within a second, however slow the machine is."""
+    """Wait until a condition holds: the other process refreshes every second, later on a slow machine."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it never held"
@@ -358,7 +358,7 @@ with appear_whole(Path(sys.argv[1])) as file:
 
 
 def test_a_file_that_is_not_finished(tmp_path: Path) -> None:
-    """Nothing is left of a file whose writing fails, is killed, or whose name was taken meanwhile."""
+    """Nothing remains of a file if writing it fails or is killed, or if its name is taken meanwhile."""
     path = tmp_path / "x"
     with pytest.raises(ZeroDivisionError), appear_whole(path) as file:
         file.write(b"%d" % (1 // 0))

@@ -31,7 +31,7 @@ CLOSING_STEPS = ("writer.submit", "store.close_tenant", "outbox.place", "outbox.
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give the directory an export goes to."""
+    """Give the directory of an export."""
     directory = tmp_path / "export"
     directory.mkdir()
     return directory
@@ -196,14 +196,14 @@ class TestAgain:
         assert await world.audit() == []
 
     async def test_two_at_once(self, world: World, root: Path) -> None:
-        """The second is told to come back."""
+        """The second is refused for now."""
         with closing_now(Outbox.hold(root, f"{TENANT}.export")), pytest.raises(BusyError, match="another export"):
             await world.installation.closing.close(TENANT, root, PEM)
         assert not world.installation.administration.find_tenant(TENANT).closed
 
 
 async def test_a_clock_that_is_moved(world: World, root: Path) -> None:
-    """A process whose wall clock is moved while it runs signs no export, not even one that is made already."""
+    """A process whose wall clock is moved while it runs signs no export, even one already made."""
     exported = await world.installation.closing.close(TENANT, root, PEM)
     signature = exported.path.with_name(f"{exported.path.name}.p7s")
     before = signature.read_bytes()
@@ -240,7 +240,7 @@ async def test_what_cannot_be(world: World, root: Path, tmp_path: Path) -> None:
 
 
 async def test_without_an_export(world: World, root: Path) -> None:
-    """It must be said, is recorded once, and is for ever: no request could be recorded any more."""
+    """It must be explicit, is recorded once, and is final: no request can be recorded any more."""
     closing = world.installation.closing
     await closing.close_without_export(TENANT)
     assert (await told(world))[-1] == ("tenant", TENANT, {"change": "closed", "export": "none"})
@@ -260,7 +260,7 @@ async def test_without_an_export(world: World, root: Path) -> None:
 
 
 async def test_cut_short_anywhere(world: World, root: Path) -> None:
-    """Whatever it was about to write, or had just written, the same command said again makes a whole export."""
+    """Interrupted before or after any write, the same command run again makes a whole export."""
     tenants = [f"t{number}" for number in range(2 * len(CLOSING_STEPS))]
     for tenant in tenants:
         await world.installation.administration.add_tenant(tenant, tenant)

@@ -32,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
-    """What is typed next is printed; what must not be is refused in a line; the record is checked as it is told."""
+    """The next command is printed; wrong ones are refused in a line; the report is checked as the output says."""
     certificate, record = str(home.parent / "cert.pem"), tmp_path / "record.json"
     destroy = ["tenant", "destroy", "albi", "--report", str(record), "--confirm"]
     assert "the contract of albi has not ended" in plain_line(command(home, *destroy, "albi"))

@@ -18,7 +18,7 @@ COMMAND = str(Path(sys.executable).with_name("openepm-journal"))
 
 
 def free_port() -> int:
-    """A port nobody listens on, a moment ago."""
+    """A port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The end of a contract, second step: a commune's key and rows are gone for ever, all the rest still verifies."""
+"""The end of a contract, second step: a commune's key and rows are removed, and all the rest still verifies."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STEPS = (
 
 
 async def close(world: World, tenant: str = TENANT) -> None:
-    """Close a commune that wants no export."""
+    """Close a commune without an export."""
     await world.installation.closing.close_without_export(tenant)
 
 
@@ -122,7 +122,7 @@ async def test_the_record(world: World) -> None:
 
 
 async def test_what_is_not_destroyed(world: World) -> None:
-    """A contract that runs, one whose export is announced and not made, the service itself: nothing is touched."""
+    """An active contract, an export announced and not made, the service itself: nothing is removed."""
     with pytest.raises(OperatorError, match="the contract of albi has not ended: end it first"):
         await destroy(world)
     for code in ("castres", RESERVED_TENANT):
@@ -187,7 +187,7 @@ async def test_nothing_of_it_can_be_made_again(world: World) -> None:
 
 
 async def test_cut_short_anywhere(world: World) -> None:
-    """Whatever it was about to do, or had just done, the same command said again finishes it, and all is whole."""
+    """Interrupted before or after any step, the same command run again finishes it, and all verifies."""
     cases = list(product(STEPS, (False, True)))
     tenants = [f"t{number}" for number in range(len(cases))]
     for tenant in tenants:
@@ -246,7 +246,7 @@ async def test_what_a_verifier_says(world: World) -> None:
 
 
 class TestBackups:
-    """What a backup brings back is unreadable, is named, and goes again."""
+    """What a backup brings back is unreadable, is reported, and is removed again."""
 
     async def test_rows(self, world: World) -> None:
         """Rows of it that are put back are counted, and removed by the same command; the others' are untouched."""

@@ -99,7 +99,7 @@ async def test_an_extract_across_midnight(world: World, asked: dict[str, Any]) -
 
 
 async def test_begun_after_midnight(world: World) -> None:
-    """From the first moment on the day is refused, whatever waits for the purge."""
+    """A read that begins after the limit is refused, even if the day is not purged yet."""
     await world.travel(LIMIT + timedelta(seconds=6))
     with pytest.raises(BusyError, match=f"{FIRST} is past its limit"):
         await begin(world.installation)

@@ -38,7 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenClock:
-    """A clock that stands."""
+    """A clock that does not move."""
 
     at: datetime
 
@@ -51,7 +51,7 @@ class FrozenClock:
         return 0.0
 
     async def sleep(self, seconds: float) -> None:
-        """Return at once: nothing changes while time stands."""
+        """Return at once: the time does not change."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -68,7 +68,7 @@ async def world(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFac
 
 
 async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> list[dict[str, bytes]]:
-    """Return the members of two extracts over one seal, made at one time that stands still."""
+    """Return the members of two extracts over one seal, made at one instant."""
     request = ExtractRequest(
         from_day=FIRST, to_day=world.today, purpose="lawfulness", requester="Déléguée à la protection", **asked
     )

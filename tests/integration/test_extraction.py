@@ -186,7 +186,7 @@ async def test_what_is_refused(history: History, asked: dict[str, Any], pointer:
 
 
 async def test_the_request_is_recorded_before_a_byte(history: History) -> None:
-    """Who asked, why and for what is an entry of the journal of the journal, though nobody reads a byte."""
+    """The requester, purpose and scope are recorded in the journal of the journal, even if no byte is read."""
     before = await history.world.size(category=JOURNAL_CATEGORY)
     request = ExtractRequest(
         from_day=FIRST,
@@ -328,7 +328,7 @@ async def read(chunks: AsyncIterator[bytes], got: list[bytes]) -> None:
 
 
 async def test_a_rewritten_history(world: World) -> None:
-    """Whoever holds the database and the signing key and rewrites all fails against a seal that somebody kept."""
+    """A rewrite made with the database and the signing key fails against a seal that was kept."""
     compartment = Compartment(SERVICE, TENANT, CATEGORY)
     await world.record(5)
     await world.seal()

@@ -89,7 +89,7 @@ async def test_a_declaration_cut_short_on_a_later_day(postgres: EmbeddedPostgres
 
 
 async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """A commune whose key is destroyed is named where the restored database brings its rows back, with what to do."""
+    """If a restored database brings back a destroyed commune's rows, the finding names it and the remedy."""
     await world.record(1, tenant=OTHER_TENANT)
     await world.seal()
     number = (await world.service.store.seal_state()).number
@@ -110,7 +110,7 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
 
 
 async def test_a_hand_over_that_is_forgotten(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-    """Of a purged day the restored database cannot say whether it was handed over: it goes, and that is told."""
+    """A restored database does not know whether a purged day was handed over: it is purged, with a notice."""
     async with commune_world(postgres, tmp_path / "home") as world:
         await world.record(1, category=SHORT.code)
         await world.travel_to(FIRST + (SHORT.retention_days - 1) * DAY)

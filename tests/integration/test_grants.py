@@ -168,7 +168,7 @@ async def test_schema_and_database_are_closed_to_the_public(owner: asyncpg.Conne
 
 
 async def test_default_privileges_give_nothing_away(owner: asyncpg.Connection) -> None:
-    """What a later migration makes is nobody's until it says so."""
+    """What a later migration creates is usable by no role until the migration grants it."""
     rows = await owner.fetch(
         "SELECT d.defaclobjtype, a.grantee, d.defaclrole FROM pg_default_acl AS d, aclexplode(d.defaclacl) AS a"
     )

@@ -237,7 +237,7 @@ class TestPurge:
     """What waits, for how long, and what does not."""
 
     async def test_it_waits_for_the_hand_over(self, world: World) -> None:
-        """A day that may go stays while it is not handed over, for every commune; then it goes."""
+        """A due day is kept until it is handed over to every commune, and then purged."""
         await world.travel_to(FIRST + 4 * DAY, hour=0.5)
         with capture_logs() as logs:
             assert await world.installation.purger.run() == []
@@ -249,14 +249,14 @@ class TestPurge:
         assert [due.day for due in await world.installation.purger.run()] == [FIRST]
 
     async def test_without_a_certificate_nothing_waits(self, world: World) -> None:
-        """Once the commune wants no hand-over any more, the day goes when it may."""
+        """Once the commune no longer asks for hand-overs, the day is purged when due."""
         await world.travel_to(FIRST + 4 * DAY, hour=0.5)
         await world.installation.administration.end_handover(TENANT)
         assert [due.day for due in await world.installation.purger.run()] == [FIRST]
         assert (await entries(world, "setting"))[-1] == {"change": "hand-over ended"}
 
     async def test_days_without_entries_do_not_wait(self, world: World) -> None:
-        """There is nothing to hand over, and the day goes when it may."""
+        """There is nothing to hand over, and the day is purged when due."""
         await world.travel_to(FIRST + 4 * DAY)
         await run(world)
         await world.installation.purger.run()
@@ -274,7 +274,7 @@ class TestPurge:
         assert [due.day for due in await world.installation.purger.run()] == [FIRST]
 
     async def test_a_category_kept_two_days(self, world: World) -> None:
-        """It is handed over once its day is closed, in the hours before it goes."""
+        """It is handed over once its day is closed, in the hours before the purge."""
         await world.installation.administration.add_category(NewCategory(code="deux", label="Deux", retention_days=2))
         await world.installation.maintenance.prepare()
         await world.record(2, category="deux")
@@ -285,11 +285,11 @@ class TestPurge:
 
 
 class TestFailure:
-    """What goes wrong is told at once, and the limit holds."""
+    """A failure is reported at once, and the limit is kept."""
 
     @pytest.fixture
     async def blocked(self, postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-        """Give an installation whose directory lies below a regular file: nobody can write there, root neither."""
+        """Give an installation whose directory lies below a regular file: even root cannot write there."""
         (tmp_path / "file").write_bytes(b"")
         where = str(tmp_path / "file" / "handover")
         async with commune_world(postgres, tmp_path / "home", handover_directory=where) as made:
@@ -297,7 +297,7 @@ class TestFailure:
             yield made
 
     async def test_the_alarm_and_the_limit(self, blocked: World, tmp_path: Path) -> None:
-        """Told before any day is due, then an alarm; the purge waits while it may; the day goes before its limit."""
+        """A warning before any day is due, then an alarm; the purge waits as long as the limit allows."""
         assert "Not a directory" in str((await blocked.service.checks.run())["handover"])
         assert await blocked.service.store.read_handover_faults() == []
         await blocked.travel_to(FIRST + 3 * DAY, hour=3)
@@ -375,7 +375,7 @@ class TestFailure:
         assert (await world.service.checks.run())["handover"] is None
 
     async def test_a_certificate_that_has_expired(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-        """It is told as soon as it has, before any day is due; another one puts it right."""
+        """It is reported once expired, before any day is due; a new certificate solves it."""
         async with commune_world(postgres, tmp_path / "home", commune(end=START + DAY)) as world:
             await record_both(world)
             await world.travel_to(FIRST + 2 * DAY)
@@ -395,7 +395,7 @@ class TestFailure:
             assert await world.service.store.read_handover_faults() == []
 
     async def test_a_night_too_late(self, world: World) -> None:
-        """Where the service was down for so long that a day may not be read any more, it goes, and that is told."""
+        """If the service was down until a day may not be read any more, the day is purged and that is reported."""
         await world.travel_to(FIRST + 5 * DAY, hour=4)
         assert await run(world) == []
         (told,) = await entries(world, "alarm")
@@ -417,7 +417,7 @@ class TestFailure:
         assert [told["day"] for told in await entries(world, "alarm")] == [FIRST.isoformat()]
 
     async def test_a_day_not_handed_over_by_three_shows(self, world: World) -> None:
-        """Where nobody hands over at all, readiness says so on the day that is the last."""
+        """If no hand-over runs at all, readiness reports it on the last day."""
         await world.travel_to(FIRST + 4 * DAY, hour=2)
         await world.seal()
         assert (await world.service.checks.run())["handover"] is None
@@ -425,7 +425,7 @@ class TestFailure:
         assert f"{TENANT} {SHORT.code} {FIRST}" in str((await world.service.checks.run())["handover"])
 
     async def test_one_compartment_that_fails_does_not_keep_the_others(self, world: World) -> None:
-        """A row that is gone is told; what can be handed over is."""
+        """A missing row is reported; the rest is handed over."""
         await world.installation.administration.add_category(NewCategory(code="cinq", label="Cinq", retention_days=5))
         await world.installation.maintenance.prepare()
         await world.record(2, category="cinq")
@@ -474,7 +474,7 @@ class TestCutShort:
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("step", STEPS)
     async def test_at_every_step(self, world: World, tmp_path: Path, step: str, *, after: bool) -> None:
-        """Afterwards there is one file, whole, which the database and a signed inventory name; the day then goes."""
+        """Afterwards there is one whole file, named by the database and a signed inventory; the day is then purged."""
         service = world.service
         await world.travel_to(FIRST + 3 * DAY)
         store: Any = Deadly(service.store, step, after=after)  # the store, but for one step
@@ -498,7 +498,7 @@ class TestCutShort:
         assert await entries(world, "alarm") == []
 
     async def test_half_a_file_left_behind(self, world: World) -> None:
-        """It is removed, whatever its name, and the whole one made."""
+        """It is removed under any name, and the whole file is made."""
         await world.travel_to(FIRST + 3 * DAY)
         (root(world) / TENANT).mkdir(parents=True)
         day = FIRST.isoformat()

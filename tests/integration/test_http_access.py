@@ -140,7 +140,7 @@ async def test_what_is_public_asks_nobody(edge: RunningEdge, call: Call) -> None
 
 
 async def test_two_credentials_are_none(edge: RunningEdge) -> None:
-    """Where two are given, nobody guesses which one is meant."""
+    """Two credentials in one request are refused."""
     headers = [("Authorization", f"Bearer {edge.tokens['client']}")] * 2
     async with edge.session.get(HEAD, headers=headers) as answer:
         assert answer.status == 401
@@ -158,7 +158,7 @@ async def test_expiry(own_edge: RunningEdge) -> None:
 
 
 async def test_credentials_that_cannot_be_checked(own_edge: RunningEdge) -> None:
-    """Where the database has not confirmed the credentials for ten seconds, nobody is let in, or told off."""
+    """If the database has not confirmed the credentials for ten seconds, requests get 503, not 401."""
     await own_edge.service.store.close()
     own_edge.clock.offset += timedelta(seconds=11)
     answer = await own_edge.ask("GET", "/v1/trust", token="client")
@@ -176,7 +176,7 @@ async def test_revocation_takes_less_than_a_second(own_edge: RunningEdge) -> Non
 
 
 async def test_a_closed_tenant_is_nobody(own_edge: RunningEdge) -> None:
-    """Once the contract has ended, none of its credentials is known, even one that nobody has revoked."""
+    """Once the contract has ended, its credentials are unknown, even those not revoked."""
     assert await own_edge.service.store.close_tenant(TENANT)
     await own_edge.service.snapshot.refresh()
     for role in ROLES:
@@ -224,7 +224,7 @@ async def test_the_reserved_category_cannot_be_posted_to(edge: RunningEdge) -> N
 
 
 async def test_status_shows_only_granted_categories(edge: RunningEdge) -> None:
-    """A client sees counters of its categories, by day and action, and nobody's name."""
+    """A client sees counters of its categories, by day and action, without names."""
     await edge.post(valid_event(id="counted", time=datetime.now(UTC).isoformat()))
     for role in ("client", "operator"):
         answer = await edge.ask("GET", "/v1/status", token=role)

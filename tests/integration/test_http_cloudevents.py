@@ -61,7 +61,7 @@ async def disclosed(edge: RunningEdge) -> list[bytes]:
 
 
 async def test_binary_mode_is_refused_in_words(edge: RunningEdge) -> None:
-    """Whoever sends CloudEvents in headers is told which mode is wanted."""
+    """CloudEvents in headers are refused with the mode to use."""
     case = next(case for case in CASES if case.feature == "binary mode, JSON")
     answer = await edge.ask("POST", EVENTS, token="module", body=b"{}", Content_Type=case.media_type, **case.headers)
     assert answer.status == 415

@@ -154,7 +154,7 @@ class TestRefused:
         assert (2, case.pointer) in answer.faults
 
     async def test_too_old(self, edge: RunningEdge) -> None:
-        """What could have been recorded and purged already is refused: nobody could tell a second copy."""
+        """An event old enough to have been recorded and purged is refused: a second copy could not be recognised."""
         old = (datetime.now(UTC) - timedelta(days=61)).isoformat()
         answer = await refused(edge, json.dumps(valid_event(time=old)).encode(), SINGLE)
         assert (answer.status, answer.faults) == (422, [(0, "/time")])

@@ -178,7 +178,7 @@ async def dripping(_: TsaServer, request: web.Request, __: bytes) -> web.StreamR
 
 
 async def endless(_: TsaServer, request: web.Request, __: bytes) -> web.StreamResponse:
-    """Answer as fast as can be, for ever."""
+    """Answer every query at once."""
     response = web.StreamResponse(headers={"Content-Type": REPLY_TYPE})
     await response.prepare(request)
     while True:
@@ -485,7 +485,7 @@ async def test_without_an_authority_nothing_changes(postgres: EmbeddedPostgres, 
 
 
 async def test_two_processes_keep_one_token(world: World, tsa: TsaServer) -> None:
-    """Whoever is second finds that it is done."""
+    """The second finds the work done."""
     both = asyncio.Barrier(2)
 
     async def together(server: TsaServer, request: web.Request, query: bytes) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Where the service stands, as readiness, the metrics and `doctor` tell it: when all is well, and when it is not."""
+"""The service's status in readiness, metrics and `doctor`, when all is well and when it is not."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def midnight(day: date) -> datetime:
 
 
 async def told(world: World) -> tuple[Scrape, dict[str, Any]]:
-    """Return what a scrape and readiness say now, to whoever asks for the first time."""
+    """Return what a first scrape and readiness say now."""
     async with listening(world.service) as session:
         found = await scrape(session)
         async with session.get("/readyz") as answer:
@@ -225,7 +225,7 @@ class TestSeals:
 
 @asynccontextmanager
 async def dead_address() -> AsyncIterator[str]:
-    """Give an address where nobody listens, as long as the block lasts."""
+    """Give an address without a listener, for the length of the block."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Time-stamps in the database: of close seals alone, one each, for ever; and which seals wait for theirs."""
+"""Time-stamps in the database: one per close seal, never changed; and which seals wait for theirs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writer on a real database: what becomes of events, whatever comes with them and whatever happens meanwhile."""
+"""The writer on a real database: the answer to every event, beside any others and through any failure."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ async def test_a_missing_partition_harms_only_its_category(rig: Rig, superuser: 
 
 
 async def test_a_day_without_key_is_refused_for_now(rig: Rig) -> None:
-    """A day whose key was not made ahead takes nothing, and says so at once; it does once the key is there."""
+    """A day without a key made ahead is refused at once; events are accepted once the key exists."""
     far = day_of(rig.clock.now()) + timedelta(days=30)
     rig.clock.offset += timedelta(days=30)
     await simulate_clock(rig.dsn, rig.clock.offset)
@@ -353,7 +353,7 @@ async def test_clocks_that_differ_stop_the_writing(rig: Rig) -> None:
 
 
 async def test_a_small_difference_of_clocks_is_borne(rig: Rig) -> None:
-    """A second of difference, either way, is nobody's concern."""
+    """A second of difference, either way, changes nothing."""
     for number, seconds in enumerate((1, -1)):
         await simulate_clock(rig.dsn, rig.clock.offset + timedelta(seconds=seconds))
         assert indexes(await rig.submit(rig.events(number))) == [number]
@@ -393,7 +393,7 @@ async def test_a_clock_moved_while_the_service_runs_stops_the_writing(rig: Rig) 
 
 
 async def test_the_queue_is_bounded_in_events(rig: Rig) -> None:
-    """What does not fit is refused with a time to come back; one commune may fill half, and all of them the whole."""
+    """Events beyond the limit are refused with a time to retry; one commune may fill half of the queue."""
     writer = rig.make_writer(queue_events=100)
     waiting = [asyncio.create_task(rig.submit(rig.events(*range(50)), writer=writer))]
     await asyncio.sleep(0)
@@ -515,7 +515,7 @@ async def test_an_event_beyond_the_record_limit_is_refused_before_it_waits(rig: 
 
 
 async def test_a_caller_that_goes_away_takes_nothing_with_it(rig: Rig) -> None:
-    """Events whose caller is gone are recorded, and those beside them answered."""
+    """Events of disconnected callers are recorded, and those beside them answered."""
     events = rig.events(*range(20))
     calls = [asyncio.create_task(rig.submit([event])) for event in events]
     await asyncio.sleep(0)
@@ -530,7 +530,7 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it(rig: Rig) -> None:
 
 
 async def test_closing_writes_what_waits(rig: Rig) -> None:
-    """Events accepted before the end are recorded and answered; later ones are told to come back."""
+    """Events accepted before the end are recorded and answered; later ones are refused for now."""
     writer = rig.make_writer()
     calls = [
         asyncio.create_task(rig.submit(rig.events(*range(start, start + 100)), writer=writer))
@@ -549,7 +549,7 @@ async def test_closing_writes_what_waits(rig: Rig) -> None:
 
 
 async def test_a_writer_that_is_killed_leaves_nobody_waiting(rig: Rig) -> None:
-    """Where the writer ends before its time every caller hears so, and later ones are turned away."""
+    """If the writer ends early every caller gets an error, and later calls are refused."""
     writer = rig.make_writer()
     calls = [asyncio.create_task(rig.submit(rig.events(number), writer=writer)) for number in range(10)]
     await asyncio.sleep(0)
@@ -566,7 +566,7 @@ async def test_a_writer_that_is_killed_leaves_nobody_waiting(rig: Rig) -> None:
 
 
 async def test_an_append_whose_connection_dies_is_found_or_done_again(rig: Rig, superuser: asyncpg.Connection) -> None:
-    """A backend ended in the middle of an append costs nobody anything: the same events are asked for again."""
+    """A backend ended in the middle of an append loses nothing: the writer repeats the append."""
     await rig.submit(rig.events("first"))
     async with superuser.transaction():
         await superuser.execute("SELECT FROM journal.head WHERE tenant = $1 FOR UPDATE", ALBI)
@@ -683,7 +683,7 @@ async def test_nobody_waits_for_ever(rig: Rig, superuser: asyncpg.Connection) ->
 
 
 async def test_a_storm_of_conflicts(rig: Rig) -> None:
-    """Four writers of four processes' worth on one chain: everyone progresses, nobody sees an error."""
+    """Four writers, as of four processes, on one chain: each makes progress without an error."""
     rigs = [rig, *[await rig.open_another() for _ in range(3)]]
 
     async def work(number: int, chosen: Rig) -> list[Acknowledgement]:

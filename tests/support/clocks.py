@@ -24,12 +24,12 @@ def midnight(day: date) -> datetime:
 
 
 class StillClock(SimulatedClock):
-    """A clock that goes on like the simulated one, or stands where a test puts it."""
+    """A clock that runs like the simulated one, or is stopped at a test's time."""
 
     still: datetime | None = None
 
     def now(self) -> datetime:
-        """Return where it stands, or goes."""
+        """Return the stopped time, or the running one."""
         return self.still or super().now()
 
     def monotonic(self) -> float:
@@ -38,7 +38,7 @@ class StillClock(SimulatedClock):
 
 
 class StrikingClock(StillClock):
-    """A clock that stands in a day's last microsecond, and strikes midnight when it was read so many times."""
+    """A clock stopped in a day's last microsecond, which moves to midnight after so many reads."""
 
     def __init__(self, day: date, reads: int) -> None:
         """Stand at the end of the day."""
@@ -71,7 +71,7 @@ class FaultyClock(SimulatedClock):
         return self.true + self.fault
 
     def monotonic(self) -> float:
-        """Return seconds that nobody sets."""
+        """Return seconds of the true time."""
         return (self.true - _BEGIN).total_seconds()
 
 

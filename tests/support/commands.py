@@ -42,7 +42,7 @@ def plain_line(done: subprocess.CompletedProcess[str], code: int = NOT_RUN) -> s
 
 
 def free_port() -> int:
-    """Return a port nobody listens on, a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -67,7 +67,7 @@ def serving(home: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen
 
 
 class Log:
-    """What a process writes, read to its end: nobody who fills a pipe must wait for us."""
+    """What a process writes, read to its end, so that a full pipe does not block it."""
 
     def __init__(self, process: subprocess.Popen[str], awaited: str) -> None:
         """Begin to read."""

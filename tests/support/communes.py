@@ -1,4 +1,4 @@
-"""A commune that wants its days handed over: its certificate, its files, what it opens them with."""
+"""A commune that receives its days: its certificate, its files, its key to open them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def opened(path: Path, holder: Holder, directory: Path) -> bytes:
 async def commune_world(
     postgres: EmbeddedPostgres, home: Path, holder: Holder | None = None, **settings: Any
 ) -> AsyncIterator[World]:
-    """Make an installation whose first commune, not its second, wants its days handed over."""
+    """Make an installation whose first commune, not its second, receives its days."""
     async with new_world(postgres, home, **settings) as world:
         administration = world.installation.administration
         await administration.add_category(SHORT)

@@ -91,7 +91,7 @@ async def destroy(world: World, tenant: str = TENANT) -> dict[str, Any]:
 
 
 async def rows_of(world: World, tenant: str = TENANT) -> int:
-    """Return how many entries of a commune there are, whatever the heads say."""
+    """Count a commune's entries in the tables, independent of the heads."""
     async with world.superuser() as superuser:
         count: int = await superuser.fetchval("SELECT count(*) FROM journal.entry WHERE tenant = $1", tenant)
     return count

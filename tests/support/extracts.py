@@ -121,7 +121,7 @@ def pack(contents: dict[str, bytes]) -> bytes:
 
 
 def opened(whole: bytes) -> BytesIO:
-    """Return a container as the file a reader wants."""
+    """Return a container as a binary file."""
     return BytesIO(whole)
 
 

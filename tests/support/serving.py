@@ -96,7 +96,7 @@ async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS) -> 
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
+    """Return a free port of the loopback."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -161,7 +161,7 @@ class Serving:
         await self._reading
 
     async def ended(self) -> None:
-        """Wait until every process of it has ended: the last one lets go of its log."""
+        """Wait until every process of it has ended: the last one closes its log."""
         await asyncio.shield(self._reading)
 
     async def stop(self) -> int:

@@ -54,12 +54,12 @@ def by(signer: tuple[Holder, ...], **changes: Any) -> bytes:
 
 
 def saying(**changes: Any) -> bytes:
-    """Return a well signed token whose TSTInfo says something else."""
+    """Return a correctly signed token with another TSTInfo."""
     return Stamp(tst_info(changes.pop("digest", DIGEST), **changes)).encode()
 
 
 def ending(*optional: bytes) -> bytes:
-    """Return a well signed token whose TSTInfo ends so, after the time."""
+    """Return a correctly signed token with these members after the time of its TSTInfo."""
     return saying(optional=optional)
 
 

@@ -1,4 +1,4 @@
-"""The real time-stamping authority behind HTTP on loopback, and every way it can fail whoever asks it."""
+"""The real time-stamping authority behind HTTP on loopback, and every way it can fail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TsaServer:
         self.url = ""
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """Take a query and answer it as one is told to."""
+        """Take a query and answer it as configured."""
         query = await request.read()
         assert request.method == "POST"
         assert request.content_type == QUERY_TYPE

@@ -221,7 +221,7 @@ def test_a_value_has_one_spelling(
     ensure_ascii: bool,  # noqa: FBT001  (a case)
     indent: Any,
 ) -> None:
-    """Whatever order, escapes and spaces a value comes in, one spelling alone decodes."""
+    """Of all orders, escapes and spaces of a value, only one spelling decodes."""
     other = json.dumps(shuffled(value, order), ensure_ascii=ensure_ascii, indent=indent).encode()
     assert canonical.encode(parse(other)) == canonical.encode(value)
     if other == canonical.encode(value):
@@ -261,7 +261,7 @@ FRAGMENTS = st.sampled_from(
     st.binary() | st.lists(FRAGMENTS, max_size=60).map(b"".join) | st.text(st.characters()).map(repr).map(str.encode)
 )
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    """No input whatever makes the reader fail in another way than by refusing."""
+    """For any input the reader raises nothing but MalformedError."""
     try:
         value = parse(data)
     except MalformedError as refusal:

@@ -1,4 +1,4 @@
-"""Signatures: one profile, one spelling, and the exact verdict for whatever else."""
+"""Signatures: one profile, one spelling, and the exact verdict for anything else."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_an_old_signature_of_a_retired_certificate_still_verifies() -> None:
 
 
 def test_a_time_stamp_speaks_louder_than_the_time_claimed() -> None:
-    """With a proved time, that is when the certificates must be valid."""
+    """A proved time decides when the certificates must be valid."""
     assert check(SIGNATURE, at=NOW + made.YEAR).signing_time == NOW
     with pytest.raises(UntrustedError, match="valid from"):
         check(SIGNATURE, at=NOW + made.YEAR + SECOND)
@@ -489,7 +489,7 @@ def test_any_byte_changed_to_any_value_is_refused() -> None:
 
 @given(st.binary(max_size=400))
 def test_random_bytes_are_malformed(data: bytes) -> None:
-    """Nothing else escapes from the verifier, whatever it is given."""
+    """For any input the verifier raises nothing but MalformedError."""
     with pytest.raises(MalformedError):
         check(data)
 

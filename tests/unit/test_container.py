@@ -184,7 +184,7 @@ def test_content_that_ends_just_after_a_piece_is_whole(more_bytes: int) -> None:
 
 
 def test_progress_counts_streamed_bytes() -> None:
-    """The callback hears of every byte of streamed content, once per reading."""
+    """The callback counts every byte of streamed content, once per reading."""
     counts: list[int] = []
     container = Container(opened(WHOLE), notify=counts.append)
     assert [container.size_bytes(name) for name in layout.STREAMED] == [len(CONTENTS[name]) for name in layout.STREAMED]

@@ -134,7 +134,7 @@ def test_any_other_spelling_is_refused(text: str, reason: str) -> None:
     ],
 )
 def test_the_one_spelling_is_read_and_written_back(text: str) -> None:
-    """Whatever is accepted is what the writer writes."""
+    """Every accepted value is what the writer makes of it."""
     assert rebuild(read(text)) == bytes.fromhex(text)
 
 

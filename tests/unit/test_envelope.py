@@ -57,7 +57,7 @@ def test_ciphertexts_are_those_of_the_vectors() -> None:
 
 @given(st.binary(), SALTS, NONCES, INDEXES)
 def test_an_entry_opens_in_its_place(record: bytes, salt: bytes, nonce: bytes, index: int) -> None:
-    """What was encrypted is what is opened, byte for byte; its nonce stands before it."""
+    """Opening gives back what was encrypted, byte for byte; the nonce precedes the ciphertext."""
     ciphertext = BOX.encrypt(index, nonce=nonce, salt=salt, record=record)
     assert ciphertext[:12] == nonce
     assert len(ciphertext) == 12 + 16 + len(record) + 16

@@ -231,7 +231,7 @@ class TestBatch:
         assert error.faults == [(0, "", reason)]
 
     def test_a_batch_sent_as_one_event(self) -> None:
-        """Whoever sends a list as one event is told how a list is sent."""
+        """A list sent as one event is refused with how to send a list."""
         error = refusal(json.dumps([valid_event()]).encode())
         assert isinstance(error, MisshapenEventError)
         assert error.faults == [(0, "", "must be one event: send a list as application/cloudevents-batch+json")]
@@ -242,7 +242,7 @@ class TestBatch:
         assert [position for position, _, _ in error.faults] == [0, 1, 2, 3, 4]
 
     def test_depth_is_never_an_accident(self) -> None:
-        """However deep what nobody asked for goes, the answer is a refusal, also where Python's own limit is near."""
+        """Unknown content is refused at any depth of nesting, also near Python's recursion limit."""
         template = json.dumps(valid_event(extra="@")).encode()
         for depth in range(1, 1_100):
             body = b"[" + template.replace(b'"@"', b"[" * depth + b"]" * depth) + b"]"

@@ -79,7 +79,7 @@ FORMAT = (Path(__file__).parents[2] / "FORMAT.md").read_text(encoding="utf-8")
 
 
 def test_the_format_gives_the_templates_word_for_word() -> None:
-    """Whoever has only the document makes the same bytes."""
+    """FORMAT.md alone is enough to make the same bytes."""
     text = write_instructions(MANIFEST).decode()
     for name, value in (
         ("{origin}", MANIFEST.origin),

@@ -200,7 +200,7 @@ EXAMPLES: dict[str, Callable[[], str]] = {
 
 
 def test_every_example_is_known_here() -> None:
-    """None stands in the document that nothing proves."""
+    """Every example of FORMAT.md is checked by a test of this module."""
     assert [name for name, _ in _EXAMPLE.findall(FORMAT)] == list(EXAMPLES)
     assert FORMAT.count("\nExample") == len(EXAMPLES)
 

@@ -312,7 +312,7 @@ def test_an_extract_issued_late_holds_nothing_that_is_due_by_then() -> None:
 
 
 def test_an_extract_signed_late_holds_nothing_that_is_due_by_then() -> None:
-    """Whoever signs it still holds its entries: the day of the signature counts as well."""
+    """The signer still holds the entries: the day of the signature counts as well."""
     extract = night(purged(3), 6, 4).extract(march(5), march(6), at=noon(march(6), hour=13))
     verify_extract(opened(extract.pack(signed_at=noon(march(7), hour=23))), anchors=ANCHORS)
     with pytest.raises(OverRetentionError, match="when it was signed") as caught:
@@ -332,7 +332,7 @@ def test_a_purge_that_was_late_and_is_done_is_told_not_refused() -> None:
 
 
 def test_a_longer_retention_does_not_make_an_old_purge_early() -> None:
-    """What was lawfully purged under the shorter one stays so; the change is told."""
+    """What was lawfully purged under the shorter rule stays lawful; the report tells the change."""
     world = purged(3)
     world.retention_days = 60
     report = verify(world.extract(march(2), march(5), at=noon(march(6))))

@@ -1,4 +1,4 @@
-"""The table for spreadsheets: what it shows, and what it never lets a spreadsheet do."""
+"""The table for spreadsheets: its columns, and cells that no spreadsheet evaluates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No byte of an extract can be changed, no part exchanged: whoever does it, with the signing key or without."""
+"""No byte of an extract can be changed and no part exchanged, with the signing key or without."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def accepted(whole: bytes) -> Report | None:
 
 @pytest.mark.parametrize("bits", [1, pytest.param(0x80, marks=pytest.mark.campaign)])
 def test_no_byte_of_the_container_says_anything_else(bits: int) -> None:
-    """Each byte of the file: refused, or such as leaves every part and the report what they were."""
+    """A change of any byte is refused, or changes neither a part nor the report."""
     genuine = verify(WHOLE)
     for place in range(len(WHOLE)):
         assert accepted(flipped(WHOLE, place, bits)) in (None, genuine)
@@ -117,7 +117,7 @@ def test_no_mixture_of_two_extracts_is_accepted() -> None:
 
 @pytest.mark.parametrize("name", [ENTRIES, PROOF, SEALS, MANIFEST, TABLE, INSTRUCTIONS])
 def test_a_single_part_of_another_extract_is_named(name: str) -> None:
-    """So that whoever mixed them up by mistake finds it."""
+    """So that a mix-up by mistake is found."""
     other = contents_of(small(3).pack())
     error = refusal(pack({**CONTENTS, name: other[name]}))
     assert (type(error), error.part) == (MismatchedPartError, name)

@@ -217,7 +217,7 @@ def test_a_real_token_proves_one_thing_to_those_who_trust_its_root(real: Authori
 
 @pytest.mark.needs("openssl")
 def test_a_real_token_without_its_certificates_is_refused(real: Authority) -> None:
-    """We always ask for them; an authority that leaves them out gives nothing that can be checked for ever."""
+    """Queries ask for them; without them a token cannot be checked later."""
     without = build_query(DIGEST, NONCE)[:-3]
     query = bytes([without[0], without[1] - 3]) + without[2:]
     with pytest.raises(MalformedError):

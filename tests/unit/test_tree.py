@@ -224,6 +224,6 @@ def test_a_sibling_of_another_length_is_refused(length: int) -> None:
 
 
 def test_a_path_does_not_end_beside_nothing() -> None:
-    """A lone chain stands as high as it can: one place, one path."""
+    """A lone chain's leaf is as high as possible: one place, one path."""
     with pytest.raises(MalformedError, match="empty subtree"):
         root_from_path(make_head(1), [b"\x01" * 32, EMPTY_ROOT])

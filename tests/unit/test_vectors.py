@@ -95,7 +95,7 @@ def test_every_class_has_its_vectors() -> None:
 
 
 def test_the_vectors_stay_small() -> None:
-    """Whoever writes a verifier takes them along."""
+    """Authors of other verifiers copy them."""
     assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 4 * 2**20
 
 

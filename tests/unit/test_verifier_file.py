@@ -182,7 +182,7 @@ def test_an_old_python_is_told_so(pyz: Path, version: str) -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_every_python_makes_the_same_file(pyz: Path, version: str) -> None:
-    """Whoever doubts a release makes it again."""
+    """A release can be reproduced."""
     code = "import sys; from journal.verifier.pyz import build; sys.stdout.buffer.write(build())"
     made = subprocess.run([interpreter(version), "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
     assert made == pyz.read_bytes()

@@ -93,7 +93,7 @@ def test_an_extract_may_withhold_everything() -> None:
 
 
 def test_an_empty_period_is_complete() -> None:
-    """No entry is a checked too."""
+    """An empty period is checked too."""
     report = verify(World().live(1, 3, entries=0).extract(march(2), march(3), at=noon(march(4))))
     assert "all 0 entries" in report.verdict
     assert any("holds no entry" in sentence for sentence in report.checked)
@@ -217,7 +217,7 @@ def test_a_manifest_or_list_of_seals_that_is_none_is_named() -> None:
 
 
 def test_the_instructions_are_those_of_this_extract() -> None:
-    """Nobody is told to verify another way."""
+    """An extract with other instructions is refused."""
     check(replace(sample(), parts={INSTRUCTIONS: b"Faites-nous confiance."}), MismatchedPartError, INSTRUCTIONS)
 
 

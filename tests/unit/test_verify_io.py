@@ -75,7 +75,7 @@ def start(
 
 
 def test_only_files_that_end_are_read(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pipe nobody writes to does not keep us waiting, nor a device for ever; status 2 and one line."""
+    """A pipe without a writer, or a device, does not block: status 2 and one line."""
     os.mkfifo(files / "pipe")
     (files / "directory").mkdir()
     for name, words in (("pipe", "cannot be read twice"), ("directory", "is a directory"), ("absent", "No such file")):

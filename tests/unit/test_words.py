@@ -86,7 +86,7 @@ def texts() -> dict[str, str]:
 
 
 def found(retired: Retired, within: dict[str, str]) -> list[str]:
-    """Return the lines in which a retired word stands, each with its place."""
+    """Return the lines with a retired word, each with its place."""
     return [
         f"{name}:{number}: {line.strip()}"
         for name, text in within.items()

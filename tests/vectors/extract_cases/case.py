@@ -76,7 +76,7 @@ MADE_AT = noon(march(4))
 
 
 class Small(World):
-    """A world of two chains, whose seals bear one certificate."""
+    """A world of two chains, with seals signed under one certificate."""
 
     def __init__(self, **changes: Any) -> None:
         """Begin with an empty chain and no seal."""

@@ -1,4 +1,4 @@
-"""Manifests that are none, signed by the service: malformed, whatever else is right."""
+"""Malformed manifests, signed by the service."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def cases() -> Iterator[Case]:
 
 
 def grow(world: Small, today: date, wanted: int) -> None:
-    """State as much of a longer rule as what is gone lets be stated on that day."""
+    """State as much of a longer rule as the purged days allow on that day."""
     if wanted > world.retention_days:
         purged = world.purged_through
         world.retention_days = wanted if purged == date.min else min(wanted, (today - purged).days + 1)

@@ -1,4 +1,4 @@
-"""Seals that are none, not of this service, or not of one history."""
+"""Seals that are malformed, of another service, or of another history."""
 
 from __future__ import annotations
 

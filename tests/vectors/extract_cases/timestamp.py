@@ -1,4 +1,4 @@
-"""Extracts whose close seals bear time-stamps: checked, not checked, and such as attest nothing."""
+"""Extracts with time-stamped close seals: checked, not checked, and of no value."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _disclosures() -> Iterator[Case]:
 
 
 class _Identity(SigningIdentity):
-    """The vectors' signer, as who lays out the document wants it; what it signs twice is the same."""
+    """The vectors' signer as a SigningIdentity with deterministic signatures."""
 
     def sign_raw(self, data: bytes) -> bytes:
         return self._key.sign(data, authority.ecdsa(SHA256()))
