@@ -233,7 +233,7 @@ def test_numbers_out_of_range_are_malformed(numbers: dict[str, int]) -> None:
 def test_the_higher_twin_is_malformed() -> None:
     """(r, n - s) is as good a signature mathematically; here a signature has one spelling."""
     values = cms._parse(SIGNATURE)
-    with pytest.raises(MalformedError, match="twins"):
+    with pytest.raises(MalformedError, match="the higher of its two"):
         check(encode(s=cms.P256_ORDER - values.s))
 
 
