@@ -37,15 +37,17 @@ class Maintenance:
     async def prepare(self) -> None:
         """Make what is missing for today and the next seven days: keys first, durable, then partitions.
 
-        Where the keys of a category cannot be made, that is logged and shows in readiness; the others go on. Raises
-        StoreError.
+        No key is made for a day that holds entries: its own is lost, and another would make the loss final. Where the
+        keys of a category cannot be made, that is logged and shows in readiness; the others go on. Raises StoreError.
         """
         today = day_of(self._clock.now())
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+        recorded = await politely(self._clock, self._store.recorded_days)
         for category in await self._store.read_categories():
             for day in days:
+                is_used = (category.code, day) in recorded
                 try:
-                    await asyncio.to_thread(self._keystore.make_day_key, category.code, day)
+                    await asyncio.to_thread(self._keystore.make_day_key, category.code, day, is_used=is_used)
                 except (KeyStoreError, OSError) as error:
                     log.error("no key was made", category=category.code, reason=str(error))
         await politely(self._clock, lambda: self._store.ensure_partitions(DAYS_AHEAD))

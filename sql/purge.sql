@@ -8,6 +8,10 @@ SELECT journal.ensure_partitions($1)
 -- What is on disk, according to the catalog.
 SELECT category, day, attached FROM journal.partitions()
 
+-- name: recorded_days
+-- The days that hold entries, or held some.
+SELECT category, day FROM journal.recorded_days()
+
 -- name: day_figures
 -- How much of a day is on disk.
 SELECT count, chains, disk_bytes FROM journal.day_figures($1, $2)

@@ -1227,6 +1227,21 @@ AS $$
    ORDER BY c.code, 2
 $$;
 
+-- The days whose tables have pages, so that they hold entries, or held some. From the size of the files: a look
+-- into every table would lock every table.
+CREATE FUNCTION journal.recorded_days() RETURNS TABLE (category text, day date)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms'
+AS $$
+  SELECT c.code, to_date(p.part[2], 'YYYYMMDD')
+    FROM pg_class AS r
+   CROSS JOIN LATERAL regexp_match(r.relname, '^entry_([0-9]+)_([0-9]{8})(?:_[0-9]+)?$') AS p (part)
+    JOIN journal.category AS c ON c.id = p.part[1]::smallint
+   WHERE r.relnamespace = 'journal'::regnamespace AND r.relkind = 'r' AND p.part IS NOT NULL
+   GROUP BY c.code, p.part[2]
+  HAVING bool_or(pg_relation_size(r.oid) > 0)
+   ORDER BY c.code, 2
+$$;
+
 -- How much of a category's day is on disk, at no more than two index probes a chain: a chain's rows of a day
 -- have consecutive indexes. Zero of everything where there is no partition.
 CREATE FUNCTION journal.day_figures(
@@ -1786,8 +1801,8 @@ $$;
 
 GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
-    journal.read_recipients, journal.ensure_partitions, journal.partitions, journal.day_figures,
-    journal.raise_fence, journal.drop_day, journal.move_kept_from, journal.settle_rule,
+    journal.read_recipients, journal.ensure_partitions, journal.partitions, journal.recorded_days,
+    journal.day_figures, journal.raise_fence, journal.drop_day, journal.move_kept_from, journal.settle_rule,
     journal.unfinished_purges, journal.read_purge_spans, journal.forget_purge_spans,
     journal.read_category_changes, journal.forget_category_change, journal.handover_due,
     journal.note_handover, journal.place_handover, journal.forget_handover, journal.unlisted_handovers,

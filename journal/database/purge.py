@@ -85,6 +85,10 @@ class PurgeStatements(Pools):
         """Return what is on disk, by category and day, from the catalog rather than through the parent."""
         return [PartitionRow(**row) for row in await self._fetch("purge", "partitions")]
 
+    async def recorded_days(self) -> set[tuple[str, date]]:
+        """Return (category, day) of the days that hold entries, or held some. LockedError: try again."""
+        return {(row["category"], row["day"]) for row in await self._fetch("purge", "recorded_days")}
+
     async def day_figures(self, category: str, day: date) -> DayFigures:
         """Return the size of a day on disk; all zero if there is nothing."""
         rows = await self._fetch("purge", "day_figures", category, day)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from journal.core.envelope import Box, derive_data_key, derive_event_key_key
-from journal.core.errors import FencedDayError
+from journal.core.errors import FencedDayError, KeyStoreError
 
 if TYPE_CHECKING:
     from datetime import date
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from journal.keys.store import KeyStore
 
 CACHED_BOXES = 20_000
+LOOK_SECONDS = 1.0
 
 
 class Keyring:
@@ -25,6 +29,8 @@ class Keyring:
         self.keystore = keystore
         self._boxes: OrderedDict[tuple[str, date], Box] = OrderedDict()
         self._day_keys: dict[tuple[str, date], bytes] = {}
+        # When the file of a key in memory was last looked at, and what was found.
+        self._looks: dict[tuple[str, date], tuple[float, tuple[int, int, int] | None]] = {}
         self._event_key_keys: dict[str, bytes] = {}
         self._fences: dict[str, date] = {}
 
@@ -36,6 +42,8 @@ class Keyring:
         fence = self._fences.get(compartment.category)
         if fence is not None and day <= fence:
             raise FencedDayError(f"{compartment.category} {day} is destroyed (fence {fence})")
+        if self._has_changed(compartment.category, day):
+            self._forget(compartment.category, day)
         cached = self._boxes.get((compartment.origin, day))
         if cached is not None:
             self._boxes.move_to_end((compartment.origin, day))
@@ -66,11 +74,8 @@ class Keyring:
             return
         self._fences[category] = fence
         self.keystore.learn_fence(category, fence)
-        for key in [key for key in self._day_keys if key[0] == category and key[1] <= fence]:
-            del self._day_keys[key]
-        for origin, day in [key for key in self._boxes if key[1] <= fence]:
-            if origin.endswith(f"/{category}"):
-                del self._boxes[origin, day]
+        for _, day in [key for key in self._day_keys if key[0] == category and key[1] <= fence]:
+            self._forget(category, day)
 
     def learn_ended(self, tenant: str) -> None:
         """Drop every key of a tenant whose contract has ended, and refuse them from now on."""
@@ -83,8 +88,33 @@ class Keyring:
     def _day_key(self, category: str, day: date) -> bytes:
         key = self._day_keys.get((category, day))
         if key is None:
+            with suppress(KeyStoreError):
+                self._looks[category, day] = monotonic(), self.keystore.mark_of_day_key(category, day)
             key = self._day_keys[category, day] = self.keystore.read_day_key(category, day)
         return key
+
+    def _has_changed(self, category: str, day: date) -> bool:
+        """Tell, at most one look a second, whether the file of a key in memory is gone or another.
+
+        What is encrypted under a key whose file is gone would be lost with this process. A key store that is gone as a
+        whole comes back with its keys.
+        """
+        looked_at, mark = self._looks.get((category, day), (inf, None))
+        now = monotonic()
+        if now - looked_at < LOOK_SECONDS:
+            return False
+        try:
+            found = self.keystore.mark_of_day_key(category, day)
+        except (KeyStoreError, OSError):
+            found = mark
+        self._looks[category, day] = now, found
+        return found != mark
+
+    def _forget(self, category: str, day: date) -> None:
+        self._looks.pop((category, day), None)
+        self._day_keys.pop((category, day), None)
+        for key in [key for key in self._boxes if key[1] == day and key[0].endswith(f"/{category}")]:
+            del self._boxes[key]
 
 
 def _tenant_of(origin: str) -> str:

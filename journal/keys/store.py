@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from journal.core.errors import BusyError, EndedTenantError, FencedDayError, KeyStoreError, MalformedError
 from journal.core.times import parse_day
 from journal.keys.files import create_durably, make_private_directory, replace_durably, shred_file
-from journal.keys.wrapped import WrappedKeys, read_master_key
+from journal.keys.wrapped import SERVICE_KEY, WrappedKeys, read_master_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,10 +47,13 @@ class KeyStore:
         self._learnt_fences: dict[str, date] = {}
         self._learnt_ended: set[str] = set()
 
-    def make_day_key(self, category: str, day: date) -> bool:
-        """Make the day's key, durable in every copy; False if a copy had it. Raises FencedDayError, KeyStoreError."""
+    def make_day_key(self, category: str, day: date, *, is_used: bool = False) -> bool:
+        """Make the day's key, durable in every copy; False if a copy had it. Raises FencedDayError, KeyStoreError.
+
+        The key of a day that holds entries `is_used`: it is copied, but not made. Raises AbsentKeyError if it is lost.
+        """
         self._refuse_fenced(category, day)
-        made = self._keys.make(_day_name(category, day))
+        made = self._keys.make(_day_name(category, day), is_used=is_used)
         self._shred_fenced(category, day)
         return made
 
@@ -179,6 +182,29 @@ class KeyStore:
     def confirm_day_key(self, category: str, day: date) -> None:
         """Check that every copy gives the day's key. Raises KeyStoreError that names the copy; errors of reading it."""
         self._keys.confirm(_day_name(category, day), self.read_day_key(category, day))
+
+    def confirm_used(self, days: Iterable[tuple[str, date]]) -> None:
+        """Check that some copy has the key of each (category, day) that holds entries, unless it is purged.
+
+        Raises AbsentKeyError that names the file of the first that is lost, KeyStoreError.
+        """
+        kept: dict[str, set[date]] = {}
+        for category, day in sorted(days):
+            if category not in kept:
+                kept[category] = set(self.day_keys(category))
+            fence = self.fence(category)
+            if day not in kept[category] and (fence is None or fence < day):
+                raise self._keys.lost(_day_name(category, day))
+
+    def mark_of_day_key(self, category: str, day: date) -> tuple[int, int, int] | None:
+        """Return what changes when the file of the day's key is another; None if the file is gone.
+
+        Where the whole key store is gone, for example not mounted, nothing is known of the file: raises KeyStoreError.
+        """
+        mark = self._keys.mark(_day_name(category, day))
+        if mark is None and self._keys.mark(SERVICE_KEY) is None:
+            raise KeyStoreError("the key store is not there")
+        return mark
 
     def confirm_tenant_key(self, tenant: str) -> None:
         """Check that every copy gives the tenant's key; errors as for a day's."""

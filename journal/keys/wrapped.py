@@ -54,14 +54,19 @@ class WrappedKeys:
         # Names whose copies this process has made durable: once is enough.
         self._durable: set[str] = set()
 
-    def make(self, name: str) -> bool:
-        """Make a key, durable in every copy; False if a copy had it. Raises KeyStoreError."""
+    def make(self, name: str, *, is_used: bool = False) -> bool:
+        """Make a key, durable in every copy; False if a copy had it. Raises KeyStoreError.
+
+        A key that `is_used` is never made again, only copied: raises AbsentKeyError if no copy has it.
+        """
         if name != SERVICE_KEY:  # the first key, made when the directories are empty
             self.check_mounted()
         found = self.find(name)
         if found is not None:
             self._copy(name, *found)
             return False
+        if is_used:
+            raise self.lost(name)
         self._check_master_key()
         nonce = os.urandom(NONCE_BYTES)
         wrapped = nonce + self._wrapper.encrypt(nonce, os.urandom(KEY_BYTES), _LABEL + name.encode())
@@ -71,6 +76,21 @@ class WrappedKeys:
         wrapped = first.read_bytes()
         self._copy(name, wrapped, self._open(name, wrapped))
         return made
+
+    def lost(self, name: str) -> AbsentKeyError:
+        """Return the error for a key that entries need and no copy has."""
+        return AbsentKeyError(
+            f"key file {self._directories[0] / name} is missing, and entries need it: bring it back with "
+            "openepm-journal keys restore; no other key is made in its place"
+        )
+
+    def mark(self, name: str) -> tuple[int, int, int] | None:
+        """Return what changes when the key's file, in the first copy that has it, is another; None if none has it."""
+        for directory in self._directories:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found = (directory / name).stat()
+                return found.st_dev, found.st_ino, found.st_mtime_ns
+        return None
 
     def check_mounted(self) -> None:
         """Raise KeyStoreError, naming it, if a replica is not mounted.

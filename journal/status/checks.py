@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from journal.core.errors import JournalError, KeyStoreError
+from journal.core.errors import JournalError, KeyStoreError, LockedError
 from journal.core.times import day_of, format_day, format_seconds, overdue_through, purgeable_through
 from journal.keys.files import why_unwritable
 from journal.status.restored import communes_back, describe_back, describe_lost, forgotten_purges, forgotten_seal
@@ -119,6 +120,8 @@ class Checks:
 
     async def _check_keys(self) -> str | None:
         today = day_of(self._clock.now())
+        with suppress(LockedError):  # a table is being rewritten: the next call asks again
+            self._keystore.confirm_used(await self._store.recorded_days())
         for tenant in self._snapshot.tenants():
             try:
                 self._keystore.confirm_tenant_key(tenant.code)

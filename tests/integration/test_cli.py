@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
-import orjson
 import pytest
 
 from journal.cli.main import main
@@ -27,7 +26,17 @@ from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.keys.files import appear_whole
 from journal.settings import Settings, load_settings
 from tests.support import commands
-from tests.support.commands import DONE, FAILED, NOT_RUN, command, environment, free_port, plain_line, serving
+from tests.support.commands import (
+    DONE,
+    FAILED,
+    NOT_RUN,
+    command,
+    environment,
+    free_port,
+    plain_line,
+    post_event,
+    serving,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,30 +54,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
         yield home, address
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == DONE
-
-
-def post_event(address: str, token: str, number: int) -> int:
-    """Post an event; return the status."""
-    event = {
-        "specversion": "1.0",
-        "type": "fr.openepm.journal.access",
-        "source": "/openepm/albi/main-courante",
-        "id": f"{number}",
-        "time": datetime.now(UTC).isoformat(),
-        "data": {"actor": {"account": "c.martin"}, "outcome": "success"},
-    }
-    request = urllib.request.Request(
-        f"{address}/v1/categories/main-courante/events",
-        data=orjson.dumps(event),
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/cloudevents+json"},
-    )
-    try:
-        with urllib.request.urlopen(request) as answer:
-            status: int = answer.status
-    except urllib.error.HTTPError as error:
-        status = error.code
-        error.close()
-    return status
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

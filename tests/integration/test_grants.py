@@ -54,6 +54,7 @@ CALLS: Final = {
     "read_base_moves": {"journal_read"},
     "ensure_partitions": {"journal_purge"},
     "partitions": {"journal_purge"},
+    "recorded_days": {"journal_purge"},
     "day_figures": {"journal_purge"},
     "raise_fence": {"journal_purge"},
     "drop_day": {"journal_purge"},

@@ -8,10 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +69,35 @@ def serving(home: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(timeout=60)
+
+
+def post_event(address: str, token: str, number: int) -> int:
+    """Post an event; return the status."""
+    event = {
+        "specversion": "1.0",
+        "type": "fr.openepm.journal.access",
+        "source": "/openepm/albi/main-courante",
+        "id": f"{number}",
+        "time": datetime.now(UTC).isoformat(),
+        "data": {"actor": {"account": "c.martin"}, "outcome": "success"},
+    }
+    request = urllib.request.Request(
+        f"{address}/v1/categories/main-courante/events",
+        data=orjson.dumps(event),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/cloudevents+json"},
+    )
+    return status_of(request)
+
+
+def status_of(request: str | urllib.request.Request) -> int:
+    """Send a request; return the status of its answer."""
+    try:
+        with urllib.request.urlopen(request) as answer:
+            status: int = answer.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+        error.close()
+    return status
 
 
 class Log:
