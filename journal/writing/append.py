@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CONFLICTS_BEFORE_LOCK = 3
+HEADS_AT_ONCE = 5_000
 DEADLINE_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
 # Deadlocks and a restart of the database take less; without new events, nobody tries for longer.
@@ -62,6 +64,7 @@ class Appender:
         self._clock = clock
         self._instruments = instruments or Instruments()
         self._heads: dict[Compartment, HeadState] = {}
+        self._expected: set[Compartment] = set()
         # Since when appends have failed, when the last one did, and why.
         self._failing: tuple[float, float, str] | None = None
 
@@ -73,6 +76,11 @@ class Appender:
         lasts = last - since >= FAILING_SECONDS and self._clock.monotonic() - last <= FAILED_LONG_AGO_SECONDS
         return f"no entry could be written for {last - since:.0f} s: {reason}" if lasts else None
 
+    def expect(self, compartment: Compartment) -> None:
+        """Announce a submission to a compartment: the heads of all that are expected are read in one call."""
+        if compartment not in self._heads:
+            self._expected.add(compartment)
+
     async def add(self, draft: Draft, submission: Submission) -> bool:
         """Add the submission to the draft; False if one of its events is there already with other content.
 
@@ -80,14 +88,17 @@ class Appender:
         """
         compartment = submission.compartment
         if compartment not in self._heads:
+            wanted = [compartment, *islice(self._expected - {compartment}, HEADS_AT_ONCE - 1)]
+            self._expected.difference_update(wanted)
             try:
-                rows = await self._store.read_heads([compartment.tenant], [compartment.category])
+                rows = await self._store.read_heads([c.tenant for c in wanted], [c.category for c in wanted])
             except StoreError:
                 # Assume it is empty: the append's answer will correct that.
                 start = genesis(compartment.origin)
                 self._heads[compartment] = HeadState(size=0, chain_hash=start.chain_hash, recorded_at=None)
             else:
-                self._learn([compartment], rows)
+                # A head learnt meanwhile may be ahead of what was read.
+                self._learn([c for c in wanted if c not in self._heads], rows)
         return self._extend(draft, submission)
 
     async def commit(self, draft: Draft, *, deadline: float | None = None) -> None:

@@ -95,6 +95,7 @@ class Writer:
             future=asyncio.get_running_loop().create_future(),
         )
         self._queue.put(submission)
+        self.appender.expect(compartment)
         self._instruments.set_queue(self._queue)
         self._open.add(submission)
         limit = asyncio.get_running_loop().call_later(self._answer_limit_seconds, _expire, submission)
