@@ -690,7 +690,9 @@ CREATE FUNCTION journal.append(
   -- No sequential scan: an empty leaf's statistics would let the planner choose one for a full leaf.
   -- No sequential scan of heads: a plan made when they were few is kept when they are many.
   -- Memory for the arrays of the largest batch (16 MiB), which would go through a file otherwise.
+  -- One plan for all: another for each call costs more than a small batch itself.
   SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET work_mem = '64MB'
+  SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE

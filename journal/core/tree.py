@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from journal.core.seal import SealedHead
 
 DEPTH_LIMIT = 8 * HASH_BYTES
+# A key and a leaf (81 bytes each with their places), and nearly a node: its hash, its place, its slot in a dictionary.
+_BYTES_PER_CHAIN = 500
 
 
 def _key(origin: str) -> bytes:
@@ -58,6 +60,11 @@ class Trie:
     def chains(self) -> int:
         """How many chains the tree holds."""
         return len(self._keys)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes, its keys and leaves included."""
+        return self.chains * _BYTES_PER_CHAIN
 
     def path(self, origin: str) -> list[bytes]:
         """Return the siblings from depth 0 down to the origin's leaf; KeyError if it is not in the tree."""

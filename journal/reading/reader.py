@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from journal.database.store import Store
 
 PAGE_ENTRIES = 1_000
-CACHED_TREES = 128
+# Trees and heads of 20,000 chains take 17 MB; the one in use stays, whatever its size.
+CACHED_BYTES = 64 * 1024 * 1024
+HEAD_BYTES = 350
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +159,14 @@ class Reader:
             heads = {head.origin: head for head in (sealed_head(self._service_name, row) for row in rows)}
             found = (await asyncio.to_thread(Trie, heads.values()), heads)
             self._trees[number] = found
-            if len(self._trees) > CACHED_TREES:
+            while len(self._trees) > 1 and sum(map(_size_bytes, self._trees.values())) > CACHED_BYTES:
                 self._trees.popitem(last=False)
         else:
             self._trees.move_to_end(number)
         return found
+
+
+def _size_bytes(cached: tuple[Trie, dict[str, SealedHead]]) -> int:
+    """Return about how much memory a tree and its heads take."""
+    tree, heads = cached
+    return tree.size_bytes + HEAD_BYTES * len(heads)
