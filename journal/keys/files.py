@@ -5,24 +5,73 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PRIVATE = 0o600
 PRIVATE_DIRECTORY = 0o700
 
+T = TypeVar("T")
+
+
+class _Reserve:
+    """File descriptors kept for when the process has no other: a flood of connections must not stop a key's write."""
+
+    SIZE = 4  # what one action may open at a time
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._held: list[int] = []
+        self._lock = Lock()
+
+    def use(self, action: Callable[[], T]) -> T:
+        """Return what the action returns; for want of a descriptor, repeat it with those of the reserve."""
+        self._fill()
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+        with self._lock:
+            while self._held:
+                os.close(self._held.pop())
+            return action()
+
+    def _fill(self) -> None:
+        with self._lock, suppress(OSError):
+            while len(self._held) < self.SIZE:
+                self._held.append(os.open(os.devnull, os.O_RDONLY))
+
+
+_reserve = _Reserve()
+use_reserve = _reserve.use
+
 
 def sync_directory(directory: Path) -> None:
     """Make the entries of a directory durable, as a rename requires."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = use_reserve(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file. Raises OSError."""
+    return use_reserve(path.read_bytes)
+
+
+def list_directory(directory: Path) -> list[Path]:
+    """Return what is in a directory, hidden files included; empty if there is none. Raises OSError."""
+    try:
+        return use_reserve(lambda: list(directory.iterdir()))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def why_unwritable(directory: Path) -> str | None:
@@ -111,7 +160,7 @@ def shred_file(path: Path) -> None:
     here is always wrapped under a master key kept elsewhere.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY)
+        descriptor = use_reserve(lambda: os.open(path, os.O_WRONLY))
     except FileNotFoundError:
         return
     try:
@@ -126,12 +175,15 @@ def shred_file(path: Path) -> None:
 def _write_temporary(path: Path, content: bytes, mode: int) -> Path:
     make_private_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = use_reserve(lambda: os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
         written = 0
         while written < len(content):
             written += os.write(descriptor, content[written:])
         os.fsync(descriptor)
+    except BaseException:
+        temporary.unlink()
+        raise
     finally:
         os.close(descriptor)
     return temporary

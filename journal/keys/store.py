@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING
 
 from journal.core.errors import BusyError, EndedTenantError, FencedDayError, KeyStoreError, MalformedError
 from journal.core.times import parse_day
-from journal.keys.files import create_durably, make_private_directory, replace_durably, shred_file
+from journal.keys.files import (
+    create_durably,
+    list_directory,
+    make_private_directory,
+    read_file,
+    replace_durably,
+    shred_file,
+    use_reserve,
+)
 from journal.keys.wrapped import SERVICE_KEY, WrappedKeys, read_master_key
 
 if TYPE_CHECKING:
@@ -77,9 +85,9 @@ class KeyStore:
         days: set[tuple[str, date]] = set()
         for category in self.categories():
             fence = self.fence(category)
-            for path in (path for directory in self._directories for path in _files(directory / "days" / category)):
+            for path in (path for copy in self._directories for path in list_directory(copy / "days" / category)):
                 day = _day_of_file(path)
-                if day is not None and fence is not None and day <= fence:
+                if day is not None and fence is not None and day <= fence and path.is_file():
                     shred_file(path)
                     days.add((category, day))
         return len(days)
@@ -92,7 +100,7 @@ class KeyStore:
         """
         directory = self._directories[0]
         make_private_directory(directory)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = use_reserve(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -310,19 +318,12 @@ def _day_name(category: str, day: date) -> str:
 def _read_fence(directory: Path, category: str) -> date | None:
     """Return the fence in one copy. Raises KeyStoreError if it cannot be read."""
     try:
-        return date.fromisoformat((directory / "fences" / category).read_text("ascii").strip())
+        return date.fromisoformat(read_file(directory / "fences" / category).decode("ascii").strip())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise KeyStoreError(f"the fence of {category} in {directory} cannot be read") from error
-
-
-def _files(folder: Path) -> list[Path]:
-    """Return the files in a folder, hidden ones included; empty if there is no folder."""
-    try:
-        return [path for path in folder.iterdir() if path.is_file()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        why = f": {error.strerror}" if isinstance(error, OSError) else ""
+        raise KeyStoreError(f"the fence of {category} in {directory} cannot be read{why}") from error
 
 
 def _day_of_file(path: Path) -> date | None:

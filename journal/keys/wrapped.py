@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, KeyStoreError, OperatorError
-from journal.keys.files import create_durably, replace_durably, shred_file, sync_directory
+from journal.keys.files import create_durably, list_directory, read_file, replace_durably, shred_file, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ class WrappedKeys:
         # The first directory decides between racing processes; the replicas copy the winner's key.
         first = self._directories[0] / name
         made = create_durably(first, wrapped)
-        wrapped = first.read_bytes()
+        wrapped = read_file(first)
         self._copy(name, wrapped, self._open(name, wrapped))
         return made
 
@@ -148,7 +148,7 @@ class WrappedKeys:
         for directory in self._directories:
             path = directory / name
             try:
-                present = path.read_bytes()
+                present = read_file(path)
             except FileNotFoundError:
                 written = create_durably(path, wrapped) or written
                 continue
@@ -178,7 +178,7 @@ class WrappedKeys:
         failure: KeyStoreError | None = None
         for directory in self._directories:
             try:
-                wrapped = (directory / name).read_bytes()
+                wrapped = read_file(directory / name)
                 return wrapped, self._open(name, wrapped)
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -194,7 +194,7 @@ class WrappedKeys:
         """Check that every copy gives this key. Raises KeyStoreError that names the copy."""
         for directory in self._directories:
             try:
-                same = self._open(name, (directory / name).read_bytes()) == key
+                same = self._open(name, read_file(directory / name)) == key
             except OSError as error:
                 raise KeyStoreError(f"key {name} cannot be read in {directory}: {error.strerror}") from error
             except KeyStoreError as error:
@@ -214,8 +214,7 @@ class WrappedKeys:
         """Return the names in a folder of any copy, without temporary files, whose names begin with a dot."""
         found: set[str] = set()
         for directory in self._directories:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                found |= {path.name for path in (directory / folder).iterdir() if not path.name.startswith(".")}
+            found |= {path.name for path in list_directory(directory / folder) if not path.name.startswith(".")}
         return sorted(found)
 
     def shred(self, name: str) -> None:
@@ -224,7 +223,8 @@ class WrappedKeys:
         for directory in self._directories:
             path = directory / name
             # A temporary file left by a killed process holds the same key.
-            for leftover in path.parent.glob(f".{path.name}.*"):
-                shred_file(leftover)
+            for leftover in list_directory(path.parent):
+                if leftover.name.startswith(f".{path.name}."):
+                    shred_file(leftover)
             shred_file(path)
         self._durable.discard(name)
