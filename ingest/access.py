@@ -1,8 +1,8 @@
 """Access to the service: credentials, rates, shares of what is scarce, request bodies.
 
 A credential is sent as `Authorization: Bearer oej_<id>_<secret>`. Unknown, revoked, expired and malformed ones get the
-same answer after the same work. The table of calls (`app`) says which role may make which call; to a caller, what is
-forbidden looks like what does not exist.
+same answer after the same work; only for a malformed one, the snapshot is never refreshed. The table of calls (`app`)
+says which role may make which call; to a caller, what is forbidden looks like what does not exist.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import re
-from contextlib import contextmanager
+from collections import OrderedDict
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
-from ingest.problems import BAD_REQUEST, LENGTH, MEDIA, OVERSIZE, TIMEOUT, UNAUTHENTICATED, ProblemError, absent
+from ingest.problems import BAD_REQUEST, LENGTH, MEDIA, OVERSIZE, RATE, TIMEOUT, UNAUTHENTICATED, ProblemError, absent
 from journal.core.entry import Compartment
-from journal.core.errors import BusyError, UnavailableError
+from journal.core.errors import BusyError, StoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 SNAPSHOT_LIMIT_SECONDS = 10.0
 BODIES_RETRY_SECONDS = 2
 EXTRACTS_RETRY_SECONDS = 30
+# Of a whole process: a look asks the database for the version of the snapshot.
+LOOKS_PER_SECOND = 4
+FAILING_ADDRESSES = 10_000
 MEBIBYTE = 1024 * 1024
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] oej_([0-9a-z]{1,64})_([A-Za-z0-9_-]{1,128})").fullmatch
@@ -39,26 +45,63 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] oej_([0-9a-z]{1,64})_([A-Za-z0-9
 _NO_HASH = bytes(32)
 
 
-def authenticate(request: web.Request, service: Service) -> CredentialRow:
-    """Return the credential of a request.
+class Gate:
+    """Lets requests with a valid credential pass, whatever else comes from their address.
 
-    Raises ProblemError (401), or UnavailableError if the snapshot of credentials is too old.
+    An address that sends too many others is answered 429 instead of 401. It is the address of the connection: behind a
+    reverse proxy, the proxy's. `X-Forwarded-For` is not read, since any caller may write it.
     """
-    if service.snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
-        raise UnavailableError("credentials cannot be checked: the database has not answered")
-    given = request.headers.getall(hdrs.AUTHORIZATION, [])
-    match = _BEARER(given[0]) if len(given) == 1 else None
-    identifier, secret = match.groups() if match else ("", "")
-    credential = service.snapshot.credential(identifier)
-    expected = credential.secret_hash if credential else _NO_HASH
-    same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
-    if credential is None or not same or not _is_current(credential, service):
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        """Check the credentials of this service."""
+        self._service = service
+        self._failures = RequestRate(
+            service.clock, limits.failures_per_second, limits.burst_failures, buckets=FAILING_ADDRESSES
+        )
+        self._looks = RequestRate(service.clock, LOOKS_PER_SECOND, LOOKS_PER_SECOND)
+
+    async def authenticate(self, request: web.Request) -> CredentialRow:
+        """Return the credential of a request.
+
+        Raises ProblemError (401, 429), or UnavailableError if the snapshot of credentials is too old.
+        """
+        snapshot = self._service.snapshot
+        if snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
+            raise UnavailableError("credentials cannot be checked: the database has not answered")
+        given = request.headers.getall(hdrs.AUTHORIZATION, [])
+        match = _BEARER(given[0]) if len(given) == 1 else None
+        identifier, secret = match.groups() if match else ("", "")
+        credential = self._find(identifier, secret)
+        if credential is None and identifier and not self._looks.wait_seconds(""):
+            # It may have been added a moment ago.
+            with suppress(StoreError, OSError):
+                await snapshot.refresh()
+            credential = self._find(identifier, secret)
+        if credential is not None:
+            return credential
+        if wait_seconds := self._failures.wait_seconds(_network(request.remote)):
+            headers = {"Retry-After": str(int(wait_seconds) + 1)}
+            raise ProblemError(RATE, "Too many requests without a valid credential come from here.", headers=headers)
         raise ProblemError(
             UNAUTHENTICATED,
             "Send a valid credential: Authorization: Bearer oej_…",
             headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
         )
-    return credential
+
+    def _find(self, identifier: str, secret: str) -> CredentialRow | None:
+        """Return the valid credential of this id and secret; None if there is none."""
+        credential = self._service.snapshot.credential(identifier)
+        expected = credential.secret_hash if credential else _NO_HASH
+        same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
+        return credential if credential and same and _is_current(credential, self._service) else None
+
+
+def _network(address: str | None) -> str:
+    """Return the address, or of an IPv6 address its first 64 bits, which one subscriber has; empty for a socket."""
+    if address is None or ":" not in address:
+        return address or ""
+    parsed = ipaddress.IPv6Address(address)
+    return str(parsed.ipv4_mapped or parsed.packed[:8].hex())
 
 
 def _is_current(credential: CredentialRow, service: Service) -> bool:
@@ -84,6 +127,8 @@ class Limits:
 
     requests_per_second: float = 1_000
     burst_requests: float = 2_000
+    failures_per_second: float = 20
+    burst_failures: float = 1_000
     bodies_bytes: int = 256 * MEBIBYTE
     bodies_bytes_per_credential: int = 64 * MEBIBYTE
     body_seconds: float = 30
@@ -92,22 +137,25 @@ class Limits:
 
 
 class RequestRate:
-    """A token bucket per credential. Used only for valid credentials, so that it cannot grow without bound."""
+    """A token bucket per caller; the least recently used is dropped when there are more than `buckets`."""
 
-    def __init__(self, clock: Clock, limits: Limits) -> None:
-        """Start with every bucket full."""
+    def __init__(self, clock: Clock, per_second: float, burst: float, *, buckets: float = inf) -> None:
+        """Start with every bucket full. Without `buckets`, use it only for callers whose number is bounded."""
         self._clock = clock
-        self._per_second = limits.requests_per_second
-        self._burst = limits.burst_requests
-        self._buckets: dict[str, tuple[float, float]] = {}  # credential: (tokens, when)
+        self._per_second = per_second
+        self._burst = burst
+        self._limit = buckets
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller: (tokens, when)
 
-    def wait_seconds(self, credential: str) -> float:
+    def wait_seconds(self, caller: str) -> float:
         """Count one request; return 0 if it may pass, else the seconds until the next one may."""
         now = self._clock.monotonic()
-        tokens, then = self._buckets.get(credential, (self._burst, now))
+        tokens, then = self._buckets.pop(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - then) * self._per_second)
         passes = tokens >= 1
-        self._buckets[credential] = (tokens - passes, now)
+        self._buckets[caller] = (tokens - passes, now)
+        if len(self._buckets) > self._limit:
+            self._buckets.popitem(last=False)
         return 0 if passes else (1 - tokens) / self._per_second
 
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 import structlog
 from aiohttp import hdrs, web
 
-from ingest.access import Limits, authenticate
+from ingest.access import Limits
 from ingest.downloads import get_verifier, get_verifier_digest, get_verifier_page
 from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
@@ -109,7 +109,7 @@ async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
         assert call.public is not None
         _check_query(request, call)
         return await call.public(request, edge)
-    caller = authenticate(request, edge.service)
+    caller = await edge.gate.authenticate(request)
     request[CALLER] = caller
     if caller.role not in call.roles:
         raise absent()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ingest.access import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Limits, RequestRate, Shares
+from ingest.access import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Gate, Limits, RequestRate, Shares
 from ingest.instruments import EdgeInstruments
 from ingest.readiness import Readiness
 
@@ -27,6 +27,7 @@ class Edge:
 
     service: Service
     limits: Limits
+    gate: Gate
     rate: RequestRate
     bodies: Shares
     extracts: Shares
@@ -39,7 +40,8 @@ def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
     return Edge(
         service=service,
         limits=limits,
-        rate=RequestRate(service.clock, limits),
+        gate=Gate(service, limits),
+        rate=RequestRate(service.clock, limits.requests_per_second, limits.burst_requests),
         bodies=Shares(
             total=limits.bodies_bytes,
             each=limits.bodies_bytes_per_credential,

@@ -32,6 +32,8 @@ class Snapshot:
         self._keyring = keyring
         self._clock = clock
         self._version = -1
+        # Of two refreshes at once, the slower could put older rows in the place of newer ones.
+        self._refreshing = asyncio.Lock()
         self._read_at = float("-inf")
         self._categories: dict[str, CategoryRow] = {}
         self._tenants: dict[str, TenantRow] = {}
@@ -63,6 +65,10 @@ class Snapshot:
 
     async def refresh(self) -> None:
         """Read the tables if their version has changed. Raises StoreError."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         asked_at = self._clock.monotonic()
         version = await self._store.snapshot_version()
         if version != self._version:
