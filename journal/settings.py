@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX = "JOURNAL_"
 CONFIG_VARIABLE = "JOURNAL_CONFIG"
+DSN_VARIABLE = "JOURNAL_DSN"
 # JOURNAL_STREAM is set by systemd for its own journal.
 NO_SETTINGS = frozenset({CONFIG_VARIABLE, "JOURNAL_STREAM"})
 DEFAULT_SERVICE_NAME = "journal.localhost"
@@ -135,7 +138,27 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             f"setting service_name ({PREFIX}SERVICE_NAME) is {settings.service_name!r}: it must be a lower-case DNS "
             "name, for example journal.example.fr"
         )
+    if settings.dsn is not None:
+        _check_dsn(settings.dsn)
     return settings
+
+
+def _check_dsn(dsn: str) -> None:
+    """Refuse an address that the driver could not parse: its errors quote what may be a password."""
+    scheme, separator, rest = dsn.partition("://")
+    place, _, query = rest.partition("?")
+    hosts = re.split("[/#]", place, maxsplit=1)[0].rpartition("@")[2].split(",")
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
+    is_address = scheme in {"postgres", "postgresql"} and all(port.isdigit() for port in ports if port)
+    try:
+        parse_qs(query, strict_parsing=bool(query))
+    except ValueError:
+        is_address = False
+    if not (separator and is_address):
+        raise OperatorError(
+            f"setting dsn ({DSN_VARIABLE}) is no address: write it postgresql://USER@HOST/DATABASE; in a password, "
+            "percent-encode / ? # @ : and %"
+        )
 
 
 def _read_toml(path: Path) -> dict[str, object]:

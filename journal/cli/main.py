@@ -13,9 +13,10 @@ import structlog
 import uvloop
 
 from journal.cli.parser import NOT_RUN, make_parser
+from journal.cli.protection import forget_variable, protect_memory
 from journal.cli.serve import serve
 from journal.core.errors import BusyError, JournalError
-from journal.settings import load_settings
+from journal.settings import DSN_VARIABLE, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     configure_logs(quiet=arguments.run is not serve)
     try:
+        protect_memory()
         settings = load_settings(os.environ)
+        forget_variable(DSN_VARIABLE)
         run: Command = arguments.run
         return uvloop.run(run(settings, arguments))
     except BusyError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import socket
 import sys
@@ -183,11 +182,11 @@ async def listening(installation: Installation, listener: socket.socket) -> Asyn
 
 async def _work(settings: Settings, listener: socket.socket, clock: Clock, metrics: Metrics) -> int:
     """Serve requests in a worker; the first process runs the background tasks."""
-    if settings.dsn is None:
-        raise OperatorError("a worker needs the database of the process that starts it")
+    # From the parent, and not from the environment, because it may hold a password.
+    dsn = sys.stdin.readline().strip()
     _end_with_parent()
     async with AsyncExitStack() as stack:
-        installation = await _open_patiently(stack, settings.dsn, settings, clock, metrics)
+        installation = await _open_patiently(stack, dsn, settings, clock, metrics)
         await stack.enter_async_context(listening(installation, listener))
         return await until_failed(installation, [])
 
@@ -243,7 +242,7 @@ async def _start_worker(
 ) -> asyncio.subprocess.Process:
     """Start a worker on the same socket: the kernel gives each connection to one process."""
     descriptor = listener.fileno()
-    return await asyncio.create_subprocess_exec(
+    worker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "journal.cli.main",
@@ -256,8 +255,11 @@ async def _start_worker(
         str(number),
         stdin=asyncio.subprocess.PIPE,
         pass_fds=[descriptor, shared_memory],
-        env=dict(os.environ) | {"JOURNAL_DSN": dsn},
     )
+    assert worker.stdin is not None
+    worker.stdin.write(f"{dsn}\n".encode())
+    await worker.stdin.drain()
+    return worker
 
 
 def _ask_to_stop(workers: list[asyncio.subprocess.Process]) -> None:
