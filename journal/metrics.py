@@ -163,6 +163,10 @@ class Metrics:
             for declared in self._declared.values()
         ]
 
+    def total(self, name: str) -> float:
+        """Return the value of a metric without labels over all processes."""
+        return _sample(self._counting(), self._declared[name], ()).value
+
     def processes(self) -> int:
         """Return the number of processes that count."""
         return len(self._counting())

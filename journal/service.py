@@ -17,6 +17,7 @@ from journal.seals import identity as signing
 from journal.seals.sealer import Sealer
 from journal.seals.stamper import Stamper
 from journal.snapshot import Snapshot
+from journal.status.alarms import Alarm, Alarms
 from journal.status.checks import Checks
 from journal.status.figures import Status, read_status
 from journal.writing.chronicle import Chronicle
@@ -70,6 +71,7 @@ class Service:
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
+        self.alarms = Alarms(self.chronicle, clock, [self._stopped_chains])
         self.sealer = Sealer(store=store, keystore=keyring.keystore, identity=identity, service_name=name, clock=clock)
         self.stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
         self.reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
@@ -88,6 +90,7 @@ class Service:
             snapshot=snapshot,
             keystore=keyring.keystore,
             writer=self.writer,
+            instruments=self.instruments,
             identity=identity,
             stamper=self.stamper,
             clock=clock,
@@ -132,9 +135,17 @@ class Service:
         """Start the writer, the refresh of the snapshot and, if `seal`, the sealer."""
         self.watch("writer", self.writer.run())
         self.watch("snapshot", self.snapshot.run())
+        self.watch("memory", self.writer.appender.memory.run())
+        self.watch("alarms", self.alarms.run())
         self.watch("pulse", self.instruments.pulse(self.guard))
         if seal:
             self.watch("sealer", self.sealer.run(self.settings.seal_interval_seconds))
+
+    def _stopped_chains(self) -> list[Alarm]:
+        return [
+            Alarm(what="database", tenant=chain.tenant, subject=chain.category, reason=reason)
+            for chain, reason in self.writer.appender.memory.faults.items()
+        ]
 
     def watch(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Run `work` for as long as the service runs; `failed` returns when one of these tasks has ended."""

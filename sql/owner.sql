@@ -1,7 +1,18 @@
--- Statements of the database's owner, which no function can run: VACUUM takes no transaction.
+-- Statements of the database's owner: VACUUM, which takes no transaction and which no function can run, and reads of
+-- tables that must not go through a function, because it may have been replaced.
 
 -- name: vacuum_removed
 -- Give the room of removed rows back to the partitions. TRUNCATE would stop reads and appends for a moment.
 VACUUM (TRUNCATE false, INDEX_CLEANUP on)
   journal.entry, journal.activity, journal.source_span, journal.credential, journal.recipient, journal.handover,
   journal.handover_lapse, journal.handover_fault
+
+-- name: read_stored_chains
+-- What the tables hold of chains of one category: their heads, and their entries of one day at the indexes asked for.
+SELECT h.size, h.chain_hash, h.kept_from, e.chain_hash AS entry_hash, t.destroyed_at IS NOT NULL AS destroyed
+  FROM unnest($3::text[], $4::bigint[]) WITH ORDINALITY AS asked (tenant, index, place)
+  LEFT JOIN journal.tenant AS t ON t.code = asked.tenant
+  LEFT JOIN journal.head AS h ON h.tenant = asked.tenant AND h.category = $1
+  LEFT JOIN journal.entry AS e
+    ON e.category = $1 AND e.day = $2 AND e.tenant = asked.tenant AND e.index = asked.index
+ ORDER BY asked.place

@@ -20,13 +20,20 @@ from journal.core.errors import LockedError, StoreError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-Role = Literal["ingest", "read", "seal", "purge", "admin"]
-ROLES: Final[tuple[Role, ...]] = ("ingest", "read", "seal", "purge", "admin")
+Role = Literal["ingest", "read", "seal", "purge", "admin", "owner"]
+ROLES: Final[tuple[Role, ...]] = ("ingest", "read", "seal", "purge", "admin", "owner")
 
-POOL_SIZES: Final[Mapping[Role, int]] = {"ingest": 4, "read": 4, "seal": 2, "purge": 1, "admin": 1}
+POOL_SIZES: Final[Mapping[Role, int]] = {"ingest": 4, "read": 4, "seal": 2, "purge": 1, "admin": 1, "owner": 2}
 CONNECT_LIMIT_SECONDS: Final = 10.0
 # How long a connection may be used before it is considered dead: a network may silently drop all packets.
-LENT_LIMITS_SECONDS: Final[Mapping[Role, float]] = {"ingest": 20, "read": 60, "seal": 120, "purge": 600, "admin": 60}
+LENT_LIMITS_SECONDS: Final[Mapping[Role, float]] = {
+    "ingest": 20,
+    "read": 60,
+    "seal": 120,
+    "purge": 600,
+    "admin": 60,
+    "owner": 60,
+}
 
 # The same on the server's side: a client that is gone holds no lock for long.
 SERVER_SETTINGS: Final = {
@@ -38,6 +45,16 @@ SERVER_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "10000",
     "default_transaction_isolation": "read committed",
     "timezone": "UTC",
+}
+# The owner's sessions read tables to check what functions answer. A policy that hides rows is an error, a plan is made
+# for the one partition asked for.
+OWNER_SETTINGS: Final = {
+    "default_transaction_read_only": "on",
+    "search_path": "pg_catalog, pg_temp",
+    "row_security": "off",
+    "plan_cache_mode": "force_custom_plan",
+    "enable_seqscan": "off",
+    "jit": "off",
 }
 
 # The meaning of each constraint's violation; PostgreSQL's own message would quote the row.
@@ -131,7 +148,7 @@ class Pools:
         pool_sizes: Mapping[Role, int] | None = None,
         limits_seconds: Mapping[Role, float] | None = None,
     ) -> Self:
-        """Prepare a pool per role on `dsn` (its user is replaced). Nothing connects until a statement needs it.
+        """Prepare a pool per role on `dsn`, the owner's. Nothing connects until a statement needs it.
 
         `pool_sizes` and `limits_seconds` override, for the roles they name, the number of connections and how long one
         may be used.
@@ -143,12 +160,14 @@ class Pools:
                 {
                     role: await asyncpg.create_pool(
                         dsn,
-                        user=f"journal_{role}",
+                        user=None if role == "owner" else f"journal_{role}",
                         min_size=0,
                         max_size=sizes[role],
                         timeout=CONNECT_LIMIT_SECONDS,
                         reset=_reset,
-                        server_settings=SERVER_SETTINGS | {"application_name": f"{application} {role}"},
+                        server_settings=SERVER_SETTINGS
+                        | (OWNER_SETTINGS if role == "owner" else {})
+                        | {"application_name": f"{application} {role}"},
                     )
                     for role in ROLES
                 },

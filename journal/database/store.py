@@ -16,6 +16,7 @@ from journal.database.handover import (
 from journal.database.ingest import (
     IngestStatements,
 )
+from journal.database.owner import OwnerStatements
 from journal.database.purge import PurgeStatements
 from journal.database.read import ReadStatements
 from journal.database.seal import SealStatements
@@ -31,5 +32,6 @@ class Store(
     HandoverStatements,
     AdminStatements,
     EndingStatements,
+    OwnerStatements,
 ):
-    """All five roles: `async with await Store.connect(dsn, application="…") as store`, or `connect` and `close`."""
+    """All roles and the owner: `async with await Store.connect(dsn, application="…")`, or `connect` and `close`."""

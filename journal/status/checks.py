@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from journal.settings import Settings
     from journal.snapshot import Snapshot
     from journal.status.figures import Status
+    from journal.writing.instruments import Instruments
     from journal.writing.writer import Writer
 
 DAYS_AHEAD_WANTED = 3
@@ -44,6 +45,7 @@ class Checks:
         snapshot: Snapshot,
         keystore: KeyStore,
         writer: Writer,
+        instruments: Instruments,
         identity: SigningIdentity,
         stamper: Stamper | None,
         clock: Clock,
@@ -55,6 +57,7 @@ class Checks:
         self._snapshot = snapshot
         self._keystore = keystore
         self._writer = writer
+        self._instruments = instruments
         self._identity = identity
         self._stamper = stamper
         self._clock = clock
@@ -98,7 +101,13 @@ class Checks:
 
     async def _check_database(self) -> str | None:
         age = self._snapshot.age_seconds()
-        return f"no answer for {age:.0f} s" if age > STALE_SNAPSHOT_SECONDS else self._writer.appender.problem()
+        if age > STALE_SNAPSHOT_SECONDS:
+            return f"no answer for {age:.0f} s"
+        appender = self._writer.appender
+        if problem := appender.problem() or appender.memory.problem():
+            return problem
+        stopped = self._instruments.metrics.total("openepm_journal_stopped_chains")
+        return f"{stopped:.0f} chains accept nothing, in another process: its log names them" if stopped else None
 
     async def _check_handover(self) -> str | None:
         if faults := await self._store.read_handover_faults():

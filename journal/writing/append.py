@@ -23,6 +23,7 @@ from journal.core.errors import (
 from journal.core.times import format_time
 from journal.writing.draft import Draft, HeadState
 from journal.writing.instruments import Instruments
+from journal.writing.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -48,6 +49,7 @@ FAILED_LONG_AGO_SECONDS = 60.0
 BUSY_RETRY_SECONDS = 5
 # The difference the append accepts between a chain's `recorded_at` and the database's clock.
 CLOCK_TOLERANCE_SECONDS = 2.0
+STOPPED = "the database does not hold what was acknowledged: nothing is accepted here until the operator has looked"
 _OTHER_CONTENT = "already recorded with other content: a recorded event cannot change, use another id"
 
 
@@ -65,6 +67,7 @@ class Appender:
         self._instruments = instruments or Instruments()
         self._heads: dict[Compartment, HeadState] = {}
         self._expected: set[Compartment] = set()
+        self.memory = Memory(store, clock, self._instruments)
         # Since when appends have failed, when the last one did, and why.
         self._failing: tuple[float, float, str] | None = None
 
@@ -114,6 +117,9 @@ class Appender:
                 log.error("entries could not be written", reason=self._failing[2] if self._failing else "conflicts")
                 self._give_up(draft, "the database took too long; send the same events again")
                 return
+            if any(self.memory.stops(compartment) for compartment in draft.compartments):
+                draft = self._rewind(draft)
+                continue
             started_at = self._clock.monotonic()
             try:
                 if conflicts < CONFLICTS_BEFORE_LOCK:
@@ -132,11 +138,27 @@ class Appender:
             self._instruments.appends.add(1, result.answer)
             if result.answer == "appended":
                 self._note_success(draft, started_at)
-                draft.settle()
+                await self._acknowledge(draft)
                 return
             conflicts += result.answer == "conflict"
             await self._amend(draft, result)
             draft = self._redraft(draft.submissions)
+
+    async def _acknowledge(self, draft: Draft) -> None:
+        """Settle the draft, but for chains of which the database does not show what it claims to have written."""
+        heads = {compartment: draft.head(compartment) for compartment in draft.compartments}
+        for compartment in await self.memory.accept(heads):
+            self._heads.pop(compartment, None)
+            for submission in draft.submissions:
+                if submission.compartment == compartment:
+                    submission.fail(come_back(STOPPED))
+        draft.settle()
+
+    def _rewind(self, draft: Draft) -> Draft:
+        """Draft the submissions again from the heads that this draft began with."""
+        for compartment in draft.compartments:
+            self._heads[compartment] = draft.base(compartment)
+        return self._redraft(draft.submissions)
 
     def _note_failure(self, error: StoreError) -> None:
         now = self._clock.monotonic()
@@ -192,6 +214,7 @@ class Appender:
         match result.answer:
             case "conflict":
                 for head in result.moved:
+                    self.memory.compare(compartments[head.position - 1], head.size, head.chain_hash)
                     self._heads[compartments[head.position - 1]] = HeadState(
                         size=head.size, chain_hash=head.chain_hash, recorded_at=head.recorded_at
                     )
@@ -251,6 +274,9 @@ class Appender:
         return draft
 
     def _extend(self, draft: Draft, submission: Submission) -> bool:
+        if self.memory.stops(submission.compartment):
+            submission.fail(come_back(STOPPED))
+            return True
         if not submission.pending():
             submission.settle({})
             return True
@@ -275,6 +301,7 @@ class Appender:
             if row is None:
                 self._heads.pop(compartment, None)
             else:
+                self.memory.compare(compartment, row.size, row.chain_hash)
                 self._heads[compartment] = HeadState(
                     size=row.size, chain_hash=row.chain_hash, recorded_at=row.recorded_at
                 )

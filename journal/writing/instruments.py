@@ -51,6 +51,11 @@ class Instruments:
             "openepm_journal_queue_limit_events", "How many events may wait; more are refused (503)."
         )
         self._limit_bytes = metrics.gauge("openepm_journal_queue_limit_bytes", "How many bytes may wait.")
+        self.stopped_chains = metrics.gauge(
+            "openepm_journal_stopped_chains",
+            "Chains that accept nothing, because the database does not hold what was acknowledged.",
+            merge="max",
+        )
         self._clock_departure_seconds = metrics.gauge(
             "openepm_journal_clock_departure_seconds",
             "By how much the system clock was moved while a process ran; above 900 nothing is written, sealed or "
