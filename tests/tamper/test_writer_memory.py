@@ -16,14 +16,14 @@ import pytest
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError
 from journal.database.embedded import SUPERUSER
-from tests.faults.rig import CATEGORY, TENANTS, open_rig
+from tests.support.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
-    from tests.faults.rig import Rig
+    from tests.support.rig import Rig
 
 ALBI, CASTRES = TENANTS
 PATIENCE_SECONDS = 60
@@ -130,7 +130,7 @@ async def test_newest_rows_removed_and_written_to_at_once(rig: Rig, attacker: as
     assert f"{ALBI}/{CATEGORY}" in said
     assert "7 entries" in said
     assert "10 were acknowledged" in said
-    assert [outcome.receipt.index for outcome in await rig.submit(rig.events("other"), tenant=CASTRES)] == [0]
+    assert [answer.receipt.index for answer in await rig.submit(rig.events("other"), tenant=CASTRES)] == [0]
     assert len(await alarms(rig)) == 1
     assert len(await alarms(rig, ALBI)) == 1
 
@@ -174,7 +174,7 @@ async def test_head_replayed(rig: Rig, attacker: asyncpg.Connection) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await rig.service.checks.run())["database"] is not None:  # noqa: ASYNC110 - nothing rings
             await asyncio.sleep(0.1)
-    assert [outcome.receipt.index for outcome in await rig.submit(rig.events("next"))] == [5]
+    assert [answer.receipt.index for answer in await rig.submit(rig.events("next"))] == [5]
 
 
 async def test_chain_hash_of_head_changed(rig: Rig, attacker: asyncpg.Connection) -> None:
