@@ -15,6 +15,7 @@ from journal.core.errors import JournalError, NotStampedError, OperatorError
 from journal.core.times import format_day, format_seconds
 from journal.database.migrate import migrate as run_migrations
 from journal.database.pools import translated
+from journal.database.refusals import read_place
 from journal.keys.files import appear_whole
 from journal.pki.timestamp import time_text
 from journal.reading.plan import ExtractRequest
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 async def migrate(settings: Settings, _: argparse.Namespace) -> int:
     """Apply the missing migrations."""
     async with open_database(settings) as dsn:
-        with translated():
+        with translated(read_place(dsn)):
             applied = await run_migrations(dsn)
     print(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
     return 0

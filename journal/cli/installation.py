@@ -20,6 +20,7 @@ from journal.core.times import format_seconds
 from journal.database.embedded import EmbeddedPostgres
 from journal.database.migrate import migrate
 from journal.database.pools import translated
+from journal.database.refusals import read_place
 from journal.database.store import Store
 from journal.keys.files import make_private_directory
 from journal.keys.store import open_keystore
@@ -57,15 +58,22 @@ def is_made(settings: Settings) -> bool:
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[str]:
     """Yield the owner's DSN of the configured database, starting the embedded one if it does not run."""
+    async with open_server(settings) as (dsn, _):
+        yield dsn
+
+
+@asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[tuple[str, EmbeddedPostgres | None]]:
+    """Yield the owner's DSN and the embedded server, None if another one is configured."""
     if settings.dsn is not None:
-        yield settings.dsn
+        yield settings.dsn, None
         return
     make_private_directory(settings.home_path)
     server = EmbeddedPostgres(settings.home_path)
     starting = asyncio.ensure_future(asyncio.to_thread(server.attach))
     try:
         await asyncio.shield(starting)
-        yield server.dsn()
+        yield server.dsn(), server
     finally:
         # A thread cannot be cancelled: if it is still starting the server, the server would be left behind.
         await asyncio.wait([starting])
@@ -77,7 +85,7 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
 
     `simulate` moves the database's clock, for tests and the demo only.
     """
-    with translated():
+    with translated(read_place(dsn)):
         await migrate(dsn)
     if simulate is not None:
         await simulate_clock(dsn, simulate)
@@ -217,7 +225,7 @@ class Installation:
 
     async def vacuum_removed(self) -> None:
         """Vacuum the rows of a destroyed tenant, as the owner: a function cannot. Raises StoreError."""
-        with translated():
+        with translated(read_place(self._dsn)):
             connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "journal-vacuum"})
             try:
                 await connection.execute(sql.load("owner")["vacuum_removed"])

@@ -16,16 +16,16 @@ from aiohttp import web
 
 from ingest.app import create_app
 from ingest.server import Runner
-from journal.cli.installation import Installation, check_restored, open_database, open_service, prepare
+from journal.cli.installation import Installation, check_restored, open_server, open_service, prepare
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
-from journal.database.embedded import EmbeddedPostgres
 from journal.metrics import Metrics, make_shared_memory
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Callable
 
+    from journal.database.embedded import EmbeddedPostgres
     from journal.settings import Settings
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ def _refuse_to_go_on() -> None:
 async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock) -> int:
     """Run the first process: the embedded database, the workers, the background tasks."""
     listener = bind(settings)
-    async with open_database(settings) as dsn:
+    async with open_server(settings) as (dsn, server):
         await prepare(dsn, settings, clock)
         # Before any worker listens.
         await check_restored(dsn, settings)
@@ -99,8 +99,8 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
                 await first_steps(installation)
                 async with listening(installation, listener):
                     run_forever(installation)
-                    if settings.dsn is None:
-                        installation.service.watch("postgresql", watch_database(settings))
+                    if server is not None:
+                        installation.service.watch("postgresql", watch_database(server))
                     host, port = listener.getsockname()[:2]
                     print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
                     return await until_failed(installation, workers)
@@ -108,11 +108,25 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
             await _stop_workers(workers)
 
 
-async def watch_database(settings: Settings) -> None:
-    """Return when the embedded PostgreSQL has ended: the service then stops, and its supervisor restarts it."""
-    server = EmbeddedPostgres(settings.home_path)
-    while server.pid is not None:  # noqa: ASYNC110 - nothing to await: it is another process's child
+async def watch_database(server: EmbeddedPostgres) -> None:
+    """Restart the embedded PostgreSQL when its programs were replaced; return when it has ended.
+
+    The service then stops, and its supervisor restarts it.
+    """
+    refused = ""
+    while server.pid is not None:
         await asyncio.sleep(DATABASE_LOOK_SECONDS)
+        if not server.is_outdated():
+            continue
+        try:
+            if not refused:
+                log.warning("the programs of the embedded PostgreSQL were replaced: it restarts")
+            await asyncio.to_thread(server.restart)
+            refused = ""
+        except OperatorError as error:
+            if str(error) != refused:
+                log.error("the embedded PostgreSQL cannot restart with its new programs", reason=str(error))
+            refused = str(error)
 
 
 def bind(settings: Settings) -> socket.socket:

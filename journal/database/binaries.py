@@ -77,6 +77,15 @@ def _candidates(origin: Origin) -> list[Path]:
     return found
 
 
+def read_fingerprint(binaries: Binaries) -> tuple[int, ...] | None:
+    """Return what changes when the server's program is replaced; None while it is not there."""
+    try:
+        status = (binaries.directory / "postgres").stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 def _read_major(directory: Path) -> int | None:
     """Return the major version of the server in `directory`, None if there is none that runs."""
     server = directory / "postgres"

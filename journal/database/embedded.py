@@ -17,17 +17,21 @@ from typing import IO, TYPE_CHECKING, Final, Self
 from urllib.parse import quote
 
 from journal.core.errors import OperatorError
-from journal.database.binaries import Mode, Origin, choose_identity, find_binaries
+from journal.database.binaries import Mode, Origin, choose_identity, find_binaries, read_fingerprint
 from journal.database.cluster import POLL_SECONDS, START_LIMIT_SECONDS, SUPERUSER, Cluster, end
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
+    from journal.database.binaries import Binaries, Identity
+
 __all__ = ["DATABASE", "OWNER", "SUPERUSER", "EmbeddedPostgres"]
 
 OWNER: Final = "journal_owner"
 DATABASE: Final = "journal"
+# A package is unpacked in less.
+SETTLED_SECONDS: Final = 5.0
 
 
 def _lock(path: Path, operation: int) -> IO[bytes] | None:
@@ -55,6 +59,9 @@ class EmbeddedPostgres:
         self._origin: Origin = origin
         self._mode: Mode = mode
         self._process: subprocess.Popen[bytes] | None = None
+        self._running: tuple[Binaries, Identity, tuple[int, ...] | None] | None = None
+        # Programs other than those that run, and since when they have been there.
+        self._newer: tuple[tuple[int, ...], float] | None = None
         self._locks = contextlib.ExitStack()
         self._waits_for_clients = False
 
@@ -128,6 +135,33 @@ class EmbeddedPostgres:
             self._process = None
             self._locks.close()
 
+    def is_outdated(self) -> bool:
+        """Return whether this object's server runs programs that were replaced, and their replacement has settled.
+
+        New sessions of such a server load libraries of another version, and fail.
+        """
+        if self._process is None or self._running is None:
+            return False
+        binaries, _, fingerprint = self._running
+        found = read_fingerprint(binaries)
+        if found is None or found == fingerprint:
+            self._newer = None
+        elif self._newer is None or self._newer[0] != found:
+            self._newer = (found, time.monotonic())
+        return self._newer is not None and time.monotonic() - self._newer[1] >= SETTLED_SECONDS
+
+    def restart(self) -> None:
+        """Stop this object's server and start it with the programs as they are now.
+
+        OperatorError before it is stopped if they are not of the cluster's version.
+        """
+        if self._process is None or self._running is None:
+            return
+        binaries, identity, _ = self._running
+        found = find_binaries(self._origin, major=binaries.major)
+        end(self._process)
+        self._launch(found, identity)
+
     def _wait_for_clients(self) -> None:
         """Wait until nobody is attached: a command must not lose its database because another one ends."""
         while (clients := _lock(self._root / "clients.lock", fcntl.LOCK_EX)) is None:
@@ -149,7 +183,11 @@ class EmbeddedPostgres:
             binaries = find_binaries(self._origin, major=self._cluster.read_major())
             if not self._cluster.data.exists():
                 self._cluster.make(binaries, identity)
-            self._process = self._cluster.launch(binaries, identity)
+            self._launch(binaries, identity)
         except BaseException:
             self.stop()
             raise
+
+    def _launch(self, binaries: Binaries, identity: Identity) -> None:
+        self._running, self._newer = (binaries, identity, read_fingerprint(binaries)), None
+        self._process = self._cluster.launch(binaries, identity)

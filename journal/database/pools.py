@@ -16,9 +16,12 @@ import asyncpg
 
 import sql
 from journal.core.errors import LockedError, StoreError, UnavailableError
+from journal.database.refusals import describe_refusal, describe_silence, read_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from journal.database.refusals import Place
 
 Role = Literal["ingest", "read", "seal", "purge", "admin", "owner"]
 ROLES: Final[tuple[Role, ...]] = ("ingest", "read", "seal", "purge", "admin", "owner")
@@ -79,14 +82,14 @@ _DATA: Final = "22"
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(place: Place) -> Iterator[None]:
     """Turn every error of the driver into a StoreError, without the values that PostgreSQL's details may quote."""
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise _translate(error) from error
+        raise _translate(error, place) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
-        raise UnavailableError(f"the database cannot be reached or was lost ({type(error).__name__})") from error
+        raise UnavailableError(f"{describe_silence(place)} ({type(error).__name__})") from error
 
 
 @contextmanager
@@ -100,7 +103,7 @@ def readable() -> Iterator[None]:
         raise StoreError("a value in the database is out of range") from error
 
 
-def _translate(error: asyncpg.PostgresError) -> StoreError:
+def _translate(error: asyncpg.PostgresError, place: Place) -> StoreError:
     """Return the error of the project for this one."""
     state = error.sqlstate or ""
     constraint = getattr(error, "constraint_name", None) or ""
@@ -108,13 +111,15 @@ def _translate(error: asyncpg.PostgresError) -> StoreError:
         return StoreError(error.args[0])
     if state == _LOCK_NOT_AVAILABLE:
         return LockedError("locked by another transaction")
+    told = f"{state} {type(error).__name__}"
+    sentence = describe_refusal(state, place)
     if state.startswith(_TRANSIENT):
-        return UnavailableError(f"the database is unavailable ({state} {type(error).__name__})")
+        return UnavailableError(f"{sentence or 'the database is unavailable'} ({told})")
     if state.startswith(_DATA):  # the driver's own refusals too
         return StoreError(f"a value does not fit the database ({state})")
     if constraint in CONSTRAINTS:
         return StoreError(CONSTRAINTS[constraint])
-    return StoreError(f"the database refused ({state} {type(error).__name__} {constraint})".replace(" )", ")"))
+    return StoreError(f"{sentence or 'the database refused'} ({f'{told} {constraint}'.strip()})")
 
 
 def end_if_unreplicated(connection: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
@@ -134,8 +139,17 @@ async def _reset(_: asyncpg.Connection) -> None:
 class Pools:
     """One lazy pool per role on one address; passwords, if any, come from the usual password file."""
 
-    def __init__(self, pools: Mapping[Role, asyncpg.Pool], limits_seconds: Mapping[Role, float]) -> None:
+    def __init__(
+        self,
+        pools: Mapping[Role, asyncpg.Pool],
+        limits_seconds: Mapping[Role, float],
+        dsn: str,
+        options: Mapping[Role, Mapping[str, Any]],
+    ) -> None:
         """Keep the pools; use `connect`."""
+        self._dsn = dsn
+        self._options = options
+        self._places = {role: read_place(dsn, options[role]["user"]) for role in ROLES}
         self._pools = pools
         self._limits_seconds = limits_seconds
 
@@ -155,28 +169,35 @@ class Pools:
         """
         sizes = {**POOL_SIZES, **(pool_sizes or {})}
         limits = {**LENT_LIMITS_SECONDS, **(limits_seconds or {})}
-        with translated():
-            return cls(
-                {
-                    role: await asyncpg.create_pool(
-                        dsn,
-                        user=None if role == "owner" else f"journal_{role}",
-                        min_size=0,
-                        max_size=sizes[role],
-                        timeout=CONNECT_LIMIT_SECONDS,
-                        reset=_reset,
-                        server_settings=SERVER_SETTINGS
-                        | (OWNER_SETTINGS if role == "owner" else {})
-                        | {"application_name": f"{application} {role}"},
-                    )
-                    for role in ROLES
-                },
-                limits,
-            )
+        options: dict[Role, dict[str, Any]] = {
+            role: {
+                "user": None if role == "owner" else f"journal_{role}",
+                "timeout": CONNECT_LIMIT_SECONDS,
+                "server_settings": SERVER_SETTINGS
+                | (OWNER_SETTINGS if role == "owner" else {})
+                | {"application_name": f"{application} {role}"},
+            }
+            for role in ROLES
+        }
+        with translated(read_place(dsn)):
+            pools = {
+                role: await asyncpg.create_pool(dsn, min_size=0, max_size=sizes[role], reset=_reset, **options[role])
+                for role in ROLES
+            }
+        return cls(pools, limits, dsn, options)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Return every role."""
+        return ROLES
+
+    def place(self, role: Role) -> Place:
+        """Return where a role connects."""
+        return self._places[role]
 
     async def close(self) -> None:
         """Wait for running statements, then close every connection."""
-        with translated():
+        with translated(self._places["owner"]):
             for pool in self._pools.values():
                 await pool.close()
 
@@ -192,7 +213,7 @@ class Pools:
     async def borrow(self, role: Role) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection of a role; UnavailableError if it was lost meanwhile, even after a result."""
         limit = self._limits_seconds[role]
-        with translated():
+        with translated(self._places[role]):
             async with self._pools[role].acquire(timeout=limit) as connection:
                 connection.add_log_listener(end_if_unreplicated)
                 alarm = asyncio.get_running_loop().call_later(limit, connection.terminate)
@@ -203,6 +224,18 @@ class Pools:
                 finally:
                     alarm.cancel()
                     connection.remove_log_listener(end_if_unreplicated)
+
+    @asynccontextmanager
+    async def connect_anew(self, role: Role) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection of its own, made now: a pooled one shows nothing of what new ones are refused."""
+        with translated(self._places[role]):
+            connection = await asyncpg.connect(self._dsn, **self._options[role])
+            alarm = asyncio.get_running_loop().call_later(CONNECT_LIMIT_SECONDS, connection.terminate)
+            try:
+                yield connection
+            finally:
+                alarm.cancel()
+                await connection.close(timeout=CONNECT_LIMIT_SECONDS)
 
     async def _fetch(self, role: Role, name: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run one named statement in its own transaction."""

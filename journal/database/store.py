@@ -17,6 +17,7 @@ from journal.database.ingest import (
     IngestStatements,
 )
 from journal.database.owner import OwnerStatements
+from journal.database.probe import ProbeStatements
 from journal.database.purge import PurgeStatements
 from journal.database.read import ReadStatements
 from journal.database.seal import SealStatements
@@ -33,5 +34,6 @@ class Store(
     AdminStatements,
     EndingStatements,
     OwnerStatements,
+    ProbeStatements,
 ):
     """All roles and the owner: `async with await Store.connect(dsn, application="…")`, or `connect` and `close`."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from journal.core.errors import JournalError, KeyStoreError, LockedError
 from journal.core.times import day_of, format_day, format_seconds, overdue_through, purgeable_through
 from journal.keys.files import why_unwritable
+from journal.status.probe import Probe
 from journal.status.restored import communes_back, describe_back, describe_lost, forgotten_purges, forgotten_seal
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Checks:
         self._keystore = keystore
         self._writer = writer
         self._instruments = instruments
+        self._probe = Probe(store, clock, instruments)
         self._identity = identity
         self._stamper = stamper
         self._clock = clock
@@ -100,11 +102,12 @@ class Checks:
         return None
 
     async def _check_database(self) -> str | None:
-        age = self._snapshot.age_seconds()
-        if age > STALE_SNAPSHOT_SECONDS:
-            return f"no answer for {age:.0f} s"
         appender = self._writer.appender
-        if problem := appender.problem() or appender.memory.problem():
+        age = self._snapshot.age_seconds()
+        problem = await self._probe.find_problem(anew=age > STALE_SNAPSHOT_SECONDS)
+        if age > STALE_SNAPSHOT_SECONDS:
+            return f"no answer for {age:.0f} s" + (f": {problem}" if problem else "")
+        if problem := appender.problem() or appender.memory.problem() or problem:
             return problem
         stopped = self._instruments.metrics.total("openepm_journal_stopped_chains")
         return f"{stopped:.0f} chains accept nothing, in another process: its log names them" if stopped else None

@@ -127,12 +127,12 @@ class Appender:
                 else:
                     draft, result = await self._append_locked(draft)
             except (UnavailableError, LockedError) as error:
-                self._note_failure(error)
+                self._note_failure(error, "unavailable")
                 # Committed or not: the same events, appended again, are found or written.
                 draft = await self._redraft_from_database(draft)
                 continue
             except StoreError as error:
-                self._instruments.appends.add(1, "refused")
+                self._note_failure(error, "refused")
                 await self._isolate(draft, deadline, error)
                 return
             self._instruments.appends.add(1, result.answer)
@@ -160,10 +160,10 @@ class Appender:
             self._heads[compartment] = draft.base(compartment)
         return self._redraft(draft.submissions)
 
-    def _note_failure(self, error: StoreError) -> None:
+    def _note_failure(self, error: StoreError, result: str) -> None:
         now = self._clock.monotonic()
         self._failing = (self._failing[0] if self._failing else now, now, str(error))
-        self._instruments.appends.add(1, "unavailable")
+        self._instruments.appends.add(1, result)
 
     def _note_success(self, draft: Draft, started_at: float) -> None:
         self._failing = None

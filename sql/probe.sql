@@ -1,0 +1,30 @@
+-- Statements that try, on a connection made for it, whether entries can be recorded now.
+
+-- name: read_settings
+-- What an acknowledgement rests on, as a new session of this role has it.
+SELECT name, setting FROM pg_catalog.pg_settings
+ WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_sync_retry', 'default_transaction_read_only')
+
+-- name: read_now
+-- The clock that the append compares with.
+SELECT journal.now()
+
+-- name: begin
+-- The isolation level that the append needs.
+BEGIN ISOLATION LEVEL READ COMMITTED
+
+-- name: savepoint
+-- Everything after it is taken back.
+SAVEPOINT attempt
+
+-- name: take_back
+-- Nothing of the attempt remains.
+ROLLBACK TO SAVEPOINT attempt
+
+-- name: write
+-- A few bytes in the log of the database, so that the commit must reach the disk and the standby.
+SELECT pg_catalog.pg_logical_emit_message(true, 'openepm-journal', '')
+
+-- name: commit
+-- Its tag is compared: on a failed transaction it says ROLLBACK.
+COMMIT
