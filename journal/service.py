@@ -14,6 +14,7 @@ from journal.keys.store import KeyStore, open_keystore
 from journal.reading.plan import Extraction
 from journal.reading.reader import Reader
 from journal.seals import identity as signing
+from journal.seals.memory import Memory
 from journal.seals.sealer import Sealer
 from journal.seals.stamper import Stamper
 from journal.snapshot import Snapshot
@@ -25,13 +26,16 @@ from journal.writing.instruments import Instruments
 from journal.writing.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from journal.metrics import Metrics
     from journal.seals.identity import SigningIdentity
+    from journal.seals.judge import Refusal
     from journal.settings import Settings
 
 CANCEL_AGAIN_SECONDS = 0.5
+# Chains that get an alarm of their own; the others are counted.
+REFUSALS_TOLD = 20
 
 
 class Service:
@@ -72,7 +76,16 @@ class Service:
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
         self.alarms = Alarms(self.chronicle, clock, [self._stopped_chains])
-        self.sealer = Sealer(store=store, keystore=keyring.keystore, identity=identity, service_name=name, clock=clock)
+        self.sealer = Sealer(
+            store=store,
+            keystore=keyring.keystore,
+            identity=identity,
+            memory=Memory(settings.signer_state_path, identity),
+            trust_path=settings.trust_path,
+            service_name=name,
+            clock=clock,
+            tell=self._tell_refusals,
+        )
         self.stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
         self.reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
         self.extraction = Extraction(
@@ -91,6 +104,7 @@ class Service:
             keystore=keyring.keystore,
             writer=self.writer,
             instruments=self.instruments,
+            sealer=self.sealer,
             identity=identity,
             stamper=self.stamper,
             clock=clock,
@@ -170,6 +184,16 @@ class Service:
             _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
+
+    async def _tell_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """Record that chains are not sealed as the database has them; many are recorded in one entry."""
+        for refusal in refusals[:REFUSALS_TOLD]:
+            tenant, category = refusal.chain
+            data = {"alarm": "chain not sealed", "category": category, "reason": str(refusal), "tenant": tenant}
+            await self.chronicle.write("alarm", tenant=RESERVED_TENANT, subject="seal", data=data)
+        if len(refusals) > REFUSALS_TOLD:
+            more = {"alarm": "chain not sealed", "more": len(refusals) - REFUSALS_TOLD}
+            await self.chronicle.write("alarm", tenant=RESERVED_TENANT, subject="seal", data=more)
 
     async def status(self) -> Status:
         """Return the status of the service. Raises StoreError, KeyStoreError, OSError."""

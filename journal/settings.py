@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     master_key_file: str | None = None
     signing_key: str | None = None
     signing_cert: str | None = None
+    signer_state: str | None = None
     trust: str | None = None
     handover_directory: str | None = None
     tsa_url: str | None = None
@@ -78,6 +79,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def signing_cert_path(self) -> Path:
         """Return the signer's certificate chain (PEM, signer first, no root)."""
         return Path(self.signing_cert) if self.signing_cert else self.home_path / "identity" / "signing.pem"
+
+    @property
+    def signer_state_path(self) -> Path:
+        """Return the file in which the signer remembers what it has signed; by default beside the signing key."""
+        return Path(self.signer_state) if self.signer_state else self.signing_key_path.with_name("signer.state")
 
     @property
     def trust_path(self) -> Path:

@@ -21,7 +21,7 @@ from journal.core.tree import Trie
 from journal.document.attested import CategoryFacts, NamedSeal
 from journal.pki import cms
 from journal.pki.certificates import pem_to_der
-from journal.seals.sealer import sealed_head
+from journal.seals.judge import sealed_head
 from retention.policy import goes_at
 from retention.purge_log import read_recorded_purges
 

@@ -988,6 +988,51 @@ BEGIN
 END
 $$;
 
+-- The leaf hashes of chains, straight from the days' tables: of each chain asked those of the indexes from `low` up
+-- to, not including, `high`, in the tables of the days from `since` to `through` (null: all there are). A row for
+-- each chain and day that has any: the place of the chain in what was asked, the first index, the hashes joined in
+-- their order. The caller checks that they are complete.
+CREATE FUNCTION journal.read_leaves(
+    chain_tenant text[], chain_category text[], low bigint[], high bigint[], since date, through date)
+  RETURNS TABLE (place integer, first_index bigint, leaves bytea)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+DECLARE
+  leaf record;
+BEGIN
+  FOR leaf IN
+    SELECT p.category, journal.leaf_name(k.id, p.day) AS name
+      FROM journal.partitions() AS p
+      JOIN journal.category AS k ON k.code = p.category
+     WHERE p.category = ANY (chain_category) AND (p.day >= since) IS NOT FALSE
+       AND (p.day <= through) IS NOT FALSE
+     ORDER BY p.category, p.day
+  LOOP
+    -- Slices that were left of a day have no table of the day's own.
+    CONTINUE WHEN to_regclass('journal.' || leaf.name) IS NULL;
+    RETURN QUERY EXECUTE format($dynamic$
+      SELECT asked.place::integer, min(e.index), string_agg(e.leaf_hash, ''::bytea ORDER BY e.index)
+        FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS asked (tenant, category, low, high, place)
+       CROSS JOIN LATERAL (SELECT e.index, e.leaf_hash FROM journal.%I AS e
+                            WHERE e.tenant = asked.tenant AND e.index >= asked.low AND e.index < asked.high) AS e
+       WHERE asked.category = $5
+       GROUP BY asked.place
+      $dynamic$, leaf.name)
+      USING chain_tenant, chain_category, low, high, leaf.category;
+  END LOOP;
+END
+$$;
+
+-- The close seals of a day and of those after it, newest first.
+CREATE FUNCTION journal.close_seals(since date)
+  RETURNS TABLE (number bigint, day date, sealed_at timestamptz, text bytea, signature bytea)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT s.number, s.day, s.sealed_at, s.text, s.signature
+    FROM journal.seal AS s WHERE s.day >= since ORDER BY s.day DESC
+$$;
+
 -- Store a seal if its number is the next one; false, and nothing stored, if another sealer was faster.
 CREATE FUNCTION journal.put_seal(
     of_number bigint, of_day date, at timestamptz, seal_text bytea, seal_signature bytea,
@@ -1151,7 +1196,8 @@ $$;
 GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
     journal.latest_seal, journal.latest_close_seal, journal.read_seal_heads, journal.live_heads,
-    journal.close_day, journal.closed_heads, journal.put_seal, journal.thin_seals, journal.prune_seal_heads,
+    journal.close_day, journal.closed_heads, journal.read_leaves, journal.close_seals, journal.put_seal,
+    journal.thin_seals, journal.prune_seal_heads,
     journal.unstamped_seals, journal.put_timestamp, journal.note_stamping_failure,
     journal.stamping_failed_since
   TO journal_seal;

@@ -32,6 +32,14 @@ SELECT journal.close_day($1)
 -- Every chain as it stood at the end of the day that awaits its seal.
 SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days FROM journal.closed_heads($1)
 
+-- name: read_leaves
+-- The leaf hashes between two sizes of many chains.
+SELECT place, first_index, leaves FROM journal.read_leaves($1, $2, $3, $4, $5, $6)
+
+-- name: close_seals
+-- Those of a day and of the days after it, newest first.
+SELECT number, day, sealed_at, text, signature FROM journal.close_seals($1)
+
 -- name: put_seal
 -- Compare-and-swap on the number.
 SELECT journal.put_seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)

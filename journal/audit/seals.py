@@ -18,7 +18,8 @@ from journal.core.tree import Trie
 from journal.pki import cms, timestamp
 from journal.pki.certificates import pem_to_der
 from journal.pki.timestamp_token import read_info, read_token
-from journal.seals.sealer import OPEN_SEALS_KEPT, sealed_head
+from journal.seals.judge import sealed_head
+from journal.seals.sealer import OPEN_SEALS_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

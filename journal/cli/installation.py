@@ -26,6 +26,7 @@ from journal.keys.files import make_private_directory
 from journal.keys.store import open_keystore
 from journal.keys.wrapped import make_master_key
 from journal.seals.dev_authority import make_development_authority
+from journal.seals.sealer import LEAVE
 from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
 from journal.status.restored import refuse_restored
@@ -242,6 +243,8 @@ class Installation:
         now = self.service.clock.now().replace(microsecond=0)
         if latest is None or confirmed or abs(now - latest.sealed_at) <= CLOCK_DEPARTURE_LIMIT:
             return
+        if await self.service.sealer.accepts(latest.sealed_at):
+            return
         witness = await self._ask_witness()
         if witness is not None and abs(witness - self.service.clock.now()) > CLOCK_DEPARTURE_LIMIT:
             raise OperatorError(
@@ -251,9 +254,12 @@ class Installation:
             )
         if witness is not None or -CLOCK_DEPARTURE_LIMIT <= now - latest.sealed_at <= LAST_SEAL_LIMIT:
             return
+        confirm = "confirm it once with --clock-is-right"
+        if latest.sealed_at > now:
+            confirm = f"accept that seal for good with {LEAVE} (with --clock-is-right alone nothing is sealed)"
         raise OperatorError(
             f"this machine's clock says {format_seconds(now)}, the last seal {format_seconds(latest.sealed_at)}: "
-            "correct the clock (timedatectl), or, if it is right, confirm it once with --clock-is-right"
+            f"correct the clock (timedatectl), or, if it is right, {confirm}"
         )
 
     async def _ask_witness(self) -> datetime | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from journal import __version__
 from journal.admin.administration import REGIMES
 from journal.admin.credentials import ROLES
-from journal.cli import categories, commands, demo, doctor, keys, purge, recover, serve, tenants
+from journal.cli import categories, commands, demo, doctor, keys, purge, recover, serve, signer, tenants
 from journal.core.entry import ACTIONS
 from journal.core.errors import MalformedError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, parse_day
@@ -319,6 +319,24 @@ def _add_upkeep(actions: Actions) -> None:
         type=int,
         metavar="SEAL",
         help="the last seal that survived; the next one states the loss, for ever",
+    )
+    parser = _add(
+        actions,
+        "signer",
+        signer.signer,
+        "decide what the signer of the seals goes on from; recorded as an alarm",
+        "signer --learn",
+    )
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument(
+        "--learn",
+        action="store_true",
+        help="its memory is lost or older than the database: go on from the last stored seal, verified",
+    )
+    choice.add_argument(
+        "--leave-future-seal",
+        action="store_true",
+        help="this machine's clock is right, and the last seal is of a time that has not come: go on from it",
     )
     parser = _add(
         actions,

@@ -37,6 +37,25 @@ class SealHeadRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeafSpan:
+    """The entries of a chain from index `low` up to, not including, `high`."""
+
+    tenant: str
+    category: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeafRun:
+    """Consecutive leaf hashes of a span, 32 bytes each, joined; `first_index` is that of the first."""
+
+    span: LeafSpan
+    first_index: int
+    leaves: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseMove:
     """The first seal in which a chain begins at `kept_from`, its retention, and both values of the seal before."""
 
@@ -68,7 +87,7 @@ class SealState:
     first_day    the first day that is ever closed
     closed_day   the last day closed to appends; its close seal is missing if close_day differs (or if close_day is
                  None and closed_day >= first_day)
-    heads        the present head of every chain; sealed: the heads of the latest seal
+    heads        the present head of every chain
     now          the database's clock
     """
 
@@ -79,7 +98,6 @@ class SealState:
     first_day: date
     closed_day: date
     heads: list[HeadRow]
-    sealed: list[SealHeadRow]
     now: datetime
 
 
@@ -102,6 +120,38 @@ class SealStatements(Pools):
         await self._fetch("seal", "close_day", day)
         # Nothing can be appended to the day from here on, so its heads are read without a lock.
         return [HeadRow(**row) for row in await self._fetch("seal", "closed_heads", day)]
+
+    async def read_leaves(self, spans: Sequence[LeafSpan], since: date | None, through: date | None) -> list[LeafRun]:
+        """Return the leaf hashes of these spans that the days from `since` to `through` hold (None: all days kept).
+
+        In the order of days; what is missing is left out.
+        """
+        rows = await self._fetch(
+            "seal",
+            "read_leaves",
+            [span.tenant for span in spans],
+            [span.category for span in spans],
+            [span.low for span in spans],
+            [span.high for span in spans],
+            since,
+            through,
+        )
+        return [
+            LeafRun(span=spans[row["place"] - 1], first_index=row["first_index"], leaves=row["leaves"]) for row in rows
+        ]
+
+    async def heads_of_seal(self, number: int) -> list[SealHeadRow]:
+        """Return every chain's head at a seal. StoreError if they are no longer kept."""
+        return [SealHeadRow(**row) for row in await self._fetch("seal", "read_seal_heads", number)]
+
+    async def close_seals(self, since: date) -> list[SealRow]:
+        """Return the close seals of `since` and the days after it, newest first."""
+        return [SealRow(**row) for row in await self._fetch("seal", "close_seals", since)]
+
+    async def last_seal(self) -> SealRow | None:
+        """Return the latest seal; None before the first."""
+        rows = await self._fetch("seal", "latest_seal")
+        return SealRow(**rows[0]) if rows else None
 
     async def put_seal(  # noqa: PLR0917  # the order of a seal's own members
         self,
@@ -182,6 +232,5 @@ async def _read_state(connection: asyncpg.Connection) -> SealState:
         first_day=service["first_day"],
         closed_day=service["closed_day"],
         heads=[HeadRow(**row) for row in await connection.fetch(statements["live_heads"])],
-        sealed=[SealHeadRow(**row) for row in await connection.fetch(statements["read_seal_heads"], number)],
         now=await connection.fetchval(statements["read_now"]),
     )

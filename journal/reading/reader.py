@@ -12,7 +12,7 @@ from journal.core.errors import NotCoveredError, StoreError
 from journal.core.times import format_day, format_seconds
 from journal.core.tree import Trie
 from journal.extract.listing import ListedSeal, encode_head_answer
-from journal.seals.sealer import sealed_head
+from journal.seals.judge import sealed_head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

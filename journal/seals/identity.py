@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from journal.core.errors import ExpiredCertificateError, OperatorError, VerificationError
 from journal.core.times import format_seconds
@@ -76,6 +77,11 @@ class SigningIdentity:
     def sign_raw(self, data: bytes) -> bytes:
         """Return the bare signature of `data`: ECDSA with SHA-256, DER (RFC 3279 section 2.2.3)."""
         return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+    def derive_key(self, label: bytes) -> bytes:
+        """Return 32 bytes that only the holder of the signing key can derive (HKDF, SHA-256, info `label`)."""
+        secret = self._key.private_numbers().private_value.to_bytes(32, "big")
+        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=label).derive(secret)
 
     def check_valid(self, at: datetime) -> datetime:
         """Return `at` to the second.

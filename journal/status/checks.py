@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from journal.database.store import Store
     from journal.keys.store import KeyStore
     from journal.seals.identity import SigningIdentity
+    from journal.seals.sealer import Sealer
     from journal.seals.stamper import Stamper
     from journal.settings import Settings
     from journal.snapshot import Snapshot
@@ -47,6 +48,7 @@ class Checks:
         keystore: KeyStore,
         writer: Writer,
         instruments: Instruments,
+        sealer: Sealer,
         identity: SigningIdentity,
         stamper: Stamper | None,
         clock: Clock,
@@ -60,6 +62,7 @@ class Checks:
         self._writer = writer
         self._instruments = instruments
         self._probe = Probe(store, clock, instruments)
+        self._sealer = sealer
         self._identity = identity
         self._stamper = stamper
         self._clock = clock
@@ -187,6 +190,8 @@ class Checks:
         row = status.row if status is not None else await self._store.read_status()
         if lost := await forgotten_seal(self._store, self._keystore):
             return describe_lost(lost)
+        if problems := await self._sealer.problems():
+            return "; ".join(problems)
         if row.number is None:
             return "no seal has been made yet"
         # An unsealed head may change again, which resets `unsealed_since`: keep the earliest time between calls.

@@ -30,12 +30,14 @@ from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_keystore
 from journal.reading.plan import ExtractRequest
 from journal.seals.dev_authority import make_development_authority
+from journal.seals.memory import Memory
 from journal.seals.sealer import Sealer
 from journal.writing.chronicle import SUBMITTED_BY, Chronicle
 from retention.purge import DueDay, Purger
 from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF, brief_world, key_files, leaves, live
 from tests.support.clocks import MovedClock
 from tests.support.contents import events_of, purge_entries
+from tests.support.obedience import let_the_signer_obey
 from tests.support.world import (
     DAY,
     FIRST,
@@ -167,8 +169,9 @@ async def test_a_key_from_a_backup(world: World) -> None:
     assert await world.audit() == []
 
 
-async def test_a_rule_made_longer(world: World) -> None:
+async def test_a_rule_made_longer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes back of a purged day goes again under any rule; what was only begun then waits for the longer one."""
+    let_the_signer_obey(monkeypatch)
     await live(world, 3)
     [copy, *_] = key_files(world, FIRST)
     content = copy.read_bytes()
@@ -335,6 +338,8 @@ async def stopping_purger(world: World, stop: Stop) -> AsyncIterator[Purger]:
             store=store,
             keystore=service.keyring.keystore,
             identity=service.identity,
+            memory=Memory(world.settings.signer_state_path, service.identity),
+            trust_path=world.settings.trust_path,
             service_name=SERVICE,
             clock=world.clock,
         )
@@ -608,8 +613,9 @@ async def delete_by_hand(world: World, day: date, *, fence: bool) -> None:
 
 
 @pytest.mark.parametrize("days_later", [0, 1, 30])
-async def test_a_day_deleted_before_its_time(world: World, days_later: int) -> None:
+async def test_a_day_deleted_before_its_time(world: World, days_later: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A young day made to look purged, down to seals that the service itself signs afterwards, is early deletion."""
+    let_the_signer_obey(monkeypatch)
     await world.installation.administration.add_category(NewCategory(code="longue", label="Longue"))
     await live(world, 2)
     await world.travel_to(FIRST + DAY)
@@ -629,8 +635,9 @@ async def test_a_day_deleted_before_its_time(world: World, days_later: int) -> N
     assert "early deletion: " in said
 
 
-async def test_a_day_deleted_without_its_fence(world: World) -> None:
+async def test_a_day_deleted_without_its_fence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A young day that is simply gone is named by the check, and no extract of it is ever made."""
+    let_the_signer_obey(monkeypatch)
     await live(world, 2)
     await world.travel_to(FIRST + DAY)
     await delete_by_hand(world, FIRST, fence=False)

@@ -15,6 +15,7 @@ from journal.pki.certificates import der_to_pem
 from journal.writing.chronicle import Chronicle
 from tests.support.communes import commune, names, opened
 from tests.support.contents import events_of, purge_entries
+from tests.support.obedience import let_the_signer_obey
 from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
 from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, with_parts
 
@@ -389,8 +390,9 @@ async def test_refused(world: World, asked: dict[str, Any], reason: str) -> None
     assert await settings(world, TENANT) == []
 
 
-async def test_real_misdeeds_are_named_all_the_same(world: World) -> None:
+async def test_real_misdeeds_are_named_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a lawful change: a day deleted beyond it is early deletion, one kept past it over-retention."""
+    let_the_signer_obey(monkeypatch)
     await live(world, 0, 7)
     await set_days(world, 4)
     await world.installation.purger.run()
@@ -406,8 +408,9 @@ async def test_real_misdeeds_are_named_all_the_same(world: World) -> None:
     assert any(finding.verdict == "early deletion" for finding in await world.audit())
 
 
-async def test_a_rule_stated_before_its_purge_is_over_retention(world: World) -> None:
+async def test_a_rule_stated_before_its_purge_is_over_retention(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were the seals to state the shorter rule while older days are kept, every verifier would say so."""
+    let_the_signer_obey(monkeypatch)
     await live(world, 0, 7)
     async with world.superuser() as superuser:
         await superuser.execute("UPDATE journal.category SET retention_days = 4 WHERE code = $1", LONG.code)

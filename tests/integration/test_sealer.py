@@ -270,18 +270,6 @@ async def test_readiness_speaks_of_unsealed_heads(world: World) -> None:
     assert await seals() is None
 
 
-async def test_what_cannot_be_sealed(world: World) -> None:
-    """Damage that no seal could state is said in plain words, and nothing is sealed."""
-    await world.seal()
-    async with world.superuser() as superuser:
-        await superuser.execute(
-            "UPDATE journal.head SET size = 2::bigint ^ 60, recorded_at = now() WHERE category = 'ecrits'"
-        )
-    with pytest.raises(StoreError, match="run verify-store"):
-        await world.seal()
-    assert len(await seals_of(world)) == 1
-
-
 @pytest.mark.parametrize("days", [66, pytest.param(120, marks=pytest.mark.campaign)])
 async def test_bounded_storage(world: World, days: int) -> None:
     """Over months, close seals stay for ever, open ones a week, and heads as long as a base may be among them."""

@@ -39,7 +39,7 @@ async def close(store: Store, day: date) -> int:
     """Close a day that is over, seal it; return the seal's number."""
     heads = await store.close_day(day)
     state = await store.seal_state()
-    moved = moved_of(heads, state.sealed)
+    moved = moved_of(heads, await store.heads_of_seal(state.number))
     assert await store.put_seal(state.number + 1, day, state.now, b"close", b"signature", moved)
     return state.number + 1
 

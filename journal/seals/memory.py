@@ -1,0 +1,315 @@
+"""What the signer has signed, in a file beside its key: the last seal, and the last signed head of every chain.
+
+One record a line: JSON, a space, its MAC in hexadecimal. Each MAC covers the one before, so no record can be taken
+out, exchanged or added without the signing key, from which the MAC key is derived. A record is durable before the
+signature it tells of leaves the process. After many records the file is written anew.
+
+    start  number, digest, heads     everything; the first record, and the only one of this kind
+    sign   number, digest, heads     about to be signed and stored, with the heads that moved
+    done   number, digest            the database has it
+    held   chains                    what does not follow from its last signed head, or follows again
+    leave  until                     the operator accepts seals of the future up to this moment
+
+Trust sentence: an older copy of the file passes its MACs; the database then has later seals, and nothing is sealed
+until an operator's command accepts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hmac
+import os
+import threading
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from journal.core.errors import BusyError, MalformedError, OperatorError
+from journal.core.seal import NOTHING_HASH
+from journal.core.times import format_seconds, parse_seconds
+from journal.database.seal import SealHeadRow
+from journal.keys.files import PRIVATE, make_private_directory, replace_durably
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from journal.seals.identity import SigningIdentity
+
+Chain = tuple[str, str]
+
+LABEL: Final = b"openepm-journal/v1/signer-memory"
+LEARN: Final = "openepm-journal signer --learn"
+LOCK_SECONDS: Final = 60.0
+LOCK_PAUSE_SECONDS: Final = 0.02
+# Written anew once the records take twice the room of what they say, and at least this.
+COMPACTION_BYTES: Final = 1024 * 1024
+_MAC_DIGITS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A seal that was about to be signed and stored, with the heads that moved."""
+
+    number: int
+    digest: bytes
+    heads: dict[Chain, SealHeadRow]
+
+
+class Memory:
+    """The signer's memory; several processes may share the file, one at a time inside `held`."""
+
+    def __init__(self, path: Path, identity: SigningIdentity) -> None:
+        """Use this file; nothing is read yet."""
+        self.path = path
+        self._key = identity.derive_key(LABEL)
+        self._fingerprint = sha256(identity.certificates[0]).hexdigest()
+        self._reading = threading.Lock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.exists = False
+        # Written under another signing key, so its MACs cannot be checked.
+        self.is_foreign = False
+        self.number = 0
+        self.digest = NOTHING_HASH
+        self.pending: Pending | None = None
+        # As the last stored seal states them.
+        self.stored: dict[Chain, SealHeadRow] = {}
+        # Signed in a seal that may not have been stored: nothing earlier is signed of these chains.
+        self.floor: dict[Chain, SealHeadRow] = {}
+        self.held_back: dict[Chain, str] = {}
+        self.left_until: datetime | None = None
+        self._file: tuple[int, int] | None = None
+        self._position = 0
+        self._start_bytes = 0
+        self._mac = b""
+
+    def good(self, chain: Chain) -> SealHeadRow | None:
+        """Return the chain's last signed head; None if none was ever signed."""
+        return self.floor.get(chain) or self.stored.get(chain)
+
+    @asynccontextmanager
+    async def held(self, *, is_lost: bool = False) -> AsyncIterator[None]:
+        """Hold the memory for one process, as it is on disk; as if there were none, if `is_lost` and it was altered.
+
+        Raises BusyError if another process holds it for a minute, OperatorError if it was altered, OSError.
+        """
+        make_private_directory(self.path.parent)
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, PRIVATE)
+        try:
+            await _take(descriptor, lock)
+            try:
+                await asyncio.to_thread(self.look)
+            except OperatorError:
+                if not is_lost:
+                    raise
+                self._reset()
+            yield
+        finally:
+            os.close(descriptor)
+
+    def look(self) -> None:
+        """Read what was written since. Raises OperatorError if the file was altered, OSError if it cannot be read."""
+        with self._reading:
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            self._reset()
+            return
+        with file:
+            status = os.fstat(file.fileno())
+            if self._file != (status.st_dev, status.st_ino) or status.st_size < self._position:
+                self._reset()
+                self._file = (status.st_dev, status.st_ino)
+            file.seek(self._position)
+            # What follows the last line feed was cut short by the end of its process.
+            whole = file.read().rpartition(b"\n")[0]
+        for line in whole.split(b"\n") if whole else []:
+            try:
+                self._take_record(line)
+            except (ValueError, KeyError, TypeError, MalformedError) as error:
+                self._file = None
+                raise self._altered() from error
+            self._position += len(line) + 1
+
+    def _altered(self) -> OperatorError:
+        return OperatorError(
+            f"the signer's memory {self.path} is damaged or was altered: nothing is sealed. Put back the file as it "
+            f"was; if it is lost, let the signer learn from the stored seals: {LEARN}"
+        )
+
+    def _take_record(self, line: bytes) -> None:
+        payload, mac = line[: -_MAC_DIGITS - 1], bytes.fromhex(line[-_MAC_DIGITS:].decode("ascii"))
+        record = orjson.loads(payload)
+        if record["kind"] == "start":
+            self.exists = True
+            self._start_bytes = len(line)
+            self.is_foreign = record["certificate"] != self._fingerprint and not self._fits(payload, mac)
+        elif not self.exists:
+            raise ValueError("no start")
+        if not self.is_foreign and not self._fits(payload, mac):
+            raise ValueError("not its MAC")
+        self._mac = mac
+        self._apply(record)
+
+    def _fits(self, payload: bytes, mac: bytes) -> bool:
+        return hmac.compare_digest(self._tag(payload), mac)
+
+    def _tag(self, payload: bytes) -> bytes:
+        return hmac.digest(self._key, self._mac + payload, "sha256")
+
+    def _apply(self, record: Mapping[str, Any]) -> None:
+        match record["kind"]:
+            case "start":
+                self.number, self.digest = record["number"], bytes.fromhex(record["digest"])
+                self.stored = _read_heads(record["heads"])
+                self.floor = _read_heads(record["floor"])
+                self.pending = _read_pending(record["pending"]) if record["pending"] else None
+                self.held_back = {(tenant, category): why for tenant, category, why in record["held"]}
+                self.left_until = parse_seconds(record["until"]) if record["until"] else None
+            case "sign":
+                self.pending = _read_pending(record)
+                self.floor |= self.pending.heads
+            case "done":
+                self.number, self.digest = record["number"], bytes.fromhex(record["digest"])
+                self.stored |= self.pending.heads if self.pending else {}
+                self.floor = {}
+                self.pending = None
+            case "held":
+                self.held_back = {(tenant, category): why for tenant, category, why in record["held"]}
+            case "leave":
+                self.left_until = parse_seconds(record["until"])
+            case _:
+                raise ValueError("unknown record")
+
+    def start(self, number: int, digest: bytes, heads: Iterable[SealHeadRow]) -> None:
+        """Forget everything, and remember this seal and its heads; `held` must be."""
+        self._reset()
+        self.number, self.digest = number, digest
+        self.stored = {(head.tenant, head.category): head for head in heads}
+        self.rewrite()
+
+    def rewrite(self) -> None:
+        """Write the whole memory anew, under the present key; `held` must be."""
+        with self._reading:
+            self._mac = b""
+            line = self._line(
+                {
+                    "kind": "start",
+                    "certificate": self._fingerprint,
+                    "number": self.number,
+                    "digest": self.digest.hex(),
+                    "heads": _write_heads(self.stored.values()),
+                    "floor": _write_heads(self.floor.values()),
+                    "pending": _write_pending(self.pending) if self.pending else None,
+                    "held": [[*chain, why] for chain, why in self.held_back.items()],
+                    "until": format_seconds(self.left_until) if self.left_until else None,
+                }
+            )
+            replace_durably(self.path, line)
+            status = self.path.stat()
+            self._file, self._position = (status.st_dev, status.st_ino), len(line)
+            self._start_bytes = len(line)
+            self.exists, self.is_foreign = True, False
+
+    def sign(self, number: int, digest: bytes, moved: Iterable[SealHeadRow]) -> None:
+        """Remember, durably, what is about to be signed and stored."""
+        pending = Pending(number=number, digest=digest, heads={(head.tenant, head.category): head for head in moved})
+        self._append({"kind": "sign"} | _write_pending(pending), is_durable=True)
+
+    def done(self, number: int, digest: bytes) -> None:
+        """Remember that the database has the seal that was about to be stored."""
+        self._append({"kind": "done", "number": number, "digest": digest.hex()}, is_durable=False)
+        if self._position > 2 * self._start_bytes + COMPACTION_BYTES:
+            self.rewrite()
+
+    def hold_back(self, held: Mapping[Chain, str]) -> None:
+        """Remember which chains do not follow from their last signed head, and why."""
+        self._append({"kind": "held", "held": [[*chain, why] for chain, why in held.items()]}, is_durable=True)
+
+    def leave(self, until: datetime) -> None:
+        """Remember that the operator accepts seals of the future up to this moment."""
+        self._append({"kind": "leave", "until": format_seconds(until)}, is_durable=True)
+
+    def _append(self, record: dict[str, Any], *, is_durable: bool) -> None:
+        with self._reading:
+            line = self._line(record)
+            descriptor = os.open(self.path, os.O_WRONLY)
+            try:
+                # Over whatever a process that was ended has left half written.
+                os.ftruncate(descriptor, self._position)
+                written = 0
+                while written < len(line):
+                    written += os.pwrite(descriptor, line[written:], self._position + written)
+                if is_durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._position += len(line)
+            self._apply(record)
+
+    def _line(self, record: Mapping[str, Any]) -> bytes:
+        payload = orjson.dumps(record)
+        self._mac = self._tag(payload)
+        return b"%s %s\n" % (payload, self._mac.hex().encode())
+
+
+async def _take(descriptor: int, lock: Path) -> None:
+    """Take the lock; the kernel releases it when the process ends."""
+    deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise BusyError(
+                    f"another process has held the signer's memory for {LOCK_SECONDS:.0f} s: find it with "
+                    f"fuser {lock}, and stop it if it hangs",
+                    retry_after_seconds=1,
+                ) from None
+            await asyncio.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _write_pending(pending: Pending) -> dict[str, Any]:
+    return {
+        "number": pending.number,
+        "digest": pending.digest.hex(),
+        "heads": _write_heads(pending.heads.values()),
+    }
+
+
+def _read_pending(record: Mapping[str, Any]) -> Pending:
+    return Pending(number=record["number"], digest=bytes.fromhex(record["digest"]), heads=_read_heads(record["heads"]))
+
+
+def _write_heads(heads: Iterable[SealHeadRow]) -> list[list[Any]]:
+    return [
+        [head.tenant, head.category, head.size, head.chain_hash.hex(), head.kept_from, head.retention_days]
+        for head in heads
+    ]
+
+
+def _read_heads(rows: Iterable[list[Any]]) -> dict[Chain, SealHeadRow]:
+    return {
+        (row[0], row[1]): SealHeadRow(
+            tenant=row[0],
+            category=row[1],
+            size=row[2],
+            chain_hash=bytes.fromhex(row[3]),
+            kept_from=row[4],
+            retention_days=row[5],
+        )
+        for row in rows
+    }
