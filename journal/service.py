@@ -10,7 +10,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
 from journal.database.store import Store
 from journal.keys.ring import Keyring
-from journal.keys.store import KeyStore, open_keystore
+from journal.keys.store import KeyStore, open_facts, open_keystore
 from journal.reading.plan import Extraction
 from journal.reading.reader import Reader
 from journal.seals import identity as signing
@@ -122,11 +122,11 @@ class Service:
         Raises OperatorError if the database may lose what it acknowledges, if keys or certificates are missing, or if
         the database belongs to another service.
         """
-        store = await Store.connect(dsn, application="openepm-journal")
+        keyring = Keyring(open_keystore(settings))
+        store = await Store.connect(dsn, application="openepm-journal", facts=open_facts(keyring.keystore, clock))
         try:
             await _check_durability(store)
             name = (await store.read_service()).name
-            keyring = Keyring(open_keystore(settings))
             snapshot = Snapshot(store, keyring, clock)
             identity = _load_identity(settings, name)
             await snapshot.refresh()

@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tsa_url: str | None = None
     tsa_trust: str | None = None
     tsa_timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    rule_delay_days: Annotated[int, msgspec.Meta(ge=0, le=60)] = 7
     seal_interval_seconds: Positive = 60
     queue_events: Positive = 50_000
     queue_bytes: Positive = 64 * 1024 * 1024

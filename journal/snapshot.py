@@ -1,4 +1,9 @@
-"""Tenants, categories and credentials in memory, refreshed every half second."""
+"""Tenants, categories and credentials in memory, refreshed every half second.
+
+Only rows for which the key store vouches are here (`journal.database.facts`). What the ledger says has changed is read
+again at once, whatever the database's own version says; everything is read again every 20 seconds, so that a row that
+was changed by hand is noticed.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +23,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 REFRESH_SECONDS = 0.5
+FULL_READ_SECONDS = 20.0
+# Above this many changed facts, reading everything costs less.
+READ_ONE_BY_ONE = 50
 
 
 class Snapshot:
-    """A copy of the small tables, read again when their version changes.
+    """A copy of the small tables, read again when they change.
 
     Every process refuses a revoked credential at most one refresh after its revocation.
     """
@@ -34,7 +42,9 @@ class Snapshot:
         self._version = -1
         # Of two refreshes at once, the slower could put older rows in the place of newer ones.
         self._refreshing = asyncio.Lock()
+        self._line = -1
         self._read_at = float("-inf")
+        self._read_all_at = float("-inf")
         self._categories: dict[str, CategoryRow] = {}
         self._tenants: dict[str, TenantRow] = {}
         self._credentials: dict[str, CredentialRow] = {}
@@ -63,26 +73,61 @@ class Snapshot:
         """Return how long ago the database last confirmed this snapshot."""
         return self._clock.monotonic() - self._read_at
 
-    async def refresh(self) -> None:
-        """Read the tables if their version has changed. Raises StoreError."""
+    async def refresh(self, *, whole: bool = False) -> None:
+        """Read what has changed; everything if `whole`. Raises StoreError."""
         async with self._refreshing:
-            await self._refresh()
+            await self._refresh(whole=whole)
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, whole: bool) -> None:
         asked_at = self._clock.monotonic()
         version = await self._store.snapshot_version()
-        if version != self._version:
-            self._tenants = {row.code: row for row in await self._store.read_tenants()}
-            self._credentials = {row.id: row for row in await self._store.read_credentials()}
-            self._categories = {row.code: row for row in await self._store.read_categories()}
-            for row in self._categories.values():
-                if row.fence is not None:
-                    self._keyring.learn_fence(row.code, row.fence)
-            for tenant in self._tenants.values():
-                if tenant.destroyed:
-                    self._keyring.learn_ended(tenant.code)
-            self._version = version
+        ledger = self._keyring.keystore.ledger
+        line = ledger.refresh()
+        changed = ledger.changed_since(max(self._line, 0))
+        is_due = whole or asked_at - self._read_all_at >= FULL_READ_SECONDS
+        if self._line < 0 or is_due or len(changed) > READ_ONE_BY_ONE:
+            await self._read_all()
+            self._read_all_at = asked_at
+        elif changed:
+            await self._read_changed(changed)
+        if is_due or changed or version != self._version:
+            await self._read_categories()
+        self._version, self._line = version, line
         self._read_at = asked_at
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each administrative fact that is suspended, and each damaged copy of the ledger."""
+        return self._store.facts.problems() if self._store.facts is not None else []
+
+    async def _read_all(self) -> None:
+        await self._store.read_service()  # judged, as the recipients are; nobody here needs them
+        await self._store.read_recipients()
+        self._tenants = {row.code: row for row in await self._store.read_tenants()}
+        self._credentials = {row.id: row for row in await self._store.read_credentials()}
+        for tenant in self._tenants.values():
+            self._learn(tenant)
+
+    async def _read_changed(self, changed: set[tuple[str, str]]) -> None:
+        for kind, name in sorted(changed):
+            if kind == "tenant":
+                self._tenants.pop(name, None)
+                for tenant in await self._store.read_tenants(name):
+                    self._tenants[name] = tenant
+                    self._learn(tenant)
+            elif kind == "credential":
+                self._credentials.pop(name, None)
+                for credential in await self._store.read_credentials(name):
+                    self._credentials[name] = credential
+
+    async def _read_categories(self) -> None:
+        self._categories = {row.code: row for row in await self._store.read_categories()}
+        for row in self._categories.values():
+            if row.fence is not None:
+                self._keyring.learn_fence(row.code, row.fence)
+
+    def _learn(self, tenant: TenantRow) -> None:
+        if tenant.destroyed:
+            self._keyring.learn_ended(tenant.code)
 
     async def run(self) -> None:
         """Refresh for ever; while the database is unreachable the snapshot ages, which is logged once."""

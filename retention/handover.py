@@ -92,6 +92,7 @@ class Handover:
         """Return what is due to each commune now; mark days that can no longer be read as lapsed."""
         found: dict[str, list[DuePeriod]] = {}
         for category in await self._store.read_categories():
+            await self._discard_forged(category.code)
             begin = _begin(category, today)
             gone = begin - timedelta(days=1)
             await self._store.lapse_handovers(category.code, gone, LAPSED_REASON, LAPSED_DETAIL)
@@ -102,6 +103,15 @@ class Handover:
                     period = DuePeriod(category=category, first_day=first, last_day=last)
                     found.setdefault(due.tenant, []).append(period)
         return found
+
+    async def _discard_forged(self, category: str) -> None:
+        """Remove what says that a day was handed over and this service did not write, loudly: the day waits again."""
+        for forged in await self._store.discard_forged_handovers(category):
+            what = "lapse" if forged.is_lapse else "hand-over"
+            about = {"category": category, "day": format_day(forged.last_day)}
+            log.error("a row of a hand-over that this service did not write", what=what, tenant=forged.tenant, **about)
+            data = {"alarm": f"{what} not of this service removed", **about}
+            await self._service.chronicle.write("alarm", tenant=forged.tenant, subject=category, data=data)
 
     async def _serve(self, row: RecipientRow, due: list[DuePeriod]) -> list[HandedOver]:
         """Do everything due for one commune; note what is wrong, or that nothing is any more."""

@@ -10,11 +10,11 @@ SELECT journal.add_tenant($1, $2, $3, $4)
 
 -- name: add_category
 -- With the genesis of each of its chains; returns its id.
-SELECT journal.add_category($1, $2, $3, $4, $5, $6, $7)
+SELECT journal.add_category($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: set_category
 -- Null leaves a value as it is.
-SELECT journal.set_category($1, $2, $3, $4)
+SELECT journal.set_category($1, $2, $3, $4, $5, $6, $7)
 
 -- name: add_credential
 -- The secret arrives hashed.
@@ -24,18 +24,9 @@ SELECT journal.add_credential($1, $2, $3, $4, $5, $6, $7, $8)
 -- False if there is nothing to revoke.
 SELECT journal.revoke_credential($1)
 
--- name: read_credentials
--- All of them, revoked and expired ones too.
-SELECT id, secret_hash, role, tenant, categories, source_prefix, label, created_at, expires_at, revoked_at
-  FROM journal.read_credentials()
-
 -- name: set_recipient
 -- The certificate a tenant's days are handed over to; null ends it.
 SELECT journal.set_recipient($1, $2)
-
--- name: read_recipients
--- Those registered, of open tenants.
-SELECT tenant, registered_at, certificate FROM journal.read_recipients()
 
 -- name: end_contract
 -- Close a tenant whose export was announced, or that wants none: no append is under way or accepted after this.
@@ -56,12 +47,6 @@ SELECT journal.begin_destruction($1, $2, $3)
 -- name: finish_destruction
 -- A seal states that nothing is kept.
 SELECT journal.finish_destruction($1, $2, $3)
-
--- name: read_ending
--- How far the end of a contract has come.
-SELECT tenant, closed_at, certificate, request_index, request_leaf, exported_at, export_sha256, waived_at, destroyed_at,
-       seal_before, seal_before_sha256, seal_after, seal_after_sha256, finished_at
-  FROM journal.read_ending($1)
 
 -- name: read_ended_chains
 -- What a destroyed tenant's chains were.

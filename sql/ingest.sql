@@ -15,28 +15,9 @@ SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_day
 SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days
   FROM journal.read_heads($1, $2)
 
--- name: read_credentials
--- All of them, revoked and expired ones too: the caller judges.
-SELECT id, secret_hash, role, tenant, categories, source_prefix, label, created_at, expires_at, revoked_at
-  FROM journal.read_credentials()
-
 -- name: snapshot_version
 -- Grows with tenants, categories, fences and credentials.
 SELECT journal.snapshot_version()
-
--- name: read_categories
--- In the order they were added.
-SELECT code, id, label, regime, retention_days, stated_days, next_retention_days, next_since, needs_authorisation,
-       first_day, fence
-  FROM journal.read_categories()
-
--- name: read_tenants
--- By code, closed ones too.
-SELECT code, name, closed, destroyed FROM journal.read_tenants()
-
--- name: read_service
--- No row until the service is created.
-SELECT name, created_at, first_day, closed_day FROM journal.read_service()
 
 -- name: read_now
 -- The clock that the append compares with.

@@ -34,7 +34,8 @@ SELECT journal.settle_rule($1)
 
 -- name: read_category_changes
 -- What was changed of categories and is not recorded yet.
-SELECT number, changed_at, category, retention_days, retention_days_before, needs_authorisation, label
+SELECT number, changed_at, category, retention_days, retention_days_before, effective_from, needs_authorisation, label,
+       basis, instruction
   FROM journal.read_category_changes()
 
 -- name: forget_category_change
@@ -53,30 +54,36 @@ SELECT tenant, category, day, first_index, end_index, seal_number, moved_at, ret
 -- A tenant's purge entry is written.
 SELECT journal.forget_purge_spans($1, $2)
 
--- name: read_recipients
--- Who wants its days handed over before they are purged.
-SELECT tenant, registered_at, certificate FROM journal.read_recipients()
-
 -- name: handover_due
--- What of a category is not handed over up to a day.
-SELECT tenant, base_size, head_size, done_day FROM journal.handover_due($1, $2)
+-- What of a category is not handed over up to a day, to these tenants.
+SELECT tenant, base_size, head_size, done_day FROM journal.handover_due($1, $2, $3, $4, $5)
+
+-- name: read_handovers
+-- What its rows say is handed over or lapsed; the caller holds each against its mac.
+SELECT tenant, is_lapse, first_day, last_day, base_size, base_hash, head_size, head_hash, file_bytes, file_sha256,
+       recipient_sha256, placed_at, mac
+  FROM journal.read_handovers($1)
 
 -- name: note_handover
 -- A file is written and durable, and has not its name yet.
-SELECT journal.note_handover($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+SELECT journal.note_handover($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 
 -- name: place_handover
 -- It has its name.
-SELECT journal.place_handover($1, $2, $3, $4)
+SELECT journal.place_handover($1, $2, $3, $4, $5)
 
 -- name: forget_handover
 -- It is nowhere.
 SELECT journal.forget_handover($1, $2, $3)
 
+-- name: discard_handover
+-- This service did not write it.
+SELECT journal.discard_handover($1, $2, $3, $4, $5)
+
 -- name: unlisted_handovers
 -- What a run that was cut short left to be done.
 SELECT category, first_day, last_day, base_size, base_hash, head_size, head_hash, file_bytes, file_sha256,
-       recipient_sha256, placed_at
+       recipient_sha256, placed_at, mac
   FROM journal.unlisted_handovers($1)
 
 -- name: list_handovers
@@ -85,7 +92,7 @@ SELECT journal.list_handovers($1, $2)
 
 -- name: lapse_handovers
 -- A day goes without: its limit has come.
-SELECT journal.lapse_handovers($1, $2, $3, $4)
+SELECT journal.lapse_handovers($1, $2, $3, $4, $5, $6, $7)
 
 -- name: raise_handover_fault
 -- What keeps a tenant's hand-over from being made.

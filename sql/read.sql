@@ -52,10 +52,6 @@ SELECT at, first_day, close_day, number, sealed_at, unsealed_heads, unsealed_sin
 SELECT category, days, oldest_day, purged_day, purged_at, handover_days, handover_lapses
   FROM journal.read_retention($1, $2)
 
--- name: tenant_created_at
--- Null where there is none.
-SELECT journal.tenant_created_at($1)
-
 -- name: read_base_moves
 -- The seals that first show more of a chain gone.
 SELECT number, kept_before, kept_from, retention_before, retention_days FROM journal.read_base_moves($1, $2)

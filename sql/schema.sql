@@ -13,6 +13,8 @@
 --                        return, no append into the day is under way, and every later one sees the new limit.
 --                        Locks are always taken in the order: this one, then heads by (tenant, category).
 --   7304680770881318764  one process at a time makes or drops partitions.
+--   7304680770881318765  one process at a time changes what commands: tenants, categories, credentials,
+--                        recipients, endings. Taken before any other.
 --
 -- Errors of our own, which journal/database/pools.py translates:
 --   OJ001  append-only              OJ004  no such category, or no partition    OJ007  too early in a purge
@@ -147,8 +149,12 @@ CREATE TABLE journal.category (
   purged_day date, -- the last whose purge is wholly done; where the fence is past it, one was cut short
   next_retention_days smallint CHECK (next_retention_days BETWEEN 2 AND 60), -- null: nothing is pending
   next_since date, -- the day it was asked for
+  next_from date, -- the first day that purge and reads obey it, if it is shorter
   purged_at timestamptz, -- when `purged_day` last moved
-  CHECK ((next_retention_days IS NULL) = (next_since IS NULL)) -- a pending rule knows since when
+  basis text NOT NULL, -- what the rule rests on: a contract, a law
+  -- A pending rule knows since when, and from when.
+  CHECK ((next_retention_days IS NULL) = (next_since IS NULL)
+         AND (next_retention_days IS NULL) = (next_from IS NULL))
 );
 CREATE TRIGGER category_kept BEFORE DELETE OR TRUNCATE ON journal.category
   FOR EACH STATEMENT EXECUTE FUNCTION journal.refuse_change();
@@ -162,9 +168,12 @@ CREATE TABLE journal.category_change (
   changed_at timestamptz NOT NULL,
   retention_days smallint,
   retention_days_before smallint,
+  effective_from date, -- of a shorter rule
   needs_authorisation boolean,
   category text NOT NULL REFERENCES journal.category,
-  label text
+  label text,
+  basis text,
+  instruction text NOT NULL -- reference of the client's instruction
 );
 
 -- What never changes of a chain: a tenant's in a category.
@@ -336,6 +345,7 @@ CREATE TABLE journal.handover (
   head_hash journal.hash NOT NULL,
   file_sha256 journal.hash NOT NULL,
   recipient_sha256 journal.hash NOT NULL, -- of the certificate it is encrypted to
+  mac journal.hash NOT NULL, -- over the above and whether it is placed, under a key that no database has
   PRIMARY KEY (tenant, category, last_day), -- one file ends with a day
   FOREIGN KEY (tenant, category) REFERENCES journal.chain
 );
@@ -347,6 +357,7 @@ CREATE TABLE journal.handover_lapse (
   day date NOT NULL,
   tenant text NOT NULL,
   category text NOT NULL,
+  mac journal.hash NOT NULL, -- as that of a hand-over
   PRIMARY KEY (tenant, category, day),
   FOREIGN KEY (tenant, category) REFERENCES journal.chain
 );
@@ -490,52 +501,83 @@ AS $$
   SELECT s.name, s.created_at, s.first_day, s.closed_day FROM journal.service AS s
 $$;
 
--- `retention_days` is what the purge and reads obey; `stated_days` what seals state: more while a shorter
--- rule is pending.
-CREATE FUNCTION journal.read_categories()
-  RETURNS TABLE (code text, id smallint, label text, regime text, retention_days smallint,
-                 stated_days smallint, next_retention_days smallint, next_since date,
-                 needs_authorisation boolean, first_day date, fence date)
+-- All facts of a kind, or, with a code, one: two statements, so that one costs the same however many there are.
+-- Callers hold each row against the ledger in the key store (journal/database/facts.py): the columns are those
+-- that its digest covers, and more.
+
+-- `rule_days` is the rule in force, `retention_days` what the purge and reads obey; `stated_days` what seals
+-- state: more while a shorter rule is pending.
+CREATE FUNCTION journal.read_categories(of_code text DEFAULT NULL)
+  RETURNS TABLE (code text, id smallint, label text, regime text, rule_days smallint, retention_days smallint,
+                 stated_days smallint, next_retention_days smallint, next_since date, next_from date,
+                 needs_authorisation boolean, created_at timestamptz, first_day date, basis text, fence date)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT c.code, c.id, c.label, c.regime, least(s.days, c.next_retention_days), s.days,
-         c.next_retention_days, c.next_since, c.needs_authorisation, c.first_day, c.fence
+  SELECT c.code, c.id, c.label, c.regime, c.retention_days,
+         least(s.days, CASE WHEN c.next_from <= s.today THEN c.next_retention_days END), s.days,
+         c.next_retention_days, c.next_since, c.next_from, c.needs_authorisation, c.created_at, c.first_day,
+         c.basis, c.fence
     FROM journal.category AS c
-   CROSS JOIN LATERAL (SELECT journal.stated_days(c.retention_days, c.next_retention_days, c.fence,
-                                                  journal.day_of(journal.now())) AS days) AS s
+   CROSS JOIN LATERAL (SELECT d.today, journal.stated_days(c.retention_days, c.next_retention_days, c.fence,
+                                                           d.today) AS days
+                         FROM (SELECT journal.day_of(journal.now()) AS today) AS d) AS s
+   WHERE of_code IS NULL OR c.code = of_code
    ORDER BY c.id
 $$;
 
 -- Closed ones too. Nobody reads a destroyed tenant's key.
-CREATE FUNCTION journal.read_tenants() RETURNS TABLE (code text, name text, closed boolean, destroyed boolean)
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION journal.read_tenants(of_code text DEFAULT NULL)
+  RETURNS TABLE (code text, name text, created_at timestamptz, closed_at timestamptz,
+                 destroyed_at timestamptz)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT t.code, t.name, t.closed_at IS NOT NULL, t.destroyed_at IS NOT NULL
-    FROM journal.tenant AS t ORDER BY t.code
+#variable_conflict use_column
+BEGIN
+  IF of_code IS NULL THEN
+    RETURN QUERY SELECT t.code, t.name, t.created_at, t.closed_at, t.destroyed_at
+                   FROM journal.tenant AS t ORDER BY t.code;
+  ELSE
+    RETURN QUERY SELECT t.code, t.name, t.created_at, t.closed_at, t.destroyed_at
+                   FROM journal.tenant AS t WHERE t.code = of_code;
+  END IF;
+END
 $$;
 
 -- All of them, revoked and expired ones too.
-CREATE FUNCTION journal.read_credentials()
+CREATE FUNCTION journal.read_credentials(of_id text DEFAULT NULL)
   RETURNS TABLE (id text, secret_hash bytea, role text, tenant text, categories text[], source_prefix text,
                  label text, created_at timestamptz, expires_at timestamptz, revoked_at timestamptz)
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT c.id, c.secret_hash, c.role, c.tenant, c.categories, c.source_prefix, c.label,
-         c.created_at, c.expires_at, c.revoked_at
-    FROM journal.credential AS c
-   ORDER BY c.created_at, c.id
+#variable_conflict use_column
+BEGIN
+  IF of_id IS NULL THEN
+    RETURN QUERY SELECT c.id, c.secret_hash, c.role, c.tenant, c.categories, c.source_prefix, c.label,
+                        c.created_at, c.expires_at, c.revoked_at
+                   FROM journal.credential AS c ORDER BY c.created_at, c.id;
+  ELSE
+    RETURN QUERY SELECT c.id, c.secret_hash, c.role, c.tenant, c.categories, c.source_prefix, c.label,
+                        c.created_at, c.expires_at, c.revoked_at
+                   FROM journal.credential AS c WHERE c.id = of_id;
+  END IF;
+END
 $$;
 
--- Who wants its days handed over. Open tenants alone: an extract is an entry of the tenant's own journal, and
--- a closed one's takes nothing more.
-CREATE FUNCTION journal.read_recipients()
+-- Who wants its days handed over. Open tenants alone have a row: an extract is an entry of the tenant's own
+-- journal, and a closed one's takes nothing more.
+CREATE FUNCTION journal.read_recipients(of_tenant text DEFAULT NULL)
   RETURNS TABLE (tenant text, registered_at timestamptz, certificate bytea)
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT r.tenant, r.registered_at, r.certificate
-    FROM journal.recipient AS r
-    JOIN journal.tenant AS t ON t.code = r.tenant AND t.closed_at IS NULL
-   ORDER BY r.tenant
+#variable_conflict use_column
+BEGIN
+  IF of_tenant IS NULL THEN
+    RETURN QUERY SELECT r.tenant, r.registered_at, r.certificate FROM journal.recipient AS r ORDER BY r.tenant;
+  ELSE
+    RETURN QUERY SELECT r.tenant, r.registered_at, r.certificate
+                   FROM journal.recipient AS r WHERE r.tenant = of_tenant;
+  END IF;
+END
 $$;
 
 -- The last seal taken; no row before the first.
@@ -1452,7 +1494,7 @@ DECLARE
   stated smallint;
   last_day date;
 BEGIN
-  SELECT c.retention_days, c.next_retention_days, c.first_day, c.fence, c.purged_day INTO kind
+  SELECT c.retention_days, c.next_retention_days, c.next_from, c.first_day, c.fence, c.purged_day INTO kind
     FROM journal.category AS c WHERE c.code = of_category FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = 'there is no such category';
@@ -1462,8 +1504,8 @@ BEGIN
   END IF;
   stated := journal.stated_days(kind.retention_days, kind.next_retention_days, kind.fence, today);
   IF kind.next_retention_days < kind.retention_days THEN
-    -- A day past the new limit is still there, or one that is fenced.
-    IF EXISTS (SELECT FROM journal.partitions() AS p
+    -- It is announced and not in effect yet; or a day past the new limit is still there, or one that is fenced.
+    IF today < kind.next_from OR EXISTS (SELECT FROM journal.partitions() AS p
                 WHERE p.category = of_category
                   AND p.day <= greatest(today - kind.next_retention_days, kind.fence)) THEN
       RETURN false;
@@ -1489,7 +1531,8 @@ BEGIN
   END IF;
   UPDATE journal.category AS c
      SET retention_days = stated, next_retention_days = nullif(c.next_retention_days, stated),
-         next_since = CASE WHEN c.next_retention_days <> stated THEN c.next_since END
+         next_since = CASE WHEN c.next_retention_days <> stated THEN c.next_since END,
+         next_from = CASE WHEN c.next_retention_days <> stated THEN c.next_from END
    WHERE c.code = of_category;
   UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN stated = kind.next_retention_days;
@@ -1532,11 +1575,12 @@ $$;
 -- What was changed of categories and is no entry yet, in order.
 CREATE FUNCTION journal.read_category_changes()
   RETURNS TABLE (number bigint, changed_at timestamptz, category text, retention_days smallint,
-                 retention_days_before smallint, needs_authorisation boolean, label text)
+                 retention_days_before smallint, effective_from date, needs_authorisation boolean, label text,
+                 basis text, instruction text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT g.number, g.changed_at, g.category, g.retention_days, g.retention_days_before,
-         g.needs_authorisation, g.label
+  SELECT g.number, g.changed_at, g.category, g.retention_days, g.retention_days_before, g.effective_from,
+         g.needs_authorisation, g.label, g.basis, g.instruction
     FROM journal.category_change AS g ORDER BY g.number
 $$;
 
@@ -1549,30 +1593,62 @@ $$;
 
 -- Hand-over before purge.
 
--- The chains of a category that hold entries, up to the close of a day, which are neither handed over nor
--- purged: from which size they are missing, to which, and the last day handed over or lapsed before. None
--- before the day is sealed.
-CREATE FUNCTION journal.handover_due(of_category text, of_day date)
+-- What the database says is handed over or lapsed of a category, after the last day that is wholly purged: the
+-- caller
+-- holds each row against its mac.
+CREATE FUNCTION journal.read_handovers(of_category text)
+  RETURNS TABLE (tenant text, is_lapse boolean, first_day date, last_day date, base_size bigint, base_hash bytea,
+                 head_size bigint, head_hash bytea, file_bytes bigint, file_sha256 bytea,
+                 recipient_sha256 bytea, placed_at timestamptz, mac bytea)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+  SELECT o.tenant, false, o.first_day, o.last_day, o.base_size, o.base_hash, o.head_size, o.head_hash,
+         o.file_bytes, o.file_sha256, o.recipient_sha256, o.placed_at, o.mac
+    FROM journal.handover AS o JOIN journal.category AS c ON c.code = o.category
+   WHERE o.category = of_category AND o.last_day > coalesce(c.purged_day, '-infinity')
+   UNION ALL
+  SELECT p.tenant, true, NULL, p.day, NULL, NULL, p.head_size, NULL, NULL, NULL, NULL, NULL, p.mac
+    FROM journal.handover_lapse AS p JOIN journal.category AS c ON c.code = p.category
+   WHERE p.category = of_category AND p.day > coalesce(c.purged_day, '-infinity')
+$$;
+
+-- The chains of a category, among those of the tenants named, that hold entries up to the close of a day past
+-- the size up to which each is handed over: from which size they are missing, and to which. None before the
+-- day is sealed.
+CREATE FUNCTION journal.handover_due(
+    of_category text, of_day date, of_tenants text[], done_sizes bigint[], done_days date[])
   RETURNS TABLE (tenant text, base_size bigint, head_size bigint, done_day date)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-  SELECT r.tenant, done.size, closed.size, done.day
-    FROM journal.read_recipients() AS r
+  SELECT r.tenant, done.size, closed.size, r.done_day
+    FROM unnest(of_tenants, done_sizes, done_days) AS r (tenant, done_size, done_day)
     JOIN journal.head AS h ON h.tenant = r.tenant AND h.category = of_category
     JOIN journal.seal AS s ON s.day = of_day
    CROSS JOIN LATERAL (SELECT l.size FROM journal.seal_head AS l
                         WHERE l.tenant = h.tenant AND l.category = h.category AND l.number <= s.number
                         ORDER BY l.number DESC LIMIT 1) AS closed
-   CROSS JOIN LATERAL (SELECT greatest(h.kept_from, max(d.size)) AS size, max(d.day) AS day
-                         FROM (SELECT o.head_size, o.last_day FROM journal.handover AS o
-                                WHERE o.tenant = h.tenant AND o.category = h.category
-                                  AND o.placed_at IS NOT NULL
-                               UNION ALL
-                               SELECT p.head_size, p.day FROM journal.handover_lapse AS p
-                                WHERE p.tenant = h.tenant
-                                  AND p.category = h.category) AS d (size, day)) AS done
+   CROSS JOIN LATERAL (SELECT greatest(h.kept_from, r.done_size) AS size) AS done
    WHERE closed.size > done.size
    ORDER BY r.tenant
+$$;
+
+-- The same by what the rows say, for figures only: nothing is decided by it.
+CREATE FUNCTION journal.handover_figures(of_category text, of_day date)
+  RETURNS TABLE (tenant text, base_size bigint, head_size bigint, done_day date)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+  SELECT due.*
+    FROM (SELECT array_agg(r.tenant) AS tenants, array_agg(done.size) AS sizes, array_agg(done.day) AS days
+            FROM journal.recipient AS r
+           CROSS JOIN LATERAL (SELECT max(d.size) AS size, max(d.day) AS day
+                                 FROM (SELECT o.head_size, o.last_day FROM journal.handover AS o
+                                        WHERE o.tenant = r.tenant AND o.category = of_category
+                                          AND o.placed_at IS NOT NULL
+                                       UNION ALL
+                                       SELECT p.head_size, p.day FROM journal.handover_lapse AS p
+                                        WHERE p.tenant = r.tenant AND p.category = of_category)
+                                      AS d (size, day)) AS done) AS noted
+   CROSS JOIN LATERAL journal.handover_due(of_category, of_day, noted.tenants, noted.sizes, noted.days) AS due
 $$;
 
 -- Note a file that is written and has not its name yet; false, and nothing noted, if another run was faster.
@@ -1580,7 +1656,7 @@ $$;
 CREATE FUNCTION journal.note_handover(
     of_tenant text, of_category text, of_first_day date, of_last_day date,
     of_base_size bigint, of_base_hash bytea, of_head_size bigint, of_head_hash bytea,
-    of_file_bytes bigint, of_file_sha256 bytea, of_recipient_sha256 bytea)
+    of_file_bytes bigint, of_file_sha256 bytea, of_recipient_sha256 bytea, of_mac bytea)
   RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1589,14 +1665,14 @@ BEGIN
   DELETE FROM journal.handover_lapse AS p WHERE p.lapsed_at < journal.now() - interval '1 year';
   INSERT INTO journal.handover AS o (
       tenant, category, first_day, last_day, base_size, base_hash, head_size, head_hash,
-      file_bytes, file_sha256, recipient_sha256, written_at)
+      file_bytes, file_sha256, recipient_sha256, mac, written_at)
   VALUES (of_tenant, of_category, of_first_day, of_last_day, of_base_size, of_base_hash,
-          of_head_size, of_head_hash, of_file_bytes, of_file_sha256, of_recipient_sha256,
+          of_head_size, of_head_hash, of_file_bytes, of_file_sha256, of_recipient_sha256, of_mac,
           journal.now())
   ON CONFLICT (tenant, category, last_day) DO UPDATE
      SET first_day = excluded.first_day, base_size = excluded.base_size, base_hash = excluded.base_hash,
          head_size = excluded.head_size, head_hash = excluded.head_hash, file_bytes = excluded.file_bytes,
-         file_sha256 = excluded.file_sha256, recipient_sha256 = excluded.recipient_sha256,
+         file_sha256 = excluded.file_sha256, recipient_sha256 = excluded.recipient_sha256, mac = excluded.mac,
          written_at = excluded.written_at
    WHERE o.placed_at IS NULL;
   RETURN FOUND;
@@ -1605,12 +1681,12 @@ $$;
 
 -- The file has its name and is durable: its days are handed over.
 CREATE FUNCTION journal.place_handover(
-    of_tenant text, of_category text, of_last_day date, of_file_sha256 bytea)
+    of_tenant text, of_category text, of_last_day date, of_file_sha256 bytea, of_mac bytea)
   RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  UPDATE journal.handover AS o SET placed_at = journal.now()
+  UPDATE journal.handover AS o SET placed_at = journal.now(), mac = of_mac
    WHERE o.tenant = of_tenant AND o.category = of_category AND o.last_day = of_last_day
      AND o.file_sha256 = of_file_sha256 AND o.placed_at IS NULL;
   RETURN FOUND;
@@ -1629,16 +1705,33 @@ BEGIN
 END
 $$;
 
+-- A hand-over, or a lapse, whose mac does not fit: this service did not write it. False if it is gone already.
+CREATE FUNCTION journal.discard_handover(
+    of_tenant text, of_category text, of_last_day date, of_lapse boolean, of_mac bytea) RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF of_lapse THEN
+    DELETE FROM journal.handover_lapse AS p
+     WHERE p.tenant = of_tenant AND p.category = of_category AND p.day = of_last_day AND p.mac = of_mac;
+  ELSE
+    DELETE FROM journal.handover AS o
+     WHERE o.tenant = of_tenant AND o.category = of_category AND o.last_day = of_last_day AND o.mac = of_mac;
+  END IF;
+  RETURN FOUND;
+END
+$$;
+
 -- What a tenant's inventories do not name yet, and what they must name beside it: the files not placed, then
 -- every file of each night that holds one not listed, by night, category, day.
 CREATE FUNCTION journal.unlisted_handovers(of_tenant text)
   RETURNS TABLE (category text, first_day date, last_day date, base_size bigint, base_hash bytea,
                  head_size bigint, head_hash bytea, file_bytes bigint, file_sha256 bytea,
-                 recipient_sha256 bytea, placed_at timestamptz)
+                 recipient_sha256 bytea, placed_at timestamptz, mac bytea)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT o.category, o.first_day, o.last_day, o.base_size, o.base_hash, o.head_size, o.head_hash,
-         o.file_bytes, o.file_sha256, o.recipient_sha256, o.placed_at
+         o.file_bytes, o.file_sha256, o.recipient_sha256, o.placed_at, o.mac
     FROM journal.handover AS o
    WHERE o.tenant = of_tenant
      AND (o.placed_at IS NULL
@@ -1664,16 +1757,18 @@ $$;
 
 -- The limit of a day has come: note what goes without hand-over, and raise an alarm for each. Repeating it
 -- finds nothing more.
-CREATE FUNCTION journal.lapse_handovers(of_category text, of_day date, of_reason text, of_detail text)
+CREATE FUNCTION journal.lapse_handovers(
+    of_category text, of_day date, of_reason text, of_detail text, of_tenants text[], head_sizes bigint[],
+    macs bytea[])
   RETURNS SETOF text
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN QUERY
     WITH lapsed AS (
-      INSERT INTO journal.handover_lapse AS p (tenant, category, day, head_size, lapsed_at)
-      SELECT d.tenant, of_category, of_day, d.head_size, journal.now()
-        FROM journal.handover_due(of_category, of_day) AS d
+      INSERT INTO journal.handover_lapse AS p (tenant, category, day, head_size, mac, lapsed_at)
+      SELECT d.tenant, of_category, of_day, d.head_size, d.mac, journal.now()
+        FROM unnest(of_tenants, head_sizes, macs) AS d (tenant, head_size, mac)
       ON CONFLICT DO NOTHING
       RETURNING p.tenant),
     alarmed AS (
@@ -1852,8 +1947,9 @@ GRANT EXECUTE ON FUNCTION
     journal.read_recipients, journal.ensure_partitions, journal.partitions, journal.recorded_days,
     journal.day_figures, journal.raise_fence, journal.drop_day, journal.move_kept_from, journal.settle_rule,
     journal.unfinished_purges, journal.read_purge_spans, journal.forget_purge_spans,
-    journal.read_category_changes, journal.forget_category_change, journal.handover_due,
-    journal.note_handover, journal.place_handover, journal.forget_handover, journal.unlisted_handovers,
+    journal.read_category_changes, journal.forget_category_change, journal.read_handovers,
+    journal.handover_due, journal.note_handover, journal.place_handover, journal.forget_handover,
+    journal.discard_handover, journal.unlisted_handovers,
     journal.list_handovers, journal.lapse_handovers, journal.raise_handover_fault,
     journal.clear_handover_fault, journal.read_handover_faults, journal.read_handover_alarms,
     journal.forget_handover_alarm, journal.remove_entries, journal.remove_traces, journal.empty_heads
@@ -1978,13 +2074,6 @@ AS $$
    ORDER BY m.number
 $$;
 
--- Since when there is a tenant; null where there is none of that code.
-CREATE FUNCTION journal.tenant_created_at(of_tenant text) RETURNS timestamptz
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT t.created_at FROM journal.tenant AS t WHERE t.code = of_tenant
-$$;
-
 -- A tenant's counters, by category, day and action.
 CREATE FUNCTION journal.read_activity(of_tenant text)
   RETURNS TABLE (category text, day date, action text, count bigint)
@@ -2070,7 +2159,7 @@ AS $$
       SELECT count(*) AS count
         FROM leaf AS l,
              (SELECT bool_or(d.done_day IS NULL) AS from_the_first, min(d.done_day) AS done_day
-                FROM journal.handover_due(c.code, asked.day) AS d) AS due
+                FROM journal.handover_figures(c.code, asked.day) AS d) AS due
        WHERE l.id = c.id AND l.is_used AND l.day <= asked.day
          AND (due.from_the_first OR l.day > due.done_day)) AS waiting
    CROSS JOIN LATERAL (SELECT count(*) AS count FROM journal.handover_lapse AS p
@@ -2082,7 +2171,7 @@ GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
     journal.read_tenants, journal.latest_seal, journal.latest_close_seal, journal.read_seal_heads,
     journal.read_entries, journal.scan_entries, journal.read_seal, journal.read_seals,
-    journal.read_close_seals, journal.read_timestamp, journal.read_base_moves, journal.tenant_created_at,
+    journal.read_close_seals, journal.read_timestamp, journal.read_base_moves,
     journal.read_activity, journal.read_gaps, journal.read_status, journal.read_retention
   TO journal_read;
 
@@ -2135,7 +2224,7 @@ $$;
 -- Make a category, its chains in every open tenant, and its partition; return its id.
 CREATE FUNCTION journal.add_category(
     of_code text, of_label text, of_regime text, of_retention_days smallint, of_needs_authorisation boolean,
-    chain_tenant text[], chain_genesis bytea[]) RETURNS smallint
+    of_basis text, chain_tenant text[], chain_genesis bytea[]) RETURNS smallint
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -2152,9 +2241,9 @@ BEGIN
   END IF;
   SELECT coalesce(max(c.id), 0) + 1 INTO new_id FROM journal.category AS c;
   INSERT INTO journal.category (
-      code, id, label, regime, retention_days, needs_authorisation, created_at, first_day)
+      code, id, label, regime, retention_days, needs_authorisation, basis, created_at, first_day)
   VALUES (of_code, new_id, of_label, of_regime, of_retention_days,
-          of_needs_authorisation, moment, journal.day_of(moment));
+          of_needs_authorisation, of_basis, moment, journal.day_of(moment));
   INSERT INTO journal.chain (tenant, category, genesis)
   SELECT g.tenant, of_code, g.genesis FROM unnest(chain_tenant, chain_genesis) AS g (tenant, genesis);
   INSERT INTO journal.head (tenant, category, size, chain_hash, kept_from)
@@ -2170,10 +2259,11 @@ BEGIN
 END
 $$;
 
--- Change a category; null leaves a value as it is. A rule asked for is pending until it is settled. False,
--- and nothing done, if all is so already.
+-- Change a category on an instruction; null leaves a value as it is. A rule asked for is pending until it is
+-- settled, a shorter one obeyed after a delay of some days. False, and nothing done, if all is so already.
 CREATE FUNCTION journal.set_category(
-    of_code text, of_label text, of_retention_days smallint, of_needs_authorisation boolean)
+    of_code text, of_label text, of_retention_days smallint, of_needs_authorisation boolean, of_basis text,
+    of_instruction text, of_delay_days integer)
   RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2184,7 +2274,7 @@ DECLARE
   asked smallint; -- the rule asked for last
   said record;
 BEGIN
-  SELECT c.label, c.retention_days, c.next_retention_days, c.needs_authorisation, c.fence, c.purged_day
+  SELECT c.label, c.retention_days, c.next_retention_days, c.needs_authorisation, c.basis, c.fence, c.purged_day
     INTO kind
     FROM journal.category AS c WHERE c.code = of_code FOR UPDATE;
   IF NOT FOUND THEN
@@ -2200,25 +2290,33 @@ BEGIN
                        'run openepm-journal purge, then set the longer rule', kind.fence, of_code, asked);
   END IF;
   SELECT nullif(of_label, kind.label) AS label, nullif(of_retention_days, asked) AS retention_days,
-         nullif(of_needs_authorisation, kind.needs_authorisation) AS needs_authorisation
+         nullif(of_needs_authorisation, kind.needs_authorisation) AS needs_authorisation,
+         nullif(of_basis, kind.basis) AS basis,
+         CASE WHEN of_retention_days < stated AND of_retention_days <> asked THEN today + of_delay_days END
+           AS effective_from
     INTO said;
-  IF said.label IS NULL AND said.retention_days IS NULL AND said.needs_authorisation IS NULL THEN
+  IF said.label IS NULL AND said.retention_days IS NULL AND said.needs_authorisation IS NULL
+     AND said.basis IS NULL THEN
     RETURN false;
   END IF;
   IF said.retention_days IS NOT NULL THEN
     UPDATE journal.category AS c
        SET retention_days = stated, next_retention_days = nullif(said.retention_days, stated),
-           next_since = CASE WHEN said.retention_days <> stated THEN today END
+           next_since = CASE WHEN said.retention_days <> stated THEN today END,
+           next_from = CASE WHEN said.retention_days <> stated THEN coalesce(said.effective_from, today) END
      WHERE c.code = of_code;
   END IF;
   UPDATE journal.category AS c
      SET label = coalesce(said.label, c.label),
-         needs_authorisation = coalesce(said.needs_authorisation, c.needs_authorisation)
+         needs_authorisation = coalesce(said.needs_authorisation, c.needs_authorisation),
+         basis = coalesce(said.basis, c.basis)
    WHERE c.code = of_code;
   INSERT INTO journal.category_change (
-      changed_at, category, retention_days, retention_days_before, needs_authorisation, label)
+      changed_at, category, retention_days, retention_days_before, effective_from, needs_authorisation, label,
+      basis, instruction)
   VALUES (journal.now(), of_code, said.retention_days,
-          CASE WHEN said.retention_days IS NOT NULL THEN asked END, said.needs_authorisation, said.label);
+          CASE WHEN said.retention_days IS NOT NULL THEN asked END, said.effective_from,
+          said.needs_authorisation, said.label, said.basis, of_instruction);
   UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN true;
 END
@@ -2394,7 +2492,7 @@ BEGIN
 END
 $$;
 
--- How far the end of a tenant's contract has come; no row while it goes on.
+-- How far the end of a tenant's contract has come; no row while it goes on. Null: of all of them.
 CREATE FUNCTION journal.read_ending(of_tenant text)
   RETURNS TABLE (tenant text, closed_at timestamptz, certificate bytea, request_index bigint,
                  request_leaf bytea, exported_at timestamptz, export_sha256 bytea, waived_at timestamptz,
@@ -2406,7 +2504,7 @@ AS $$
          e.exported_at, e.export_sha256, e.waived_at, t.destroyed_at,
          e.seal_before, e.seal_before_sha256, e.seal_after, e.seal_after_sha256, e.finished_at
     FROM journal.ending AS e JOIN journal.tenant AS t ON t.code = e.tenant
-   WHERE e.tenant = of_tenant
+   WHERE of_tenant IS NULL OR e.tenant = of_tenant
 $$;
 
 -- What a destroyed tenant's chains were when that began, by category.

@@ -11,7 +11,8 @@ from journal.admin.rules import RuleChanges
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
 from journal.core.errors import OperatorError
-from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, format_time
+from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, day_of, format_time, purgeable_through
+from journal.database.admin import DEFAULT_BASIS
 from journal.database.ending import Announcement
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class NewCategory:
     regime: str = "LED"
     retention_days: int = MAX_RETENTION_DAYS
     needs_authorisation: bool = False
+    basis: str = DEFAULT_BASIS
 
 
 DEFAULT_CATEGORIES = (
@@ -73,12 +75,14 @@ class Administration:
         if category.regime not in REGIMES:
             raise OperatorError(f"regime {category.regime!r}: choose {' or '.join(REGIMES)}")
         _check_retention(category.retention_days)
+        _check_basis(category.basis)
         await self._service.store.add_category(
             category.code,
             label=category.label,
             regime=category.regime,
             retention_days=category.retention_days,
             needs_authorisation=category.needs_authorisation,
+            basis=category.basis,
             genesis={
                 tenant.code: self._genesis(tenant.code, category.code)
                 for tenant in self._service.snapshot.tenants()
@@ -87,6 +91,7 @@ class Administration:
         )
         await self._service.snapshot.refresh()
         data = {
+            "basis": category.basis,
             "change": "category added",
             "needs_authorisation": category.needs_authorisation,
             "regime": category.regime,
@@ -98,15 +103,22 @@ class Administration:
         self,
         code: str,
         *,
+        instruction: str,
         label: str | None = None,
         retention_days: int | None = None,
         needs_authorisation: bool | None = None,
+        basis: str | None = None,
     ) -> CategoryRow:
         """Change a category, None leaving a value as it is, and return it; see `journal.admin.rules`.
 
-        Each change is an entry of the service and of every open commune. Raises OperatorError.
+        `instruction` is the reference of the client's written instruction: a processor changes no rule without one.
+        Each change is at once an entry of the service and of every open commune; a shorter rule is obeyed after
+        `rule_delay_days`. Raises OperatorError.
         """
         service = self._service
+        if not instruction.strip():
+            raise OperatorError("--instruction: give the reference of the client's written instruction")
+        check_text("--instruction", instruction)
         if service.snapshot.category(code) is None:
             raise OperatorError(f"there is no category {code}: see openepm-journal category list")
         if label is not None:
@@ -115,14 +127,32 @@ class Administration:
             check_text("--label", label)
         if retention_days is not None:
             _check_retention(retention_days)
+        if basis is not None:
+            _check_basis(basis)
         await service.store.set_category(
-            code, label=label, retention_days=retention_days, needs_authorisation=needs_authorisation
+            code,
+            label=label,
+            retention_days=retention_days,
+            needs_authorisation=needs_authorisation,
+            basis=basis,
+            instruction=instruction,
+            delay_days=self._delay_days(code, retention_days),
         )
         rules = RuleChanges(service)
         await rules.enter()
         await rules.settle()
         await service.snapshot.refresh()
         return next(row for row in service.snapshot.categories() if row.code == code)
+
+    def _delay_days(self, code: str, retention_days: int | None) -> int:
+        """Return after how many days a shorter rule is obeyed: at once if the days it ends are destroyed already."""
+        fence = self._service.keyring.keystore.fence(code)
+        due = (
+            purgeable_through(day_of(self._service.clock.now()), retention_days) if retention_days is not None else None
+        )
+        if fence is not None and due is not None and fence >= due:
+            return 0  # the database was restored from before a purge under that rule
+        return self._service.settings.rule_delay_days
 
     def find_tenant(self, code: str) -> TenantRow:
         """Return a commune, closed or not. Raises OperatorError for an unknown code."""
@@ -210,3 +240,9 @@ def _check_slug(kind: str, code: str) -> None:
 def _check_retention(days: int) -> None:
     if not MIN_RETENTION_DAYS <= days <= MAX_RETENTION_DAYS:
         raise OperatorError(f"retention of {days} days: choose {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}")
+
+
+def _check_basis(basis: str) -> None:
+    if not basis.strip():
+        raise OperatorError("--basis: name what the rule rests on, for example the contract or a law")
+    check_text("--basis", basis)

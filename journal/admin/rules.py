@@ -1,9 +1,10 @@
 """Changes of a category: its retention rule, its label, whether it needs authorisations. Each is an entry.
 
 A rule changes in steps, each safe to repeat: requested in the database → recorded in the journal of the service and of
-every commune → pending → settled. While a shorter rule is pending, purge and reads obey it, and seals state the old one
-until nothing past the new limit is kept. While a longer rule is pending, seals state as much of it as the purges so far
-allow, one day more each day. The hourly purge does the last three steps, and finishes what was cut short.
+every commune → pending → settled. A shorter rule is announced first, and obeyed some days later (`rule_delay_days`).
+From then on purge and reads obey it, and seals state the old one until nothing past the new limit is kept. While a
+longer rule is pending, seals state as much of it as the purges so far allow, one day more each day. The hourly purge
+does the last three steps, and finishes what was cut short.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from journal.core.times import purgeable_through
+from journal.core.times import format_day, purgeable_through
 
 if TYPE_CHECKING:
     from datetime import date
@@ -80,8 +81,12 @@ def is_asked_for(category: CategoryRow, day: date) -> bool:
 
 
 def _describe(change: CategoryChange) -> dict[str, Any]:
+    from_day = change.effective_from
     return {
+        "basis": change.basis,
         "change": "category changed",
+        "effective_from": format_day(from_day) if from_day is not None else None,
+        "instruction": change.instruction or None,
         "label": change.label,
         "needs_authorisation": change.needs_authorisation,
         "retention_days": change.retention_days,

@@ -29,6 +29,7 @@ async def category_add(settings: Settings, arguments: argparse.Namespace) -> int
                 regime=arguments.regime,
                 retention_days=arguments.retention_days,
                 needs_authorisation=arguments.needs_authorisation,
+                basis=arguments.basis,
             )
         )
         await installation.maintenance.prepare()
@@ -41,7 +42,7 @@ async def category_list(settings: Settings, _: argparse.Namespace) -> int:
     async with opened(settings, writes=False) as installation:
         for row in installation.service.snapshot.categories():
             authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
-            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}")
+            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}\t{row.basis}")
     return 0
 
 
@@ -51,15 +52,16 @@ def rule_text(row: CategoryRow) -> str:
     if days is None or since is None:
         return f"{row.stated_days} days"
     if days < row.stated_days:
-        return f"{row.stated_days} days, {days} pending since {format_day(since)}"
+        start = f" and obeyed from {format_day(row.next_from)}" if row.next_from not in {None, since} else ""
+        return f"{row.stated_days} days, {days} pending since {format_day(since)}{start}"
     return f"{row.stated_days} days, one more each day up to {days}"
 
 
 async def category_set(settings: Settings, arguments: argparse.Namespace) -> int:
     """Change a category."""
-    asked = (arguments.retention_days, arguments.needs_authorisation, arguments.label)
+    asked = (arguments.retention_days, arguments.needs_authorisation, arguments.label, arguments.basis)
     if all(value is None for value in asked):
-        raise OperatorError("nothing to change: give --retention-days, --needs-authorisation or --label")
+        raise OperatorError("nothing to change: give --retention-days, --needs-authorisation, --label or --basis")
     # After a restore, `recover` may require this very command, to set the retention again.
     async with opened(settings, recovers=arguments.retention_days is not None) as installation:
         if arguments.retention_days is not None:
@@ -67,9 +69,11 @@ async def category_set(settings: Settings, arguments: argparse.Namespace) -> int
             await installation.check_clock(confirmed=arguments.clock_is_right)
         row = await installation.administration.set_category(
             arguments.code,
+            instruction=arguments.instruction,
             label=arguments.label,
             retention_days=arguments.retention_days,
             needs_authorisation=ANSWERS.get(arguments.needs_authorisation),
+            basis=arguments.basis,
         )
         for line in await _describe(installation, row):
             print(line)
@@ -81,6 +85,12 @@ async def _describe(installation: Installation, row: CategoryRow) -> list[str]:
     days = row.next_retention_days
     lines = [f"category {row.code}\t{row.label}\t{authorisation} authorisation\t{rule_text(row)}"]
     if days is None or days >= row.stated_days:
+        return lines
+    if row.retention_days != days and row.next_from is not None:
+        lines.append(
+            f"the {days} days are announced in every journal, and obeyed from {format_day(row.next_from)} on: "
+            "until then nothing is purged by them, and category set takes them back"
+        )
         return lines
     due = [day for day in await installation.purger.due() if day.category == row.code]
     if not due:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -109,7 +110,7 @@ async def attestation(settings: Settings, arguments: argparse.Namespace) -> int:
     output = Path(arguments.output) if arguments.output is not None else None
     if output is not None:
         check_free(output, "-o", "an attestation")
-    async with opened(settings, writes=False) as installation:
+    async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         print(await write_attestation(installation, arguments.tenant, arguments.day, output))
     return 0
@@ -123,6 +124,9 @@ async def write_attestation(installation: Installation, tenant: str, day: date, 
         output = Path(f"attestation-{tenant}-{format_day(day)}.pdf")
         check_free(output, "-o", "an attestation")
     document = await attestations.make(attested)
+    # Recorded before it is given out, as an extract is.
+    data = {"change": "attestation made", "day": format_day(day), "sha256": sha256(document).hexdigest()}
+    await installation.service.chronicle.write("setting", tenant=tenant, subject="attestation", data=data)
     with appear_whole(output.absolute()) as file:
         file.write(document)
     destroyed = attested.of_state("destroyed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,16 @@ from journal.admin.administration import DEFAULT_CATEGORIES, Administration
 from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock, SystemClock
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
-from journal.core.errors import NotStampedError, OperatorError, StoreError, UnavailableError
+from journal.core.errors import KeyStoreError, NotStampedError, OperatorError, StoreError, UnavailableError
 from journal.core.times import format_seconds
 from journal.database.embedded import EmbeddedPostgres
+from journal.database.facts import SuspendedError
 from journal.database.migrate import migrate
 from journal.database.pools import translated
 from journal.database.refusals import read_place
 from journal.database.store import Store
 from journal.keys.files import make_private_directory
-from journal.keys.store import open_keystore
+from journal.keys.store import open_facts, open_keystore
 from journal.keys.wrapped import make_master_key
 from journal.seals.dev_authority import make_development_authority
 from journal.seals.sealer import LEAVE
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
+    from journal.keys.store import KeyStore
     from journal.metrics import Metrics
     from journal.settings import Settings
 
@@ -90,17 +92,21 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
         await migrate(dsn)
     if simulate is not None:
         await simulate_clock(dsn, simulate)
-    store = await Store.connect(dsn, application="openepm-journal prepare")
+    if settings.dsn is None:
+        _make_master_key(settings)
+    keystore = open_keystore(settings)
+    store = await Store.connect(dsn, application="openepm-journal prepare", facts=open_facts(keystore, clock))
     try:
+        with suppress(KeyStoreError):  # readiness names it; nothing can be changed until it is put right
+            await store.settle_facts()
         name = await _name(store, settings)
         if settings.dsn is None:
-            _make_master_key(settings)
             make_development_authority(
                 settings.signing_key_path.parent, name, clock.now(), trust_path=settings.trust_path
             )
         for attempt in range(FOUND_ATTEMPTS):
             try:
-                await _found(store, settings, name)
+                await _found(store, keystore, name)
             except StoreError:
                 # Another command may be doing the same: the next attempt finds what it has made.
                 if attempt == FOUND_ATTEMPTS - 1:
@@ -127,6 +133,8 @@ async def _name(store: Store, settings: Settings) -> str:
         name = (await store.read_service()).name
     except UnavailableError:
         raise
+    except SuspendedError as error:
+        raise OperatorError(str(error)) from error
     except StoreError:
         return wanted or DEFAULT_SERVICE_NAME
     if wanted is not None and wanted != name:
@@ -137,16 +145,18 @@ async def _name(store: Store, settings: Settings) -> str:
     return name
 
 
-async def _found(store: Store, settings: Settings, name: str) -> None:
+async def _found(store: Store, keystore: KeyStore, name: str) -> None:
     """Give a new service its name, its default categories and the reserved tenant, in that order.
 
     The reserved tenant comes last: until it exists, the next start resumes an interrupted one.
     """
     try:
         await store.read_service()
+    except SuspendedError:
+        raise
     except StoreError:
         await store.create_service(name)
-    if any(tenant.code == RESERVED_TENANT for tenant in await store.read_tenants()):
+    if await store.read_tenants(RESERVED_TENANT) or keystore.ledger.knows("tenant", RESERVED_TENANT):
         return
     made = {category.code for category in await store.read_categories()}
     for category in DEFAULT_CATEGORIES:
@@ -159,7 +169,6 @@ async def _found(store: Store, settings: Settings, name: str) -> None:
                 needs_authorisation=category.needs_authorisation,
                 genesis={},
             )
-    keystore = open_keystore(settings)
     keystore.make_tenant_key(RESERVED_TENANT)
     origin = Compartment(name, RESERVED_TENANT, JOURNAL_CATEGORY).origin
     await store.add_tenant(RESERVED_TENANT, "the service itself", {JOURNAL_CATEGORY: genesis(origin).chain_hash})
@@ -167,8 +176,10 @@ async def _found(store: Store, settings: Settings, name: str) -> None:
 
 async def check_restored(dsn: str, settings: Settings) -> None:
     """Refuse a database that is older than its key store. Raises OperatorError."""
-    async with await Store.connect(dsn, application="openepm-journal check") as store:
-        await refuse_restored(store, open_keystore(settings))
+    keystore = open_keystore(settings)
+    facts = open_facts(keystore, SystemClock())
+    async with await Store.connect(dsn, application="openepm-journal check", facts=facts) as store:
+        await refuse_restored(store, keystore)
 
 
 @asynccontextmanager

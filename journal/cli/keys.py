@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.cli.installation import open_database
-from journal.core.errors import OperatorError, StoreError, UnavailableError
+from journal.cli.installation import is_made, open_database, opened
+from journal.core.errors import JournalError, OperatorError, StoreError, UnavailableError
 from journal.database.store import Store
 from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
 from journal.keys.store import KeyStore, open_keystore
@@ -26,7 +26,7 @@ BUSY = "another run is updating this copy"
 async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
     """Bring a copy of the key store up to date; 1 if a key could not be copied.
 
-    Needs no database; the service may be running.
+    Needs no database, except to record whose keys were copied for the first time; the service may be running.
     """
     keystore, copy = _open_both(settings, arguments.directory)
     check_alone(copy.directories[0])
@@ -34,6 +34,7 @@ async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
     with copy.destroying(BUSY):
         done = follow(copy, keystore)
     print(_summary(done, arguments.directory))
+    await _record(settings, done)
     for reason in done.failures:
         print(f"openepm-journal: not copied: {reason}", file=sys.stderr)
     if done.only_here:
@@ -43,6 +44,23 @@ async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return int(bool(done.failures or done.only_here))
+
+
+async def _record(settings: Settings, done: Followed) -> None:
+    """Write in the journal of each commune whose key is in a copy for the first time that it is."""
+    if not done.tenants or (settings.dsn is None and not is_made(settings)):
+        return
+    try:
+        async with opened(settings) as installation:
+            for tenant in done.tenants:
+                data = {"change": "key copied"}
+                await installation.service.chronicle.write("setting", tenant=tenant, subject="keys", data=data)
+    except JournalError as error:
+        print(
+            f"openepm-journal: the copy is made, but not recorded in the journals of {len(done.tenants)} communes "
+            f"({error}): tell them",
+            file=sys.stderr,
+        )
 
 
 async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -82,7 +100,11 @@ def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:
 
 async def _read_destroyed(settings: Settings) -> tuple[dict[str, date], list[str]]:
     """Return the database's fences and destroyed tenants. Raises OperatorError, UnavailableError."""
-    async with open_database(settings) as dsn, await Store.connect(dsn, application="openepm-journal keys") as store:
+    facts = None  # what is destroyed is asked while the key store may be lost: a forged fence can only destroy keys
+    async with (
+        open_database(settings) as dsn,
+        await Store.connect(dsn, application="openepm-journal keys", facts=facts) as store,
+    ):
         try:
             rows, tenants = await store.read_categories(), await store.read_tenants()
         except UnavailableError:

@@ -13,6 +13,7 @@ from journal.cli import categories, commands, demo, doctor, keys, purge, recover
 from journal.core.entry import ACTIONS
 from journal.core.errors import MalformedError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, parse_day
+from journal.database.admin import DEFAULT_BASIS
 from journal.extract.manifest import PURPOSES
 
 if TYPE_CHECKING:
@@ -173,6 +174,9 @@ def _add_categories(actions: Actions) -> None:
         action="store_true",
         help="an extract about one subject needs the reference of an authorisation",
     )
+    parser.add_argument(
+        "--basis", default=DEFAULT_BASIS, metavar="B", help=f"what the rule rests on (default: {DEFAULT_BASIS})"
+    )
     _add_category_set(group)
     _add(group, "list", categories.category_list, "list the categories and their rules", "category list")
 
@@ -183,14 +187,18 @@ def _add_category_set(group: Actions) -> None:
         "set",
         categories.category_set,
         "change a category: retention, need of authorisations, label",
-        "category set assistance --retention-days 30",
+        "category set assistance --retention-days 30 --instruction AVENANT-2026-3",
     )
     parser.add_argument("code", metavar="CODE")
+    parser.add_argument(
+        "--instruction", required=True, metavar="REF", help="reference of the client's written instruction"
+    )
     parser.add_argument(
         "--retention-days",
         type=int,
         metavar="N",
-        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}; older days are purged by the next purge",
+        help=f"{MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}; a shorter one is announced to every commune at once, and "
+        "obeyed after JOURNAL_RULE_DELAY_DAYS",
     )
     parser.add_argument(
         "--needs-authorisation",
@@ -198,6 +206,7 @@ def _add_category_set(group: Actions) -> None:
         help="whether an extract about one subject needs the reference of an authorisation",
     )
     parser.add_argument("--label", help="its name, as people read it")
+    parser.add_argument("--basis", metavar="B", help="what the rule rests on")
     _add_clock(parser)
 
 
@@ -319,6 +328,14 @@ def _add_upkeep(actions: Actions) -> None:
         type=int,
         metavar="SEAL",
         help="the last seal that survived; the next one states the loss, for ever",
+    )
+    parser.add_argument(
+        "--confirm-facts",
+        nargs="?",
+        const="",
+        metavar="CODE",
+        help="list the tenants, rules and credentials that the key store does not vouch for; with that code: "
+        "obey them as they are",
     )
     parser = _add(
         actions,

@@ -1,35 +1,41 @@
 """Statements of the operator's commands (role journal_admin).
 
-Trust sentence: whoever holds this role's password can make credentials, thus submit events and request extracts as
-anyone, and can shorten a category's retention, so that days are purged earlier than expected; each credential and each
-change of retention is itself an entry of the journal, and seals state the retention.
+Trust sentence: whoever holds this role's password can write rows of tenants, categories and credentials; without the
+key store none of them is obeyed. Each change is made in two phases (`journal.database.change`), and is an entry.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
+from journal.database.change import ChangeStatements
+from journal.database.facts import SERVICE_NAME
 from journal.database.handover import RecipientRow
 from journal.database.ingest import CredentialRow
-from journal.database.pools import Pools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import date, datetime
+
+DEFAULT_BASIS: Final = "contrat, art. 13.2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryChange:
-    """A change of a category; None means unchanged."""
+    """A change of a category; None means unchanged. `effective_from` is that of a shorter rule."""
 
     number: int
     changed_at: datetime
     category: str
     retention_days: int | None
     retention_days_before: int | None
+    effective_from: date | None
     needs_authorisation: bool | None
     label: str | None
+    basis: str | None
+    instruction: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +52,34 @@ class NewCredential:
     expires_at: datetime | None = None
 
 
-class AdminStatements(Pools):
+class AdminStatements(ChangeStatements):
     """The service, its tenants, categories and credentials."""
 
     async def create_service(self, name: str) -> None:
         """Name the installation, once; its first day is today."""
-        await self._fetch("admin", "create_service", name)
+        await self._change(
+            "admin",
+            "create_service",
+            name,
+            expected={("service", SERVICE_NAME): {"name": name}},
+            free=frozenset({"created_at", "first_day"}),
+        )
 
     async def add_tenant(self, code: str, name: str, genesis: Mapping[str, bytes]) -> None:
         """Add a tenant and its chains. `genesis` holds the empty chain's hash for every category.
 
         The reserved tenant `_service` has only the category `journal`.
         """
-        await self._fetch("admin", "add_tenant", code, name, list(genesis), list(genesis.values()))
+        await self._change(
+            "admin",
+            "add_tenant",
+            code,
+            name,
+            list(genesis),
+            list(genesis.values()),
+            expected={("tenant", code): {"code": code, "name": name}},
+            free=frozenset({"created_at"}),
+        )
 
     async def add_category(
         self,
@@ -69,12 +90,13 @@ class AdminStatements(Pools):
         retention_days: int,
         needs_authorisation: bool,
         genesis: Mapping[str, bytes],
+        basis: str = DEFAULT_BASIS,
     ) -> int:
         """Add a category and its chains; return its id. `genesis` holds the empty chain's hash for every open tenant.
 
         Its partitions are made by `ensure_partitions`: until then nothing can be appended.
         """
-        new_id: int = await self._fetch_value(
+        new_id: int = await self._change(
             "admin",
             "add_category",
             code,
@@ -82,8 +104,20 @@ class AdminStatements(Pools):
             regime,
             retention_days,
             needs_authorisation,
+            basis,
             list(genesis),
             list(genesis.values()),
+            expected={
+                ("category", code): {
+                    "code": code,
+                    "label": label,
+                    "regime": regime,
+                    "rule_days": retention_days,
+                    "needs_authorisation": needs_authorisation,
+                    "basis": basis,
+                }
+            },
+            free=frozenset({"id", "created_at", "first_day"}),
         )
         return new_id
 
@@ -94,29 +128,66 @@ class AdminStatements(Pools):
         label: str | None = None,
         retention_days: int | None = None,
         needs_authorisation: bool | None = None,
+        basis: str | None = None,
+        instruction: str = "",
+        delay_days: int = 0,
     ) -> bool:
-        """Change a category, None leaving a value as it is; False if nothing changes.
+        """Change a category on an instruction, None leaving a value as it is; False if nothing changes.
 
-        A new retention is pending until `settle_rule` puts it in force. StoreError if days that a longer one would keep
-        are already purged.
+        A new retention is pending until `settle_rule` puts it in force; a shorter one is obeyed after `delay_days`.
+        StoreError if days that a longer one would keep are already purged.
         """
-        changed: bool = await self._fetch_value(
-            "admin", "set_category", code, label, retention_days, needs_authorisation
+        asked = {"label": label, "needs_authorisation": needs_authorisation, "basis": basis}
+        free = {"rule_days", "next_retention_days", "next_since", "next_from"} if retention_days is not None else ()
+
+        def check(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
+            if retention_days is None or before is None:
+                return True
+            following, since, start = after["next_retention_days"], after["next_since"], after["next_from"]
+            bounds = sorted((before["rule_days"], before["next_retention_days"] or before["rule_days"]))
+            is_late = following is None or following >= after["rule_days"] or start >= since + timedelta(delay_days)
+            return following in {None, retention_days} and bounds[0] <= after["rule_days"] <= bounds[1] and is_late
+
+        changed: bool = await self._change(
+            "admin",
+            "set_category",
+            code,
+            label,
+            retention_days,
+            needs_authorisation,
+            basis,
+            instruction,
+            delay_days,
+            expected={("category", code): {column: value for column, value in asked.items() if value is not None}},
+            free=frozenset(free),
+            check=check,
         )
         return changed
 
     async def set_recipient(self, tenant: str, certificate: bytes | None) -> bool:
         """Register the certificate (DER) for a tenant's hand-over; None ends it, False if there was none."""
-        changed: bool = await self._fetch_value("admin", "set_recipient", tenant, certificate)
+        changed: bool = await self._change(
+            "admin",
+            "set_recipient",
+            tenant,
+            certificate,
+            expected={
+                ("recipient", tenant): {"tenant": tenant, "certificate": certificate}
+                if certificate is not None
+                else None
+            },
+            free=frozenset({"registered_at"}),
+        )
         return changed
 
     async def list_recipients(self) -> list[RecipientRow]:
         """Return the open tenants that registered a certificate, by code."""
-        return [RecipientRow(**row) for row in await self._fetch("admin", "read_recipients")]
+        return [RecipientRow(**row) for row in await self._read_facts("admin", "recipient")]
 
     async def add_credential(self, credential: NewCredential) -> None:
         """Store a credential."""
-        await self._fetch(
+        columns = ("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "label", "expires_at")
+        await self._change(
             "admin",
             "add_credential",
             credential.id,
@@ -127,13 +198,22 @@ class AdminStatements(Pools):
             credential.source_prefix,
             credential.label,
             credential.expires_at,
+            expected={("credential", credential.id): {column: getattr(credential, column) for column in columns}},
+            free=frozenset({"created_at"}),
         )
 
     async def revoke_credential(self, credential_id: str) -> bool:
         """Revoke a credential; False if it does not exist or is already revoked."""
-        revoked: bool = await self._fetch_value("admin", "revoke_credential", credential_id)
+        revoked: bool = await self._change(
+            "admin",
+            "revoke_credential",
+            credential_id,
+            expected={("credential", credential_id): {}},
+            free=frozenset({"revoked_at"}),
+            check=lambda _, after: after["revoked_at"] is not None,
+        )
         return revoked
 
     async def list_credentials(self) -> list[CredentialRow]:
-        """Return every credential, including revoked and expired ones."""
-        return [CredentialRow(**row) for row in await self._fetch("admin", "read_credentials")]
+        """Return every vouched credential, including revoked and expired ones."""
+        return [CredentialRow(**row) for row in await self._read_facts("admin", "credential")]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from journal.database.pools import Pools
+from journal.database.change import ChangeStatements
+from journal.database.facts import SuspendedError
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -61,7 +62,7 @@ class EndedChain:
     chain_hash: bytes
 
 
-class EndingStatements(Pools):
+class EndingStatements(ChangeStatements):
     """Closing, export, destruction."""
 
     async def close_tenant(self, code: str, announcement: Announcement | None = None) -> bool:
@@ -74,17 +75,42 @@ class EndingStatements(Pools):
             if announcement is None
             else (announcement.certificate, announcement.index, announcement.leaf_hash)
         )
-        closed: bool = await self._fetch_value("admin", "end_contract", code, *announced)
+        columns = dict(zip(("certificate", "request_index", "request_leaf"), announced, strict=True))
+        closed: bool = await self._change(
+            "admin",
+            "end_contract",
+            code,
+            *announced,
+            expected={
+                ("tenant", code): {},
+                ("ending", code): {"tenant": code} | columns,
+                ("recipient", code): None,
+            },
+            free=frozenset({"closed_at", "waived_at"}),
+        )
         return closed
 
     async def note_export(self, tenant: str, inventory_sha256: bytes) -> bool:
         """Note that the export with this inventory is complete; False if none was announced."""
-        noted: bool = await self._fetch_value("admin", "note_export", tenant, inventory_sha256)
+        noted: bool = await self._change(
+            "admin",
+            "note_export",
+            tenant,
+            inventory_sha256,
+            expected={("ending", tenant): {"export_sha256": inventory_sha256}},
+            free=frozenset({"exported_at"}),
+        )
         return noted
 
     async def waive_export(self, tenant: str) -> bool:
         """Note that a closed tenant wants no export; False if it has one, or if this was noted before."""
-        waived: bool = await self._fetch_value("admin", "waive_export", tenant)
+        waived: bool = await self._change(
+            "admin",
+            "waive_export",
+            tenant,
+            expected={("ending", tenant): {"tenant": tenant}},
+            free=frozenset({"waived_at"}),
+        )
         return waived
 
     async def begin_destruction(self, tenant: str, seal_number: int, seal_sha256: bytes) -> bool:
@@ -92,7 +118,18 @@ class EndingStatements(Pools):
 
         StoreError unless it is closed and its export is made or waived.
         """
-        begun: bool = await self._fetch_value("admin", "begin_destruction", tenant, seal_number, seal_sha256)
+        begun: bool = await self._change(
+            "admin",
+            "begin_destruction",
+            tenant,
+            seal_number,
+            seal_sha256,
+            expected={
+                ("tenant", tenant): {},
+                ("ending", tenant): {"seal_before": seal_number, "seal_before_sha256": seal_sha256},
+            },
+            free=frozenset({"destroyed_at"}),
+        )
         return begun
 
     async def remove_entries(self, tenant: str, category: str, day: date, limit: int) -> int:
@@ -114,12 +151,25 @@ class EndingStatements(Pools):
 
     async def finish_destruction(self, tenant: str, seal_number: int, seal_sha256: bytes) -> bool:
         """Note the seal that states that nothing is kept; False if noted before. StoreError if it does not state it."""
-        finished: bool = await self._fetch_value("admin", "finish_destruction", tenant, seal_number, seal_sha256)
+        finished: bool = await self._change(
+            "admin",
+            "finish_destruction",
+            tenant,
+            seal_number,
+            seal_sha256,
+            expected={("ending", tenant): {"seal_after": seal_number, "seal_after_sha256": seal_sha256}},
+            free=frozenset({"finished_at"}),
+        )
         return finished
 
     async def read_ending(self, tenant: str) -> Ending | None:
-        """Return the progress of the end of a tenant's contract; None before it begins."""
-        rows = await self._fetch("admin", "read_ending", tenant)
+        """Return the progress of the end of a tenant's contract; None before it begins.
+
+        Raises SuspendedError if its row is not vouched for.
+        """
+        rows = await self._read_facts("admin", "ending", tenant)
+        if not rows and self.facts is not None and (problem := self.facts.problem("ending", tenant)):
+            raise SuspendedError(problem)
         return Ending(**rows[0]) if rows else None
 
     async def read_ended_chains(self, tenant: str) -> list[EndedChain]:

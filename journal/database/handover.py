@@ -1,18 +1,27 @@
 """Statements of the hand-over before purge (role journal_purge, like the purge that waits for it).
 
-Trust sentence: whoever holds this role's password can mark a day as handed over, so that it is purged within its
-window; the commune then misses a file whose neighbours' inventories show the gap.
+Each hand-over and each lapse carries a mac under a key of the key store. Trust sentence: whoever holds this role's
+password, or writes the tables, cannot mark a day as handed over; a hand-over whose row they remove is made again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, Final
 
+from journal.database.facts import content
 from journal.database.pools import Pools
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date, datetime
+
+# What the mac of a hand-over covers, besides its tenant and category and whether it is placed.
+MACED: Final = (
+    *("first_day", "last_day", "base_size", "base_hash", "head_size", "head_hash"),
+    *("file_bytes", "file_sha256", "recipient_sha256"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,16 @@ class HandoverFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForgedHandover:
+    """A row that says that a day is handed over or lapsed, and that this service did not write."""
+
+    tenant: str
+    category: str
+    last_day: date
+    is_lapse: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandoverFault:
     """Why a tenant's hand-over fails: `reason` for the commune, `detail` for the operator."""
 
@@ -84,15 +103,70 @@ class HandoverStatements(Pools):
     """Recipients, due days, files, faults and alarms."""
 
     async def read_recipients(self) -> list[RecipientRow]:
-        """Return the open tenants that registered a certificate, by code."""
-        return [RecipientRow(**row) for row in await self._fetch("purge", "read_recipients")]
+        """Return the vouched certificates, by tenant."""
+        return [RecipientRow(**row) for row in await self._read_facts("purge", "recipient")]
 
     async def handover_due(self, category: str, day: date) -> list[HandoverDue]:
         """Return the chains with entries up to the close of `day` that are neither handed over nor purged.
 
-        Empty until the day has its close seal.
+        Empty until the day has its close seal. Tenants whose certificate is vouched for count, whatever rows there are;
+        a row that this service did not write counts for nothing.
         """
-        return [HandoverDue(**row) for row in await self._fetch("purge", "handover_due", category, day)]
+        done: dict[str, tuple[int, date]] = {}
+        for row in await self._fetch("purge", "read_handovers", category):
+            if self._is_ours(category, row) and (row["is_lapse"] or row["placed_at"] is not None):
+                size, last = done.get(row["tenant"], (0, row["last_day"]))
+                done[row["tenant"]] = (max(size, row["head_size"]), max(last, row["last_day"]))
+        tenants = {row.tenant for row in await self.read_recipients()}
+        if self.facts is not None:
+            tenants.update(self.facts.ledger.names("recipient"))
+        places = [done.get(tenant, (None, None)) for tenant in sorted(tenants)]
+        rows = await self._fetch(
+            "purge",
+            "handover_due",
+            category,
+            day,
+            sorted(tenants),
+            [size for size, _ in places],
+            [last for _, last in places],
+        )
+        return [HandoverDue(**row) for row in rows]
+
+    async def discard_forged_handovers(self, category: str) -> list[ForgedHandover]:
+        """Remove the rows of a category that this service did not write; return what they said."""
+        found: list[ForgedHandover] = []
+        for row in await self._fetch("purge", "read_handovers", category):
+            if not self._is_ours(category, row):
+                forged = ForgedHandover(
+                    tenant=row["tenant"], category=category, last_day=row["last_day"], is_lapse=row["is_lapse"]
+                )
+                await self._fetch(
+                    "purge", "discard_handover", row["tenant"], category, row["last_day"], row["is_lapse"], row["mac"]
+                )
+                found.append(forged)
+        return found
+
+    def _is_ours(self, category: str, row: Mapping[str, Any]) -> bool:
+        if self.facts is None:
+            return True
+        if row["is_lapse"]:
+            mac = self._lapse_mac(row["tenant"], category, row["last_day"], row["head_size"])
+        else:
+            mac = self._mac(row["tenant"], category, row, is_placed=row["placed_at"] is not None)
+        return compare_digest(mac, row["mac"])
+
+    def _mac(self, tenant: str, category: str, row: Mapping[str, Any], *, is_placed: bool) -> bytes:
+        if self.facts is None:
+            return bytes(32)
+        values = {"tenant": tenant, "category": category, "is_placed": is_placed}
+        values |= {column: row[column] for column in MACED}
+        return bytes.fromhex(self.facts.ledger.digest(content("handover", values, tuple(values))))
+
+    def _lapse_mac(self, tenant: str, category: str, day: date, head_size: int) -> bytes:
+        if self.facts is None:
+            return bytes(32)
+        values = {"tenant": tenant, "category": category, "day": day, "head_size": head_size}
+        return bytes.fromhex(self.facts.ledger.digest(content("lapse", values, tuple(values))))
 
     async def note_handover(self, tenant: str, file: HandoverFile) -> bool:
         """Note a file that is durable but not in place yet; False if another run was faster."""
@@ -110,13 +184,20 @@ class HandoverStatements(Pools):
             file.file_bytes,
             file.file_sha256,
             file.recipient_sha256,
+            self._mac(tenant, file.category, _columns(file), is_placed=False),
         )
         return noted
 
     async def place_handover(self, tenant: str, file: HandoverFile) -> bool:
         """Note that the file is in place and durable: its days are handed over. False if noted before."""
         placed: bool = await self._fetch_value(
-            "purge", "place_handover", tenant, file.category, file.last_day, file.file_sha256
+            "purge",
+            "place_handover",
+            tenant,
+            file.category,
+            file.last_day,
+            file.file_sha256,
+            self._mac(tenant, file.category, _columns(file), is_placed=True),
         )
         return placed
 
@@ -127,7 +208,14 @@ class HandoverStatements(Pools):
 
     async def unlisted_handovers(self, tenant: str) -> list[HandoverFile]:
         """Return the files not placed, then every file of each night (UTC day) that holds one in no inventory."""
-        return [HandoverFile(**row) for row in await self._fetch("purge", "unlisted_handovers", tenant)]
+        files: list[HandoverFile] = []
+        for row in await self._fetch("purge", "unlisted_handovers", tenant):
+            values = dict(row)
+            mac = values.pop("mac")
+            is_placed = row["placed_at"] is not None
+            if self.facts is None or compare_digest(mac, self._mac(tenant, row["category"], row, is_placed=is_placed)):
+                files.append(HandoverFile(**values))
+        return files
 
     async def list_handovers(self, tenant: str, up_to: datetime) -> None:
         """Say that the inventories name every file placed up to a moment."""
@@ -135,7 +223,22 @@ class HandoverStatements(Pools):
 
     async def lapse_handovers(self, category: str, day: date, reason: str, detail: str) -> list[str]:
         """Note that a day is purged without hand-over, and raise an alarm; return the tenants concerned."""
-        return [row[0] for row in await self._fetch("purge", "lapse_handovers", category, day, reason, detail)]
+        due = await self.handover_due(category, day)
+        if not due:
+            return []
+        await self.discard_forged_handovers(category)
+        rows = await self._fetch(
+            "purge",
+            "lapse_handovers",
+            category,
+            day,
+            reason,
+            detail,
+            [row.tenant for row in due],
+            [row.head_size for row in due],
+            [self._lapse_mac(row.tenant, category, day, row.head_size) for row in due],
+        )
+        return [row[0] for row in rows]
 
     async def raise_handover_fault(
         self, tenant: str, *, category: str | None, day: date | None, reason: str, detail: str
@@ -160,3 +263,7 @@ class HandoverStatements(Pools):
     async def forget_handover_alarm(self, number: int) -> None:
         """Forget an alarm: its entries are written."""
         await self._fetch("purge", "forget_handover_alarm", number)
+
+
+def _columns(file: HandoverFile) -> dict[str, Any]:
+    return {column: getattr(file, column) for column in MACED}

@@ -6,12 +6,13 @@ the hashes of credentials; they can neither read nor change an entry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import sql
 from journal.core.errors import StoreError
+from journal.database.facts import SERVICE_NAME, SuspendedError
 from journal.database.pools import Pools
 
 if TYPE_CHECKING:
@@ -119,22 +120,44 @@ class HeadRow:
 class CategoryRow:
     """A legal class of data; `fence` is its last purged day, `first_day` the first it has partitions for.
 
-    `retention_days` is the rule that the purge and reads apply, `stated_days` the one that seals state today: the
-    longer one while a shorter rule is pending. `next_retention_days` is the pending rule, asked for on `next_since`;
-    None if there is none.
+    `rule_days` is the rule in force, `retention_days` the one that the purge and reads apply, `stated_days` the one
+    that seals state today: the longer one while a shorter rule is pending. `next_retention_days` is the pending rule,
+    asked for on `next_since` and, if it is shorter, obeyed from `next_from` on; None if there is none. `basis` is what
+    the rule rests on.
     """
 
     code: str
     id: int
     label: str
     regime: str
+    rule_days: int
     retention_days: int
     stated_days: int
     next_retention_days: int | None
     next_since: date | None
+    next_from: date | None
     needs_authorisation: bool
+    created_at: datetime
     first_day: date
+    basis: str
     fence: date | None
+
+    def judged(self, today: date, fence: Callable[[str, date | None, int], date | None]) -> CategoryRow:
+        """Return the row with the rules of `today` and the fence to obey, computed from the vouched columns alone."""
+        days, later = self.rule_days, self.next_retention_days
+        retention_days = later if later is not None and later < days and _is_from(self.next_from, today) else days
+        obeyed = fence(self.code, self.fence, retention_days)
+        stated_days = days
+        if later is not None and later > days:
+            # As `journal.stated_days`: a longer rule grows by a day a day from where the chains begin.
+            grown = later if obeyed is None else (today - obeyed).days + 1
+            stated_days = max(days, min(later, grown))
+            retention_days = stated_days
+        return replace(self, retention_days=retention_days, stated_days=stated_days, fence=obeyed)
+
+
+def _is_from(day: date | None, today: date) -> bool:
+    return day is not None and day <= today
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +166,19 @@ class TenantRow:
 
     code: str
     name: str
-    closed: bool
-    destroyed: bool
+    created_at: datetime
+    closed_at: datetime | None
+    destroyed_at: datetime | None
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether nothing more is accepted for it."""
+        return self.closed_at is not None
+
+    @property
+    def destroyed(self) -> bool:
+        """Tell whether its data may go, or is gone."""
+        return self.destroyed_at is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +267,7 @@ class IngestStatements(Pools):
             await connection.execute(statements["begin"])
             try:
                 rows = await connection.fetch(statements["lock_heads"], tenants, categories)
-                batch = build([HeadRow(**row) for row in rows])
+                batch = build(self._sound([HeadRow(**row) for row in rows]))
                 result = _read_result(await connection.fetch(statements["append"], *_arguments(batch)))
             except BaseException:
                 if not connection.is_closed():
@@ -245,12 +279,22 @@ class IngestStatements(Pools):
             return result
 
     async def read_heads(self, tenants: Sequence[str], categories: Sequence[str]) -> list[HeadRow]:
-        """Return these heads, in the order given, without those that do not exist."""
-        return [HeadRow(**row) for row in await self._fetch("ingest", "read_heads", tenants, categories)]
+        """Return these heads, in the order given, without those that do not exist.
 
-    async def read_credentials(self) -> list[CredentialRow]:
-        """Return every credential, including revoked and expired ones."""
-        return [CredentialRow(**row) for row in await self._fetch("ingest", "read_credentials")]
+        Raises SuspendedError if one is empty and not at its genesis, which the names of its chain alone decide.
+        """
+        return self._sound([HeadRow(**row) for row in await self._fetch("ingest", "read_heads", tenants, categories)])
+
+    def _sound(self, rows: list[HeadRow]) -> list[HeadRow]:
+        if self.facts is not None:
+            for row in rows:
+                if row.size == 0:
+                    self.facts.check_genesis(row.tenant, row.category, row.chain_hash)
+        return rows
+
+    async def read_credentials(self, name: str | None = None) -> list[CredentialRow]:
+        """Return every vouched credential, or the one of that id, including revoked and expired ones."""
+        return [CredentialRow(**row) for row in await self._read_facts("ingest", "credential", name)]
 
     async def snapshot_version(self) -> int:
         """Return a number that grows with every change of tenants, categories, fences or credentials; cheap."""
@@ -258,19 +302,24 @@ class IngestStatements(Pools):
         return version
 
     async def read_categories(self) -> list[CategoryRow]:
-        """Return the categories, in the order they were added."""
-        return [CategoryRow(**row) for row in await self._fetch("ingest", "read_categories")]
+        """Return the vouched categories, in the order they were added."""
+        rows = [CategoryRow(**row) for row in await self._read_facts("ingest", "category")]
+        if self.facts is not None:
+            rows = [row.judged(self.facts.today(), self.facts.fence) for row in rows]
+        return sorted(rows, key=attrgetter("id"))
 
-    async def read_tenants(self) -> list[TenantRow]:
-        """Return the tenants by code, including closed ones and the reserved one."""
-        return [TenantRow(**row) for row in await self._fetch("ingest", "read_tenants")]
+    async def read_tenants(self, name: str | None = None) -> list[TenantRow]:
+        """Return the vouched tenants by code, or the one of that code, including closed ones and the reserved one."""
+        return [TenantRow(**row) for row in await self._read_facts("ingest", "tenant", name)]
 
     async def read_service(self) -> ServiceRow:
-        """Return the installation; StoreError before it is created."""
-        rows = await self._fetch("ingest", "read_service")
-        if not rows:
-            raise StoreError("the service is not created yet")
-        return ServiceRow(**rows[0])
+        """Return the installation; StoreError before it is created, SuspendedError if its row is not vouched for."""
+        rows = await self._read_facts("ingest", "service", SERVICE_NAME)
+        if rows:
+            return ServiceRow(**rows[0])
+        if self.facts is not None and (problems := self.facts.problems()):
+            raise SuspendedError(problems[0])
+        raise StoreError("the service is not created yet")
 
     async def read_now(self) -> datetime:
         """Return the database's clock, aware, in UTC."""

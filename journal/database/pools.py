@@ -21,6 +21,7 @@ from journal.database.refusals import describe_refusal, describe_silence, read_p
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from journal.database.facts import Facts
     from journal.database.refusals import Place
 
 Role = Literal["ingest", "read", "seal", "purge", "admin", "owner"]
@@ -145,6 +146,7 @@ class Pools:
         limits_seconds: Mapping[Role, float],
         dsn: str,
         options: Mapping[Role, Mapping[str, Any]],
+        facts: Facts | None = None,
     ) -> None:
         """Keep the pools; use `connect`."""
         self._dsn = dsn
@@ -152,6 +154,7 @@ class Pools:
         self._places = {role: read_place(dsn, options[role]["user"]) for role in ROLES}
         self._pools = pools
         self._limits_seconds = limits_seconds
+        self.facts = facts
 
     @classmethod
     async def connect(
@@ -159,13 +162,15 @@ class Pools:
         dsn: str,
         *,
         application: str,
+        facts: Facts | None = None,
         pool_sizes: Mapping[Role, int] | None = None,
         limits_seconds: Mapping[Role, float] | None = None,
     ) -> Self:
         """Prepare a pool per role on `dsn`, the owner's. Nothing connects until a statement needs it.
 
-        `pool_sizes` and `limits_seconds` override, for the roles they name, the number of connections and how long one
-        may be used.
+        `facts` judges the administrative rows that are read; without it they are given as they are, for tests of the
+        SQL alone. `pool_sizes` and `limits_seconds` override, for the roles they name, the number of connections and
+        how long one may be used.
         """
         sizes = {**POOL_SIZES, **(pool_sizes or {})}
         limits = {**LENT_LIMITS_SECONDS, **(limits_seconds or {})}
@@ -184,7 +189,7 @@ class Pools:
                 role: await asyncpg.create_pool(dsn, min_size=0, max_size=sizes[role], reset=_reset, **options[role])
                 for role in ROLES
             }
-        return cls(pools, limits, dsn, options)
+        return cls(pools, limits, dsn, options, facts)
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -249,3 +254,11 @@ class Pools:
         async with self.borrow(role) as connection:
             with readable():
                 return await connection.fetchval(sql.load(role)[name], *arguments)
+
+    async def _read_facts(self, role: Role, kind: str, name: str | None = None) -> list[Mapping[str, Any]]:
+        """Return the vouched rows of a kind, or the one of that name; see `journal.database.facts`."""
+        since = self.facts.mark() if self.facts is not None else 0
+        async with self.borrow(role) as connection:
+            with readable():
+                rows = await connection.fetch(sql.load("facts")[kind], name)
+        return list(rows) if self.facts is None else self.facts.judge(kind, rows, since, name)

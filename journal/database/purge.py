@@ -7,12 +7,13 @@ read no entry.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from journal.database.admin import CategoryChange
-from journal.database.pools import Pools
+from journal.database.change import ChangeStatements
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date, datetime
 
 
@@ -71,7 +72,7 @@ class StoredRow:
     ciphertext: bytes
 
 
-class PurgeStatements(Pools):
+class PurgeStatements(ChangeStatements):
     """Partitions, fences, removal of days."""
 
     async def ensure_partitions(self, days_ahead: int) -> list[str]:
@@ -126,7 +127,22 @@ class PurgeStatements(Pools):
         A shorter one is stated together with the new bases, once nothing older is kept; a longer one grows by one day
         per day.
         """
-        settled: bool = await self._fetch_value("purge", "settle_rule", category)
+
+        def check(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
+            if before is None or before["next_retention_days"] is None:
+                return False
+            low, high = sorted((before["rule_days"], before["next_retention_days"]))
+            left = {None, before["next_retention_days"]}
+            return low <= after["rule_days"] <= high and after["next_retention_days"] in left
+
+        settled: bool = await self._change(
+            "purge",
+            "settle_rule",
+            category,
+            expected={("category", category): {}},
+            free=frozenset({"rule_days", "next_retention_days", "next_since", "next_from"}),
+            check=check,
+        )
         return settled
 
     async def read_category_changes(self) -> list[CategoryChange]:

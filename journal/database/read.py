@@ -99,7 +99,8 @@ class ReadStatements(Pools):
 
     async def tenant_created_at(self, tenant: str) -> datetime | None:
         """Return since when there is a tenant of that code; None where there is none."""
-        created_at: datetime | None = await self._fetch_value("read", "tenant_created_at", tenant)
+        rows = await self._read_facts("read", "tenant", tenant)
+        created_at: datetime | None = rows[0]["created_at"] if rows else None
         return created_at
 
     async def read_activity(self, tenant: str) -> list[ActivityRow]:

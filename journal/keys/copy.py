@@ -1,9 +1,10 @@
 """A copy of the key store that follows its purges: updating it, and restoring from it.
 
 Both directions are one step. The target takes the source's fences and ended contracts, destroys the keys they end,
-then takes the keys that it lacks and the last seal. Fences come first, so that a killed run leaves a copy with every
-fence it has read. A key is taken only if neither side knows it to be destroyed; keys destroyed during the run are
-destroyed in the target at the end. The master key is never copied: a copy alone opens nothing.
+then takes the keys that it lacks, the last seal and the ledger of administrative facts. Fences come first, so that a
+killed run leaves a copy with every fence it has read. A key is taken only if neither side knows it to be destroyed;
+keys destroyed during the run are destroyed in the target at the end. The master key is never copied: a copy alone
+opens nothing.
 
 Trust sentence: whoever can write to a copy can destroy it and, if it is restored from, fence off days and end
 contracts for ever. They cannot read a key, replace one day's key by another's, or bring back a purged day or an
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
-from journal.keys import last_seal
+from journal.keys import last_seal, ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from journal.keys.store import KeyStore
 
-CONTENT = frozenset({"days", "ended", "fences", last_seal.FOLDER, "tenants"})
+CONTENT = frozenset({"days", "ended", ledger.FOLDER, "fences", last_seal.FOLDER, "tenants"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Followed:
     fences_raised: int = 0
     kept: int = 0  # keys that the target now holds
     only_here: int = 0  # of these, those that the source lacks
+    tenants: list[str] = field(default_factory=list)  # whose key was copied
     failures: list[str] = field(default_factory=list)
 
 
@@ -51,7 +53,9 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
     done.shredded = _end_contracts(target, source)
     for tenant in source.tenant_keys():
         try:
-            done.copied += target.take_tenant_key(tenant, source)
+            if target.take_tenant_key(tenant, source):
+                done.copied += 1
+                done.tenants.append(tenant)
         except EndedTenantError:
             continue  # destroyed: the source's next repair removes what is left of it there
         except KeyStoreError as error:
@@ -72,8 +76,7 @@ def follow(target: KeyStore, source: KeyStore) -> Followed:
     done.shredded += _end_contracts(target, source)
     done.fences_raised += _raise_fences(target, source)
     done.shredded += target.shred_fenced()
-    if (moment := last_seal.remembered(source)) is not None:
-        last_seal.remember(target, moment)
+    _take_moments(target, source, done)
     _count(target, source, done)
     return done
 
@@ -96,6 +99,16 @@ def _raise_fences(target: KeyStore, source: KeyStore) -> int:
             target.raise_fence(category, fence)
             raised += 1
     return raised
+
+
+def _take_moments(target: KeyStore, source: KeyStore, done: Followed) -> None:
+    """Take the last seal and the ledger."""
+    if (moment := last_seal.remembered(source)) is not None:
+        last_seal.remember(target, moment)
+    try:
+        target.ledger.take(source.ledger)
+    except KeyStoreError as error:
+        done.failures.append(str(error))
 
 
 def _count(target: KeyStore, source: KeyStore, done: Followed) -> None:

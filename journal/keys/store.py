@@ -5,6 +5,7 @@
     fences/<category>                the last purged day, in clear
     ended/<tenant>                   the contract has ended: the key is destroyed, and no copy of it is ever used
     seals/last                       time and number of the last seal: a restored database has an older one
+    facts/ledger                     which administrative rows of the database are obeyed (`journal.keys.ledger`)
 
 A category's fence and a tenant's end take precedence over any key: a key they destroyed is neither made nor read again,
 even if a copy of it comes back. `journal.keys.wrapped` wraps keys. Whoever can write here without the master key can
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from journal.core.errors import BusyError, EndedTenantError, FencedDayError, KeyStoreError, MalformedError
 from journal.core.times import parse_day
+from journal.database.facts import Facts
 from journal.keys.files import (
     create_durably,
     list_directory,
@@ -31,11 +33,13 @@ from journal.keys.files import (
     shred_file,
     use_reserve,
 )
+from journal.keys.ledger import Ledger
 from journal.keys.wrapped import SERVICE_KEY, WrappedKeys, read_master_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from journal.clock import Clock
     from journal.settings import Settings
 
 PURGE_RETRY_SECONDS = 30
@@ -52,6 +56,7 @@ class KeyStore:
         """Use `directory` and its replicas; nothing is written yet."""
         self._directories = (directory, *replicas)
         self._keys = WrappedKeys(self._directories, master_key)
+        self.ledger = Ledger(self._directories, master_key, self._keys.check_mounted)
         self._learnt_fences: dict[str, date] = {}
         self._learnt_ended: set[str] = set()
 
@@ -268,6 +273,7 @@ class KeyStore:
             self.destroy_tenant_key(tenant)
         if len(self._directories) == 1:
             return
+        self.ledger.repair()
         failures: list[KeyStoreError] = []
         for category in self._keys.names("fences"):
             if (fence := self.fence(category)) is not None:
@@ -332,6 +338,11 @@ def _day_of_file(path: Path) -> date | None:
         return parse_day(path.name.removeprefix(".").split(".")[0])
     except MalformedError:
         return None
+
+
+def open_facts(keystore: KeyStore, clock: Clock) -> Facts:
+    """Return what judges the database's administrative rows by this key store."""
+    return Facts(keystore.ledger, fence=keystore.fence, now=clock.now)
 
 
 def open_keystore(settings: Settings) -> KeyStore:

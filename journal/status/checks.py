@@ -77,6 +77,7 @@ class Checks:
             "certificate": self._check_certificate,
             "clock": self._check_clock,
             "database": self._check_database,
+            "facts": self._check_facts,
             "handover": self._check_handover,
             "keys": self._check_keys,
             "partitions": self._check_partitions,
@@ -114,6 +115,11 @@ class Checks:
             return problem
         stopped = self._instruments.metrics.total("openepm_journal_stopped_chains")
         return f"{stopped:.0f} chains accept nothing, in another process: its log names them" if stopped else None
+
+    async def _check_facts(self) -> str | None:
+        problems = self._snapshot.problems()
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return f"{problems[0]}{more}" if problems else None
 
     async def _check_handover(self) -> str | None:
         if faults := await self._store.read_handover_faults():
@@ -177,8 +183,9 @@ class Checks:
                 return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
         yesterday = day_of(self._clock.now()) - timedelta(days=1)
         for category in self._snapshot.categories():
-            days, since = category.next_retention_days, category.next_since
-            if days is not None and days < category.stated_days and since is not None and since < yesterday:
+            days, since, start = category.next_retention_days, category.next_since, category.next_from
+            is_late = since is not None and start is not None and start < yesterday
+            if days is not None and days < category.stated_days and since is not None and is_late:
                 asked = f"the retention of {days} days, asked for on {format_day(since)}"
                 return f"{category.code}: {asked}, is pending: run openepm-journal handover, then openepm-journal purge"
         return None

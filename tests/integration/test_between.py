@@ -90,7 +90,7 @@ class TestRestored:
         assert await world.service.store.read_purge_spans() == []
         # A change that is asked for meanwhile is entered everywhere else.
         async with world.another_process() as restored:
-            await restored.administration.set_category(CATEGORY, label="Registre")
+            await restored.administration.set_category(CATEGORY, instruction="I-1", label="Registre")
             await restored.purger.run()
         assert await world.service.store.read_category_changes() == []
 
@@ -131,7 +131,7 @@ class TestRestored:
             await recovered(world)
         with pytest.raises(OperatorError, match="then start serve"):
             await typed(world, "seal")
-        assert await typed(world, "category", "set", CATEGORY, "--retention-days", "3") == 0
+        assert await typed(world, "category", "set", CATEGORY, "--instruction", "I-1", "--retention-days", "3") == 0
         assert "3 days go with it" in capsys.readouterr().out
         assert await typed(world, "recover", "--declare-loss", str(number)) == 0
         assert f"purged again {CATEGORY} {day(world, 2)}" in capsys.readouterr().out
@@ -166,7 +166,7 @@ async def test_a_copy_of_the_keys_from_before_a_destruction(
 async def purge_to_the_last_day(world: World) -> None:
     """Let a shorter rule of every category take what has been lived, up to yesterday."""
     for row in await world.service.store.read_categories():
-        await world.installation.administration.set_category(row.code, retention_days=2)
+        await world.installation.administration.set_category(row.code, instruction="I-1", retention_days=2)
     await world.installation.purger.run()
 
 
@@ -205,7 +205,7 @@ class TestAttested:
     async def test_while_a_rule_is_pending(self, world: World) -> None:
         """A day due only under a pending shorter rule is not overdue: under the rule in force it is early."""
         await world.installation.purger.run()
-        await world.installation.administration.set_category(CATEGORY, retention_days=2)
+        await world.installation.administration.set_category(CATEGORY, instruction="I-1", retention_days=2)
         attestations = Attestations(world.service)
         (kept,) = [
             facts

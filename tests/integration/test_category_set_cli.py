@@ -7,6 +7,7 @@ import pytest
 from journal.cli import categories
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
+from journal.database.admin import DEFAULT_BASIS
 from journal.pki.certificates import der_to_pem
 from tests.support.communes import commune
 from tests.support.rule_changes import LONG, live, long_world
@@ -38,7 +39,7 @@ async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) 
     await live(world, 0, 7)
     register = world.installation.administration.register_recipient
     await register(TENANT, der_to_pem([commune().certificate]))
-    first, *rest = await run(world, capsys, "set", LONG.code, "--retention-days", "4")
+    first, *rest = await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "4")
     pending = f"10 days, 4 pending since {world.today}"
     assert first == f"category {NAME}\tdoes not need authorisation\t{pending}"
     assert rest[0] == (
@@ -46,12 +47,12 @@ async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) 
         "once; seals then state the new retention, and older entries can no longer be read"
     )
     assert rest[1:] == [f"first they are handed over to {TENANT}: openepm-journal handover does it at once"]
-    assert f"{NAME}\tLED\t{pending}" in await run(world, capsys, "list")
+    assert f"{NAME}\tLED\t{pending}\t{DEFAULT_BASIS}" in await run(world, capsys, "list")
     asked = f"note retention: {LONG.code}: 4 days asked for on {world.today}, not in force yet; now 10 days"
     assert await notes(world, capsys) == [asked]
     await world.installation.handover.run()
     await world.installation.purger.run()
-    assert f"{NAME}\tLED\t4 days" in await run(world, capsys, "list")
+    assert f"{NAME}\tLED\t4 days\t{DEFAULT_BASIS}" in await run(world, capsys, "list")
     assert await notes(world, capsys) == []
 
 
@@ -65,7 +66,7 @@ async def test_what_a_purge_says_while_a_rule_is_pending(world: World, capsys: p
 
     await live(world, 0, 3)
     await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
-    await run(world, capsys, "set", LONG.code, "--retention-days", "3")
+    await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "3")
     await world.installation.handover.run()
     # Then nobody hands over for three days: what came meanwhile waits, and keeps the rule from being in force.
     await world.record(1, category=LONG.code)
@@ -88,15 +89,19 @@ async def test_what_a_purge_says_while_a_rule_is_pending(world: World, capsys: p
 
 async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """How far it is stated by now, and where it ends."""
-    await run(world, capsys, "set", LONG.code, "--retention-days", "4")
+    await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "4")
     await live(world, 0, 5)
-    [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "8", "--needs-authorisation", "yes")
+    [said] = await run(
+        world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "8", "--needs-authorisation", "yes"
+    )
     assert said == f"category {NAME}\tneeds authorisation\t4 days, one more each day up to 8"
-    assert f"{NAME}\tLED\t4 days, one more each day up to 8\tneeds authorisation" in await run(world, capsys, "list")
+    assert f"{NAME}\tLED\t4 days, one more each day up to 8\tneeds authorisation\t{DEFAULT_BASIS}" in await run(
+        world, capsys, "list"
+    )
     asked = f"note retention: {LONG.code}: 8 days asked for on {world.today}, not in force yet; now 4 days"
     assert await notes(world, capsys) == [f"{asked}, a day more each day"]
     await live(world, 6, 9)
-    assert f"{NAME}\tLED\t8 days\tneeds authorisation" in await run(world, capsys, "list")
+    assert f"{NAME}\tLED\t8 days\tneeds authorisation\t{DEFAULT_BASIS}" in await run(world, capsys, "list")
 
 
 async def test_by_a_wrong_clock(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,9 +109,11 @@ async def test_by_a_wrong_clock(world: World, capsys: pytest.CaptureFixture[str]
     await world.seal()
     await world.travel_to(FIRST + 9 * DAY)
     with pytest.raises(OperatorError, match="--clock-is-right"):
-        await run(world, capsys, "set", LONG.code, "--retention-days", "4")
-    [said] = await run(world, capsys, "set", LONG.code, "--label", "Autre")
+        await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "4")
+    [said] = await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--label", "Autre")
     assert said == f"category {LONG.code}\tAutre\tdoes not need authorisation\t10 days"
     assert categories.ANSWERS == {"yes": True, "no": False}
-    [said] = await run(world, capsys, "set", LONG.code, "--retention-days", "60", "--clock-is-right")
+    [said] = await run(
+        world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "60", "--clock-is-right"
+    )
     assert said.endswith("\t60 days")

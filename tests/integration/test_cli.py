@@ -201,10 +201,32 @@ def test_the_first_use(tmp_path: Path) -> None:
 def test_a_category_is_changed(running: tuple[Path, str]) -> None:
     """What was changed is printed, listed, and refused in one line where it cannot be."""
     home, _ = running
-    done = command(home, "category", "set", "assistance", "--retention-days", "30", "--needs-authorisation", "yes")
+    done = command(
+        home,
+        "category",
+        "set",
+        "assistance",
+        "--instruction",
+        "I-1",
+        "--retention-days",
+        "30",
+        "--needs-authorisation",
+        "yes",
+    )
     said = "category assistance\tAccès d'assistance de l'hébergeur\tneeds authorisation\t30 days\n"
     assert (done.returncode, done.stdout) == (DONE, said), done.stderr
-    done = command(home, "category", "set", "assistance", "--label", "Support", "--needs-authorisation", "no")
+    done = command(
+        home,
+        "category",
+        "set",
+        "assistance",
+        "--instruction",
+        "I-1",
+        "--label",
+        "Support",
+        "--needs-authorisation",
+        "no",
+    )
     assert done.stdout == "category assistance\tSupport\tdoes not need authorisation\t30 days\n"
     assert "assistance\tSupport\tLED\t30 days\n" in command(home, "category", "list").stdout
     for asked, reason in (
@@ -213,8 +235,10 @@ def test_a_category_is_changed(running: tuple[Path, str]) -> None:
         (("--retention-days", "1"), "retention of 1 days: choose 2 to 60"),
         (("--needs-authorisation", "maybe"), "invalid choice"),
     ):
-        assert reason in plain_line(command(home, "category", "set", "assistance", *asked))
-    assert "there is no category rien" in plain_line(command(home, "category", "set", "rien", "--label", "x"))
+        assert reason in plain_line(command(home, "category", "set", "assistance", "--instruction", "I-1", *asked))
+    assert "there is no category rien" in plain_line(
+        command(home, "category", "set", "rien", "--instruction", "I-1", "--label", "x")
+    )
 
 
 def test_two_first_commands_at_once(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ async def test_a_repeated_event_at_the_limit(world: World) -> None:
 @pytest.mark.parametrize("reads", range(4))
 async def test_the_register_across_midnight(world: World, reads: int) -> None:
     """A request of the first day is listed up to its last microsecond, by whatever reading of the clock comes last."""
-    await world.installation.administration.set_category(JOURNAL_CATEGORY, retention_days=BRIEF_DAYS)
+    await world.installation.administration.set_category(JOURNAL_CATEGORY, instruction="I-1", retention_days=BRIEF_DAYS)
     await world.extract(FIRST + DAY, FIRST + DAY, category=BRIEF)
     limit = goes_at(world.today, BRIEF_DAYS)
     await world.travel(limit - timedelta(seconds=20))

@@ -298,7 +298,9 @@ class Life:
             await self.tick()
         await self.go(midnight(day) + timedelta(hours=12))
         if number in RULES:
-            await self.installation.administration.set_category(CHANGING, retention_days=RULES[number])
+            await self.installation.administration.set_category(
+                CHANGING, instruction="I-1", retention_days=RULES[number]
+            )
         if number % 7 == 3:
             await self.restart()
         await self.go_wrong(number)

@@ -107,14 +107,22 @@ async def test_a_shorter_rule(world: World) -> None:
 async def test_auditors_are_told(world: World) -> None:
     """The change is an entry of the service and of every open commune, once; a closed one's chain takes nothing."""
     await world.installation.administration.close_tenant(OTHER_TENANT)
-    change = {"change": "category changed", "retention_days": 5, "retention_days_before": 10}
+    change = {
+        "change": "category changed",
+        "effective_from": world.today.isoformat(),
+        "instruction": "I-1",
+        "retention_days": 5,
+        "retention_days_before": 10,
+    }
     await set_days(world, 5)
     await set_days(world, 5)
     assert await settings(world, RESERVED_TENANT) == await settings(world, TENANT) == [change]
     assert await settings(world, OTHER_TENANT) == []
-    await world.installation.administration.set_category(LONG.code, label="Autre", needs_authorisation=True)
+    await world.installation.administration.set_category(
+        LONG.code, instruction="I-1", label="Autre", needs_authorisation=True
+    )
     said = (await settings(world, TENANT))[1]
-    assert said == {"change": "category changed", "label": "Autre", "needs_authorisation": True}
+    assert said == {"change": "category changed", "instruction": "I-1", "label": "Autre", "needs_authorisation": True}
     row = await row_of(world)
     assert (row.label, row.needs_authorisation, row.retention_days) == ("Autre", True, 5)
     await world.seal()
@@ -383,9 +391,9 @@ async def test_refused(world: World, asked: dict[str, Any], reason: str) -> None
     """What cannot be is refused in one line, and nothing is changed."""
     before = await row_of(world)
     with pytest.raises(OperatorError, match=reason):
-        await world.installation.administration.set_category(LONG.code, **asked)
+        await world.installation.administration.set_category(LONG.code, instruction="I-1", **asked)
     with pytest.raises(OperatorError, match="there is no category absente"):
-        await world.installation.administration.set_category("absente", retention_days=30)
+        await world.installation.administration.set_category("absente", instruction="I-1", retention_days=30)
     assert await row_of(world) == before
     assert await settings(world, TENANT) == []
 

@@ -49,4 +49,4 @@ async def row_of(world: World) -> CategoryRow:
 
 async def set_days(world: World, days: int) -> CategoryRow:
     """Change the rule, as the operator does."""
-    return await world.installation.administration.set_category(LONG.code, retention_days=days)
+    return await world.installation.administration.set_category(LONG.code, instruction="I-1", retention_days=days)
