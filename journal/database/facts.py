@@ -223,8 +223,8 @@ class Facts:
         )
         return known
 
-    def check_genesis(self, tenant: str, category: str, chain_hash: bytes) -> None:
-        """Raise SuspendedError if this is not the chain hash that the chain begins with (FORMAT.md, "Chain")."""
+    def begins(self, tenant: str, category: str, chain_hash: bytes) -> bool:
+        """Tell whether this is the chain hash that the chain begins with (FORMAT.md, "Chain"); note it if not."""
         service = self._kept.get(("service", SERVICE_NAME))
         key = ("chain", f"{tenant}/{category}")
         self._problems.pop(key, None)
@@ -232,12 +232,12 @@ class Facts:
             service is None
             or genesis(Compartment(service[1]["name"], tenant, category).origin).chain_hash == chain_hash
         ):
-            return
+            return True
         self._problems[key] = (
             f"chain {tenant}/{category}: the empty chain in the database does not begin where every verifier has it "
             f"begin; nothing is recorded in it: {CONFIRM}"
         )
-        raise SuspendedError(self._problems[key])
+        return False
 
     def today(self) -> date:
         """Return the day of the service's clock."""

@@ -252,7 +252,8 @@ class IngestStatements(Pools):
         from fresh heads, it is either recorded or found `known`. StoreError: the batch is wrong, nothing was written.
         """
         async with self.borrow("ingest") as connection:
-            return _read_result(await connection.fetch(sql.load("ingest")["append"], *_arguments(batch)))
+            result = _read_result(await connection.fetch(sql.load("ingest")["append"], *_arguments(batch)))
+        return self._without_forged(batch, result)
 
     async def append_locked(
         self, tenants: Sequence[str], categories: Sequence[str], build: Callable[[list[HeadRow]], AppendBatch]
@@ -279,18 +280,28 @@ class IngestStatements(Pools):
             return result
 
     async def read_heads(self, tenants: Sequence[str], categories: Sequence[str]) -> list[HeadRow]:
-        """Return these heads, in the order given, without those that do not exist.
-
-        Raises SuspendedError if one is empty and not at its genesis, which the names of its chain alone decide.
-        """
+        """Return these heads, in the order given, without those that do not exist or are empty and not at genesis."""
         return self._sound([HeadRow(**row) for row in await self._fetch("ingest", "read_heads", tenants, categories)])
 
     def _sound(self, rows: list[HeadRow]) -> list[HeadRow]:
-        if self.facts is not None:
-            for row in rows:
-                if row.size == 0:
-                    self.facts.check_genesis(row.tenant, row.category, row.chain_hash)
-        return rows
+        """Leave out chains that are empty and do not begin where their names alone say that they begin."""
+        facts = self.facts
+        if facts is None:
+            return rows
+        return [row for row in rows if row.size or facts.begins(row.tenant, row.category, row.chain_hash)]
+
+    def _without_forged(self, batch: AppendBatch, result: AppendResult) -> AppendResult:
+        """Answer `absent` for a chain that moved to an empty one that is not at its genesis."""
+        forged = [
+            moved.position
+            for moved in result.moved
+            if self.facts is not None
+            and not moved.size
+            and not self.facts.begins(
+                batch.chain_tenant[moved.position - 1], batch.chain_category[moved.position - 1], moved.chain_hash
+            )
+        ]
+        return AppendResult(answer="absent", chains=forged) if forged else result
 
     async def read_credentials(self, name: str | None = None) -> list[CredentialRow]:
         """Return every vouched credential, or the one of that id, including revoked and expired ones."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class Ledger:
         keys = HKDF(algorithm=SHA256(), length=64, salt=None, info=_INFO).derive(master_key)
         self._chain_key, self._digest_key = keys[:32], keys[32:]
         self._check_mounted = check_mounted
+        # Appending is done in a thread while the event loop reads.
+        self._lock = threading.RLock()
         self._copies = [_Copy(directory / NAME) for directory in directories]
         self._lines = _Lines()
         self._versions: dict[tuple[str, str], list[_Version]] = {}
@@ -88,9 +91,10 @@ class Ledger:
 
     def refresh(self) -> int:
         """Read what was appended, by any process; return the number of lines. Costs one stat for each copy."""
-        for copy in self._copies:
-            self._follow(copy)
-        return len(self._lines.macs)
+        with self._lock:
+            for copy in self._copies:
+                self._follow(copy)
+            return len(self._lines.macs)
 
     def digest(self, content: bytes) -> str:
         """Return the digest of a fact's version, or the mac of a row: 64 hexadecimal digits."""
@@ -113,7 +117,8 @@ class Ledger:
 
     def names(self, kind: str) -> list[str]:
         """Return the facts of a kind that exist by now, pending ones not included."""
-        return [name for (of_kind, name), _ in self._versions.items() if of_kind == kind and self.knows(kind, name)]
+        with self._lock:
+            return [name for of_kind, name in self._versions if of_kind == kind and self.knows(kind, name)]
 
     def knows(self, kind: str, name: str) -> bool:
         """Tell whether the fact exists, by its last settled version."""
@@ -198,15 +203,20 @@ class Ledger:
         with ExitStack() as held:
             for copy in self._copies:
                 held.enter_context(_locked(copy.path))
-            for text, mac in zip(theirs.texts[common:], theirs.macs[common:], strict=True):
-                self._take_line(text, mac)
-            self._write([])
+            with self._lock:
+                for text, mac in zip(theirs.texts[common:], theirs.macs[common:], strict=True):
+                    self._take_line(text, mac)
+                self._write([])
         return len(theirs.macs) - common
 
     # Files
 
     def _write(self, lines: Sequence[tuple[str, str, str, str]]) -> None:
         """Append lines to every copy, and what each lacks before them; durable but for `done` alone."""
+        with self._lock:
+            self._write_locked(lines)
+
+    def _write_locked(self, lines: Sequence[tuple[str, str, str, str]]) -> None:
         for op, kind, name, digest in lines:
             seq = len(self._lines.macs) + 1
             body = f"{seq} {op} {kind} {name} {digest}".encode("ascii")

@@ -179,7 +179,7 @@ class Checks:
         if back := await communes_back(self._store, self._keystore):
             return describe_back(back[0])
         for row in await self._store.partitions():
-            if row.day <= limits[row.category]:
+            if row.category in limits and row.day <= limits[row.category]:
                 return f"{row.category} {format_day(row.day)} is kept past its limit: run openepm-journal purge"
         yesterday = day_of(self._clock.now()) - timedelta(days=1)
         for category in self._snapshot.categories():

@@ -74,7 +74,7 @@ def _count_operations(counter: _Counter) -> None:
 
         return run
 
-    os.pwrite = counted_write
+    os.pwrite = counted_write  # type: ignore[assignment]  # called with bytes alone
     changes.ChangeStatements._commit = staticmethod(counted(commit))  # type: ignore[method-assign]
     changes._read = counted(read)
 

@@ -21,7 +21,7 @@ from journal.keys.store import open_facts, open_keystore
 from journal.settings import Settings
 from tests.faults.changing import CATEGORY, Kill, make, start
 from tests.faults.purging import ended
-from tests.integration.edge import fresh_database
+from tests.support.databases import fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -165,10 +165,19 @@ async def test_a_copy_that_is_not_there(postgres: EmbeddedPostgres, tmp_path: Pa
             await make(store, "credential", "c2")
 
 
+async def database_name(dsn: str) -> str:
+    """Return the name of a database."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return str(await connection.fetchval("SELECT current_database()"))
+    finally:
+        await connection.close()
+
+
 async def confirm(settings: Settings, *code: str) -> int:
     """Run `recover --confirm-facts`."""
     arguments = make_parser().parse_args(["recover", "--confirm-facts", *code])
-    return await arguments.run(settings, arguments)
+    return int(await arguments.run(settings, arguments))
 
 
 async def live_on(installation: Installation, revoked: str) -> None:
@@ -193,13 +202,13 @@ async def test_restored(
         copies = [settings.keystore_path, tmp_path / "home" / "replica"]
         for number, path in enumerate(copies):
             shutil.copytree(path, tmp_path / f"copy{number}")
-        name = dsn.rsplit("/", 1)[1].split("?")[0]
+        name = await database_name(dsn)
         superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
         await superuser.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name}")
         try:
             async with open_service(dsn, settings, SystemClock()) as installation:
                 await live_on(installation, made[0])
-            restored = dsn.replace(name, f"{name}_copy") if what in {"database", "both"} else dsn
+            restored = postgres.dsn(database=f"{name}_copy") if what in {"database", "both"} else dsn
             if what != "database":
                 for number, path in enumerate(copies):
                     # The keys stay: what is asked here is the ledger's.

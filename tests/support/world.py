@@ -181,7 +181,8 @@ async def new_world(
 ) -> AsyncIterator[World]:
     """Make an installation that begins at a simulated moment, with these tenants and the default categories."""
     clock = SimulatedClock(start - datetime.now(UTC))
-    chosen = Settings(**({"home": str(home), "service_name": SERVICE, "rule_delay_days": 0} | settings))
+    settings.setdefault("rule_delay_days", 0)
+    chosen = Settings(home=str(home), service_name=SERVICE, **settings)
     async with fresh_database(postgres) as name:
         dsn = postgres.dsn(database=name)
         await prepare(dsn, chosen, clock, simulate=clock.offset)

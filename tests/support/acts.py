@@ -22,7 +22,7 @@ async def intruder(superuser_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     try:
         await connection.execute("SET session_replication_role = replica")
         yield connection
-        await connection.execute("UPDATE journal.service SET directory_version = directory_version + 1")
+        await connection.execute("UPDATE journal.service SET snapshot_version = snapshot_version + 1")
     finally:
         await connection.close()
 
