@@ -7,7 +7,7 @@ WHEEL_TESTS ?= tests/integration
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test coverage test-wheel check bench campaign verifier clean
+.PHONY: help install demo run tools test coverage test-wheel check catalog bench campaign verifier clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ check: install  ## check format, lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/mypy --python-version 3.10 -p journal.core -p journal.pki -p journal.extract -m journal.verifier.cli
 	@$(BIN)/lint-imports
+
+catalog: install  ## make sql/catalog.json anew, after a change of sql/schema.sql
+	@$(BIN)/python -m tests.support.catalog
 
 bench: install  ## measure, several runs each, and compare with the floors
 	@$(BIN)/python -m tests.bench

@@ -75,7 +75,7 @@ class Service:
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
-        self.alarms = Alarms(self.chronicle, clock, [self._stopped_chains])
+        self.alarms = Alarms(self.chronicle, clock, self.instruments, [self._stopped_chains])
         self.sealer = Sealer(
             store=store,
             keystore=keyring.keystore,
@@ -105,6 +105,7 @@ class Service:
             writer=self.writer,
             instruments=self.instruments,
             sealer=self.sealer,
+            alarms=self.alarms,
             identity=identity,
             stamper=self.stamper,
             clock=clock,

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_events: Positive = 50_000
     queue_bytes: Positive = 64 * 1024 * 1024
     workers: Positive = 1
+    audit_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
 
     @property
     def home_path(self) -> Path:

@@ -45,7 +45,9 @@ SELECT CASE h.class WHEN 'pg_database'::regclass THEN 'database'
        ARRAY(SELECT concat(CASE a.grantee WHEN h.owner THEN 'owner' WHEN 0 THEN 'PUBLIC'
                                           ELSE a.grantee::regrole::text END,
                            ' ', a.privilege_type, CASE WHEN a.is_grantable THEN ' with grant option' END)
-               FROM aclexplode(h.list) AS a ORDER BY 1) AS access
+               FROM aclexplode(h.list) AS a
+              -- PostgreSQL 17 has it, and owners hold it.
+              WHERE (a.grantee, a.privilege_type) IS DISTINCT FROM (h.owner, 'MAINTAIN') ORDER BY 1) AS access
   FROM held AS h CROSS JOIN LATERAL pg_identify_object(h.class, h.id, h.part) AS i
 
 -- name: relations
@@ -88,7 +90,9 @@ SELECT concat(i.type, ' ', i.identity) AS object, pg_get_constraintdef(c.oid) AS
   FROM pg_constraint AS c
  CROSS JOIN LATERAL pg_identify_object('pg_constraint'::regclass, c.oid, 0) AS i
   LEFT JOIN pg_index AS x ON x.indexrelid = c.conindid
- WHERE c.connamespace = to_regnamespace('journal') AND c.conrelid NOT IN (
+ WHERE c.connamespace = to_regnamespace('journal')
+   AND c.contype <> 'n' -- from PostgreSQL 18 on; columns have it
+   AND c.conrelid NOT IN (
    SELECT t.relid FROM pg_partition_tree(to_regclass('journal.entry')) AS t WHERE t.level > 0)
 
 -- name: indexes

@@ -16,3 +16,12 @@ SELECT h.size, h.chain_hash, h.kept_from, e.chain_hash AS entry_hash, t.destroye
   LEFT JOIN journal.entry AS e
     ON e.category = $1 AND e.day = $2 AND e.tenant = asked.tenant AND e.index = asked.index
  ORDER BY asked.place
+
+-- name: read_activity_of_day
+-- The counters of a category's day.
+SELECT a.tenant, a.action, a.count FROM journal.activity AS a WHERE a.category = $1 AND a.day = $2
+
+-- name: read_spans_of_day
+-- The sequence numbers of a category's day.
+SELECT s.tenant, s.source_key, s.low, s.high, s.count
+  FROM journal.source_span AS s WHERE s.category = $1 AND s.day = $2

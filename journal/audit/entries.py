@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from journal.core.chain import Head, extend
-from journal.core.entry import event_key, parse_record
+from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, event_key, parse_record
 from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
 from journal.core.times import day_of, format_day
 
@@ -65,6 +66,9 @@ class ChainDay:
         if self._next is not None and self._next < chain.kept_from:
             self._next, self._hashes = chain.kept_from, []
         self.beyond: int | None = None
+        # What its entries say of the counters kept in clear: how many of each action, and of each numbering source.
+        self.actions: Counter[str] = Counter()
+        self.spans: dict[bytes, tuple[int, int, int]] = {}
 
     @property
     def name(self) -> str:
@@ -157,9 +161,17 @@ class ChainDay:
         key = self._keyring.event_key_key(self._chain.compartment)
         if event_key(key, entry.event["source"], entry.event["id"]) != row.event_key:
             raise MismatchedPartError("its event key does not match its record")
+        self._count(key, entry)
         live = self._chain.live
         if live is not None and row.index == live.size - 1 and live.recorded_at != entry.recorded_at:
             raise MismatchedPartError(f"the head of {self._chain.name} has another time for it")
+
+    def _count(self, key: bytes, entry: Entry) -> None:
+        self.actions[entry.event["type"].removeprefix(TYPE_PREFIX).removeprefix(SERVICE_PREFIX)] += 1
+        if (sequence := entry.event.get("sequence")) is not None:
+            number, source = int(sequence), event_key(key, entry.event["source"], "")
+            low, high, count = self.spans.get(source, (number, number, 0))
+            self.spans[source] = (min(low, number), max(high, number), count + 1)
 
     def _follow(self, row: StoredRow, where: str, *, opened: bool) -> None:
         """Compare the chain hash with the row before and with the seals."""

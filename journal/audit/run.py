@@ -23,7 +23,7 @@ from journal.core.errors import StoreError, UnavailableError
 from journal.core.times import day_of, format_day, overdue_through
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from datetime import date
 
     from journal.audit.expected import ExpectedChain
@@ -31,17 +31,26 @@ if TYPE_CHECKING:
     from journal.database.purge import PartitionRow, StoredRow
     from journal.service import Service
 
+    Pace = Callable[[], Awaitable[None]]
+
 
 __all__ = ["Audit", "Finding"]
 
 PAGE_ROWS = 2_000
 
 
+async def without_rest() -> None:
+    """Let others run, and go on."""
+    await asyncio.sleep(0)
+
+
 class Audit:
     """One check of everything a service stores; or, once prepared, of single leaves."""
 
-    def __init__(self, service: Service) -> None:
-        """Check this service's store with its keys."""
+    def __init__(self, service: Service, *, page_rows: int = PAGE_ROWS, pace: Pace = without_rest) -> None:
+        """Check this service's store with its keys; `pace` is awaited after every page."""
+        self._page_rows = page_rows
+        self._pace = pace
         self._service = service
         self._store = service.store
         self._findings = Findings()
@@ -70,10 +79,20 @@ class Audit:
                 where = f"{leaf.category} {format_day(leaf.day)}"
                 self._findings.report("mismatched part", where, "its partition is detached from the journal")
             await self._check_leaf(leaf.category, leaf.day, progress)
-        days = {(leaf.category, leaf.day) for leaf in leaves}
+        await self.check_absent()
+        return self._findings
+
+    async def check_absent(self) -> list[Finding]:
+        """Check that every day on which a chain grew has a leaf, once prepared; return the findings."""
+        days = set(self._leaves)
         for chain in self._readable(self._expected.chains.values()):
             await self._check_absent(chain, days)
+            await asyncio.sleep(0)
         return self._findings
+
+    def closed_leaves(self) -> list[tuple[str, date]]:
+        """Return the leaves of days that have a close seal: nothing is appended to them any more."""
+        return [(category, day) for category, day in self._leaves if day in self._expected.closed]
 
     async def prepare(self) -> list[Finding]:
         """Check seals, heads and the rule, with which leaves are then compared; return the findings."""
@@ -131,11 +150,28 @@ class Audit:
             chain.walked = walk.finish()
             if walk.beyond is not None:
                 await self._check_beyond(chain, walk)
+        if day in self._expected.closed:
+            await self._check_counters(category, day, walks)
         if len(self._findings) > before and await self._is_being_purged(category, day):
             # A purge came while the leaf was read: the next run checks its chains.
             del self._findings[before:]
             for chain in walks:
                 chain.walked = None
+
+    async def _check_counters(self, category: str, day: date, walks: dict[ExpectedChain, ChainDay]) -> None:
+        """Compare the activity and the spans of sources with what the entries of the day say."""
+        actions, spans = await self._store.read_counters(category, day)
+        said = {chain.compartment.tenant: walk for chain, walk in walks.items()}
+        for tenant in sorted(said.keys() | actions.keys() | spans.keys()):
+            if tenant in self._ended.unreadable:
+                continue
+            walk, where = said.get(tenant), f"{tenant}/{category} {format_day(day)}"
+            if actions.get(tenant, {}) != (dict(walk.actions) if walk is not None else {}):
+                self._findings.report("mismatched part", where, "its activity is not that of its entries")
+            if spans.get(tenant, {}) != (walk.spans if walk is not None else {}):
+                self._findings.report(
+                    "mismatched part", where, "the numbers of its sources are not those of its entries"
+                )
 
     def _readable(self, chains: Iterable[ExpectedChain]) -> list[ExpectedChain]:
         """Return the chains without those of destroyed tenants."""
@@ -167,7 +203,7 @@ class Audit:
 
     async def _rows(self, category: str, day: date, progress: Callable[[int], object]) -> AsyncIterator[StoredRow]:
         """Yield the leaf's rows by tenant and index; one that cannot be read is reported, and ends the leaf."""
-        tenant, index, limit = "", -1, PAGE_ROWS
+        tenant, index, limit = "", -1, self._page_rows
         while True:
             try:
                 rows = await self._store.scan_entries(category, day, tenant, index, limit)
@@ -189,7 +225,7 @@ class Audit:
             self.entries += len(rows)
             progress(len(rows))
             tenant, index = rows[-1].tenant, rows[-1].index
-            await asyncio.sleep(0)
+            await self._pace()
 
     async def _is_purged(self, category: str, day: date) -> bool:
         """Tell whether the day has been purged since this run began."""

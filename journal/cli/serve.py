@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ingest.app import create_app
 from ingest.server import Runner
+from journal.audit.watch import Watch
 from journal.cli.installation import Installation, check_restored, open_server, open_service, prepare
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
@@ -169,6 +170,7 @@ def run_forever(installation: Installation) -> None:
     service.watch("sealer", service.sealer.run(service.settings.seal_interval_seconds))
     service.watch("maintenance", installation.maintenance.run())
     service.watch("handover", installation.handover.run_forever())
+    service.watch("audit", Watch(service).run())
     service.watch("purge", installation.purger.run_forever())
     if service.stamper is not None:
         service.watch("stamper", service.stamper.run())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import sql
+from journal.core.errors import OperatorError
+from journal.database.migrate import choose_pending, list_migrations
 
 if TYPE_CHECKING:
     import asyncpg
@@ -59,3 +64,67 @@ def compare_catalogs(expected: Catalog, found: Catalog) -> list[Difference]:
             if ours.get(name) != theirs.get(name)
         ]
     return differences
+
+
+# The digests of an object's properties, by name. Properties that are empty are left out.
+Digests = dict[str, str]
+_DIGEST_LENGTH: Final = 12
+# Objects made at run time, or by whoever manages the server.
+_PARTITION: Final = re.compile(r"\bjournal\.\"?entry_[0-9]+(_[0-9]{8}(_[0-9]+)?)?\b|entry_[0-9]+_[0-9]{8}")
+_LEFT_OUT: Final = {"database"}
+
+
+def digest_catalog(catalog: Catalog, owner: str) -> dict[str, Digests]:
+    """Return the digests of every property, with the database's owner called `owner`, whatever its name."""
+    digests: dict[str, Digests] = {}
+    for subject, properties in catalog.items():
+        name = subject.replace(f"default acl for role {owner} ", "default acl for role owner ")
+        if name in _LEFT_OUT or _PARTITION.search(name):
+            continue
+        digests[name] = {
+            key: _digest("owner" if key == "owner" and value == owner else value)
+            for key, value in properties.items()
+            if value not in (None, False, [], "")
+        }
+    return digests
+
+
+def load_expected() -> dict[str, Digests]:
+    """Return the digests that this version's schema has, from `sql/catalog.json`."""
+    expected: dict[str, Digests] = json.loads(sql.read("catalog.json"))
+    return expected
+
+
+def write_expected(digests: dict[str, Digests]) -> str:
+    """Return the text of `sql/catalog.json`: an object on each line, in order."""
+    lines = [f" {json.dumps(name)}: {json.dumps(digests[name], sort_keys=True)}" for name in sorted(digests)]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+async def find_catalog_faults(connection: asyncpg.Connection, expected: dict[str, Digests]) -> list[str]:
+    """Return a line for everything in the database that is not as this version makes it, as its owner sees it.
+
+    Objects and their properties, partitions of entries, roles, and the migrations that were applied.
+    """
+    statements = sql.load("watch")
+    owner = await connection.fetchval(statements["read_user"])
+    found = digest_catalog(await read_catalog(connection), owner)
+    faults = [str(difference) for difference in compare_catalogs(_wide(expected), _wide(found))]
+    for statement in ("partition_faults", "role_faults"):
+        faults += [row["fault"] for row in await connection.fetch(statements[statement])]
+    applied = [tuple(row) for row in await connection.fetch(sql.load("migrate")["read_applied"])]
+    try:
+        if pending := choose_pending(list_migrations(sql.read_migrations()), applied):
+            faults.append(f"table journal.migration: {pending[0].name} is missing")
+    except OperatorError as error:
+        faults.append(f"table journal.migration: {error}")
+    return faults
+
+
+def _wide(digests: dict[str, Digests]) -> Catalog:
+    return {name: dict(properties) for name, properties in digests.items()}
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, default=lambda raw: raw.decode() if isinstance(raw, bytes) else str(raw))
+    return sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]

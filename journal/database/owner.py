@@ -38,3 +38,15 @@ class OwnerStatements(Pools):
         """Return these chains of a category, in the order given, with the entry of `day` at each index."""
         rows = await self._fetch("owner", "read_stored_chains", category, day, tenants, indexes)
         return [StoredChain(**row) for row in rows]
+
+    async def read_counters(
+        self, category: str, day: date
+    ) -> tuple[dict[str, dict[str, int]], dict[str, dict[bytes, tuple[int, int, int]]]]:
+        """Return by tenant what a category's day counts: how many of each action, (low, high, count) of each source."""
+        actions: dict[str, dict[str, int]] = {}
+        for row in await self._fetch("owner", "read_activity_of_day", category, day):
+            actions.setdefault(row["tenant"], {})[row["action"]] = row["count"]
+        spans: dict[str, dict[bytes, tuple[int, int, int]]] = {}
+        for row in await self._fetch("owner", "read_spans_of_day", category, day):
+            spans.setdefault(row["tenant"], {})[row["source_key"]] = (row["low"], row["high"], row["count"])
+        return actions, spans

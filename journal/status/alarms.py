@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from journal.clock import Clock
     from journal.writing.chronicle import Chronicle
+    from journal.writing.instruments import Instruments
 
 log = structlog.get_logger()
 
@@ -42,14 +43,43 @@ class Alarm:
 class Alarms:
     """Enters what its sources report."""
 
-    def __init__(self, chronicle: Chronicle, clock: Clock, sources: Iterable[Callable[[], Iterable[Alarm]]]) -> None:
+    def __init__(
+        self,
+        chronicle: Chronicle,
+        clock: Clock,
+        instruments: Instruments,
+        sources: Iterable[Callable[[], Iterable[Alarm]]],
+    ) -> None:
         """Ask these sources, each of which returns the alarms of the moment."""
+        self._instruments = instruments
         self._chronicle = chronicle
         self._clock = clock
         self._sources = list(sources)
+        self._told: dict[str, list[Alarm]] = {}
         self._raised_at: dict[Alarm, datetime] = {}
         self._entered: set[Alarm] = set()
         self._retry_at = float("-inf")
+
+    def tell(self, what: str, alarms: list[Alarm]) -> None:
+        """Replace what the audit says of `what`; readiness shows it until it is told that nothing is wrong."""
+        for alarm in alarms:
+            if alarm not in self._told.get(what, ()):
+                log.error("the audit found something", what=alarm.what, reason=alarm.reason)
+        self._told[what] = alarms
+        self._instruments.audit_findings.set(len(self.findings))
+
+    @property
+    def findings(self) -> list[Alarm]:
+        """Return what the audit says."""
+        return [alarm for alarms in self._told.values() for alarm in alarms]
+
+    def problem(self) -> str | None:
+        """Return what the audit of this process, or of another one of the service, has found, else None."""
+        if findings := self.findings:
+            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+            return f"{findings[0].reason}{more}: run openepm-journal verify-store"
+        count = self._instruments.metrics.total("openepm_journal_audit_findings")
+        return f"{count:.0f} findings: run openepm-journal verify-store" if count else None
 
     async def run(self) -> None:
         """Enter alarms for ever. One that cannot be written is tried again."""
@@ -59,7 +89,7 @@ class Alarms:
 
     async def look(self) -> None:
         """Enter the alarms that have no entry yet."""
-        current = [alarm for source in self._sources for alarm in source()]
+        current = [alarm for source in self._sources for alarm in source()] + self.findings
         if set(current) <= self._entered or self._clock.monotonic() < self._retry_at:
             return
         for alarm in current:

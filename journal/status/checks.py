@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from journal.seals.stamper import Stamper
     from journal.settings import Settings
     from journal.snapshot import Snapshot
+    from journal.status.alarms import Alarms
     from journal.status.figures import Status
     from journal.writing.instruments import Instruments
     from journal.writing.writer import Writer
@@ -49,6 +50,7 @@ class Checks:
         writer: Writer,
         instruments: Instruments,
         sealer: Sealer,
+        alarms: Alarms,
         identity: SigningIdentity,
         stamper: Stamper | None,
         clock: Clock,
@@ -61,6 +63,7 @@ class Checks:
         self._keystore = keystore
         self._writer = writer
         self._instruments = instruments
+        self._alarms = alarms
         self._probe = Probe(store, clock, instruments)
         self._sealer = sealer
         self._identity = identity
@@ -74,6 +77,7 @@ class Checks:
     async def run(self, status: Status | None = None) -> dict[str, str | None]:
         """Return each check's problem, or None; a `status` just read saves a query."""
         checks: dict[str, Callable[[], Coroutine[None, None, str | None]]] = {
+            "audit": self._check_audit,
             "certificate": self._check_certificate,
             "clock": self._check_clock,
             "database": self._check_database,
@@ -92,6 +96,9 @@ class Checks:
             except (JournalError, OSError) as error:
                 answers[name] = str(error)
         return answers
+
+    async def _check_audit(self) -> str | None:
+        return self._alarms.problem()
 
     async def _check_certificate(self) -> str | None:
         if self._identity.not_before <= self._clock.now() <= self._identity.not_after:

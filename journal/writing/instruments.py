@@ -56,6 +56,11 @@ class Instruments:
             "Chains that accept nothing, because the database does not hold what was acknowledged.",
             merge="max",
         )
+        self.audit_findings = metrics.gauge(
+            "openepm_journal_audit_findings",
+            "What the audit inside the service finds wrong; openepm-journal verify-store names it.",
+            merge="max",
+        )
         self._clock_departure_seconds = metrics.gauge(
             "openepm_journal_clock_departure_seconds",
             "By how much the system clock was moved while a process ran; above 900 nothing is written, sealed or "

@@ -1,0 +1,285 @@
+"""The audit inside the service: the catalog, the counters, the keys and the entries, each changed by a superuser.
+
+The kinds of KINDS.md that it must notice; each is named, by the check of its own subject and by nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from journal.audit.watch import Watch
+from journal.core.entry import RESERVED_TENANT
+from journal.database.catalog import find_catalog_faults, load_expected
+from journal.database.embedded import SUPERUSER
+from tests.support.catalog import FILE, describe
+from tests.support.rig import open_rig
+from tests.support.world import CATEGORY, DAY, START, TENANT, World, make_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PATIENCE_SECONDS = 60
+LEAF = "journal.entry_1_20260302"
+FIRST = START.date()
+
+# What is done, and the words by which it is named.
+CATALOG = {
+    "K01": (
+        (
+            "CREATE OR REPLACE FUNCTION journal.directory_version() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER"
+            " SET search_path = pg_catalog, pg_temp AS 'SELECT 1::bigint'"
+        ),
+        "function journal.directory_version(): body differs",
+    ),
+    "K03": (
+        (
+            "CREATE OR REPLACE FUNCTION journal.tenant_created_at(of_tenant text) RETURNS timestamptz LANGUAGE sql"
+            " STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT NULL::timestamptz'"
+        ),
+        "function journal.tenant_created_at(pg_catalog.text): body differs",
+    ),
+    "K04": ("ALTER FUNCTION journal.read_seal SECURITY INVOKER", "security_definer differs"),
+    "K05": ("GRANT EXECUTE ON FUNCTION journal.read_entries TO PUBLIC", "access differs"),
+    "K06": ("GRANT SELECT ON journal.credential TO journal_read", "table journal.credential: access differs"),
+    "K06 of a partition": (f"GRANT SELECT ON {LEAF} TO journal_read", f"table {LEAF}: access differs"),
+    "K07": (
+        "REVOKE EXECUTE ON FUNCTION journal.read_entries FROM journal_read",
+        "function journal.read_entries(pg_catalog.text,pg_catalog.text,pg_catalog.date,bigint,integer): access differs",
+    ),
+    "K08": ("DROP TRIGGER seal_append_only ON journal.seal", "trigger seal_append_only on journal.seal: missing"),
+    "K08 of a partition": (f"DROP TRIGGER entry_append_only ON {LEAF}", f"table {LEAF}: triggers differ"),
+    "K09": ("ALTER TABLE journal.head DISABLE TRIGGER head_kept", "trigger head_kept on journal.head: enabled differs"),
+    "K09 of a partition": (f"ALTER TABLE {LEAF} DISABLE TRIGGER entry_kept", f"table {LEAF}: triggers differ"),
+    "K10": ("ALTER TABLE journal.seal DROP CONSTRAINT seal_day_key", "seal_day_key on journal.seal: missing"),
+    "K10 of a partition": (
+        f"ALTER TABLE {LEAF} DROP CONSTRAINT entry_1_20260302_event_key_tenant_key",
+        f"table {LEAF}: unique indexes differ",
+    ),
+    "K11": (
+        "ALTER TABLE journal.category DROP CONSTRAINT category_retention_days_check",
+        "category_retention_days_check on journal.category: missing",
+    ),
+    "K12": ("ALTER TABLE journal.service ALTER COLUMN pruned_before SET DEFAULT 9", "default_value differs"),
+    "K13": (f"ALTER FUNCTION journal.put_seal OWNER TO {SUPERUSER}", "owner differs"),
+    "K13 of a partition": (f"ALTER TABLE {LEAF} OWNER TO {SUPERUSER}", f"table {LEAF}: owner differs"),
+    "K14": (
+        "CREATE RULE nothing AS ON INSERT TO journal.activity DO INSTEAD NOTHING",
+        "rule nothing on journal.activity: not expected",
+    ),
+    "K14 a view": (
+        (
+            "ALTER TABLE journal.handover_fault RENAME TO other;"
+            "CREATE VIEW journal.handover_fault AS SELECT * FROM journal.other"
+        ),
+        "view journal.handover_fault: not expected",
+    ),
+    "K16": (
+        (
+            "CREATE FUNCTION public.copy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            "CREATE TRIGGER copied AFTER INSERT ON journal.credential FOR EACH ROW EXECUTE FUNCTION public.copy()"
+        ),
+        "trigger copied on journal.credential: not expected",
+    ),
+    "K16 of a partition": (
+        (
+            "CREATE FUNCTION public.copy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            f"CREATE TRIGGER copied AFTER INSERT ON {LEAF} FOR EACH ROW EXECUTE FUNCTION public.copy()"
+        ),
+        f"table {LEAF}: triggers differ",
+    ),
+    "K17": (
+        "ALTER TABLE journal.seal ENABLE ROW LEVEL SECURITY; CREATE POLICY hide ON journal.seal USING (number < 1)",
+        "policy hide on journal.seal: not expected",
+    ),
+    "K17 of a partition": (
+        f"ALTER TABLE {LEAF} ENABLE ROW LEVEL SECURITY; CREATE POLICY hide ON {LEAF} USING (false)",
+        f"table {LEAF}: row security",
+    ),
+    "K18": ("UPDATE journal.migration SET sha256 = sha256(sha256)", "table journal.migration: migration 1"),
+}
+ROLES = {
+    "K15": ("ALTER ROLE journal_read SUPERUSER", "ALTER ROLE journal_read NOSUPERUSER", "may do more"),
+    "K15 a member": ("GRANT pg_read_all_data TO journal_read", "REVOKE pg_read_all_data FROM journal_read", "may do"),
+    "K15 bypass": ("ALTER ROLE journal_seal BYPASSRLS", "ALTER ROLE journal_seal NOBYPASSRLS", "may do more"),
+}
+
+
+async def test_the_expected_catalog_is_that_of_the_schema(dsn: str) -> None:
+    """`sql/catalog.json` is what `sql/schema.sql` makes, on whichever PostgreSQL: else run `make catalog`."""
+    assert await describe(dsn) == FILE.read_text(encoding="utf-8")
+
+
+@asynccontextmanager
+async def opened(dsn: str, user: str | None = None) -> AsyncIterator[asyncpg.Connection]:
+    """Open a connection for a moment."""
+    connection = await asyncpg.connect(dsn, user=user)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def look(world: World) -> list[str]:
+    """Let the audit look once at catalog and keys; return what readiness would name."""
+    await Watch(world.service).look()
+    return [alarm.reason for alarm in world.service.alarms.findings]
+
+
+@pytest.fixture
+async def filled(world: World) -> World:
+    """Two closed days, of which the first holds numbered events, and a third that is open."""
+    for number in range(3):
+        await world.travel_to(FIRST + number * DAY)
+        numbers = [7 * number + skipping for skipping in (1, 2, 4)]
+        events = [replace(make_event(world.clock.now(), sequence=f"{n}"), sequence=n) for n in numbers]
+        await world.record(0, events=events)
+        await world.record(2, category="ecrits")
+        await world.seal()
+    return world
+
+
+async def test_catalog(filled: World) -> None:
+    """K01 to K18: each is named, alone or with what goes with it; before and after, nothing is."""
+    assert await look(filled) == []
+    for kind, (statement, words) in CATALOG.items():
+        async with opened(filled.superuser_dsn) as superuser:
+            await superuser.execute("SET session_replication_role = replica")
+            transaction = superuser.transaction(isolation="repeatable_read")
+            await transaction.start()
+            await superuser.execute(statement)
+            await superuser.execute("SET LOCAL ROLE journal_owner")
+            faults = await find_catalog_faults(superuser, load_expected())
+            named = [fault for fault in faults if "simulated_clock" not in fault and "journal.now()" not in fault]
+            assert any(words in fault for fault in named), (kind, named)
+            await transaction.rollback()
+    assert await look(filled) == []
+
+
+@pytest.mark.parametrize("kind", ROLES)
+async def test_roles(filled: World, kind: str) -> None:
+    """K15: a role that may do more than call functions is named by readiness, and no more once it may not."""
+    done, undone, words = ROLES[kind]
+    async with opened(filled.superuser_dsn) as superuser:
+        await superuser.execute(done)
+        try:
+            assert any(words in said for said in await look(filled))
+        finally:
+            await superuser.execute(undone)
+    assert await look(filled) == []
+
+
+async def test_a_finding_is_told_everywhere(filled: World) -> None:
+    """Readiness is red and names it, the metric counts it, one entry tells of it, `verify-store` finds it too."""
+    async with opened(filled.superuser_dsn) as superuser:
+        await superuser.execute("ALTER FUNCTION journal.read_seal SECURITY INVOKER")
+    for _ in range(2):
+        await look(filled)
+        await filled.service.alarms.look()
+    checks = await filled.service.checks.run()
+    assert "function journal.read_seal" in (checks["audit"] or "")
+    assert filled.service.instruments.metrics.total("openepm_journal_audit_findings") == 1
+    told = [
+        entry.event["data"]["reason"]
+        async for entry in filled.service.chronicle.entries(RESERVED_TENANT, "alarm", since=FIRST)
+    ]
+    assert len(told) == 1
+    assert "read_seal" in told[0]
+
+
+async def passed(world: World) -> list[str]:
+    """Let the audit check every closed day once; return what readiness would name."""
+    watch = Watch(world.service)
+    await watch.pass_once()
+    return [alarm.reason for alarm in world.service.alarms.findings]
+
+
+COUNTERS = {
+    "A01": ("UPDATE journal.activity SET count = count + 1", "its activity"),
+    "A02": ("DELETE FROM journal.activity", "its activity"),
+    "A03": ("UPDATE journal.source_span SET low = high - count + 1", "the numbers of its sources"),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTERS)
+async def test_counters(filled: World, kind: str) -> None:
+    """A01 to A03: recounted from the entries of closed days."""
+    assert await passed(filled) == []
+    statement, words = COUNTERS[kind]
+    async with filled.superuser() as superuser:
+        await superuser.execute(f"{statement} WHERE category = '{CATEGORY}' AND day = '{FIRST}'")
+    (said,) = await passed(filled)
+    assert f"{TENANT}/{CATEGORY} {FIRST}" in said
+    assert words in said
+
+
+ENTRIES = {
+    "E01": f"UPDATE {LEAF} SET ciphertext = set_byte(ciphertext, 40, get_byte(ciphertext, 40) # 1) WHERE index = 1",
+    "E03": f"UPDATE {LEAF} SET leaf_hash = set_byte(leaf_hash, 3, get_byte(leaf_hash, 3) # 1) WHERE index = 1",
+    "E05": f"UPDATE {LEAF} SET event_key = substr(sha256(event_key), 1, 16) WHERE index = 1",
+    "E06": f"DELETE FROM {LEAF} WHERE index = 1",
+    "E08": f"DELETE FROM {LEAF} WHERE index = 0",
+    "E19": f"DELETE FROM {LEAF} WHERE tenant = '{TENANT}'",
+    "E20": f"DROP TABLE {LEAF}",
+    "E21": f"ALTER TABLE journal.entry_1 DETACH PARTITION {LEAF}",
+}
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+async def test_entries(filled: World, kind: str) -> None:
+    """E01 to E21: a closed day's rows; found by one pass, named by tenant, category and day."""
+    async with filled.superuser() as superuser:
+        await superuser.execute(ENTRIES[kind])
+    found = await passed(filled)
+    assert any(f"{CATEGORY} {FIRST}" in said for said in found), found
+
+
+@pytest.mark.parametrize("ago", [1, 2])
+async def test_a_key_that_is_missing(filled: World, ago: int) -> None:
+    """F02: the key of a day that is kept."""
+    day = FIRST + (2 - ago) * DAY
+    (file,) = filled.settings.keystore_path.rglob(f"{CATEGORY}/{day}*")
+    file.rename(file.with_name("away"))
+    (said,) = await look(filled)
+    assert f"missing key: {CATEGORY} {day}" in said
+    file.with_name("away").rename(file)
+    assert await look(filled) == []
+
+
+async def test_controls(filled: World) -> None:
+    """VACUUM FULL, REINDEX, ANALYZE, a new commune, a purge: nothing is said."""
+    async with opened(filled.superuser_dsn) as superuser:
+        await superuser.execute("VACUUM FULL")
+        await superuser.execute("REINDEX SCHEMA journal")
+        await superuser.execute("ANALYZE")
+    administration = filled.installation.administration
+    await administration.add_tenant("nimes", "Nîmes")
+    await filled.installation.maintenance.prepare()
+    assert await look(filled) == []
+    assert await passed(filled) == []
+    await filled.travel_to(FIRST + 62 * DAY)
+    await filled.seal()
+    await filled.installation.purger.run(to_the_limit=True)
+    assert await look(filled) == []
+    assert await passed(filled) == []
+
+
+async def test_it_runs_while_entries_are_written(dsn: str, tmp_path: Path) -> None:
+    """Control: an audit beside a writer finds nothing, and ends with its task."""
+    async with open_rig(dsn, tmp_path, audit_share=1.0) as rig:
+        watch = Watch(rig.service)
+        task = asyncio.create_task(watch.run())
+        for number in range(20):
+            await rig.submit(rig.events(*(f"{number}-{n}" for n in range(20))))
+        await watch.pass_once()
+        assert rig.service.alarms.findings == []
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
