@@ -156,6 +156,11 @@ class Seal:
         return sha256(self.text).digest()
 
 
+def looks_like_seal(text: bytes) -> bool:
+    """Return whether a text begins as the seals of any version do."""
+    return text.startswith(_FIRST_LINE.rpartition("v")[0].encode())
+
+
 def _read(lines: list[str]) -> Seal:
     kind = lines[4]
     return Seal(

@@ -16,12 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from journal.core.errors import ExpiredCertificateError, OperatorError, VerificationError
+from journal.core.seal import looks_like_seal
 from journal.core.times import format_seconds
 from journal.pki import cms, trust
 from journal.pki.certificates import parse, pem_to_der, public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from journal.core.seal import Seal
 
 OTHERS = 0o007
 
@@ -65,8 +68,18 @@ class SigningIdentity:
     def sign(self, content: bytes, at: datetime) -> bytes:
         """Return the detached signature (DER) of `content`, with the signing time `at`, to the second.
 
-        Raises OperatorError if the certificates are not valid at that time.
+        Raises OperatorError if the certificates are not valid at that time, ValueError if the content begins like a
+        seal: only the sealer signs seals, after it has compared them with what was signed before.
         """
+        if looks_like_seal(content):
+            raise ValueError("a text that begins like a seal is signed by the sealer alone")
+        return self._sign(content, at)
+
+    def sign_seal(self, seal: Seal) -> bytes:
+        """Return the signature of a seal, at its own time; for the sealer. Raises OperatorError as `sign` does."""
+        return self._sign(seal.text, seal.sealed_at)
+
+    def _sign(self, content: bytes, at: datetime) -> bytes:
         return cms.sign(
             sha256(content).digest(),
             certificates=self.certificates,

@@ -100,9 +100,15 @@ class Memory:
 
         Raises BusyError if another process holds it for a minute, OperatorError if it was altered, OSError.
         """
-        make_private_directory(self.path.parent)
         lock = self.path.with_name(f"{self.path.name}.lock")
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, PRIVATE)
+        try:
+            make_private_directory(self.path.parent)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, PRIVATE)
+        except OSError as error:
+            raise OperatorError(
+                f"the signer's memory {self.path} cannot be written ({error.strerror}), so nothing is sealed: make its "
+                "directory writable for the service, or set JOURNAL_SIGNER_STATE to a file in another one"
+            ) from error
         try:
             await _take(descriptor, lock)
             try:
@@ -118,7 +124,12 @@ class Memory:
     def look(self) -> None:
         """Read what was written since. Raises OperatorError if the file was altered, OSError if it cannot be read."""
         with self._reading:
-            self._look()
+            try:
+                self._look()
+            except OperatorError:
+                # Another file may have been put in its place: is it sound as a whole?
+                self._reset()
+                self._look()
 
     def _look(self) -> None:
         try:
@@ -138,7 +149,6 @@ class Memory:
             try:
                 self._take_record(line)
             except (ValueError, KeyError, TypeError, MalformedError) as error:
-                self._file = None
                 raise self._altered() from error
             self._position += len(line) + 1
 

@@ -442,7 +442,7 @@ class Sealer:
         self._identity.check_valid(sealed_at)
         moved = self._moved(heads)
         await asyncio.to_thread(self._memory.sign, seal.number, seal.digest, moved)
-        signature = self._identity.sign(seal.text, sealed_at)
+        signature = self._identity.sign_seal(seal)
         stored = await self._store.put_seal(seal.number, day, sealed_at, seal.text, signature, moved)
         if not stored:
             return None

@@ -5,24 +5,33 @@ The ids are those of KINDS.md.
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
 import shutil
+from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from journal.admin.administration import NewCategory
+from journal.cli import signer
 from journal.cli.installation import simulate_clock
 from journal.clock import SimulatedClock
 from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import RESERVED_TENANT, Compartment
-from journal.core.errors import JournalError, OperatorError
+from journal.core.errors import BusyError, JournalError, OperatorError
 from journal.core.seal import parse_seal
-from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
+from journal.database.store import Store
+from journal.seals import memory
+from journal.seals.dev_authority import make_development_authority
+from journal.seals.memory import Memory
+from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -412,3 +421,124 @@ async def test_a_seal_of_the_future_is_left_for_good(world: World) -> None:
         assert row is not None
         assert row.sealed_at > until
         assert await later.service.sealer.leave_future_seal() is None
+
+
+async def killed(*_: Any) -> None:
+    """End here, as a process that is killed does."""
+    raise OSError("killed")
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_process_killed_while_it_seals(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_stored: bool
+) -> None:
+    """Just before its seal is stored, or just after: the next one goes on, and refuses nothing."""
+    with monkeypatch.context() as patch:
+        if is_stored:
+            patch.setattr(Memory, "done", lambda *_: os.open("/nowhere", os.O_RDONLY))
+        else:
+            patch.setattr(Store, "put_seal", killed)
+        with pytest.raises(OSError, match=r"killed|nowhere"):
+            await world.seal()
+    assert await problem(world) == ""
+    await world.record(1)
+    async with world.another_process() as other:
+        row = await other.service.sealer.seal_open(even_if_still=True)
+    assert row is not None
+    assert row.number == (4 if is_stored else 3)
+    assert await sealed_size(world) == SEALED + OPEN_SEALED + UNSEALED + 1
+    assert (await problem(world), await world.audit()) == ("", [])
+
+
+async def test_what_was_signed_and_not_stored_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that keeps a signature and says that it stored nothing gets no other one over a shorter chain."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_seal", killed)
+        with pytest.raises(OSError, match="killed"):
+            await world.seal()
+    async with world.superuser() as superuser:
+        await cut_short(superuser, SEALED + OPEN_SEALED)
+    await world.record(1, tenant=OTHER_TENANT)
+    async with world.another_process() as other:
+        await other.service.sealer.seal_open(even_if_still=True)
+    assert "it is shorter than it was" in await problem(world)
+    assert await sealed_size(world) == SEALED + OPEN_SEALED + UNSEALED
+
+
+async def test_another_process_hangs_while_it_seals(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that holds the memory and does nothing is named after a while; entries are taken meanwhile."""
+    monkeypatch.setattr(memory, "LOCK_SECONDS", 0.5)
+    lock = f"{world.settings.signer_state_path}.lock"
+    command = ["flock", "--no-fork", lock, "sh", "-c", "echo holds; exec sleep 600"]
+    hung = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    assert hung.stdout is not None
+    await hung.stdout.readline()
+    try:
+        with pytest.raises(BusyError, match=r"has held the signer's memory for .* fuser"):
+            await world.seal()
+        await world.record(1)
+    finally:
+        hung.kill()
+        await hung.wait()
+    await world.seal()
+    assert await sealed_size(world) == SEALED + OPEN_SEALED + UNSEALED + 1
+
+
+async def test_the_memory_stays_small(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written anew once its records outgrow what they say; other processes follow."""
+    monkeypatch.setattr(memory, "COMPACTION_BYTES", 1000)
+    async with world.another_process() as other:
+        sizes = []
+        for number in range(20):
+            await world.record(1)
+            sealer = (world, other)[number % 2].service.sealer
+            await sealer.seal_open(even_if_still=False)
+            sizes.append(world.settings.signer_state_path.stat().st_size)
+    assert any(later < earlier for earlier, later in pairwise(sizes))
+    assert max(sizes) < 4 * min(sizes) + 4000
+    assert (await problem(world), await world.audit()) == ("", [])
+
+
+async def test_a_memory_that_cannot_be_written(world: World, tmp_path: Path) -> None:
+    """What must be done is said."""
+    (tmp_path / "file").write_bytes(b"")
+    other = Memory(tmp_path / "file" / "signer.state", world.service.identity)
+    with pytest.raises(OperatorError, match="make its directory writable for the service, or set JOURNAL_SIGNER_STATE"):
+        async with other.held():
+            pass
+
+
+async def test_a_new_signing_key(world: World) -> None:
+    """Z22: the memory goes over to a new key where the stored seals say the same, else an operator decides."""
+    identity = world.settings.signing_key_path
+    path = world.settings.signer_state_path
+    identity.unlink()
+    make_development_authority(identity.parent, SERVICE, world.clock.now(), trust_path=world.settings.trust_path)
+    older = path.read_bytes()
+    async with world.another_process() as renewed:
+        await renewed.service.sealer.seal_open(even_if_still=True)
+        assert (await renewed.service.checks.run())["seals"] is None
+        path.write_bytes(older)
+        with pytest.raises(OperatorError, match="under another signing key and does not agree"):
+            await renewed.service.sealer.seal_open(even_if_still=True)
+
+
+async def test_a_seal_by_the_way(world: World) -> None:
+    """What signs extracts and reports signs no text that begins like a seal."""
+    row = await world.service.store.latest_seal()
+    assert row is not None
+    with pytest.raises(ValueError, match="signed by the sealer alone"):
+        world.service.identity.sign(row.text, world.clock.now())
+
+
+@pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
+async def test_the_commands(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """`signer` does what the messages say, and records it."""
+    settings = settings_of(world)
+    world.settings.signer_state_path.unlink()
+    assert await signer.signer(settings, argparse.Namespace(learn=True, leave_future_seal=False)) == 0
+    assert capsys.readouterr().out == "learned: the signer goes on from seal 2, as the database has it\n"
+    with pytest.raises(OperatorError, match="not of the future"):
+        await signer.signer(settings, argparse.Namespace(learn=False, leave_future_seal=True))
+    entries = [entry async for entry in world.service.chronicle.entries(RESERVED_TENANT, "alarm", since=world.today)]
+    assert [entry.event["data"] for entry in entries] == [{"alarm": "signer learned", "seal": 2}]
