@@ -103,8 +103,14 @@ class ChangeStatements(Pools):
             return value
 
     async def settle_facts(self) -> None:
-        """Settle changes that were cut short; a start does so. Raises StoreError, KeyStoreError, OSError."""
-        if self.facts is None or not self.facts.ledger.refresh() or not self.facts.ledger.pending():
+        """Settle changes that were cut short, and bring every copy up to date; a start does so.
+
+        Raises StoreError, KeyStoreError, OSError.
+        """
+        if self.facts is None:
+            return
+        await asyncio.to_thread(self.facts.ledger.repair)
+        if not self.facts.ledger.pending():
             return
         statements = sql.load("facts")
         async with self.borrow("admin") as connection:

@@ -96,6 +96,10 @@ class Ledger(Protocol):
         """Return a sentence for each damaged copy."""
         ...
 
+    def repair(self) -> None:
+        """Bring every copy up to date."""
+        ...
+
     def writing(self) -> AbstractContextManager[None]:
         """Hold every copy for appending."""
         ...

@@ -83,8 +83,8 @@ async def test_a_shorter_rule(lived: World, columns: str) -> None:
     assert (await lived.record(1, category=LONG.code))[0].index == 2 * LIVED
     # What the database itself refuses to read by the row as it is comes back with the row.
     async with intruder(lived.superuser_dsn) as superuser:
-        others = ", ".join(f"{name} = NULL" for name in ["next_retention_days", "next_since", *forward])
-        await superuser.execute(f"UPDATE journal.category SET retention_days = 30, {others} WHERE code = $1", LONG.code)
+        undone = ", ".join(f"{name} = NULL" for name in ["next_retention_days", "next_since", *forward])
+        await superuser.execute(f"UPDATE journal.category SET retention_days = 30, {undone} WHERE code = $1", LONG.code)
     assert await notice(lived.service) == ""
     lived.verify(await lived.extract(FIRST, lived.today, category=LONG.code))
 
