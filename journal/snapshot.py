@@ -99,6 +99,10 @@ class Snapshot:
         """Return a sentence for each administrative fact that is suspended, and each damaged copy of the ledger."""
         return self._store.facts.problems() if self._store.facts is not None else []
 
+    def suspended(self, kind: str, name: str) -> str | None:
+        """Return why a tenant, category or credential is suspended; None if it is not. It may be asked for again later."""
+        return self._store.facts.problem(kind, name) if self._store.facts is not None else None
+
     async def _read_all(self) -> None:
         await self._store.read_service()  # judged, as the recipients are; nobody here needs them
         await self._store.read_recipients()
