@@ -100,7 +100,7 @@ class Snapshot:
         return self._store.facts.problems() if self._store.facts is not None else []
 
     def suspended(self, kind: str, name: str) -> str | None:
-        """Return why a tenant, category or credential is suspended; None if it is not. It may be asked for again later."""
+        """Return why a tenant, category or credential is suspended; None if it is not."""
         return self._store.facts.problem(kind, name) if self._store.facts is not None else None
 
     async def _read_all(self) -> None:
