@@ -246,7 +246,7 @@ async def check_restored_database(barman: Barman, world: World, place: Path, las
             assert await Audit(installation.service).run(lambda _: None) == []
         # Nothing is lost: `recover` alone says the number, and that there is nothing to do.
         with pytest.raises(OperatorError, match="else do nothing"):
-            await recover.recover(chosen, argparse.Namespace(declare_loss=None))
+            await recover.recover(chosen, argparse.Namespace(confirm_facts=None, declare_loss=None))
         barman.follow(server)
         barman.run("receive-wal", "--create-slot")
         with barman.receiving():

@@ -169,7 +169,7 @@ async def test_backups_of_the_seven_days_before_a_purge(
                 with pytest.raises(OperatorError, match=rf"recover --declare-loss {number}; then start serve"):
                     await attempt
             refused += await check_refused(settings, lived, rows)
-            await recover.recover(settings, argparse.Namespace(declare_loss=number))
+            await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=number))
             said = capsys.readouterr().out
             assert f"declared: everything after seal {number} is lost" in said
             # Also the days that had not come yet when the backup was made.
@@ -235,9 +235,9 @@ async def test_a_backup_that_no_purge_followed(lived: Lived, capsys: pytest.Capt
         assert await doctor.doctor(settings, argparse.Namespace()) == 1
         assert f"FAIL seals: the database has lost seal {live.number}" in capsys.readouterr().out
         with pytest.raises(OperatorError, match=message):
-            await recover.recover(settings, argparse.Namespace(declare_loss=None))
+            await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=None))
         for _ in range(2):
-            assert await recover.recover(settings, argparse.Namespace(declare_loss=number)) == 0
+            assert await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=number)) == 0
         await check_restored(dsn, settings)
         async with open_service(dsn, settings, SystemClock()) as installation:
             world = World(
@@ -280,9 +280,9 @@ async def test_the_real_commands(lived: Lived) -> None:
         settings = lived.settings(server)
         number = int(command[1])
         with pytest.raises(OperatorError, match=f"recover --declare-loss {number}"):
-            await recover.recover(settings, argparse.Namespace(declare_loss=number + 1))
+            await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=number + 1))
         for _ in range(2):
-            await recover.recover(settings, argparse.Namespace(declare_loss=number))
+            await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=number))
         async with await Serving.start(site) as serving, aiohttp.ClientSession(site.url) as client:
             async with client.get("/healthz") as answer:
                 assert answer.status == 200  # and it now hears that it is asked to stop

@@ -62,13 +62,13 @@ async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str])
             settings, argparse.Namespace(code="x", label="X", regime="LED", retention_days=9, needs_authorisation=False)
         )
     with pytest.raises(OperatorError, match=message):
-        await recover.recover(settings, argparse.Namespace(declare_loss=None))
+        await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=None))
     assert await tenants.tenant_list(settings, argparse.Namespace()) == 0
     assert await doctor.doctor(settings, argparse.Namespace()) == 1
     assert "FAIL retention: ecrits is purged up to" in capsys.readouterr().out
     # Today cannot be purged yet, by any clock that is right.
     with pytest.raises(OperatorError, match=r"not due by this database's retention and clock: correct the clock"):
-        await recover.recover(settings, argparse.Namespace(declare_loss=number))
+        await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=number))
     assert f"declared: everything after seal {number} is lost" in capsys.readouterr().out
 
 
@@ -94,7 +94,7 @@ async def test_a_commune_that_was_destroyed(world: World, capsys: pytest.Capture
     await world.seal()
     number = (await world.service.store.seal_state()).number
     open_keystore(world.settings).destroy_tenant_key(OTHER_TENANT)
-    assert await recover.recover(settings_of(world), argparse.Namespace(declare_loss=number)) == 1
+    assert await recover.recover(settings_of(world), argparse.Namespace(confirm_facts=None, declare_loss=number)) == 1
     assert capsys.readouterr().err == (
         f"openepm-journal: {OTHER_TENANT} was destroyed, but the restored database has its (unreadable) entries again: "
         f"run openepm-journal tenant close {OTHER_TENANT} --without-export, then openepm-journal tenant destroy "
