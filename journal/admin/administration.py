@@ -59,7 +59,7 @@ class Administration:
         check_text("--name", name)
         # A lost key must not be made again.
         if self._service.snapshot.tenant(code) is not None:
-            raise OperatorError(f"there is already a tenant {code}: see openepm-journal tenant list")
+            raise OperatorError(f"there is already a tenant {code}; codes are never reused")
         # The key first: a chain without a key could not be written to.
         self._service.keyring.keystore.make_tenant_key(code)
         await self._service.store.add_tenant(code, name, self._genesis_of(code))

@@ -28,6 +28,7 @@ Exception
 │   │   └── FencedDayError             its day is destroyed, for ever
 │   ├── StoreError                     the database cannot do what was asked
 │   │   ├── LockedError                another transaction holds it: ask again in a moment
+│   │   ├── SuspendedError             an administrative row that the key store does not vouch for
 │   │   └── UnavailableError           no definite answer: a write may have happened or not
 │   ├── DocumentError                  the document could not be made; an extract is complete without it
 │   ├── NotStampedError                a time-stamping authority gave nothing to be used, this time

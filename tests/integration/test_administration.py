@@ -12,6 +12,7 @@ from journal.admin.administration import DEFAULT_CATEGORIES, NewCategory
 from journal.admin.credentials import ROLES
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.errors import OperatorError, StoreError
+from journal.database.admin import DEFAULT_BASIS
 from tests.support.contents import told
 from tests.support.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, make_event
 
@@ -57,7 +58,7 @@ class TestTenants:
         """Neither while its contract runs nor after it."""
         key = world.service.keyring.keystore.read_tenant_key(TENANT)
         for _ in range(2):
-            with pytest.raises(StoreError, match="codes are never reused"):
+            with pytest.raises(OperatorError, match="codes are never reused"):
                 await administration.add_tenant(TENANT, "Another")
             assert world.service.keyring.keystore.read_tenant_key(TENANT) == key
             await administration.close_tenant(TENANT)
@@ -103,7 +104,7 @@ class TestCategories:
         await world.installation.maintenance.prepare()
         await world.record(1, category="fourriere")
         assert await world.service.store.read_heads([OTHER_TENANT, RESERVED_TENANT], ["fourriere"] * 2) == []
-        rule = {"needs_authorisation": True, "regime": "GDPR", "retention_days": 30}
+        rule = {"basis": DEFAULT_BASIS, "needs_authorisation": True, "regime": "GDPR", "retention_days": 30}
         assert await told(world, RESERVED_TENANT) == [("setting", "fourriere", {"change": "category added"} | rule)]
         await administration.add_tenant("castres", "Castres")
         await world.record(1, tenant="castres", category="fourriere")

@@ -39,6 +39,8 @@ CALLS: Final = {
     "read_seal_heads": {"journal_read", "journal_seal"},
     "live_heads": {"journal_seal"},
     "close_day": {"journal_seal"},
+    "close_seals": {"journal_seal"},
+    "read_leaves": {"journal_seal"},
     "closed_heads": {"journal_seal"},
     "put_seal": {"journal_seal"},
     "thin_seals": {"journal_seal"},

@@ -70,7 +70,7 @@ CHANGES = {
     ),
     "search path": (
         "ALTER FUNCTION journal.read_tenants RESET search_path",
-        ("function journal.read_tenants(text)", "config"),
+        ("function journal.read_tenants(pg_catalog.text)", "config"),
     ),
     "volatility": ("ALTER FUNCTION journal.now STABLE", ("function journal.now()", "volatility")),
     "function": ("DROP FUNCTION journal.read_gaps", ("function journal.read_gaps(pg_catalog.text)", None)),

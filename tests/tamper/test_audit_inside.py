@@ -33,10 +33,10 @@ FIRST = START.date()
 CATALOG = {
     "K01": (
         (
-            "CREATE OR REPLACE FUNCTION journal.directory_version() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER"
+            "CREATE OR REPLACE FUNCTION journal.snapshot_version() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER"
             " SET search_path = pg_catalog, pg_temp AS 'SELECT 1::bigint'"
         ),
-        "function journal.directory_version(): body differs",
+        "function journal.snapshot_version(): body differs",
     ),
     "K03": (
         (

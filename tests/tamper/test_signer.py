@@ -118,12 +118,12 @@ async def shorten(_: World, superuser: asyncpg.Connection) -> None:
 
 
 async def rewrite_blindly(world: World, superuser: asyncpg.Connection) -> None:
-    """Exchange the leaf of a sealed entry."""
+    """Exchange the leaf of an entry that a seal covers."""
     await rewrite(world, superuser, 12, with_keys=False)
 
 
 async def rewrite_with_keys(world: World, superuser: asyncpg.Connection) -> None:
-    """Exchange a sealed entry by one that opens."""
+    """Exchange an entry that a seal covers by one that opens."""
     await rewrite(world, superuser, 12, with_keys=True)
 
 
