@@ -75,6 +75,8 @@ async def test_every_alert_says_what_to_do(name: str) -> None:
         "seal",
         "purge",
         "handover",
+        "recover",
+        "verify-store",
     }
 
 
