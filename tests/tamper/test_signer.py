@@ -164,7 +164,7 @@ async def test_a_head_that_does_not_follow(world: World, kind: str) -> None:
         await harm(world, superuser)
     await world.record(3, tenant=OTHER_TENANT)
     await world.seal()
-    heads = {(row.tenant, row.category): row for row in await world.service.store.heads_of_seal(3)}
+    heads = {(row.tenant, row.category): row for row in await world.service.store.read_seal_heads(3)}
     held = heads.get((TENANT, CATEGORY))
     assert held is not None
     assert (held.size, held.chain_hash) == (signed.size, signed.chain_hash)
