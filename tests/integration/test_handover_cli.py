@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
+from journal.cli.installation import prepare
+from journal.clock import SystemClock
 from journal.keys.files import why_unwritable
 from journal.pki.certificates import pem_to_der
+from journal.settings import Settings
 from tests.support import commands
-from tests.support.commands import DONE, FAILED, NOT_RUN
+from tests.support.commands import DONE, FAILED, NOT_RUN, SERVICE
 from tests.support.databases import fresh_database
 
 if TYPE_CHECKING:
@@ -32,7 +35,9 @@ async def home(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFact
     """Give an installation with one commune, on a server that runs, and a certificate made with openssl beside it."""
     directory = tmp_path_factory.mktemp("cli")
     async with fresh_database(postgres) as name:
-        (directory / "dsn").write_text(postgres.dsn(database=name))
+        dsn = postgres.dsn(database=name)
+        (directory / "dsn").write_text(dsn)
+        await prepare(dsn, Settings(home=str(directory / "var"), service_name=SERVICE), SystemClock())
         done = command(directory / "var", "tenant", "add", "albi", "--name", "Ville d'Albi")
         assert done.returncode == DONE, done.stderr
         subprocess.run(
@@ -88,8 +93,8 @@ def test_doctor_looks_at_the_directory(home: Path) -> None:
     done = command(home, "doctor", **named)
     assert done.returncode == FAILED
     assert (
-        f"FAIL handover: {nowhere}: No such file or directory: mount it, let the service write there, or name another "
-        "directory with JOURNAL_HANDOVER_DIRECTORY\n"
+        f"FAIL handover: {nowhere}: No such file or directory: mount it, make it writable for the service, or set "
+        "JOURNAL_HANDOVER_DIRECTORY to "
     ) in done.stdout
     nowhere.mkdir()
     assert "ok   handover\n" in command(home, "doctor", **named).stdout
