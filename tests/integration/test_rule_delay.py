@@ -71,7 +71,7 @@ async def test_a_rule_taken_back_while_it_waits(slow: World) -> None:
     set_category = slow.installation.administration.set_category
     await set_category(LONG.code, instruction="AVENANT-3", retention_days=4)
     await set_category(LONG.code, instruction="AVENANT-4", retention_days=10)
-    await live(slow, LIVED, LIVED + 1)
+    await live(slow, LIVED, LIVED)
     row = await row_of(slow)
     assert (row.retention_days, row.next_retention_days) == (10, None)
     assert min(await kept(slow)) == 0
