@@ -110,6 +110,8 @@ class Snapshot:
         self._credentials = {row.id: row for row in await self._store.read_credentials()}
         for tenant in self._tenants.values():
             self._learn(tenant)
+        for code in self._store.facts.said_destroyed if self._store.facts is not None else ():
+            self._keyring.learn_ended(code)
 
     async def _read_changed(self, changed: set[tuple[str, str]]) -> None:
         for kind, name in sorted(changed):

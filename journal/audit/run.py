@@ -73,11 +73,7 @@ class Audit:
         Entries appended or purged during the run are not reported; the next run checks them.
         """
         await self.prepare()
-        leaves = await self._store.partitions()
-        for leaf in sorted(leaves, key=lambda leaf: (leaf.day, leaf.category)):
-            if not leaf.attached:
-                where = f"{leaf.category} {format_day(leaf.day)}"
-                self._findings.report("mismatched part", where, "its partition is detached from the journal")
+        for leaf in sorted(self._leaves.values(), key=lambda leaf: (leaf.day, leaf.category)):
             await self._check_leaf(leaf.category, leaf.day, progress)
         await self.check_absent()
         return self._findings
@@ -133,6 +129,9 @@ class Audit:
 
     async def _check_leaf(self, category: str, day: date, progress: Callable[[int], object]) -> None:
         before = len(self._findings)
+        if not self._leaves[category, day].attached:
+            where = f"{category} {format_day(day)}"
+            self._findings.report("mismatched part", where, "its partition is detached from the journal")
         self._check_overdue(category, day)
         walks: dict[ExpectedChain, ChainDay] = {}
         async for row in self._readable_rows(category, day, progress):

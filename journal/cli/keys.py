@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from journal.cli.installation import is_made, open_database, opened
+from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import JournalError, OperatorError, StoreError, UnavailableError
 from journal.database.store import Store
 from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
@@ -52,7 +53,8 @@ async def _record(settings: Settings, done: Followed) -> None:
         return
     try:
         async with opened(settings) as installation:
-            for tenant in done.tenants:
+            known = [row.code for row in installation.service.snapshot.tenants() if row.code != RESERVED_TENANT]
+            for tenant in sorted({*done.tenants}.intersection(known)):
                 data = {"change": "key copied"}
                 await installation.service.chronicle.write("setting", tenant=tenant, subject="keys", data=data)
     except JournalError as error:

@@ -141,6 +141,8 @@ class Facts:
         self._now = now
         self._kept: dict[Key, tuple[str, Mapping[str, Any]]] = {}
         self._problems: dict[Key, str] = {}
+        # Tenants that the database says are destroyed, without being vouched for: their keys are not used either.
+        self.said_destroyed: set[str] = set()
 
     def mark(self) -> int:
         """Return where the ledger stands; to be asked before rows are read, and given to `judge`."""
@@ -170,6 +172,8 @@ class Facts:
                 found[named] = row
             else:
                 refused.add(named)
+                if kind == "tenant" and row["destroyed_at"] is not None and (kind, named) not in self._kept:
+                    self.said_destroyed.add(named)
         expected = {*self.ledger.names(kind), *refused} if name is None else {name}
         problems: dict[Key, str] = {}
         for named in expected - found.keys():
@@ -205,6 +209,12 @@ class Facts:
         what = "service" if kind == "service" else f"{kind} {name}"
         if not is_there:
             return f"{what}: the database has lost its row, which the key store vouches for: {CONFIRM}"
+        if is_forged and kind == "service":
+            return (
+                "the key store does not vouch for the service's own row: mount the key store of this journal, set "
+                "JOURNAL_KEYSTORE and JOURNAL_MASTER_KEY_FILE, or, if it is lost, bring it back from its copy with "
+                f"openepm-journal keys restore; {CONFIRM}"
+            )
         if is_forged:
             return f"{what}: a row in the database that the key store does not vouch for; it is not obeyed: {CONFIRM}"
         return f"{what}: its row in the database is not the one the key store vouches for; it is not obeyed: {CONFIRM}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -70,10 +71,17 @@ class Lived:
         """Tell whether a row is of a day that is purged."""
         return row.category in self.fences and row.day <= self.fences[row.category]
 
-    def settings(self, server: EmbeddedPostgres, **others: object) -> Settings:
-        """Return the settings of the service on another database: everything else is its own."""
+    def settings(self, server: EmbeddedPostgres, *, name: str, remembers: bool = True) -> Settings:
+        """Return the settings of the service on another database: everything else is its own.
+
+        But for the signer's memory, as the live service left it, or lost: what one test signs, no other may know.
+        """
+        memory = self.directory / f"{name}.state"
+        if remembers:
+            shutil.copy(self.world.settings.signer_state_path, memory)
         values = {name: getattr(self.world.settings, name) for name in Settings.__struct_fields__}
-        return Settings(**values | {"dsn": server.dsn(database=self.database)} | others)
+        own = {"dsn": server.dsn(database=self.database), "signer_state": str(memory)}
+        return Settings(**values | own)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +163,7 @@ async def test_backups_of_the_seven_days_before_a_purge(
     for days_before, backup in sorted(lived.backups.items()):
         home = lived.directory / f"restored-{days_before}"
         with restored(backup, home) as server:
-            settings = lived.settings(server)
+            settings = lived.settings(server, name=home.name)
             dsn = server.dsn(database=lived.database)
             await simulate_clock(dsn, timedelta(0))
             rows = await all_rows(server.dsn(SUPERUSER, database=lived.database))
@@ -224,11 +232,11 @@ async def test_a_backup_that_no_purge_followed(lived: Lived, capsys: pytest.Capt
     # As it stands before any restore of this module: each of them moves it.
     remember(open_keystore(lived.world.settings), SealMoment(live.sealed_at, live.number), goes_back=True)
     with restored(lived.directory / "backup-last", lived.directory / "hours") as server:
-        settings = lived.settings(server)
+        settings = lived.settings(server, name="hours")
         dsn = server.dsn(database=lived.database)
         await simulate_clock(dsn, timedelta(0))
         number = await last_seal(dsn, settings)
-        message = rf"has lost seal {live.number} of .*run openepm-journal recover --declare-loss {number}, then"
+        message = rf"has lost seal {live.number} of .*run openepm-journal recover --declare-loss {number}; then"
         assert number < live.number
         with pytest.raises(OperatorError, match=message):
             await check_restored(dsn, settings)
@@ -248,16 +256,23 @@ async def test_a_backup_that_no_purge_followed(lived: Lived, capsys: pytest.Capt
 
 
 async def test_a_loss_that_is_not_declared(lived: Lived) -> None:
-    """Where the restored database is sealed without a word, the seal that a commune kept shows two histories."""
+    """It is not sealed; only where the signer's memory is lost too: the seal of a commune then shows two histories."""
     with restored(lived.backups[3], lived.directory / "undeclared") as server:
-        settings = lived.settings(server)
         dsn = server.dsn(database=lived.database)
         await simulate_clock(dsn, timedelta(0))
-        async with open_service(dsn, settings, SystemClock()) as installation:
+        number = await last_seal(dsn, lived.settings(server, name="undeclared"))
+        async with open_service(dsn, lived.settings(server, name="undeclared"), SystemClock()) as installation:
+            with pytest.raises(OperatorError, match=rf"gone back from seal \d+ to seal {number}: a backup"):
+                await installation.service.sealer.seal_open(even_if_still=True)
+        forgetful = lived.settings(server, name="forgetful", remembers=False)
+        async with open_service(dsn, forgetful, SystemClock()) as installation:
+            with pytest.raises(OperatorError, match=r"memory .* is missing, so nothing is sealed"):
+                await installation.service.sealer.seal_open(even_if_still=True)
+            assert await last_seal(dsn, forgetful) == await installation.service.sealer.learn() == number
             await installation.maintenance.prepare()
             await installation.purger.run()
             world = World(
-                installation=installation, clock=SimulatedClock(), dsn=dsn, superuser_dsn="", settings=settings
+                installation=installation, clock=SimulatedClock(), dsn=dsn, superuser_dsn="", settings=forgetful
             )
             extract = await world.extract(lived.first, world.today, category=WEEK)
             world.verify(extract, known=[lived.heads[3]])
@@ -270,14 +285,14 @@ async def test_the_real_commands(lived: Lived) -> None:
     with restored(lived.backups[2], lived.directory / "commands") as server:
         dsn = server.dsn(database=lived.database)
         await simulate_clock(dsn, timedelta(0))
+        settings = lived.settings(server, name="commands")
         site = RestoredSite(home=lived.world.settings.home_path, dsn=dsn, port=free_port())
         with pytest.raises(RuntimeError, match="did not start") as refused:
             async with await Serving.start(site, workers=2):
                 pass
         said = str(refused.value).replace("\n", " ")
-        command = re.search(r"run openepm-journal recover --declare-loss (\d+), then start serve", said)
+        command = re.search(r"run openepm-journal recover --declare-loss (\d+); then start serve", said)
         assert command is not None, said
-        settings = lived.settings(server)
         number = int(command[1])
         with pytest.raises(OperatorError, match=f"recover --declare-loss {number}"):
             await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=number + 1))
@@ -294,12 +309,15 @@ async def test_the_real_commands(lived: Lived) -> None:
 
 
 class RestoredSite(Site):
-    """An installation whose database was restored, and whose key store has a replica."""
+    """An installation whose database was restored, whose key store has a replica, with a signer's memory of its own."""
 
     @property
     def environment(self) -> dict[str, str]:
         """Its settings as variables."""
-        return super().environment | {"JOURNAL_KEYSTORE_REPLICAS": str(self.home.parent / "replica")}
+        return super().environment | {
+            "JOURNAL_KEYSTORE_REPLICAS": str(self.home.parent / "replica"),
+            "JOURNAL_SIGNER_STATE": str(self.home.parent / "commands.state"),
+        }
 
 
 async def test_a_key_store_restored_from_an_old_backup(lived: Lived) -> None:

@@ -288,6 +288,7 @@ async def test_no_seal_shows_it_yet(world: World) -> None:
         await attest(world)
     # One that has seen the later seal would take this for a restored database.
     async with world.another_process() as other:
+        await other.service.sealer.learn()
         await other.service.sealer.seal_open(even_if_still=False)
     assert facts_of(await attest(world), BRIEF).count == 2
 
@@ -325,6 +326,7 @@ async def test_two_accounts_of_one_purge(world: World, monkeypatch: pytest.Monke
         await attest(world)
 
 
+@pytest.mark.documents
 async def test_nothing_is_written(world: World) -> None:
     """An attestation moves no head: it is not itself an entry."""
     await live(world, 3)

@@ -68,7 +68,7 @@ async def test_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         name = f"attestation-{TENANT}-{day}.pdf"
         assert (done.returncode, done.stderr) == (DONE, ""), done.stderr
         assert done.stdout == (
-            f"{name}: 2 entries destroyed of {BRIEF}; not attested, for still kept: main-courante, ecrits, "
+            f"{name}: 2 entries destroyed of {BRIEF}; not attested, because still kept: main-courante, ecrits, "
             f"assistance, journal; check its signature with: pdfsig {name}\n"
         )
         assert [path.name for path in here.iterdir()] == [name]
@@ -82,7 +82,7 @@ async def test_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         for arguments, says in (
             (["--tenant", TENANT, "--day", str(day), "-o", "nowhere/x.pdf"], "there is no directory"),
             (["--tenant", "../x", "--day", str(day)], "there is no tenant ../x"),
-            (["--tenant", TENANT, "--day", "2026-02-30"], "'2026-02-30' is no day: write it YYYY-MM-DD"),
+            (["--tenant", TENANT, "--day", "2026-02-30"], "'2026-02-30' is not a day: write YYYY-MM-DD"),
         ):
             assert says in plain_line(command(world, here, "attestation", *arguments))
         assert [path.name for path in here.iterdir()] == [name]

@@ -16,6 +16,7 @@ import pytest_asyncio
 from journal.audit.run import Audit
 from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import Compartment
+from journal.core.seal import parse_seal
 from journal.pki.certificates import der_to_pem
 from journal.seals.dev_authority import make_development_authority
 from journal.seals.identity import load
@@ -510,7 +511,7 @@ async def test_seals_of_somebody_else(attacked: Attacked, tmp_path: Path) -> Non
     own = load(tmp_path / "signing.key", tmp_path / "signing.pem")
     for seal in seals:
         async with attacked.harm.done("journal.seal") as superuser:
-            await superuser.execute(statement, seal.number, seal.text, own.sign(seal.text, seal.sealed_at))
+            await superuser.execute(statement, seal.number, seal.text, own.sign_seal(parse_seal(seal.text)))
             assert f"untrusted: seal {seal.number}: " in await attacked.heads()
 
 

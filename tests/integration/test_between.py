@@ -132,7 +132,7 @@ class TestRestored:
         with pytest.raises(OperatorError, match="then start serve"):
             await typed(world, "seal")
         assert await typed(world, "category", "set", CATEGORY, "--instruction", "I-1", "--retention-days", "3") == 0
-        assert "3 days go with it" in capsys.readouterr().out
+        assert "seals then state the new retention" in capsys.readouterr().out
         assert await typed(world, "recover", "--declare-loss", str(number)) == 0
         assert f"purged again {CATEGORY} {day(world, 2)}" in capsys.readouterr().out
         await world.service.snapshot.refresh()

@@ -212,6 +212,7 @@ def test_a_category_is_changed(running: tuple[Path, str]) -> None:
         "30",
         "--needs-authorisation",
         "yes",
+        JOURNAL_RULE_DELAY_DAYS="0",
     )
     said = "category assistance\tAccès d'assistance de l'hébergeur\tneeds authorisation\t30 days\n"
     assert (done.returncode, done.stdout) == (DONE, said), done.stderr
@@ -228,9 +229,9 @@ def test_a_category_is_changed(running: tuple[Path, str]) -> None:
         "no",
     )
     assert done.stdout == "category assistance\tSupport\tdoes not need authorisation\t30 days\n"
-    assert "assistance\tSupport\tLED\t30 days\n" in command(home, "category", "list").stdout
+    assert "assistance\tSupport\tLED\t30 days\tcontrat, art. 13.2\n" in command(home, "category", "list").stdout
     for asked, reason in (
-        ((), "nothing to change: give --retention-days, --needs-authorisation or --label"),
+        ((), "nothing to change: give --retention-days, --needs-authorisation, --label or --basis"),
         (("--retention-days", "61"), "retention of 61 days: choose 2 to 60"),
         (("--retention-days", "1"), "retention of 1 days: choose 2 to 60"),
         (("--needs-authorisation", "maybe"), "invalid choice"),
@@ -298,7 +299,7 @@ def test_what_does_not_exist(running: tuple[Path, str]) -> None:
         (["tenant", "close", "sete", "--without-export"], "tenant list"),
         ([*extract, "--tenant", "sete", "--category", "ecrits"], "tenant list"),
         ([*extract, "--tenant", "albi", "--category", "rien"], "category list"),
-        (["verify-store", "--category", "rien", "--day", "2026-03-01"], "no day that the category rien keeps"),
+        (["verify-store", "--category", "rien", "--day", "2026-03-01"], "not a day that the category rien keeps"),
         (["recover"], "--declare-loss"),
     ]
     for arguments, reason in asked:

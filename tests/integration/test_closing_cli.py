@@ -71,7 +71,7 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     record.unlink()
     assert command(home, *destroy, "albi").returncode == DONE
     assert orjson.loads(record.read_bytes()) == content
-    assert "its key is destroyed" in plain_line(command(home, "tenant", "add", "albi", "--name", "Albi"))
+    assert "codes are never reused" in plain_line(command(home, "tenant", "add", "albi", "--name", "Albi"))
 
 
 def test_without_an_export(home: Path, tmp_path: Path) -> None:

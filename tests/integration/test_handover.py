@@ -429,6 +429,7 @@ class TestFailure:
         await world.installation.administration.add_category(NewCategory(code="cinq", label="Cinq", retention_days=5))
         await world.installation.maintenance.prepare()
         await world.record(2, category="cinq")
+        await world.seal()  # what no seal covers yet would not be signed
         async with world.superuser() as connection:
             await connection.execute("DELETE FROM journal.entry WHERE category = $1 AND index = 1", SHORT.code)
         await world.travel_to(FIRST + 3 * DAY)

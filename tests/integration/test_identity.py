@@ -25,7 +25,7 @@ from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONTENT = b"openepm-journal/seal/v1\nwhatever a seal says\r\n\x00\xff"
+CONTENT = b"openepm-journal/export/v1\nwhatever is signed\r\n\x00\xff"
 SECOND = timedelta(seconds=1)
 
 

@@ -91,7 +91,7 @@ async def test_what_the_key_store_has_lost(settings: Settings, copy: Path, capsy
         f"keys restore --from {copy}\n"
     )
     assert await keys.restore(settings, asked(copy)) == DONE
-    [damaged] = (settings.keystore_path / "days" / "ecrits").iterdir()
+    damaged = min((settings.keystore_path / "days" / "ecrits").iterdir())
     damaged.write_bytes(b"damaged")
     assert await keys.backup(settings, asked(copy)) == FAILED
     assert f"not copied: key days/ecrits/{damaged.name} does not open" in capsys.readouterr().err
@@ -134,6 +134,6 @@ async def test_refused(settings: Settings, copy: Path, tmp_path: Path) -> None:
 
 async def test_a_database_that_says_nothing(settings: Settings, copy: Path, owner: object) -> None:
     """Keys are not brought back beside a database that cannot say what is destroyed."""
-    await owner.execute("DROP FUNCTION journal.read_categories()")  # type: ignore[attr-defined]  # a connection
+    await owner.execute("DROP FUNCTION journal.read_categories")  # type: ignore[attr-defined]  # a connection
     with pytest.raises(OperatorError, match="restore it before the keys"):
         await keys.restore(settings, asked(copy))

@@ -289,7 +289,7 @@ def test_where_a_copy_cannot_be(store: KeyStore, tmp_path: Path) -> None:
     (apart / "link").symlink_to(tmp_path / "keys")
     with pytest.raises(OperatorError, match="are not separate"):
         check_apart(apart / "link", [("the key store", tmp_path / "keys")])
-    with pytest.raises(OperatorError, match="holds link, which is no key"):
+    with pytest.raises(OperatorError, match="holds link, which is not a key"):
         check_alone(apart)
 
 

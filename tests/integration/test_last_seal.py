@@ -81,5 +81,5 @@ async def test_a_seal_without_its_memory(postgres: EmbeddedPostgres, tmp_path: P
         await check_restored(world.dsn, settings_of(world))
         # A second with two seals: the later of them is the one with the higher number.
         remember(open_keystore(world.settings), SealMoment(seal.sealed_at, seal.number + 1))
-        with pytest.raises(OperatorError, match=f"has lost seal {seal.number + 1} of .*declare-loss {seal.number},"):
+        with pytest.raises(OperatorError, match=f"has lost seal {seal.number + 1} of .*declare-loss {seal.number};"):
             await check_restored(world.dsn, settings_of(world))

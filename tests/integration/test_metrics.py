@@ -330,7 +330,7 @@ async def test_a_scrape_costs_little(
         await scrape(own_edge.session)
     assert [role for role in asked if role not in by_themselves] == []
     record_property("evidence", f"a scrape asks the database {many} questions, with 2 communes or 102")
-    assert few == many <= 12
+    assert few == many <= 24
 
 
 async def test_while_the_database_is_gone(own_edge: RunningEdge) -> None:

@@ -112,8 +112,7 @@ async def test_what_is_behind_a_day_that_waits(world: World, capsys: pytest.Capt
     await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
     await world.travel_to(FIRST)
     await world.record(1, category=BRIEF)
-    async with world.superuser() as superuser:
-        await superuser.execute("UPDATE journal.category SET retention_days = 2 WHERE code = $1", BRIEF)
+    await world.installation.administration.set_category(BRIEF, instruction="I-1", retention_days=2)
     await world.travel_to(FIRST + DAY)
     assert await purge(world, "--dry-run") == DONE
     out, err = capsys.readouterr()

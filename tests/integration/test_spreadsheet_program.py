@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.campaign, pytest.mark.needs("soffice")]
 FILTER = "Text - txt - csv (StarCalc):59,34,76,1,,0,false,true,false,false,false,-1,true"
 TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
-OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
 SUBJECT, REASON = table.COLUMNS.index("objet"), table.COLUMNS.index("motif")
 
 FORMULAS = (

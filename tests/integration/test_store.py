@@ -164,7 +164,7 @@ async def test_a_setting_lowered_for_the_role_alone_is_seen(store: Store, superu
     name = await superuser.fetchval("SELECT current_database()")
     await superuser.execute(f"ALTER ROLE journal_ingest IN DATABASE {name} SET synchronous_commit = local")
     assert await store.check_durability() == [
-        "synchronous_commit is local: an acknowledgement would not wait for the disk and the standby"
+        "synchronous_commit is local: commits do not wait for the disk and the standby"
     ]
     (head,) = await add_chains(store, ["albi"])
     with pytest.raises(StoreError, match="synchronous_commit"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from journal.core import canonical
 from journal.core.chain import Head, extend, genesis, leaf_hash
 from journal.core.entry import Compartment, encode_record, parse_record
-from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
+from journal.core.seal import NOTHING_HASH, Seal, SealedHead
 from journal.core.times import format_time
 from journal.core.tree import Trie
 from journal.extract import layout, table
@@ -301,12 +301,6 @@ class World:
 def sample(**changes: Any) -> Extract:
     """Return the extract of 2 and 3 March of a chain that lived from the 1st to the 4th, made on the 5th."""
     return World().live(1, 4).extract(march(2), march(3), at=noon(march(5)), **changes)
-
-
-def resigned_text(extract: Extract, place: int, text: bytes) -> ListedSeal:
-    """Return a seal of the extract with another text, signed anew at the same time."""
-    listed = extract.seals[place]
-    return replace(listed, text=text, signature=authority.sign(text, at=parse_seal(listed.text).sealed_at))
 
 
 def contents_of(whole: bytes) -> dict[str, bytes]:

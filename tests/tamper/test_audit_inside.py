@@ -40,10 +40,10 @@ CATALOG = {
     ),
     "K03": (
         (
-            "CREATE OR REPLACE FUNCTION journal.tenant_created_at(of_tenant text) RETURNS timestamptz LANGUAGE sql"
+            "CREATE OR REPLACE FUNCTION journal.stamping_failed_since() RETURNS timestamptz LANGUAGE sql"
             " STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT NULL::timestamptz'"
         ),
-        "function journal.tenant_created_at(pg_catalog.text): body differs",
+        "function journal.stamping_failed_since(): body differs",
     ),
     "K04": ("ALTER FUNCTION journal.read_seal SECURITY INVOKER", "security_definer differs"),
     "K05": ("GRANT EXECUTE ON FUNCTION journal.read_entries TO PUBLIC", "access differs"),

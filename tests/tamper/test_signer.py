@@ -242,16 +242,30 @@ async def test_the_first_index_kept(postgres: EmbeddedPostgres, tmp_path: Path) 
 
 @pytest.mark.parametrize("days", [5, 50])
 async def test_a_rule_that_nothing_was_purged_by(world: World, days: int) -> None:
-    """R01: a shorter rule is not stated while days are kept that it does not allow; the entries are sealed."""
+    """R01: a rule that the key store does not vouch for is not stated; the row is suspended, the entries are sealed."""
     await world.travel_to(START.date() + 58 * DAY)
     await world.seal()
     async with world.superuser() as superuser:
         await superuser.execute("UPDATE journal.category SET retention_days = $1 WHERE code = $2", days, CATEGORY)
     await world.record(1)
     await world.seal()
-    assert f"a rule of {days} days is not in force" in await problem(world)
+    checks = await world.service.checks.run()
+    suspended = f"category {CATEGORY}: its row in the database is not the one the key store vouches for"
+    assert f"its rule of {days} days is not that of its category" in (checks["seals"] or "")
+    assert suspended in (checks["facts"] or "")
     head = (await world.service.reader.latest(Compartment(SERVICE, TENANT, CATEGORY))).head
     assert (head.retention_days, head.size) == (60, SEALED + OPEN_SEALED + UNSEALED + 1)
+    # A process that has never read the vouched row knows no better.
+    async with world.another_process() as other:
+        await other.service.sealer.seal_open(even_if_still=True)
+        assert suspended in ((await other.service.checks.run())["facts"] or "")
+        head = (await other.service.reader.latest(Compartment(SERVICE, TENANT, CATEGORY))).head
+        assert head.retention_days == 60
+    # Nothing is purged by it.
+    await world.installation.purger.run()
+    assert await world.size() == SEALED + OPEN_SEALED + UNSEALED + 1
+    (row,) = await world.service.store.read_heads([TENANT], [CATEGORY])
+    assert row.kept_from == 0
 
 
 async def test_a_chain_from_nowhere(world: World) -> None:
