@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal.core.errors import MalformedError
-from journal.core.seal import EMPTY_ROOT, NOTHING_HASH, Seal, SealedHead, parse_head, parse_seal
+from journal.core.seal import EMPTY_ROOT, NOTHING_HASH, Seal, SealedHead, looks_like_seal, parse_head, parse_seal
 from journal.core.times import parse_day, parse_seconds
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())
@@ -278,3 +278,17 @@ def test_a_head_of_no_origin_is_refused() -> None:
 def test_a_leaf_binds_origin_and_text() -> None:
     """The leaf is SHA-256(0x02 ‖ SHA-256(origin) ‖ head text)."""
     assert HEAD.leaf == sha256(b"\x02" + sha256(ORIGIN.encode()).digest() + HEAD.text).digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "looks"),
+    [
+        (b"openepm-journal/seal/v1\n", True),
+        (b"openepm-journal/seal/v2\nof a later version\n", True),
+        (b"openepm-journal/export/v1\n", False),
+        (b"", False),
+    ],
+)
+def test_what_looks_like_a_seal(text: bytes, looks: bool) -> None:  # noqa: FBT001  (a parameter of the case)
+    """Whatever begins as a seal does, of any version, is for the sealer alone to sign."""
+    assert looks_like_seal(text) is looks

@@ -227,3 +227,9 @@ def test_a_path_does_not_end_beside_nothing() -> None:
     """A lone chain's leaf is as high as possible: one place, one path."""
     with pytest.raises(MalformedError, match="empty subtree"):
         root_from_path(make_head(1), [b"\x01" * 32, EMPTY_ROOT])
+
+
+def test_its_size_grows_with_its_chains() -> None:
+    """A cache of trees is bounded by this: nothing for none, and the same for every chain."""
+    sizes = [Trie([make_head(number) for number in range(count)]).size_bytes for count in (0, 1, 3)]
+    assert sizes[0] == 0 < sizes[1] == sizes[2] / 3
