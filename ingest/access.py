@@ -192,6 +192,7 @@ def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
         raise ProblemError(MEDIA, "Send the body without Content-Encoding: compressed bodies are not accepted.")
     given = request.headers.getall(hdrs.CONTENT_TYPE, [])
     kind = request.content_type.lower()
+    # Other parameters mean nothing for these types (RFC 6838 section 4.3), and are ignored.
     if len(given) == 1 and kind in accepted and (request.charset or "utf-8").lower() == "utf-8":
         return kind
     wanted = " or ".join(accepted)

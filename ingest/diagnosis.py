@@ -25,7 +25,7 @@ class Fault(NamedTuple):
     reason: str
 
 
-class _Object(dict[str, Any]):
+class Object(dict[str, Any]):
     """A JSON object that remembers which members it was given more than once."""
 
     repeated: tuple[str, ...] = ()
@@ -38,8 +38,8 @@ class _Number:
 _NUMBER = _Number()
 
 
-def _object(pairs: list[tuple[str, Any]]) -> _Object:
-    value = _Object(pairs)
+def _object(pairs: list[tuple[str, Any]]) -> Object:
+    value = Object(pairs)
     if len(value) != len(pairs):
         times = Counter(name for name, _ in pairs)
         value.repeated = tuple(name for name, count in times.items() if count > 1)
@@ -126,7 +126,7 @@ def _check(value: Any, shape: inspect.Type, pointer: str, faults: list[Fault]) -
 
 
 def _check_object(value: Any, shape: inspect.StructType, pointer: str, faults: list[Fault]) -> None:
-    if not isinstance(value, _Object):
+    if not isinstance(value, Object):
         faults.append(Fault(pointer, f"must be an object, not {_kind(value)}"))
         return
     faults.extend(Fault(step(pointer, name), "is given twice") for name in value.repeated)
@@ -171,7 +171,7 @@ def _fault_of_text(text: str, shape: inspect.StrType, extra: dict[str, Any]) -> 
 def _kind(value: Any) -> str:
     if isinstance(value, _Number):
         return "a number"
-    kinds = {bool: "a boolean", str: "a string", list: "a list", _Object: "an object", type(None): "null"}
+    kinds = {bool: "a boolean", str: "a string", list: "a list", Object: "an object", type(None): "null"}
     return kinds[type(value)]
 
 

@@ -3,7 +3,8 @@
 The rules are in `shapes`; this module checks them in a few microseconds per event. msgspec decodes the whole body into
 typed values in one pass, which checks types, lengths, required and unknown members. The rest is checked on the
 canonical bytes: a control character appears there as an escape, and a duplicate member as a colon of the body that the
-canonical bytes lack. At the first fault this fast path gives up, and a slow one lists every fault of the body.
+canonical bytes lack. At the first fault, or an unusual spelling (`spellings`), this fast path gives up; a slow one
+lists every fault of the body, or spells it as the fast one reads it.
 
 A body is refused as *misshapen* if it breaks the published schema, as *oversize*, or as *invalid* if the fault depends
 on the time or the credential: a time ahead of now, a source outside the credential's prefix.
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from ingest import diagnosis
+from ingest import diagnosis, spellings
 from ingest.shapes import (
     NEED_JUSTIFICATION,
     NEED_RECIPIENTS,
@@ -29,17 +30,22 @@ from ingest.shapes import (
     CloudEvent,
     fault_of_field,
     fault_of_justification,
+    fault_of_name,
     fault_of_sequence,
     fault_of_source,
     fault_of_traceparent,
+    fault_of_tracestate,
 )
 from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, SKEW, TYPE_PREFIX, Event
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time
+from journal.extract.table import UNSEEN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+# White space and escapes are free, up to here.
+SINGLE_LIMIT_BYTES = 4 * EVENT_LIMIT_BYTES
 BATCH_LIMIT_EVENTS = 10_000
 FAULTS_LIMIT = 10_000
 
@@ -55,49 +61,65 @@ _USUAL_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})(:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6}))?(?:Z|([+-][0-9]{2}):00)"
 ).fullmatch
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
+# What may be a blank text, or hold what is not seen: the texts themselves are then looked at.
+_MAYBE_BLANK = re.compile(r'"\s').search
+_MAYBE_UNSEEN = re.compile(f"[{UNSEEN}]").search
 # The escapes that stand for control characters in canonical JSON (RFC 8785 section 3.2.2.2).
 _CONTROL_ESCAPE = re.compile(rb"\\[bfnrtu]")
 
 
 def decode_single(body: bytes, now: datetime, source_prefix: str) -> Event:
-    """Decode one event, at most EVENT_LIMIT_BYTES as sent and in canonical form; `now` is aware, in UTC.
+    """Decode one event, at most EVENT_LIMIT_BYTES in canonical form; `now` is aware, in UTC.
 
     Raises MisshapenEventError, OversizeEventError or InvalidEventError, with every fault found.
     """
+    events = _read_single(body, now, source_prefix)
+    if events and len(events[0].canonical) <= EVENT_LIMIT_BYTES:
+        return events[0]
     found = _Faults(now, source_prefix)
-    events = None
-    if len(body) <= EVENT_LIMIT_BYTES:
-        try:
-            events = _accept([_SINGLE.decode(body)], body, now, source_prefix)
-        except _UNREADABLE:
-            events = None
-        if events and len(events[0].canonical) <= EVENT_LIMIT_BYTES:
-            return events[0]
-    if events or len(body) > EVENT_LIMIT_BYTES:
-        found.oversize(0)
-    else:
-        found.examine_single(diagnosis.parse(body))
+    value = spellings.plain_event(diagnosis.parse(body))
+    found.examine_single(value)
+    if found.is_empty and (events := _read_single(_spell(value), now, source_prefix)):
+        return events[0]
     raise found.error()
 
 
+def _read_single(body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
+    try:
+        return _accept([_SINGLE.decode(body)], body, now, source_prefix)
+    except _UNREADABLE:
+        return None
+
+
 def decode_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event]:
-    """Decode 1 to BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form.
+    """Decode at most BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form.
 
     Raises MisshapenEventError, OversizeEventError or InvalidEventError, with every fault found.
     """
-    events = None
-    if not diagnosis.is_costly(body):
-        try:
-            values = _BATCH.decode(body)
-        except _UNREADABLE:
-            values = []
-        if 0 < len(values) <= BATCH_LIMIT_EVENTS:
-            events = _accept(values, body, now, source_prefix)
-    if events is None or max(len(event.canonical) for event in events) > EVENT_LIMIT_BYTES:
-        found = _Faults(now, source_prefix)
-        found.examine_batch(diagnosis.parse(body))
-        raise found.error()
-    return events
+    events = None if diagnosis.is_costly(body) else _read_batch(body, now, source_prefix)
+    if events is not None and max((len(event.canonical) for event in events), default=0) <= EVENT_LIMIT_BYTES:
+        return events
+    found = _Faults(now, source_prefix)
+    value = diagnosis.parse(body)
+    if isinstance(value, list):
+        value = [spellings.plain_event(event) for event in value]
+    found.examine_batch(value)
+    if found.is_empty and (events := _read_batch(_spell(value), now, source_prefix)):
+        return events
+    raise found.error()
+
+
+def _read_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
+    try:
+        values = _BATCH.decode(body)
+    except _UNREADABLE:
+        return None
+    return _accept(values, body, now, source_prefix) if len(values) <= BATCH_LIMIT_EVENTS else None
+
+
+def _spell(value: Any) -> bytes:
+    """Spell what `diagnosis.parse` has read, and in which it found no fault."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
@@ -128,8 +150,10 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
             or _lacks(value, action)
             or (data.justification is not UNSET and fault_of_justification(data.justification))
             or (value.traceparent is not UNSET and fault_of_traceparent(value.traceparent))
+            or (value.tracestate is not UNSET and fault_of_tracestate(value.tracestate))
             or (value.sequence is not UNSET and fault_of_sequence(value.sequence))
             or (b"\\" in canonical and _holds_control(canonical, data.justification))
+            or _is_unclear(value, canonical)
         ):
             return None
         sequence = None if value.sequence is UNSET else int(value.sequence)
@@ -172,6 +196,29 @@ def _lacks(value: CloudEvent, action: str) -> bool:
     )
 
 
+def _is_unclear(value: CloudEvent, canonical: bytes) -> bool:
+    """Return whether a text is not in its one form, or a name is blank or holds what is not seen."""
+    if canonical.isascii():
+        is_plain = b'" ' not in canonical and b"\x7f" not in canonical
+    else:
+        text = canonical.decode()
+        if not spellings.is_one_form(text):
+            return True
+        is_plain = not _MAYBE_BLANK(text) and not _MAYBE_UNSEEN(text)
+    return not is_plain and any(map(fault_of_name, _names(value)))
+
+
+def _names(value: CloudEvent) -> Iterator[str]:
+    """Yield every text of an event that names somebody or something."""
+    data, actor, client = value.data, value.data.actor, value.data.client
+    texts = [value.id, value.subject, actor.account, actor.name, actor.role, actor.unit]
+    if client is not UNSET:
+        texts += [client.address, client.session, client.workstation]
+    if data.recipients is not UNSET:
+        texts += data.recipients
+    yield from (text for text in texts if text is not UNSET)
+
+
 def _holds_control(canonical: bytes, justification: str | msgspec.UnsetType) -> bool:
     """Return whether the event holds a control character where none is allowed."""
     escapes = _CONTROL_ESCAPE.findall(canonical.replace(rb"\\", b""))
@@ -191,6 +238,11 @@ class _Faults:
         self._oversize: list[tuple[int, str, str]] = []
         self._invalid: list[tuple[int, str, str]] = []
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no fault was found."""
+        return not (self._misshapen or self._oversize or self._invalid)
+
     def error(self) -> InvalidEventError:
         """Return the error to raise; faults that do not depend on the clock take precedence."""
         kind: type[InvalidEventError] = InvalidEventError
@@ -199,7 +251,7 @@ class _Faults:
         if self._misshapen:
             kind = MisshapenEventError
         faults = sorted(self._misshapen + self._oversize + self._invalid, key=lambda fault: fault[0])
-        # The fast path refused the body: it stays refused even if the slow path finds no fault.
+        # What the fast path refuses twice stays refused, even if the slow path finds no fault.
         return kind(faults[:FAULTS_LIMIT] or [(0, "", "cannot be read as an event")])
 
     def oversize(self, position: int, reason: str = f"is larger than {EVENT_LIMIT_BYTES // 1024} KiB") -> None:
@@ -210,6 +262,8 @@ class _Faults:
         """Note every fault of what was sent as one event."""
         if isinstance(value, list):
             self._misshapen.append((0, "", "must be one event: send a list as application/cloudevents-batch+json"))
+        elif _compact_size(value) > EVENT_LIMIT_BYTES:
+            self.oversize(0)
         else:
             self.examine(0, value)
 
@@ -220,8 +274,6 @@ class _Faults:
         elif not isinstance(value, list):
             hint = ": send one event as application/cloudevents+json" if isinstance(value, dict) else ""
             self._misshapen.append((0, "", f"must be a list{hint}"))
-        elif not value:
-            self._misshapen.append((0, "", "the batch is empty"))
         elif len(value) > BATCH_LIMIT_EVENTS:
             self.oversize(BATCH_LIMIT_EVENTS, f"the batch holds more than {BATCH_LIMIT_EVENTS:,} events")
         else:

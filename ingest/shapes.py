@@ -9,11 +9,12 @@ One description serves the fast decoder (`events`), the list of faults (`diagnos
 | `type`            | required | `fr.openepm.journal.` and one of the seven actions of art. 25               |
 | `source`          | required | URI reference, 1–256 characters, beginning with the credential's prefix     |
 | `id`              | required | 1–128 characters; unique per source for ever                                |
-| `time`            | required | RFC 3339 with a zone, at most microseconds, at most 5 minutes ahead         |
+| `time`            | required | RFC 3339 with a zone, of whole microseconds, at most 5 minutes ahead        |
 | `subject`         | required | except for `access`: the reference of the data, never the data; 1–256       |
 | `datacontenttype` | optional | "application/json"                                                          |
 | `sequence`        | optional | 1–16 decimal digits, as a string (CloudEvents' sequence extension)          |
 | `traceparent`     | optional | W3C Trace Context, 55 characters                                            |
+| `tracestate`      | optional | W3C Trace Context, 1–512 characters of printable ASCII                      |
 | `data`            | required | the object below                                                            |
 
 `dataschema`, `data_base64` and every other extension are refused: unused content could only leak.
@@ -27,8 +28,10 @@ One description serves the fast decoder (`events`), the list of faults (`diagnos
 | `fields`         | optional | at most 100 names of fields, never their values                              |
 | `client`         | optional | `address` 1–64, `workstation` 1–128, `session` 1–128, each optional          |
 
-Lengths are in Unicode code points. No text may hold a control character (U+0000–U+001F), except tabs and line
-breaks in a justification. Any JSON (RFC 8259) is accepted that has no null, no duplicate member and no byte order mark.
+Lengths are in Unicode code points of the normalised text (`spellings`). No text is blank, and none but a justification
+holds a character that is not seen or changes how others are seen; a justification may hold tabs and line breaks, but
+no other control character (U+0000–U+001F). Any JSON (RFC 8259) is accepted that has no duplicate member and no byte
+order mark; null stands only for an attribute that is absent.
 """
 
 from __future__ import annotations
@@ -41,21 +44,28 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from journal.core.entry import MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
 from journal.core.errors import MalformedError
 from journal.core.times import normalise_time
+from journal.extract.table import UNSEEN
 
 NO_SUBJECT = frozenset({"access"})
 NEED_JUSTIFICATION = frozenset({"consultation", "disclosure", "combination"})
 NEED_RECIPIENTS = frozenset({"disclosure"})
 
-# Names of fields: letters, digits, "_", "." and "-". Without spaces, "=" and "@" few values can pass for a name.
-_FIELD = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
+# Names of fields: Latin letters, digits, "_", "." and "-". Without spaces, "=" and "@" few values can pass for a name.
+_LETTER = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f"
+_FIELD = rf"[{_LETTER}_][{_LETTER}0-9_.-]{{0,63}}"
 _FIELD_MATCH = re.compile(_FIELD).fullmatch
 _SOURCE = r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
 _SOURCE_MATCH = re.compile(_SOURCE).fullmatch
 _TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT_MATCH = re.compile(_TRACEPARENT).fullmatch
 _SEQUENCE = "[0-9]{1,16}"
-_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
-_NO_CONTROL = r"[^\u0000-\u001f]*"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6}0*)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+_TRACESTATE = "[ -~]+"
+_TRACESTATE_MATCH = re.compile(_TRACESTATE).fullmatch
+_UNSEEN_SEARCH = re.compile(f"[{UNSEEN}]").search
+# As the published pattern spells it: within the first plane, in the escapes that ECMAScript knows.
+_SEEN = "".join(mark if mark == "-" else f"\\u{ord(mark):04x}" for mark in UNSEEN.partition("\U000e0000")[0])
+_NAME = rf"(?=[\s\S]*\S)[^{_SEEN}]*"
 _PROSE = r"(?=[\s\S]*\S)[^\u0000-\u0008\u000b\u000c\u000e-\u001f]*"
 LINE_CONTROLS = "\t\n\r"
 
@@ -63,6 +73,13 @@ LINE_CONTROLS = "\t\n\r"
 def fault_of_source(text: str) -> str:
     """Return why a text is not a URI reference (only its characters, RFC 3986 section 2), or an empty text."""
     return "" if _SOURCE_MATCH(text) else "is not a URI reference"
+
+
+def fault_of_name(text: str) -> str:
+    """Return why a text names nobody and nothing that people can see, or an empty text."""
+    if _UNSEEN_SEARCH(text):
+        return "holds a character that is not seen, or changes how others are seen"
+    return "is blank" if text.isspace() else ""
 
 
 def fault_of_field(text: str) -> str:
@@ -78,6 +95,11 @@ def fault_of_sequence(text: str) -> str:
 def fault_of_traceparent(text: str) -> str:
     """Return why a text is not a W3C traceparent, or an empty text."""
     return "" if _TRACEPARENT_MATCH(text) else "is not a W3C traceparent"
+
+
+def fault_of_tracestate(text: str) -> str:
+    """Return why a text is not a W3C tracestate (only its characters), or an empty text."""
+    return "" if _TRACESTATE_MATCH(text) else "is not a W3C tracestate"
 
 
 def fault_of_justification(text: str) -> str:
@@ -96,8 +118,9 @@ def fault_of_time(text: str) -> str:
 
 def _text(limit: int, **extra: Any) -> Meta:
     """Describe a text of 1 to `limit` code points; `rule` finds faults, `pattern` is published in the schema."""
-    pattern = extra.pop("pattern", _NO_CONTROL)
-    return Meta(min_length=1, max_length=limit, extra=extra or None, extra_json_schema={"pattern": f"^{pattern}$"})
+    pattern = extra.pop("pattern", _NAME)
+    extra.setdefault("rule", fault_of_name)
+    return Meta(min_length=1, max_length=limit, extra=extra, extra_json_schema={"pattern": f"^{pattern}$"})
 
 
 Text64 = Annotated[str, _text(64)]
@@ -112,6 +135,7 @@ Time = Annotated[
     Meta(extra={"rule": fault_of_time}, extra_json_schema={"format": "date-time", "pattern": f"^{_TIME}$"}),
 ]
 Traceparent = Annotated[str, _text(55, rule=fault_of_traceparent, pattern=_TRACEPARENT)]
+Tracestate = Annotated[str, _text(512, rule=fault_of_tracestate, pattern=_TRACESTATE)]
 
 
 if TYPE_CHECKING:
@@ -163,4 +187,5 @@ class CloudEvent(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     subject: Text256 | UnsetType = UNSET
     time: Time
     traceparent: Traceparent | UnsetType = UNSET
+    tracestate: Tracestate | UnsetType = UNSET
     type: EventType

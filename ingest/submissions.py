@@ -10,9 +10,9 @@ from aiohttp import web
 
 from ingest.access import compartment_of, media_type, read_body
 from ingest.edge import COUNT
-from ingest.events import decode_batch, decode_single
+from ingest.events import SINGLE_LIMIT_BYTES, decode_batch, decode_single
 from ingest.problems import absent
-from journal.core.entry import EVENT_LIMIT_BYTES, JOURNAL_CATEGORY
+from journal.core.entry import JOURNAL_CATEGORY
 
 if TYPE_CHECKING:
     from ingest.edge import Edge
@@ -37,7 +37,7 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     kind = media_type(request, (SINGLE, BATCH))
     body = await read_body(
         request,
-        limit_bytes=EVENT_LIMIT_BYTES if kind == SINGLE else BATCH_LIMIT_BYTES,
+        limit_bytes=SINGLE_LIMIT_BYTES if kind == SINGLE else BATCH_LIMIT_BYTES,
         limits=edge.limits,
         bodies=edge.bodies,
         credential=caller.id,
@@ -51,7 +51,7 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     else:
         events = await asyncio.to_thread(decode_batch, body, now, prefix)
     request[COUNT] = len(events)
-    acknowledgements = await edge.service.writer.submit(compartment, caller.id, events, len(body))
+    acknowledgements = await edge.service.writer.submit(compartment, caller.id, events, len(body)) if events else []
     edge.instruments.settled(acknowledgements)
     receipts = [acknowledgement.receipt.as_json() for acknowledgement in acknowledgements]
     return web.Response(

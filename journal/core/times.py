@@ -61,13 +61,14 @@ def normalise_time(text: str) -> str:
     day, clock, seconds, fraction, zone, zone_minutes = match.groups()
     if zone is None:
         raise MalformedError("the time has no zone")
-    if len(fraction or "") > _FRACTION_DIGITS:
+    fraction = (fraction or "")[:_FRACTION_DIGITS] + (fraction or "")[_FRACTION_DIGITS:].rstrip("0")
+    if len(fraction) > _FRACTION_DIGITS:
         raise MalformedError("the time is finer than a microsecond")
     if seconds == "60":
         raise MalformedError("a leap second cannot be recorded")
     if (zone_minutes or "00") > "59":
         raise MalformedError("not a time of the calendar")
-    microseconds = (fraction or "").ljust(_FRACTION_DIGITS, "0")
+    microseconds = fraction.ljust(_FRACTION_DIGITS, "0")
     offset = "+00:00" if zone in "Zz" else zone
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}.{microseconds}{offset}").astimezone(UTC)

@@ -68,19 +68,19 @@ _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
 # Invisible, or changing how others are displayed: controls, soft hyphen, Arabic letter mark, Hangul fillers,
 # Mongolian vowel separator, zero-width and bidirectional marks, line separators, variation selectors,
 # byte order mark, interlinear annotations, tags.
-_UNSEEN = (
+UNSEEN = (
     "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
 )
 _BLANK = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-_HIDDEN = re.compile(f"[{_UNSEEN}]")
+_HIDDEN = re.compile(f"[{UNSEEN}]")
 # At the start, or where a separator other than ours would begin a cell; some spreadsheets ignore blanks and
 # quotation marks before it.
 _FORMULA_START = re.compile(f"(^|[,;|])(?=[{_BLANK}\"']*[{_FORMULA}])")
 _UNSEEN_START = ("\t", "\r", "\n", "\0")
 # The same two for a whole line whose cells are separated by U+0000, which no record holds.
 _APART = "\0"
-_SUSPECT = re.compile(f"[{_UNSEEN}]".replace("\0-", "\1-"))
+_SUSPECT = re.compile(f"[{UNSEEN}]".replace("\0-", "\1-"))
 _SUSPECT_START = re.compile(f"[,;|\0][{_BLANK}\"']*[{_FORMULA}]")
 _DELETE = 0x7F
 

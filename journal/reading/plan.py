@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from journal.core import canonical
 from journal.core.chain import Head, genesis
@@ -36,7 +37,10 @@ FILTERS = ("account", "action", "subject")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractRequest:
-    """A request by a client or an auditor: whole UTC days, both included, and the purpose."""
+    """A request by a client or an auditor: whole UTC days, both included, and the purpose.
+
+    Account and subject are put in the form that events are kept in (FORMAT.md, section 4), which a filter compares.
+    """
 
     from_day: date
     to_day: date
@@ -47,6 +51,12 @@ class ExtractRequest:
     action: str | None = None
     request_reference: str | None = None
     authorisation: str | None = None
+
+    def __post_init__(self) -> None:
+        """Put account and subject in Unicode's Normalization Form C."""
+        for name in ("account", "subject"):
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, normalize("NFC", text))
 
 
 class Extraction:
