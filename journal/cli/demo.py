@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from journal.clock import SimulatedClock
 from journal.core.errors import JournalError, OperatorError
 from journal.core.times import day_of
 from journal.extract import layout
-from journal.extract.container import Container
+from journal.extract.container import Container, ContainerWriter
 from journal.keys.files import make_private_directory
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ WEEK_DAYS = 7
 WEEK_EVENTS = 350
 SINGLES = 40
 BATCH = 500
+_ACCOUNT = re.compile(rb'("account":)"[^"]+"')
 EVENING = timedelta(hours=20)
 FAILED = 1
 
@@ -80,7 +82,7 @@ class Demo:
         await self._step("malformed events", self._refuse())
         now = await self._step("an extract of the week", self._extract("semaine", week[0], today))
         await self._step("journal-verify on it", self._verify(now, expect=0))
-        await self._step("one byte changed", self._tamper(now))
+        await self._step("another account in one entry", self._tamper(now))
         await self._step("openssl on the same signature", self._openssl(now))
         await self._step("the purge of what is older than 60 days", self._purge())
         across = await self._step("an extract across the purge", self._extract("purge", old[0], today))
@@ -167,11 +169,17 @@ class Demo:
         return (output.strip().splitlines() or [""])[0], None
 
     async def _tamper(self, path: Path) -> tuple[str, None]:
-        content = bytearray(path.read_bytes())
-        content[len(content) // 3] ^= 1
-        forged = path.with_name("forged.asice")
-        forged.write_bytes(content)
-        return await self._verify(forged, expect=1)
+        """Replace the account of one entry, and pack the extract as its format wants it."""
+        forged, writer = path.with_name("forged.asice"), ContainerWriter()
+        with path.open("rb") as file, forged.open("wb") as written:
+            container = Container(file)
+            for name in container.names:
+                content = b"".join(container.stream(name))
+                if name == layout.ENTRIES:
+                    content = _ACCOUNT.sub(rb'\1"nobody"', content, count=1)
+                written.write(writer.add(name, content))
+            written.write(writer.close())
+        return await self._verify(forged, expect=1, says=f"mismatched part: {layout.ENTRIES}")
 
     async def _openssl(self, path: Path) -> tuple[str, None]:
         openssl = shutil.which("openssl")

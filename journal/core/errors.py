@@ -4,6 +4,7 @@ Exception
 ├── JournalError
 │   ├── VerificationError              bytes that do not prove what they claim; one child per verdict
 │   │   ├── MalformedError             "malformed"
+│   │   ├── RewrittenError             "rewritten"
 │   │   ├── BadSignatureError          "bad signature"
 │   │   ├── UntrustedError             "untrusted"
 │   │   ├── MismatchedPartError        "mismatched part"
@@ -76,6 +77,12 @@ class MalformedError(VerificationError):
     """Not in the one accepted spelling."""
 
     verdict = "malformed"
+
+
+class RewrittenError(VerificationError):
+    """Every part is authentic, but the container is not the one that was issued: another program packed it again."""
+
+    verdict = "rewritten"
 
 
 class BadSignatureError(VerificationError):

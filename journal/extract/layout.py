@@ -57,6 +57,18 @@ _DATE = 1 << 5 | 1  # 1980-01-01, the earliest there is; the time is midnight
 
 
 @dataclass(frozen=True)
+class Part:
+    """Where the content of a member stands, and the numbers announced of it."""
+
+    name: str
+    content_offset: int
+    packed_bytes: int
+    plain_bytes: int
+    crc: int
+    is_deflated: bool
+
+
+@dataclass(frozen=True)
 class Member:
     """A member: its place and the three numbers that, with its name, determine its headers."""
 
@@ -104,6 +116,11 @@ class Member:
     def content_offset(self) -> int:
         """Where its packed content begins in the file."""
         return self.offset + _LOCAL.size + len(self.name)
+
+    @property
+    def part(self) -> Part:
+        """Return where its content stands."""
+        return Part(self.name, self.content_offset, self.packed_bytes, self.plain_bytes, self.crc, self.streamed)
 
     @property
     def end(self) -> int:

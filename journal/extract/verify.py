@@ -19,19 +19,23 @@ from journal.core.errors import (
     ForeignEntryError,
     ForkError,
     GapError,
+    MalformedError,
     MismatchedPartError,
+    RewrittenError,
     VerificationError,
 )
 from journal.core.times import format_day
 from journal.extract import table
-from journal.extract.container import Container
+from journal.extract.container import Container, Parts
 from journal.extract.history import History
 from journal.extract.known import Known, compare
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, STREAMED, TABLE
 from journal.extract.listed_seal import CheckedSeal, check_one_history, check_seal
 from journal.extract.listing import PROOF_LINE_LIMIT_BYTES, parse_proof_line, parse_seals
 from journal.extract.manifest import Filter, Manifest, parse_manifest
+from journal.extract.recognise import recognise
 from journal.extract.report import Report, write_report
+from journal.extract.rewritten import Rewritten
 from journal.extract.texts import read_digests, signed_names, write_instructions
 from journal.pki import cms
 
@@ -60,11 +64,37 @@ def verify_extract(
     `file` is seekable and must not change; `anchors` are trusted certificates (DER), `tsa_anchors` those trusted to
     certify time-stamps, without which none is checked; `known` is what `read_known` read. `progress` is called with
     the bytes done and the bytes in all.
-    Raises a child of VerificationError that names the part at fault; OSError only as the file raises it.
+    Raises a child of VerificationError that names the part at fault, RewrittenError if none is but another program
+    has packed them; OSError only as the file raises it.
     """
     counter = _Counter(progress)
-    container = Container(file, notify=counter.add)
+    container = open_container(file, notify=counter.add)
     counter.total_bytes = _READINGS * sum(container.size_bytes(name) for name in STREAMED)
+    report = _verify(container, anchors, tsa_anchors, known)
+    if not isinstance(container, Container):
+        raise RewrittenError(
+            "every part is authentic, but another program has packed them again, or something was written around "
+            "them; journal-verify --repair writes the extract as it was issued"
+        )
+    return report
+
+
+def open_container(file: BinaryIO, *, notify: Callable[[int], None] = lambda _: None) -> Container | Rewritten:
+    """Open an extract as it was issued, or as another program has packed it. Raises MalformedError for another file."""
+    try:
+        return Container(file, notify=notify)
+    except MalformedError as error:
+        if (sentence := recognise(file)) is not None:
+            raise MalformedError(sentence) from error
+        try:
+            return Rewritten(file, notify=notify)
+        except MalformedError as unreadable:
+            raise (error if error.part else unreadable) from unreadable
+
+
+def _verify(
+    container: Parts, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None, known: Sequence[Known]
+) -> Report:
     manifest, signature = _check_signature(container, anchors)
     seals = tuple(_check_seals(container, manifest, anchors, tsa_anchors))
     check_one_history(seals)
@@ -97,7 +127,7 @@ class _Counter:
             self._progress(self._done_bytes, self.total_bytes)
 
 
-def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Manifest, cms.Signature]:
+def _check_signature(container: Parts, anchors: Sequence[bytes]) -> tuple[Manifest, cms.Signature]:
     """Check that the parts are those that were signed; the long ones after the signature."""
     content = container.read(DIGESTS)
     digests = read_digests(content, signed_names(container.names))
@@ -127,13 +157,13 @@ def _check_signature(container: Container, anchors: Sequence[bytes]) -> tuple[Ma
     return manifest, signature
 
 
-def _check_digest(container: Container, name: str, digest: bytes) -> None:
+def _check_digest(container: Parts, name: str, digest: bytes) -> None:
     if container.digest(name) != digest:
         raise MismatchedPartError(f"its content does not have the digest in {DIGESTS}, which is signed", part=name)
 
 
 def _check_seals(
-    container: Container, manifest: Manifest, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
+    container: Parts, manifest: Manifest, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
 ) -> Iterator[CheckedSeal]:
     listed = parse_seals(container.read(SEALS), manifest.origin)
     while True:
@@ -156,9 +186,7 @@ def _check_seals(
 class _Walk:
     """One pass over entries, proof and table together, along the chain from base to head."""
 
-    def __init__(
-        self, container: Container, manifest: Manifest, history: History, seals: Sequence[CheckedSeal]
-    ) -> None:
+    def __init__(self, container: Parts, manifest: Manifest, history: History, seals: Sequence[CheckedSeal]) -> None:
         self._container = container
         self._manifest = manifest
         self._compartment = parse_origin(manifest.origin)

@@ -1,4 +1,4 @@
-"""`journal-verify`: the auditor's command. Offline; it reads the files given, in place, and writes none."""
+"""`journal-verify`: the auditor's command. Offline; it reads the files given, in place, and writes none unasked."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from journal import __version__
-from journal.core.errors import VerificationError
+from journal.core.errors import RewrittenError, VerificationError
 from journal.extract.known import read_known
 from journal.extract.table import visible
 from journal.extract.verify import verify_extract
 from journal.pki import certificates
 from journal.verifier.files import NotRunError, Progress, complain, opened, read_pem, tell
+from journal.verifier.repair import repair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +34,12 @@ example:
 Get trust.pem from its owner by another channel than the extract. A known seal is an earlier answer of the service
 to GET …/head, or an older extract that you kept: it shows whether anything was rewritten since.
 
+An extract that a program has opened and saved, or packed again, is "rewritten": its parts are authentic, but it is not
+the file that was issued. --repair NEW writes them as one, and verifies that:
+  journal-verify from-mail.zip --trust trust.pem --repair extract.asice
+
 exit status: 0 if and only if everything you asked for was verified; 1 if something is wrong with the extract (bad
-signature, untrusted, malformed, mismatched part, broken chain, gap, foreign entry, fork, early deletion,
+signature, untrusted, malformed, rewritten, mismatched part, broken chain, gap, foreign entry, fork, early deletion,
 over-retention, not covered); 2 if it could not be verified, or something you asked for could not be checked.
 """
 
@@ -60,7 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Verify and print the result."""
     try:
-        report = _verify(options)
+        try:
+            report = _verify(options, options.file)
+        except RewrittenError:
+            if options.repair is None:
+                raise
+            repair(options.file, options.repair)
+            report = _verify(options, options.repair)
+            complain(f"{options.repair} was written, and is what was verified")
     except VerificationError as error:
         return EXIT_WRONG if tell(_refusal(error, as_json=options.json)) else EXIT_NOT_RUN
     told = tell(_as_json(report) if options.json else _as_text(report))
@@ -90,20 +102,21 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="an answer of GET …/head, or an older extract; may be given several times",
     )
+    parser.add_argument("--repair", metavar="NEW", type=Path, help="where to write an extract that is only rewritten")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
 
-def _verify(options: argparse.Namespace) -> Report:
+def _verify(options: argparse.Namespace, path: Path) -> Report:
     anchors = _read_anchors(options.trust)
     tsa_anchors = None if options.tsa_trust is None else _read_anchors(options.tsa_trust)
     known = []
-    for path in options.known_seal:
-        with opened(path) as file:
-            known.append(read_known(file, path.name))
+    for kept in options.known_seal:
+        with opened(kept) as file:
+            known.append(read_known(file, kept.name))
     progress = Progress()
-    with opened(options.file) as file:
+    with opened(path) as file:
         try:
             report = verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=known, progress=progress)
         finally:

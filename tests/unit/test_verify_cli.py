@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_something_wrong_exits_1(files: Path, capsys: pytest.CaptureFixture[str]
     """The class, the part and the reason are the result."""
     assert run(files, "bad") == 1
     out, err = capsys.readouterr()
-    assert out.startswith("NOT VERIFIED  malformed: not a whole extract")
+    assert out.startswith("NOT VERIFIED  malformed: not an extract")
     assert err == ""
     (files / "other.pem").write_bytes(
         der_to_pem([authority.issue("Other", authority.new_key(8), extensions=authority.AUTHORITY).certificate])
@@ -72,6 +73,39 @@ def test_something_wrong_exits_1(files: Path, capsys: pytest.CaptureFixture[str]
     (files / "known.json").write_bytes(b"{}")
     assert run(files, "good", "--known-seal", "known.json") == 1
     assert capsys.readouterr().out.startswith("NOT VERIFIED  malformed: known.json")
+
+
+def pack_again(path: Path, *, account: bytes = b"") -> None:
+    """Write the parts of the good extract as an ordinary program packs them; with another account, if one is given."""
+    with ZipFile(path.parent / "good") as good, ZipFile(path, "w", ZIP_DEFLATED) as packed:
+        for name in sorted(good.namelist()):
+            content = good.read(name)
+            packed.writestr(name, content.replace(b'"account":"', b'"account":"' + account))
+
+
+def test_an_extract_that_was_packed_again_exits_1(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its parts are authentic, and it is told apart from a forgery, which is named however it is packed."""
+    pack_again(files / "packed")
+    assert run(files, "packed") == 1
+    assert capsys.readouterr().out.startswith("NOT VERIFIED  rewritten: every part is authentic")
+    pack_again(files / "forged", account=b"x")
+    assert run(files, "forged", "--repair", str(files / "new")) == 1
+    assert capsys.readouterr().out.startswith("NOT VERIFIED  mismatched part: entries.ndjson")
+    assert not (files / "new").exists()
+
+
+def test_a_repaired_extract_exits_0(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was written is what is verified; nothing is written over, nor for an extract that is whole."""
+    pack_again(files / "packed")
+    assert run(files, "packed", "--repair", str(files / "new")) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("VERIFIED")
+    assert "new was written, and is what was verified" in err
+    assert run(files, "new") == 0
+    assert run(files, "packed", "--repair", "new") == 2
+    assert "new was not written" in capsys.readouterr().err
+    assert run(files, "good", "--repair", str(files / "other")) == 0
+    assert not (files / "other").exists()
 
 
 @pytest.mark.parametrize(

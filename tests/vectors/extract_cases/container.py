@@ -1,9 +1,12 @@
-"""Files that are no container of this format: malformed, before anything in them is believed."""
+"""Files that are not the container that was issued: malformed, or authentic and packed again."""
 
 from __future__ import annotations
 
+import re
 import struct
+import zipfile
 import zlib
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from journal.extract.layout import (
@@ -27,15 +30,25 @@ if TYPE_CHECKING:
 
     from tests.support.containers import Packed
 
-MALFORMED = "malformed"
+MALFORMED, REWRITTEN = "malformed", "rewritten"
+# What any reader of ZIP files reads as the same members.
+PACKED_AGAIN = frozenset(
+    {"comment", "second-end-record", "symbolic-link", "other-date", "local-header-differs", "out-of-order"}
+)
 END_BYTES = 22
+DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def cases() -> Iterator[Case]:
     """Yield them."""
     whole = signed(short())
     for name, about, changed in (*_around(whole), *_headers(whole), *_members(whole)):
-        yield refused(name, about, changed, MALFORMED)
+        yield refused(name, about, changed, REWRITTEN if name in PACKED_AGAIN else MALFORMED)
+    for name, about, changed in _packed(whole):
+        yield refused(name, about, changed, REWRITTEN)
+    yield from _forged(whole)
+    for name, about, file in _foreign(whole):
+        yield refused(name, about, file, MALFORMED)
     yield from _contents(contents_of(whole))
 
 
@@ -88,6 +101,57 @@ def _members(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
     yield "out-of-order", "The members stand in the reverse of their order.", backwards
     typed = assembled({MIMETYPE: b"application/vnd.etsi.asic-s+zip", **found})
     yield "other-mimetype", "The type is that of another kind of container.", typed
+
+
+def _zip(contents: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED, *, folder: bool = False) -> bytes:
+    """Pack members as an ordinary program does."""
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        if folder:
+            archive.writestr(zipfile.ZipInfo("META-INF/", DATE), b"")
+        for name, content in contents.items():
+            member = zipfile.ZipInfo(name, DATE)
+            member.compress_type = method
+            member.external_attr = 0o100644 << 16
+            archive.writestr(member, content)
+    return file.getvalue()
+
+
+def _packed(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
+    contents = {MIMETYPE: MIMETYPE_CONTENT, **contents_of(whole)}
+    yield "packed-by-zip", "Unpacked, then packed by an ordinary program, all compressed.", _zip(contents)
+    yield "packed-stored", "Packed again without compression.", _zip(contents, zipfile.ZIP_STORED)
+    by_name = dict(sorted(contents.items()))
+    yield "packed-with-folder", "Packed by name, with the folder as a member of no bytes.", _zip(by_name, folder=True)
+
+
+def _forged(whole: bytes) -> Iterator[Case]:
+    contents = {MIMETYPE: MIMETYPE_CONTENT, **contents_of(whole)}
+    account = re.search(rb'"account":"([^"]+)"', contents[ENTRIES])
+    assert account is not None
+    contents[ENTRIES] = contents[ENTRIES].replace(account[1], b"x" * len(account[1]))
+    for name, packed in (("forged-and-packed-by-zip", _zip(contents)), ("forged-and-packed", assembled(contents))):
+        yield refused(
+            name, "An account is another in every entry; packed properly.", packed, "mismatched part", ENTRIES
+        )
+    del contents[SEALS]
+    yield refused("packed-without-seals", "Packed by an ordinary program, without a part.", _zip(contents), MALFORMED)
+    contents[SEALS], contents["notes.txt"] = b"", b"x"
+    yield refused("packed-with-a-stranger", "Packed by an ordinary program, with a note.", _zip(contents), MALFORMED)
+
+
+def _foreign(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
+    found = contents_of(whole)
+    yield "a-document", "A PDF document.", b"%PDF-1.7\n"
+    yield "a-page", "A web page.", b"\xef\xbb\xbf\n<!DOCTYPE html><title>404</title>"
+    yield "certificates", "Certificates.", b"-----BEGIN CERTIFICATE-----\n"
+    yield "seals-alone", "The list of seals, without its extract.", found[SEALS]
+    enveloped = bytes.fromhex("308006092a864886f70d010703a080")
+    yield "still-encrypted", "The beginning of what is handed over, still encrypted.", enveloped
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w") as outer:
+        outer.writestr(zipfile.ZipInfo("extrait.asice", DATE), whole)
+    yield "zipped-once-more", "The extract within another ZIP file.", archive.getvalue()
 
 
 def _contents(found: Mapping[str, bytes]) -> Iterator[Case]:
