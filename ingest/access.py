@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import re
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import hdrs, web
 
 from ingest.problems import BAD_REQUEST, LENGTH, MEDIA, OVERSIZE, RATE, TIMEOUT, UNAUTHENTICATED, ProblemError, absent
@@ -27,9 +27,12 @@ from journal.core.errors import BusyError, StoreError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ingest.callers import Proxies
     from journal.clock import Clock
     from journal.database.ingest import CredentialRow
     from journal.service import Service
+
+log = structlog.get_logger()
 
 # With an older snapshot, a revoked credential could still pass.
 SNAPSHOT_LIMIT_SECONDS = 10.0
@@ -48,13 +51,14 @@ _NO_HASH = bytes(32)
 class Gate:
     """Lets requests with a valid credential pass, whatever else comes from their address.
 
-    An address that sends too many others is answered 429 instead of 401. It is the address of the connection: behind a
-    reverse proxy, the proxy's. `X-Forwarded-For` is not read, since any caller may write it.
+    An address that sends too many others is answered 429 instead of 401. A credential that is bound to a client
+    certificate passes only where a proxy says that the caller holds the certificate's key.
     """
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(self, service: Service, limits: Limits, proxies: Proxies) -> None:
         """Check the credentials of this service."""
         self._service = service
+        self._proxies = proxies
         self._failures = RequestRate(
             service.clock, limits.failures_per_second, limits.burst_failures, buckets=FAILING_ADDRESSES
         )
@@ -77,16 +81,22 @@ class Gate:
             with suppress(StoreError, OSError):
                 await snapshot.refresh()
             credential = self._find(identifier, secret)
-        if credential is not None:
+        if credential is not None and self._is_bound_to_caller(credential, request):
             return credential
-        if wait_seconds := self._failures.wait_seconds(_network(request.remote)):
+        if wait_seconds := self._failures.wait_seconds(self._proxies.address(request)):
             headers = {"Retry-After": str(int(wait_seconds) + 1)}
             raise ProblemError(RATE, "Too many requests without a valid credential come from here.", headers=headers)
+        if credential is not None:
+            log.warning("a token came without the certificate it is bound to", credential=credential.id)
         raise ProblemError(
             UNAUTHENTICATED,
             "Send a valid credential: Authorization: Bearer oej_…",
             headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
         )
+
+    def _is_bound_to_caller(self, credential: CredentialRow, request: web.Request) -> bool:
+        expected = credential.certificate_sha256
+        return expected is None or self._proxies.certificate_sha256(request) == expected
 
     def _find(self, identifier: str, secret: str) -> CredentialRow | None:
         """Return the valid credential of this id and secret; None if there is none."""
@@ -94,14 +104,6 @@ class Gate:
         expected = credential.secret_hash if credential else _NO_HASH
         same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
         return credential if credential and same and _is_current(credential, self._service) else None
-
-
-def _network(address: str | None) -> str:
-    """Return the address, or of an IPv6 address its first 64 bits, which one subscriber has; empty for a socket."""
-    if address is None or ":" not in address:
-        return address or ""
-    parsed = ipaddress.IPv6Address(address)
-    return str(parsed.ipv4_mapped or parsed.packed[:8].hex())
 
 
 def _is_current(credential: CredentialRow, service: Service) -> bool:

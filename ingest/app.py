@@ -51,7 +51,10 @@ _METHODS = frozenset(HTTPMethod)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call: method, path, its handler for these roles or `public` for everyone, the query parameters it takes."""
+    """One call: method, path, its handler for these roles or `public` for everyone, the query parameters it takes.
+
+    A call of the host alone is absent for whoever comes through a trusted proxy.
+    """
 
     method: str
     path: str
@@ -59,6 +62,7 @@ class Call:
     handler: Handler | None = None
     public: PublicHandler | None = None
     query: frozenset[str] = frozenset()
+    host_only: bool = False
 
 
 EVENTS = "/v1/categories/{category}/events"
@@ -87,8 +91,8 @@ CALLS = (
     Call(method="GET", path="/journal-verify.pyz", public=get_verifier),
     Call(method="GET", path="/journal-verify.pyz.sha256", public=get_verifier_digest),
     *(Call(method=method, path="/healthz", public=get_health) for method in PROBE),
-    *(Call(method=method, path="/readyz", public=get_readiness) for method in PROBE),
-    Call(method="GET", path="/metrics", public=get_metrics),
+    *(Call(method=method, path="/readyz", public=get_readiness, host_only=True) for method in PROBE),
+    Call(method="GET", path="/metrics", public=get_metrics, host_only=True),
 )
 
 
@@ -105,6 +109,8 @@ def create_app(service: Service, limits: Limits | None = None) -> web.Applicatio
 async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
     """Pass a request to its handler, or refuse it."""
     edge = request.app[EDGE]
+    if call.host_only and edge.proxies.passed_on(request):
+        raise absent()
     if call.handler is None:
         assert call.public is not None
         _check_query(request, call)

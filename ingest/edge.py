@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ingest.access import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Gate, Limits, RequestRate, Shares
+from ingest.callers import Proxies
 from ingest.instruments import EdgeInstruments
 from ingest.readiness import Readiness
 
@@ -28,6 +29,7 @@ class Edge:
     service: Service
     limits: Limits
     gate: Gate
+    proxies: Proxies
     rate: RequestRate
     bodies: Shares
     extracts: Shares
@@ -37,10 +39,12 @@ class Edge:
 
 def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
     """Return the edge of a service; `routes` are the paths of its calls."""
+    proxies = Proxies(service.settings.trusted_proxies)
     return Edge(
         service=service,
         limits=limits,
-        gate=Gate(service, limits),
+        gate=Gate(service, limits, proxies),
+        proxies=proxies,
         rate=RequestRate(service.clock, limits.requests_per_second, limits.burst_requests),
         bodies=Shares(
             total=limits.bodies_bytes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from pathlib import Path
@@ -22,6 +23,8 @@ CONFIG_VARIABLE = "JOURNAL_CONFIG"
 DSN_VARIABLE = "JOURNAL_DSN"
 # JOURNAL_STREAM is set by systemd for its own journal.
 NO_SETTINGS = frozenset({CONFIG_VARIABLE, "JOURNAL_STREAM"})
+# How a variable separates the values of a list.
+LISTS = {"keystore_replicas": ":", "trusted_proxies": ","}
 DEFAULT_SERVICE_NAME = "journal.localhost"
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -32,11 +35,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Without `dsn` the embedded PostgreSQL is used. Each database role connects with that DSN and its own name.
     `service_name` (default: journal.localhost) is fixed by the first start, which writes it into the database and every
-    origin; later starts refuse another name.
+    origin; later starts refuse another name. `trusted_proxies` are addresses and networks of reverse proxies: their
+    word is taken for a caller's address and client certificate, nobody else's.
     """
 
     home: str = "var"
     listen: str = "127.0.0.1:8470"
+    trusted_proxies: tuple[str, ...] = ()
     service_name: str | None = None
     dsn: str | None = None
     keystore: str | None = None
@@ -132,8 +137,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
                 else f"; the settings are {', '.join(known)}"
             )
             raise OperatorError(f"setting {key} (or {PREFIX}{key.upper()}) does not exist{hint}")
-    if isinstance(replicas := values.get("keystore_replicas"), str):
-        values["keystore_replicas"] = tuple(part for part in replicas.split(":") if part)
+    for name, separator in LISTS.items():
+        if isinstance(text := values.get(name), str):
+            values[name] = tuple(part.strip() for part in text.split(separator) if part.strip())
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -141,14 +147,30 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`")
         raise OperatorError(f"setting {key} ({PREFIX}{key.upper()}): {what[:1].lower()}{what[1:]}") from error
-    if settings.service_name is not None and not is_service(settings.service_name):
-        raise OperatorError(
-            f"setting service_name ({PREFIX}SERVICE_NAME) is {settings.service_name!r}: it must be a lower-case DNS "
-            "name, for example journal.example.fr"
-        )
+    _check_service_name(settings.service_name)
+    _check_proxies(settings.trusted_proxies)
     if settings.dsn is not None:
         _check_dsn(settings.dsn)
     return settings
+
+
+def _check_service_name(name: str | None) -> None:
+    if name is not None and not is_service(name):
+        raise OperatorError(
+            f"setting service_name ({PREFIX}SERVICE_NAME) is {name!r}: it must be a lower-case DNS name, for example "
+            "journal.example.fr"
+        )
+
+
+def _check_proxies(proxies: tuple[str, ...]) -> None:
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise OperatorError(
+                f"setting trusted_proxies ({PREFIX}TRUSTED_PROXIES): {proxy!r} is neither an address nor a network; "
+                "write for example 127.0.0.1, 10.1.2.0/24 or fd00::/64"
+            ) from error
 
 
 def _check_dsn(dsn: str) -> None:

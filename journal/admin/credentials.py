@@ -7,9 +7,10 @@ import secrets
 from typing import TYPE_CHECKING
 
 from journal.core.entry import JOURNAL_CATEGORY
-from journal.core.errors import OperatorError
+from journal.core.errors import OperatorError, VerificationError
 from journal.core.times import format_time
 from journal.database.admin import NewCredential
+from journal.pki.certificates import pem_to_der
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,16 +38,23 @@ class Credentials:
         tenant: str,
         categories: Sequence[str],
         source_prefix: str = "",
+        certificate_pem: bytes | None = None,
         label: str = "",
         expires_at: datetime | None = None,
     ) -> tuple[str, str]:
-        """Add a credential and return (its id, the token). Only a hash of the secret is kept. Raises OperatorError."""
+        """Add a credential and return (its id, the token). Only a hash of the secret is kept. Raises OperatorError.
+
+        With a client certificate, the token passes only on connections that proved they hold its key (mutual TLS at a
+        trusted proxy). Its authority does not matter: it is recognised by its SHA-256 (as in RFC 8705 section 3).
+        """
         self._check(role, tenant, categories, source_prefix, expires_at)
         check_text("--label", label)
         check_text("--source-prefix", source_prefix)
+        certificate_sha256 = hashlib.sha256(_read_pem(certificate_pem)).digest() if certificate_pem else None
         identifier, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
         data = {
             "categories": sorted(categories),
+            "certificate_sha256": certificate_sha256.hex() if certificate_sha256 else None,
             "change": "added",
             "expires_at": format_time(expires_at) if expires_at is not None else None,
             "role": role,
@@ -61,6 +69,7 @@ class Credentials:
                 tenant=tenant,
                 categories=list(categories),
                 source_prefix=source_prefix or None,
+                certificate_sha256=certificate_sha256,
                 label=label,
                 expires_at=expires_at,
             )
@@ -107,6 +116,19 @@ class Credentials:
             raise OperatorError("a module needs --source-prefix: what its events' source begins with")
         if expires_at is not None and expires_at <= self._service.clock.now():
             raise OperatorError("--expires-at is in the past")
+
+
+def _read_pem(pem: bytes) -> bytes:
+    """Return the DER of the one certificate in a PEM file. Raises OperatorError."""
+    if b"PRIVATE KEY" in pem:
+        raise OperatorError("this file holds a private key: it stays with the caller; give the certificate only")
+    try:
+        found = pem_to_der(pem)
+    except VerificationError as error:
+        raise OperatorError(f"the client certificate cannot be read ({error}): give one certificate in PEM") from error
+    if len(found) != 1:
+        raise OperatorError(f"the file has {len(found)} certificates: give the caller's own alone, in PEM")
+    return found[0]
 
 
 def check_text(option: str, text: str) -> None:

@@ -50,12 +50,21 @@ async def credential_add(settings: Settings, arguments: argparse.Namespace) -> i
             tenant=arguments.tenant,
             categories=arguments.category,
             source_prefix=arguments.source_prefix,
+            certificate_pem=read_file(Path(arguments.certificate)) if arguments.certificate else None,
             label=arguments.label,
             expires_at=arguments.expires_at,
         )
     print(f"credential {identifier} ({arguments.role}); its token, shown only now:", file=sys.stderr)
     print(token)
     return 0
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file that the operator named. Raises OperatorError, which names it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{path} cannot be read: {error.strerror}") from error
 
 
 async def credential_list(settings: Settings, _: argparse.Namespace) -> int:

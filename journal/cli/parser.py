@@ -223,6 +223,11 @@ def _add_credentials(actions: Actions) -> None:
     parser.add_argument("--tenant", required=True, metavar="CODE")
     parser.add_argument("--category", action="append", default=[], metavar="CODE", help="may be repeated")
     parser.add_argument("--source-prefix", default="", metavar="P", help="prefix of a module's sources")
+    parser.add_argument(
+        "--certificate",
+        metavar="FILE",
+        help="its client certificate (PEM): the token passes only with it, over mutual TLS at a trusted proxy",
+    )
     parser.add_argument("--label", default="", metavar="L", help="its use; no personal name")
     parser.add_argument("--expires-at", type=_moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z")
     _add(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from journal.cli.commands import check_directory, check_free
+from journal.cli.commands import check_directory, check_free, read_file
 from journal.cli.installation import opened
 from journal.core.errors import OperatorError
 from journal.keys.files import replace_durably
@@ -70,7 +70,7 @@ async def tenant_close(settings: Settings, arguments: argparse.Namespace) -> int
             await installation.closing.close_without_export(code)
         print(f"tenant {code} closed without an export: nothing more is accepted; its days are purged as usual")
         return 0
-    pem = _read(Path(arguments.certificate)) if arguments.certificate is not None else None
+    pem = read_file(Path(arguments.certificate)) if arguments.certificate is not None else None
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         exported = await installation.closing.close(code, Path(arguments.export_to).absolute(), pem)
@@ -104,13 +104,6 @@ async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> i
     print(f"{output}, signed in {signature}; check it with: openssl cms -verify -binary -inform DER -in {signature} "
           f"-content {output} -CAfile {settings.trust_path} -out /dev/null")  # fmt: skip
     return 0
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise OperatorError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _signature_of(output: Path) -> Path:

@@ -48,6 +48,7 @@ class NewCredential:
     tenant: str
     categories: list[str]
     source_prefix: str | None = None
+    certificate_sha256: bytes | None = None
     label: str = ""
     expires_at: datetime | None = None
 
@@ -186,7 +187,10 @@ class AdminStatements(ChangeStatements):
 
     async def add_credential(self, credential: NewCredential) -> None:
         """Store a credential."""
-        columns = ("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "label", "expires_at")
+        columns = (
+            *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "label"),
+            "expires_at",
+        )
         await self._change(
             "admin",
             "add_credential",
@@ -196,6 +200,7 @@ class AdminStatements(ChangeStatements):
             credential.tenant,
             credential.categories,
             credential.source_prefix,
+            credential.certificate_sha256,
             credential.label,
             credential.expires_at,
             expected={("credential", credential.id): {column: getattr(credential, column) for column in columns}},

@@ -41,8 +41,8 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("next_retention_days", "next_since", "next_from"),
     ),
     "credential": (
-        *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "label"),
-        *("created_at", "expires_at", "revoked_at"),
+        *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256"),
+        *("label", "created_at", "expires_at", "revoked_at"),
     ),
     "recipient": ("tenant", "registered_at", "certificate"),
     "ending": (

@@ -193,7 +193,7 @@ class ServiceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRow:
-    """A credential as stored: its secret only as SHA-256."""
+    """A credential as stored: its secret only as SHA-256, and that of the client certificate it is bound to, if any."""
 
     id: str
     secret_hash: bytes
@@ -201,6 +201,7 @@ class CredentialRow:
     tenant: str
     categories: list[str]
     source_prefix: str | None
+    certificate_sha256: bytes | None
     label: str
     created_at: datetime
     expires_at: datetime | None
