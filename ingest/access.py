@@ -127,14 +127,16 @@ def compartment_of(request: web.Request, service: Service, caller: CredentialRow
 class Limits:
     """The limits of one process."""
 
+    connections: int = 8_192
     requests_per_second: float = 1_000
     burst_requests: float = 2_000
     failures_per_second: float = 20
     burst_failures: float = 1_000
     bodies_bytes: int = 256 * MEBIBYTE
-    bodies_bytes_per_credential: int = 64 * MEBIBYTE
+    bodies_bytes_per_commune: int = 64 * MEBIBYTE
     body_seconds: float = 30
     extracts: int = 4
+    extract_patience_seconds: float = 20
     chunk_seconds: float = 60
 
 
@@ -162,7 +164,7 @@ class RequestRate:
 
 
 class Shares:
-    """A shared amount (bytes, places), of which one credential may hold only a part."""
+    """A shared amount of bytes, of which one commune may hold only a part."""
 
     def __init__(self, *, total: int, each: int, reason: str, retry_after_seconds: int) -> None:
         """Set the limits, and the error to raise when they are reached."""
@@ -173,18 +175,18 @@ class Shares:
         self._held: dict[str, int] = {}
 
     @contextmanager
-    def hold(self, credential: str, amount: int) -> Iterator[None]:
+    def hold(self, commune: str, amount: int) -> Iterator[None]:
         """Hold an amount for the duration of the block. Raises BusyError if not enough is left."""
-        mine = self._held.get(credential, 0)
+        mine = self._held.get(commune, 0)
         if mine + amount > self._each or sum(self._held.values()) + amount > self._total:
             raise BusyError(self._reason, retry_after_seconds=self._retry_after_seconds)
-        self._held[credential] = mine + amount
+        self._held[commune] = mine + amount
         try:
             yield
         finally:
-            self._held[credential] -= amount
-            if not self._held[credential]:
-                del self._held[credential]
+            self._held[commune] -= amount
+            if not self._held[commune]:
+                del self._held[commune]
 
 
 def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
@@ -205,9 +207,7 @@ def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
     raise ProblemError(MEDIA, f"Send {wanted}, in UTF-8.", headers={"Accept": ", ".join(accepted)})
 
 
-async def read_body(
-    request: web.Request, *, limit_bytes: int, limits: Limits, bodies: Shares, credential: str
-) -> bytes:
+async def read_body(request: web.Request, *, limit_bytes: int, limits: Limits, bodies: Shares, commune: str) -> bytes:
     """Read the whole body. Raises ProblemError (400, 408, 411, 413), or BusyError if too much memory is in use."""
     length = request.content_length
     if length is None:
@@ -215,7 +215,7 @@ async def read_body(
     if length > limit_bytes:
         reason = f"is larger than {limit_bytes // 1024} KiB"
         raise ProblemError(OVERSIZE, f"The body {reason}.", faults=[(0, "", reason)], close=True)
-    with bodies.hold(credential, length):
+    with bodies.hold(commune, length):
         try:
             async with asyncio.timeout(limits.body_seconds):
                 return await request.read()

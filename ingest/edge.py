@@ -10,6 +10,7 @@ from aiohttp import web
 from ingest.access import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Gate, Limits, RequestRate, Shares
 from ingest.callers import Proxies
 from ingest.instruments import EdgeInstruments
+from ingest.places import Places
 from ingest.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Edge:
     proxies: Proxies
     rate: RequestRate
     bodies: Shares
-    extracts: Shares
+    extracts: Places
     readiness: Readiness
     instruments: EdgeInstruments
 
@@ -48,14 +49,14 @@ def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
         rate=RequestRate(service.clock, limits.requests_per_second, limits.burst_requests),
         bodies=Shares(
             total=limits.bodies_bytes,
-            each=limits.bodies_bytes_per_credential,
+            each=limits.bodies_bytes_per_commune,
             reason="too many bodies are being received",
             retry_after_seconds=BODIES_RETRY_SECONDS,
         ),
-        extracts=Shares(
-            total=limits.extracts,
-            each=max(1, limits.extracts // 2),
+        extracts=Places(
+            limits.extracts,
             reason="other extracts are being made",
+            patience_seconds=limits.extract_patience_seconds,
             retry_after_seconds=EXTRACTS_RETRY_SECONDS,
         ),
         readiness=Readiness(service),

@@ -40,10 +40,10 @@ async def post_extract(request: web.Request, edge: Edge, caller: CredentialRow) 
     compartment = compartment_of(request, edge.service, caller)
     media_type(request, ("application/json",))
     body = await read_body(
-        request, limit_bytes=BODY_LIMIT_BYTES, limits=edge.limits, bodies=edge.bodies, credential=caller.id
+        request, limit_bytes=BODY_LIMIT_BYTES, limits=edge.limits, bodies=edge.bodies, commune=caller.tenant
     )
     wanted = decode_request(body)
-    with edge.extracts.hold(caller.id, 1):
+    async with edge.extracts.hold(caller.tenant):
         chunks = await edge.service.extraction.extract(
             compartment, wanted, requested_by=caller.id, disclose=caller.role == "client"
         )

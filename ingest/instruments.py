@@ -54,6 +54,20 @@ class EdgeInstruments:
             reason=tuple(kind.name for kind in KINDS),
         )
 
+        self._connections = metrics.gauge("openepm_journal_connections", "Open connections of callers.")
+        self._refused_connections = metrics.counter(
+            "openepm_journal_connections_refused",
+            "Connections refused, or closed while idle, because an address or the process had as many as it may have.",
+        )
+
+    def set_connections(self, count: int) -> None:
+        """Set how many connections are open."""
+        self._connections.set(count)
+
+    def refused_connection(self) -> None:
+        """Count a connection that found no room, or made room for another."""
+        self._refused_connections.add(1)
+
     def received(self, shape: str, size_bytes: int) -> None:
         """Count a body of events."""
         self._submissions.add(1, shape)

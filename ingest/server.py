@@ -6,6 +6,7 @@ received. Both may quote confidential content, so they are replaced here.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from aiohttp import hdrs, http_parser, web
 from aiohttp.web_protocol import RequestHandler
 
 from ingest.app import SERVER
-from ingest.problems import BAD_REQUEST, INTERNAL, ProblemError, problem_of, response_of
+from ingest.connections import Connections
+from ingest.edge import EDGE
+from ingest.problems import BAD_REQUEST, BUSY, INTERNAL, MEDIA_TYPE, ProblemError, problem_of, response_of
 from journal.core.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -29,12 +32,44 @@ KEEPALIVE_SECONDS = 75.0
 # How long the rest of a refused body is read, so that the sender receives the answer.
 LINGERING_SECONDS = 2.0
 SHUTDOWN_SECONDS = 20.0
+TOO_MANY_RETRY_SECONDS = 5
 
 
 class Connection(RequestHandler):
     """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
-    __slots__ = ()
+    __slots__ = ("_connections",)
+
+    def __init__(self, manager: Server, connections: Connections, **kwargs: Any) -> None:
+        """Be counted among these connections."""
+        super().__init__(manager, **kwargs)
+        self._connections = connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or refuse the connection before anything of it is read."""
+        peer = transport.get_extra_info("peername")
+        if self._connections.enter(self, peer[0] if peer else None):
+            super().connection_made(transport)
+            return
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_protocol(asyncio.Protocol())
+        transport.write(TOO_MANY)
+        transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._connections.leave(self)
+        super().connection_lost(exc)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no request is being answered."""
+        return not self._request_in_progress
+
+    def drop(self) -> None:
+        """Close it at once."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self,
@@ -61,9 +96,11 @@ class Connection(RequestHandler):
 class Server(web.Server):
     """A server that uses our Connection."""
 
+    room: Connections
+
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self.room, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -94,7 +131,24 @@ class Runner(web.AppRunner):
                 assert problem is not None
                 return _bare(problem)
 
-        return Server(answer, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001  (no public way to set the class of connections)
+        server = Server(answer, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001  (no public way to set the class of connections)
+        edge = self.app[EDGE]
+        server.room = Connections(edge.limits.connections, edge.proxies, edge.instruments)
+        return server
+
+
+def _too_many() -> bytes:
+    problem = ProblemError(BUSY, "Too many connections are open.")
+    body = response_of(problem).body
+    assert isinstance(body, bytes)
+    head = (
+        f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
+        f"Retry-After: {TOO_MANY_RETRY_SECONDS}\r\nServer: {SERVER}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+TOO_MANY = _too_many()
 
 
 def _bare(problem: ProblemError) -> web.Response:

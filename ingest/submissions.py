@@ -40,7 +40,7 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
         limit_bytes=SINGLE_LIMIT_BYTES if kind == SINGLE else BATCH_LIMIT_BYTES,
         limits=edge.limits,
         bodies=edge.bodies,
-        credential=caller.id,
+        commune=caller.tenant,
     )
     edge.instruments.received("single" if kind == SINGLE else "batch", len(body))
     now, prefix = edge.service.clock.now(), caller.source_prefix or ""

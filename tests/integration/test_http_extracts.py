@@ -15,6 +15,7 @@ import pytest_asyncio
 from msgspec import inspect
 from structlog.testing import capture_logs
 
+from ingest.access import Limits
 from ingest.edge import EDGE
 from ingest.extracts import ExtractBody, ExtractFilter
 from journal.core.entry import ACTIONS
@@ -202,14 +203,19 @@ class TestRefused:
         answer = await extract(edge, wanted(**{"from": long_ago, "to": long_ago}))
         assert (answer.status, answer.faults) == (422, [(0, "/to")])
 
-    async def test_extracts_at_once_are_few(self, own_edge: RunningEdge) -> None:
+    async def test_extracts_at_once_are_few(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         """Making extracts must not take the process away from those who submit: some wait, and are told so."""
-        shares = own_edge.app[EDGE].extracts
-        with shares.hold("another", 2), shares.hold("a third", 2):
-            answer = await extract(own_edge, wanted())
-        assert answer.status == 503
-        assert 30 <= int(answer.headers["Retry-After"]) <= 60
-        assert (await extract(own_edge, wanted())).status == 200
+        async with running_edge(postgres, tmp_path, limits=Limits(extract_patience_seconds=0.1)) as edge:
+            await edge.post([valid_event(id="one", time=datetime.now(UTC).isoformat())])
+            await edge.service.sealer.seal_open(even_if_still=True)
+            hold = edge.app[EDGE].extracts.hold
+            async with hold("another"), hold("another"), hold("a third"):
+                assert (await extract(edge, wanted())).status == 200
+                async with hold("a third"):
+                    answer = await extract(edge, wanted())
+            assert answer.status == 503
+            assert 30 <= int(answer.headers["Retry-After"]) <= 60
+            assert (await extract(edge, wanted())).status == 200
 
 
 async def test_an_expired_certificate(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

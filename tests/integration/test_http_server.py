@@ -15,7 +15,7 @@ from ingest import server
 from ingest.access import Limits
 from ingest.edge import EDGE
 from journal.core.errors import OperatorError
-from tests.support.edge import CATEGORY, EVENTS, HEAD, SINGLE, RunningEdge, running_edge
+from tests.support.edge import CATEGORY, EVENTS, HEAD, OTHER_TENANT, SINGLE, TENANT, RunningEdge, running_edge
 from tests.support.refused_events import valid_event
 
 if TYPE_CHECKING:
@@ -202,16 +202,18 @@ class TestTooMuch:
             assert (await edge.post([fresh(f"{number}") for number in range(10)])).status == 201
 
     async def test_too_many_bodies(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-        """Memory for bodies is shared: one credential cannot take another's part."""
-        limits = Limits(bodies_bytes=20_000, bodies_bytes_per_credential=10_000)
+        """Memory for bodies is shared: one commune cannot take another's part, with however many credentials."""
+        limits = Limits(bodies_bytes=20_000, bodies_bytes_per_commune=10_000)
         async with running_edge(postgres, tmp_path, limits=limits) as edge:
             await edge.add_credential("second", role="module")
+            await edge.add_credential("castres", role="module", tenant=OTHER_TENANT)
             shares = edge.app[EDGE].bodies
-            with shares.hold(edge.ids["module"], 10_000):
+            with shares.hold(TENANT, 10_000):
                 assert (await edge.post(fresh("a"))).status == 503
-                assert (await edge.post(fresh("a"), token="second")).status == 201
-                with shares.hold("third", 10_000):
-                    assert (await edge.post(fresh("b"), token="second")).status == 503
+                assert (await edge.post(fresh("a"), token="second")).status == 503
+                assert (await edge.post(fresh("a"), token="castres")).status == 201
+                with shares.hold("a third", 10_000):
+                    assert (await edge.post(fresh("b"), token="castres")).status == 503
             assert (await edge.post(fresh("c"))).status == 201
 
     async def test_a_caller_that_hangs_up(self, edge: RunningEdge) -> None:

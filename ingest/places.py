@@ -1,0 +1,72 @@
+"""Places for what few may do at a time, shared fairly between communes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from journal.core.errors import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+WAITING_EACH = 4
+
+
+class Places:
+    """A commune holds at most half of the places; a free one goes to the waiting commune that holds the fewest."""
+
+    def __init__(self, total: int, *, reason: str, patience_seconds: float, retry_after_seconds: int) -> None:
+        """Set the number of places, how long a request waits for one, and the error that it then gets."""
+        self._total = total
+        self._each = max(1, total // 2)
+        self._reason = reason
+        self._patience_seconds = patience_seconds
+        self._retry_after_seconds = retry_after_seconds
+        self._held: Counter[str] = Counter()
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []  # in the order they came
+
+    @asynccontextmanager
+    async def hold(self, commune: str) -> AsyncIterator[None]:
+        """Hold a place for the duration of the block. Raises BusyError if there was none in time."""
+        await self._enter(commune)
+        try:
+            yield
+        finally:
+            self._leave(commune)
+
+    async def _enter(self, commune: str) -> None:
+        if [waits for waits, _ in self._waiting].count(commune) >= WAITING_EACH:
+            raise BusyError(self._reason, retry_after_seconds=self._retry_after_seconds)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((commune, turn))
+        self._give()
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._leave(commune)  # it came too late
+            else:
+                self._waiting.remove((commune, turn))
+            if isinstance(error, TimeoutError):
+                raise BusyError(self._reason, retry_after_seconds=self._retry_after_seconds) from error
+            raise
+
+    def _leave(self, commune: str) -> None:
+        self._held[commune] -= 1
+        self._give()
+
+    def _give(self) -> None:
+        """Give every free place to whoever is next."""
+        while self._held.total() < self._total:
+            entitled = [waits for waits in self._waiting if self._held[waits[0]] < self._each]
+            if not entitled:
+                return
+            chosen = min(entitled, key=lambda waits: self._held[waits[0]])
+            self._waiting.remove(chosen)
+            commune, turn = chosen
+            self._held[commune] += 1
+            turn.set_result(None)
