@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 # Program to Debian package.
 PACKAGES = {
     "barman": "barman",
+    "caddy": "caddy",
     "chromium": "chromium",
     "curl": "curl",
+    "nginx": "nginx",
     "openssl": "openssl",
     "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
