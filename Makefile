@@ -7,7 +7,7 @@ WHEEL_TESTS ?= tests/integration
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test coverage test-wheel check catalog bench campaign verifier clean
+.PHONY: help install demo run tools test coverage test-wheel check catalog bench campaign verifier release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test-wheel: install  ## run the integration tests (or WHEEL_TESTS) on the wheel'
 
 verifier: install  ## make dist/journal-verify.pyz and dist/verifier.html, each with its SHA-256
 	@$(BIN)/python -m ingest.downloads dist
+
+release: install  ## make the files of a release in dist: wheel, source, verifiers, SBOM, Debian package, SHA-256 sums
+	@$(BIN)/python -m release
 
 check: install  ## check format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

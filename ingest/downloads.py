@@ -64,10 +64,8 @@ async def get_verifier_page(_: web.Request, __: Edge) -> web.StreamResponse:
     return web.Response(body=PAGE, content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
 
 
-def main() -> int:
-    """Write both files, each with its SHA-256, into the directory of the first argument (default: `dist`)."""
-    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "dist")
-    directory.mkdir(parents=True, exist_ok=True)
+def write_verifiers(directory: Path) -> None:
+    """Write both files into an existing directory, each with its SHA-256."""
     for name, content, mode in ((NAME, VERIFIER, EXECUTABLE), (PAGE_NAME, PAGE, PLAIN)):
         path = directory / name
         path.write_bytes(content)
@@ -75,6 +73,13 @@ def main() -> int:
         digest = sha256(content).hexdigest()
         (directory / f"{name}.sha256").write_text(f"{digest}  {name}\n")
         sys.stdout.write(f"{path}: {len(content)} bytes, SHA-256 {digest}\n")
+
+
+def main() -> int:
+    """Write both files into the directory of the first argument (default: `dist`)."""
+    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "dist")
+    directory.mkdir(parents=True, exist_ok=True)
+    write_verifiers(directory)
     return 0
 
 
