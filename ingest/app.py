@@ -6,6 +6,7 @@ that is not public: the credential, its role, its rate.
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SERVER = "openepm-journal"
+# Set when the service is stopped and another process will answer: every answer then ends its connection.
+DRAINS: web.AppKey[asyncio.Event] = web.AppKey("DRAINS", asyncio.Event)
 _METHODS = frozenset(HTTPMethod)
 
 
@@ -100,6 +103,7 @@ def create_app(service: Service, limits: Limits | None = None) -> web.Applicatio
     """Return the application for a started service; serve it with `server.Runner`."""
     app = web.Application(middlewares=[_observe], client_max_size=BATCH_LIMIT_BYTES)
     app[EDGE] = make_edge(service, limits or Limits(), [call.path for call in CALLS])
+    app[DRAINS] = asyncio.Event()
     for call in CALLS:
         app.router.add_route(call.method, call.path, partial(_answer, call), expect_handler=_expect)
     app.on_response_prepare.append(_set_headers)
@@ -206,7 +210,9 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     return None
 
 
-async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if request.app[DRAINS].is_set():
+        response.force_close()
     response.headers[hdrs.SERVER] = SERVER
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import hdrs, http_parser, web
 from aiohttp.web_protocol import RequestHandler
 
-from ingest.app import SERVER
+from ingest.app import DRAINS, SERVER
 from ingest.connections import Connections
 from ingest.edge import EDGE
 from ingest.problems import BAD_REQUEST, BUSY, INTERNAL, MEDIA_TYPE, ProblemError, problem_of, response_of
@@ -33,6 +33,9 @@ KEEPALIVE_SECONDS = 75.0
 LINGERING_SECONDS = 2.0
 SHUTDOWN_SECONDS = 20.0
 TOO_MANY_RETRY_SECONDS = 5
+# How long open connections may bring one more request, which is answered with "Connection: close".
+DRAIN_SECONDS = 3.0
+DRAIN_LOOK_SECONDS = 0.05
 
 
 class Connection(RequestHandler):
@@ -117,6 +120,15 @@ class Runner(web.AppRunner):
             lingering_time=LINGERING_SECONDS,
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
+
+    async def drain(self) -> None:
+        """Answer what open connections still bring, and end each with its answer; those that stay idle are left."""
+        self.app[DRAINS].set()
+        server = self.server
+        assert server is not None
+        deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+        while server.connections and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  (aiohttp tells nobody)
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
 
     async def _make_server(self) -> Server:
         made = await super()._make_server()

@@ -247,7 +247,7 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
             with contextlib.suppress(asyncio.CancelledError):
                 serve.stop_at_signals()
                 _print_usage(f"http://{host}:{port}", client, settings)
-                return await serve.until_failed(installation, [])
+                return await serve.until_failed(installation)
     return 0
 
 

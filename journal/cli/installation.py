@@ -26,7 +26,9 @@ from journal.database.store import Store
 from journal.keys.files import make_private_directory
 from journal.keys.store import open_facts, open_keystore
 from journal.keys.wrapped import make_master_key
+from journal.seals import identity as signing
 from journal.seals.dev_authority import make_development_authority
+from journal.seals.renewal import check_vouched
 from journal.seals.sealer import LEAVE
 from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
@@ -99,11 +101,13 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
     try:
         with suppress(KeyStoreError):  # readiness names it; nothing can be changed until it is put right
             await store.settle_facts()
-        name = await _name(store, settings)
+        name, is_new = await _name(store, settings)
         if settings.dsn is None:
             make_development_authority(
                 settings.signing_key_path.parent, name, clock.now(), trust_path=settings.trust_path
             )
+        elif is_new:
+            check_first(settings, name, clock.now())
         for attempt in range(FOUND_ATTEMPTS):
             try:
                 await _found(store, keystore, name)
@@ -126,8 +130,22 @@ def _make_master_key(settings: Settings) -> None:
     make_master_key(path)
 
 
-async def _name(store: Store, settings: Settings) -> str:
-    """Return the service's name: the database's, else the configured one. OperatorError if they differ."""
+def check_first(settings: Settings, name: str, now: datetime) -> None:
+    """Refuse a first start whose signing identity could not serve it: the name is fixed by it. Raises OperatorError."""
+    identity = signing.load(settings.signing_key_path, settings.signing_cert_path)
+    if identity.service != name:
+        raise OperatorError(
+            f"the signing certificate {settings.signing_cert_path} is for {identity.service}, but the journal is to be "
+            f"{name}: correct JOURNAL_SERVICE_NAME, or install a certificate for {name}"
+        )
+    check_vouched(identity, settings.trust_path, now)
+
+
+async def _name(store: Store, settings: Settings) -> tuple[str, bool]:
+    """Return the service's name and whether it is new: the database's, else the configured one.
+
+    Raises OperatorError if they differ, or if a configured database is new and no name is configured.
+    """
     wanted = settings.service_name
     try:
         name = (await store.read_service()).name
@@ -135,14 +153,19 @@ async def _name(store: Store, settings: Settings) -> str:
         raise
     except SuspendedError as error:
         raise OperatorError(str(error)) from error
-    except StoreError:
-        return wanted or DEFAULT_SERVICE_NAME
+    except StoreError as error:
+        if wanted is None and settings.dsn is not None:
+            raise OperatorError(
+                "this database holds no journal yet, and a journal's name is fixed for ever: set JOURNAL_SERVICE_NAME "
+                "to its DNS name"
+            ) from error
+        return wanted or DEFAULT_SERVICE_NAME, True
     if wanted is not None and wanted != name:
         raise OperatorError(
             f"this journal is {name}, but JOURNAL_SERVICE_NAME is {wanted}: a name cannot be changed; "
             "unset it, or set JOURNAL_HOME and JOURNAL_DSN to the journal of that name"
         )
-    return name
+    return name, False
 
 
 async def _found(store: Store, keystore: KeyStore, name: str) -> None:

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from journal import __version__
 from journal.admin.administration import REGIMES
 from journal.admin.credentials import ROLES
-from journal.cli import categories, commands, demo, doctor, keys, purge, recover, serve, signer, tenants
+from journal.cli import (
+    categories,
+    commands,
+    demo,
+    doctor,
+    founding,
+    identity,
+    keys,
+    purge,
+    recover,
+    serve,
+    signer,
+    tenants,
+)
+from journal.cli.setup import command as setup
 from journal.core.entry import ACTIONS
 from journal.core.errors import MalformedError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, parse_day
@@ -49,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     actions = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_setup(actions)
     _add_running(actions)
     _add_tenants(actions)
     _add_categories(actions)
@@ -82,11 +97,60 @@ def _group(actions: Actions, name: str, text: str, example: str = "list") -> Act
     return group
 
 
+def _add_setup(actions: Actions) -> None:
+    parser = _add(
+        actions,
+        "setup",
+        setup.setup,
+        "set this host up, as root: database, keys, identity, settings, units",
+        "setup --service-name journal.example.fr --identity development",
+    )
+    parser.add_argument("--service-name", metavar="NAME", help="the journal's DNS name, fixed for ever")
+    parser.add_argument(
+        "--dsn", metavar="URI", help="the owner's address of a database on another host (default: PostgreSQL here)"
+    )
+    parser.add_argument("--identity", choices=("development", "authority"), help="who vouches for the signatures")
+    parser.add_argument(
+        "--replica", action="append", default=[], metavar="DIR", help="a copy of the key store; may be repeated"
+    )
+    parser.add_argument("--print-only", action="store_true", help="print the lines for PostgreSQL's files, write none")
+    parser.add_argument("--no-start", action="store_true", help="found the journal, but start nothing")
+    _add(actions, "found", founding.found, "check what a first start needs, then make the journal", "found")
+    _add_identity(actions)
+
+
+def _add_identity(actions: Actions) -> None:
+    group = _group(actions, "identity", "manage the signing key and its certificate", "show")
+    _add(group, "show", identity.show, "show the present identity, and whether it is vouched for", "identity show")
+    _add(group, "new", identity.new, "make a development root and an identity, for trials", "identity new")
+    parser = _add(
+        group,
+        "request",
+        identity.request,
+        "write a request for a real authority's certificate, of a new key",
+        'identity request --organisation "COMMUNE DE ALBI" -o request.pem',
+    )
+    parser.add_argument("--organisation", required=True, metavar="NAME", help="whose seal it is")
+    parser.add_argument("--country", default="FR", metavar="CC")
+    parser.add_argument("--organisation-identifier", metavar="ID", help="as NTRFR-SIREN")
+    parser.add_argument("--same-key", action="store_true", help="renew the certificate of the present key")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE")
+    parser = _add(
+        group,
+        "install",
+        identity.install_certificate,
+        "check an authority's certificate and put it in place",
+        "identity install --certificate chain.pem --trust root.pem",
+    )
+    parser.add_argument("--certificate", required=True, metavar="PEM", help="the signer's first, no root")
+    parser.add_argument("--trust", required=True, metavar="PEM", help="the authority's root, for auditors")
+
+
 def _add_running(actions: Actions) -> None:
     parser = _add(actions, "serve", serve.serve, "run the service", "serve --workers 2")
     parser.add_argument("--workers", type=_positive, help="processes sharing the address (default: the setting, 1)")
     _add_clock(parser)
-    for inherited in ("socket", "metrics", "number"):
+    for inherited in ("socket", "metrics", "number", "held"):
         parser.add_argument(f"--worker-{inherited}", type=int, help=argparse.SUPPRESS)
     parser = _add(actions, "demo", demo.demo, "show the product on a week of made-up activity", "demo")
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import sys
@@ -18,6 +19,8 @@ from ingest.app import create_app
 from ingest.server import Runner
 from journal.audit.watch import Watch
 from journal.cli.installation import Installation, check_restored, open_server, open_service, prepare
+from journal.cli.supervision import Supervision
+from journal.cli.workers import Workers
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.metrics import Metrics, make_shared_memory
@@ -50,9 +53,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     try:
         if arguments.worker_socket is None:
             return await _lead(settings, arguments, clock)
-        listener = socket.socket(fileno=arguments.worker_socket)
-        metrics = Metrics(arguments.worker_metrics, arguments.worker_number or 0)
-        return await _work(settings, listener, clock, metrics)
+        return await _work(settings, arguments, clock)
     except asyncio.CancelledError:
         return 0
 
@@ -83,30 +84,37 @@ def _refuse_to_go_on() -> None:
 
 async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock) -> int:
     """Run the first process: the embedded database, the workers, the background tasks."""
-    listener = bind(settings)
+    supervision = Supervision.take(os.environ)
+    # Connections wait in the supervisor's socket until this process, or the next one, accepts them.
+    listener = supervision.listener() or bind(settings)
+    is_held = supervision.descriptors > 0
     async with open_server(settings) as (dsn, server):
         await prepare(dsn, settings, clock)
         # Before any worker listens.
         await check_restored(dsn, settings)
         processes = arguments.workers or settings.workers
         shared_memory = make_shared_memory(processes)
-        workers: list[asyncio.subprocess.Process] = []
+        workers = Workers(dsn, listener, shared_memory, processes - 1, is_held=is_held)
         try:
-            for number in range(1, processes):
-                # One by one, so that those already started are stopped if the next one fails.
-                workers.append(await _start_worker(dsn, listener, shared_memory, number))  # noqa: PERF401
+            await workers.start()
             async with open_service(dsn, settings, clock, Metrics(shared_memory)) as installation:
                 await installation.check_clock(confirmed=arguments.clock_is_right)
                 await first_steps(installation)
-                async with listening(installation, listener):
+                async with listening(installation, listener, is_held=is_held):
                     run_forever(installation)
                     if server is not None:
                         installation.service.watch("postgresql", watch_database(server))
+                    if supervision.watchdog_seconds is not None:
+                        installation.service.watch("watchdog", supervision.pulse())
                     host, port = listener.getsockname()[:2]
                     print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
-                    return await until_failed(installation, workers)
+                    supervision.tell("READY=1")
+                    try:
+                        return await until_failed(installation, workers)
+                    finally:
+                        supervision.tell("STOPPING=1")
         finally:
-            await _stop_workers(workers)
+            await workers.stop()
 
 
 async def watch_database(server: EmbeddedPostgres) -> None:
@@ -177,8 +185,14 @@ def run_forever(installation: Installation) -> None:
 
 
 @asynccontextmanager
-async def listening(installation: Installation, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve requests on the listener; at the end, answer those already accepted."""
+async def listening(
+    installation: Installation, listener: socket.socket, *, is_held: bool = False
+) -> AsyncIterator[None]:
+    """Serve requests on the listener; at the end, answer those already accepted.
+
+    If a supervisor holds the listener too, clients with an open connection are then asked to open another one, which
+    waits for the next process: nothing they send is refused.
+    """
     # What the start has made stays: no collection walks it again.
     gc.collect()
     gc.freeze()
@@ -193,18 +207,22 @@ async def listening(installation: Installation, listener: socket.socket) -> Asyn
         # Closed first: otherwise the kernel would accept further connections, which nobody would answer.
         await site.stop()
         listener.close()
+        if is_held:
+            await runner.drain()
         await runner.cleanup()
 
 
-async def _work(settings: Settings, listener: socket.socket, clock: Clock, metrics: Metrics) -> int:
+async def _work(settings: Settings, arguments: argparse.Namespace, clock: Clock) -> int:
     """Serve requests in a worker; the first process runs the background tasks."""
+    listener = socket.socket(fileno=arguments.worker_socket)
+    metrics = Metrics(arguments.worker_metrics, arguments.worker_number or 0)
     # From the parent, and not from the environment, because it may hold a password.
     dsn = sys.stdin.readline().strip()
     _end_with_parent()
     async with AsyncExitStack() as stack:
         installation = await _open_patiently(stack, dsn, settings, clock, metrics)
-        await stack.enter_async_context(listening(installation, listener))
-        return await until_failed(installation, [])
+        await stack.enter_async_context(listening(installation, listener, is_held=bool(arguments.worker_held)))
+        return await until_failed(installation)
 
 
 def _end_with_parent() -> None:
@@ -235,56 +253,21 @@ async def _open_patiently(
             await clock.sleep(DATABASE_LOOK_SECONDS)
 
 
-async def until_failed(installation: Installation, workers: list[asyncio.subprocess.Process]) -> int:
-    """Wait until a task or a worker ends, which is a failure: return 1. Cancelled when the service is stopped."""
+async def until_failed(installation: Installation, workers: Workers | None = None) -> int:
+    """Wait until a task ends, which is a failure: return 1. Cancelled when the service is stopped.
+
+    A worker that ends meanwhile is replaced.
+    """
     _refuse_to_go_on()
+    if workers is not None:
+        workers.keep()
     failed = asyncio.create_task(installation.service.failed())
-    gone = [asyncio.create_task(worker.wait()) for worker in workers]
     try:
-        await asyncio.wait([failed, *gone], return_when=asyncio.FIRST_COMPLETED)
-        reason = failed.result() if failed.done() else "a worker ended"
-        log.error("the service stops because a part of it failed", part=reason)
+        log.error("the service stops because a part of it failed", part=await failed)
         return FAILED
     finally:
         # Further signals must not interrupt the cleanup.
         _answer_signals(lambda: None)
-        for task in (failed, *gone):
-            task.cancel()
-        _ask_to_stop(workers)  # all at once: as long as one listens, the kernel accepts connections for it
-
-
-async def _start_worker(
-    dsn: str, listener: socket.socket, shared_memory: int, number: int
-) -> asyncio.subprocess.Process:
-    """Start a worker on the same socket: the kernel gives each connection to one process."""
-    descriptor = listener.fileno()
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "journal.cli.main",
-        "serve",
-        "--worker-socket",
-        str(descriptor),
-        "--worker-metrics",
-        str(shared_memory),
-        "--worker-number",
-        str(number),
-        stdin=asyncio.subprocess.PIPE,
-        pass_fds=[descriptor, shared_memory],
-    )
-    assert worker.stdin is not None
-    worker.stdin.write(f"{dsn}\n".encode())
-    await worker.stdin.drain()
-    return worker
-
-
-def _ask_to_stop(workers: list[asyncio.subprocess.Process]) -> None:
-    for worker in workers:
-        if worker.returncode is None:
-            worker.terminate()
-
-
-async def _stop_workers(workers: list[asyncio.subprocess.Process]) -> None:
-    _ask_to_stop(workers)
-    for worker in workers:
-        await worker.wait()
+        failed.cancel()
+        if workers is not None:
+            workers.ask_to_stop()

@@ -122,7 +122,7 @@ def load(key_path: Path, cert_path: Path) -> SigningIdentity:
 
     Raises OperatorError naming the file and what to do.
     """
-    key = _read_key(key_path)
+    key = read_key(key_path)
     try:
         return SigningIdentity(key, pem_to_der(cert_path.read_bytes()))
     except OSError as error:
@@ -135,7 +135,8 @@ def load(key_path: Path, cert_path: Path) -> SigningIdentity:
         raise OperatorError(f"signing key {key_path}, certificate {cert_path}: {error}") from error
 
 
-def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read a P-256 key (PEM, not encrypted, closed to others). Raises OperatorError naming the file and what to do."""
     try:
         if path.stat().st_mode & OTHERS:
             raise OperatorError(f"signing key {path} is open to everyone on this machine: chmod 600 it")

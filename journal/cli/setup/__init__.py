@@ -1,0 +1,1 @@
+"""`setup`: from an installed package to a journal that runs, on a host with systemd."""

@@ -1,0 +1,82 @@
+"""The other processes of a service: each serves requests on the same socket; one that ends is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    import socket
+
+log = structlog.get_logger()
+
+# A worker that cannot live must not be started in a tight loop.
+PAUSE_SECONDS: Final = 1.0
+
+
+class Workers:
+    """Processes number 1 to `count`, given the owner's DSN, the socket and the memory of the metrics."""
+
+    def __init__(self, dsn: str, listener: socket.socket, shared_memory: int, count: int, *, is_held: bool) -> None:
+        """Start nothing yet; `is_held` says that a supervisor holds the socket too."""
+        self._is_held = is_held
+        self._dsn = dsn
+        self._listener = listener
+        self._shared_memory = shared_memory
+        self._count = count
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start them, one by one, so that those already started are stopped if the next one fails."""
+        for number in range(1, self._count + 1):
+            self._processes[number] = await self._start_one(number)
+
+    def keep(self) -> None:
+        """From now on, start a new worker in the place of one that ends; the others serve meanwhile."""
+        self._keepers = [asyncio.create_task(self._keep_one(number)) for number in self._processes]
+
+    async def _keep_one(self, number: int) -> None:
+        while True:
+            status = await self._processes[number].wait()
+            log.error("a worker ended: another takes its place", worker=number, status=status)
+            await asyncio.sleep(PAUSE_SECONDS)
+            self._processes[number] = await self._start_one(number)
+
+    def ask_to_stop(self) -> None:
+        """Ask all at once: as long as one listens, the kernel accepts connections for it."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.terminate()
+
+    async def stop(self) -> None:
+        """Stop them, and wait until they have ended."""
+        self.ask_to_stop()
+        # A keeper may have been starting one.
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self.ask_to_stop()
+        for process in self._processes.values():
+            await process.wait()
+
+    async def _start_one(self, number: int) -> asyncio.subprocess.Process:
+        descriptor, memory = self._listener.fileno(), self._shared_memory
+        options = {"--worker-socket": descriptor, "--worker-metrics": memory, "--worker-number": number}
+        options["--worker-held"] = int(self._is_held)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "journal.cli.main",
+            "serve",
+            *(text for name, value in options.items() for text in (name, str(value))),
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=[descriptor, memory],
+        )
+        assert process.stdin is not None
+        process.stdin.write(f"{self._dsn}\n".encode())
+        await process.stdin.drain()
+        return process
