@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import shutil
 import tempfile
 import time
@@ -50,6 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--fuzz-seconds", type=float, help="how long the verifier is fuzzed, whatever the test says")
     parser.addoption("--fuzz-seed", type=int, help="begin the fuzzing where an earlier run did")
+
+
+def pytest_configure() -> None:
+    """Put what tests write in memory where there is room: keys and clusters are synced at every step."""
+    if (directory := choose_directory()) is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(directory))
 
 
 def _sweep(directory: Path) -> None:

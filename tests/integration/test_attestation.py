@@ -16,7 +16,7 @@ from journal.core.seal import parse_seal
 from retention import evidence
 from retention.attestation import Attestations
 from retention.purge_log import read_recorded_purges
-from tests.support.world import DAY, FIRST, OTHER_TENANT, TENANT, World, new_world
+from tests.support.world import DAY, FIRST, OTHER_TENANT, TENANT, World, copied, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +33,7 @@ QUIET = "muette"
 UNTOLD = r"so is the evidence of how many entries it had: .* 60 days after a purge"
 
 
+@copied
 @asynccontextmanager
 async def attested_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service of two tenants, whose key store has a replica, with two categories that are kept three days."""

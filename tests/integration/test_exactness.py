@@ -18,7 +18,7 @@ from journal.reading.register import Register
 from journal.writing.chronicle import Chronicle
 from retention.policy import goes_at
 from tests.support.clocks import MICROSECOND, StillClock, StrikingClock, midnight
-from tests.support.world import DAY, FIRST, SERVICE, TENANT, World, make_event, new_world
+from tests.support.world import DAY, FIRST, SERVICE, TENANT, World, copied, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,6 +34,7 @@ LIMIT = goes_at(FIRST, BRIEF_DAYS)
 ALL = {"purpose": "lawfulness", "requester": "DPD"}
 
 
+@copied
 @asynccontextmanager
 async def filled_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service with a category kept three days, with entries of the first two; nothing purges by itself."""

@@ -13,7 +13,7 @@ from journal.admin.administration import NewCategory
 from journal.cli.doctor import tell
 from journal.core.errors import NotStampedError
 from tests.support.scrape import Scrape, listening, scrape
-from tests.support.world import CATEGORY, DAY, FIRST, TENANT, World, new_world
+from tests.support.world import CATEGORY, DAY, FIRST, TENANT, World, copied, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +27,7 @@ HOUR_SECONDS = 3600
 DAY_SECONDS = 24 * HOUR_SECONDS
 
 
+@copied
 @asynccontextmanager
 async def observed_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service with a category that is kept three days; its first entry is of nine in the morning."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from journal.admin.administration import NewCategory
-from tests.support.world import DAY, FIRST, OTHER_TENANT, TENANT, World, new_world
+from tests.support.world import DAY, FIRST, OTHER_TENANT, TENANT, World, copied, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,6 +21,7 @@ BRIEF, BRIEF_DAYS = "breve", 3
 LEAF = "journal.entry_5_{:%Y%m%d}"
 
 
+@copied
 @asynccontextmanager
 async def brief_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service of two tenants, whose key store has a replica, with a category that is kept three days."""

@@ -1,4 +1,4 @@
-"""Fresh databases, made from the migrated template of a test process's server."""
+"""Fresh databases, made from a template of a test process's server."""
 
 from __future__ import annotations
 
@@ -13,21 +13,35 @@ from journal.database.embedded import DATABASE, OWNER, SUPERUSER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import timedelta
 
     from journal.database.embedded import EmbeddedPostgres
 
 
 @asynccontextmanager
-async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """Give the name of a fresh, migrated, empty database, for as long as the block lasts."""
+async def fresh_database(
+    postgres: EmbeddedPostgres, template: str = DATABASE, *, ahead: timedelta | None = None
+) -> AsyncIterator[str]:
+    """Give the name of a fresh copy of the template, for as long as the block lasts: migrated and empty by default.
+
+    `ahead` moves its clock, where the template's is simulated.
+    """
     name = f"edge_{uuid4().hex}"
     superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
     try:
-        await superuser.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} OWNER {OWNER}")
+        await copy_database(superuser, template, name)
         owner = await asyncpg.connect(postgres.dsn(database=name))
+        # A copy has the template's tables, not its settings.
         await owner.execute(sql.read("database.sql"))
+        if ahead is not None:
+            await owner.execute("UPDATE journal.simulated_clock SET ahead = $1", ahead)
         await owner.close()
         yield name
         await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await superuser.close()
+
+
+async def copy_database(superuser: asyncpg.Connection, template: str, name: str) -> None:
+    """Copy a database to which nobody is connected, file by file: half the work of copying through the log."""
+    await superuser.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY file_copy")

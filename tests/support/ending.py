@@ -14,7 +14,7 @@ from journal.core.canonical import encode
 from journal.pki.certificates import der_to_pem
 from retention.outbox import Outbox
 from tests.support.communes import commune, opened
-from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, new_world
+from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, copied, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,6 +29,7 @@ HOLDER = commune()
 PEM = der_to_pem([HOLDER.certificate])
 
 
+@copied
 @asynccontextmanager
 async def lived_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """Two communes with entries of three days in two categories, and a key store with a replica."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from journal.admin.administration import NewCategory
-from tests.support.world import DAY, FIRST, OTHER_TENANT, World, new_world
+from tests.support.world import DAY, FIRST, OTHER_TENANT, World, copied, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LONG = NewCategory(code="longue", label="Longue", retention_days=10)
 
 
+@copied
 @asynccontextmanager
 async def long_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """A service of two tenants with a category kept ten days."""

@@ -20,21 +20,27 @@ from journal.core import canonical
 from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from journal.database.refusals import read_place
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.reading.plan import ExtractRequest
 from journal.settings import Settings
+from tests.support.copies import original
 from tests.support.databases import fresh_database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from journal.audit.findings import Finding
     from journal.core.chain import Receipt
     from journal.extract.report import Report
     from journal.service import Service
+    from tests.support.copies import Original
+
+    MakeWorld = Callable[[EmbeddedPostgres, Path], AbstractAsyncContextManager["World"]]
 
 SERVICE = "journal.test"
 TENANT, OTHER_TENANT = "albi", "sete"
@@ -43,6 +49,9 @@ DAY = timedelta(days=1)
 SETTING_UP = timedelta(minutes=1)
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 FIRST = START.date()
+
+# Settings that an installation does not keep.
+COPIED_WITH = frozenset({"keystore_replicas", "rule_delay_days", "tsa_trust", "tsa_url"})
 
 _numbers = count(1)
 
@@ -79,6 +88,11 @@ class World:
     def service(self) -> Service:
         """The service."""
         return self.installation.service
+
+    @property
+    def database(self) -> str:
+        """The name of its database."""
+        return read_place(self.dsn).database
 
     @property
     def today(self) -> date:
@@ -179,24 +193,77 @@ async def new_world(
     tenants: Iterable[str] = (TENANT, OTHER_TENANT),
     **settings: Any,
 ) -> AsyncIterator[World]:
-    """Make an installation that begins at a simulated moment, with these tenants and the default categories."""
-    clock = SimulatedClock(start - datetime.now(UTC))
+    """Give an installation that begins at a simulated moment, with these tenants and the default categories.
+
+    One that begins at START, with all its files at home, is made once in a process, and copied.
+    """
     settings.setdefault("rule_delay_days", 0)
     chosen = Settings(home=str(home), service_name=SERVICE, **settings)
+    communes = tuple(tenants)
+    if start != START or settings.keys() - COPIED_WITH:
+        async with _found(postgres, chosen, start, communes) as world:
+            yield world
+        return
+
+    def found(place: Path) -> AbstractAsyncContextManager[World]:
+        return _found(postgres, msgspec.structs.replace(chosen, home=str(place), keystore_replicas=()), start, communes)
+
+    async with _open(postgres, await original(postgres, communes, found), chosen) as world:
+        yield world
+
+
+def copied(make: Callable[[EmbeddedPostgres, Path], AbstractAsyncContextManager[World]]) -> MakeWorld:
+    """Decorate what makes a world that is the same every time: it is made once in a process, and copied."""
+
+    @asynccontextmanager
+    async def copy_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
+        """Give a copy."""
+        kept = await original(postgres, make, lambda place: make(postgres, place))
+        replicas = [replica.replace(kept.settings.home, str(home)) for replica in kept.settings.keystore_replicas]
+        settings = msgspec.structs.replace(kept.settings, home=str(home), keystore_replicas=tuple(replicas))
+        async with _open(postgres, kept, settings) as world:
+            world.has_travelled = True
+            yield world
+
+    return copy_world
+
+
+@asynccontextmanager
+async def _found(
+    postgres: EmbeddedPostgres, settings: Settings, start: datetime, tenants: Sequence[str]
+) -> AsyncIterator[World]:
+    """Make an installation in an empty database."""
+    clock = SimulatedClock(start - datetime.now(UTC))
     async with fresh_database(postgres) as name:
         dsn = postgres.dsn(database=name)
-        await prepare(dsn, chosen, clock, simulate=clock.offset)
-        async with open_service(dsn, chosen, clock) as installation:
+        await prepare(dsn, settings, clock, simulate=clock.offset)
+        async with open_service(dsn, settings, clock) as installation:
             await installation.maintenance.prepare()
             for tenant in tenants:
                 await installation.administration.add_tenant(tenant, tenant.capitalize())
-            yield World(
-                installation=installation,
-                clock=clock,
-                dsn=dsn,
-                superuser_dsn=postgres.dsn(SUPERUSER, database=name),
-                settings=chosen,
-            )
+            yield _world(postgres, name, installation, clock)
+
+
+@asynccontextmanager
+async def _open(postgres: EmbeddedPostgres, kept: Original, settings: Settings) -> AsyncIterator[World]:
+    """Open a copy of an installation, at the moment at which the original was left."""
+    kept.copy_home(settings)
+    clock = SimulatedClock(kept.moment - datetime.now(UTC))
+    async with (
+        fresh_database(postgres, kept.database, ahead=clock.offset) as name,
+        open_service(postgres.dsn(database=name), settings, clock) as installation,
+    ):
+        yield _world(postgres, name, installation, clock)
+
+
+def _world(postgres: EmbeddedPostgres, database: str, installation: Installation, clock: SimulatedClock) -> World:
+    return World(
+        installation=installation,
+        clock=clock,
+        dsn=postgres.dsn(database=database),
+        superuser_dsn=postgres.dsn(SUPERUSER, database=database),
+        settings=installation.service.settings,
+    )
 
 
 def with_parts(service: Service, **parts: Any) -> Service:

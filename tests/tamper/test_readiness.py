@@ -23,6 +23,7 @@ from journal.database import binaries, cluster
 from journal.database.binaries import Binaries, find_binaries
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
+from journal.status import probe
 from tests.support.memory import choose_directory
 from tests.support.rig import open_rig
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tests.support.rig import Rig
 
 READY_SECONDS = 60
+FRESH_SECONDS = probe.FRESH_SECONDS
 FIXED = ("fsync", "full_page_writes", "synchronous_commit", "data_sync_retry")
 
 
@@ -49,8 +51,9 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-async def rig(dsn: str, tmp_path: Path) -> AsyncIterator[Rig]:
-    """A service that is ready, and has looked once."""
+async def rig(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    """A service that is ready, has looked once, and looks again at every question: no success counts for a while."""
+    monkeypatch.setattr(probe, "FRESH_SECONDS", 0.0)
     async with open_rig(dsn, tmp_path) as running:
         await running.submit(running.events("first"))
         await running.service.snapshot.refresh()
@@ -121,6 +124,25 @@ async def test_durability_off_by_reload(rig: Rig, attacker: asyncpg.Connection, 
     await attacker.execute(f"ALTER SYSTEM RESET {setting}")
     await attacker.execute("SELECT pg_reload_conf()")
     await fine(rig)
+
+
+async def test_a_success_counts_for_ten_seconds(
+    rig: Rig, attacker: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the service runs: a setting is named within a minute, not at once, and its end at once."""
+    monkeypatch.setattr(probe, "FRESH_SECONDS", FRESH_SECONDS)
+    looked, passed = rig.clock.monotonic(), 0.0
+    monkeypatch.setattr(rig.clock, "monotonic", lambda: looked + passed)
+    assert await said(rig) == ""
+    await attacker.execute("ALTER ROLE journal_ingest SET synchronous_commit = off")
+    passed = 9.0
+    await rig.service.snapshot.refresh()
+    assert await said(rig) == ""
+    passed = 11.0
+    await rig.service.snapshot.refresh()
+    assert "synchronous_commit is off" in await said(rig)
+    await attacker.execute("ALTER ROLE journal_ingest RESET synchronous_commit")
+    assert await said(rig) == ""
 
 
 @pytest.mark.parametrize("role", ["ingest", "seal"])
