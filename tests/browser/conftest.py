@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a run of these tests alone choose how many cases it makes."""
-    parser.addoption("--cases", type=int, default=800, help="how many cases the two verifiers must agree on")
+    parser.addoption("--cases", type=int, help="how many cases the two verifiers must agree on")
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from tests.support.extracts import ANCHORS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+CASES = 800
 BATCH_CASES = 200
 # Of two faults one verifier may meet the one first, the other the other; it has not happened for long.
 SAME_CLASS_SHARE = 0.95
@@ -80,7 +81,13 @@ def test_every_kind_of_extract_verifies(verifier: Verifier) -> None:
 
 def test_they_agree(verifier: Verifier, pytestconfig: pytest.Config) -> None:
     """On bytes, values, lists, signatures, compressions, time-stamps, lives, changed by anyone or the service."""
-    hold(verifier, 0, pytestconfig.getoption("--cases", default=800))
+    hold(verifier, 0, pytestconfig.getoption("--cases") or CASES)
+
+
+@pytest.mark.campaign
+def test_they_agree_on_more(verifier: Verifier) -> None:
+    """The cases that follow."""
+    hold(verifier, CASES, 2_000)
 
 
 @pytest.mark.campaign

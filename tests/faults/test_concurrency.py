@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 
 from journal.audit.run import Audit
 from journal.cli.installation import open_service
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 PROCESSES = 4
 TENANTS = tuple(f"commune-{number}" for number in range(100))
 CATEGORIES = ("main-courante", "ecrits")
-EVENTS = 20_000
-REPEATED = 2_000
 
 
 async def run_writers(site: Site, shares: list[list[tuple[str, str, str]]], moment: datetime) -> list[list[str]]:
@@ -44,22 +43,24 @@ async def run_writers(site: Site, shares: list[list[tuple[str, str, str]]], mome
     return [line.split() for lines in done for line in lines]
 
 
-async def test_many_writers_make_one_history(dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("events", [5_000, pytest.param(50_000, marks=pytest.mark.campaign)])
+async def test_many_writers_make_one_history(dsn: str, tmp_path: Path, events: int) -> None:
     """Each index and event occurs once, with one receipt for all its senders; no error; everything verifies.
 
-    8 writers in 4 processes, 200 chains, 20,000 events of which 10 % are sent by two of them.
+    8 writers in 4 processes, 200 chains, events of which 10 % are sent by two of them.
     """
+    repeated = events // 10
     site = await found_site(tmp_path, dsn, TENANTS)
     chains = [(tenant, category) for tenant in TENANTS for category in CATEGORIES]
-    distinct = [(*chains[number % len(chains)], f"e{number}") for number in range(EVENTS - REPEATED)]
+    distinct = [(*chains[number % len(chains)], f"e{number}") for number in range(events - repeated)]
     draw = random.Random(3)
     writers = PROCESSES * WRITERS
     shares = [distinct[number::writers] for number in range(writers)]
-    for item in draw.sample(distinct, REPEATED):
+    for item in draw.sample(distinct, repeated):
         owner = int(item[2].removeprefix("e")) % writers
         shares[(owner + draw.randrange(1, writers)) % writers].append(item)
     lines = await run_writers(site, shares, datetime.now(UTC))
-    assert len(lines) == EVENTS
+    assert len(lines) == events
     receipts: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
     for tenant, category, event_id, index, chain_hash in lines:
         receipts.setdefault((tenant, category, event_id), set()).add((index, chain_hash))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY
+from retention.purge_steps import AFTER_DAYS, BEFORE_DAYS, OF_A_DAY, Step
 from tests.faults.purging import Kill, ended, start
 from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
 from tests.support.world import DAY, FIRST, World
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.world(made_by=long_world), pytest.mark.usefixtures("no_documents")]
 
 
-async def test_killed_at_every_boundary(world: World, record_property: Callable[[str, object], None]) -> None:
+ALL = (*BEFORE_DAYS, *OF_A_DAY, *AFTER_DAYS)
+SOME = (Step.FENCE_DATABASE, Step.DROP_ROWS, Step.MOVE_BASE, Step.SETTLE_RULES, Step.SEAL)
+
+
+@pytest.mark.parametrize("steps", [SOME, pytest.param(ALL, marks=pytest.mark.campaign)], ids=["some", "all"])
+async def test_killed_at_every_boundary(
+    world: World, record_property: Callable[[str, object], None], steps: tuple[Step, ...]
+) -> None:
     """The seals state the old rule and all that it kept, or the new one and all that it let go, at any moment."""
     await live(world, 0, 7)
     # Between the end of a step and the begin of the next there is nothing.
-    kills = [Kill(step=step, after=True) for step in (*BEFORE_DAYS, *OF_A_DAY, *AFTER_DAYS)]
+    kills = [Kill(step=step, after=True) for step in steps]
     for kill in kills:
         await set_days(world, 4)
         status = await ended(start(world.dsn, world.settings, world.clock.offset, kill))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import pytest
 
 from journal.admin.administration import NewCategory
 from journal.cli.commands import write_attestation
+from tests.support import forks
 from tests.support.world import DAY, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:
@@ -43,11 +43,13 @@ async def aged_world(postgres: EmbeddedPostgres, home: Path, days: int) -> Async
 
 def command(world: World, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run openepm-journal on that service, in a directory."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
-    environment |= {"JOURNAL_HOME": str(world.settings.home_path), "JOURNAL_DSN": world.dsn}
-    environment |= {"JOURNAL_SERVICE_NAME": SERVICE, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    line = [sys.executable, "-m", "journal.cli.main", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment, cwd=directory)
+    settings = {
+        "JOURNAL_HOME": str(world.settings.home_path),
+        "JOURNAL_DSN": world.dsn,
+        "JOURNAL_SERVICE_NAME": SERVICE,
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
+    return forks.run(arguments, kept | settings, directory)
 
 
 def plain_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -449,7 +449,7 @@ def some_bits(cell: Cell, step: int) -> list[int]:
 SEAL = r"(seals? {number}\b|close seal of |seals? \d+)"
 
 
-@pytest.mark.parametrize("step", [64, pytest.param(1, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("step", [256, pytest.param(1, marks=pytest.mark.campaign)])
 async def test_bits_of_seals(attacked: Attacked, step: int) -> None:
     """A bit of any column of any seal, open or close, is named with a seal's number or day."""
     cells = await attacked.harm.cells("journal.seal")

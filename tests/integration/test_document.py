@@ -203,7 +203,6 @@ async def test_nothing_active_and_nothing_hidden(signer: SigningIdentity, tmp_pa
 
 
 @given(text=st.text())
-@settings(deadline=None)
 def test_every_text_becomes_printable(text: str) -> None:
     """Whatever is written, what is shown holds only characters the fonts have, and stays as it is shown twice."""
     shown = printable(text)
@@ -211,9 +210,22 @@ def test_every_text_becomes_printable(text: str) -> None:
 
 
 @given(text=st.text(max_size=200))
-@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_text_breaks_the_layout(signer: SigningIdentity, text: str) -> None:
     """Any text whatever, anywhere in it, gives a document."""
+    await lay_out(signer, text)
+
+
+@pytest.mark.campaign
+@given(text=st.text(max_size=2000))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_text_of_many_breaks_the_layout(signer: SigningIdentity, text: str) -> None:
+    """Nor do many more, and longer ones."""
+    await lay_out(signer, text)
+
+
+async def lay_out(signer: SigningIdentity, text: str) -> None:
+    """Make a document with this text in every place that takes one."""
     entries = [make_entry(0, account=text, reason=text)]
     content = make_content(entries, tenant_name=text, category_label=text, requester=text or "x")
     assert (await render(content, signer, AT)).startswith(b"%PDF-")

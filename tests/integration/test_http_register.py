@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from journal.reading import register
 from journal.reading.register import SCANNED_ENTRIES, Register
 from tests.support.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, TENANT, RunningEdge
 from tests.support.refused_events import valid_event
@@ -122,10 +123,14 @@ async def test_parameters_are_checked(edge: RunningEdge, query: str) -> None:
     assert (await edge.ask("GET", f"{REGISTER}?{query}", token="client")).status == 400
 
 
-async def test_a_page_reads_so_many_entries_and_no_more(own_edge: RunningEdge) -> None:
+@pytest.mark.parametrize("limit", [600, pytest.param(SCANNED_ENTRIES, marks=pytest.mark.campaign)])
+async def test_a_page_reads_so_many_entries_and_no_more(
+    own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
     """Where requests are rare among other entries, a page ends early and says where to go on."""
+    monkeypatch.setattr(register, "SCANNED_ENTRIES", limit)
     chronicle = own_edge.service.chronicle
-    for _ in range(0, SCANNED_ENTRIES + 500, 500):
+    for _ in range(0, limit + 500, 500):
         await asyncio.gather(
             *(chronicle.write("purge", tenant=TENANT, subject=TENANT, data={"days": []}) for _ in range(500))
         )

@@ -1,4 +1,4 @@
-"""120 days over clocks that go wrong in every way: nothing goes early, nothing late, and nobody is accused."""
+"""Many days over clocks that go wrong in every way: nothing goes early, nothing late, and nobody is accused."""
 
 from __future__ import annotations
 
@@ -30,16 +30,27 @@ if TYPE_CHECKING:
     from journal.cli.installation import Installation
     from journal.database.embedded import EmbeddedPostgres
 
-# 120 days that hold a leap day, whole from its first entry to its purge, and Paris's change to summer time.
-BEGIN = date(2028, 1, 4)
-DAYS = 120
 LEAP_DAY, SUMMER_TIME = date(2028, 2, 29), date(2028, 3, 26)
 BRIEF, CHANGING = "breve", "changeante"
 WRITTEN = ("main-courante", "ecrits", BRIEF, CHANGING)
 MILLISECOND = timedelta(milliseconds=1)
 JUMPS = (timedelta(hours=1), timedelta(days=90), timedelta(days=3650), timedelta(days=-1), timedelta(days=-90))
-# What is changed of a rule, by the number of the day.
-RULES = {45: 10, 60: 25, 95: 3, 100: 8}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Days that hold a leap day, whole from its first entry to its purge, and Paris's change to summer time."""
+
+    begin: date
+    days: int
+    between_faults: int  # in days
+    rules: dict[int, int]  # what is changed of a rule, by the number of the day
+    audits: tuple[int, ...]  # the days on which the whole store is checked
+
+
+PLAN = Plan(begin=date(2028, 1, 4), days=120, between_faults=4, rules={45: 10, 60: 25, 95: 3, 100: 8}, audits=(39, 79))
+# The same in as few days as an entry of the leap day can live.
+DENSE = Plan(begin=date(2028, 2, 28), days=62, between_faults=2, rules={15: 10, 32: 25, 46: 3, 54: 8}, audits=(39,))
 
 
 @pytest.fixture(autouse=True)
@@ -79,11 +90,14 @@ class Tally:
 class Life:
     """A service that lives day after day, in one process after another."""
 
-    def __init__(self, world: World, owner: asyncpg.Connection, tenants: tuple[str, ...], *, hourly: bool) -> None:
+    def __init__(
+        self, world: World, owner: asyncpg.Connection, tenants: tuple[str, ...], plan: Plan, *, hourly: bool
+    ) -> None:
         """Begin in this world; with `hourly`, whatever is done every hour is done every hour."""
         self.world = world
         self.owner = owner
         self.tenants = tenants
+        self.plan = plan
         self.hourly = hourly
         self.random = Random(120)
         self.clock = FaultyClock(world.clock.offset)
@@ -191,7 +205,7 @@ class Life:
         self.tally.alarms += [str(finding) for finding in await self.world.audit()]
         for tenant, category in product(self.tenants[:2], (*WRITTEN, JOURNAL_CATEGORY)):
             known = self.known.setdefault((tenant, category), [])
-            first = max(BEGIN, self.today - self.random.randrange(1, 70) * DAY)
+            first = max(self.plan.begin, self.today - self.random.randrange(1, 70) * DAY)
             last = first + self.random.randrange((self.today - first).days + 1) * DAY
             extract = await self.world.extract(first, last, tenant=tenant, category=category)
             report = self.world.verify(extract, known=known)
@@ -267,10 +281,11 @@ class Life:
 
     async def go_wrong(self, number: int) -> None:
         """Let the fault of the day happen, if it has one."""
-        place, index = divmod(number - 8, 20)
-        if place < 0 or index % 4 or index // 4 >= len(JUMPS):
+        count, rest = divmod(number - 8, self.plan.between_faults)
+        if count < 0 or rest:
             return
-        jump = JUMPS[index // 4]
+        place, index = divmod(count, len(JUMPS))
+        jump = JUMPS[index]
         faults: list[Any] = [
             lambda: self.jump_while_running(jump, both=False),
             lambda: self.jump_while_running(jump, both=True),
@@ -286,7 +301,7 @@ class Life:
 
     async def live_a_day(self, number: int) -> None:
         """Live from a day's first millisecond to the last of it."""
-        day = BEGIN + number * DAY
+        day = self.plan.begin + number * DAY
         await self.go(midnight(day) + MILLISECOND, still=True)
         await self.record(self.tenants[:1], (BRIEF, "ecrits"))
         # An hourly task comes when it comes; hours in which nothing is due may be left out.
@@ -297,9 +312,9 @@ class Life:
                 await self.installation.maintenance.prepare()
             await self.tick()
         await self.go(midnight(day) + timedelta(hours=12))
-        if number in RULES:
+        if number in self.plan.rules:
             await self.installation.administration.set_category(
-                CHANGING, instruction="I-1", retention_days=RULES[number]
+                CHANGING, instruction="I-1", retention_days=self.plan.rules[number]
             )
         if number % 7 == 3:
             await self.restart()
@@ -308,14 +323,16 @@ class Life:
             await self.record(self.tenants)
         await self.installation.service.sealer.seal_open(even_if_still=False)
         if number % 2:
-            await self.check(whole=number in (39, 79))
+            await self.check(whole=number in self.plan.audits)
         await self.go(midnight(day + DAY) - MILLISECOND, still=True)
         await self.record(self.tenants[:1], (BRIEF, "ecrits"))
 
 
-async def live(postgres: EmbeddedPostgres, home: Path, *, tenants: tuple[str, ...], hourly: bool) -> Life:
-    """Live so many days, and return what they were."""
-    start = midnight(BEGIN) - timedelta(hours=1)
+async def live(
+    postgres: EmbeddedPostgres, home: Path, plan: Plan, *, tenants: tuple[str, ...], hourly: bool = False
+) -> Life:
+    """Live the days of a plan, and return what they were."""
+    start = midnight(plan.begin) - timedelta(hours=1)
     async with new_world(postgres, home, start=start, tenants=tenants) as world:
         administration = world.installation.administration
         await administration.add_category(NewCategory(code=BRIEF, label="Brève", retention_days=2))
@@ -323,12 +340,12 @@ async def live(postgres: EmbeddedPostgres, home: Path, *, tenants: tuple[str, ..
         await world.installation.maintenance.prepare()
         await world.seal()
         owner = await asyncpg.connect(world.dsn)
-        life = Life(world, owner, tenants, hourly=hourly)
+        life = Life(world, owner, tenants, plan, hourly=hourly)
         try:
             await life.start()
-            for number in range(DAYS):
+            for number in range(plan.days):
                 await life.live_a_day(number)
-            await life.go(midnight(BEGIN + DAYS * DAY) + timedelta(hours=1))
+            await life.go(midnight(plan.begin + plan.days * DAY) + timedelta(hours=1))
             await life.tick()
             await life.check(whole=True)
         finally:
@@ -342,10 +359,11 @@ def judge(life: Life, record_property: Callable[[str, object], None]) -> None:
     tally = life.tally
     for category in (*WRITTEN,):
         low, high = tally.ages[category]
-        record_property("evidence", f"{DAYS} days: {category}: age at deletion from {low} to {high}")
+        record_property("evidence", f"{life.plan.days} days: {category}: age at deletion from {low} to {high}")
     record_property(
         "evidence",
-        f"{DAYS} days: {tally.purged} days of categories purged, {len(tally.early)} early, {len(tally.late)} late, "
+        f"{life.plan.days} days: {tally.purged} days of categories purged, {len(tally.early)} early, "
+        f"{len(tally.late)} late, "
         f"{len(tally.alarms)} false alarms in {tally.checks} readiness checks and {tally.extracts} extracts; "
         f"{tally.entries} entries, {tally.ticks} hourly runs, {tally.restarts} starts, {tally.jumps} clock jumps",
     )
@@ -362,21 +380,24 @@ def judge(life: Life, record_property: Callable[[str, object], None]) -> None:
     assert life.purged_on[BRIEF, SUMMER_TIME] == SUMMER_TIME + DAY
 
 
-async def test_120_days(
-    postgres: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize("plan", [DENSE, pytest.param(PLAN, marks=pytest.mark.campaign)], ids=["62", "120"])
+async def test_days(
+    postgres: EmbeddedPostgres, tmp_path: Path, plan: Plan, record_property: Callable[[str, object], None]
 ) -> None:
     """Entries at every midnight ± 1 ms, restarts, one clock and both jumping, summer time, a leap day, new rules."""
-    judge(await live(postgres, tmp_path, tenants=("albi", "sete"), hourly=False), record_property)
+    judge(await live(postgres, tmp_path, plan, tenants=("albi", "sete")), record_property)
 
 
 async def test_what_starts_ahead_of_time_can_do(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     """Without an outside clock each start up to 7 days ahead is believed, and takes 3 days a run: see journal.clock."""
-    async with new_world(postgres, tmp_path, start=midnight(BEGIN) + timedelta(hours=9), tenants=["albi"]) as world:
+    async with new_world(
+        postgres, tmp_path, start=midnight(PLAN.begin) + timedelta(hours=9), tenants=["albi"]
+    ) as world:
         await world.installation.administration.add_category(
             NewCategory(code=CHANGING, label="Changeante", retention_days=10)
         )
         for number in range(9):
-            await world.travel_to(BEGIN + number * DAY)
+            await world.travel_to(PLAN.begin + number * DAY)
             await world.record(1, category=CHANGING)
             await world.seal()
         true = world.clock.now()
@@ -387,7 +408,9 @@ async def test_what_starts_ahead_of_time_can_do(postgres: EmbeddedPostgres, tmp_
                 await ahead.check_clock(confirmed=False)
                 await ahead.service.sealer.seal_open(even_if_still=True)
                 gone = await ahead.purger.run()
-                assert [due.day for due in gone] == [BEGIN + number * DAY for number in range(3 * start - 3, 3 * start)]
+                assert [due.day for due in gone] == [
+                    PLAN.begin + number * DAY for number in range(3 * start - 3, 3 * start)
+                ]
         # Put right, it is not believed any more: the last seal is ahead.
         await world.travel(true)
         with pytest.raises(OperatorError, match="--clock-is-right"):
@@ -400,4 +423,4 @@ async def test_120_days_hour_by_hour(
 ) -> None:
     """The same with every hour lived, and more communes."""
     tenants = tuple(f"commune-{number}" for number in range(8))
-    judge(await live(postgres, tmp_path, tenants=tenants, hourly=True), record_property)
+    judge(await live(postgres, tmp_path, PLAN, tenants=tenants, hourly=True), record_property)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from tests.support import forks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,9 +36,8 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run openepm-journal to its end."""
-    line = [sys.executable, "-m", "journal.cli.main", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment(home, **settings))
+    """Run openepm-journal to its end, in a process of its own."""
+    return forks.run(arguments, environment(home, **settings))
 
 
 def plain_line(done: subprocess.CompletedProcess[str], code: int = NOT_RUN) -> str:
