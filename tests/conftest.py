@@ -28,6 +28,7 @@ from tests.support.chains import SERVICE
 from tests.support.databases import fresh_database
 from tests.support.ending import make_no_documents
 from tests.support.memory import choose_directory
+from tests.support.rig import rig_database
 from tests.support.world import World, new_world
 
 if TYPE_CHECKING:
@@ -86,8 +87,12 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-async def dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """Give the owner's address of a fresh, migrated, empty database."""
+async def dsn(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """Give the owner's address of a fresh, migrated database: empty, or, for a test that has a rig, the rig's."""
+    if "rig" in request.fixturenames:
+        async with rig_database(postgres) as address:
+            yield address
+        return
     async with fresh_database(postgres) as name:
         yield postgres.dsn(database=name)
 

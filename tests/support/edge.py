@@ -17,6 +17,7 @@ from journal.cli.installation import Installation, open_service, prepare
 from journal.clock import SimulatedClock
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
+from tests.support.copies import original
 from tests.support.databases import fresh_database
 from tests.support.refused_events import SOURCE_PREFIX
 
@@ -118,13 +119,11 @@ async def running_edge(
     """Run a service with two communes and a credential of each role for the first, named after the role."""
     clock = SimulatedClock()
     chosen = Settings(home=str(home), service_name=SERVICE, **settings)
-    async with fresh_database(postgres) as name:
+    kept = await original(postgres, "edge", lambda place: _found(postgres, place))
+    kept.copy_home(chosen)
+    async with fresh_database(postgres, kept.database) as name:
         dsn = postgres.dsn(database=name)
-        await prepare(dsn, chosen, clock)
         async with open_service(dsn, chosen, clock) as installation:
-            await installation.maintenance.prepare()
-            for tenant in (TENANT, OTHER_TENANT):
-                await installation.administration.add_tenant(tenant, tenant.capitalize())
             app = create_app(installation.service, limits)
             runner = Runner(app)
             await runner.setup()
@@ -147,3 +146,27 @@ async def running_edge(
                 finally:
                     await session.close()
                     await runner.cleanup()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Founded:
+    """What is copied."""
+
+    database: str
+    clock: SimulatedClock
+    service: Service
+
+
+@asynccontextmanager
+async def _found(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[_Founded]:
+    """Make the installation, without credentials."""
+    clock = SimulatedClock()
+    chosen = Settings(home=str(home), service_name=SERVICE)
+    async with fresh_database(postgres) as name:
+        dsn = postgres.dsn(database=name)
+        await prepare(dsn, chosen, clock)
+        async with open_service(dsn, chosen, clock) as installation:
+            await installation.maintenance.prepare()
+            for tenant in (TENANT, OTHER_TENANT):
+                await installation.administration.add_tenant(tenant, tenant.capitalize())
+            yield _Founded(database=name, clock=clock, service=installation.service)

@@ -15,14 +15,18 @@ from journal.cli.installation import Installation, open_service, prepare, simula
 from journal.clock import SimulatedClock
 from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
+from journal.database.refusals import read_place
 from journal.settings import Settings
 from journal.writing.writer import Writer
+from tests.support.copies import Original, original
+from tests.support.databases import fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from journal.audit.findings import Finding
+    from journal.database.embedded import EmbeddedPostgres
     from journal.service import Service
     from journal.writing.queue import Acknowledgement
 
@@ -69,6 +73,11 @@ class Rig:
     def service(self) -> Service:
         """The service itself."""
         return self.installation.service
+
+    @property
+    def database(self) -> str:
+        """The name of its database."""
+        return read_place(self.dsn).database
 
     def compartment(self, tenant: str = TENANTS[0], category: str = CATEGORY) -> Compartment:
         """Return one of its compartments."""
@@ -136,19 +145,49 @@ class Rig:
         return await Audit(self.service).run(lambda _: None)
 
 
+# What the databases of rigs were copied from, by their address.
+_kept: dict[str, Original] = {}
+
+
+def _noon() -> datetime:
+    return datetime.combine(datetime.now(UTC).date(), time(12), tzinfo=UTC)
+
+
 @asynccontextmanager
-async def open_rig(dsn: str, home: Path, tenants: Sequence[str] = TENANTS, **settings: Any) -> AsyncIterator[Rig]:
-    """Open a service on a fresh database, with communes and the days ahead prepared.
+async def rig_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """Give the address of a database in which `open_rig` finds its service: made once in a process, then copied."""
+
+    @asynccontextmanager
+    async def found(home: Path) -> AsyncIterator[Rig]:
+        async with fresh_database(postgres) as name, open_rig(postgres.dsn(database=name), home) as rig:
+            yield rig
+
+    kept = await original(postgres, ("rig", _noon()), found)
+    async with fresh_database(postgres, kept.database, ahead=kept.moment - datetime.now(UTC)) as name:
+        dsn = postgres.dsn(database=name)
+        _kept[dsn] = kept
+        yield dsn
+        del _kept[dsn]
+
+
+@asynccontextmanager
+async def open_rig(dsn: str, home: Path, **settings: Any) -> AsyncIterator[Rig]:
+    """Open a service on an empty database, or on a rig's own, with communes and the days ahead prepared.
 
     It is noon today on its clocks, so that no test meets midnight unless it travels there.
     """
-    noon = datetime.combine(datetime.now(UTC).date(), time(12), tzinfo=UTC)
-    clock = SimulatedClock(noon - datetime.now(UTC))
+    kept = _kept.get(dsn)
+    clock = SimulatedClock((kept.moment if kept else _noon()) - datetime.now(UTC))
     chosen = Settings(home=str(home), service_name=SERVICE, **settings)
-    await prepare(dsn, chosen, clock, simulate=clock.offset)
+    if kept is None:
+        await prepare(dsn, chosen, clock, simulate=clock.offset)
+    else:
+        kept.copy_home(chosen)
+        await simulate_clock(dsn, clock.offset)
     async with AsyncExitStack() as stack:
         installation = await stack.enter_async_context(open_service(dsn, chosen, clock))
-        await installation.maintenance.prepare()
-        for tenant in tenants:
-            await installation.administration.add_tenant(tenant, tenant.capitalize())
+        if kept is None:
+            await installation.maintenance.prepare()
+            for tenant in TENANTS:
+                await installation.administration.add_tenant(tenant, tenant.capitalize())
         yield Rig(dsn=dsn, clock=clock, installation=installation, stack=stack)
