@@ -25,7 +25,7 @@ from retention.policy import goes_at, handover_through, readable_from, waits_unt
 from retention.purge import INTERVAL_SECONDS
 from tests.support.communes import SHORT, commune, commune_world, names, opened, root
 from tests.support.contents import entries, members
-from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, START, TENANT, World, new_world, with_parts
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, START, TENANT, World, copied, new_world, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from retention.delivery import HandedOver
 
 
+@copied
 @asynccontextmanager
 async def recorded_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """Give an installation with the default directory, where both communes have entries of the first day."""

@@ -20,6 +20,7 @@ import pytest
 from journal.core.errors import OperatorError
 from journal.database.binaries import Mode, Origin, choose_identity, find_binaries, run
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from tests.support.memory import choose_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,14 +68,14 @@ def usable_modes() -> list[Mode]:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Give a home closed to others, as a home of root's is, with a path short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="oej-home-") as name:
+    with tempfile.TemporaryDirectory(prefix="oej-home-", dir=choose_directory()) as name:
         yield Path(name)
 
 
 @pytest.fixture(scope="session")
 def template_home() -> Iterator[Path]:
     """Make a cluster once, for the tests that are not about making one."""
-    with tempfile.TemporaryDirectory(prefix="oej-home-") as name:
+    with tempfile.TemporaryDirectory(prefix="oej-home-", dir=choose_directory()) as name:
         with EmbeddedPostgres(Path(name)):
             pass
         yield Path(name)

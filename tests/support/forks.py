@@ -10,7 +10,6 @@ import atexit
 import functools
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -89,8 +88,7 @@ def _be(request: dict[str, Any]) -> int:
 
 def _serve(address: str) -> int:
     """Fork for every request, until standard input ends; in a fork, return the command's status."""
-    # What ends is forgotten: nobody waits for it here.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    servers: list[int] = []
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(address)
         listening.listen()
@@ -102,9 +100,10 @@ def _serve(address: str) -> int:
                 return 0
             connection, _ = listening.accept()
             with connection:
-                if os.fork():
+                if server := os.fork():
+                    servers.append(server)
+                    servers[:] = [pid for pid in servers if os.waitpid(pid, os.WNOHANG) == (0, 0)]
                     continue
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 request = orjson.loads(_read(connection))
                 if command := os.fork():
                     _, status = os.waitpid(command, 0)
