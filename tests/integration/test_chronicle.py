@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
     from journal.database.ingest import AppendBatch, AppendResult
 
+pytestmark = pytest.mark.usefixtures("no_documents")
+
 
 @pytest_asyncio.fixture
 async def world(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:

@@ -19,7 +19,7 @@ from tests.support.refused_events import SOURCE_PREFIX, valid_event
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("no_documents")]
 
 ROLES = ("module", "client", "auditor", "operator")
 # Written apart from the table of calls: a call added there fails here until someone says who may make it.

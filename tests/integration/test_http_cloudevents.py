@@ -14,7 +14,7 @@ from journal.core.times import normalise_time
 from tests.support.cloudevents import CASES, EARTH, Case, graft
 from tests.support.edge import EVENTS, EXTRACTS, SINGLE, RunningEdge
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("no_documents")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("no_documents")]
 
 
 def today() -> str:

@@ -12,7 +12,7 @@ from tests.support.edge import EVENTS, EXTRACTS, HEAD, Answer, RunningEdge
 from tests.support.published import OPERATIONS, follows, resolve
 from tests.support.refused_events import valid_event
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("no_documents")]
 
 
 def check(method: str, path: str, answer: Answer) -> None:

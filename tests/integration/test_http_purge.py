@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-pytestmark = pytest.mark.world(made_by=brief_world)
+pytestmark = [pytest.mark.world(made_by=brief_world), pytest.mark.usefixtures("no_documents")]
 
 LARGE, SMALL = 6_000, 400
 DAYS = 7

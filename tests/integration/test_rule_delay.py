@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
+pytestmark = pytest.mark.usefixtures("no_documents")
+
 LIVED = 7
 DELAY_DAYS = 7
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from journal.cli.installation import Installation
     from journal.database.embedded import EmbeddedPostgres
 
+pytestmark = pytest.mark.usefixtures("no_documents")
+
 DAY = timedelta(days=1)
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
     from tests.support.edge import RunningEdge
 
+pytestmark = pytest.mark.usefixtures("no_documents")
+
 LONG = NewCategory(code="longue", label="Longue", retention_days=30)
 LIVED = 9
 
