@@ -43,7 +43,7 @@ async def run_writers(site: Site, shares: list[list[tuple[str, str, str]]], mome
     return [line.split() for lines in done for line in lines]
 
 
-@pytest.mark.parametrize("events", [5_000, pytest.param(50_000, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("events", [4_000, pytest.param(40_000, marks=pytest.mark.campaign)])
 async def test_many_writers_make_one_history(dsn: str, tmp_path: Path, events: int) -> None:
     """Each index and event occurs once, with one receipt for all its senders; no error; everything verifies.
 
