@@ -63,7 +63,9 @@ async def test_one_of_fifty(
     # A cluster of its own: files of other tests are none of its business.
     with EmbeddedPostgres(cluster) as server:
         await migrate(server.dsn())
-        async with new_world(server, tmp_path / "home", tenants=communes, keystore_replicas=[str(replica)]) as world:
+        async with new_world(
+            server, tmp_path / "home", tenants=communes, afresh=True, keystore_replicas=[str(replica)]
+        ) as world:
             everywhere = (cluster, tmp_path / "home", replica, export)
             markers = Markers()
             earlier = await live(world, communes, markers)

@@ -61,6 +61,11 @@ class Original:
             shutil.copytree(settings.keystore_path, replica, dirs_exist_ok=True)
 
 
+def holds_something(home: Path) -> bool:
+    """Return whether there are files in a home already, which an installation made in it would use."""
+    return home.exists() and any(home.iterdir())
+
+
 _originals: dict[tuple[str, Hashable], Original] = {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from journal.cli.installation import Installation, open_service, prepare
 from journal.clock import SimulatedClock
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
-from tests.support.copies import original
+from tests.support.copies import holds_something, original
 from tests.support.databases import fresh_database
 from tests.support.refused_events import SOURCE_PREFIX
 
@@ -119,9 +119,13 @@ async def running_edge(
     """Run a service with two communes and a credential of each role for the first, named after the role."""
     clock = SimulatedClock()
     chosen = Settings(home=str(home), service_name=SERVICE, **settings)
-    kept = await original(postgres, "edge", lambda place: _found(postgres, place))
-    kept.copy_home(chosen)
-    async with fresh_database(postgres, kept.database) as name:
+    async with AsyncExitStack() as stack:
+        if holds_something(home):
+            name = (await stack.enter_async_context(_found(postgres, home))).database
+        else:
+            kept = await original(postgres, "edge", lambda place: _found(postgres, place))
+            kept.copy_home(chosen)
+            name = await stack.enter_async_context(fresh_database(postgres, kept.database))
         dsn = postgres.dsn(database=name)
         async with open_service(dsn, chosen, clock) as installation:
             app = create_app(installation.service, limits)

@@ -26,7 +26,7 @@ from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.reading.plan import ExtractRequest
 from journal.settings import Settings
-from tests.support.copies import original
+from tests.support.copies import holds_something, original
 from tests.support.databases import fresh_database
 
 if TYPE_CHECKING:
@@ -191,16 +191,17 @@ async def new_world(
     *,
     start: datetime = START,
     tenants: Iterable[str] = (TENANT, OTHER_TENANT),
+    afresh: bool = False,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """Give an installation that begins at a simulated moment, with these tenants and the default categories.
 
-    One that begins at START, with all its files at home, is made once in a process, and copied.
+    One that begins at START in an empty home is made once in a process, and copied, but for one wanted `afresh`.
     """
     settings.setdefault("rule_delay_days", 0)
     chosen = Settings(home=str(home), service_name=SERVICE, **settings)
     communes = tuple(tenants)
-    if start != START or settings.keys() - COPIED_WITH:
+    if afresh or start != START or settings.keys() - COPIED_WITH or holds_something(home):
         async with _found(postgres, chosen, start, communes) as world:
             yield world
         return
@@ -222,7 +223,7 @@ def copied(make: Callable[[EmbeddedPostgres, Path], AbstractAsyncContextManager[
         replicas = [replica.replace(kept.settings.home, str(home)) for replica in kept.settings.keystore_replicas]
         settings = msgspec.structs.replace(kept.settings, home=str(home), keystore_replicas=tuple(replicas))
         async with _open(postgres, kept, settings) as world:
-            world.has_travelled = True
+            world.has_travelled = kept.moment - START > SETTING_UP
             yield world
 
     return copy_world
