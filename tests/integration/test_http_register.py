@@ -123,7 +123,7 @@ async def test_parameters_are_checked(edge: RunningEdge, query: str) -> None:
     assert (await edge.ask("GET", f"{REGISTER}?{query}", token="client")).status == 400
 
 
-@pytest.mark.parametrize("limit", [200, pytest.param(SCANNED_ENTRIES, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("limit", [600, pytest.param(SCANNED_ENTRIES, marks=pytest.mark.campaign)])
 async def test_a_page_reads_so_many_entries_and_no_more(
     own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
