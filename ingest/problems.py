@@ -26,6 +26,7 @@ from journal.core.errors import (
     OversizeEventError,
     PurgedDayError,
     RequestError,
+    SignerError,
     StoreError,
     SubmissionError,
 )
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:openepm-journal:problem:"
 UNAVAILABLE_RETRY_SECONDS = 5
+# Their messages concern the operator alone.
+_OPERATORS = (KeyStoreError, OperatorError, SignerError, StoreError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +159,7 @@ def about(error: Exception) -> dict[str, str]:
 
     Other messages may quote the request or recorded data.
     """
-    reason = {"reason": str(error)} if isinstance(error, KeyStoreError | OperatorError | StoreError) else {}
+    reason = {"reason": str(error)} if isinstance(error, _OPERATORS) else {}
     return {"kind": type(error).__name__} | reason
 
 

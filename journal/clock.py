@@ -30,6 +30,12 @@ from typing import Protocol
 from journal.core.errors import OperatorError
 
 CLOCK_DEPARTURE_LIMIT = timedelta(minutes=15)
+# The appender's: an entry may be that much ahead of the database's clock.
+CLOCK_TOLERANCE = timedelta(seconds=2)
+# After midnight, until all clocks within the tolerance of appends agree that the day is over.
+CLOSE_GRACE = timedelta(seconds=5)
+# How long after midnight a refusal may still be due to midnight, on a slow machine.
+MIDNIGHT_MARGIN = timedelta(minutes=1)
 
 
 class Clock(Protocol):

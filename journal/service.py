@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from journal.clock import Clock, ClockGuard
+from journal.clock import Clock, ClockGuard, SimulatedClock
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
 from journal.database.store import Store
@@ -13,10 +13,13 @@ from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_facts, open_keystore
 from journal.reading.plan import Extraction
 from journal.reading.reader import Reader
-from journal.seals import identity as signing
-from journal.seals.memory import Memory
 from journal.seals.sealer import Sealer
 from journal.seals.stamper import Stamper
+from journal.signer.client import SignerClient
+from journal.signer.connect import AtPath, Child, Task
+from journal.signer.identity import load, load_certified
+from journal.signer.memory import Memory
+from journal.signer.signing import Signer
 from journal.snapshot import Snapshot
 from journal.status.alarms import Alarm, Alarms
 from journal.status.checks import Checks
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from journal.metrics import Metrics
-    from journal.seals.identity import SigningIdentity
-    from journal.seals.judge import Refusal
     from journal.settings import Settings
+    from journal.signer.client import Connector
+    from journal.signer.evidence import HeldChain
 
 CANCEL_AGAIN_SECONDS = 0.5
 # Chains that get an alarm of their own; the others are counted.
@@ -49,7 +52,7 @@ class Service:
         settings: Settings,
         store: Store,
         keyring: Keyring,
-        identity: SigningIdentity,
+        signer: SignerClient,
         snapshot: Snapshot,
         metrics: Metrics | None,
     ) -> None:
@@ -59,7 +62,8 @@ class Service:
         self.settings = settings
         self.store = store
         self.keyring = keyring
-        self.identity = identity
+        self.signer = signer
+        self.identity = signer.identity
         self.snapshot = snapshot
         self.instruments = Instruments(metrics)
         self.guard = ClockGuard(clock)
@@ -79,10 +83,7 @@ class Service:
         self.sealer = Sealer(
             store=store,
             keystore=keyring.keystore,
-            identity=identity,
-            memory=Memory(settings.signer_state_path, identity),
-            trust_path=settings.trust_path,
-            service_name=name,
+            signer=signer,
             clock=clock,
             tell=self._tell_refusals,
         )
@@ -95,7 +96,7 @@ class Service:
             chronicle=self.chronicle,
             sealer=self.sealer,
             reader=self.reader,
-            identity=identity,
+            signer=signer,
             clock=clock,
         )
         self.checks = Checks(
@@ -106,7 +107,7 @@ class Service:
             instruments=self.instruments,
             sealer=self.sealer,
             alarms=self.alarms,
-            identity=identity,
+            identity=self.identity,
             stamper=self.stamper,
             clock=clock,
             guard=self.guard,
@@ -129,7 +130,7 @@ class Service:
             await _check_durability(store)
             name = (await store.read_service()).name
             snapshot = Snapshot(store, keyring, clock)
-            identity = _load_identity(settings, name)
+            signer = _open_signer(settings, name, clock)
             await snapshot.refresh()
             _check_keystore(keyring.keystore, snapshot, settings)
             return cls(
@@ -138,7 +139,7 @@ class Service:
                 settings=settings,
                 store=store,
                 keyring=keyring,
-                identity=identity,
+                signer=signer,
                 snapshot=snapshot,
                 metrics=metrics,
             )
@@ -184,13 +185,18 @@ class Service:
                     task.cancel()
             _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.signer.close()
         await self.store.close()
 
-    async def _tell_refusals(self, refusals: Sequence[Refusal]) -> None:
+    async def _tell_refusals(self, refusals: Sequence[HeldChain]) -> None:
         """Record that chains are not sealed as the database has them; many are recorded in one entry."""
         for refusal in refusals[:REFUSALS_TOLD]:
-            tenant, category = refusal.chain
-            data = {"alarm": "chain not sealed", "category": category, "reason": str(refusal), "tenant": tenant}
+            data = {
+                "alarm": "chain not sealed",
+                "category": refusal.category,
+                "reason": refusal.reason,
+                "tenant": refusal.tenant,
+            }
             await self.chronicle.write("alarm", tenant=RESERVED_TENANT, subject="seal", data=data)
         if len(refusals) > REFUSALS_TOLD:
             more = {"alarm": "chain not sealed", "more": len(refusals) - REFUSALS_TOLD}
@@ -213,14 +219,27 @@ async def _check_durability(store: Store) -> None:
         raise OperatorError("the database is not configured to keep what it commits: " + "; ".join(problems))
 
 
-def _load_identity(settings: Settings, name: str) -> SigningIdentity:
-    identity = signing.load(settings.signing_key_path, settings.signing_cert_path)
+def _open_signer(settings: Settings, name: str, clock: Clock) -> SignerClient:
+    """Return the way to the signer; nothing is asked yet. Raises OperatorError if its certificate is not the service's.
+
+    A clock that is moved by hand is not believed by a signer of its own: that one is a part of this process.
+    """
+    identity = load_certified(settings.signing_cert_path)
     if identity.service != name:
         raise OperatorError(
             f"the signing certificate is for {identity.service}, but this journal is {name}: "
             f"set JOURNAL_SIGNING_CERT to a certificate whose subject alternative name is {name}"
         )
-    return identity
+    connector: Connector
+    if isinstance(clock, SimulatedClock):
+        key = load(settings.signing_key_path, settings.signing_cert_path)
+        memory = Memory(settings.signer_state_path, key)
+        connector = Task(Signer(identity=key, memory=memory, trust_path=settings.trust_path, clock=clock))
+    elif settings.signer_socket_path is not None:
+        connector = AtPath(settings.signer_socket_path)
+    else:
+        connector = Child(settings)
+    return SignerClient(connector, identity)
 
 
 def _check_keystore(keystore: KeyStore, snapshot: Snapshot, settings: Settings) -> None:

@@ -26,6 +26,8 @@ NO_SETTINGS = frozenset({CONFIG_VARIABLE, "JOURNAL_STREAM"})
 # How a variable separates the values of a list.
 LISTS = {"keystore_replicas": ":", "trusted_proxies": ","}
 DEFAULT_SERVICE_NAME = "journal.localhost"
+SIGNER_SOCKET = Path("/run/openepm-journal-signer/socket")
+NO_SIGNER_SOCKET = "none"
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -50,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signing_key: str | None = None
     signing_cert: str | None = None
     signer_state: str | None = None
+    signer_socket: str | None = None
     trust: str | None = None
     handover_directory: str | None = None
     tsa_url: str | None = None
@@ -91,6 +94,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def signer_state_path(self) -> Path:
         """Return the file in which the signer remembers what it has signed; by default beside the signing key."""
         return Path(self.signer_state) if self.signer_state else self.signing_key_path.with_name("signer.state")
+
+    @property
+    def signer_socket_path(self) -> Path | None:
+        """Return the socket of the signer; None if each process starts a signer of its own.
+
+        By default the installed one's, unless the database is embedded.
+        """
+        if self.signer_socket is None:
+            return SIGNER_SOCKET if self.dsn is not None else None
+        return None if self.signer_socket == NO_SIGNER_SOCKET else Path(self.signer_socket)
 
     @property
     def trust_path(self) -> Path:

@@ -39,7 +39,7 @@ class Attestations:
     async def make(self, attestation: Attestation) -> bytes:
         """Return the signed document. Raises DocumentError, OperatorError."""
         content = attestation_content(attestation)
-        return await render(content, self._service.identity, attestation.issued_at, ATTESTATION)
+        return await render(content, self._service.signer, attestation.issued_at, ATTESTATION)
 
     async def gather(self, tenant_code: str, day: date) -> Attestation:
         """Return what can be attested of a commune's day.

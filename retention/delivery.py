@@ -126,7 +126,7 @@ class Delivery:
         files = [file for file in await self._store.unlisted_handovers(self._tenant) if file.placed_at]
         for night, group in groupby(files, key=_night):
             content = encode_inventory(service=self._service.name, tenant=self._tenant, night=night, files=list(group))
-            signature = self._service.identity.sign(content, self._service.clock.now())
+            signature = await self._service.signer.sign(content, self._service.clock.now())
             name = inventory_name(self._tenant, night)
             # The signature first: an inventory that is there can be checked.
             await asyncio.to_thread(self._outbox.put, f"{name}.p7s", signature)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from journal.database.ending import EndedChain, Ending
     from journal.database.handover import HandoverFile
-    from journal.database.seal import SealHeadRow, SealRow
+    from journal.database.heads import SealHeadRow
+    from journal.database.seal import SealRow
 
 EXPORT_FORMAT = "openepm-journal/export/v1"
 DESTRUCTION_FORMAT = "openepm-journal/destruction/v1"

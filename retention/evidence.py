@@ -18,10 +18,10 @@ from journal.core.errors import OperatorError, StoreError, UnavailableError, Ver
 from journal.core.seal import parse_seal
 from journal.core.times import format_day, purgeable_through
 from journal.core.tree import Trie
+from journal.database.heads import sealed_head
 from journal.document.attested import CategoryFacts, NamedSeal
 from journal.pki import cms
 from journal.pki.certificates import pem_to_der
-from journal.seals.judge import sealed_head
 from retention.policy import goes_at
 from retention.purge_log import read_recorded_purges
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from journal.core.seal import Seal
+    from journal.database.heads import SealHeadRow
     from journal.database.ingest import CategoryRow, TenantRow
-    from journal.database.seal import BaseMove, SealHeadRow, SealRow
+    from journal.database.seal import BaseMove, SealRow
     from journal.document.attested import State
     from journal.service import Service
     from retention.purge_log import RecordedPurge

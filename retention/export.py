@@ -169,7 +169,7 @@ class Export:
         return Request(index=announcement.index, leaf=announcement.leaf_hash, reference=None)
 
     async def _sign(self, content: bytes) -> None:
-        signature = self._service.identity.sign(content, self._service.guard.check())
+        signature = await self._service.signer.sign(content, self._service.guard.check())
         await asyncio.to_thread(self._outbox.put, f"{self._inventory_name}.p7s", signature)
 
     def _exported(self, content: bytes, files: int) -> Exported:

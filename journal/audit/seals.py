@@ -15,10 +15,10 @@ from journal.core.errors import MismatchedPartError, StoreError, UnavailableErro
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.core.times import day_of, format_day, purgeable_through
 from journal.core.tree import Trie
+from journal.database.heads import sealed_head
 from journal.pki import cms, timestamp
 from journal.pki.certificates import pem_to_der
 from journal.pki.timestamp_token import read_info, read_token
-from journal.seals.judge import sealed_head
 from journal.seals.sealer import OPEN_SEALS_KEPT
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from journal.audit.expected import ExpectedChain, ExpectedChains
     from journal.audit.findings import Findings
-    from journal.database.seal import SealHeadRow, SealRow
+    from journal.database.heads import SealHeadRow
+    from journal.database.seal import SealRow
     from journal.service import Service
 
 PAGE_SEALS = 200

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from journal.cli.installation import opened
 from journal.core.times import format_day
+from journal.signer.connect import NOT_SEPARATED
 
 if TYPE_CHECKING:
     import argparse
@@ -26,6 +27,8 @@ async def doctor(settings: Settings, _: argparse.Namespace) -> int:
             checks["clock"] = "the database's clock is simulated: entries of this installation prove nothing"
         print(f"service {service.name} in {settings.home_path}")
         print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
+        if settings.signer_socket_path is None:
+            print(f"note signer: {NOT_SEPARATED}")
         for name, problem in checks.items():
             print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
         for line in (*tell_pending(service.snapshot.categories()), *tell(await service.status())):

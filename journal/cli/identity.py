@@ -9,15 +9,15 @@ from journal.cli.commands import check_free
 from journal.clock import SystemClock
 from journal.core.errors import OperatorError
 from journal.keys.files import appear_whole
-from journal.seals import identity as signing
 from journal.seals.dev_authority import make_development_authority
 from journal.seals.renewal import Paths, Subject, check_vouched, install, make_request, next_key_path
+from journal.signer import identity as signing
 
 if TYPE_CHECKING:
     import argparse
 
-    from journal.seals.identity import SigningIdentity
     from journal.settings import Settings
+    from journal.signer.identity import SigningIdentity
 
 
 async def new(settings: Settings, _: argparse.Namespace) -> int:

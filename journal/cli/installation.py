@@ -26,12 +26,12 @@ from journal.database.store import Store
 from journal.keys.files import make_private_directory
 from journal.keys.store import open_facts, open_keystore
 from journal.keys.wrapped import make_master_key
-from journal.seals import identity as signing
 from journal.seals.dev_authority import make_development_authority
 from journal.seals.renewal import check_vouched
-from journal.seals.sealer import LEAVE
 from journal.service import Service
 from journal.settings import DEFAULT_SERVICE_NAME
+from journal.signer.identity import load_certified
+from journal.signer.memory import LEAVE
 from journal.status.restored import refuse_restored
 from retention.closing import Closing
 from retention.destruction import Destruction
@@ -132,7 +132,7 @@ def _make_master_key(settings: Settings) -> None:
 
 def check_first(settings: Settings, name: str, now: datetime) -> None:
     """Refuse a first start whose signing identity could not serve it: the name is fixed by it. Raises OperatorError."""
-    identity = signing.load(settings.signing_key_path, settings.signing_cert_path)
+    identity = load_certified(settings.signing_cert_path)
     if identity.service != name:
         raise OperatorError(
             f"the signing certificate {settings.signing_cert_path} is for {identity.service}, but the journal is to be "

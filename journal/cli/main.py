@@ -13,9 +13,9 @@ import structlog
 import uvloop
 
 from journal.cli.parser import NOT_RUN, make_parser
-from journal.cli.protection import forget_variable, protect_memory
 from journal.cli.serve import serve
 from journal.core.errors import BusyError, JournalError
+from journal.keys.protection import forget_variable, protect_memory
 from journal.settings import DSN_VARIABLE, load_settings
 
 if TYPE_CHECKING:

@@ -410,10 +410,10 @@ def _add_upkeep(actions: Actions) -> None:
         actions,
         "signer",
         signer.signer,
-        "decide what the signer of the seals goes on from; recorded as an alarm",
+        "run the signer, which alone holds the signing key; or decide what it goes on from, recorded as an alarm",
         "signer --learn",
     )
-    choice = parser.add_mutually_exclusive_group(required=True)
+    choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
         "--learn",
         action="store_true",

@@ -24,6 +24,7 @@ from journal.cli.workers import Workers
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.metrics import Metrics, make_shared_memory
+from journal.signer.connect import NOT_SEPARATED
 
 if TYPE_CHECKING:
     import argparse
@@ -102,6 +103,8 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
                 await first_steps(installation)
                 async with listening(installation, listener, is_held=is_held):
                     run_forever(installation)
+                    if settings.signer_socket_path is None:
+                        log.warning("the signer is not separated", reason=NOT_SEPARATED)
                     if server is not None:
                         installation.service.watch("postgresql", watch_database(server))
                     if supervision.watchdog_seconds is not None:

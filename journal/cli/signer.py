@@ -1,13 +1,16 @@
-"""`signer`: what an operator decides about the signer's memory."""
+"""`signer`: run the signer, or decide what it goes on from."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from journal.cli.installation import opened
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.core.times import format_seconds
+from journal.settings import SIGNER_SOCKET
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 
 
 async def signer(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Let the signer learn from the stored seals, or accept a last seal of the future; either is an `alarm` entry."""
+    """Run the signer; or let it learn from the stored seals, or accept a last seal of the future: an `alarm` entry."""
+    if not arguments.learn and not arguments.leave_future_seal:
+        _become_signer(settings)
     async with opened(settings) as installation:
         service = installation.service
         if arguments.learn:
@@ -32,3 +37,16 @@ async def signer(settings: Settings, arguments: argparse.Namespace) -> int:
         await service.chronicle.write("alarm", tenant=RESERVED_TENANT, subject="seal", data=data)
     print(said)
     return 0
+
+
+def _become_signer(settings: Settings) -> None:
+    """Replace this process by the signer, which loads nothing of the service."""
+    files = (
+        settings.signing_key_path,
+        settings.signing_cert_path,
+        settings.signer_state_path,
+        settings.trust_path,
+    )
+    path = settings.signer_socket_path or SIGNER_SOCKET
+    program = [sys.executable, "-m", "journal.signer", "--socket", str(path), *map(str, files)]
+    os.execv(sys.executable, program)  # noqa: S606 - this very Python

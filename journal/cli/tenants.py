@@ -97,7 +97,7 @@ async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> i
                 check_free(path, "--report", "a report")
         with tqdm(unit=" entries", disable=None, desc="tenant destroy") as progress:
             report = await installation.destruction.run(code, progress.update)
-        _write(output, report, installation.service.identity.sign(report, installation.service.clock.now()))
+        _write(output, report, await installation.service.signer.sign(report, installation.service.clock.now()))
         await installation.vacuum_removed()
     signature = _signature_of(output)
     print(f"tenant {code} destroyed: its key and its entries are deleted, which the seals show from now on")

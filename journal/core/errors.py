@@ -32,6 +32,7 @@ Exception
 │   │   ├── SuspendedError             an administrative row that the key store does not vouch for
 │   │   └── UnavailableError           no definite answer: a write may have happened or not
 │   ├── DocumentError                  the document could not be made; an extract is complete without it
+│   ├── SignerError                    the signer cannot be asked, or signs no such thing
 │   ├── NotStampedError                a time-stamping authority gave nothing to be used, this time
 │   └── OperatorError                  a setting, a file or a clock the operator must put right
 │       └── ExpiredCertificateError    the service's own certificate has expired: nothing is signed
@@ -226,6 +227,10 @@ class UnavailableError(StoreError):
 
     Asking again on another connection, with the same events, finds out.
     """
+
+
+class SignerError(JournalError):
+    """The signer cannot be asked, or signs no such thing; the message says what to do."""
 
 
 class NotStampedError(JournalError):

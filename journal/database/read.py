@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from journal.database.heads import SealHeadRow
 from journal.database.pools import Pools
 from journal.database.purge import StoredRow
-from journal.database.seal import BaseMove, SealHeadRow, SealRow
+from journal.database.seal import BaseMove, SealRow
 
 if TYPE_CHECKING:
     from datetime import date, datetime

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import sql
 from journal.core.errors import StoreError
+from journal.database.heads import LeafRun, LeafSpan, SealHeadRow
 from journal.database.ingest import HeadRow
 from journal.database.pools import Pools, readable
 
@@ -22,37 +23,6 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     import asyncpg
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealHeadRow:
-    """A chain as a seal states it."""
-
-    tenant: str
-    category: str
-    size: int
-    chain_hash: bytes
-    kept_from: int
-    retention_days: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeafSpan:
-    """The entries of a chain from index `low` up to, not including, `high`."""
-
-    tenant: str
-    category: str
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeafRun:
-    """Consecutive leaf hashes of a span, 32 bytes each, joined; `first_index` is that of the first."""
-
-    span: LeafSpan
-    first_index: int
-    leaves: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import orjson
 
@@ -16,7 +16,7 @@ from journal.core.errors import JournalError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from journal.seals.identity import SigningIdentity
+    from journal.signer.identity import Certified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +38,32 @@ class DocumentError(JournalError):
     """The document could not be made; an extract is complete without it."""
 
 
-async def render(
-    content: dict[str, Any], identity: SigningIdentity, at: datetime, template: Template = EXTRACT
-) -> bytes:
-    """Return the document (PDF/A-3, signed as PAdES-B-B at the time `at`). Raises DocumentError, OperatorError."""
-    second = identity.check_valid(at)
+class DocumentSigner(Protocol):
+    """What signs a document, and its certificates."""
+
+    @property
+    def identity(self) -> Certified:
+        """Return the certificates."""
+        ...
+
+    async def sign_document(self, attributes: bytes, content: bytes, at: datetime) -> bytes:
+        """Return the bare signature of signed attributes that cover `content`."""
+        ...
+
+
+async def render(content: dict[str, Any], signer: DocumentSigner, at: datetime, template: Template = EXTRACT) -> bytes:
+    """Return the document (PDF/A-3, signed as PAdES-B-B at the time `at`).
+
+    Raises DocumentError, OperatorError, SignerError.
+    """
+    second = signer.identity.check_valid(at)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "journal.document.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
     )
     assert process.stdin is not None
     assert process.stdout is not None
     request = {
-        "certificates": [b64encode(certificate).decode() for certificate in identity.certificates],
+        "certificates": [b64encode(certificate).decode() for certificate in signer.identity.certificates],
         "content": content,
         "made_at": int(second.timestamp()),
         "reason": template.reason,
@@ -59,8 +73,8 @@ async def render(
         async with asyncio.timeout(DEADLINE_SECONDS):
             process.stdin.write(frame(orjson.dumps(request)))
             await process.stdin.drain()
-            to_sign = await receive_frame(process.stdout)
-            process.stdin.write(frame(identity.sign_raw(to_sign)))
+            covered, attributes = await receive_frame(process.stdout), await receive_frame(process.stdout)
+            process.stdin.write(frame(await signer.sign_document(attributes, covered, second)))
             await process.stdin.drain()
             return await receive_frame(process.stdout)
     except (TimeoutError, EOFError, ValueError, ConnectionError) as error:

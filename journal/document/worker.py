@@ -1,13 +1,14 @@
-"""The process that makes one document: typst lays it out, the service that started it signs it (PAdES).
+"""The process that makes one document: typst lays it out, and the signer signs it through the service (PAdES).
 
 A separate process, because a long table takes hundreds of megabytes, which its end releases, and because neither
-library should run near the keys. Frames on standard input and output: the request in, the bytes to sign out, their
-signature in, the document out.
+library should run near the keys. Frames on standard input and output: the request in, the bytes that the signature
+covers and its signed attributes out, their signature in, the document out.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 from base64 import b64decode
@@ -74,10 +75,10 @@ def _sign(
     document: bytes, certificates: list[x509.Certificate], metadata: signers.PdfSignatureMetadata, at: datetime
 ) -> bytes:
     """Sign invisibly, in an incremental update (ETSI EN 319 142-1, PAdES-B-B)."""
-    writer = _Writer(BytesIO(document))
-    signed = _PdfSigner(metadata, _Signer(certificates), at).sign_pdf(writer, bytes_reserved=RESERVED_BYTES)
-    content: bytes = signed.getvalue()
-    return content
+    output = BytesIO()
+    signer = _PdfSigner(metadata, _Signer(certificates, output), at)
+    signer.sign_pdf(_Writer(BytesIO(document)), bytes_reserved=RESERVED_BYTES, output=output)
+    return output.getvalue()
 
 
 def _send(content: bytes) -> None:
@@ -113,11 +114,15 @@ class _PdfSigner(signers.PdfSigner):
 
 
 class _Signer(signers.Signer):
-    """The service's identity for pyHanko; its key stays in the service."""
+    """The service's identity for pyHanko; its key stays with the signer.
 
-    def __init__(self, certificates: list[x509.Certificate]) -> None:
+    The signer is given the bytes that the signature covers too, and signs for nothing but a document.
+    """
+
+    def __init__(self, certificates: list[x509.Certificate], output: BytesIO) -> None:
         store = SimpleCertificateStore()  # type: ignore[no-untyped-call] # pyHanko leaves it without types
         store.register_multiple(certificates[1:])
+        self._output = output
         super().__init__(signing_cert=certificates[0], cert_registry=store, embed_roots=False)
 
     async def async_sign_raw(
@@ -131,8 +136,16 @@ class _Signer(signers.Signer):
             raise ValueError(digest_algorithm)
         if dry_run:
             return bytes(RAW_SIGNATURE_BYTES)
+        _send(_covered(self._output.getvalue()))
         _send(data)
         return read_frame(sys.stdin.buffer)
+
+
+def _covered(document: bytes) -> bytes:
+    """Return the bytes that the one signature covers: its byte range is filled in already (ISO 32000-1, 12.8.1)."""
+    (found,) = re.findall(rb"/ByteRange \[ ?(\d+) (\d+) (\d+) (\d+)", document)
+    first, size, second, rest = map(int, found)
+    return document[first : first + size] + document[second : second + rest]
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SIGNATURE_LIMIT_BYTES = 32 * 1024
+ATTRIBUTES_LIMIT_BYTES = 4 * 1024
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 _SIGNED_DATA = der.object_identifier("1.2.840.113549.1.7.2")
@@ -124,6 +125,30 @@ def verify(
         not_before=signer.not_before,
         not_after=signer.not_after,
     )
+
+
+def check_document_attributes(attributes: bytes, content_digest: bytes, certificate: bytes) -> None:
+    """Check that these are the signed attributes of a document with this SHA-256 (ETSI EN 319 142-1 section 6.3).
+
+    They are exactly a content type, the message digest and the signer's certificate. A signature of this module's own
+    profile always has a signing time too, so that what is signed here is never one. Raises MalformedError.
+    """
+    found = {}
+    for attribute in der.decode(attributes, limit_bytes=ATTRIBUTES_LIMIT_BYTES).members(der.SET, 3):
+        kind, values = attribute.members(der.SEQUENCE, 2)
+        (found[kind.encoded],) = values.members(der.SET, 1)
+    if found.keys() != {_CONTENT_TYPE, _MESSAGE_DIGEST, _SIGNING_CERTIFICATE_V2}:
+        raise MalformedError("the signed attributes are not those of a document")
+    if found[_CONTENT_TYPE].encoded != _DATA or found[_MESSAGE_DIGEST].octets() != content_digest:
+        raise MalformedError("the signed attributes are of other content")
+    # Each listed certificate begins with its hash (RFC 5035 section 4).
+    identifiers = [
+        member.octets()
+        for listed in found[_SIGNING_CERTIFICATE_V2].members(der.SEQUENCE, 1)[0].members(der.SEQUENCE)
+        for member in listed.members(der.SEQUENCE)[:1]
+    ]
+    if identifiers != [sha256(certificate).digest()]:
+        raise MalformedError("the signed attributes name another certificate")
 
 
 def _read_anchor(anchor: bytes) -> certs.Certificate:

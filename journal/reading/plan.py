@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from journal.database.store import Store
     from journal.keys.ring import Keyring
     from journal.reading.reader import ChainSeal, Reader
-    from journal.seals.identity import SigningIdentity
     from journal.seals.sealer import Sealer
+    from journal.signer.client import SignerClient
     from journal.snapshot import Snapshot
     from journal.writing.chronicle import Chronicle
 
@@ -71,7 +71,7 @@ class Extraction:
         chronicle: Chronicle,
         sealer: Sealer,
         reader: Reader,
-        identity: SigningIdentity,
+        signer: SignerClient,
         clock: Clock,
     ) -> None:
         """Use the parts of the running service."""
@@ -81,7 +81,7 @@ class Extraction:
         self._chronicle = chronicle
         self._sealer = sealer
         self._reader = reader
-        self._identity = identity
+        self._signer = signer
         self._clock = clock
 
     async def extract(
@@ -110,7 +110,7 @@ class Extraction:
         """
         selection = await self._check(compartment, request, disclose=disclose)
         # Before the request is recorded: the register must not list extracts that could not be made.
-        self._identity.check_valid(self._clock.now())
+        self._signer.identity.check_valid(self._clock.now())
         recorded = await self._record(compartment, request, selection, requested_by)
         manifest_request = Request(index=recorded.index, leaf=recorded.leaf_hash, reference=request.request_reference)
         seal = await self._sealer.seal_open(even_if_still=True)
@@ -149,7 +149,7 @@ class Extraction:
             request=manifest_request,
             reader=self._reader,
             keyring=self._keyring,
-            identity=self._identity,
+            signer=self._signer,
             clock=self._clock,
         )
 

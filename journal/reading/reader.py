@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from journal.core.errors import NotCoveredError, StoreError
 from journal.core.times import format_day, format_seconds
 from journal.core.tree import Trie
+from journal.database.heads import sealed_head
 from journal.extract.listing import ListedSeal, encode_head_answer
-from journal.seals.judge import sealed_head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

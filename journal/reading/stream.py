@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from journal.extract.manifest import Request
     from journal.keys.ring import Keyring
     from journal.reading.reader import ChainSeal, DayRange, Reader
-    from journal.seals.identity import SigningIdentity
+    from journal.signer.client import SignerClient
 
     Render = Callable[[Box, list[EntryRow]], bytes]
 
@@ -82,7 +82,7 @@ class ExtractStream:
         request: Request,
         reader: Reader,
         keyring: Keyring,
-        identity: SigningIdentity,
+        signer: SignerClient,
         clock: Clock,
     ) -> None:
         """Prepare; `chunks` does the work."""
@@ -94,7 +94,7 @@ class ExtractStream:
         self._request = request
         self._reader = reader
         self._keyring = keyring
-        self._identity = identity
+        self._signer = signer
         self._clock = clock
         # One bit an entry: which ones the first pass disclosed, so that the later ones agree with it.
         self._shown = bytearray((plan.head.size - plan.base.size + 7) // 8)
@@ -138,7 +138,7 @@ class ExtractStream:
         names = [name for name in signed_names(layout.NAMES) if name != layout.DOCUMENT or document is not None]
         digests = write_digests({name: container.digest(name) for name in names})
         yield container.add(layout.DIGESTS, digests)
-        yield container.add(layout.SIGNATURE, self._identity.sign(digests, manifest.issued_at))
+        yield container.add(layout.SIGNATURE, await self._signer.sign(digests, manifest.issued_at))
         yield container.close()
 
     async def _member(
@@ -200,7 +200,7 @@ class ExtractStream:
             tenant_name=plan.tenant_name,
             category_label=plan.category_label,
             service=plan.compartment.service,
-            signer=self._identity.subject,
+            signer=self._signer.identity.subject,
             manifest_sha256=sha256(manifest.encode()).hexdigest(),
             first_seal=plan.seals[0].seal.number,
             last_seal=latest.number,
@@ -210,7 +210,7 @@ class ExtractStream:
         )
         try:
             content = document_content(manifest, self._gathered, circumstances)
-            return await render(content, self._identity, manifest.issued_at)
+            return await render(content, self._signer, manifest.issued_at)
         except DocumentError as error:
             log.error("an extract goes without its document", reason=str(error))
             return None

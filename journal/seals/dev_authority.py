@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from journal.keys.files import create_durably, make_private_directory, replace_durably
 from journal.pki.certificates import der_to_pem
-from journal.seals.identity import to_second
+from journal.signer.identity import to_second
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,11 +19,13 @@ from journal.core.errors import OperatorError, VerificationError
 from journal.keys.files import create_durably, replace_durably, shred_file
 from journal.pki.certificates import der_to_pem, parse, pem_to_der, public_key
 from journal.pki.trust import check_path
-from journal.seals.identity import SigningIdentity, read_key
+from journal.signer.identity import SigningIdentity, read_key
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
+
+    from journal.signer.identity import Certified
 
 READABLE = 0o644
 NEXT = ".next"
@@ -149,7 +151,7 @@ def _check(
     return identity, path != paths.key
 
 
-def check_vouched(identity: SigningIdentity, trust_path: Path, now: datetime) -> None:
+def check_vouched(identity: Certified, trust_path: Path, now: datetime) -> None:
     """Refuse an identity that the trust anchors do not vouch for now. Raises OperatorError naming the file."""
     anchors: list[bytes] = []
     with suppress(FileNotFoundError):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from journal.clock import Clock, ClockGuard
     from journal.database.store import Store
     from journal.keys.store import KeyStore
-    from journal.seals.identity import SigningIdentity
     from journal.seals.sealer import Sealer
     from journal.seals.stamper import Stamper
     from journal.settings import Settings
+    from journal.signer.identity import Certified
     from journal.snapshot import Snapshot
     from journal.status.alarms import Alarms
     from journal.status.figures import Status
@@ -51,7 +51,7 @@ class Checks:
         instruments: Instruments,
         sealer: Sealer,
         alarms: Alarms,
-        identity: SigningIdentity,
+        identity: Certified,
         stamper: Stamper | None,
         clock: Clock,
         guard: ClockGuard,

@@ -237,7 +237,7 @@ async def check_restored_database(barman: Barman, world: World, place: Path, las
         )
         assert await ask(server, faults) == 0
         values = {name: getattr(world.settings, name) for name in Settings.__struct_fields__}
-        chosen = Settings(**values | {"dsn": server.dsn()})
+        chosen = Settings(**values | {"dsn": server.dsn(), "signer_socket": "none"})
         assert chosen.dsn is not None
         await check_restored(chosen.dsn, chosen)
         async with open_service(chosen.dsn, chosen, SystemClock()) as installation:

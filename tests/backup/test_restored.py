@@ -80,7 +80,7 @@ class Lived:
         if remembers:
             shutil.copy(self.world.settings.signer_state_path, memory)
         values = {name: getattr(self.world.settings, name) for name in Settings.__struct_fields__}
-        own = {"dsn": server.dsn(database=self.database), "signer_state": str(memory)}
+        own = {"dsn": server.dsn(database=self.database), "signer_state": str(memory), "signer_socket": "none"}
         return Settings(**values | own)
 
 

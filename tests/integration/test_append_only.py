@@ -9,7 +9,7 @@ import pytest
 
 from journal.core.errors import StoreError
 from journal.database.ending import Announcement
-from journal.database.seal import SealHeadRow
+from journal.database.heads import SealHeadRow
 from tests.support.chains import CATEGORY, add_chains, append, fresh, midnight_after, seconds_until
 
 if TYPE_CHECKING:

@@ -47,6 +47,7 @@ def command(world: World, directory: Path, *arguments: str) -> subprocess.Comple
         "JOURNAL_HOME": str(world.settings.home_path),
         "JOURNAL_DSN": world.dsn,
         "JOURNAL_SERVICE_NAME": SERVICE,
+        "JOURNAL_SIGNER_SOCKET": "none",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
     return forks.run(arguments, kept | settings, directory)

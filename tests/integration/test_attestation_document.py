@@ -18,15 +18,15 @@ from journal.core.chain import Head
 from journal.document.attestation import attestation_content
 from journal.document.attested import Attestation, CategoryFacts, NamedSeal
 from journal.document.render import ATTESTATION, EXTRACT, DocumentError, render
-from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
 from retention.policy import goes_at
 from tests.support.pdf import base_revision, check_signature, read_text
+from tests.support.signing import local_signer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.seals.identity import SigningIdentity
+    from tests.support.signing import LocalSigner
 
 pytestmark = pytest.mark.needs("pdftotext", "pdfsig", "pdfinfo")
 
@@ -37,10 +37,10 @@ HOSTILE = "\u202e#let x = 1 $a$ <b> \u0007 😀 «é» https://example.org " + "
 
 
 @pytest.fixture
-def signer(tmp_path: Path) -> SigningIdentity:
-    """An identity under a root of its own."""
+def signer(tmp_path: Path) -> LocalSigner:
+    """A signer under a root of its own."""
     make_development_authority(tmp_path, SERVICE, AT - timedelta(days=90))
-    return identity.load(tmp_path / "signing.key", tmp_path / "signing.pem")
+    return local_signer(tmp_path)
 
 
 def make_seal(number: int, sealed_at: datetime, day: date | None = None) -> NamedSeal:
@@ -97,7 +97,7 @@ NORMAL = make_attestation(
 )
 
 
-async def make(attestation: Attestation, signer: SigningIdentity) -> bytes:
+async def make(attestation: Attestation, signer: LocalSigner) -> bytes:
     """Return the document."""
     return await render(attestation_content(attestation), signer, attestation.issued_at, ATTESTATION)
 
@@ -115,7 +115,7 @@ def pages(document: bytes, path: Path) -> int:
     return int(re.findall(r"Pages:\s+(\d+)", done.stdout)[0])
 
 
-async def test_every_figure_is_on_the_page(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_every_figure_is_on_the_page(signer: LocalSigner, tmp_path: Path) -> None:
     """Counts, indexes, rule, terms, moment, seals and hashes are all there, on one page, and its languages' signs."""
     document = await make(NORMAL, signer)
     assert pages(document, tmp_path / "a.pdf") == 1
@@ -227,7 +227,7 @@ KEPT = make_facts("Écrits", 0, 0, state="kept", gone_at=None, closing=None)
     ],
 )
 async def test_every_case_has_its_words(
-    signer: SigningIdentity, tmp_path: Path, attestation: Attestation, said: list[str]
+    signer: LocalSigner, tmp_path: Path, attestation: Attestation, said: list[str]
 ) -> None:
     """Empty, single, late, partial, old: each is worded correctly, on one page."""
     document = await make(attestation, signer)
@@ -237,7 +237,7 @@ async def test_every_case_has_its_words(
     assert pages(document, tmp_path / "a.pdf") == 1
 
 
-async def test_a_crowd_of_hostile_names_fits_one_page(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_a_crowd_of_hostile_names_fits_one_page(signer: LocalSigner, tmp_path: Path) -> None:
     """Twelve categories of endless names, each with a rule and a seal of its own, take one page; nothing hides."""
     crowd = [make_facts(f"{number}{HOSTILE}", number, 99_000_000, retention_days=60 - number) for number in range(12)]
     attestation = make_attestation(*crowd, tenant_name=HOSTILE, tenant="c" * 63, signer="CN=" + "s" * 300)
@@ -253,7 +253,7 @@ async def test_a_crowd_of_hostile_names_fits_one_page(signer: SigningIdentity, t
         assert name not in document
 
 
-async def test_more_than_a_page_holds_goes_on(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_more_than_a_page_holds_goes_on(signer: LocalSigner, tmp_path: Path) -> None:
     """Nothing is left out of an attestation of forty categories: it takes more pages."""
     crowd = [make_facts(f"Catégorie {number}", 0, 5, retention_days=60 - number) for number in range(40)]
     document = await make(make_attestation(*crowd), signer)
@@ -262,7 +262,7 @@ async def test_more_than_a_page_holds_goes_on(signer: SigningIdentity, tmp_path:
     assert pages(document, tmp_path / "a.pdf") > 1
 
 
-async def test_the_signature_is_accepted(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_the_signature_is_accepted(signer: LocalSigner, tmp_path: Path) -> None:
     """Poppler finds it valid and total; pyHanko, with the root alone, trusts it; a changed digit breaks it."""
     document = await make(NORMAL, signer)
     path = tmp_path / "a.pdf"
@@ -280,7 +280,7 @@ async def test_the_signature_is_accepted(signer: SigningIdentity, tmp_path: Path
     assert "Signature is Valid" not in answer
 
 
-async def test_equal_facts_give_equal_bytes(signer: SigningIdentity) -> None:
+async def test_equal_facts_give_equal_bytes(signer: LocalSigner) -> None:
     """At one clock, two attestations differ in their signatures alone."""
     first, second = await make(NORMAL, signer), await make(NORMAL, signer)
     assert base_revision(first) == base_revision(second)
@@ -289,7 +289,7 @@ async def test_equal_facts_give_equal_bytes(signer: SigningIdentity) -> None:
     assert len(signature.findall(first)) == 1
 
 
-async def test_another_template_wants_other_content(signer: SigningIdentity) -> None:
+async def test_another_template_wants_other_content(signer: LocalSigner) -> None:
     """Content of one template is refused by the other."""
     with pytest.raises(DocumentError):
         await render(attestation_content(NORMAL), signer, AT, EXTRACT)
@@ -297,7 +297,7 @@ async def test_another_template_wants_other_content(signer: SigningIdentity) -> 
 
 @given(text=st.text(max_size=300))
 @settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_name_breaks_the_page(signer: SigningIdentity, tmp_path: Path, text: str) -> None:
+async def test_no_name_breaks_the_page(signer: LocalSigner, tmp_path: Path, text: str) -> None:
     """Any name whatever, of a commune or a category, gives one page."""
     document = await make(make_attestation(make_facts(text, 0, 5), tenant_name=text), signer)
     assert pages(document, tmp_path / "a.pdf") == 1

@@ -19,7 +19,7 @@ from journal.core.entry import Compartment
 from journal.core.seal import parse_seal
 from journal.pki.certificates import der_to_pem
 from journal.seals.dev_authority import make_development_authority
-from journal.seals.identity import load
+from journal.signer.identity import load
 from tests.support.harm import Harm
 from tests.support.stamps import ANCHORS, stamp
 from tests.support.world import CATEGORY, SERVICE, START, World, new_world

@@ -18,14 +18,14 @@ from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_c
 from journal.document.french import printable
 from journal.document.render import DocumentError, render
 from journal.extract.manifest import Filter, Manifest, Request
-from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
 from tests.support.pdf import base_revision, check_signature, read_text
+from tests.support.signing import local_signer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from journal.seals.identity import SigningIdentity
+    from tests.support.signing import LocalSigner
 
 pytestmark = pytest.mark.needs("pdftotext", "pdfsig")
 
@@ -36,10 +36,10 @@ FIRST = date(2026, 9, 25)
 
 
 @pytest.fixture
-def signer(tmp_path: Path) -> SigningIdentity:
-    """An identity under a root of its own."""
+def signer(tmp_path: Path) -> LocalSigner:
+    """A signer under a root of its own."""
     make_development_authority(tmp_path, SERVICE, AT)
-    return identity.load(tmp_path / "signing.key", tmp_path / "signing.pem")
+    return local_signer(tmp_path)
 
 
 def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: str = "Relecture") -> Entry:
@@ -91,7 +91,7 @@ def make_content(
     return document_content(manifest, gathered, Circumstances(**circumstances | changed))
 
 
-async def test_it_says_who_asked_what_and_how_much(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_it_says_who_asked_what_and_how_much(signer: LocalSigner, tmp_path: Path) -> None:
     """The request, the counts, the purge and the fingerprint can be read, with their accents."""
     content = make_content([make_entry(n, days=n % 3) for n in range(12)], purged=(FIRST, FIRST))
     text = read_text(await render(content, signer, AT), tmp_path / "a.pdf")
@@ -133,7 +133,7 @@ async def test_its_prose_is_set_as_french_is() -> None:
     ],
 )
 async def test_every_kind_of_extract_has_its_words(
-    signer: SigningIdentity, tmp_path: Path, entries: int, selection: Filter | None, withheld: int, says: str
+    signer: LocalSigner, tmp_path: Path, entries: int, selection: Filter | None, withheld: int, says: str
 ) -> None:
     """Empty, single, filtered and withheld extracts are each told as what they are."""
     content = make_content([make_entry(n) for n in range(entries)], selection=selection, withheld=withheld)
@@ -141,20 +141,20 @@ async def test_every_kind_of_extract_has_its_words(
     assert says in re.sub(r"\s+", " ", text.replace("\u202f", " "))
 
 
-async def test_equal_content_gives_equal_bytes(signer: SigningIdentity) -> None:
+async def test_equal_content_gives_equal_bytes(signer: LocalSigner) -> None:
     """What is laid out does not depend on the moment or the machine; only the signature's revision does."""
     content = make_content([make_entry(n, days=n) for n in range(60)])
     first, second = await render(content, signer, AT), await render(content, signer, AT)
     assert base_revision(first) == base_revision(second)
 
 
-async def test_the_signature_is_over_the_whole_document(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_the_signature_is_over_the_whole_document(signer: LocalSigner, tmp_path: Path) -> None:
     """pyHanko, with the root alone, finds the signature intact, valid, trusted, and covering every byte."""
     document = await render(make_content([make_entry(0)]), signer, AT)
     await check_signature(document, (tmp_path / "trust.pem").read_bytes(), AT)
 
 
-async def test_a_changed_byte_breaks_the_signature(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_a_changed_byte_breaks_the_signature(signer: LocalSigner, tmp_path: Path) -> None:
     """The signature is over the content: one digit changed in it is noticed."""
     document = bytearray(await render(make_content([make_entry(0)]), signer, AT))
     document[len(document) // 4] ^= 1
@@ -164,7 +164,7 @@ async def test_a_changed_byte_breaks_the_signature(signer: SigningIdentity, tmp_
     assert "Signature is Valid" not in answer
 
 
-async def test_the_first_page_holds_all_but_the_entries(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_the_first_page_holds_all_but_the_entries(signer: LocalSigner, tmp_path: Path) -> None:
     """Every action, a week, a purge, a day that is not over: what is said before the table fits its page."""
     content = make_content([make_entry(n, days=n % 8) for n in range(40)], covered_at=AT, purged=(FIRST, FIRST))
     content["by_action"] = [[action_cell(action), 3] for action in MODULE_ACTIONS]
@@ -173,7 +173,7 @@ async def test_the_first_page_holds_all_but_the_entries(signer: SigningIdentity,
     assert "Survenue le" not in first
 
 
-async def test_the_table_is_capped_in_words(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_the_table_is_capped_in_words(signer: LocalSigner, tmp_path: Path) -> None:
     """Beyond the first 2,000 entries the document says where the others are, and counts them all."""
     content = make_content([make_entry(n) for n in range(MAX_ROWS + 5)])
     assert len(content["rows"]) == MAX_ROWS
@@ -184,14 +184,14 @@ async def test_the_table_is_capped_in_words(signer: SigningIdentity, tmp_path: P
 
 
 @pytest.mark.campaign
-async def test_a_long_document_is_made(signer: SigningIdentity) -> None:
+async def test_a_long_document_is_made(signer: LocalSigner) -> None:
     """A hundred thousand entries over sixty days give the first 2,000 rows and every count."""
     content = make_content([make_entry(n, days=n // 1_700) for n in range(100_000)])
     assert sum(count for _, count in content["by_day"]) == 100_000
     assert (await render(content, signer, AT)).startswith(b"%PDF-")
 
 
-async def test_nothing_active_and_nothing_hidden(signer: SigningIdentity, tmp_path: Path) -> None:
+async def test_nothing_active_and_nothing_hidden(signer: LocalSigner, tmp_path: Path) -> None:
     """Markup is shown as text; control, bidirectional and unknown characters as their codes; no script, no link."""
     hostile = "#strong[x] $a$ <b> \u202egnp.exe \u0007 \u0645 😀 =1+1 https://example.org"
     document = await render(make_content([make_entry(0, account=hostile, reason=hostile)]), signer, AT)
@@ -211,7 +211,7 @@ def test_every_text_becomes_printable(text: str) -> None:
 
 @given(text=st.text(max_size=200))
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_text_breaks_the_layout(signer: SigningIdentity, text: str) -> None:
+async def test_no_text_breaks_the_layout(signer: LocalSigner, text: str) -> None:
     """Any text whatever, anywhere in it, gives a document."""
     await lay_out(signer, text)
 
@@ -219,19 +219,19 @@ async def test_no_text_breaks_the_layout(signer: SigningIdentity, text: str) -> 
 @pytest.mark.campaign
 @given(text=st.text(max_size=2000))
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_text_of_many_breaks_the_layout(signer: SigningIdentity, text: str) -> None:
+async def test_no_text_of_many_breaks_the_layout(signer: LocalSigner, text: str) -> None:
     """Nor do many more, and longer ones."""
     await lay_out(signer, text)
 
 
-async def lay_out(signer: SigningIdentity, text: str) -> None:
+async def lay_out(signer: LocalSigner, text: str) -> None:
     """Make a document with this text in every place that takes one."""
     entries = [make_entry(0, account=text, reason=text)]
     content = make_content(entries, tenant_name=text, category_label=text, requester=text or "x")
     assert (await render(content, signer, AT)).startswith(b"%PDF-")
 
 
-async def test_every_character_said_to_be_printable_has_a_glyph(signer: SigningIdentity) -> None:
+async def test_every_character_said_to_be_printable_has_a_glyph(signer: LocalSigner) -> None:
     """PDF/A refuses a missing glyph: a document of all the characters we let through is made."""
     everything = [chr(code) for code in range(0x20, 0x2800) if printable(chr(code)) == chr(code)]
     entries = [
@@ -240,7 +240,7 @@ async def test_every_character_said_to_be_printable_has_a_glyph(signer: SigningI
     assert (await render(make_content(entries), signer, AT)).startswith(b"%PDF-")
 
 
-async def test_what_cannot_be_laid_out_is_an_error_of_ours(signer: SigningIdentity) -> None:
+async def test_what_cannot_be_laid_out_is_an_error_of_ours(signer: LocalSigner) -> None:
     """Content the template does not understand ends in a DocumentError, not in a hang."""
     with pytest.raises(DocumentError):
         await render({"service": SERVICE}, signer, AT)

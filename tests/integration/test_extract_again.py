@@ -86,7 +86,7 @@ async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> li
             request=opened._request,
             reader=opened._reader,
             keyring=opened._keyring,
-            identity=opened._identity,
+            signer=opened._signer,
             clock=clock,
         )
         whole = b"".join([chunk async for chunk in stream.chunks()])

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from journal.core.errors import ExpiredCertificateError, MalformedError, OperatorError, UntrustedError
 from journal.pki import certificates, cms, der
-from journal.seals import identity
 from journal.seals.dev_authority import make_development_authority
+from journal.signer import identity
 from tests.support import authority as made
 from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
 

@@ -32,7 +32,7 @@ def asked(directory: Path) -> argparse.Namespace:
 @pytest.fixture
 async def settings(dsn: str, tmp_path: Path) -> Settings:
     """A service with the reserved tenant's key and another, and one day's."""
-    made = Settings(home=str(tmp_path / "var"), service_name="journal.test", dsn=dsn)
+    made = Settings(home=str(tmp_path / "var"), service_name="journal.test", dsn=dsn, signer_socket="none")
     make_master_key(made.master_key_path)
     clock = SystemClock()
     make_development_authority(made.signing_key_path.parent, "journal.test", clock.now(), trust_path=made.trust_path)

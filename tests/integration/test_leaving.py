@@ -176,7 +176,7 @@ async def check_record(world: World, directory: Path, record: dict[str, Any]) ->
     """Hold the record against what openssl, the seals and the journal of the service say."""
     content = await world.installation.destruction.run(LEAVING, lambda _: None)
     (directory / "record.json").write_bytes(content)
-    signature = world.service.identity.sign(content, world.clock.now())
+    signature = await world.service.signer.sign(content, world.clock.now())
     (directory / "record.json.p7s").write_bytes(signature)
     assert check_signed(world, directory / "record.json", directory / "record.json.p7s") == record
     stated = {row.category: row for row in await world.service.store.read_seal_heads(record["seals"]["after"]["number"])

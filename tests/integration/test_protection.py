@@ -27,7 +27,7 @@ PASSWORD = "S3cret-p4ssw0rd"
 # Become an ordinary user, which makes the kernel hide the memory; then show it, as after any start of a program.
 DROP = f"""
 import ctypes, os, re, resource, sys
-from journal.cli.protection import forget_variable, protect_memory
+from journal.keys.protection import forget_variable, protect_memory
 hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 if os.geteuid() == 0:

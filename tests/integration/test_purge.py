@@ -31,7 +31,6 @@ from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_keystore
 from journal.reading.plan import ExtractRequest
 from journal.seals.dev_authority import make_development_authority
-from journal.seals.memory import Memory
 from journal.seals.sealer import Sealer
 from journal.writing.chronicle import SUBMITTED_BY, Chronicle
 from retention.purge import DueDay, Purger
@@ -343,10 +342,7 @@ async def stopping_purger(world: World, stop: Stop) -> AsyncIterator[Purger]:
         sealer = Sealer(
             store=store,
             keystore=service.keyring.keystore,
-            identity=service.identity,
-            memory=Memory(world.settings.signer_state_path, service.identity),
-            trust_path=world.settings.trust_path,
-            service_name=SERVICE,
+            signer=service.signer,
             clock=world.clock,
         )
         chronicle = Chronicle(

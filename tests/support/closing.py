@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from journal.database.seal import SealHeadRow
+from journal.database.heads import SealHeadRow
 from tests.support.chains import midnight_after, seconds_until
 
 if TYPE_CHECKING:

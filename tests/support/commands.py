@@ -32,7 +32,8 @@ VERIFY = str(Path(sys.executable).with_name("journal-verify"))
 def environment(home: Path, **settings: str) -> dict[str, str]:
     """Return this process's environment with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
-    return kept | {"JOURNAL_HOME": str(home), "JOURNAL_SERVICE_NAME": SERVICE} | settings
+    chosen = {"JOURNAL_HOME": str(home), "JOURNAL_SERVICE_NAME": SERVICE, "JOURNAL_SIGNER_SOCKET": "none"}
+    return kept | chosen | settings
 
 
 def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

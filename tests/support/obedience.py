@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.seals.judge import Judge, Judgement, Moment, as_sealed
+from journal.signer.judge import Judge, Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pytest
 
-    from journal.database.ingest import HeadRow
+    from journal.signer.evidence import ProposedHead
 
 
-async def _obey(_: Judge, heads: Sequence[HeadRow], __: Moment) -> Judgement:
-    return Judgement(heads=[as_sealed(head) for head in heads], refusals=[])
+async def _obey(_: Judge, heads: Sequence[ProposedHead], *__: object) -> Judgement:
+    return Judgement(heads=[proposed.head for proposed in heads], refusals=[])
 
 
 def let_the_signer_obey(monkeypatch: pytest.MonkeyPatch) -> None:

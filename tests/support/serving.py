@@ -19,7 +19,7 @@ from journal.clock import SystemClock
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.keys.wrapped import make_master_key
 from journal.seals.dev_authority import make_development_authority
-from journal.settings import Settings
+from journal.settings import NO_SIGNER_SOCKET, Settings
 from tests.support.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Site:
     port: int
     modules: dict[str, str] = field(default_factory=dict)  # by tenant
     clients: dict[str, str] = field(default_factory=dict)
+    signer_socket: str = NO_SIGNER_SOCKET
 
     @property
     def url(self) -> str:
@@ -57,7 +58,13 @@ class Site:
     @property
     def settings(self) -> Settings:
         """Its settings, as the service reads them from the environment."""
-        return Settings(home=str(self.home), service_name=SERVICE, dsn=self.dsn, listen=f"127.0.0.1:{self.port}")
+        return Settings(
+            home=str(self.home),
+            service_name=SERVICE,
+            dsn=self.dsn,
+            listen=f"127.0.0.1:{self.port}",
+            signer_socket=self.signer_socket,
+        )
 
     @property
     def environment(self) -> dict[str, str]:
@@ -69,6 +76,7 @@ class Site:
             "JOURNAL_DSN": self.dsn,
             "JOURNAL_LISTEN": f"127.0.0.1:{self.port}",
             "JOURNAL_SEAL_INTERVAL_SECONDS": "1",
+            "JOURNAL_SIGNER_SOCKET": self.signer_socket,
         }
 
 

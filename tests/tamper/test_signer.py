@@ -25,12 +25,13 @@ from journal.cli.installation import simulate_clock
 from journal.clock import SimulatedClock
 from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import RESERVED_TENANT, Compartment
-from journal.core.errors import BusyError, JournalError, OperatorError
+from journal.core.errors import BusyError, JournalError, OperatorError, SignerError
 from journal.core.seal import parse_seal
 from journal.database.store import Store
-from journal.seals import memory
 from journal.seals.dev_authority import make_development_authority
-from journal.seals.memory import Memory
+from journal.signer import memory
+from journal.signer.identity import load
+from journal.signer.memory import Memory
 from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world, settings_of
 
 if TYPE_CHECKING:
@@ -452,7 +453,7 @@ async def test_a_process_killed_while_it_seals(
             patch.setattr(Memory, "done", lambda *_: os.open("/nowhere", os.O_RDONLY))
         else:
             patch.setattr(Store, "put_seal", killed)
-        with pytest.raises(OSError, match=r"killed|nowhere"):
+        with pytest.raises((OSError, OperatorError), match=r"killed|nowhere"):
             await world.seal()
     assert await problem(world) == ""
     await world.record(1)
@@ -516,7 +517,9 @@ async def test_the_memory_stays_small(world: World, monkeypatch: pytest.MonkeyPa
 async def test_a_memory_that_cannot_be_written(world: World, tmp_path: Path) -> None:
     """What must be done is said."""
     (tmp_path / "file").write_bytes(b"")
-    other = Memory(tmp_path / "file" / "signer.state", world.service.identity)
+    settings = world.settings
+    key = load(settings.signing_key_path, settings.signing_cert_path)
+    other = Memory(tmp_path / "file" / "signer.state", key)
     with pytest.raises(OperatorError, match="make its directory writable for the service, or set JOURNAL_SIGNER_STATE"):
         async with other.held():
             pass
@@ -541,8 +544,8 @@ async def test_a_seal_by_the_way(world: World) -> None:
     """What signs extracts and reports signs no text that begins like a seal."""
     row = await world.service.store.latest_seal()
     assert row is not None
-    with pytest.raises(ValueError, match="signed by the sealer alone"):
-        world.service.identity.sign(row.text, world.clock.now())
+    with pytest.raises(SignerError, match="signed in a sealing session alone"):
+        await world.service.signer.sign(row.text, world.clock.now())
 
 
 @pytest.mark.usefixtures("commands_on_the_clock_of_the_world")

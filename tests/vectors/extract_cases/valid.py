@@ -18,10 +18,11 @@ from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import render
 from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED
 from journal.extract.manifest import Filter, Request
-from journal.seals.identity import SigningIdentity
+from journal.signer.identity import SigningIdentity
 from tests.support import authority
 from tests.support.containers import assembled
 from tests.support.extracts import contents_of, march, noon
+from tests.support.signing import LocalSigner
 from tests.vectors.extract_cases.case import MADE_AT, SIGNER, Case, Small, facts, lived, signed, verified, with_parts
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def documented() -> bytes:
         purged=None,
     )
     content = document_content(manifest, gathered, circumstances)
-    document = asyncio.run(render(content, _Identity(key, [SIGNER.certificate]), manifest.issued_at))
+    document = asyncio.run(render(content, LocalSigner(_Identity(key, [SIGNER.certificate])), manifest.issued_at))
     return with_parts(extract, {DOCUMENT: document})
 
 

@@ -4,7 +4,8 @@ One record a line: JSON, a space, its MAC in hexadecimal. Each MAC covers the on
 out, exchanged or added without the signing key, from which the MAC key is derived. A record is durable before the
 signature it tells of leaves the process. After many records the file is written anew.
 
-    start  number, digest, heads     everything; the first record, and the only one of this kind
+    start  number, digest, heads     everything; the first record, and the only one of this kind; `recovered`: the next
+                                     seal declares everything after that number lost
     sign   number, digest, heads     about to be signed and stored, with the heads that moved
     done   number, digest            the database has it
     held   chains                    what does not follow from its last signed head, or follows again
@@ -31,7 +32,7 @@ import orjson
 from journal.core.errors import BusyError, MalformedError, OperatorError
 from journal.core.seal import NOTHING_HASH
 from journal.core.times import format_seconds, parse_seconds
-from journal.database.seal import SealHeadRow
+from journal.database.heads import SealHeadRow
 from journal.keys.files import PRIVATE, make_private_directory, replace_durably
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from journal.seals.identity import SigningIdentity
-
-Chain = tuple[str, str]
+    from journal.signer.evidence import Chain
+    from journal.signer.identity import SigningIdentity
 
 LABEL: Final = b"openepm-journal/v1/signer-memory"
 LEARN: Final = "openepm-journal signer --learn"
+LEAVE: Final = "openepm-journal signer --leave-future-seal"
 LOCK_SECONDS: Final = 60.0
 LOCK_PAUSE_SECONDS: Final = 0.02
 # Written anew once the records take twice the room of what they say, and at least this.
@@ -68,7 +69,7 @@ class Memory:
         """Use this file; nothing is read yet."""
         self.path = path
         self._key = identity.derive_key(LABEL)
-        self._fingerprint = sha256(identity.certificates[0]).hexdigest()
+        self._fingerprint = identity.fingerprint
         self._reading = threading.Lock()
         self._reset()
 
@@ -85,6 +86,7 @@ class Memory:
         self.floor: dict[Chain, SealHeadRow] = {}
         self.held_back: dict[Chain, str] = {}
         self.left_until: datetime | None = None
+        self.recovered_from: int | None = None
         self._file: tuple[int, int] | None = None
         self._position = 0
         self._start_bytes = 0
@@ -93,6 +95,34 @@ class Memory:
     def good(self, chain: Chain) -> SealHeadRow | None:
         """Return the chain's last signed head; None if none was ever signed."""
         return self.floor.get(chain) or self.stored.get(chain)
+
+    def difference(self, number: int, text: bytes | None) -> str | None:
+        """Return how the last stored seal differs from the last signed one, and what to do; None if it does not."""
+        digest = sha256(text).digest() if text is not None else NOTHING_HASH
+        if not self.exists:
+            if number == 0:
+                return None
+            return (
+                f"the signer's memory {self.path} is missing, so nothing is sealed: put it back, or, if it is lost, "
+                f"let the signer learn from the stored seals: {LEARN}"
+            )
+        known = {(self.number, self.digest)}
+        if self.pending is not None:
+            known.add((self.pending.number, self.pending.digest))
+        if self.is_foreign or (number, digest) in known:
+            return None
+        if number < self.number:
+            return describe_older(self.number, number)
+        if number == self.number:
+            return (
+                f"seal {number} in the database is not the one that was signed: nothing more is sealed. Run "
+                "openepm-journal verify-store, keep a copy of this database as evidence, then restore the last backup"
+            )
+        return (
+            f"the database has seal {number}, but the last that the signer's memory {self.path} knows is "
+            f"{self.number}: nothing more is sealed. Either an older copy of that file was put back, or somebody "
+            f"else wrote the seal. Run openepm-journal verify-store; if it finds nothing, let the signer learn: {LEARN}"
+        )
 
     @asynccontextmanager
     async def held(self, *, is_lost: bool = False) -> AsyncIterator[None]:
@@ -187,6 +217,7 @@ class Memory:
                 self.pending = _read_pending(record["pending"]) if record["pending"] else None
                 self.held_back = {(tenant, category): why for tenant, category, why in record["held"]}
                 self.left_until = parse_seconds(record["until"]) if record["until"] else None
+                self.recovered_from = record["recovered"]
             case "sign":
                 self.pending = _read_pending(record)
                 self.floor |= self.pending.heads
@@ -195,6 +226,7 @@ class Memory:
                 self.stored |= self.pending.heads if self.pending else {}
                 self.floor = {}
                 self.pending = None
+                self.recovered_from = None
             case "held":
                 self.held_back = {(tenant, category): why for tenant, category, why in record["held"]}
             case "leave":
@@ -203,10 +235,17 @@ class Memory:
                 raise ValueError("unknown record")
 
     def start(self, number: int, digest: bytes, heads: Iterable[SealHeadRow]) -> None:
-        """Forget everything, and remember this seal and its heads; `held` must be."""
+        """Remember this seal and its heads, and of all else only what the operator has accepted; `held` must be."""
+        left_until, recovered_from = (None, None) if self.is_foreign else (self.left_until, self.recovered_from)
         self._reset()
-        self.number, self.digest = number, digest
-        self.stored = {(head.tenant, head.category): head for head in heads}
+        self.number, self.digest, self.left_until = number, digest, left_until
+        self.recovered_from = recovered_from
+        self.stored = {head.chain: head for head in heads}
+        self.rewrite()
+
+    def recover(self, number: int) -> None:
+        """Remember that the next seal declares everything after this one lost; `held` must be."""
+        self.recovered_from = number
         self.rewrite()
 
     def rewrite(self) -> None:
@@ -224,6 +263,7 @@ class Memory:
                     "pending": _write_pending(self.pending) if self.pending else None,
                     "held": [[*chain, why] for chain, why in self.held_back.items()],
                     "until": format_seconds(self.left_until) if self.left_until else None,
+                    "recovered": self.recovered_from,
                 }
             )
             replace_durably(self.path, line)
@@ -234,7 +274,7 @@ class Memory:
 
     def sign(self, number: int, digest: bytes, moved: Iterable[SealHeadRow]) -> None:
         """Remember, durably, what is about to be signed and stored."""
-        pending = Pending(number=number, digest=digest, heads={(head.tenant, head.category): head for head in moved})
+        pending = Pending(number=number, digest=digest, heads={head.chain: head for head in moved})
         self._append({"kind": "sign"} | _write_pending(pending), is_durable=True)
 
     def done(self, number: int, digest: bytes) -> None:
@@ -272,6 +312,15 @@ class Memory:
         payload = orjson.dumps(record)
         self._mac = self._tag(payload)
         return b"%s %s\n" % (payload, self._mac.hex().encode())
+
+
+def describe_older(known: int, number: int) -> str:
+    """Return that the database has gone back from a seal to an earlier one, and what to do."""
+    return (
+        f"the database has gone back from seal {known} to seal {number}: a backup was restored, or seals were deleted. "
+        "Nothing more is sealed: stop serve, then proceed as after a restore "
+        f"(openepm-journal recover --declare-loss {number})"
+    )
 
 
 async def _take(descriptor: int, lock: Path) -> None:

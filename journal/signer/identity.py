@@ -27,28 +27,31 @@ if TYPE_CHECKING:
     from journal.core.seal import Seal
 
 OTHERS = 0o007
+PDF_BEGINNING = b"%PDF-"
 
 
-class SigningIdentity:
-    """A P-256 key and its certificates; the key never leaves this object."""
+class Certified:
+    """The service as its certificates name it: what everybody may know of the signing identity."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey, certificates: list[bytes]) -> None:
-        """Check that the certificates fit the profile and the key.
+    def __init__(self, certificates: list[bytes]) -> None:
+        """Check that the certificates fit the profile.
 
         `certificates` are DER: the signer's, then its intermediates, no root.
-        Raises VerificationError if a verifier would refuse them, OperatorError if they do not certify this key.
+        Raises VerificationError if a verifier would refuse them, OperatorError if they name no or several services.
         """
         chain = [parse(certificate) for certificate in certificates]
         trust.check_chain(chain)
         names = trust.dns_names(chain[0])
         if len(names) != 1:
             raise OperatorError(f"the signing certificate names {len(names)} services; it must name one")
-        if public_key(chain[0]) != key.public_key():
-            raise OperatorError("the signing key is not the key of the signing certificate")
-        self._key = key
         self._chain = chain
         self.certificates = certificates
         self.service = names[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the signer's certificate, in hexadecimal."""
+        return sha256(self.certificates[0]).hexdigest()
 
     @property
     def subject(self) -> str:
@@ -64,37 +67,6 @@ class SigningIdentity:
     def not_after(self) -> datetime:
         """Return the last moment at which the whole chain is valid."""
         return min(certificate.not_after for certificate in self._chain)
-
-    def sign(self, content: bytes, at: datetime) -> bytes:
-        """Return the detached signature (DER) of `content`, with the signing time `at`, to the second.
-
-        Raises OperatorError if the certificates are not valid at that time, ValueError if the content begins like a
-        seal: only the sealer signs seals, after it has compared them with what was signed before.
-        """
-        if looks_like_seal(content):
-            raise ValueError("a text that begins like a seal is signed by the sealer alone")
-        return self._sign(content, at)
-
-    def sign_seal(self, seal: Seal) -> bytes:
-        """Return the signature of a seal, at its own time; for the sealer. Raises OperatorError as `sign` does."""
-        return self._sign(seal.text, seal.sealed_at)
-
-    def _sign(self, content: bytes, at: datetime) -> bytes:
-        return cms.sign(
-            sha256(content).digest(),
-            certificates=self.certificates,
-            signing_time=self.check_valid(at),
-            sign_bytes=self.sign_raw,
-        )
-
-    def sign_raw(self, data: bytes) -> bytes:
-        """Return the bare signature of `data`: ECDSA with SHA-256, DER (RFC 3279 section 2.2.3)."""
-        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
-
-    def derive_key(self, label: bytes) -> bytes:
-        """Return 32 bytes that only the holder of the signing key can derive (HKDF, SHA-256, info `label`)."""
-        secret = self._key.private_numbers().private_value.to_bytes(32, "big")
-        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=label).derive(secret)
 
     def check_valid(self, at: datetime) -> datetime:
         """Return `at` to the second.
@@ -117,14 +89,80 @@ class SigningIdentity:
         return second
 
 
+class SigningIdentity(Certified):
+    """A P-256 key and its certificates; the key never leaves this object."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificates: list[bytes]) -> None:
+        """Check that the certificates fit the profile and the key.
+
+        Raises as `Certified` does, and OperatorError if they do not certify this key.
+        """
+        super().__init__(certificates)
+        if public_key(self._chain[0]) != key.public_key():
+            raise OperatorError("the signing key is not the key of the signing certificate")
+        self._key = key
+
+    def sign(self, content: bytes, at: datetime) -> bytes:
+        """Return the detached signature (DER) of `content`, with the signing time `at`, to the second.
+
+        Raises OperatorError if the certificates are not valid at that time, ValueError if the content begins like a
+        seal: only a sealing session signs seals, after it has compared them with what was signed before.
+        """
+        if looks_like_seal(content):
+            raise ValueError("a text that begins like a seal is signed in a sealing session alone")
+        return self._sign(content, at)
+
+    def sign_seal(self, seal: Seal) -> bytes:
+        """Return the signature of a seal, at its own time. Raises OperatorError as `sign` does."""
+        return self._sign(seal.text, seal.sealed_at)
+
+    def sign_document(self, attributes: bytes, content: bytes, at: datetime) -> bytes:
+        """Return the bare signature of a PDF's signed attributes: ECDSA with SHA-256 (RFC 3279 section 2.2.3).
+
+        `content` are the bytes that the document's signature covers. Raises OperatorError as `sign` does, ValueError if
+        they are not those of a PDF, MalformedError unless the attributes are of a kind that no other signature has.
+        """
+        self.check_valid(at)
+        if not content.startswith(PDF_BEGINNING):
+            raise ValueError("what is to be signed as a document is no PDF")
+        cms.check_document_attributes(attributes, sha256(content).digest(), self.certificates[0])
+        return self.sign_raw(attributes)
+
+    def _sign(self, content: bytes, at: datetime) -> bytes:
+        return cms.sign(
+            sha256(content).digest(),
+            certificates=self.certificates,
+            signing_time=self.check_valid(at),
+            sign_bytes=self.sign_raw,
+        )
+
+    def sign_raw(self, data: bytes) -> bytes:
+        """Return the bare signature of any bytes; within this process only."""
+        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+    def derive_key(self, label: bytes) -> bytes:
+        """Return 32 bytes that only the holder of the signing key can derive (HKDF, SHA-256, info `label`)."""
+        secret = self._key.private_numbers().private_value.to_bytes(32, "big")
+        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=label).derive(secret)
+
+
 def load(key_path: Path, cert_path: Path) -> SigningIdentity:
     """Read a signing key (PEM, not encrypted) and its certificates (PEM, signer first, no root).
 
     Raises OperatorError naming the file and what to do.
     """
     key = read_key(key_path)
+    certificates = load_certified(cert_path).certificates
     try:
-        return SigningIdentity(key, pem_to_der(cert_path.read_bytes()))
+        return SigningIdentity(key, certificates)
+    except OperatorError as error:
+        raise OperatorError(f"signing key {key_path}, certificate {cert_path}: {error}") from error
+
+
+def load_certified(cert_path: Path) -> Certified:
+    """Read the certificates alone. Raises OperatorError naming the file and what to do."""
+    try:
+        return Certified(pem_to_der(cert_path.read_bytes()))
     except OSError as error:
         raise OperatorError(f"signing certificate {cert_path} cannot be read: {error.strerror}") from error
     except VerificationError as error:
@@ -132,7 +170,7 @@ def load(key_path: Path, cert_path: Path) -> SigningIdentity:
             f"signing certificate {cert_path} is refused, as every verifier would refuse it: {error}"
         ) from error
     except OperatorError as error:
-        raise OperatorError(f"signing key {key_path}, certificate {cert_path}: {error}") from error
+        raise OperatorError(f"signing certificate {cert_path}: {error}") from error
 
 
 def read_key(path: Path) -> ec.EllipticCurvePrivateKey:

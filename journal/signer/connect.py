@@ -1,0 +1,158 @@
+"""The ways to the signer: a socket's path, a child of this process, or a task of it.
+
+Only the first separates anything. A child runs as the same account, and ends with its parent; a task is for clocks that
+are moved by hand, which a signer of its own rightly would not believe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from journal.core.errors import SignerError
+from journal.signer.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from journal.settings import Settings
+    from journal.signer.client import Streams
+    from journal.signer.signing import Signer
+
+UNIT = "openepm-journal-signer"
+NOT_SEPARATED = "it runs as the service's own account, and keeps the signing key from nobody (JOURNAL_SIGNER_SOCKET)"
+CONNECT_SECONDS = 5.0
+END_SECONDS = 5.0
+
+
+class AtPath:
+    """A signer that runs on its own, reached by its socket."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect to this socket."""
+        self._path = path
+        self.remedy = f"see systemctl status {UNIT}, and restart it (its socket is {path})"
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Streams]:
+        """Open a connection. Raises SignerError, OSError."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(str(self._path))
+        except TimeoutError as error:
+            raise SignerError(f"the signer has not answered for {CONNECT_SECONDS:.0f} s: {self.remedy}") from error
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+    async def close(self) -> None:
+        """Leave it running."""
+
+
+class Child:
+    """A signer of this process alone, started at the first use, and again if it has ended."""
+
+    remedy = "it is started again at the next attempt"
+
+    def __init__(self, settings: Settings) -> None:
+        """Start it with the files that these settings name."""
+        self._files = [
+            settings.signing_key_path,
+            settings.signing_cert_path,
+            settings.signer_state_path,
+            settings.trust_path,
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._starting = asyncio.Lock()
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Streams]:
+        """Open a connection: the child is sent its end. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                control = await self._started()
+                socket.send_fds(control, [b"\0"], [theirs.fileno()])
+            except BaseException:
+                ours.close()
+                raise
+        async with _streams(ours) as streams:
+            yield streams
+
+    async def _started(self) -> socket.socket:
+        async with self._starting:
+            if self._process is not None and self._process.returncode is not None:
+                await self.close()
+            if self._control is None:
+                self._control, theirs = socket.socketpair()
+                # A child that is stopped must not block its parent.
+                self._control.setblocking(False)
+                with theirs:
+                    self._process = await asyncio.create_subprocess_exec(
+                        sys.executable,
+                        "-m",
+                        "journal.signer",
+                        "--control",
+                        str(theirs.fileno()),
+                        *map(str, self._files),
+                        stdin=asyncio.subprocess.DEVNULL,
+                        stdout=asyncio.subprocess.DEVNULL,
+                        pass_fds=[theirs.fileno()],
+                    )
+            return self._control
+
+    async def close(self) -> None:
+        """End it: it goes when its control socket is closed; one that hangs is killed."""
+        control, self._control = self._control, None
+        process, self._process = self._process, None
+        if control is not None:
+            control.close()
+        if process is None:
+            return
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+class Task:
+    """A signer within this process, on its event loop."""
+
+    remedy = "it runs within this process"
+
+    def __init__(self, signer: Signer) -> None:
+        """Serve this signer."""
+        self._server = Server(signer)
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Streams]:
+        """Open a connection."""
+        ours, theirs = socket.socketpair()
+        serving = asyncio.create_task(self._server.serve(*await asyncio.open_unix_connection(sock=theirs)))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        async with _streams(ours) as streams:
+            yield streams
+
+    async def close(self) -> None:
+        """Wait for what is still answered."""
+        await asyncio.gather(*self._serving)
+
+
+@asynccontextmanager
+async def _streams(ours: socket.socket) -> AsyncIterator[Streams]:
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
