@@ -77,35 +77,39 @@ class Child:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                control = await self._started()
-                socket.send_fds(control, [b"\0"], [theirs.fileno()])
+                await self._send(theirs)
             except BaseException:
                 ours.close()
                 raise
         async with _streams(ours) as streams:
             yield streams
 
-    async def _started(self) -> socket.socket:
+    async def _send(self, theirs: socket.socket) -> None:
         async with self._starting:
-            if self._process is not None and self._process.returncode is not None:
+            try:
+                socket.send_fds(await self._started(), [b"\0"], [theirs.fileno()])
+            except ConnectionError:  # it has ended
                 await self.close()
-            if self._control is None:
-                self._control, theirs = socket.socketpair()
-                # A child that is stopped must not block its parent.
-                self._control.setblocking(False)
-                with theirs:
-                    self._process = await asyncio.create_subprocess_exec(
-                        sys.executable,
-                        "-m",
-                        "journal.signer",
-                        "--control",
-                        str(theirs.fileno()),
-                        *map(str, self._files),
-                        stdin=asyncio.subprocess.DEVNULL,
-                        stdout=asyncio.subprocess.DEVNULL,
-                        pass_fds=[theirs.fileno()],
-                    )
-            return self._control
+                socket.send_fds(await self._started(), [b"\0"], [theirs.fileno()])
+
+    async def _started(self) -> socket.socket:
+        if self._control is None:
+            self._control, theirs = socket.socketpair()
+            # A child that is stopped must not block its parent.
+            self._control.setblocking(False)
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "journal.signer",
+                    "--control",
+                    str(theirs.fileno()),
+                    *map(str, self._files),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                )
+        return self._control
 
     async def close(self) -> None:
         """End it: it goes when its control socket is closed; one that hangs is killed."""

@@ -1,0 +1,207 @@
+"""The signer in a process of its own: killed at each step, hung, absent, its memory deleted; the service records on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from journal.audit.run import Audit
+from journal.cli.installation import open_service
+from journal.clock import SystemClock
+from journal.core.errors import SignerError
+from journal.core.seal import parse_seal
+from tests.support.commands import command
+from tests.support.rig import CATEGORY, TENANTS, event_body
+from tests.support.serving import Serving
+from tests.support.signer_process import a_site_with_a_signer
+
+if TYPE_CHECKING:
+    from journal.status.checks import Checks
+    from tests.support.serving import Site
+    from tests.support.signer_process import SignerProcess
+
+TENANT = TENANTS[0]
+EVENTS = f"/v1/categories/{CATEGORY}/events"
+EXTRACTS = f"/v1/categories/{CATEGORY}/extracts"
+HEALED_SECONDS = 60
+STEPS = [
+    f"{step} {when}"
+    for step in ("session.compare", "session.propose", "memory.sign", "identity.sign_seal", "memory.done")
+    for when in ("before", "after")
+]
+
+
+class Client:
+    """What the service answers."""
+
+    def __init__(self, site: Site, session: aiohttp.ClientSession, checks: Checks) -> None:
+        """Ask this service, and these checks for what readiness keeps to the operator."""
+        self._checks = checks
+        self._site = site
+        self._session = session
+        self._number = 0
+
+    async def record(self) -> int:
+        """Send an event; return the status."""
+        self._number += 1
+        headers = {
+            "Authorization": f"Bearer {self._site.modules[TENANT]}",
+            "Content-Type": "application/cloudevents+json",
+        }
+        body = event_body(f"e{self._number}", datetime.now(UTC))
+        async with self._session.post(self._site.url + EVENTS, json=body, headers=headers) as answer:
+            return answer.status
+
+    async def extract(self) -> tuple[int, Any]:
+        """Ask for an extract; return the status, and the problem if it is one."""
+        day = datetime.now(UTC).date().isoformat()
+        headers = {"Authorization": f"Bearer {self._site.clients[TENANT]}"}
+        asked = {"from": day, "to": day, "purpose": "lawfulness", "requester": "DPD"}
+        async with self._session.post(self._site.url + EXTRACTS, json=asked, headers=headers) as answer:
+            if answer.status == 200:
+                await answer.read()
+                return answer.status, None
+            return answer.status, await answer.json(content_type=None)
+
+    async def seals(self) -> str:
+        """Return what readiness says of the seals; nothing where all is well."""
+        async with self._session.get(self._site.url + "/readyz") as answer:
+            found = await answer.json()
+            assert answer.status == (503 if found["checks"]["seals"] == "failing" else 200), found
+        said = (await self._checks.run())["seals"] or ""
+        return said if answer.status != 200 else ""
+
+    async def healed(self) -> None:
+        """Wait until readiness has nothing to say; then an extract can be made."""
+        async with asyncio.timeout(HEALED_SECONDS):
+            while await self.seals():
+                pass
+        assert (await self.extract())[0] == 200
+
+    async def check_refused(self, *said: str) -> None:
+        """Check that events are recorded, extracts refused by a problem, and that readiness says why."""
+        assert await self.record() == 201
+        status, problem = await self.extract()
+        assert (status, problem["type"]) == (503, "urn:openepm-journal:problem:unavailable")
+        found = await self.seals()
+        assert all(words in found for words in said), found
+        assert await self.record() == 201
+
+
+async def test_a_signer_that_fails_and_comes_back(dsn: str, tmp_path: Path) -> None:
+    """Absent, hung, killed, or without its memory: events are taken, nothing is signed, and it heals by itself.
+
+    The service has no signing key at all; after the memory is lost, the command that readiness names is enough.
+    """
+    async with a_site_with_a_signer(dsn, tmp_path) as signer:
+        site = signer.site
+        assert not site.settings.signing_key_path.exists()
+        async with (
+            await Serving.start(site) as serving,
+            aiohttp.ClientSession() as session,
+            open_service(dsn, site.settings, SystemClock()) as beside,
+        ):
+            client = Client(site, session, beside.service.checks)
+            await client.check_refused("cannot be reached (No such file", "systemctl status openepm-journal-signer")
+            await signer.start()
+            await client.healed()
+            signer.stop()
+            await client.check_refused("has not answered for 5 s", "restart it")
+            signer.go_on()
+            await client.healed()
+            await signer.kill()
+            await client.check_refused("cannot be reached (Connection refused)")
+            await signer.start()
+            await client.healed()
+            signer.memory.unlink()
+            await client.check_refused("memory", "is missing", "openepm-journal signer --learn")
+            said = await asyncio.to_thread(command, tmp_path, "signer", "--learn", **served(site))
+            assert said.stdout.startswith("learned: the signer goes on from seal"), said.stderr
+            await client.healed()
+            assert await serving.stop() == 0
+        said = await asyncio.to_thread(command, tmp_path, "verify-store", **served(site))
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
+def served(site: Site) -> dict[str, str]:
+    """Return the settings of the site for a command."""
+    return {name: value for name, value in site.environment.items() if name.startswith("JOURNAL_")}
+
+
+async def test_killed_at_each_step(dsn: str, tmp_path: Path) -> None:
+    """Before and after each step of a seal: the next signer goes on, and no number has two seals."""
+    async with a_site_with_a_signer(dsn, tmp_path) as signer:
+        settings = signer.site.settings
+        async with open_service(dsn, settings, SystemClock()) as installation:
+            await installation.maintenance.prepare()
+            sealer, store = installation.service.sealer, installation.service.store
+            await signer.start()
+            assert await sealer.seal_open(even_if_still=True) is not None
+            await signer.kill()
+            for step in STEPS:
+                dying = str(Path(__file__).with_name("dying_signer.py"))
+                await signer.start([dying, *step.split(), *arguments(signer)])
+                with pytest.raises(SignerError, match=r"has ended while it was asked.*restart it"):
+                    await sealer.seal_open(even_if_still=True)
+                await signer.kill()
+                await signer.start(["-m", "journal.signer", *arguments(signer)])
+                assert (await installation.service.checks.run())["seals"] is None
+                assert await sealer.seal_open(even_if_still=True) is not None, step
+                await signer.kill()
+            seals = [parse_seal(row.text) for row in await store.read_seals(0, 1000)]
+            assert [seal.number for seal in seals] == list(range(1, len(seals) + 1))
+            assert all(later.previous == seal.digest for seal, later in pairwise(seals))
+            assert await Audit(installation.service).run(lambda _: None) == []
+
+
+def arguments(signer: SignerProcess) -> list[str]:
+    """Return what the signer's own program is given."""
+    settings = signer.site.settings
+    files = (signer.directory / "signing.key", settings.signing_cert_path, signer.memory, settings.trust_path)
+    return ["--socket", signer.site.signer_socket, *map(str, files)]
+
+
+async def test_the_child_of_an_embedded_service(dsn: str, tmp_path: Path) -> None:
+    """A signer that was killed is started again; it ends with its parent's use of it."""
+    async with a_site_with_a_signer(dsn, tmp_path) as signer:
+        (signer.directory / "signing.key").rename(signer.site.settings.signing_key_path)
+    async with open_service(dsn, signer.site.settings.__class__(**own(signer.site)), SystemClock()) as installation:
+        await installation.maintenance.prepare()
+        sealer = installation.service.sealer
+        assert await sealer.seal_open(even_if_still=True) is not None
+        [first] = children()
+        child: Any = installation.service.signer._connector
+        child._process.kill()
+        await child._process.wait()
+        assert await sealer.seal_open(even_if_still=True) is not None
+        [second] = children()
+    assert children() == []
+    assert first != second
+
+
+def own(site: Site) -> dict[str, Any]:
+    """Return the settings of a service that starts its own signer."""
+    values = {name: getattr(site.settings, name) for name in site.settings.__struct_fields__}
+    return values | {"signer_socket": "none"}
+
+
+def children() -> list[int]:
+    """Return the signers that this process has started and that run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = path.read_text().rpartition(")")
+            command_line = (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        fields = rest.split()
+        if int(fields[1]) == os.getpid() and b"journal.signer" in command_line and fields[0] != "Z":
+            found.append(int(name.split()[0]))
+    return found
