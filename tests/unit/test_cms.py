@@ -503,3 +503,75 @@ def test_a_signature_with_pieces_moved_is_refused(data: st.DataObject) -> None:
         return
     with pytest.raises(VerificationError):
         check(changed)
+
+
+# --- documents
+
+
+def document_attributes(
+    *,
+    content_type: bytes = cms._DATA,
+    digest: bytes = DIGEST,
+    certificate: bytes = CHAIN[0].certificate,
+    without: bytes = b"",
+    also: bytes = b"",
+) -> bytes:
+    """Return the signed attributes of a document, as PAdES-B-B has them, or nearly."""
+    listed = der.sequence(der.octet_string(sha256(certificate).digest()), der.sequence())
+    values = {
+        cms._CONTENT_TYPE: content_type,
+        cms._MESSAGE_DIGEST: der.octet_string(digest),
+        cms._SIGNING_CERTIFICATE_V2: der.sequence(der.sequence(listed)),
+    }
+    attributes = [cms._attribute(kind, value) for kind, value in values.items() if kind != without]
+    return der.set_of(*attributes, *([also] if also else []))
+
+
+def test_attributes_of_a_document() -> None:
+    """They are accepted, and no signature over them verifies under the profile of seals and manifests."""
+    cms.check_document_attributes(document_attributes(), DIGEST, CHAIN[0].certificate)
+    assert isinstance(CHAIN[0].key, ec.EllipticCurvePrivateKey)
+    value = CHAIN[0].key.sign(document_attributes(), ec.ECDSA(hashes.SHA256()))
+    (_, wrapped) = der.decode(SIGNATURE, limit_bytes=cms.SIGNATURE_LIMIT_BYTES).children
+    for attributes in (document_attributes(), cms._signed_attributes(parsed(*CHAIN), DIGEST, NOW)):
+        forged = _with_attributes(wrapped.children[0], attributes, value)
+        with pytest.raises((MalformedError, BadSignatureError)):
+            check(forged)
+
+
+def _with_attributes(signed_data: der.Element, attributes: bytes, value: bytes) -> bytes:
+    """Return a signature in which these signed attributes and this value stand."""
+    *others, infos = signed_data.children
+    version, issuer, digest, _, algorithm, _ = infos.children[0].children
+    r, s = certificates.read_ecdsa(value)
+    info = der.sequence(
+        version.encoded,
+        issuer.encoded,
+        digest.encoded,
+        b"\xa0" + attributes[1:],
+        algorithm.encoded,
+        der.octet_string(cms._ecdsa_value(r, min(s, cms.P256_ORDER - s))),
+    )
+    inner = der.sequence(*(member.encoded for member in others), der.set_of(info))
+    return der.sequence(cms._SIGNED_DATA, der.encode(0xA0, inner))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        (document_attributes(also=cms._attribute(cms._SIGNING_TIME, der.time(NOW))), "4 DER members where 3 belong"),
+        (cms._signed_attributes(parsed(*CHAIN), DIGEST, NOW), "4 DER members where 3 belong"),
+        (
+            document_attributes(without=cms._CONTENT_TYPE, also=cms._attribute(cms._SIGNING_TIME, der.time(NOW))),
+            "not those of a document",
+        ),
+        (document_attributes(content_type=cms._SIGNED_DATA), "of other content"),
+        (document_attributes(digest=bytes(32)), "of other content"),
+        (document_attributes(certificate=ROOT.certificate), "another certificate"),
+        (b"openepm-journal/seal/v1\n", "DER"),
+    ],
+)
+def test_attributes_of_no_document(attributes: bytes, why: str) -> None:
+    """Another kind of attribute, other content or another signer is refused."""
+    with pytest.raises(MalformedError, match=why):
+        cms.check_document_attributes(attributes, DIGEST, CHAIN[0].certificate)
