@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from journal.cli.parser import make_parser
+from journal.settings import SIGNER_SOCKET, load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROGRAM = "/opt/openepm-journal/bin/openepm-journal"
 COMMANDS = {"openepm-journal.service": "serve", "openepm-journal-purge.service": "purge"}
+SIGNER = "openepm-journal-signer.service"
 
 
 def settings(unit: str) -> dict[str, list[str]]:
@@ -24,13 +26,33 @@ def settings(unit: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("unit", COMMANDS)
-def test_units_run_commands_that_exist(unit: str) -> None:
+@pytest.mark.parametrize(("unit", "command"), [*COMMANDS.items(), (SIGNER, "signer")])
+def test_units_run_commands_that_exist(unit: str, command: str) -> None:
     """What a unit starts is the program, with a command and options that it takes."""
     [line] = settings(unit)["ExecStart"]
     program, *arguments = shlex.split(line)
-    assert (program, arguments) == (PROGRAM, [COMMANDS[unit]])
-    assert make_parser().parse_args(arguments).run.__name__ == COMMANDS[unit]
+    assert (program, arguments) == (PROGRAM, [command])
+    assert make_parser().parse_args(arguments).run.__name__ == command
+
+
+def test_the_signer_alone_has_the_signing_key() -> None:
+    """It has an account of its own, no network, its socket where commands look for it; no other unit has its key."""
+    unit = settings(SIGNER)
+    assert (unit["User"], unit["PrivateNetwork"]) == (["openepm-journal-signer"], ["yes"])
+    assert unit["Group"] == settings("openepm-journal.service")["User"]
+    assert Path("/run", unit["RuntimeDirectory"][0], SIGNER_SOCKET.name) == SIGNER_SOCKET
+    names = dict(value.split("=", 1) for value in unit["Environment"])
+    assert load_settings(names).signer_state_path.name == "signer.state"
+    for other in DEPLOY.rglob("*.service"):
+        assert ("signing.key" in other.read_text(encoding="utf-8")) == (other.name == SIGNER)
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_the_walls_around_the_signer() -> None:
+    """Its unit has an exposure of 2.0 at most, says systemd itself."""
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", DEPLOY / SIGNER]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_purge_may_no_more_than_the_service() -> None:
@@ -86,6 +108,6 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
             r"^(Exec\w+)=(/usr/bin/barman|/opt/openepm-journal/deploy/\S+)", r"\1=/bin/true", text, flags=re.MULTILINE
         )
         units[-1].write_text(text, encoding="utf-8")
-    assert len(units) >= 11
+    assert len(units) >= 12
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
