@@ -51,7 +51,7 @@ async def request(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def install_certificate(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Check an authority's certificate and put it in place; the service signs with it from its next start."""
+    """Check an authority's certificate and put it in place; the signer signs with it from its next start."""
     identity = install(
         _paths(settings),
         Path(arguments.certificate).read_bytes(),
@@ -60,7 +60,7 @@ async def install_certificate(settings: Settings, arguments: argparse.Namespace)
         SystemClock().now(),
     )
     _tell(identity)
-    print("the service signs with it from its next start: systemctl restart openepm-journal")
+    print("it is used from the next start: systemctl restart openepm-journal-signer openepm-journal")
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from journal.cli.parser import make_parser
-from journal.settings import SIGNER_SOCKET, load_settings
+from journal.settings import CONFIG_VARIABLE, SIGNER_SOCKET, load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROGRAM = "/opt/openepm-journal/bin/openepm-journal"
@@ -41,10 +41,13 @@ def test_the_signer_alone_has_the_signing_key() -> None:
     assert (unit["User"], unit["PrivateNetwork"]) == (["openepm-journal-signer"], ["yes"])
     assert unit["Group"] == settings("openepm-journal.service")["User"]
     assert Path("/run", unit["RuntimeDirectory"][0], SIGNER_SOCKET.name) == SIGNER_SOCKET
-    names = dict(value.split("=", 1) for value in unit["Environment"])
-    assert load_settings(names).signer_state_path.name == "signer.state"
-    for other in DEPLOY.rglob("*.service"):
-        assert ("signing.key" in other.read_text(encoding="utf-8")) == (other.name == SIGNER)
+    [mode], [directory] = unit["StateDirectoryMode"], unit["StateDirectory"]
+    made = f"d /var/lib/{directory} {mode} {unit['User'][0]} {unit['Group'][0]} -"
+    assert made in (DEPLOY / "debian" / "tmpfiles.conf").read_text(encoding="utf-8").splitlines()
+    example = load_settings({CONFIG_VARIABLE: str(DEPLOY / "journal.toml.example")})
+    assert example.signer_socket_path == SIGNER_SOCKET
+    for path in (example.signing_key_path, example.signing_cert_path, example.signer_state_path, example.trust_path):
+        assert path.parent == Path("/var/lib", directory)
 
 
 @pytest.mark.needs("systemd-analyze")

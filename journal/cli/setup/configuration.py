@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from journal.cli.setup.host import MASTER_KEY, SERVICE, SETTINGS, STATE, UNITS, replace_text
+from journal.cli.setup.host import MASTER_KEY, SERVICE, SETTINGS, SIGNER_STATE, STATE, UNITS, replace_text
 from journal.core.errors import OperatorError
 from journal.settings import CONFIG_VARIABLE, Settings, load_settings
 
@@ -34,6 +34,10 @@ def write_settings(*, service_name: str, dsn: str, replicas: Sequence[str]) -> S
         "dsn": dsn,
         "master_key_file": str(MASTER_KEY),
         "keystore_replicas": list(replicas),
+        "signing_key": str(SIGNER_STATE / "signing.key"),
+        "signing_cert": str(SIGNER_STATE / "signing.pem"),
+        "signer_state": str(SIGNER_STATE / "signer.state"),
+        "trust": str(SIGNER_STATE / "trust.pem"),
     }
     # A string or array of JSON is one of TOML.
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value]

@@ -22,6 +22,7 @@ CONFIGURATION: Final = Path("/etc/openepm-journal")
 SETTINGS: Final = CONFIGURATION / "journal.toml"
 MASTER_KEY: Final = CONFIGURATION / "master.key"
 STATE: Final = Path("/var/lib/openepm-journal")
+SIGNER_STATE: Final = Path("/var/lib/openepm-journal-signer")
 UNITS: Final = Path("/usr/lib/systemd/system")
 # The command of the package: for root it runs as the service's account.
 PROGRAM: Final = "/usr/bin/openepm-journal"
