@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -171,7 +172,7 @@ def arguments(signer: SignerProcess) -> list[str]:
 async def test_the_child_of_an_embedded_service(dsn: str, tmp_path: Path) -> None:
     """A signer that was killed is started again; it ends with its parent's use of it."""
     async with a_site_with_a_signer(dsn, tmp_path) as signer:
-        (signer.directory / "signing.key").rename(signer.site.settings.signing_key_path)
+        shutil.move(signer.directory / "signing.key", signer.site.settings.signing_key_path)
     async with open_service(dsn, signer.site.settings.__class__(**own(signer.site)), SystemClock()) as installation:
         await installation.maintenance.prepare()
         sealer = installation.service.sealer

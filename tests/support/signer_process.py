@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -81,7 +82,7 @@ async def a_site_with_a_signer(dsn: str, home: Path) -> AsyncIterator[SignerProc
     with tempfile.TemporaryDirectory(prefix="oej-signer-") as directory:
         site = replace(await found_site(home, dsn), signer_socket=f"{directory}/socket")
         key = Path(directory) / "signing.key"
-        site.settings.signing_key_path.rename(key)
+        shutil.move(site.settings.signing_key_path, key)
         signer = SignerProcess(site=site, directory=Path(directory))
         try:
             yield signer
