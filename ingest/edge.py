@@ -13,6 +13,8 @@ from ingest.instruments import EdgeInstruments
 from ingest.places import Places
 from ingest.readiness import Readiness
 
+DECODING_WAITING_EACH = 64
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -34,6 +36,7 @@ class Edge:
     rate: RequestRate
     bodies: Shares
     extracts: Places
+    decoding: Places
     readiness: Readiness
     instruments: EdgeInstruments
 
@@ -58,6 +61,14 @@ def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
             reason="other extracts are being made",
             patience_seconds=limits.extract_patience_seconds,
             retry_after_seconds=EXTRACTS_RETRY_SECONDS,
+        ),
+        # One at a time: threads that decode keep the event loop from running.
+        decoding=Places(
+            1,
+            reason="other batches are being decoded",
+            patience_seconds=limits.body_seconds,
+            retry_after_seconds=BODIES_RETRY_SECONDS,
+            waiting_each=DECODING_WAITING_EACH,
         ),
         readiness=Readiness(service),
         instruments=EdgeInstruments(service.instruments.metrics, routes),

@@ -18,10 +18,19 @@ WAITING_EACH = 4
 class Places:
     """A commune holds at most half of the places; a free one goes to the waiting commune that holds the fewest."""
 
-    def __init__(self, total: int, *, reason: str, patience_seconds: float, retry_after_seconds: int) -> None:
-        """Set the number of places, how long a request waits for one, and the error that it then gets."""
+    def __init__(
+        self,
+        total: int,
+        *,
+        reason: str,
+        patience_seconds: float,
+        retry_after_seconds: int,
+        waiting_each: int = WAITING_EACH,
+    ) -> None:
+        """Set the number of places, how many of a commune wait for one and how long, and the error they then get."""
         self._total = total
         self._each = max(1, total // 2)
+        self._waiting_each = waiting_each
         self._reason = reason
         self._patience_seconds = patience_seconds
         self._retry_after_seconds = retry_after_seconds
@@ -38,7 +47,7 @@ class Places:
             self._leave(commune)
 
     async def _enter(self, commune: str) -> None:
-        if [waits for waits, _ in self._waiting].count(commune) >= WAITING_EACH:
+        if [waits for waits, _ in self._waiting].count(commune) >= self._waiting_each:
             raise BusyError(self._reason, retry_after_seconds=self._retry_after_seconds)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((commune, turn))

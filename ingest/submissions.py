@@ -49,7 +49,8 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     elif len(body) <= INLINE_LIMIT_BYTES:
         events = decode_batch(body, now, prefix)
     else:
-        events = await asyncio.to_thread(decode_batch, body, now, prefix)
+        async with edge.decoding.hold(caller.tenant):
+            events = await asyncio.to_thread(decode_batch, body, now, prefix)
     request[COUNT] = len(events)
     acknowledgements = await edge.service.writer.submit(compartment, caller.id, events, len(body)) if events else []
     edge.instruments.settled(acknowledgements)

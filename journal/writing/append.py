@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from journal.writing.instruments import Instruments
 from journal.writing.memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date, datetime
 
     from journal.clock import Clock
@@ -102,7 +103,10 @@ class Appender:
             else:
                 # A head learnt meanwhile may be ahead of what was read.
                 self._learn([c for c in wanted if c not in self._heads], rows)
-        return self._extend(draft, submission)
+        steps = self._extending(draft, submission)
+        for _ in steps or ():
+            await asyncio.sleep(0)  # other requests are served meanwhile
+        return steps is not None
 
     async def commit(self, draft: Draft, *, deadline: float | None = None) -> None:
         """Append the draft, amended after each refusal; every submission is settled or failed.
@@ -270,29 +274,34 @@ class Appender:
         draft = Draft(self._keyring)
         for submission in submissions:
             if not submission.future.done():
-                self._extend(draft, submission)
+                for _ in self._extending(draft, submission) or ():
+                    pass
         return draft
 
-    def _extend(self, draft: Draft, submission: Submission) -> bool:
+    def _extending(self, draft: Draft, submission: Submission) -> Iterator[None] | None:
+        """Return the steps that add the submission, none if it is settled or failed at once; None as `Draft.adding`."""
         if self.memory.stops(submission.compartment):
             submission.fail(come_back(STOPPED))
-            return True
+            return iter(())
         if not submission.pending():
             submission.settle({})
-            return True
+            return iter(())
         head = self._heads.get(submission.compartment)
         if head is None:
             submission.fail(StoreError("the compartment does not exist"))
-            return True
+            return iter(())
         try:
-            added = draft.add(submission, head, self._clock.now())
+            steps = draft.adding(submission, head, self._clock.now())
         except JournalError as error:
             log.error("events could not be drafted", kind=type(error).__name__, reason=str(error))
             submission.fail(come_back("the service has no key for today"))
-            return True
-        if added:
-            self._heads[submission.compartment] = draft.head(submission.compartment)
-        return added
+            return iter(())
+        return None if steps is None else self._followed(draft, submission.compartment, steps)
+
+    def _followed(self, draft: Draft, compartment: Compartment, steps: Iterator[None]) -> Iterator[None]:
+        """Take the steps, then note the head they lead to."""
+        yield from steps
+        self._heads[compartment] = draft.head(compartment)
 
     def _learn(self, compartments: Iterable[Compartment], rows: Iterable[HeadRow]) -> None:
         found = {(row.tenant, row.category): row for row in rows}

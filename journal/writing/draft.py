@@ -14,7 +14,7 @@ from journal.core.times import day_of, format_time
 from journal.database.ingest import AppendBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
     from journal.core.entry import Event
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from journal.writing.queue import Submission
 
 DRAW_BYTES = SALT_BYTES + NONCE_BYTES
+# About a millisecond's work.
+STEP_EVENTS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +116,16 @@ class Draft:
         return HeadState(size=chain.size, chain_hash=chain.chain_hash, recorded_at=chain.recorded_at)
 
     def add(self, submission: Submission, head: HeadState, now: datetime) -> bool:
-        """Extend the submission's chain by its pending events; False, and nothing done, if one contradicts the draft.
+        """Extend the submission's chain by its pending events at once; see `adding`."""
+        steps = self.adding(submission, head, now)
+        for _ in steps or ():
+            pass
+        return steps is not None
 
+    def adding(self, submission: Submission, head: HeadState, now: datetime) -> Iterator[None] | None:
+        """Return the steps that extend the submission's chain by its pending events, some at a time.
+
+        None, and nothing done, if one contradicts the draft. The draft is complete after the last step.
         An event that is in the draft already, with the same content, waits for the same entry.
         `head` is used if the chain is not in the draft yet. Raises KeyStoreError if the day has no key.
         """
@@ -126,7 +136,7 @@ class Draft:
             entry = self._entries.get((chain.position, submission.keys[ordinal]))
             if entry is not None:
                 if self._event(entry).canonical != submission.events[ordinal].canonical:
-                    return False
+                    return None
                 copies.append((entry, ordinal))
         place = len(self.submissions)
         self.submissions.append(submission)
@@ -136,11 +146,17 @@ class Draft:
             self._copied += len(copies)
             for entry, ordinal in copies:
                 self._copies.setdefault(entry, []).append((place, ordinal))
-        draws = os.urandom(DRAW_BYTES * len(pending))
-        for number, ordinal in enumerate(pending):
-            self._extend(chain, submission, ordinal, draws[number * DRAW_BYTES : (number + 1) * DRAW_BYTES])
+        return self._extend_by(chain, submission, place, pending)
+
+    def _extend_by(
+        self, chain: _ChainDraft, submission: Submission, place: int, ordinals: Sequence[int]
+    ) -> Iterator[None]:
+        draws = os.urandom(DRAW_BYTES * len(ordinals))
+        for number, ordinal in enumerate(ordinals, start=1):
+            self._extend(chain, submission, ordinal, draws[(number - 1) * DRAW_BYTES : number * DRAW_BYTES])
             self._owners.append((place, ordinal))
-        return True
+            if not number % STEP_EVENTS:
+                yield
 
     def finish(self) -> AppendBatch:
         """Return the arrays and the counters of the append."""

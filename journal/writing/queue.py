@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from journal.core.entry import Compartment, Event
 
 OVERLOAD_RETRY_SECONDS = 2
+# What a commune may submit before it counts as heavy: a busy day's rate, and a small batch.
+LIGHT_EVENTS_PER_SECOND = 200
+LIGHT_BURST_EVENTS = 400
+# Once heavy, for so long at least.
+HEAVY_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +121,29 @@ class _Line:
         self.bytes += sign * submission.size_bytes
 
 
+class _Pace:
+    """How fast a tenant submits: a bucket of events that time fills."""
+
+    __slots__ = ("at", "events")
+
+    def __init__(self, now: float) -> None:
+        self.at = now
+        self.events = float(LIGHT_BURST_EVENTS)
+
+    def count(self, events: int, now: float) -> bool:
+        """Count a submission; tell whether its tenant is heavy."""
+        filled = self.events + (now - self.at) * LIGHT_EVENTS_PER_SECOND
+        left = min(LIGHT_BURST_EVENTS, filled) - events
+        self.at = now
+        self.events = max(left, -HEAVY_SECONDS * LIGHT_EVENTS_PER_SECOND)
+        return left < 0
+
+
 class FairQueue:
     """Submissions by tenant, taken from the tenants in turn; bounded in events and in bytes.
 
-    One tenant may fill at most half of the queue, which leaves room for the others.
+    One tenant may fill at most half of the queue, which leaves room for the others. Tenants that submit much in little
+    time are heavy: they are taken apart from the others, who need not wait until what is heavy is written.
     """
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
@@ -126,11 +151,16 @@ class FairQueue:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._paces: dict[str, _Pace] = {}
+        self._heavy: set[str] = set()
         self.events = 0
         self.bytes = 0
 
-    def put(self, submission: Submission) -> None:
-        """Add a submission at the end of its tenant's line. Raises BusyError if it does not fit."""
+    def put(self, submission: Submission) -> bool:
+        """Add a submission at the end of its tenant's line; tell whether the tenant is heavy now.
+
+        Raises BusyError if it does not fit.
+        """
         events, size = len(submission.events), submission.size_bytes
         line = self._lines.get(submission.compartment.tenant)
         if (
@@ -144,15 +174,25 @@ class FairQueue:
         ):
             raise BusyError("too many events are waiting to be written", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
         self._enter(submission).append(submission)
+        return self._weigh(submission.compartment.tenant, events)
 
     def put_back(self, submission: Submission) -> None:
         """Put a submission back at the front of its tenant's line, without giving the tenant another turn."""
         self._enter(submission).appendleft(submission)
 
-    def take(self, max_events: int | None, passing_over: Container[str] = ()) -> Submission | None:
-        """Take the next tenant's first submission, of at most `max_events` if given; None if there is none."""
+    def has(self, *, heavy: bool) -> bool:
+        """Tell whether a heavy tenant, or one that is not, waits."""
+        return any((tenant in self._heavy) is heavy for tenant in self._lines)
+
+    def take(self, max_events: int | None, passing_over: Container[str] = (), *, heavy: bool) -> Submission | None:
+        """Take the next tenant's first submission, of at most `max_events` if given; None if there is none.
+
+        Only heavy tenants, or only the others, have a turn.
+        """
         for tenant, line in self._lines.items():
-            if tenant in passing_over or (max_events is not None and len(line.submissions[0].events) > max_events):
+            if (tenant in self._heavy) is not heavy or tenant in passing_over:
+                continue
+            if max_events is not None and len(line.submissions[0].events) > max_events:
                 continue
             submission = line.submissions.popleft()
             self._count(line, submission, -1)
@@ -161,6 +201,15 @@ class FairQueue:
                 del self._lines[tenant]
             return submission
         return None
+
+    def _weigh(self, tenant: str, events: int) -> bool:
+        now = time.monotonic()
+        pace = self._paces.setdefault(tenant, _Pace(now))
+        if is_heavy := pace.count(events, now):
+            self._heavy.add(tenant)
+        else:
+            self._heavy.discard(tenant)
+        return is_heavy
 
     def _enter(self, submission: Submission) -> deque[Submission]:
         line = self._lines.setdefault(submission.compartment.tenant, _Line())

@@ -1,8 +1,9 @@
 """The writer: events in, receipts out, once the database has committed them.
 
 Group commit without delay: everything that waits when the connection is free goes into one append. While that
-commits, the next draft is computed from the heads it will leave. Several processes may do this at the same time:
-the database compares the heads, and refuses a draft made from stale ones as a whole.
+commits, the next draft is computed from the heads it will leave. Communes that submit much are drafted and committed
+apart from the others, on a connection of their own. Several lanes and processes may do this at the same time: the
+database compares the heads, and refuses a draft made from stale ones as a whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, eve
 from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
 from journal.core.times import day_of, format_time, midnight
 from journal.writing.append import Appender
-from journal.writing.draft import Draft
+from journal.writing.draft import STEP_EVENTS, Draft
 from journal.writing.instruments import Instruments
 from journal.writing.queue import Acknowledgement, FairQueue, Submission, distinct_events
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from journal.snapshot import Snapshot
 
 DRAFT_EVENTS = 2_000
-LARGE_EVENTS = 500
+# A heavy commune's, while another has submitted something in the last seconds: so long may a commit keep it waiting.
+SHORT_DRAFT_EVENTS = 250
+RECENT_SECONDS = 10.0
 STOPPING_RETRY_SECONDS = 5
 ANSWER_LIMIT_SECONDS = 30.0
 # The other members of a record (names, an index, a time) always fit in the rest.
@@ -60,7 +63,8 @@ class Writer:
         self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
         self._answer_limit_seconds = answer_limit_seconds
         self._open: set[Submission] = set()
-        self._arrived = asyncio.Event()
+        self._arrived = {heavy: asyncio.Event() for heavy in (False, True)}
+        self._light_at = float("-inf")
         self._closing = False
 
     @property
@@ -94,43 +98,29 @@ class Writer:
             size_bytes=size_bytes,
             future=asyncio.get_running_loop().create_future(),
         )
-        self._queue.put(submission)
+        heavy = self._queue.put(submission)
         self.appender.expect(compartment)
         self._instruments.set_queue(self._queue)
         self._open.add(submission)
         limit = asyncio.get_running_loop().call_later(self._answer_limit_seconds, _expire, submission)
         submission.future.add_done_callback(lambda future: self._closed(submission, future, limit))
-        self._arrived.set()
+        if not heavy:
+            self._light_at = asyncio.get_running_loop().time()
+        self._arrived[heavy].set()
         # A caller that goes away does not withdraw its events: others may share their draft.
         return await asyncio.shield(submission.future)
 
     async def run(self) -> None:
         """Append until `close` is called and nothing waits; an unexpected error fails every waiting submission."""
-        commit: asyncio.Task[None] | None = None
+        lanes = [asyncio.create_task(self._run_lane(heavy=heavy)) for heavy in (False, True)]
         try:
-            while True:
-                if commit is not None and commit.done():
-                    await commit  # raises its error here, if any
-                    commit = None
-                if not self._queue.events:
-                    if self._closing:
-                        break
-                    self._arrived.clear()
-                    await self._arrived.wait()
-                    continue
-                draft = Draft(self._keyring)
-                await self._fill(draft)
-                if commit is not None:
-                    await commit
-                    await self._fill(draft)  # with what arrived meanwhile
-                commit = asyncio.create_task(self.appender.commit(draft))
-                commit.add_done_callback(lambda _: self._arrived.set())
-            if commit is not None:
-                await commit
+            done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
+            for lane in done:
+                await lane  # raises its error here, if any
         finally:
             self._closing = True
-            if commit is not None and not commit.done():
-                commit.cancel()
+            for lane in lanes:
+                lane.cancel()
             for submission in list(self._open):
                 submission.fail(
                     BusyError(
@@ -139,10 +129,39 @@ class Writer:
                     )
                 )
 
+    async def _run_lane(self, *, heavy: bool) -> None:
+        """Append what heavy communes, or the others, submit."""
+        arrived = self._arrived[heavy]
+        commit: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if commit is not None and commit.done():
+                    await commit  # raises its error here, if any
+                    commit = None
+                if not self._queue.has(heavy=heavy):
+                    if self._closing:
+                        break
+                    arrived.clear()
+                    await arrived.wait()
+                    continue
+                draft = Draft(self._keyring)
+                await self._fill(draft, heavy=heavy)
+                if commit is not None:
+                    await commit
+                    await self._fill(draft, heavy=heavy)  # with what arrived meanwhile
+                commit = asyncio.create_task(self.appender.commit(draft))
+                commit.add_done_callback(lambda _: arrived.set())
+            if commit is not None:
+                await commit
+        finally:
+            if commit is not None and not commit.done():
+                commit.cancel()
+
     def close(self) -> None:
         """Refuse new submissions; `run` returns once those that wait are written."""
         self._closing = True
-        self._arrived.set()
+        for arrived in self._arrived.values():
+            arrived.set()
 
     def _closed(
         self, submission: Submission, future: asyncio.Future[list[Acknowledgement]], limit: asyncio.TimerHandle
@@ -152,12 +171,15 @@ class Writer:
         if not future.cancelled():
             future.exception()  # retrieved, so that asyncio does not log it when the caller has gone away
 
-    async def _fill(self, draft: Draft) -> None:
+    async def _fill(self, draft: Draft, *, heavy: bool) -> None:
         """Move waiting submissions into the draft, as many as it may hold."""
         contradicted: set[str] = set()
-        while draft.events < DRAFT_EVENTS:
-            room = DRAFT_EVENTS - draft.events if draft.events else None
-            submission = self._queue.take(room, passing_over=contradicted)
+        others_submit = asyncio.get_running_loop().time() - self._light_at < RECENT_SECONDS
+        most = SHORT_DRAFT_EVENTS if heavy and others_submit else DRAFT_EVENTS
+        served = draft.events
+        while draft.events < most:
+            room = most - draft.events if draft.events else None
+            submission = self._queue.take(room, passing_over=contradicted, heavy=heavy)
             if submission is None:
                 break
             if submission.future.done():
@@ -166,8 +188,9 @@ class Writer:
                 # The draft holds one of its ids with other content: the next draft will find which was recorded.
                 self._queue.put_back(submission)
                 contradicted.add(submission.compartment.tenant)
-            if len(submission.events) >= LARGE_EVENTS:
-                await asyncio.sleep(0)  # serve requests between two large batches
+            if draft.events - served >= STEP_EVENTS:
+                served = draft.events
+                await asyncio.sleep(0)
         self._instruments.set_queue(self._queue)
 
     def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:

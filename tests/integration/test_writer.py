@@ -24,6 +24,7 @@ from journal.core.errors import (
 )
 from journal.core.times import day_of
 from journal.snapshot import REFRESH_SECONDS
+from journal.writing.queue import LIGHT_BURST_EVENTS
 from tests.support.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
@@ -451,6 +452,21 @@ async def test_a_flood_does_not_hold_up_other_communes(rig: Rig) -> None:
         answered = sum(task.done() for task in flood)
         assert answered <= 8
         await asyncio.gather(*flood)
+
+
+async def test_a_heavy_commune_is_appended_apart(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """While the append of a commune that submits much is held up, another's event is recorded on another connection."""
+    async with superuser.transaction():
+        await superuser.execute(
+            "SELECT FROM journal.head WHERE tenant = $1 AND category = $2 FOR UPDATE", ALBI, CATEGORY
+        )
+        heavy = asyncio.create_task(rig.submit(rig.events(*range(LIGHT_BURST_EVENTS + 1))))
+        await blocked_append(superuser)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await rig.submit(rig.events("one"), tenant=CASTRES)
+        assert not heavy.done()
+    await heavy
+    assert await rig.size(ALBI) == LIGHT_BURST_EVENTS + 1
 
 
 async def test_a_large_batch_is_not_starved_by_small_ones(rig: Rig) -> None:
