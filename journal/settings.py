@@ -7,7 +7,7 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import parse_qs
 
 import msgspec
@@ -24,7 +24,7 @@ DSN_VARIABLE = "JOURNAL_DSN"
 # JOURNAL_STREAM is set by systemd for its own journal.
 NO_SETTINGS = frozenset({CONFIG_VARIABLE, "JOURNAL_STREAM"})
 # How a variable separates the values of a list.
-LISTS = {"keystore_replicas": ":", "trusted_proxies": ","}
+LISTS = {"keystore_replicas": ":", "trusted_proxies": ",", "notify_mail_to": ","}
 DEFAULT_SERVICE_NAME = "journal.localhost"
 SIGNER_SOCKET = Path("/run/openepm-journal-signer/socket")
 NO_SIGNER_SOCKET = "none"
@@ -64,6 +64,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_bytes: Positive = 64 * 1024 * 1024
     workers: Positive = 1
     audit_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
+    notify_mail_to: tuple[str, ...] = ()
+    notify_mail_from: str | None = None
+    notify_smtp: str = "localhost:25"
+    notify_smtp_tls: Literal["none", "starttls", "tls"] = "none"
+    notify_smtp_user: str | None = None
+    notify_smtp_password_file: str | None = None
+    notify_webhook: str | None = None
 
     @property
     def home_path(self) -> Path:

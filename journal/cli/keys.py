@@ -13,6 +13,7 @@ from journal.database.store import Store
 from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import read_master_key
+from journal.notices.host import copied_path
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +45,10 @@ async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
             f"with openepm-journal keys restore --from {arguments.directory}",
             file=sys.stderr,
         )
-    return int(bool(done.failures or done.only_here))
+    if done.failures or done.only_here:
+        return 1
+    copied_path(settings).touch(mode=0o644)
+    return 0
 
 
 async def _record(settings: Settings, done: Followed) -> None:

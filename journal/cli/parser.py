@@ -17,6 +17,7 @@ from journal.cli import (
     founding,
     identity,
     keys,
+    notify,
     purge,
     recover,
     serve,
@@ -158,6 +159,15 @@ def _add_running(actions: Actions) -> None:
     )
     parser.add_argument("--directory", help="its directory, emptied first (default: demo under JOURNAL_HOME)")
     _add(actions, "migrate", commands.migrate, "bring the database's schema up to date", "migrate")
+    parser = _add(
+        actions,
+        "notify",
+        notify.notify,
+        "tell by mail and webhook what is wrong: once, again after a day, and when it is over",
+        "notify --test",
+    )
+    parser.add_argument("--unit", metavar="NAME", help="tell that this systemd unit failed (OnFailure=)")
+    parser.add_argument("--test", action="store_true", help="tell that this is a test, to see whether it arrives")
     _add(actions, "doctor", doctor.doctor, "check settings, database, keys, seals and clock", "doctor")
 
 

@@ -58,6 +58,34 @@ def test_the_walls_around_the_signer() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("unit", "arguments"),
+    [("openepm-journal-notify.service", ["notify"]), ("openepm-journal-failed@.service", ["notify", "--unit", "%i"])],
+)
+def test_somebody_is_told(unit: str, arguments: list[str]) -> None:
+    """By a command that exists, as the service's account, every five minutes and when a unit has failed."""
+    [line] = settings(unit)["ExecStart"]
+    assert shlex.split(line) == [PROGRAM, *arguments]
+    assert make_parser().parse_args(arguments).run.__name__ == "notify"
+    assert settings(unit)["User"] == settings("openepm-journal.service")["User"]
+    assert settings("openepm-journal-notify.timer")["OnUnitActiveSec"] == ["5min"]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "openepm-journal-purge.service",
+        "backup/systemd/openepm-journal-keys.service",
+        "backup/systemd/openepm-journal-backup.service",
+        "backup/systemd/openepm-journal-backup-watch.service",
+    ],
+)
+def test_a_unit_that_fails_says_so(unit: str) -> None:
+    """It names the unit that tells, which is here."""
+    assert settings(unit)["OnFailure"] == ["openepm-journal-failed@%n.service"]
+    assert (DEPLOY / "openepm-journal-failed@.service").exists()
+
+
 def test_the_purge_may_no_more_than_the_service() -> None:
     """Both units run as the same account, with the same key and the same walls around them."""
     service, purge = (settings(unit) for unit in COMMANDS)

@@ -1,0 +1,1 @@
+"""Telling somebody: what is wrong with the host or the service, by mail and by webhook."""
