@@ -19,11 +19,13 @@ from prometheus_client.openmetrics.exposition import generate_latest as write_op
 
 from ingest.figures import category_figures, service_figures
 from journal import __version__
+from journal.notices.host import copied_at, free, places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from journal.metrics import Family, Metrics
+    from journal.settings import Settings
     from journal.status.figures import Status
 
 PLAIN = "text/plain"
@@ -35,8 +37,11 @@ OPEN_METRICS_HEADER = f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"
 class Exposition:
     """The answer to one scrape."""
 
-    def __init__(self, metrics: Metrics, checks: Mapping[str, str | None], status: Status | None) -> None:
-        """Show these counters and checks and, if the database answered, the status."""
+    def __init__(
+        self, metrics: Metrics, checks: Mapping[str, str | None], status: Status | None, settings: Settings
+    ) -> None:
+        """Show these counters and checks, the host and, if the database answered, the status."""
+        self._settings = settings
         self._metrics = metrics
         self._checks = checks
         self._status = status
@@ -66,6 +71,7 @@ class Exposition:
         yield ready
         for family in self._metrics.collect():
             yield _counted(family)
+        yield from _of_host(self._settings)
         if self._status is not None:
             for figure in service_figures(self._status):
                 value = figure.sample(self._status.at) if figure.gauge else None
@@ -94,6 +100,22 @@ def _counted(family: Family) -> Metric:
                     buckets = [(_bound(bound), count) for bound, count in sample.buckets]
                     histogram.add_metric(sample.labels, buckets, sample.value)
             return histogram
+
+
+def _of_host(settings: Settings) -> Iterator[Metric]:
+    left = GaugeMetricFamily("openepm_journal_disk_free_bytes", "Free bytes of a directory's disk.", labels=["place"])
+    size = GaugeMetricFamily("openepm_journal_disk_size_bytes", "Size of that disk.", labels=["place"])
+    for name, path in places(settings).items():
+        if (room := free(path)) is not None:
+            left.add_metric([name], room[0])
+            size.add_metric([name], room[1])
+    yield from (left, size)
+    if (at := copied_at(settings)) is not None:
+        yield GaugeMetricFamily(
+            "openepm_journal_keys_copied_timestamp_seconds",
+            "When keys backup last copied everything; absent if it never did.",
+            value=at,
+        )
 
 
 def _by_category(status: Status) -> Iterator[Metric]:

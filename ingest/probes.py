@@ -38,7 +38,7 @@ async def get_readiness(_: web.Request, edge: Edge) -> web.StreamResponse:
 async def get_metrics(request: web.Request, edge: Edge) -> web.StreamResponse:
     """Answer the counters and the figures of the status, whether the service is ready or not."""
     checks, status = await edge.readiness.ask()
-    exposition = Exposition(edge.service.instruments.metrics, checks, status)
+    exposition = Exposition(edge.service.instruments.metrics, checks, status, edge.service.settings)
     text, content_type = exposition.write(request.headers.get(hdrs.ACCEPT, ""))
     return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 

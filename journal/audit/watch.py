@@ -95,6 +95,7 @@ class Watch:
             return
         self._tell("catalog", faults)
         self._tell("keys", keys)
+        self._service.instruments.audited_at.set(self._service.clock.now().timestamp())
 
     async def pass_once(self) -> None:
         """Check closed days, as many as fit between two readings of the seals and heads."""

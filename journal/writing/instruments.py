@@ -61,6 +61,11 @@ class Instruments:
             "What the audit inside the service finds wrong; openepm-journal verify-store names it.",
             merge="max",
         )
+        self.audited_at = metrics.gauge(
+            "openepm_journal_audited_timestamp_seconds",
+            "When the audit inside the service last compared the catalog and the keys; 0 before the first time.",
+            merge="max",
+        )
         self._clock_departure_seconds = metrics.gauge(
             "openepm_journal_clock_departure_seconds",
             "By how much the system clock was moved while a process ran; above 900 nothing is written, sealed or "

@@ -9,10 +9,11 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -27,6 +28,7 @@ from journal.database.binaries import find_binaries
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
 from tests.backup.cluster import room
+from tests.support.scrape import Scrape
 from tests.support.world import SERVICE, TENANT, World
 
 if TYPE_CHECKING:
@@ -109,10 +111,15 @@ class Barman:
 
     def watch(self) -> str:
         """Run the script that looks after slots and backups; return what it said, nothing where all is well."""
-        done = subprocess.run(
-            [str(DEPLOY / "backup" / "watch")], env=self.environment, check=False, capture_output=True, text=True
-        )
+        with tempfile.TemporaryDirectory() as directory:
+            textfile = Path(directory) / "backup.prom"
+            environment = {**self.environment, "JOURNAL_BACKUP_TEXTFILE": str(textfile)}
+            program = [str(DEPLOY / "backup" / "watch")]
+            done = subprocess.run(program, env=environment, check=False, capture_output=True, text=True)
+            told = Scrape.read(textfile.read_text(encoding="utf-8"))
         assert done.returncode == bool(done.stdout), (done.stdout, done.stderr)
+        assert told.value("backup_ok") == 1 - done.returncode
+        assert abs(told.value("backup_checked_timestamp_seconds") - time()) < 60
         return done.stdout
 
     def restore(self, directory: Path) -> str:
