@@ -81,6 +81,12 @@ class Proxy:
             context.load_cert_chain(own.certificate, own.key)
         return context
 
+    def tls_without_names(self) -> ssl.SSLContext:
+        """Return how a caller connects that knows an address and no name."""
+        context = self.tls()
+        context.check_hostname = False
+        return context
+
 
 def make_pair(home: Path, name: str) -> Pair:
     """Make a key and a self-signed certificate of this DNS name."""
