@@ -136,6 +136,7 @@ class Limits:
     bodies_bytes_per_commune: int = 64 * MEBIBYTE
     body_seconds: float = 30
     extracts: int = 4
+    heavy_submissions: int = 4
     extract_patience_seconds: float = 20
     chunk_seconds: float = 60
 

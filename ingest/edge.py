@@ -37,6 +37,7 @@ class Edge:
     bodies: Shares
     extracts: Places
     decoding: Places
+    heavy: Places
     readiness: Readiness
     instruments: EdgeInstruments
 
@@ -66,6 +67,14 @@ def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
         decoding=Places(
             1,
             reason="other batches are being decoded",
+            patience_seconds=limits.body_seconds,
+            retry_after_seconds=BODIES_RETRY_SECONDS,
+            waiting_each=DECODING_WAITING_EACH,
+        ),
+        # Of communes that submit much, few submissions at a time: the event loop then has time for the others.
+        heavy=Places(
+            limits.heavy_submissions,
+            reason="this commune submits too much at once",
             patience_seconds=limits.body_seconds,
             retry_after_seconds=BODIES_RETRY_SECONDS,
             waiting_each=DECODING_WAITING_EACH,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import orjson
@@ -43,16 +44,17 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
         commune=caller.tenant,
     )
     edge.instruments.received("single" if kind == SINGLE else "batch", len(body))
-    now, prefix = edge.service.clock.now(), caller.source_prefix or ""
-    if kind == SINGLE:
-        events = [decode_single(body, now, prefix)]
-    elif len(body) <= INLINE_LIMIT_BYTES:
-        events = decode_batch(body, now, prefix)
-    else:
-        async with edge.decoding.hold(caller.tenant):
-            events = await asyncio.to_thread(decode_batch, body, now, prefix)
-    request[COUNT] = len(events)
-    acknowledgements = await edge.service.writer.submit(compartment, caller.id, events, len(body)) if events else []
+    async with edge.heavy.hold(caller.tenant) if edge.service.writer.takes_turns(caller.tenant) else nullcontext():
+        now, prefix = edge.service.clock.now(), caller.source_prefix or ""
+        if kind == SINGLE:
+            events = [decode_single(body, now, prefix)]
+        elif len(body) <= INLINE_LIMIT_BYTES:
+            events = decode_batch(body, now, prefix)
+        else:
+            async with edge.decoding.hold(caller.tenant):
+                events = await asyncio.to_thread(decode_batch, body, now, prefix)
+        request[COUNT] = len(events)
+        acknowledgements = await edge.service.writer.submit(compartment, caller.id, events, len(body)) if events else []
     edge.instruments.settled(acknowledgements)
     receipts = [acknowledgement.receipt.as_json() for acknowledgement in acknowledgements]
     return web.Response(

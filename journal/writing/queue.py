@@ -180,6 +180,10 @@ class FairQueue:
         """Put a submission back at the front of its tenant's line, without giving the tenant another turn."""
         self._enter(submission).appendleft(submission)
 
+    def is_heavy(self, tenant: str) -> bool:
+        """Tell whether a tenant counted as heavy when it last submitted."""
+        return tenant in self._heavy
+
     def has(self, *, heavy: bool) -> bool:
         """Tell whether a heavy tenant, or one that is not, waits."""
         return any((tenant in self._heavy) is heavy for tenant in self._lines)

@@ -72,6 +72,13 @@ class Writer:
         """Return how many events wait to be drafted."""
         return self._queue.events
 
+    def takes_turns(self, tenant: str) -> bool:
+        """Tell whether a tenant submits so much, while others submit too, that few of its requests go on at a time."""
+        return self._queue.is_heavy(tenant) and self._others_submit()
+
+    def _others_submit(self) -> bool:
+        return asyncio.get_running_loop().time() - self._light_at < RECENT_SECONDS
+
     async def submit(
         self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
     ) -> list[Acknowledgement]:
@@ -174,8 +181,7 @@ class Writer:
     async def _fill(self, draft: Draft, *, heavy: bool) -> None:
         """Move waiting submissions into the draft, as many as it may hold."""
         contradicted: set[str] = set()
-        others_submit = asyncio.get_running_loop().time() - self._light_at < RECENT_SECONDS
-        most = SHORT_DRAFT_EVENTS if heavy and others_submit else DRAFT_EVENTS
+        most = SHORT_DRAFT_EVENTS if heavy and self._others_submit() else DRAFT_EVENTS
         served = draft.events
         while draft.events < most:
             room = most - draft.events if draft.events else None
