@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 OVERLOAD_RETRY_SECONDS = 2
 # What a commune may submit before it counts as heavy: a busy day's rate, and a small batch.
-LIGHT_EVENTS_PER_SECOND = 200
-LIGHT_BURST_EVENTS = 400
+LIGHT_EVENTS_PER_SECOND = 500
+LIGHT_BURST_EVENTS = 500
 # Once heavy, for so long at least.
 HEAVY_SECONDS = 2
 
