@@ -213,6 +213,9 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
     if request.app[DRAINS].is_set():
         response.force_close()
+        response.headers[hdrs.CONNECTION] = (
+            "close"  # by now aiohttp has written this header for a connection that stays
+        )
     response.headers[hdrs.SERVER] = SERVER
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"

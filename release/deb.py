@@ -51,7 +51,7 @@ def build(parts: Parts, dist: Path) -> Path:
         _add_files(tree, parts)
         _add_control(tree, parts.version, architecture)
         path = dist / f"{PROJECT}_{parts.version}_{architecture}.deb"
-        _run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", tree, path])
+        _run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z3", "--build", tree, path])
     return path
 
 

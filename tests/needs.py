@@ -21,7 +21,10 @@ PACKAGES = {
     "caddy": "caddy",
     "chromium": "chromium",
     "curl": "curl",
+    "debootstrap": "debootstrap",
+    "dpkg-deb": "dpkg",
     "nginx": "nginx",
+    "nsenter": "util-linux",
     "openssl": "openssl",
     "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
@@ -29,8 +32,9 @@ PACKAGES = {
     "psql": "postgresql-client",
     "soffice": "libreoffice-calc",
     "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
 }
-CAMPAIGN_ONLY = {"soffice"}
+CAMPAIGN_ONLY = {"debootstrap", "soffice", "systemd-nspawn"}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 

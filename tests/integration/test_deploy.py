@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from journal.cli.parser import make_parser
-from journal.settings import CONFIG_VARIABLE, SIGNER_SOCKET, load_settings
+from journal.cli.setup.postgresql import BEGIN, END, hba_lines, ident_lines, merge
+from journal.database.pools import ROLES
+from journal.settings import CONFIG_VARIABLE, SIGNER_SOCKET, Settings, load_settings
+from tests.support.guide import install_commands
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROGRAM = "/opt/openepm-journal/bin/openepm-journal"
@@ -94,7 +99,9 @@ def test_the_purge_may_no_more_than_the_service() -> None:
         for name in service
         if name.startswith(("Protect", "Private", "Restrict", "NoNew", "Load", "Limit", "Memory"))
     }
-    same |= {"User", "Environment", "StateDirectory", "StateDirectoryMode", "UMask"}
+    same |= {"User", "Environment", "StateDirectory", "StateDirectoryMode", "UMask", "CapabilityBoundingSet"}
+    same |= {name for name in service if name.startswith(("SystemCall", "Lock", "Remove", "Ambient"))}
+    same.remove("LimitNOFILE")
     assert {name: service[name] for name in same} == {name: purge[name] for name in same}
 
 
@@ -106,7 +113,7 @@ def test_the_copy_of_the_keys_is_made_by_a_command_that_exists() -> None:
     assert (program, asked.run.__name__) == (PROGRAM, "backup")
     assert asked.directory.startswith(unit["ReadWritePaths"][0])
     assert unit["RequiresMountsFor"] == unit["ReadWritePaths"]
-    for name in ("User", "Environment", "LoadCredential", "LimitCORE", "MemorySwapMax", "UMask"):
+    for name in ("User", "Environment", "LoadCredential", "LimitCORE", "MemorySwapMax", "UMask", "SystemCallFilter"):
         assert unit[name] == settings("openepm-journal.service")[name]
     assert settings("backup/systemd/openepm-journal-keys.timer")["OnCalendar"] == ["hourly"]
 
@@ -132,7 +139,7 @@ def test_a_night_that_was_missed_is_made_up_for() -> None:
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     """It has no word to say about any of them, but for a program that is not installed here."""
     units = []
-    for path in (*DEPLOY.rglob("*.service"), *DEPLOY.rglob("*.timer")):
+    for path in (*DEPLOY.rglob("*.service"), *DEPLOY.rglob("*.timer"), *DEPLOY.rglob("*.socket")):
         units.append(tmp_path / path.name)
         text = path.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true")
         text = re.sub(
@@ -142,3 +149,49 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert len(units) >= 12
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.needs("systemd-analyze")
+@pytest.mark.parametrize("unit", sorted(path.relative_to(DEPLOY).as_posix() for path in DEPLOY.rglob("*.service")))
+def test_little_is_exposed_by_a_unit(unit: str) -> None:
+    """At most 2.0 of 10, by systemd's own count."""
+    command = ["systemd-analyze", "security", "--offline=yes", "--threshold=20", DEPLOY / unit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-200:]
+
+
+def test_the_guide_installs_by_commands_that_exist() -> None:
+    """At most a dozen; those of ours are taken as they are, and what they copy from here is here."""
+    commands = install_commands()
+    assert 5 < len(commands) <= 12
+    typed = "\n".join(command.replace("\\\n", " ") for command in commands).replace("$(date -u +%F)", "2026-11-28")
+    ours = re.findall(r"^(?:TOKEN=\$\()?openepm-journal (.*?)\)?$", typed, re.MULTILINE)
+    asked = [shlex.split(words) for words in ours]
+    assert {words[0] for words in asked} == {"setup", "tenant", "credential", "doctor", "extract"}
+    for words in asked:
+        make_parser().parse_args(words)
+    for path in re.findall(r"/opt/openepm-journal/(deploy/\S+)", "\n".join(commands)):
+        assert (DEPLOY.parent / path).is_file()
+
+
+def test_the_example_names_every_setting() -> None:
+    """Each, set or commented out, with a value that is read; and none that does not exist."""
+    text = (DEPLOY / "journal.toml.example").read_text(encoding="utf-8")
+    lines = re.findall(r"^(?:# )?([a-z_]+ = .*)$", text, re.MULTILINE)
+    named = {line.partition(" ")[0]: line for line in lines}
+    assert set(named) == set(Settings.__struct_fields__)
+    made = msgspec.convert(tomllib.loads("\n".join(named.values())), Settings)
+    assert made.keystore_replicas == ("/srv/openepm-journal/keys",)
+
+
+def test_setup_admits_the_account_and_nobody_else(tmp_path: Path) -> None:
+    """Its lines come first, in a block that is put once, and replaced where it is another one."""
+    path = tmp_path / "pg_hba.conf"
+    path.write_text("local all all peer\n", encoding="utf-8")
+    for lines in (["local journal one peer"], hba_lines()):
+        change = merge(path, lines)
+        assert change is not None
+        path.write_text(change[1], encoding="utf-8")
+    assert merge(path, hba_lines()) is None
+    assert path.read_text(encoding="utf-8").splitlines() == [BEGIN, *hba_lines(), END, "local all all peer"]
+    assert {line.split()[2] for line in ident_lines()} == {f"journal_{role}" for role in ROLES}

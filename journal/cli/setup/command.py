@@ -18,6 +18,7 @@ from journal.cli.setup.host import (
     SETTINGS,
     SIGNER,
     STATE,
+    TRUST,
     UNITS,
     check_accounts,
     check_root,
@@ -42,6 +43,8 @@ STARTED: Final = (f"{SIGNER}.service", f"{SERVICE}.socket", f"{SERVICE}.service"
 async def setup(_: Settings, arguments: argparse.Namespace) -> int:
     """Set this host up; 0 once the journal runs, 1 if something is left for the operator to do."""
     check_root()
+    # What the commands started here say must follow what was said before.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     settings = read_settings()
     remote = arguments.dsn is not None or (settings is not None and "@/" not in (settings.dsn or ""))
     check_accounts(has_database=not remote)
@@ -58,6 +61,7 @@ async def setup(_: Settings, arguments: argparse.Namespace) -> int:
     write_unit_paths(settings)
     if not _has_identity(settings, arguments):
         return FAILED
+    _link_trust(settings)
     if run_own("found") != 0:
         return FAILED
     if not arguments.no_start:
@@ -113,6 +117,13 @@ def _has_identity(settings: Settings, arguments: argparse.Namespace) -> bool:
         sep="\n",
     )
     return False
+
+
+def _link_trust(settings: Settings) -> None:
+    """Let the trust anchors be found beside the settings: they are public, and auditors ask for them."""
+    if not TRUST.exists():
+        TRUST.unlink(missing_ok=True)
+        TRUST.symlink_to(settings.trust_path)
 
 
 def _answer(given: str | None, option: str, question: str) -> str:

