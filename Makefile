@@ -49,7 +49,7 @@ verifier: install  ## make dist/journal-verify.pyz and dist/verifier.html, each 
 	@$(BIN)/python -m ingest.downloads dist
 
 release: install  ## make the files of a release in dist: wheel, source, verifiers, SBOM, Debian package, SHA-256 sums
-	@$(BIN)/python -m release
+	@$(BIN)/python -m deploy.release
 
 check: install  ## check format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

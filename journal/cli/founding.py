@@ -64,7 +64,10 @@ async def _check_identity(settings: Settings) -> None:
 
 
 async def _check_database(settings: Settings) -> None:
-    async with open_database(settings) as dsn, await Store.connect(dsn, application="openepm-journal found") as store:
+    async with (
+        open_database(settings) as dsn,
+        await Store.connect(dsn, application="openepm-journal found", facts=None) as store,
+    ):
         if faults := await store.check_new_sessions():
             raise OperatorError("; ".join(faults))
 

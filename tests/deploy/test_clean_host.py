@@ -43,7 +43,7 @@ def make_package(directory: Path) -> Path:
     """Return the Debian package: the one that TEST_DEB names, or one made now."""
     if given := os.environ.get("TEST_DEB"):
         return Path(given)
-    subprocess.run([sys.executable, "-m", "release", directory], cwd=HERE, check=True)
+    subprocess.run([sys.executable, "-m", "deploy.release", directory], cwd=HERE, check=True)
     [made] = directory.glob("*.deb")
     return made
 

@@ -7,8 +7,8 @@ import tomllib
 
 import pytest
 
-from release.lock import LOCK, PROJECT, read_pins, runtime_graph, runtime_pins
-from release.sbom import make_sbom
+from deploy.release.lock import LOCK, PROJECT, read_pins, runtime_graph, runtime_pins
+from deploy.release.sbom import make_sbom
 
 SECONDS = 1_795_000_000
 

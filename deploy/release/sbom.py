@@ -8,12 +8,12 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, uuid5
 
-from release.lock import PROJECT
+from deploy.release.lock import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from release.lock import Pin
+    from deploy.release.lock import Pin
 
 
 def make_sbom(version: str, pins: Sequence[Pin], graph: Mapping[str, Sequence[str]], at: int) -> str:

@@ -1,4 +1,4 @@
-"""`python -m release [DIRECTORY]`: make everything of a release in `dist`, with `SHA256SUMS`."""
+"""`python -m deploy.release [DIRECTORY]`: make everything of a release in `dist`, with `SHA256SUMS`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+from deploy.release import deb
+from deploy.release.lock import PROJECT, runtime_graph, runtime_pins
+from deploy.release.sbom import make_sbom
 from ingest.downloads import write_verifiers
 from journal import __version__
-from release import deb
-from release.lock import PROJECT, runtime_graph, runtime_pins
-from release.sbom import make_sbom
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 SUMS = "SHA256SUMS"
 
 
 def main() -> int:
     """Make the files; print each with its size."""
-    parser = argparse.ArgumentParser(prog="python -m release", description="Make the files of a release.")
+    parser = argparse.ArgumentParser(prog="python -m deploy.release", description="Make the files of a release.")
     parser.add_argument("directory", nargs="?", type=Path, default=HERE / "dist", help="emptied first")
     dist: Path = parser.parse_args().directory.absolute()
     shutil.rmtree(dist, ignore_errors=True)

@@ -13,14 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from release.lock import PROJECT
+from deploy.release.lock import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from release.lock import Pin
+    from deploy.release.lock import Pin
 
-HERE: Final = Path(__file__).parents[1]
+HERE: Final = Path(__file__).parents[2]
 DEPLOY: Final = HERE / "deploy"
 DEBIAN: Final = DEPLOY / "debian"
 # The interpreter that the package will depend on: the wheels in it are for its version.
