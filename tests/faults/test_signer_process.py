@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tests.support.signer_process import SignerProcess
 
 TENANT = TENANTS[0]
+NOBODY = 65534
 EVENTS = f"/v1/categories/{CATEGORY}/events"
 EXTRACTS = f"/v1/categories/{CATEGORY}/extracts"
 HEALED_SECONDS = 60
@@ -206,3 +209,45 @@ def children() -> list[int]:
         if int(fields[1]) == os.getpid() and b"journal.signer" in command_line and fields[0] != "Z":
             found.append(int(name.split()[0]))
     return found
+
+
+ASK = """
+import os, socket, sys
+os.setgroups([])
+os.setresgid(*[int(sys.argv[2])] * 3)
+os.setresuid(*[int(sys.argv[3])] * 3)
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+print(b"greeting" in client.recv(1000))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another account")
+async def test_who_may_ask(dsn: str, tmp_path: Path) -> None:
+    """Its own group may, an account of another group may not, even where the socket's mode would let it."""
+    async with a_site_with_a_signer(dsn, tmp_path) as signer:
+        await signer.start()
+        path = signer.site.signer_socket
+        assert signer.open_to_all() == 0o660
+        for gid, may in ((os.getegid(), "True"), (NOBODY, "False")):
+            line = [sys.executable, "-c", ASK, path, str(gid), str(NOBODY)]
+            asked = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, check=True)
+            assert asked.stdout.strip() == may
+
+
+async def test_a_signer_that_cannot_start(dsn: str, tmp_path: Path) -> None:
+    """One line says what is wrong: a second one on the socket, or a key that is not there."""
+    async with a_site_with_a_signer(dsn, tmp_path) as signer:
+        await signer.start()
+        assert "another signer listens on" in await refused(signer)
+        await signer.kill()
+        (signer.directory / "signing.key").unlink()
+        assert "signing.key cannot be read: No such file" in await refused(signer)
+
+
+async def refused(signer: SignerProcess) -> str:
+    """Return what it says as it ends."""
+    line = [sys.executable, "-m", "journal.signer", *arguments(signer)]
+    done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    return done.stderr

@@ -398,6 +398,7 @@ def test_the_upkeep(running: tuple[Path, str]) -> None:
     assert done.returncode == DONE, done.stdout
     assert done.stdout.startswith(f"service {commands.SERVICE} in {home}\n")
     assert "FAIL" not in done.stdout
+    assert "\nnote signer: it runs as the service's own account, and keeps the signing key from nobody" in done.stdout
     assert f"\njournal: the oldest entry is of {TODAY()}, at most 0 days" in done.stdout
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 from contextlib import asynccontextmanager
@@ -55,6 +56,14 @@ class SignerProcess:
             if b"the signer listens on" in line:
                 return
         raise RuntimeError("the signer did not start")
+
+    def open_to_all(self) -> int:
+        """Let the files' modes keep nobody from the socket; return the mode that it had."""
+        path = Path(self.site.signer_socket)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(0o666)
+        self.directory.chmod(0o755)
+        return mode
 
     def stop(self) -> None:
         """Let it hang."""
