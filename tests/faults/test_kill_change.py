@@ -213,7 +213,7 @@ async def test_restored(
                 for number, path in enumerate(copies):
                     # The keys stay: what is asked here is the ledger's.
                     shutil.copy(tmp_path / f"copy{number}" / "facts" / "ledger", path / "facts" / "ledger")
-            with_dsn = msgspec.structs.replace(settings, dsn=restored)
+            with_dsn = msgspec.structs.replace(settings, dsn=restored, signer_socket="none")
             named = await problems(restored, settings)
             if what == "both":
                 assert named == []

@@ -31,7 +31,7 @@ async def notes(world: World, capsys: pytest.CaptureFixture[str]) -> list[str]:
     await arguments.run(settings_of(world), arguments)
     said = capsys.readouterr().out.splitlines()
     assert "ok   retention" in said
-    return [line for line in said if line.startswith("note ")]
+    return [line for line in said if line.startswith("note retention")]
 
 
 async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:

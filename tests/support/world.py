@@ -25,7 +25,7 @@ from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.reading.plan import ExtractRequest
-from journal.settings import Settings
+from journal.settings import NO_SIGNER_SOCKET, Settings
 from tests.support.copies import holds_something, original
 from tests.support.databases import fresh_database
 
@@ -181,7 +181,7 @@ class World:
 
 def settings_of(world: World) -> Settings:
     """Return the settings with which a command opens this world."""
-    return msgspec.structs.replace(world.settings, dsn=world.dsn)
+    return msgspec.structs.replace(world.settings, dsn=world.dsn, signer_socket=NO_SIGNER_SOCKET)
 
 
 @asynccontextmanager
