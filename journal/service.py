@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from journal.signer.evidence import HeldChain
 
 CANCEL_AGAIN_SECONDS = 0.5
-# Chains that get an alarm of their own; the others are counted.
-REFUSALS_TOLD = 20
+# Chains, or facts, that get an alarm of their own; the others are counted.
+ALARMS_TOLD = 20
 
 
 class Service:
@@ -79,7 +79,7 @@ class Service:
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
-        self.alarms = Alarms(self.chronicle, clock, self.instruments, [self._stopped_chains])
+        self.alarms = Alarms(self.chronicle, clock, self.instruments, [self._stopped_chains, self._suspended_facts])
         self.sealer = Sealer(
             store=store,
             keystore=keyring.keystore,
@@ -163,6 +163,12 @@ class Service:
             for chain, reason in self.writer.appender.memory.faults.items()
         ]
 
+    def _suspended_facts(self) -> list[Alarm]:
+        problems = self.snapshot.problems()
+        more = [f"{len(problems) - ALARMS_TOLD} more administrative facts are suspended"]
+        told = problems[:ALARMS_TOLD] + (more if len(problems) > ALARMS_TOLD else [])
+        return [Alarm(what="facts", tenant=RESERVED_TENANT, subject="facts", reason=reason) for reason in told]
+
     def watch(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Run `work` for as long as the service runs; `failed` returns when one of these tasks has ended."""
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -190,7 +196,7 @@ class Service:
 
     async def _tell_refusals(self, refusals: Sequence[HeldChain]) -> None:
         """Record that chains are not sealed as the database has them; many are recorded in one entry."""
-        for refusal in refusals[:REFUSALS_TOLD]:
+        for refusal in refusals[:ALARMS_TOLD]:
             data = {
                 "alarm": "chain not sealed",
                 "category": refusal.category,
@@ -198,8 +204,8 @@ class Service:
                 "tenant": refusal.tenant,
             }
             await self.chronicle.write("alarm", tenant=RESERVED_TENANT, subject="seal", data=data)
-        if len(refusals) > REFUSALS_TOLD:
-            more = {"alarm": "chain not sealed", "more": len(refusals) - REFUSALS_TOLD}
+        if len(refusals) > ALARMS_TOLD:
+            more = {"alarm": "chain not sealed", "more": len(refusals) - ALARMS_TOLD}
             await self.chronicle.write("alarm", tenant=RESERVED_TENANT, subject="seal", data=more)
 
     async def status(self) -> Status:

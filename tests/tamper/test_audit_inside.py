@@ -16,8 +16,8 @@ import pytest
 from journal.audit.watch import Watch
 from journal.core.entry import RESERVED_TENANT
 from journal.database.catalog import find_catalog_faults, load_expected
-from journal.database.embedded import SUPERUSER
 from tests.support.catalog import FILE, describe
+from tests.support.catalog_harm import ROLE_HARMS, catalog_harms
 from tests.support.rig import open_rig
 from tests.support.world import CATEGORY, DAY, START, TENANT, World, make_event
 
@@ -28,87 +28,6 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 60
 LEAF = "journal.entry_1_20260302"
 FIRST = START.date()
-
-# What is done, and the words by which it is named.
-CATALOG = {
-    "K01": (
-        (
-            "CREATE OR REPLACE FUNCTION journal.snapshot_version() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER"
-            " SET search_path = pg_catalog, pg_temp AS 'SELECT 1::bigint'"
-        ),
-        "function journal.snapshot_version(): body differs",
-    ),
-    "K03": (
-        (
-            "CREATE OR REPLACE FUNCTION journal.stamping_failed_since() RETURNS timestamptz LANGUAGE sql"
-            " STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT NULL::timestamptz'"
-        ),
-        "function journal.stamping_failed_since(): body differs",
-    ),
-    "K04": ("ALTER FUNCTION journal.read_seal SECURITY INVOKER", "security_definer differs"),
-    "K05": ("GRANT EXECUTE ON FUNCTION journal.read_entries TO PUBLIC", "access differs"),
-    "K06": ("GRANT SELECT ON journal.credential TO journal_read", "table journal.credential: access differs"),
-    "K06 of a partition": (f"GRANT SELECT ON {LEAF} TO journal_read", f"table {LEAF}: access differs"),
-    "K07": (
-        "REVOKE EXECUTE ON FUNCTION journal.read_entries FROM journal_read",
-        "function journal.read_entries(pg_catalog.text,pg_catalog.text,pg_catalog.date,bigint,integer): access differs",
-    ),
-    "K08": ("DROP TRIGGER seal_append_only ON journal.seal", "trigger seal_append_only on journal.seal: missing"),
-    "K08 of a partition": (f"DROP TRIGGER entry_append_only ON {LEAF}", f"table {LEAF}: triggers differ"),
-    "K09": ("ALTER TABLE journal.head DISABLE TRIGGER head_kept", "trigger head_kept on journal.head: enabled differs"),
-    "K09 of a partition": (f"ALTER TABLE {LEAF} DISABLE TRIGGER entry_kept", f"table {LEAF}: triggers differ"),
-    "K10": ("ALTER TABLE journal.seal DROP CONSTRAINT seal_day_key", "seal_day_key on journal.seal: missing"),
-    "K10 of a partition": (
-        f"ALTER TABLE {LEAF} DROP CONSTRAINT entry_1_20260302_event_key_tenant_key",
-        f"table {LEAF}: unique indexes differ",
-    ),
-    "K11": (
-        "ALTER TABLE journal.category DROP CONSTRAINT category_retention_days_check",
-        "category_retention_days_check on journal.category: missing",
-    ),
-    "K12": ("ALTER TABLE journal.service ALTER COLUMN pruned_before SET DEFAULT 9", "default_value differs"),
-    "K13": (f"ALTER FUNCTION journal.put_seal OWNER TO {SUPERUSER}", "owner differs"),
-    "K13 of a partition": (f"ALTER TABLE {LEAF} OWNER TO {SUPERUSER}", f"table {LEAF}: owner differs"),
-    "K14": (
-        "CREATE RULE nothing AS ON INSERT TO journal.activity DO INSTEAD NOTHING",
-        "rule nothing on journal.activity: not expected",
-    ),
-    "K14 a view": (
-        (
-            "ALTER TABLE journal.handover_fault RENAME TO other;"
-            "CREATE VIEW journal.handover_fault AS SELECT * FROM journal.other"
-        ),
-        "view journal.handover_fault: not expected",
-    ),
-    "K16": (
-        (
-            "CREATE FUNCTION public.copy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
-            "CREATE TRIGGER copied AFTER INSERT ON journal.credential FOR EACH ROW EXECUTE FUNCTION public.copy()"
-        ),
-        "trigger copied on journal.credential: not expected",
-    ),
-    "K16 of a partition": (
-        (
-            "CREATE FUNCTION public.copy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
-            f"CREATE TRIGGER copied AFTER INSERT ON {LEAF} FOR EACH ROW EXECUTE FUNCTION public.copy()"
-        ),
-        f"table {LEAF}: triggers differ",
-    ),
-    "K17": (
-        "ALTER TABLE journal.seal ENABLE ROW LEVEL SECURITY; CREATE POLICY hide ON journal.seal USING (number < 1)",
-        "policy hide on journal.seal: not expected",
-    ),
-    "K17 of a partition": (
-        f"ALTER TABLE {LEAF} ENABLE ROW LEVEL SECURITY; CREATE POLICY hide ON {LEAF} USING (false)",
-        f"table {LEAF}: row security",
-    ),
-    "K18": ("UPDATE journal.migration SET sha256 = sha256(sha256)", "table journal.migration: migration 1"),
-}
-ROLES = {
-    "K15": ("ALTER ROLE journal_read SUPERUSER", "ALTER ROLE journal_read NOSUPERUSER", "may do more"),
-    "K15 a member": ("GRANT pg_read_all_data TO journal_read", "REVOKE pg_read_all_data FROM journal_read", "may do"),
-    "K15 bypass": ("ALTER ROLE journal_seal BYPASSRLS", "ALTER ROLE journal_seal NOBYPASSRLS", "may do more"),
-}
 
 
 async def test_the_expected_catalog_is_that_of_the_schema(dsn: str) -> None:
@@ -148,7 +67,7 @@ async def filled(world: World) -> World:
 async def test_catalog(filled: World) -> None:
     """K01 to K18: each is named, alone or with what goes with it; before and after, nothing is."""
     assert await look(filled) == []
-    for kind, (statement, words) in CATALOG.items():
+    for kind, (statement, words) in catalog_harms(LEAF).items():
         async with opened(filled.superuser_dsn) as superuser:
             await superuser.execute("SET session_replication_role = replica")
             transaction = superuser.transaction(isolation="repeatable_read")
@@ -162,10 +81,10 @@ async def test_catalog(filled: World) -> None:
     assert await look(filled) == []
 
 
-@pytest.mark.parametrize("kind", ROLES)
+@pytest.mark.parametrize("kind", ROLE_HARMS)
 async def test_roles(filled: World, kind: str) -> None:
     """K15: a role that may do more than call functions is named by readiness, and no more once it may not."""
-    done, undone, words = ROLES[kind]
+    done, undone, words = ROLE_HARMS[kind]
     async with opened(filled.superuser_dsn) as superuser:
         await superuser.execute(done)
         try:

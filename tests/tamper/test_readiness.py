@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -20,11 +19,11 @@ import pytest
 from journal.cli.serve import watch_database
 from journal.clock import SimulatedClock
 from journal.database import binaries, cluster
-from journal.database.binaries import Binaries, find_binaries
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
 from journal.status import probe
 from tests.support.memory import choose_directory
+from tests.support.programs import copy_programs, replace_program
 from tests.support.rig import open_rig
 
 if TYPE_CHECKING:
@@ -263,23 +262,6 @@ async def test_an_attempt_leaves_nothing(rig: Rig, owner: asyncpg.Connection) ->
     assert [await owner.fetch(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4") for table in tables] == before
 
 
-def copy_programs(root: Path) -> Binaries:
-    """Copy the server's programs; what they need is found from where they are."""
-    found = find_binaries()
-    directory = root / found.directory.relative_to("/")
-    directory.mkdir(parents=True)
-    for name in ("postgres", "initdb"):
-        shutil.copy2(found.directory / name, directory / name)
-    for beside in found.directory.parent.iterdir():
-        if beside.name != "bin":
-            (directory.parent / beside.name).symlink_to(beside)
-    share = Path("/usr/share/postgresql") / str(found.major)
-    if share.exists():
-        (root / "usr/share/postgresql").mkdir(parents=True)
-        (root / "usr/share/postgresql" / str(found.major)).symlink_to(share)
-    return Binaries(directory=directory, major=found.major)
-
-
 async def answers(dsn: str) -> bool:
     """Tell whether a server accepts a connection."""
     try:
@@ -302,9 +284,7 @@ async def test_programs_that_were_replaced(tmp_path: Path, monkeypatch: pytest.M
         watching = asyncio.create_task(watch_database(server))
         await asyncio.sleep(3)
         assert server.pid == first
-        newer = copied.directory / "postgres.new"
-        shutil.copy2(copied.directory / "postgres", newer)
-        newer.rename(copied.directory / "postgres")
+        replace_program(copied.directory)
         async with asyncio.timeout(READY_SECONDS):
             while server.pid in {None, first} or not await answers(server.dsn(SUPERUSER, database="postgres")):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

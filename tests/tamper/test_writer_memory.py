@@ -16,6 +16,7 @@ import pytest
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError
 from journal.database.embedded import SUPERUSER
+from tests.support.catalog_harm import FEIGNED
 from tests.support.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
@@ -28,20 +29,6 @@ if TYPE_CHECKING:
 ALBI, CASTRES = TENANTS
 PATIENCE_SECONDS = 60
 READY_SECONDS = 60
-FEIGNED = """
-CREATE OR REPLACE FUNCTION journal.append(
-    chain_tenant text[], chain_category text[], chain_size bigint[], chain_head bytea[],
-    next_size bigint[], next_head bytea[], chain_recorded_at timestamptz[],
-    entry_chain integer[], entry_index bigint[], entry_key bytea[], entry_leaf bytea[], entry_head bytea[],
-    entry_ciphertext bytea[], entry_since date[],
-    activity_chain integer[], activity_action text[], activity_count bigint[],
-    span_chain integer[], span_source bytea[], span_low bigint[], span_high bigint[], span_count bigint[])
-  RETURNS TABLE (answer text, "position" integer, size bigint, chain_hash bytea, recorded_at timestamptz,
-                 leaf_hash bytea, day date, ciphertext bytea)
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-AS $$ BEGIN %s RETURN QUERY SELECT 'appended', NULL::integer, NULL::bigint, NULL::bytea, NULL::timestamptz,
-                                   NULL::bytea, NULL::date, NULL::bytea; END $$
-"""
 MOVE_HEADS = """
 UPDATE journal.head AS h SET size = c.size, chain_hash = c.head, recorded_at = c.at
   FROM unnest(chain_tenant, chain_category, next_size, next_head, chain_recorded_at)

@@ -1,0 +1,209 @@
+"""`make campaign-tamper`: every kind on its own clone of the world; the results are tests/tamper/REPORT.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from journal.clock import SimulatedClock
+from journal.database import binaries, cluster
+from journal.database.embedded import EmbeddedPostgres
+from journal.document import render
+from tests.campaign import controls, entries, facts, machine
+from tests.campaign.play import Result, play
+from tests.campaign.report import REPORT, judge, write_report
+from tests.campaign.scene import Scene
+from tests.campaign.serving import stamping
+from tests.campaign.table import KINDS, read_list
+from tests.campaign.world import Witness, build_world, copy_directory, read_witness
+from tests.support.memory import choose_directory
+from tests.support.programs import copy_programs
+
+__all__ = ["controls", "entries", "facts", "machine"]
+
+WORKERS = 2
+AT_ONCE = 3
+LIMIT_SECONDS = 400.0
+SMALL_DISK_BYTES = 512 * 1024**2
+# Settings that an operator's own server has in files, where a reload can change them.
+FIXED = ("fsync", "full_page_writes", "synchronous_commit", "data_sync_retry")
+
+
+def quiet() -> None:
+    """Log nothing; make no documents, which are not what is tampered with."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    render.DEADLINE_SECONDS = 0.0
+    cluster.SETTINGS = {name: value for name, value in cluster.SETTINGS.items() if name not in FIXED}  # type: ignore[misc]
+
+
+class Worker:
+    """Plays kinds, some at once, on one server; kinds that need it get a server of their own."""
+
+    def __init__(self, root: Path, number: int) -> None:
+        """Work below `root`."""
+        self.root = root
+        self.place = root / f"w{number}"
+        self.results = root / f"results-{number}.jsonl"
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._alone = asyncio.Lock()
+
+    async def run(self, identifiers: list[str]) -> None:
+        """Play these kinds."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.results.unlink(missing_ok=True)
+        self.place.mkdir()
+        copy_directory(self.root / "server", self.place / "server")
+        server = EmbeddedPostgres(self.place / "server")
+        await asyncio.to_thread(server.start)
+        # The authority of time answers the clones of this worker, whose clocks agree to some minutes.
+        clock = SimulatedClock(read_witness(self.root).ended_at - datetime.now(UTC))
+        try:
+            async with stamping(clock, self.place) as tsa:
+                await asyncio.gather(*(self._play(server, tsa, name) for name in identifiers))
+        finally:
+            await asyncio.to_thread(server.stop)
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    async def _play(self, server: EmbeddedPostgres, tsa: dict[str, str], identifier: str) -> None:
+        listed, kind = read_list()[identifier], KINDS[identifier]
+        witness = read_witness(self.root)
+        async with contextlib.AsyncExitStack() as stack:
+            if kind.own_server:
+                await stack.enter_async_context(self._alone)
+            await stack.enter_async_context(self._places)
+            try:
+                async with asyncio.timeout(LIMIT_SECONDS):
+                    scene = await self._scene(stack, server, tsa, identifier, witness)
+                    result = await play(scene, kind, listed)
+            except Exception as error:  # noqa: BLE001  (the campaign goes on, and says so)
+                text = traceback.format_exc(limit=-3)
+                result = Result(identifier, listed.done, listed.noticed_by, error=f"{type(error).__name__}: {text}")
+        with self.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+        said = judge(result)
+        print(f"{identifier} {said.verdict} {said.first}", flush=True)
+
+    async def _scene(
+        self,
+        stack: contextlib.AsyncExitStack,
+        server: EmbeddedPostgres,
+        tsa: dict[str, str],
+        identifier: str,
+        witness: Witness,
+    ) -> Scene:
+        kind = KINDS[identifier]
+        place = self.place / identifier.lower()
+        programs = None
+        if kind.own_server:
+            place.mkdir()
+            if kind.small_disk:
+                _mount(place)
+                stack.callback(_unmount, place)
+            copy_directory(self.root / "server", place / "server")
+            if kind.own_programs:
+                programs = copy_programs(place / "programs").directory
+                real = binaries._candidates
+                binaries._candidates = lambda origin: [programs]  # noqa: ARG005
+                stack.callback(lambda: setattr(binaries, "_candidates", real))
+            server = EmbeddedPostgres(place / "server")
+            await asyncio.to_thread(server.start)
+            stack.callback(server.stop)
+        scene = Scene(
+            root=place / "files",
+            world=self.root,
+            server=server,
+            database=f"k{identifier.lower()}",
+            witness=witness,
+            tsa=tsa,
+            programs=programs,
+        )
+        if kind.small_disk:
+            scene.disk = place
+        await scene.clone()
+        stack.push_async_callback(scene.close)
+        return scene
+
+
+def _mount(place: Path) -> None:
+    """Give a directory a file system of its own, small enough to be filled. Needs root."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", place], check=True)
+
+
+def _unmount(place: Path) -> None:
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def _share(identifiers: list[str]) -> list[list[str]]:
+    """Deal the kinds out; those that need a server of their own evenly."""
+    ordered = sorted(identifiers, key=lambda name: (not KINDS[name].own_server, name))
+    return [ordered[number::WORKERS] for number in range(WORKERS)]
+
+
+def campaign(root: Path, identifiers: list[str]) -> list[Result]:
+    """Build the world, play the kinds in processes of their own, return the results."""
+    started = time.monotonic()
+    line = [sys.executable, "-m", "tests.campaign"]
+    if not (root / "witness").exists():
+        subprocess.run([*line, "--build", root], check=True)
+        print(f"the world is built: {time.monotonic() - started:.0f} s", flush=True)
+    workers = [
+        subprocess.Popen([*line, "--worker", str(number), "--root", root, *share])
+        for number, share in enumerate(_share(identifiers))
+    ]
+    for worker in workers:
+        worker.wait()
+    results = []
+    for number in range(WORKERS):
+        with contextlib.suppress(FileNotFoundError), (root / f"results-{number}.jsonl").open(encoding="utf-8") as file:
+            results += [Result(**json.loads(line)) for line in file]
+    return sorted(results, key=lambda result: result.id)
+
+
+def main() -> int:
+    """Run the campaign, or one of its parts in a process of its own; 0 if everything was noticed as promised."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign")
+    parser.add_argument("kinds", nargs="*", help="only these")
+    parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--root", type=Path, help="build the world there and keep it, or use the one that is there")
+    parser.add_argument("--report", type=Path, help=f"where the report goes (default: {REPORT}, if all are played)")
+    chosen = parser.parse_args()
+    quiet()
+    if chosen.build is not None:
+        build_world(chosen.build)
+        return 0
+    if chosen.worker is not None:
+        asyncio.run(Worker(chosen.root, chosen.worker).run(chosen.kinds))
+        return 0
+    started = time.monotonic()
+    root = chosen.root or Path(tempfile.mkdtemp(prefix="oej-campaign-", dir=choose_directory()))
+    try:
+        results = campaign(root, chosen.kinds or list(KINDS))
+    finally:
+        if chosen.root is None:
+            shutil.rmtree(root, ignore_errors=True)
+    report = chosen.report or (None if chosen.kinds else REPORT)
+    summary = write_report(results, time.monotonic() - started, os.cpu_count() or 1)
+    if report is not None:
+        report.write_text(summary.text, encoding="utf-8")
+    print(summary.totals)
+    return 0 if summary.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
