@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import hdrs, web
 
-from ingest.problems import BAD_REQUEST, LENGTH, MEDIA, OVERSIZE, RATE, TIMEOUT, UNAUTHENTICATED, ProblemError, absent
+from ingest.problems import (
+    BAD_REQUEST,
+    LENGTH,
+    MEDIA,
+    OVERSIZE,
+    RATE,
+    TIMEOUT,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    ProblemError,
+    absent,
+)
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, StoreError, UnavailableError
 
@@ -38,6 +49,7 @@ log = structlog.get_logger()
 SNAPSHOT_LIMIT_SECONDS = 10.0
 BODIES_RETRY_SECONDS = 2
 EXTRACTS_RETRY_SECONDS = 30
+SUSPENDED_RETRY_SECONDS = 30
 # Of a whole process: a look asks the database for the version of the snapshot.
 LOOKS_PER_SECOND = 4
 FAILING_ADDRESSES = 10_000
@@ -83,6 +95,8 @@ class Gate:
             credential = self._find(identifier, secret)
         if credential is not None and self._is_bound_to_caller(credential, request):
             return credential
+        if credential is None and identifier and self._is_suspended(identifier, secret):
+            raise suspended()
         if wait_seconds := self._failures.wait_seconds(self._proxies.address(request)):
             headers = {"Retry-After": str(int(wait_seconds) + 1)}
             raise ProblemError(RATE, "Too many requests without a valid credential come from here.", headers=headers)
@@ -105,11 +119,29 @@ class Gate:
         same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
         return credential if credential and same and _is_current(credential, self._service) else None
 
+    def _is_suspended(self, identifier: str, secret: str) -> bool:
+        """Tell whether a credential is refused only because the database has not the row that was vouched for."""
+        snapshot = self._service.snapshot
+        credential = snapshot.credential(identifier)
+        if credential is None:
+            return snapshot.is_suspended("credential", identifier)
+        same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), credential.secret_hash)
+        return same and _is_valid(credential, self._service) and snapshot.is_suspended("tenant", credential.tenant)
+
+
+def suspended() -> ProblemError:
+    """Return the answer while a row in the database is not the one that was vouched for: 503, so that callers wait."""
+    detail = "What this service knows of you does not verify; its operator is told. Send the request again later."
+    return ProblemError(UNAVAILABLE, detail, headers={"Retry-After": str(SUSPENDED_RETRY_SECONDS)})
+
+
+def _is_valid(credential: CredentialRow, service: Service) -> bool:
+    has_expired = credential.expires_at is not None and credential.expires_at <= service.clock.now()
+    return credential.revoked_at is None and not has_expired
+
 
 def _is_current(credential: CredentialRow, service: Service) -> bool:
-    if credential.revoked_at is not None:
-        return False
-    if credential.expires_at is not None and credential.expires_at <= service.clock.now():
+    if not _is_valid(credential, service):
         return False
     tenant = service.snapshot.tenant(credential.tenant)
     return tenant is not None and not tenant.closed
@@ -118,7 +150,10 @@ def _is_current(credential: CredentialRow, service: Service) -> bool:
 def compartment_of(request: web.Request, service: Service, caller: CredentialRow) -> Compartment:
     """Return the compartment of the path's category and of the credential's tenant. Raises ProblemError (404)."""
     category = request.match_info["category"]
-    if category not in caller.categories or service.snapshot.category(category) is None:
+    is_unknown = service.snapshot.category(category) is None
+    if is_unknown and category in caller.categories and service.snapshot.is_suspended("category", category):
+        raise suspended()
+    if category not in caller.categories or is_unknown:
         raise absent()
     return Compartment(service.name, caller.tenant, category)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from journal.clock import Clock, ClockGuard, SimulatedClock
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
+from journal.core.times import format_day
 from journal.database.store import Store
 from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_facts, open_keystore
@@ -79,7 +80,8 @@ class Service:
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
-        self.alarms = Alarms(self.chronicle, clock, self.instruments, [self._stopped_chains, self._suspended_facts])
+        sources = [self._stopped_chains, self._suspended_facts, self._lost_timestamps]
+        self.alarms = Alarms(self.chronicle, clock, self.instruments, sources)
         self.sealer = Sealer(
             store=store,
             keystore=keyring.keystore,
@@ -168,6 +170,14 @@ class Service:
         more = [f"{len(problems) - ALARMS_TOLD} more administrative facts are suspended"]
         told = problems[:ALARMS_TOLD] + (more if len(problems) > ALARMS_TOLD else [])
         return [Alarm(what="facts", tenant=RESERVED_TENANT, subject="facts", reason=reason) for reason in told]
+
+    def _lost_timestamps(self) -> list[Alarm]:
+        days = self.stamper.lost if self.stamper is not None else []
+        reason = "its time-stamp was lost, and another one was obtained, which is of a later time"
+        return [
+            Alarm(what="time-stamps", tenant=RESERVED_TENANT, subject=f"close seal of {format_day(day)}", reason=reason)
+            for day in days
+        ]
 
     def watch(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Run `work` for as long as the service runs; `failed` returns when one of these tasks has ended."""

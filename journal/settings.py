@@ -113,6 +113,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return None if self.signer_socket == NO_SIGNER_SOCKET else Path(self.signer_socket)
 
     @property
+    def audit_path(self) -> Path:
+        """Return the file in which the audit inside the service notes what it has checked."""
+        return self.home_path / "audit.json"
+
+    @property
     def trust_path(self) -> Path:
         """Return the file of the trust anchor for auditors (PEM)."""
         return Path(self.trust) if self.trust else self.home_path / "trust.pem"

@@ -103,6 +103,10 @@ class Snapshot:
         """Return why a tenant, category or credential is suspended; None if it is not."""
         return self._store.facts.problem(kind, name) if self._store.facts is not None else None
 
+    def is_suspended(self, kind: str, name: str) -> bool:
+        """Tell whether a tenant, category or credential that exists is suspended; a forged one never existed."""
+        return self.suspended(kind, name) is not None and self._keyring.keystore.ledger.knows(kind, name)
+
     async def _read_all(self) -> None:
         await self._store.read_service()  # judged, as the recipients are; nobody here needs them
         await self._store.read_recipients()

@@ -9,8 +9,10 @@ from journal.audit.findings import AGAIN
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from journal.audit.expected import ExpectedChains
     from journal.audit.findings import Findings
     from journal.database.ingest import TenantRow
+    from journal.database.store import Store
     from journal.keys.store import KeyStore
 
 
@@ -46,6 +48,14 @@ class EndedTenants:
             findings.report("over-retention", f"tenant {code}", reason)
         for code in sorted(self.unreadable & set(self._keystore.tenant_keys())):
             findings.report("over-retention", f"key of tenant {code}", f"it was destroyed, but the key exists: {AGAIN}")
+
+    async def check_chains(self, store: Store, expected: ExpectedChains, findings: Findings) -> None:
+        """Report what is kept of destroyed chains and differs from their heads, which stay. Raises StoreError."""
+        for code in sorted(self._destroyed):
+            for row in await store.read_ended_chains(code):
+                chain = expected.chain(code, row.category)
+                if chain.live is not None and (chain.live.size, chain.live.chain_hash) != (row.size, row.chain_hash):
+                    findings.report("mismatched part", f"ended chain {chain.name}", "it is not what its head says")
 
     def report_rows(self, findings: Findings, where: str, rows: int) -> None:
         """Report the rows of a destroyed tenant in a leaf."""

@@ -98,6 +98,12 @@ class HeadAudit:
             if fence is not None and fence > through:
                 reason = f"it is at {format_day(fence)}; days could be purged up to {format_day(through)}"
                 self._findings.report("early deletion", f"fence of {row.code}", reason)
+            if row.fence is not None and self._keystore.lags_behind(row.code, row.fence):
+                reason = (
+                    f"days are purged up to {format_day(row.fence)}, which the key store, or a replica, does not say: "
+                    "bring it back with openepm-journal keys restore; the next purge writes it too"
+                )
+                self._findings.report("mismatched part", f"fence of {row.code}", reason)
             gone = overdue_through(self._today, row.stated_days)
             for day in self._keystore.day_keys(row.code):
                 if day <= max(gone, fence or gone):

@@ -112,6 +112,7 @@ class Audit:
         await heads.run(list(product([row.code for row in tenants], self._categories)), seals.heads)
         await heads.check_closed(service.closed_day, seals.closed_day)
         heads.check_fences(self._categories.values(), seals.shortest_rules)
+        await self._ended.check_chains(self._store, self._expected, self._findings)
         return self._findings
 
     async def check_leaf(self, category: str, day: date) -> list[Finding]:

@@ -65,6 +65,9 @@ class SealAudit:
         # By category, the shortest retention in any seal, in days.
         self.shortest_rules: dict[str, int] = {}
         self.seals = 0
+        # Whether a close seal before had a time-stamp, and those since that have none.
+        self._is_stamping = False
+        self._unstamped: list[str] = []
 
     @property
     def closed_day(self) -> date | None:
@@ -137,7 +140,14 @@ class SealAudit:
     def _check_timestamp(self, row: SealRow, seal: Seal, where: str) -> None:
         """Check a seal's time-stamp as an auditor does; without its authority's certificate, only its imprint."""
         if row.timestamp is None:
+            if row.day is not None and self._is_stamping:
+                self._unstamped.append(where)
             return
+        # They are stamped in order: what comes before a stamped one was stamped, or could not be for years.
+        for missing in self._unstamped:
+            self._findings.report("not covered", f"time-stamp of {missing}", "missing, and a later seal has one")
+        self._unstamped.clear()
+        self._is_stamping = True
         try:
             if self._tsa_anchors:
                 timestamp.verify(row.timestamp, seal.digest, anchors=self._tsa_anchors, made_at=seal.sealed_at)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.audit.findings import Finding, Findings
+from journal.audit.rounds import Rounds
 from journal.audit.run import Audit
 from journal.clock import SimulatedClock
 from journal.core.entry import RESERVED_TENANT
@@ -37,7 +38,6 @@ LOOK_SECONDS = 60.0
 PREPARED_SECONDS = 600.0
 PAGE_ROWS = 200
 FAILED_PAUSE_SECONDS = 60.0
-WEEK = timedelta(days=7)
 
 Leaf = tuple[str, date]
 
@@ -65,7 +65,7 @@ class Watch:
         self._service = service
         self._store = service.store
         self._expected = load_expected()
-        self._checked: dict[Leaf, float] = {}
+        self._rounds = Rounds(service.settings.audit_path)
         self._found: dict[Leaf | None, list[Finding]] = {}
 
     async def run(self) -> None:
@@ -112,7 +112,7 @@ class Watch:
                 second, _ = await self._prepare(pace)
                 found = [*await second.check_leaf(*leaf)] if leaf in second.closed_leaves() else []
             self._found[leaf] = found
-            self._checked[leaf] = loop.time()
+            await self._rounds.note(leaf, self._service.clock.now(), is_sound=not found)
             self._tell_entries()
             if loop.time() > until:
                 break
@@ -137,11 +137,13 @@ class Watch:
         """Return the days to be checked: yesterday first, then those never checked, then the longest ago."""
         for leaf in self._found.keys() - {None, *leaves}:
             del self._found[leaf]  # purged
+        self._rounds.forget(set(leaves))
+        checked = self._rounds.checked
         yesterday = day_of(self._service.clock.now()) - timedelta(days=1)
         random.shuffle(leaves)  # after a restart, not the same ones first
-        fresh = [leaf for leaf in leaves if leaf[1] == yesterday and leaf not in self._checked]
+        fresh = [leaf for leaf in leaves if leaf[1] == yesterday and leaf not in checked]
         others = sorted(
-            (leaf for leaf in leaves if leaf not in fresh), key=lambda leaf: self._checked.get(leaf, float("-inf"))
+            (leaf for leaf in leaves if leaf not in fresh), key=lambda leaf: checked.get(leaf, float("-inf"))
         )
         return fresh + others
 
@@ -160,8 +162,10 @@ class Watch:
 
 async def check_catalog(service: Service, expected: dict[str, dict[str, str]] | None = None) -> list[Finding]:
     """Return what of the database's catalog is not as this version makes it. Raises StoreError."""
+    facts = service.store.facts
+    known = facts.knows_catalog if facts is not None else lambda _: False
     async with service.store.connect_anew("owner") as connection:
-        faults = await find_catalog_faults(connection, load_expected() if expected is None else expected)
+        faults = await find_catalog_faults(connection, load_expected() if expected is None else expected, known)
     if isinstance(service.clock, SimulatedClock):
         faults = [fault for fault in faults if "simulated_clock" not in fault and fault not in _SIMULATED]
     found = Findings()

@@ -97,7 +97,8 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
     if settings.dsn is None:
         _make_master_key(settings)
     keystore = open_keystore(settings)
-    store = await Store.connect(dsn, application="openepm-journal prepare", facts=open_facts(keystore, clock))
+    facts = open_facts(keystore, clock)
+    store = await Store.connect(dsn, application="openepm-journal prepare", facts=facts)
     try:
         with suppress(KeyStoreError):  # readiness names it; nothing can be changed until it is put right
             await store.settle_facts()
@@ -117,7 +118,10 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
                     raise
                 await clock.sleep(FOUND_PAUSE_SECONDS)
             else:
-                return
+                break
+        with suppress(KeyStoreError):  # not this journal's key store, or not whole: the start says so
+            keystore.read_tenant_key(RESERVED_TENANT)
+            await asyncio.to_thread(facts.vouch_catalog, sql.read("catalog.json"))
     finally:
         await store.close()
 

@@ -163,6 +163,10 @@ class ChangeStatements(Pools):
     async def _settle_earlier(self, facts: Facts, role: Role, connection: asyncpg.Connection) -> None:
         """Say of each change that was cut short what became of it; one whose row is neither stays pending."""
         pending = facts.ledger.pending()
+        # What is no row, a catalog, was settled or is vouched for again.
+        others = [key for key in pending if key[0] not in COLUMNS]
+        await asyncio.to_thread(facts.ledger.settle, others, is_done=True)
+        pending = {key: digest for key, digest in pending.items() if key[0] in COLUMNS}
         if not pending:
             return
         if role == "admin":
@@ -171,9 +175,8 @@ class ChangeStatements(Pools):
             async with self.borrow("admin") as other:
                 rows = await _read(other, pending)
         done = [key for key, row in rows.items() if facts.digest(key[0], row) == pending[key]]
-        others = [key for key in rows if key not in done]
         await asyncio.to_thread(facts.ledger.settle, done, is_done=True)
-        undone = [key for key in others if facts.accepts(*key, rows[key], facts.mark())]
+        undone = [key for key in rows if key not in done and facts.accepts(*key, rows[key], facts.mark())]
         await asyncio.to_thread(facts.ledger.settle, undone, is_done=False)
 
     @staticmethod

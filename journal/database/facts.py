@@ -57,6 +57,9 @@ NAMED_BY: Final = {
     "recipient": "tenant",
     "ending": "tenant",
 }
+# The ledger's word for a schema that a version of this software has made; it is no row.
+CATALOG: Final = "catalog"
+NAME_DIGITS: Final = 16
 # Two clocks may differ by this much at midnight.
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 
@@ -252,6 +255,25 @@ class Facts:
             f"begin; nothing is recorded in it: {CONFIRM}"
         )
         return False
+
+    def vouch_catalog(self, expected: str) -> None:
+        """Have the ledger vouch for the catalog of this version, beside those of others. Raises KeyStoreError, OSError.
+
+        A process of an earlier version that still runs then knows it for one that an upgrade has made.
+        """
+        digest = self.ledger.digest(expected.encode())
+        key = (CATALOG, digest[:NAME_DIGITS])
+        self.ledger.refresh()
+        if self.ledger.knows(*key):
+            return
+        with self.ledger.writing():
+            self.ledger.set({key: digest})
+            self.ledger.settle([key], is_done=True)
+
+    def knows_catalog(self, found: str) -> bool:
+        """Tell whether the ledger vouches for a catalog as that of some version."""
+        self.ledger.refresh()
+        return self.ledger.knows(CATALOG, self.ledger.digest(found.encode())[:NAME_DIGITS])
 
     def today(self) -> date:
         """Return the day of the service's clock."""

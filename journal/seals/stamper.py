@@ -25,6 +25,7 @@ from journal.pki.timestamp_token import NONCE_BITS, QUERY_TYPE, REPLY_LIMIT_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from datetime import date
     from pathlib import Path
 
     from journal.clock import Clock
@@ -78,6 +79,8 @@ class Stamper:
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._told = ""
+        # The days whose close seal had lost its time-stamp, as far as this process has seen.
+        self.lost: list[date] = []
 
     @classmethod
     def configured(cls, settings: Settings, *, store: Store, service_name: str, clock: Clock) -> Self | None:
@@ -117,6 +120,7 @@ class Stamper:
     async def stamp_waiting(self) -> AsyncIterator[Stamped]:
         """Time-stamp every waiting seal and yield each; NotStampedError at the first failure."""
         for row in await self.waiting():
+            await self._note_loss(row)
             try:
                 stamped = await self._stamp(row)
             except NotStampedError:
@@ -124,6 +128,15 @@ class Stamper:
                 raise
             if stamped is not None:
                 yield stamped
+
+    async def _note_loss(self, row: SealRow) -> None:
+        """Note that a seal waits although a later one is stamped: they are stamped in order, so it has lost its own."""
+        if row.day is None or row.day in self.lost:
+            return
+        following = await self._store.close_seal(row.day + timedelta(days=1))
+        if following is not None and following.timestamp is not None:
+            log.error("a close seal has lost its time-stamp; another is obtained", day=format_day(row.day))
+            self.lost.append(row.day)
 
     async def ask_time(self) -> datetime:
         """Return the time of the authority's clock, from a token made now.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.campaign.table import kind, statement
+from tests.campaign.table import KINDS, Kind, kind, statement
 from tests.campaign.world import ALBI, ASSISTANCE, BRIEF, CASTRES, DAY, EVE, MAIN, SETE, VENCE, WRITINGS, commune
 from tests.support.acts import forge_token, insert
 
@@ -120,7 +120,6 @@ async def _new_credential(scene: Scene) -> None:
     await insert_credential(scene)
 
 
-@kind("C02")
 async def _passing_credential(scene: Scene) -> None:
     identifier = await insert_credential(scene)
     assert scene.running is not None
@@ -128,6 +127,9 @@ async def _passing_credential(scene: Scene) -> None:
     scene.refused.append(f"the forged credential: {status}")
     await asyncio.sleep(PASSING_SECONDS)
     await scene.execute(f"DELETE FROM journal.credential WHERE id = '{identifier}'")
+
+
+KINDS["C02"] = Kind(act=_passing_credential, lasting=True)
 
 
 @kind("C03")

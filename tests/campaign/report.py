@@ -91,8 +91,9 @@ _HEAD = """# Report of the tampering campaign
 
 Written by `make campaign-tamper`; nothing here is typed by hand. Each kind of [KINDS.md](KINDS.md) is done to its own
 clone of a world of 62 days, which was recorded over HTTP, sealed, handed over and purged, while its service serves.
-Seconds run from the harm to the first time that each of them says something. The share of the audit inside `serve` is
-0.5 here, ten times its default: with the default, its entries take up to ten times as long. `store`, `extract`, `seal`
+Seconds run from the harm to the first time that each of them says something. Where the list expects the
+audit inside `serve`, it may use a whole processor here, which other clones use too; by default it uses a twentieth.
+`store`, `extract`, `seal`
 and `receipt` are asked after readiness and the audit were listened to, so their seconds say nothing.
 
 """

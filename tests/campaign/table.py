@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from tests.campaign.scene import Scene
 
-    Act = Callable[[Scene], Awaitable[None]]
+    Act = Callable[[Scene], Coroutine[Any, Any, None]]
 
 LIST = Path(__file__).parents[1] / "tamper" / "KINDS.md"
 _ROW = re.compile(r"^\| ([A-Z][0-9]{2}) \| (.+?) \|(?: (.+?) \|)?$", re.MULTILINE)
@@ -38,7 +38,7 @@ class Kind:
 
     `before` is done while the service does not run yet. `own_server`: it changes what all databases of a server share.
     `own_programs`: and the server's programs are replaced. `small_disk`: and its file system is filled. `hand_over`:
-    the hourly hand-over is what notices.
+    the hourly hand-over is what notices. `lasting`: the act takes a while, and is listened to meanwhile.
     """
 
     act: Act
@@ -47,6 +47,7 @@ class Kind:
     own_programs: bool = False
     small_disk: bool = False
     hand_over: bool = False
+    lasting: bool = False
 
 
 KINDS: dict[str, Kind] = {}

@@ -66,7 +66,7 @@ def commune(number: int = 21) -> Holder:
 
 def settings_in(home: Path, **settings: Any) -> Settings:
     """Return the settings of an installation in a directory."""
-    values: dict[str, Any] = {"rule_delay_days": 7, "audit_share": 0.5} | settings
+    values: dict[str, Any] = {"rule_delay_days": 7, "audit_share": 0.2} | settings
     return Settings(home=str(home), service_name=SERVICE, listen="127.0.0.1:0", **values)
 
 

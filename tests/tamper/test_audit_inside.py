@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from journal.audit.watch import Watch
+from journal.audit.watch import Pace, Watch
 from journal.core.entry import RESERVED_TENANT
-from journal.database.catalog import find_catalog_faults, load_expected
+from journal.database.catalog import (
+    digest_catalog,
+    find_catalog_faults,
+    load_expected,
+    read_catalog,
+    write_expected,
+)
+from journal.database.embedded import OWNER
 from tests.support.catalog import FILE, describe
 from tests.support.catalog_harm import ROLE_HARMS, catalog_harms
 from tests.support.rig import open_rig
@@ -202,3 +209,41 @@ async def test_it_runs_while_entries_are_written(dsn: str, tmp_path: Path) -> No
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_schema_of_a_newer_version(filled: World) -> None:
+    """An upgrade beside an older process: what the key store vouches for is no alarm, what it does not is one."""
+    service = filled.service
+    async with opened(filled.superuser_dsn) as superuser:
+        await superuser.execute("ALTER TABLE journal.service ADD COLUMN more text")
+        await superuser.execute("ALTER TABLE journal.service OWNER TO journal_owner")
+    assert any("more" in said for said in await look(filled))
+    assert service.store.facts is not None
+    async with service.store.connect_anew("owner") as connection:
+        found = write_expected(digest_catalog(await read_catalog(connection), OWNER))
+    service.store.facts.vouch_catalog(found)
+    assert await look(filled) == []
+    async with opened(filled.superuser_dsn) as superuser:
+        await superuser.execute("ALTER FUNCTION journal.read_seal SECURITY INVOKER")
+    assert any("read_seal" in said for said in await look(filled))
+
+
+async def test_the_round_goes_on_after_a_restart(filled: World) -> None:
+    """Days are checked again in the order in which they were last checked, whoever did; what is not sound first."""
+    first = Watch(filled.service)
+    await first.pass_once()
+    audit, _ = await first._prepare(Pace(1.0))
+    leaves = audit.closed_leaves()
+    known = dict(first._rounds.checked)
+    assert set(known) == set(leaves)
+    second = Watch(filled.service)
+    assert second._rounds.checked.keys() == known.keys()
+    oldest = leaves[-1]
+    second._rounds.checked[oldest] = 0.0
+    assert second._order(list(leaves))[0] == oldest
+    async with filled.superuser() as superuser:
+        await superuser.execute(ENTRIES["E01"])
+    assert await passed(filled) != []
+    assert (CATEGORY, FIRST) not in Watch(filled.service)._rounds.checked
+    filled.settings.audit_path.write_text("{", encoding="ascii")
+    assert Watch(filled.service)._rounds.checked == {}
