@@ -7,7 +7,7 @@ WHEEL_TESTS ?= tests/integration
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test coverage test-wheel check catalog bench campaign verifier release clean
+.PHONY: help install demo run tools test coverage test-wheel check catalog bench campaign campaign-tamper verifier release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ bench: install  ## measure, several runs each, and compare with the floors
 
 campaign: install  ## run the long tests: kills, every bit, every byte
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m campaign --durations=25
+
+campaign-tamper: install  ## tamper in every way of tests/tamper/KINDS.md, and write tests/tamper/REPORT.md
+	@$(BIN)/python -m tests.campaign
 
 clean:  ## remove what install and run made here
 	rm -rf $(VENV) var dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

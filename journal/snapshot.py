@@ -108,8 +108,10 @@ class Snapshot:
         return self.suspended(kind, name) is not None and self._keyring.keystore.ledger.knows(kind, name)
 
     async def _read_all(self) -> None:
-        await self._store.read_service()  # judged, as the recipients are; nobody here needs them
+        # Judged alone: nobody here needs them.
+        await self._store.read_service()
         await self._store.read_recipients()
+        await self._store.read_endings()
         self._tenants = {row.code: row for row in await self._store.read_tenants()}
         self._credentials = {row.id: row for row in await self._store.read_credentials()}
         for tenant in self._tenants.values():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import OperatorError, VerificationError
-from journal.core.times import format_time
+from journal.core.times import day_of, format_time
 from journal.database.admin import NewCredential
 from journal.pki.certificates import pem_to_der
 
@@ -22,6 +23,9 @@ ROLES = ("module", "client", "auditor", "operator")
 SECRET_BYTES = 32
 ID_BYTES = 6
 TEXT_LIMIT_CHARACTERS = 256
+# How far back credentials are looked for that were announced and not made, and how long making one may take.
+LOOKED_BACK = timedelta(days=1)
+UNDER_WAY = timedelta(minutes=1)
 
 
 class Credentials:
@@ -59,6 +63,7 @@ class Credentials:
             "expires_at": format_time(expires_at) if expires_at is not None else None,
             "role": role,
         }
+        await self._tell_unmade(tenant)
         # Recorded first: no credential is valid without its entry.
         await self._service.chronicle.write("credential", tenant=tenant, subject=identifier, data=data)
         await self._service.store.add_credential(
@@ -76,6 +81,32 @@ class Credentials:
         )
         await self._service.snapshot.refresh()
         return identifier, f"oej_{identifier}_{secret}"
+
+    async def _tell_unmade(self, tenant: str) -> None:
+        """Record of each credential that an entry announced, and whose process was killed then, that it was not made.
+
+        Entries of the last minute are left alone: another process may be about to make theirs.
+        """
+        service = self._service
+        now = service.clock.now()
+        announced: dict[str, datetime] = {}
+        async for entry in service.chronicle.entries(tenant, "credential", since=day_of(now - LOOKED_BACK)):
+            subject, change = entry.event["subject"], entry.event["data"].get("change")
+            if change != "added":
+                announced.pop(subject, None)
+            elif entry.recorded_at < now - UNDER_WAY:
+                announced[subject] = entry.recorded_at
+        for identifier, at in announced.items():
+            is_made = service.keyring.keystore.ledger.knows("credential", identifier)
+            if not is_made and not await service.store.read_credentials(identifier):
+                await service.chronicle.write_once(
+                    "credential",
+                    tenant=tenant,
+                    subject=identifier,
+                    data={"change": "not added"},
+                    event_id=f"not-added-{identifier}",
+                    at=at,
+                )
 
     async def revoke(self, identifier: str) -> None:
         """Revoke a credential; every process refuses it within a second. Raises OperatorError.

@@ -9,11 +9,13 @@ does the last three steps, and finishes what was cut short.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from journal.core.times import format_day, purgeable_through
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT
+from journal.core.times import day_of, format_day, purgeable_through
 
 if TYPE_CHECKING:
     from datetime import date
@@ -59,6 +61,27 @@ class RuleChanges:
                 log.info("a rule is in force", category=category.code, retention_days=category.next_retention_days)
                 settled.append(category.code)
         return settled
+
+    async def unrecorded(self) -> list[str]:
+        """Return the categories whose pending rule no entry of the service's journal announces.
+
+        A change that is still to be entered is not among them.
+        """
+        waiting = {change.category for change in await self._store.read_category_changes()}
+        categories = await self._store.read_categories()
+        kept = min((row.retention_days for row in categories if row.code == JOURNAL_CATEGORY), default=0)
+        # What may be purged by now is not missed.
+        oldest = day_of(await self._store.read_now()) - timedelta(days=kept - 2)
+        found: list[str] = []
+        for category in categories:
+            days, since = category.next_retention_days, category.next_since
+            if days is None or since is None or since < oldest or category.code in waiting:
+                continue
+            entries = self._chronicle.entries(RESERVED_TENANT, "setting", since=since)
+            said = [entry.event["data"] async for entry in entries if entry.event["subject"] == category.code]
+            if all(data.get("retention_days") != days for data in said):
+                found.append(category.code)
+        return found
 
     def _keeps_a_key(self, category: CategoryRow) -> bool:
         """Tell whether the key of a fenced day is left: its purge is not done, and no seal may state the rule."""

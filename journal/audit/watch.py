@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from journal.admin.rules import RuleChanges
 from journal.audit.findings import Finding, Findings
 from journal.audit.rounds import Rounds
 from journal.audit.run import Audit
@@ -104,6 +105,8 @@ class Watch:
         audit, found = await self._prepare(pace)
         self._found[None] = found and (await self._prepare(pace))[1]
         self._tell_entries()
+        rules = await check_rules(self._service)
+        self._tell("rules", rules and await check_rules(self._service))
         until = loop.time() + PREPARED_SECONDS
         for leaf in self._order(audit.closed_leaves()):
             found = [*await audit.check_leaf(*leaf)]
@@ -186,6 +189,15 @@ async def check_restored(service: Service) -> list[Finding]:
         await refuse_restored(service.store, service.keyring.keystore)
     except OperatorError as error:
         found.report("restored", "database", str(error))
+    return found
+
+
+async def check_rules(service: Service) -> list[Finding]:
+    """Return the changes of a rule that no entry announces. Raises StoreError."""
+    found = Findings()
+    for code in await RuleChanges(service).unrecorded():
+        reason = "a change of its rule is pending that no entry announces: set the rule again, with the instruction"
+        found.report("not covered", f"category {code}", reason)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tqdm import tqdm
 
 from journal.audit.run import Audit
-from journal.audit.watch import check_catalog, check_keys, check_restored
+from journal.audit.watch import check_catalog, check_keys, check_restored, check_rules
 from journal.cli.installation import open_database, opened
 from journal.core.entry import Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
@@ -203,6 +203,7 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
             with _progress("verify-store", " entries") as progress:
                 findings = [*await check_catalog(installation.service), *await check_restored(installation.service)]
                 findings += await check_keys(installation.service)
+                findings += await check_rules(installation.service)
                 findings += await audit.run(progress.update)
         else:
             findings = [*await audit.prepare(), *await audit.check_leaf(arguments.category, arguments.day)]

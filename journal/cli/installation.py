@@ -185,6 +185,8 @@ async def _found(store: Store, keystore: KeyStore, name: str) -> None:
         await store.create_service(name)
     if await store.read_tenants(RESERVED_TENANT) or keystore.ledger.knows("tenant", RESERVED_TENANT):
         return
+    if damage := keystore.ledger.problems():
+        raise OperatorError(damage[0])  # it may have known of more: nothing is founded beside it
     made = {category.code for category in await store.read_categories()}
     for category in DEFAULT_CATEGORIES:
         if category.code not in made:

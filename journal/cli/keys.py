@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from journal.cli.installation import is_made, open_database, opened
+from journal.clock import SystemClock
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import JournalError, OperatorError, StoreError, UnavailableError
+from journal.database.facts import Facts
 from journal.database.store import Store
 from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
+from journal.keys.ledger import Ledger
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import read_master_key
 from journal.notices.host import copied_path
@@ -72,11 +75,12 @@ async def _record(settings: Settings, done: Followed) -> None:
 async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
     """Restore from a copy what the key store has lost; 1 if a key could not be restored.
 
-    The database, which must be restored first, says what has been purged since the copy was made.
+    The database, which must be restored first, says what has been purged since the copy was made; it is believed where
+    the ledger of the key store, or of its copy, vouches for the row.
     """
     keystore, copy = _open_both(settings, arguments.directory)
     check_source(copy)
-    fences, tenants = await _read_destroyed(settings)
+    fences, tenants, doubts = await _read_destroyed(settings, keystore, copy)
     check_same(keystore, copy)
     with keystore.destroying():
         # Durable before any key is copied: otherwise a purged key could come back.
@@ -88,6 +92,8 @@ async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
         done = follow(keystore, copy)
     done.fences_raised += len(behind)
     print(_summary(done, settings.keystore_path))
+    for doubt in doubts:
+        print(f"openepm-journal: not believed, so no key is destroyed for it: {doubt}", file=sys.stderr)
     for reason in done.failures:
         print(f"openepm-journal: not restored: {reason}", file=sys.stderr)
     return int(bool(done.failures))
@@ -104,9 +110,20 @@ def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:
     return keystore, KeyStore(place, read_master_key(settings.master_key_path))
 
 
-async def _read_destroyed(settings: Settings) -> tuple[dict[str, date], list[str]]:
-    """Return the database's fences and destroyed tenants. Raises OperatorError, UnavailableError."""
-    facts = None  # what is destroyed is asked while the key store may be lost: a forged fence can only destroy keys
+async def _read_destroyed(
+    settings: Settings, keystore: KeyStore, copy: KeyStore
+) -> tuple[dict[str, date], list[str], list[str]]:
+    """Return the database's fences and destroyed tenants, and what is not believed.
+
+    Raises OperatorError, UnavailableError.
+    """
+
+    def known_fence(category: str) -> date | None:
+        return max((day for store in (keystore, copy) if (day := store.fence(category)) is not None), default=None)
+
+    # Whichever has more lines knows more; of two histories, the copy's is refused afterwards.
+    ledger = max((keystore.ledger, copy.ledger), key=Ledger.refresh)
+    facts = Facts(ledger, fence=known_fence, now=SystemClock().now)
     async with (
         open_database(settings) as dsn,
         await Store.connect(dsn, application="openepm-journal keys", facts=facts) as store,
@@ -120,10 +137,12 @@ async def _read_destroyed(settings: Settings) -> tuple[dict[str, date], list[str
                 f"the database does not say which days are purged ({error}): restore it before the keys, and bring its "
                 "schema up to date with openepm-journal migrate"
             ) from error
-    if not rows:
+    doubts = [key for kind in ("category", "tenant", "fence") for key in facts.suspended(kind)]
+    if not rows and not doubts:
         raise OperatorError("the database is empty and cannot say which days are purged: restore it first")
     fences = {row.code: row.fence for row in rows if row.fence is not None}
-    return fences, [tenant.code for tenant in tenants if tenant.destroyed]
+    said = [facts.problem(*key) or "" for key in doubts]
+    return fences, [tenant.code for tenant in tenants if tenant.destroyed], said
 
 
 def _summary(done: Followed, directory: object) -> str:

@@ -172,6 +172,10 @@ class EndingStatements(ChangeStatements):
             raise SuspendedError(problem)
         return Ending(**rows[0]) if rows else None
 
+    async def read_endings(self) -> list[Ending]:
+        """Return the progress of every vouched end of a contract; what is not vouched for is noted."""
+        return [Ending(**row) for row in await self._read_facts("admin", "ending")]
+
     async def read_ended_chains(self, tenant: str) -> list[EndedChain]:
         """Return the last states of a destroyed tenant's chains, by category."""
         return [EndedChain(**row) for row in await self._fetch("admin", "read_ended_chains", tenant)]

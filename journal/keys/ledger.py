@@ -235,6 +235,8 @@ class Ledger:
                 # A lost `done` is settled again by whoever changes something next.
                 if any(line[0] != "done" for line in lines) or not lines:
                     os.fsync(descriptor)
+                status = os.fstat(descriptor)
+                copy.stamp = (status.st_ino, status.st_mtime_ns)
             finally:
                 os.close(descriptor)
             copy.valid = copy.size = copy.valid + len(missing)
@@ -253,7 +255,8 @@ class Ledger:
         stamp = (status.st_ino, status.st_mtime_ns)
         if (stamp, status.st_size) == (copy.stamp, copy.size):
             return
-        is_other = status.st_ino != copy.stamp[0] or status.st_size < copy.valid
+        # Whoever appends makes it longer: one that is not was written over.
+        is_other = status.st_ino != copy.stamp[0] or status.st_size <= copy.size
         copy.stamp = stamp
         if is_other:
             was = copy.lines

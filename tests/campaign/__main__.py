@@ -24,17 +24,15 @@ from journal.clock import SimulatedClock
 from journal.database import binaries, cluster
 from journal.database.embedded import EmbeddedPostgres
 from journal.document import render
-from tests.campaign import controls, entries, facts, machine
 from tests.campaign.play import Result, play
 from tests.campaign.report import REPORT, judge, write_report
 from tests.campaign.scene import Scene
+from tests.campaign.scripts import KINDS
 from tests.campaign.serving import stamping
-from tests.campaign.table import KINDS, read_list
+from tests.campaign.table import read_list
 from tests.campaign.world import Witness, build_world, copy_directory, read_witness
 from tests.support.memory import choose_directory
 from tests.support.programs import copy_programs
-
-__all__ = ["controls", "entries", "facts", "machine"]
 
 WORKERS = 2
 AT_ONCE = 4

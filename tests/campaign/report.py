@@ -112,5 +112,5 @@ def _describe(result: Result, verdict: Verdict) -> str:
 
 def _clean(text: str) -> str:
     """Return a sentence in one line, without the paths of the run."""
-    text = re.sub(r"/\S*/oej-campaign-[^/\s]+/w[0-9]/", "", " ".join(text.split()))
+    text = re.sub(r"/\S*?/w[0-9]/", "", " ".join(text.split()))
     return text.replace("|", "\\|")

@@ -21,6 +21,8 @@ from tests.support.commands import DONE, FAILED, command, plain_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import asyncpg
+
 NOBODY = "postgresql://journal_owner@127.0.0.1:1/journal"
 
 
@@ -137,3 +139,22 @@ async def test_a_database_that_says_nothing(settings: Settings, copy: Path, owne
     await owner.execute("DROP FUNCTION journal.read_categories")  # type: ignore[attr-defined]  # a connection
     with pytest.raises(OperatorError, match="restore it before the keys"):
         await keys.restore(settings, asked(copy))
+
+
+async def test_a_restore_believes_no_row_that_nobody_vouches_for(
+    settings: Settings, copy: Path, superuser: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fence that was raised, and a commune that was marked destroyed, in the database alone destroy no key."""
+    shutil.rmtree(settings.keystore_path)
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute(
+        "UPDATE journal.category SET fence = current_date + 1 WHERE code = 'ecrits';"
+        "INSERT INTO journal.tenant VALUES ('albi', 'Albi', now(), now(), now())"
+    )
+    assert await keys.restore(settings, asked(copy)) == DONE
+    said = capsys.readouterr().err
+    assert "not believed, so no key is destroyed for it: tenant albi" in said
+    assert "category ecrits: its fence in the database" in said
+    keystore = open_keystore(settings)
+    assert keystore.read_tenant_key("albi")
+    assert keystore.day_keys("ecrits")
