@@ -18,6 +18,12 @@ UNION ALL
 SELECT format('role %s: the owner is a superuser, so every function runs with its rights', r.rolname)
   FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user AND r.rolsuper
 
+-- name: purge_faults
+-- The categories whose purge is said to be done past where it was begun.
+SELECT format('category %s: its purge is said to be done up to %s, and was begun up to %s', c.code, c.purged_day,
+              coalesce(c.fence::text, 'no day')) AS fault
+  FROM journal.category AS c WHERE c.purged_day > coalesce(c.fence, '-infinity')
+
 -- name: partition_faults
 -- The partitions of entries whose owner, rights, triggers, indexes, checks or rules are not what
 -- `ensure_partitions` gave them.

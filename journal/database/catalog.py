@@ -123,7 +123,7 @@ async def find_catalog_faults(
         ]
         return [row["fault"] for row in rows]
     faults = [str(difference) for difference in compare_catalogs(_wide(expected), _wide(found))]
-    for statement in ("partition_faults", "role_faults"):
+    for statement in ("partition_faults", "purge_faults", "role_faults"):
         faults += [row["fault"] for row in await connection.fetch(statements[statement])]
     applied = [tuple(row) for row in await connection.fetch(sql.load("migrate")["read_applied"])]
     try:

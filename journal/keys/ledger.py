@@ -224,7 +224,8 @@ class Ledger:
             self._take_line(body + b" " + mac.hex().encode("ascii") + b"\n", mac)
         for copy in self._copies:
             missing = b"".join(self._lines.texts[copy.lines :])
-            if not missing and copy.size == copy.valid:
+            # What follows damage stays, unless another copy has it: somebody may still mend the line.
+            if not missing and (copy.size == copy.valid or copy.problem is not None):
                 continue
             descriptor = os.open(copy.path, os.O_WRONLY)
             try:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from journal.admin.administration import Administration
 
 
+async def killed(*_: Any) -> None:
+    """End here, as a process that is killed does."""
+    raise OSError("killed")
+
+
 @pytest.fixture
 def administration(world: World) -> Administration:
     """Its administration."""
@@ -146,6 +151,24 @@ class TestCredentials:
         assert (row.role, row.tenant, row.source_prefix, row.label) == ("module", TENANT, "/openepm/", "PVe")
         data = {"categories": ["ecrits", CATEGORY], "change": "added", "role": "module"}
         assert (await told(world))[-1] == ("credential", identifier, data)
+
+    async def test_one_that_was_announced_and_not_made(
+        self, world: World, administration: Administration, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The command was killed after the entry: the next one says so, once, and not while another may be at it."""
+        asked = {"role": "client", "tenant": TENANT, "categories": [CATEGORY]}
+        with monkeypatch.context() as patch:
+            patch.setattr(world.service.store, "add_credential", killed)
+            with pytest.raises(OSError, match="killed"):
+                await administration.credentials.add(**asked)
+        ghost = (await told(world))[-1][1]
+        await administration.credentials.add(**asked)
+        await world.travel(world.clock.now() + timedelta(minutes=2))
+        for _ in range(2):
+            await administration.credentials.add(**asked)
+        said = [(subject, data) for kind, subject, data in await told(world) if kind == "credential"]
+        assert [subject for subject, data in said if data["change"] == "not added"] == [ghost]
+        assert len(said) == 5
 
     async def test_no_two_alike(self, administration: Administration) -> None:
         """Each one has its own id and secret."""

@@ -371,3 +371,16 @@ async def test_the_room_is_given_back(world: World) -> None:
         assert await superuser.fetchval(counted, leaf) == -1
         await world.installation.vacuum_removed()
         assert await superuser.fetchval(counted, leaf) == 3
+
+
+async def test_what_is_kept_of_it_is_altered(world: World) -> None:
+    """D10: the last state of an ended chain is compared with its head, which seals cover."""
+    await world.installation.closing.close_without_export(TENANT)
+    await destroy(world)
+    assert await world.audit() == []
+    async with world.superuser() as superuser:
+        await superuser.execute(
+            "UPDATE journal.ended_chain SET chain_hash = sha256(chain_hash) WHERE category = $1", CATEGORY
+        )
+    (finding,) = await world.audit()
+    assert str(finding) == f"mismatched part: ended chain {TENANT}/{CATEGORY}: it is not what its head says"

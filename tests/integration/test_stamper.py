@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from journal.cli import commands, doctor, serve
 from journal.clock import SimulatedClock
-from journal.core.entry import Compartment
+from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import NotStampedError, OperatorError
 from journal.database.store import Store
 from journal.extract.listing import parse_head_answer
@@ -597,3 +597,27 @@ async def test_a_clock_that_nobody_confirms(world: World, tsa: TsaServer) -> Non
 async def refuse_all(_: TsaServer, __: web.Request, ___: bytes) -> web.StreamResponse:
     """Answer as an authority that is out of order."""
     return web.Response(status=503)
+
+
+async def test_a_time_stamp_that_was_removed(postgres: EmbeddedPostgres, tmp_path: Path, tsa: TsaServer) -> None:
+    """S05: the audit names it; where another one is obtained, an alarm entry tells that the first is lost."""
+    trusted = {"tsa_url": tsa.url, "tsa_trust": str(tsa.authority.trust_path)}
+    start = datetime.now(UTC) - 2 * DAY
+    async with new_world(postgres, tmp_path / "home", start=start, tenants=[TENANT], **trusted) as world:
+        await world.record(1)
+        await world.travel(datetime.now(UTC))
+        await world.service.sealer.close_due_days()
+        assert len(await stamp(stamper_of(world))) == 2
+        assert await world.audit() == []
+        async with world.superuser() as superuser:
+            await superuser.execute(
+                "DELETE FROM journal.seal_timestamp WHERE number = (SELECT min(number) FROM journal.seal_timestamp)"
+            )
+        (finding,) = await world.audit()
+        assert finding.reason == "missing, and a later seal has one"
+        assert len(await stamp(stamper_of(world))) == 1
+        assert await world.audit() == []
+        assert stamper_of(world).lost == [start.date()]
+        await world.service.alarms.look()
+        entries = [e async for e in world.service.chronicle.entries(RESERVED_TENANT, "alarm", since=world.today)]
+        assert [entry.event["data"]["what"] for entry in entries] == ["time-stamps"]

@@ -88,6 +88,13 @@ async def test_catalog(filled: World) -> None:
     assert await look(filled) == []
 
 
+async def test_a_purge_that_is_said_to_be_done(filled: World) -> None:
+    """R12: done past where it was begun."""
+    async with opened(filled.superuser_dsn) as superuser:
+        await superuser.execute("UPDATE journal.category SET purged_day = first_day")
+    assert any(f"category {CATEGORY}: its purge is said to be done" in said for said in await look(filled))
+
+
 @pytest.mark.parametrize("kind", ROLE_HARMS)
 async def test_roles(filled: World, kind: str) -> None:
     """K15: a role that may do more than call functions is named by readiness, and no more once it may not."""
@@ -194,6 +201,9 @@ async def test_controls(filled: World) -> None:
     await filled.installation.purger.run(to_the_limit=True)
     assert await look(filled) == []
     assert await passed(filled) == []
+    # F06: what the key store knew of the purge is taken away.
+    (filled.settings.keystore_path / "fences" / CATEGORY).unlink()
+    assert any(f"fence of {CATEGORY}: days are purged up to" in said for said in await passed(filled))
 
 
 async def test_it_runs_while_entries_are_written(dsn: str, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.admin.administration import NewCategory
-from journal.core.entry import Compartment
+from journal.audit.watch import Watch
+from journal.cli.installation import prepare
+from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError
 from tests.support.acts import forge_token, insert, intruder, notice
 from tests.support.authority import issue, key_usage, new_key
@@ -312,3 +314,64 @@ async def test_a_trigger_that_alters_what_is_asked_for(lived: World) -> None:
     with pytest.raises(Exception, match="nothing was changed"):
         await credentials.add(role="auditor", tenant=OTHER_TENANT, categories=[LONG.code])
     assert [row for row in await lived.service.store.list_credentials() if row.tenant == OTHER_TENANT] == []
+
+
+async def test_an_ending_inserted(edge: RunningEdge) -> None:
+    """D09: nobody ends a contract by a row; it is named, and an entry tells of it."""
+    async with intruder(edge.superuser_dsn) as superuser:
+        await superuser.execute("INSERT INTO journal.ending (tenant, waived_at) VALUES ($1, now())", TENANT)
+    assert f"ending {TENANT}" in await notice(edge.service)
+    await edge.service.alarms.look()
+    entries = edge.service.chronicle.entries(RESERVED_TENANT, "alarm", since=datetime.now(UTC).date())
+    told = [entry.event["data"] async for entry in entries]
+    assert [(data["what"], f"ending {TENANT}" in data["reason"]) for data in told] == [("facts", True)]
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "change"),
+    [
+        ("tenant", TENANT, "name = 'Autre'"),
+        ("category", CATEGORY, "label = 'Autre'"),
+        ("credential", "", "label = 'x'"),
+    ],
+)
+async def test_a_process_that_never_knew_it(edge: RunningEdge, table: str, code: str, change: str) -> None:
+    """Suspended from the start, a caller is told to wait, not that it is unknown; a forged one still is."""
+    code = code or edge.ids["module"]
+    async with intruder(edge.superuser_dsn) as superuser:
+        await superuser.execute(
+            f"UPDATE journal.{table} SET {change} WHERE {'id' if table == 'credential' else 'code'} = $1", code
+        )
+    assert edge.service.store.facts is not None
+    edge.service.store.facts._kept.clear()
+    await notice(edge.service)
+    assert (await edge.post(event("one"))).status == 503
+    assert (await edge.ask("GET", HEAD, token=forge_token()[1])).status == 401
+
+
+async def test_a_change_of_rule_that_nobody_announces(lived: World) -> None:
+    """R21: its row taken away before it became entries, a rule does not come into force unnoticed."""
+    store = lived.service.store
+    watch = Watch(lived.service)
+    none: dict[str, Any] = {"label": None, "needs_authorisation": None, "basis": None}
+    await store.set_category(LONG.code, retention_days=20, instruction="I-1", delay_days=7, **none)
+    await lived.service.snapshot.refresh()
+    await watch.pass_once()
+    assert lived.service.alarms.findings == []  # it may still be entered
+    async with lived.superuser() as superuser:
+        await superuser.execute("DELETE FROM journal.category_change")
+    await watch.pass_once()
+    (alarm,) = lived.service.alarms.findings
+    assert f"category {LONG.code}: a change of its rule is pending that no entry announces" in alarm.reason
+
+
+async def test_a_ledger_written_over(lived: World) -> None:
+    """F08: a line changed in its place, while the service runs: named; and a start refuses it."""
+    ledger = lived.settings.keystore_path / "facts" / "ledger"
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole.replace(b" done ", b" DONE ", 1))
+    assert "is damaged in line" in await notice(lived.service)
+    with pytest.raises(OperatorError, match="is damaged in line"):
+        await prepare(lived.dsn, lived.settings, lived.clock)
+    ledger.write_bytes(whole)
+    assert await notice(lived.service) == ""
