@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,11 @@ class Audit:
         self._today = day_of(now)
         self._categories = {row.code: row for row in await self._store.read_categories()}
         self._leaves = {(leaf.category, leaf.day): leaf for leaf in await self._store.partitions()}
-        fences = [row.fence for row in self._categories.values() if row.fence is not None]
-        horizon = min(fences) if fences and len(fences) == len(self._categories) else None
+        # A category that was added later needs no heads from before its first day.
+        fences = [row.fence or row.first_day - timedelta(days=1) for row in self._categories.values()]
+        horizon = min(fences, default=None)
+        if horizon is not None and horizon < service.first_day:
+            horizon = None
         tenants = await self._store.read_tenants()
         self._ended = EndedTenants(tenants, self._service.keyring.keystore)
         self._ended.check(self._findings)

@@ -96,6 +96,7 @@ async def _forgotten_change(scene: Scene) -> None:
         delay_days=7,
     )
     await scene.service.snapshot.refresh()
+    del scene.facts["category", WRITINGS]  # what is not noticed is that nobody was told
     await scene.execute("DELETE FROM journal.category_change")
 
 

@@ -85,6 +85,7 @@ async def play(scene: Scene, kind: Kind, listed: Listed) -> Result:
         if kind.hand_over:
             await _hand_over(scene, result)
         await _ask(scene, result)
+        await _read_alarms(scene)
         await _verify_store(scene, whole=listed.id[0] not in WITHOUT_ENTRIES)
         result.lost += await _lost(scene)
         if listed.id not in WITHOUT_RESTART:
@@ -178,10 +179,19 @@ async def _hand_over(scene: Scene, result: Result) -> None:
     for handed in await scene.running.installation.handover.run():
         result.refused.append(f"handed over again: {handed.file.category} {handed.file.first_day}")
         scene.notice("hand-over", "the days are handed over again")
+
+
+async def _read_alarms(scene: Scene) -> None:
+    """Read the alarms that became entries."""
+    if scene.running is None:
+        return
     for tenant in (ALBI, RESERVED_TENANT):
         since = scene.today - DAY
-        async for entry in scene.service.chronicle.entries(tenant, "alarm", since=since):
-            scene.notice("alarm entry", str(entry.event["data"]))
+        try:
+            async for entry in scene.service.chronicle.entries(tenant, "alarm", since=since):
+                scene.notice("alarm entry", str(entry.event["data"]))
+        except (JournalError, OSError):
+            continue  # what keeps it from being read is noticed elsewhere
 
 
 async def _ask(scene: Scene, result: Result) -> None:

@@ -52,7 +52,9 @@ def judge(result: Result) -> Verdict:
     if listed.is_control:
         return Verdict("FALSE ALARM", said)
     heard = {notice["who"].partition(":")[0] for notice in result.notices}
-    heard |= {"ready"} if {"hand-over", "alarm entry"} & heard else set()
+    heard |= (
+        {"ready"} if "hand-over" in heard or ("alarm entry" in heard and "alarm entry" in result.expected) else set()
+    )
     heard |= {"start"} if "ready after a start" in heard else set()
     expected = expected_of(listed)
     early = {notice["who"].partition(":")[0] for notice in result.notices if notice["seconds"] <= READY_SECONDS}
@@ -60,8 +62,8 @@ def judge(result: Result) -> Verdict:
     return Verdict("noticed" if is_kept else "late", said)
 
 
-def write_report(results: Sequence[Result], seconds: float, processors: int) -> Summary:
-    """Return the report."""
+def write_report(results: Sequence[Result], seconds: float | None, processors: int) -> Summary:
+    """Return the report; without `seconds`, of kinds that were played in several parts."""
     verdicts = {result.id: judge(result) for result in results}
     counts = Counter(verdict.verdict for verdict in verdicts.values())
     kinds = [result for result in results if not result.id.startswith("Z")]
@@ -78,7 +80,9 @@ def write_report(results: Sequence[Result], seconds: float, processors: int) -> 
         ),
         "first noticed by: " + ", ".join(f"{who} {count}" for who, count in first.most_common()),
         f"seconds until noticed: median {median(times):.1f}, most {max(times):.1f}" if times else "",
-        f"wall time: {seconds / 60:.0f} minutes on {processors} processors",
+        f"wall time: {seconds / 60:.0f} minutes on {processors} processors"
+        if seconds is not None
+        else f"played in several parts, each kind's last result counts, on {processors} processors",
     ]
     if bad:
         lines.append("not as promised: " + ", ".join(f"{name} ({verdicts[name].verdict})" for name in bad))

@@ -46,8 +46,9 @@ class Scene:
     server: EmbeddedPostgres
     database: str
     witness: Witness
-    tsa: dict[str, str]
     clock: SimulatedClock = field(default_factory=SimulatedClock)
+    # The settings of the authority of time, which lives by this clock.
+    tsa: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     # The directory of the server's programs, where it has its own; what is undone at the end.
     programs: Path | None = None

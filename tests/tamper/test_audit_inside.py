@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from journal.admin.administration import NewCategory
 from journal.audit.watch import Pace, Watch
 from journal.core.entry import RESERVED_TENANT
 from journal.database.catalog import (
@@ -201,6 +202,12 @@ async def test_controls(filled: World) -> None:
     await filled.installation.purger.run(to_the_limit=True)
     assert await look(filled) == []
     assert await passed(filled) == []
+    # A category that has never purged, beside heads that are no longer kept.
+    assert await filled.service.store.prune_seal_heads()
+    await administration.add_category(NewCategory(code="neuve", label="Neuve"))
+    await filled.installation.maintenance.prepare()
+    assert await passed(filled) == []
+    assert await filled.audit() == []
     # F06: what the key store knew of the purge is taken away.
     (filled.settings.keystore_path / "fences" / CATEGORY).unlink()
     assert any(f"fence of {CATEGORY}: days are purged up to" in said for said in await passed(filled))
