@@ -66,7 +66,8 @@ async def play(scene: Scene, kind: Kind, listed: Listed) -> Result:
     """Play a kind on a clone that was made for it; the service does not run yet."""
     result = Result(listed.id, listed.done, listed.noticed_by)
     # An audit of entries costs a processor: where nobody waits for it, the others are heard sooner.
-    scene.extra["audit_share"] = AUDIT_SHARE if "audit" in expected_of(listed) else IDLE_SHARE
+    is_audited = listed.is_control or "audit" in expected_of(listed)
+    scene.extra["audit_share"] = AUDIT_SHARE if is_audited else IDLE_SHARE
     try:
         if kind.before is not None:
             await kind.before(scene)
