@@ -40,7 +40,10 @@ class HeadAudit:
         """Check the heads of these (tenant, category); `sealed` are the heads in the last seal."""
         found: set[tuple[str, str]] = set()
         for start in range(0, len(names), PAGE_HEADS):
-            for head in await self._read(names[start : start + PAGE_HEADS]):
+            heads = await self._read(names[start : start + PAGE_HEADS])
+            # Read after the heads: the check of the seals may have taken minutes, and entries came meanwhile.
+            self._now = await self._store.read_now()
+            for head in heads:
                 name = (head.tenant, head.category)
                 found.add(name)
                 self._check(head, sealed.get(name))

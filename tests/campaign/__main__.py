@@ -158,8 +158,16 @@ def campaign(root: Path, identifiers: list[str]) -> list[Result]:
     ]
     for worker in workers:
         worker.wait()
-    files = sorted((root / "results").iterdir())
-    return [Result(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    return read_results(root / "results")
+
+
+def read_results(directory: Path) -> list[Result]:
+    """Return the results of all runs, each with what the list promises now."""
+    results = [Result(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(directory.iterdir())]
+    for result in results:
+        listed = read_list()[result.id]
+        result.done, result.expected = listed.done, listed.noticed_by
+    return results
 
 
 def main() -> int:

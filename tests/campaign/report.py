@@ -43,7 +43,8 @@ def judge(result: Result) -> Verdict:
     listed = Listed(result.id, result.done, result.expected)
     if result.error is not None:
         return Verdict("ERROR", result.error[:200])
-    if any(lost.startswith(("OBEYED", "purged")) for lost in result.lost):
+    # What a control changes is meant to be obeyed.
+    if not listed.is_control and any(lost.startswith(("OBEYED", "purged")) for lost in result.lost):
         return Verdict("OBEYED", "; ".join(result.lost))
     if not result.notices:
         return Verdict("quiet" if listed.is_control else "SILENT", "")
