@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
 from journal.core.errors import OperatorError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, day_of, format_time, purgeable_through
-from journal.database.admin import DEFAULT_BASIS
+from journal.database.admin import DEFAULT_BASIS, adding_tenant
 from journal.database.ending import Announcement
+from journal.writing.chronicle import Happening
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from journal.admin.recipient import Recipient
     from journal.database.ingest import CategoryRow, TenantRow
     from journal.service import Service
@@ -33,6 +37,30 @@ class NewCategory:
     retention_days: int = MAX_RETENTION_DAYS
     needs_authorisation: bool = False
     basis: str = DEFAULT_BASIS
+
+    def check(self) -> None:
+        """Raise OperatorError unless it can be added."""
+        _check_slug("category", self.code)
+        check_text("--label", self.label)
+        if self.regime not in REGIMES:
+            raise OperatorError(f"regime {self.regime!r}: choose {' or '.join(REGIMES)}")
+        _check_retention(self.retention_days)
+        _check_basis(self.basis)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTenant:
+    """A commune as the operator describes it."""
+
+    code: str
+    name: str
+
+    def check(self) -> None:
+        """Raise OperatorError unless it can be added."""
+        _check_slug("tenant", self.code)
+        if not self.name.strip():
+            raise OperatorError('a tenant needs a name: --name "Ville d\'Albi"')
+        check_text("--name", self.name)
 
 
 DEFAULT_CATEGORIES = (
@@ -53,29 +81,48 @@ class Administration:
 
     async def add_tenant(self, code: str, name: str) -> None:
         """Add a commune, with an empty chain in every category. Raises OperatorError."""
-        _check_slug("tenant", code)
-        if not name.strip():
-            raise OperatorError('a tenant needs a name: --name "Ville d\'Albi"')
-        check_text("--name", name)
+        tenant = NewTenant(code=code, name=name)
+        tenant.check()
         # A lost key must not be made again.
         if self._service.snapshot.tenant(code) is not None:
             raise OperatorError(f"there is already a tenant {code}; codes are never reused")
-        # The key first: a chain without a key could not be written to.
-        self._service.keyring.keystore.make_tenant_key(code)
-        await self._service.store.add_tenant(code, name, self._genesis_of(code))
+        await self.add_tenants([tenant])
+
+    async def add_tenants(self, tenants: Sequence[NewTenant]) -> None:
+        """Add communes, checked and new, all or none; a few hundred at most. Raises StoreError, KeyStoreError."""
+        # The keys first: a chain without a key could not be written to.
+        make = self._service.keyring.keystore.make_tenant_key
+        # At once, because each waits for the disk.
+        await asyncio.gather(*(asyncio.to_thread(make, tenant.code) for tenant in tenants))
+        await self._service.store.change(
+            [adding_tenant(tenant.code, tenant.name, self._genesis_of(tenant.code)) for tenant in tenants]
+        )
         await self._service.snapshot.refresh()
-        await self._service.chronicle.write("tenant", tenant=code, subject=code, data={"change": "added", "name": name})
+        await self.enter_tenants([tenant.code for tenant in tenants])
+
+    async def enter_tenants(self, codes: Iterable[str]) -> None:
+        """Write the entries of the addition of communes, those that are not there."""
+        rows = [row for code in codes if (row := self._service.snapshot.tenant(code)) is not None]
+        await self._service.chronicle.write_all(
+            [
+                Happening(
+                    kind="tenant",
+                    tenant=row.code,
+                    subject=row.code,
+                    data={"change": "added", "name": row.name},
+                    # The same event on every attempt: it is recorded once.
+                    event_id=f"tenant-added-{row.code}",
+                    at=row.created_at,
+                )
+                for row in rows
+            ]
+        )
 
     async def add_category(self, category: NewCategory) -> None:
         """Add a category, with an empty chain for every commune. Raises OperatorError."""
-        _check_slug("category", category.code)
-        check_text("--label", category.label)
+        category.check()
         if self._service.snapshot.category(category.code) is not None:
             raise OperatorError(f"there is already a category {category.code}: see openepm-journal category list")
-        if category.regime not in REGIMES:
-            raise OperatorError(f"regime {category.regime!r}: choose {' or '.join(REGIMES)}")
-        _check_retention(category.retention_days)
-        _check_basis(category.basis)
         await self._service.store.add_category(
             category.code,
             label=category.label,
@@ -90,6 +137,13 @@ class Administration:
             },
         )
         await self._service.snapshot.refresh()
+        await self.enter_category(category)
+
+    async def enter_category(self, category: NewCategory) -> None:
+        """Write the entry of the addition of a category, if it is not there."""
+        row = self._service.snapshot.category(category.code)
+        if row is None or category.code in {default.code for default in DEFAULT_CATEGORIES}:
+            return
         data = {
             "basis": category.basis,
             "change": "category added",
@@ -97,7 +151,18 @@ class Administration:
             "regime": category.regime,
             "retention_days": category.retention_days,
         }
-        await self._service.chronicle.write("setting", tenant=RESERVED_TENANT, subject=category.code, data=data)
+        await self._service.chronicle.write_all(
+            [
+                Happening(
+                    kind="setting",
+                    tenant=RESERVED_TENANT,
+                    subject=category.code,
+                    data=data,
+                    event_id=f"category-added-{category.code}",
+                    at=row.created_at,
+                )
+            ]
+        )
 
     async def set_category(
         self,
@@ -198,12 +263,7 @@ class Administration:
         self._check_open(code)
         recipient = read_recipient_pem(pem)
         recipient.check_valid(self._service.clock.now())
-        data = {
-            "change": "hand-over certificate registered",
-            "not_after": format_time(recipient.certificate.not_after),
-            "sha256": recipient.sha256.hex(),
-        }
-        await self._service.chronicle.write("setting", tenant=code, subject="handover", data=data)
+        await self._service.chronicle.write("setting", tenant=code, subject="handover", data=describe(recipient))
         await self._service.store.set_recipient(code, recipient.certificate.encoded)
         return recipient
 
@@ -230,6 +290,15 @@ class Administration:
 
     def _genesis(self, tenant: str, category: str) -> bytes:
         return genesis(Compartment(self._service.name, tenant, category).origin).chain_hash
+
+
+def describe(recipient: Recipient) -> dict[str, str]:
+    """Return what the entry of the registration of a hand-over's certificate says."""
+    return {
+        "change": "hand-over certificate registered",
+        "not_after": format_time(recipient.certificate.not_after),
+        "sha256": recipient.sha256.hex(),
+    }
 
 
 def _check_slug(kind: str, code: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import OperatorError, VerificationError
@@ -26,6 +28,88 @@ TEXT_LIMIT_CHARACTERS = 256
 # How far back credentials are looked for that were announced and not made, and how long making one may take.
 LOOKED_BACK = timedelta(days=1)
 UNDER_WAY = timedelta(minutes=1)
+_TOKEN: Final = re.compile(rf"oej_([0-9a-f]{{{2 * ID_BYTES}}})_([A-Za-z0-9_-]{{20,}})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A credential as it is asked for; `source_prefix` is for modules.
+
+    With a client certificate, the token passes only on connections that proved they hold its key (mutual TLS at a
+    trusted proxy). Its authority does not matter: it is recognised by its SHA-256 (as in RFC 8705 section 3).
+    """
+
+    role: str
+    tenant: str
+    categories: Sequence[str]
+    source_prefix: str = ""
+    certificate_sha256: bytes | None = None
+    label: str = ""
+    expires_at: datetime | None = None
+
+    def check(self, *, known: Sequence[str], now: datetime) -> None:
+        """Raise OperatorError unless it makes sense; `known` are the categories there are, or will be."""
+        if self.role not in ROLES:
+            raise OperatorError(f"role {self.role!r}: choose {_enumerate(ROLES)}")
+        if not self.categories:
+            raise OperatorError("a credential needs at least one --category")
+        if unknown := [code for code in self.categories if code not in known]:
+            raise OperatorError(f"there is no category {unknown[0]}: the categories are {_enumerate(known)}")
+        if self.role == "module" and JOURNAL_CATEGORY in self.categories:
+            raise OperatorError("the journal category cannot be posted to: no module needs it")
+        if self.role == "module" and not self.source_prefix:
+            raise OperatorError("a module needs --source-prefix: what its events' source begins with")
+        if self.expires_at is not None and self.expires_at <= now:
+            raise OperatorError("--expires-at is in the past")
+        check_text("--label", self.label)
+        check_text("--source-prefix", self.source_prefix)
+
+    def data(self) -> dict[str, Any]:
+        """Return what the entry of its addition says."""
+        return {
+            "categories": sorted(self.categories),
+            "certificate_sha256": self.certificate_sha256.hex() if self.certificate_sha256 else None,
+            "change": "added",
+            "expires_at": format_time(self.expires_at) if self.expires_at is not None else None,
+            "role": self.role,
+        }
+
+    def stored(self, token: Token) -> NewCredential:
+        """Return what the database keeps of it: only a hash of the secret."""
+        return NewCredential(
+            id=token.id,
+            secret_hash=hashlib.sha256(token.secret.encode()).digest(),
+            role=self.role,
+            tenant=self.tenant,
+            categories=list(self.categories),
+            source_prefix=self.source_prefix or None,
+            certificate_sha256=self.certificate_sha256,
+            label=self.label,
+            expires_at=self.expires_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What its holder sends: the credential's id and its secret."""
+
+    id: str
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return it as it is sent."""
+        return f"oej_{self.id}_{self.secret}"
+
+    @classmethod
+    def new(cls) -> Token:
+        """Make one at random."""
+        return cls(secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES))
+
+    @classmethod
+    def parse(cls, text: str) -> Token | None:
+        """Read one; None if it is none."""
+        match = _TOKEN.fullmatch(text)
+        return cls(match[1], match[2]) if match is not None else None
 
 
 class Credentials:
@@ -46,41 +130,24 @@ class Credentials:
         label: str = "",
         expires_at: datetime | None = None,
     ) -> tuple[str, str]:
-        """Add a credential and return (its id, the token). Only a hash of the secret is kept. Raises OperatorError.
-
-        With a client certificate, the token passes only on connections that proved they hold its key (mutual TLS at a
-        trusted proxy). Its authority does not matter: it is recognised by its SHA-256 (as in RFC 8705 section 3).
-        """
-        self._check(role, tenant, categories, source_prefix, expires_at)
-        check_text("--label", label)
-        check_text("--source-prefix", source_prefix)
-        certificate_sha256 = hashlib.sha256(_read_pem(certificate_pem)).digest() if certificate_pem else None
-        identifier, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
-        data = {
-            "categories": sorted(categories),
-            "certificate_sha256": certificate_sha256.hex() if certificate_sha256 else None,
-            "change": "added",
-            "expires_at": format_time(expires_at) if expires_at is not None else None,
-            "role": role,
-        }
+        """Add a credential and return (its id, the token). Only a hash of the secret is kept. Raises OperatorError."""
+        asked = Asked(
+            role=role,
+            tenant=tenant,
+            categories=categories,
+            source_prefix=source_prefix,
+            certificate_sha256=fingerprint(certificate_pem) if certificate_pem else None,
+            label=label,
+            expires_at=expires_at,
+        )
+        self._check(asked)
+        token = Token.new()
         await self._tell_unmade(tenant)
         # Recorded first: no credential is valid without its entry.
-        await self._service.chronicle.write("credential", tenant=tenant, subject=identifier, data=data)
-        await self._service.store.add_credential(
-            NewCredential(
-                id=identifier,
-                secret_hash=hashlib.sha256(secret.encode()).digest(),
-                role=role,
-                tenant=tenant,
-                categories=list(categories),
-                source_prefix=source_prefix or None,
-                certificate_sha256=certificate_sha256,
-                label=label,
-                expires_at=expires_at,
-            )
-        )
+        await self._service.chronicle.write("credential", tenant=tenant, subject=token.id, data=asked.data())
+        await self._service.store.add_credential(asked.stored(token))
         await self._service.snapshot.refresh()
-        return identifier, f"oej_{identifier}_{secret}"
+        return token.id, str(token)
 
     async def _tell_unmade(self, tenant: str) -> None:
         """Record of each credential that an entry announced, and whose process was killed then, that it was not made.
@@ -128,29 +195,16 @@ class Credentials:
             at=row.revoked_at,
         )
 
-    def _check(
-        self, role: str, tenant: str, categories: Sequence[str], source_prefix: str, expires_at: datetime | None
-    ) -> None:
-        if role not in ROLES:
-            raise OperatorError(f"role {role!r}: choose {_enumerate(ROLES)}")
-        row = self._service.snapshot.tenant(tenant)
+    def _check(self, asked: Asked) -> None:
+        row = self._service.snapshot.tenant(asked.tenant)
         if row is None or row.closed:
-            raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")
-        if not categories:
-            raise OperatorError("a credential needs at least one --category")
+            raise OperatorError(f"there is no tenant {asked.tenant}: see openepm-journal tenant list")
         known = [category.code for category in self._service.snapshot.categories()]
-        if unknown := [code for code in categories if code not in known]:
-            raise OperatorError(f"there is no category {unknown[0]}: the categories are {_enumerate(known)}")
-        if role == "module" and JOURNAL_CATEGORY in categories:
-            raise OperatorError("the journal category cannot be posted to: no module needs it")
-        if role == "module" and not source_prefix:
-            raise OperatorError("a module needs --source-prefix: what its events' source begins with")
-        if expires_at is not None and expires_at <= self._service.clock.now():
-            raise OperatorError("--expires-at is in the past")
+        asked.check(known=known, now=self._service.clock.now())
 
 
-def _read_pem(pem: bytes) -> bytes:
-    """Return the DER of the one certificate in a PEM file. Raises OperatorError."""
+def fingerprint(pem: bytes) -> bytes:
+    """Return the SHA-256 of the one certificate in a PEM file. Raises OperatorError."""
     if b"PRIVATE KEY" in pem:
         raise OperatorError("this file holds a private key: it stays with the caller; give the certificate only")
     try:
@@ -159,7 +213,7 @@ def _read_pem(pem: bytes) -> bytes:
         raise OperatorError(f"the client certificate cannot be read ({error}): give one certificate in PEM") from error
     if len(found) != 1:
         raise OperatorError(f"the file has {len(found)} certificates: give the caller's own alone, in PEM")
-    return found[0]
+    return hashlib.sha256(found[0]).digest()
 
 
 def check_text(option: str, text: str) -> None:

@@ -19,7 +19,7 @@ from journal.core.errors import KeyStoreError, NotStampedError, OperatorError, S
 from journal.core.times import format_seconds
 from journal.database.embedded import EmbeddedPostgres
 from journal.database.facts import SuspendedError
-from journal.database.migrate import migrate
+from journal.database.migrate import migrate, read_pending
 from journal.database.pools import translated
 from journal.database.refusals import read_place
 from journal.database.store import Store
@@ -230,9 +230,9 @@ async def opened(
 ) -> AsyncIterator[Installation]:
     """Open the configured installation; a service may be running on it.
 
-    Only with `make` is a missing one made: a command in the wrong directory must not report on an empty journal. A
-    command that only reads (`writes` false) prepares no days, and may open a database that has lost a purge; of the
-    others, only one that `recovers` may. Raises OperatorError.
+    Only with `make` is a missing one made: a command in the wrong directory must not report on an empty journal. For a
+    command that only reads (`writes` false) nothing is migrated, made or prepared, and no task runs; it may open a
+    database that has lost a purge; of the others, only one that `recovers` may. Raises OperatorError.
     """
     if not make and settings.dsn is None and not is_made(settings):
         raise OperatorError(
@@ -241,13 +241,38 @@ async def opened(
         )
     clock = SystemClock()
     async with open_database(settings) as dsn:
+        if not writes:
+            await check_schema(dsn)
+            async with open_still(dsn, settings, clock) as installation:
+                yield installation
+            return
         await prepare(dsn, settings, clock)
-        if writes and not recovers:
+        if not recovers:
             await check_restored(dsn, settings)
         async with open_service(dsn, settings, clock) as installation:
-            if writes:
-                await installation.maintenance.prepare()
+            await installation.maintenance.prepare()
             yield installation
+
+
+@asynccontextmanager
+async def open_still(dsn: str, settings: Settings, clock: Clock) -> AsyncIterator[Installation]:
+    """Open the service to read only: none of its tasks runs."""
+    service = await Service.open(dsn=dsn, settings=settings, clock=clock)
+    try:
+        yield Installation(service, dsn)
+    finally:
+        await service.close()
+
+
+async def check_schema(dsn: str) -> None:
+    """Refuse a database whose schema is not this software's, without changing it. Raises OperatorError, StoreError."""
+    with translated(read_place(dsn)):
+        pending = await read_pending(dsn)
+    if pending:
+        raise OperatorError(
+            f"the schema of the database is older than this software: it lacks {', '.join(pending)}; openepm-journal "
+            "migrate, or the start of this version's service, adds it; a command that only reads does not"
+        )
 
 
 class Installation:

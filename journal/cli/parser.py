@@ -18,6 +18,7 @@ from journal.cli import (
     identity,
     keys,
     notify,
+    provision,
     purge,
     recover,
     serve,
@@ -69,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_tenants(actions)
     _add_categories(actions)
     _add_credentials(actions)
+    _add_provision(actions)
     _add_extract(actions)
     _add_attestation(actions)
     _add_keys(actions)
@@ -319,6 +321,24 @@ def _add_credentials(actions: Actions) -> None:
         "credential revoke 1f2e3d4c5b6a",
     )
     parser.add_argument("id", metavar="ID")
+
+
+def _add_provision(actions: Actions) -> None:
+    parser = _add(
+        actions,
+        "provision",
+        provision.provision,
+        "add the communes, categories, credentials and hand-overs that a file states and the journal lacks",
+        "provision communes.toml --tokens tokens",
+    )
+    parser.add_argument("file", metavar="FILE", help="TOML, or JSON lines; see the guide")
+    parser.add_argument("--tokens", metavar="DIR", help="directory for the tokens of new credentials, a file each")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be added")
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document; README.md lists its members")
 
 
 def _add_extract(actions: Actions) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from journal.database.change import ChangeStatements
+from journal.database.change import Change, ChangeStatements
 from journal.database.facts import SERVICE_NAME
 from journal.database.handover import RecipientRow
 from journal.database.ingest import CredentialRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
 DEFAULT_BASIS: Final = "contrat, art. 13.2"
@@ -66,21 +66,16 @@ class AdminStatements(ChangeStatements):
             free=frozenset({"created_at", "first_day"}),
         )
 
-    async def add_tenant(self, code: str, name: str, genesis: Mapping[str, bytes]) -> None:
-        """Add a tenant and its chains. `genesis` holds the empty chain's hash for every category.
+    async def change(self, changes: Sequence[Change]) -> list[Any]:
+        """Make changes of different facts, a few hundred at most, all or none; return the value of each.
 
-        The reserved tenant `_service` has only the category `journal`.
+        Raises StoreError, KeyStoreError; UnavailableError if it is not known whether they were committed.
         """
-        await self._change(
-            "admin",
-            "add_tenant",
-            code,
-            name,
-            list(genesis),
-            list(genesis.values()),
-            expected={("tenant", code): {"code": code, "name": name}},
-            free=frozenset({"created_at"}),
-        )
+        return await self._change_all("admin", changes)
+
+    async def add_tenant(self, code: str, name: str, genesis: Mapping[str, bytes]) -> None:
+        """Add a tenant and its chains; see `adding_tenant`."""
+        await self.change([adding_tenant(code, name, genesis)])
 
     async def add_category(
         self,
@@ -167,18 +162,7 @@ class AdminStatements(ChangeStatements):
 
     async def set_recipient(self, tenant: str, certificate: bytes | None) -> bool:
         """Register the certificate (DER) for a tenant's hand-over; None ends it, False if there was none."""
-        changed: bool = await self._change(
-            "admin",
-            "set_recipient",
-            tenant,
-            certificate,
-            expected={
-                ("recipient", tenant): {"tenant": tenant, "certificate": certificate}
-                if certificate is not None
-                else None
-            },
-            free=frozenset({"registered_at"}),
-        )
+        changed: bool = (await self.change([setting_recipient(tenant, certificate)]))[0]
         return changed
 
     async def list_recipients(self) -> list[RecipientRow]:
@@ -187,25 +171,7 @@ class AdminStatements(ChangeStatements):
 
     async def add_credential(self, credential: NewCredential) -> None:
         """Store a credential."""
-        columns = (
-            *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "label"),
-            "expires_at",
-        )
-        await self._change(
-            "admin",
-            "add_credential",
-            credential.id,
-            credential.secret_hash,
-            credential.role,
-            credential.tenant,
-            credential.categories,
-            credential.source_prefix,
-            credential.certificate_sha256,
-            credential.label,
-            credential.expires_at,
-            expected={("credential", credential.id): {column: getattr(credential, column) for column in columns}},
-            free=frozenset({"created_at"}),
-        )
+        await self.change([adding_credential(credential)])
 
     async def revoke_credential(self, credential_id: str) -> bool:
         """Revoke a credential; False if it does not exist or is already revoked."""
@@ -222,3 +188,42 @@ class AdminStatements(ChangeStatements):
     async def list_credentials(self) -> list[CredentialRow]:
         """Return every vouched credential, including revoked and expired ones."""
         return [CredentialRow(**row) for row in await self._read_facts("admin", "credential")]
+
+
+def adding_tenant(code: str, name: str, genesis: Mapping[str, bytes]) -> Change:
+    """Return the change that adds a tenant and its chains. `genesis` holds the empty chain's hash for every category.
+
+    The reserved tenant `_service` has only the category `journal`.
+    """
+    return Change(
+        statement="add_tenant",
+        arguments=(code, name, list(genesis), list(genesis.values())),
+        expected={("tenant", code): {"code": code, "name": name}},
+        free=frozenset({"created_at"}),
+    )
+
+
+def adding_credential(credential: NewCredential) -> Change:
+    """Return the change that stores a credential."""
+    columns = (
+        *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "label"),
+        "expires_at",
+    )
+    row = {column: getattr(credential, column) for column in columns}
+    return Change(
+        statement="add_credential",
+        arguments=tuple(row.values()),
+        expected={("credential", credential.id): row},
+        free=frozenset({"created_at"}),
+    )
+
+
+def setting_recipient(tenant: str, certificate: bytes | None) -> Change:
+    """Return the change that registers the certificate (DER) for a tenant's hand-over; None ends it."""
+    row = {"tenant": tenant, "certificate": certificate} if certificate is not None else None
+    return Change(
+        statement="set_recipient",
+        arguments=(tenant, certificate),
+        expected={("recipient", tenant): row},
+        free=frozenset({"registered_at"}),
+    )

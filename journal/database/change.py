@@ -1,9 +1,9 @@
-"""A change of administrative facts, in two phases: neither lost nor half done, whatever is killed when.
+"""Changes of administrative facts, in two phases: neither lost nor half done, whatever is killed when.
 
 In one transaction, under a lock that all processes share: changes that were cut short are settled, the rows to be
-changed are read and must be vouched for, the function is called, the rows are read back and must be what was asked for;
-then the digest of each is set in every copy of the ledger, durably; then the transaction commits; then the ledger says
-`done`.
+changed are read and must be vouched for, the functions are called, the rows are read back and must be what was asked
+for; then the digest of each is set in every copy of the ledger, durably; then the transaction commits; then the ledger
+says `done`. Changes made together are all made or none: they share the transaction and the write to the ledger.
 
 Killed before the commit, the row is the old one; after it, the new one: whoever changes something next looks at the row
 and settles it. Until then both versions are accepted.
@@ -23,7 +23,7 @@ from journal.database.facts import COLUMNS, CONFIRM, NAMED_BY, SERVICE_NAME, Fac
 from journal.database.pools import Pools, Role, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import asyncpg
 
@@ -47,8 +47,24 @@ class SuspendedFact:
     is_known: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One call of a function that changes the facts of `expected`.
+
+    `statement` is its name in the file of the role, `arguments` its arguments. `expected` gives the columns that a
+    changed row must have afterwards, None for no row; other columns must be as before, except those `free`, which the
+    database chooses; `check` is given the row before and after.
+    """
+
+    statement: str
+    arguments: tuple[Any, ...]
+    expected: Mapping[Key, Mapping[str, Any] | None]
+    free: frozenset[str] = frozenset()
+    check: Check | None = None
+
+
 class ChangeStatements(Pools):
-    """Changes of facts; with no ledger to keep, a plain statement."""
+    """Changes of facts; with no ledger to keep, plain statements."""
 
     async def _change(
         self,
@@ -59,18 +75,22 @@ class ChangeStatements(Pools):
         free: frozenset[str] = frozenset(),
         check: Check | None = None,
     ) -> Any:
-        """Run one named statement that changes the facts of `expected`; return its value.
+        """Run a named statement that changes facts (see `Change`); return its value. Raises what `_change_all` does."""
+        change = Change(statement=name, arguments=arguments, expected=expected, free=free, check=check)
+        return (await self._change_all(role, [change]))[0]
 
-        `expected` gives the columns that a changed row must have afterwards, None for no row; other columns must be as
-        before, except those `free`, which the database chooses; `check` is given the row before and after.
+    async def _change_all(self, role: Role, asked: Sequence[Change]) -> list[Any]:
+        """Make changes of different facts, all or none, and return the value of each statement.
+
+        The transaction holds every other change back: a few hundred changes at most.
 
         Raises SuspendedError if a row is not vouched for, before or after; KeyStoreError if a copy of the ledger cannot
-        be written; UnavailableError if it is not known whether the change was committed.
+        be written; UnavailableError if it is not known whether the changes were committed.
         """
         if self.facts is None:
-            return await self._fetch_value(role, name, *arguments)
+            return [await self._fetch_value(role, change.statement, *change.arguments) for change in asked]
         facts = self.facts
-        wanted = _Wanted(expected, free, check)
+        wanted = {key: change for change in asked for key in change.expected}
         statements = sql.load("facts")
         async with self.borrow(role) as connection:
             await connection.execute(statements["begin"])
@@ -79,18 +99,21 @@ class ChangeStatements(Pools):
                 await connection.execute(statements["lock"])
                 with await asyncio.to_thread(_hold, facts):
                     await self._settle_earlier(facts, role, connection)
-                    before = await _read(connection, expected)
+                    before = await _read(connection, wanted)
                     _check_before(facts, before)
                     with readable():
-                        value = await connection.fetchval(sql.load(role)[name], *arguments)
-                    after = await _read(connection, expected)
+                        values = [
+                            await connection.fetchval(sql.load(role)[change.statement], *change.arguments)
+                            for change in asked
+                        ]
+                    after = await _read(connection, wanted)
                     changes = {
                         key: digest
                         for key, row in after.items()
                         if (digest := facts.digest(key[0], row)) != facts.digest(key[0], before[key])
                     }
                     for key in changes:
-                        _check_after(key, before[key], after[key], wanted)
+                        _check_after(key, before[key], after[key], wanted[key])
                     was_set = list(changes)
                     try:
                         await asyncio.to_thread(facts.ledger.set, changes)
@@ -105,7 +128,7 @@ class ChangeStatements(Pools):
                     with suppress(Exception):
                         await connection.execute(statements["rollback"])
                 raise
-            return value
+            return values
 
     async def settle_facts(self) -> None:
         """Settle changes that were cut short, and bring every copy up to date; a start does so.
@@ -194,15 +217,6 @@ class ChangeStatements(Pools):
             await asyncio.to_thread(facts.ledger.settle, keys, is_done=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the changed rows must be: see `ChangeStatements._change`."""
-
-    expected: Mapping[Key, Mapping[str, Any] | None]
-    free: frozenset[str]
-    check: Check | None
-
-
 def _hold(facts: Facts) -> Any:
     """Enter the ledger for writing, in a thread: its locks and files may make it wait."""
     held = facts.ledger.writing()
@@ -250,7 +264,7 @@ def _check_before(facts: Facts, rows: Rows) -> None:
             )
 
 
-def _check_after(key: Key, before: Row | None, after: Row | None, wanted: _Wanted) -> None:
+def _check_after(key: Key, before: Row | None, after: Row | None, wanted: Change) -> None:
     """Refuse a row that is not what was asked for: a trigger, or a replaced function, has changed it."""
     kind, name = key
     expected = wanted.expected[key]

@@ -65,6 +65,24 @@ def choose_pending(known: Sequence[Migration], applied: Sequence[tuple[int, str,
     return list(known[len(applied) :])
 
 
+async def read_pending(dsn: str) -> list[str]:
+    """Return the names of the migrations that a database lacks, without changing it.
+
+    OperatorError if it is newer than this code, or was made by other files.
+    """
+    known = list_migrations(sql.read_migrations())
+    statements = sql.load("migrate")
+    settings = {"application_name": "journal-migrate", "default_transaction_read_only": "on"}
+    connection = await asyncpg.connect(dsn, server_settings=settings)
+    try:
+        applied = []
+        if await connection.fetchval(statements["is_prepared"]):
+            applied = [tuple(row) for row in await connection.fetch(statements["read_applied"])]
+    finally:
+        await connection.close()
+    return [migration.name for migration in choose_pending(known, applied)]
+
+
 async def migrate(dsn: str, *, files: Sequence[tuple[str, bytes]] | None = None) -> list[str]:
     """Apply the missing migrations as the owner that `dsn` names; return the names of the files applied.
 

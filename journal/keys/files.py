@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 PRIVATE = 0o600
@@ -113,6 +113,23 @@ def create_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> bool:
     return True
 
 
+def create_all_durably(contents: Mapping[Path, bytes]) -> None:
+    """Create files, each whole, all durable at the end; those that exist must have this content.
+
+    On a file system that supports files without a name, nothing else remains of a killed process. One sync of a
+    directory for all its files. Raises FileExistsError where a file has another content, OSError.
+    """
+    for path, content in contents.items():
+        try:
+            with _nameless(path) as file:
+                file.write(content)
+        except FileExistsError:
+            if read_file(path) != content:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+    for directory in {path.parent for path in contents}:
+        sync_directory(directory)
+
+
 def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     """Write the file whole and durable, replacing any earlier one."""
     temporary = _write_temporary(path, content, mode)
@@ -127,6 +144,14 @@ def appear_whole(path: Path) -> Iterator[BinaryIO]:
     On a file system that supports files without a name, nothing remains of a killed process either. Raises
     FileExistsError if the name is taken.
     """
+    with _nameless(path) as file:
+        yield file
+    sync_directory(path.parent)
+
+
+@contextmanager
+def _nameless(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file as `appear_whole` does, but leave it to the caller to make its name durable."""
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     temporary: Path | None = None
     try:
@@ -146,7 +171,6 @@ def appear_whole(path: Path) -> Iterator[BinaryIO]:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
             else:
                 temporary.rename(path)  # the file system may not support links either
-        os.fsync(directory)
     finally:
         os.close(directory)
         if temporary is not None:

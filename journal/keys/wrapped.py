@@ -32,8 +32,13 @@ def read_master_key(path: Path) -> bytes:
     """Read the master key: a file of 64 hexadecimal digits. Raises OperatorError."""
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError as error:
+        raise OperatorError(
+            f"master key {path} is missing: restore it, or set JOURNAL_MASTER_KEY_FILE to where it is"
+        ) from error
     except (OSError, ValueError) as error:
-        raise OperatorError(f"master key {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not 64 hexadecimal digits"
+        raise OperatorError(f"master key {path} cannot be read: {why}") from error
     if len(key) != KEY_BYTES:
         raise OperatorError(f"master key {path} holds {len(key)} bytes; it must hold {KEY_BYTES}, in hexadecimal")
     return key

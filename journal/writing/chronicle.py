@@ -7,6 +7,7 @@ there, is decided here. No module can post to this category.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,18 @@ from journal.core.entry import (
     Event,
     parse_record,
 )
-from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, PurgedDayError, StoreError
+from journal.core.errors import (
+    AbsentKeyError,
+    EndedTenantError,
+    FencedDayError,
+    KnownEventError,
+    PurgedDayError,
+    StoreError,
+)
 from journal.core.times import day_of, format_time, overdue_through
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import date, datetime
 
     from journal.clock import Clock
@@ -57,6 +65,18 @@ class Page:
     entries: list[Entry]
     rows: int
     last_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """What happened to a `subject` of a tenant, at a time; of two with one `event_id`, the first is recorded."""
+
+    kind: str
+    tenant: str
+    subject: str
+    data: Mapping[str, Any]
+    event_id: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +188,33 @@ class Chronicle:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
+
+    async def write_all(self, happenings: Sequence[Happening]) -> None:
+        """Write what happened, each once as `write_once` does; what is recorded under its `event_id` stays as it is.
+
+        The entries share appends. Where some fail, the others are written, and the first failure is raised.
+        """
+        ended = await self._ended_tenants()
+        for start in range(0, len(happenings), SUBMITTED_TOGETHER):
+            together = happenings[start : start + SUBMITTED_TOGETHER]
+            results = await asyncio.gather(
+                *(self._record_happening(happening, ended) for happening in together), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+
+    async def _record_happening(self, happening: Happening, ended: Collection[str]) -> None:
+        of_ended = happening.tenant in ended
+        fact = _Fact(
+            kind=happening.kind,
+            subject=happening.subject,
+            data={**happening.data, "tenant": happening.tenant} if of_ended else happening.data,
+            event_id=happening.event_id,
+            at=happening.at,
+        )
+        with suppress(KnownEventError):
+            await self._record_once(RESERVED_TENANT if of_ended else happening.tenant, fact, owed=False)
 
     async def entries(self, tenant: str, *kinds: str, since: date) -> AsyncIterator[Entry]:
         """Yield the entries about a tenant recorded from `since` on, in whichever journal they are, while kept.
