@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from journal.admin.administration import NewCategory
 from journal.cli.installation import opened
+from journal.cli.listing import as_json, members_of, print_json
 from journal.core.errors import OperatorError
 from journal.core.times import format_day
 
@@ -37,10 +38,18 @@ async def category_add(settings: Settings, arguments: argparse.Namespace) -> int
     return 0
 
 
-async def category_list(settings: Settings, _: argparse.Namespace) -> int:
+async def category_list(settings: Settings, arguments: argparse.Namespace) -> int:
     """List the categories."""
     async with opened(settings, writes=False) as installation:
-        for row in installation.service.snapshot.categories():
+        rows = installation.service.snapshot.categories()
+        if as_json(arguments):
+            members = (
+                *("code", "label", "regime", "rule_days", "next_retention_days", "next_since", "next_from"),
+                *("needs_authorisation", "basis", "created_at", "first_day", "fence"),
+            )
+            print_json([members_of(row, members) for row in rows])
+            return 0
+        for row in rows:
             authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
             print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}\t{row.basis}")
     return 0

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from journal.audit.run import Audit
 from journal.audit.watch import check_catalog, check_keys, check_restored, check_rules
 from journal.cli.installation import open_database, opened
+from journal.cli.listing import as_json, members_of, print_json
 from journal.core.entry import Compartment
 from journal.core.errors import JournalError, NotStampedError, OperatorError
 from journal.core.times import format_day, format_seconds
@@ -67,10 +68,18 @@ def read_file(path: Path) -> bytes:
         raise OperatorError(f"{path} cannot be read: {error.strerror}") from error
 
 
-async def credential_list(settings: Settings, _: argparse.Namespace) -> int:
+async def credential_list(settings: Settings, arguments: argparse.Namespace) -> int:
     """List the credentials."""
     async with opened(settings, writes=False) as installation:
-        for row in await installation.service.store.list_credentials():
+        rows = await installation.service.store.list_credentials()
+        if as_json(arguments):
+            members = (
+                *("id", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "label"),
+                *("created_at", "expires_at", "revoked_at"),
+            )
+            print_json([members_of(row, members) for row in rows])
+            return 0
+        for row in rows:
             state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
             print(f"{row.id}\t{row.role}\t{row.tenant}\t{','.join(row.categories)}\t{state}\t{row.label}")
     return 0
@@ -156,22 +165,26 @@ async def seal(settings: Settings, arguments: argparse.Namespace) -> int:
         made = [*await installation.service.sealer.close_due_days()]
         if (row := await installation.service.sealer.seal_open(even_if_still=False)) is not None:
             made.append(row)
-        for row in made:
-            kind = f"close {format_day(row.day)}" if row.day else "open"
-            print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
-        if not made:
-            print("nothing has changed since the last seal")
+        if as_json(arguments):
+            print_json([members_of(row, ("number", "sealed_at", "day")) for row in made])
+        else:
+            for row in made:
+                kind = f"close {format_day(row.day)}" if row.day else "open"
+                print(f"seal {row.number}\t{format_seconds(row.sealed_at)}\t{kind}")
+            if not made:
+                print("nothing has changed since the last seal")
         if installation.service.stamper is not None:
-            await _stamp(installation.service.stamper)
+            await _stamp(installation.service.stamper, told=not as_json(arguments))
     return 0
 
 
-async def _stamp(stamper: Stamper) -> None:
+async def _stamp(stamper: Stamper, *, told: bool) -> None:
     """Time-stamp what waits. A failure is only printed: seals are valid without a time-stamp."""
     try:
         async for stamped in stamper.stamp_waiting():
             at = time_text(stamped.timestamp.stamped_at)
-            print(f"seal {stamped.number}\ttime-stamped {at}\t{stamped.timestamp.authority}")
+            if told:
+                print(f"seal {stamped.number}\ttime-stamped {at}\t{stamped.timestamp.authority}")
     except NotStampedError as error:
         waiting = len(await stamper.waiting())
         print(f"openepm-journal: {waiting} close seals not time-stamped yet: {error}", file=sys.stderr)
@@ -183,6 +196,18 @@ async def handover(settings: Settings, arguments: argparse.Namespace) -> int:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         done = await installation.handover.run()
         faults = await installation.service.store.read_handover_faults()
+    if as_json(arguments):
+        print_json(
+            {
+                "faults": [members_of(fault, ("tenant", "since", "detail")) for fault in faults],
+                "handed_over": [
+                    {"path": handed.path, "tenant": handed.tenant}
+                    | members_of(handed.file, ("category", "first_day", "last_day"))
+                    for handed in done
+                ],
+            }
+        )
+        return int(bool(faults))
     for handed in done:
         days = f"{format_day(handed.file.first_day)} to {format_day(handed.file.last_day)}"
         print(f"{handed.tenant} {handed.file.category} {days}: {handed.path}")
@@ -207,6 +232,10 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
                 findings += await audit.run(progress.update)
         else:
             findings = [*await audit.prepare(), *await audit.check_leaf(arguments.category, arguments.day)]
+    if as_json(arguments):
+        counts = {"chains": audit.chains, "entries": audit.entries, "seals": audit.seals}
+        print_json(counts | {"findings": [str(finding) for finding in findings]})
+        return int(bool(findings))
     for finding in findings:
         print(finding)
     print(f"{audit.entries} entries in {audit.chains} chains, {audit.seals} seals: ", end="")

@@ -1,41 +1,145 @@
-"""`doctor`: every readiness check with its result, then the status in an operator's words."""
+"""`doctor`: everything that must hold, looked at and not changed, then the status in an operator's words.
+
+It goes on after a failure, and changes nothing: no migration, file or entry; the embedded PostgreSQL is not started.
+"""
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from journal.cli.installation import opened
+from journal.cli import host_checks, store_checks
+from journal.cli.finding import CODES, failure, note, ok
+from journal.cli.host_checks import describe
+from journal.cli.installation import check_schema, is_made, open_still
+from journal.cli.listing import as_json, print_json
+from journal.clock import SystemClock
+from journal.core.errors import JournalError
 from journal.core.times import format_day
+from journal.database.embedded import EmbeddedPostgres
+from journal.database.store import Store
 from journal.signer.connect import NOT_SEPARATED
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import datetime, timedelta
 
+    from journal.cli.finding import Finding
+    from journal.cli.installation import Installation
     from journal.database.ingest import CategoryRow
     from journal.settings import Settings
     from journal.status.figures import CategoryStatus, Status
 
+OF_THE_STORE: tuple[tuple[str, Callable[[Installation], AsyncIterator[Finding]]], ...] = (
+    ("readiness", store_checks.check_readiness),
+    ("schema", store_checks.check_schema),
+    ("accounts", store_checks.check_accounts),
+    ("credentials", store_checks.check_credentials),
+    ("sources", store_checks.check_sources),
+    ("time-stamping", store_checks.check_authority),
+)
 
-async def doctor(settings: Settings, _: argparse.Namespace) -> int:
-    """Print every check and its result, then the status; 1 if a check fails."""
-    async with opened(settings, writes=False) as installation:
-        service = installation.service
-        checks = await service.checks.run()
-        if await service.store.clock_is_simulated():
-            checks["clock"] = "the database's clock is simulated: entries of this installation prove nothing"
-        print(f"service {service.name} in {settings.home_path}")
-        print(f"its certificate is valid until {service.identity.not_after:%Y-%m-%d}")
-        if settings.signer_socket_path is None:
-            print(f"note signer: {NOT_SEPARATED}")
-        for name, problem in checks.items():
-            print(f"{'FAIL' if problem else 'ok  '} {name}{': ' + problem if problem else ''}")
-        for line in (*tell_pending(service.snapshot.categories()), *tell(await service.status())):
-            print(line)
-        if service.stamper is not None:
-            print(f"{len(await service.stamper.waiting())} close seals wait for a time-stamp")
-    return int(any(checks.values()))
+
+async def doctor(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print every finding, then the status; 0 if nothing is wrong, 1 at a warning, 2 at a failure."""
+    findings = [*_look_at_host(settings)]
+    lines: list[str] = []
+    async with AsyncExitStack() as stack:
+        dsn = settings.dsn or _find_running(settings)
+        if dsn is None:
+            findings.append(_not_running(settings))
+        else:
+            installation = await _open(stack, dsn, settings, findings)
+            if installation is not None:
+                await _look_at_store(installation, findings)
+                lines = await _status(installation, findings)
+    code = max(CODES[finding.severity] for finding in findings)
+    if as_json(arguments):
+        members = ("name", "severity", "told", "mend")
+        checks = [{member: getattr(finding, member) for member in members} for finding in findings]
+        print_json({"checks": checks, "code": code, "home": str(settings.home_path), "status": lines})
+        return code
+    for finding in findings:
+        print(finding)
+    for line in lines:
+        print(line)
+    return code
+
+
+def _look_at_host(settings: Settings) -> Iterator[Finding]:
+    now = host_checks.now_of_host()
+    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "service": lambda: host_checks.check_service(settings),
+        "identity": lambda: host_checks.check_certificate(settings, now),
+        "key store": lambda: host_checks.check_keystore(settings, now),
+        "disk": lambda: host_checks.check_space(settings),
+    }
+    for name, look in looks.items():
+        try:
+            yield from look()
+        except (JournalError, OSError) as error:
+            yield failure(name, describe(error))
+    if settings.signer_socket_path is None:
+        yield note("signer", NOT_SEPARATED)
+
+
+def _find_running(settings: Settings) -> str | None:
+    """Return the address of the embedded PostgreSQL, None where it does not run."""
+    if not is_made(settings):
+        return None
+    server = EmbeddedPostgres(settings.home_path)
+    return server.dsn() if server.pid is not None else None
+
+
+def _not_running(settings: Settings) -> Finding:
+    if not is_made(settings):
+        told = f"there is no journal in {settings.home_path}"
+        return failure("database", told, "openepm-journal serve makes one; or set JOURNAL_HOME, or JOURNAL_DSN")
+    told = "the embedded PostgreSQL does not run: nothing in the database was looked at"
+    return failure("database", told, f"it starts with the service; its log is in {settings.home_path}/postgresql/log")
+
+
+async def _open(stack: AsyncExitStack, dsn: str, settings: Settings, findings: list[Finding]) -> Installation | None:
+    """Open the installation to read only; None, and why, if it cannot be."""
+    try:
+        await check_schema(dsn)
+    except (JournalError, OSError) as error:
+        findings.append(failure("database", describe(error)))
+        return None
+    try:
+        return await stack.enter_async_context(open_still(dsn, settings, SystemClock()))
+    except (JournalError, OSError) as error:
+        findings.append(failure("opening", describe(error)))
+    # What the database says for itself, whatever keys and certificates say.
+    try:
+        async with await Store.connect(dsn, application="openepm-journal doctor") as store:
+            faults = await store.check_new_sessions()
+        findings += [failure("database", fault) for fault in faults] or [ok("database", "every role connects")]
+    except JournalError as error:
+        findings.append(failure("database", describe(error)))
+    return None
+
+
+async def _look_at_store(installation: Installation, findings: list[Finding]) -> None:
+    for name, look in OF_THE_STORE:
+        try:
+            findings += [finding async for finding in look(installation)]
+        except (JournalError, OSError) as error:
+            findings.append(failure(name, describe(error)))
+
+
+async def _status(installation: Installation, findings: list[Finding]) -> list[str]:
+    service = installation.service
+    try:
+        return [
+            f"service {service.name} in {service.settings.home_path}",
+            *tell_pending(service.snapshot.categories()),
+            *tell(await service.status()),
+        ]
+    except (JournalError, OSError) as error:
+        findings.append(failure("status", describe(error)))
+        return []
 
 
 def tell(status: Status) -> Iterator[str]:

@@ -145,6 +145,17 @@ def check_first(settings: Settings, name: str, now: datetime) -> None:
     check_vouched(identity, settings.trust_path, now)
 
 
+def check_identity(settings: Settings, clock: Clock) -> None:
+    """Refuse a start with a certificate that the trust anchors did not vouch for while it was valid.
+
+    One that has expired is no reason: entries are accepted, and readiness says that nothing is sealed. Raises
+    OperatorError.
+    """
+    identity = load_certified(settings.signing_cert_path)
+    at = min(max(clock.now(), identity.not_before), identity.not_after)
+    check_vouched(identity, settings.trust_path, at)
+
+
 async def _name(store: Store, settings: Settings) -> tuple[str, bool]:
     """Return the service's name and whether it is new: the database's, else the configured one.
 

@@ -170,7 +170,14 @@ def _add_running(actions: Actions) -> None:
     )
     parser.add_argument("--unit", metavar="NAME", help="tell that this systemd unit failed (OnFailure=)")
     parser.add_argument("--test", action="store_true", help="tell that this is a test, to see whether it arrives")
-    _add(actions, "doctor", doctor.doctor, "check settings, database, keys, seals and clock", "doctor")
+    parser = _add(
+        actions,
+        "doctor",
+        doctor.doctor,
+        "look at service, keys, certificate, disks, database and clock, change nothing; 1 at a warning, 2 at a failure",
+        "doctor --json",
+    )
+    _add_json(parser)
 
 
 def _add_tenants(actions: Actions) -> None:
@@ -178,7 +185,7 @@ def _add_tenants(actions: Actions) -> None:
     parser = _add(group, "add", tenants.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"')
     parser.add_argument("code", metavar="CODE", help="its slug, never reused for another commune")
     parser.add_argument("--name", required=True, help="its name, for people")
-    _add(group, "list", tenants.tenant_list, "list the communes", "tenant list")
+    _add_json(_add(group, "list", tenants.tenant_list, "list the communes", "tenant list --json"))
     _add_endings(group)
     parser = _add(
         group,
@@ -254,7 +261,8 @@ def _add_categories(actions: Actions) -> None:
         "--basis", default=DEFAULT_BASIS, metavar="B", help=f"what the rule rests on (default: {DEFAULT_BASIS})"
     )
     _add_category_set(group)
-    _add(group, "list", categories.category_list, "list the categories and their rules", "category list")
+    listing = _add(group, "list", categories.category_list, "list the categories and their rules", "category list")
+    _add_json(listing)
 
 
 def _add_category_set(group: Actions) -> None:
@@ -306,13 +314,14 @@ def _add_credentials(actions: Actions) -> None:
     )
     parser.add_argument("--label", default="", metavar="L", help="its use; no personal name")
     parser.add_argument("--expires-at", type=_moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z")
-    _add(
+    listing = _add(
         group,
         "list",
         commands.credential_list,
         "list the credentials, without their secrets",
-        "credential list",
+        "credential list --json",
     )
+    _add_json(listing)
     parser = _add(
         group,
         "revoke",
@@ -402,6 +411,7 @@ def _add_upkeep(actions: Actions) -> None:
         "close the days that are over, and seal the present heads",
         "seal",
     )
+    _add_json(parser)
     _add_clock(parser)
     parser = _add(
         actions,
@@ -410,6 +420,7 @@ def _add_upkeep(actions: Actions) -> None:
         "hand over the days to be purged next, to the communes with a registered certificate",
         "handover",
     )
+    _add_json(parser)
     _add_clock(parser)
     parser = _add(actions, "purge", purge.purge, "purge the days that are due", "purge --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="only list what is due")
@@ -465,6 +476,7 @@ def _add_upkeep(actions: Actions) -> None:
         "--category", metavar="CODE", help="with --day: check all seals and heads, but only these entries"
     )
     parser.add_argument("--day", type=_day, metavar="DAY", help="a day, UTC, that the seals cover")
+    _add_json(parser)
 
 
 def _add_clock(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,14 @@ from aiohttp import web
 from ingest.app import create_app
 from ingest.server import Runner
 from journal.audit.watch import Watch
-from journal.cli.installation import Installation, check_restored, open_server, open_service, prepare
+from journal.cli.installation import (
+    Installation,
+    check_identity,
+    check_restored,
+    open_server,
+    open_service,
+    prepare,
+)
 from journal.cli.supervision import Supervision
 from journal.cli.workers import Workers
 from journal.clock import Clock, SystemClock
@@ -93,6 +100,7 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
         await prepare(dsn, settings, clock)
         # Before any worker listens.
         await check_restored(dsn, settings)
+        check_identity(settings, clock)
         processes = arguments.workers or settings.workers
         shared_memory = make_shared_memory(processes)
         workers = Workers(dsn, listener, shared_memory, processes - 1, is_held=is_held)

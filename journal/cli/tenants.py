@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from journal.admin.recipient import read_recipient
 from journal.cli.commands import check_directory, check_free, read_file
 from journal.cli.installation import opened
+from journal.cli.listing import as_json, members_of, print_json
 from journal.core.errors import OperatorError
 from journal.keys.files import replace_durably
 
 if TYPE_CHECKING:
     import argparse
 
+    from journal.database.handover import RecipientRow
     from journal.settings import Settings
 
 # A report holds no personal data and no secret.
@@ -31,13 +34,34 @@ async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def tenant_list(settings: Settings, _: argparse.Namespace) -> int:
+async def tenant_list(settings: Settings, arguments: argparse.Namespace) -> int:
     """List the communes."""
     async with opened(settings, writes=False) as installation:
-        for row in installation.service.snapshot.tenants():
+        rows = installation.service.snapshot.tenants()
+        certificates = {row.tenant: row for row in await installation.service.store.list_recipients()}
+        if as_json(arguments):
+            members = ("code", "name", "created_at", "closed_at", "destroyed_at")
+            print_json([members_of(row, members) | _handover_of(row.code, certificates) for row in rows])
+            return 0
+        for row in rows:
             state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else ""
             print(f"{row.code}\t{row.name}{state}")
     return 0
+
+
+def _handover_of(code: str, recipients: dict[str, RecipientRow]) -> dict[str, object]:
+    """Return the member `handover` of a commune: null where nothing is handed over."""
+    row = recipients.get(code)
+    if row is None:
+        return {"handover": None}
+    recipient = read_recipient(row.certificate)
+    return {
+        "handover": {
+            "certificate_sha256": recipient.sha256.hex(),
+            "not_after": recipient.certificate.not_after,
+            "registered_at": row.registered_at,
+        }
+    }
 
 
 async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> int:

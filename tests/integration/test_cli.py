@@ -382,7 +382,7 @@ def test_a_file_that_is_not_finished(tmp_path: Path) -> None:
 
 def test_the_upkeep(running: tuple[Path, str]) -> None:
     """Sealing, purging and checking say what they did; what is in order ends with 0."""
-    home, _ = running
+    home, address = running
     done = command(home, "seal")
     assert done.returncode == DONE
     assert re.fullmatch(r"(seal \d+\t\S+\topen\n)+|nothing has changed since the last seal\n", done.stdout)
@@ -394,9 +394,11 @@ def test_the_upkeep(running: tuple[Path, str]) -> None:
     assert re.fullmatch(r"\d+ entries in 5 chains, \d+ seals: everything verifies\n", done.stdout)
     done = command(home, "verify-store", "--category", "main-courante", "--day", f"{TODAY()}")
     assert done.returncode == DONE, done.stdout
-    done = command(home, "doctor")
+    listen = address.removeprefix("http://")
+    done = command(home, "doctor", JOURNAL_LISTEN=listen)
     assert done.returncode == DONE, done.stdout
-    assert done.stdout.startswith(f"service {commands.SERVICE} in {home}\n")
+    assert done.stdout.startswith(f"ok   service: it answers on {listen}, and is ready\n")
+    assert f"\nservice {commands.SERVICE} in {home}\n" in done.stdout
     assert "FAIL" not in done.stdout
     assert "\nnote signer: it runs as the service's own account, and keeps the signing key from nobody" in done.stdout
     assert f"\njournal: the oldest entry is of {TODAY()}, at most 0 days" in done.stdout

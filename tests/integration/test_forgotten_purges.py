@@ -64,7 +64,7 @@ async def test_who_may_open_it(world: World, capsys: pytest.CaptureFixture[str])
     with pytest.raises(OperatorError, match=message):
         await recover.recover(settings, argparse.Namespace(confirm_facts=None, declare_loss=None))
     assert await tenants.tenant_list(settings, argparse.Namespace()) == 0
-    assert await doctor.doctor(settings, argparse.Namespace()) == 1
+    assert await doctor.doctor(settings, argparse.Namespace()) == 2
     assert "FAIL retention: ecrits is purged up to" in capsys.readouterr().out
     # Today cannot be purged yet, by any clock that is right.
     with pytest.raises(OperatorError, match=r"not due by this database's retention and clock: correct the clock"):

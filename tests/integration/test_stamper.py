@@ -525,7 +525,7 @@ async def test_the_commands_stamp_and_count(world: World, tsa: TsaServer, capsys
     await doctor.doctor(settings, argparse.Namespace(clock_is_right=False))
     out, _ = capsys.readouterr()
     assert "ok   timestamps\n" in out
-    assert out.endswith("1 close seals wait for a time-stamp\n")
+    assert "ok   time-stamping: 1 close seals wait for a time-stamp\n" in out
     tsa.answer = honest
     assert await commands.seal(settings, argparse.Namespace(clock_is_right=False)) == 0
     out, err = capsys.readouterr()

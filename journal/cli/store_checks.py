@@ -1,0 +1,156 @@
+"""What `doctor` looks at through the database: the readiness checks, the catalog, accounts, credentials, silence."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from journal.audit.watch import check_catalog
+from journal.cli.finding import failure, note, ok, warning
+from journal.cli.host_checks import is_local
+from journal.core.errors import OperatorError
+from journal.core.times import format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from journal.cli.finding import Finding
+    from journal.cli.installation import Installation
+    from journal.database.ingest import CredentialRow
+    from journal.service import Service
+
+SILENT: Final = timedelta(days=7)
+EXPIRY_WARNING: Final = timedelta(days=30)
+TOLD_AT_ONCE: Final = 5
+
+
+async def check_readiness(installation: Installation) -> AsyncIterator[Finding]:
+    """Run every readiness check; those about the clock tell of the database's, and of the last seal."""
+    service = installation.service
+    answers = await service.checks.run()
+    if await service.store.clock_is_simulated():
+        answers["clock"] = "the database's clock is simulated: entries of this installation prove nothing"
+    if answers["clock"] is None:
+        try:
+            await installation.check_clock(confirmed=False)
+        except OperatorError as error:
+            answers["clock"] = str(error)
+    for name, problem in answers.items():
+        yield failure(name, problem) if problem else ok(name)
+
+
+async def check_schema(installation: Installation) -> AsyncIterator[Finding]:
+    """Compare functions, tables and grants of the database with this version's."""
+    found = await check_catalog(installation.service)
+    if not found:
+        yield ok("schema", "functions, tables and grants are this version's")
+    for finding in found[:TOLD_AT_ONCE]:
+        yield failure("schema", str(finding), "bring it back from sql/schema.sql as the owner")
+    if len(found) > TOLD_AT_ONCE:
+        yield failure("schema", f"{len(found) - TOLD_AT_ONCE} more", "openepm-journal verify-store names them")
+
+
+async def check_accounts(installation: Installation) -> AsyncIterator[Finding]:
+    """Say whether PostgreSQL runs as another account than the service: its superuser reads what its account can."""
+    service = installation.service
+    if service.settings.dsn is None:
+        yield note("accounts", "the embedded PostgreSQL is not separate from the service: for trials, not for communes")
+        return
+    if not is_local(service.settings.dsn):
+        yield ok("accounts", "PostgreSQL is on another host")
+        return
+    async with service.store.connect_anew("read") as connection:
+        pid = connection.get_server_pid()
+    try:
+        server = Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        yield note("accounts", "this process may not see PostgreSQL's processes: run doctor as root to compare them")
+        return
+    keys = service.settings.keystore_path.stat().st_uid
+    if server in {keys, os.geteuid()}:
+        yield warning(
+            "accounts",
+            f"PostgreSQL runs as the account {server}, which also owns {service.settings.keystore_path}: a superuser "
+            "of PostgreSQL reads the keys",
+            "run the service as an account of its own: openepm-journal setup makes it",
+        )
+    else:
+        yield ok("accounts", "PostgreSQL and the service run as different accounts")
+
+
+async def check_credentials(installation: Installation) -> AsyncIterator[Finding]:
+    """Name the credentials that expire soon, and are not followed by another of the same commune and label."""
+    service = installation.service
+    now = service.clock.now()
+    rows = [row for row in await service.store.list_credentials() if _is_valid(row, now)]
+    last: dict[tuple[str, str, str], datetime | None] = {}
+    for row in rows:
+        key = (row.tenant, row.role, row.label)
+        if key not in last or last[key] is not None:
+            before = last.get(key)
+            last[key] = None if row.expires_at is None else max(row.expires_at, before or row.expires_at)
+    soon = [
+        row
+        for row in rows
+        if row.expires_at is not None
+        and row.expires_at - now < EXPIRY_WARNING
+        and last[row.tenant, row.role, row.label] == row.expires_at
+    ]
+    for row in soon:
+        assert row.expires_at is not None
+        told = (
+            f"{row.id} of {row.tenant} ({row.role}) expires on {format_seconds(row.expires_at.replace(microsecond=0))}"
+        )
+        yield warning("credentials", told, f"openepm-journal credential rotate {row.id}")
+    if not soon:
+        yield ok("credentials", f"{len(rows)} are valid, none expires within {EXPIRY_WARNING.days} days")
+
+
+async def check_sources(installation: Installation) -> AsyncIterator[Finding]:
+    """Name the chains into which a module may post, and that have recorded nothing for a week."""
+    service = installation.service
+    now = service.clock.now()
+    since: dict[tuple[str, str], datetime] = {}
+    for row in await service.store.list_credentials():
+        tenant = service.snapshot.tenant(row.tenant)
+        if row.role == "module" and _is_valid(row, now) and tenant is not None and not tenant.closed:
+            for category in row.categories:
+                known = since.get((row.tenant, category), row.created_at)
+                since[row.tenant, category] = min(known, row.created_at)
+    silent = await _find_silent(service, since, now)
+    for category, tenants in sorted(silent.items()):
+        named = ", ".join(tenants[:TOLD_AT_ONCE]) + (" and others" if len(tenants) > TOLD_AT_ONCE else "")
+        told = f"{len(tenants)} communes have recorded nothing in {category} for {SILENT.days} days: {named}"
+        yield warning("sources", told, "ask their module's operator; credential list shows what may post")
+    if not silent:
+        yield ok("sources", f"each of {len(since)} chains with a module has recorded something this week")
+
+
+async def _find_silent(service: Service, since: dict[tuple[str, str], datetime], now: datetime) -> dict[str, list[str]]:
+    chains = sorted(since)
+    heads = await service.store.read_heads([tenant for tenant, _ in chains], [category for _, category in chains])
+    last = {(head.tenant, head.category): head.recorded_at for head in heads}
+    silent: dict[str, list[str]] = defaultdict(list)
+    for chain in chains:
+        recorded = last.get(chain)
+        if now - (recorded or since[chain]) > SILENT:
+            silent[chain[1]].append(chain[0])
+    return silent
+
+
+async def check_authority(installation: Installation) -> AsyncIterator[Finding]:
+    """Say whether time-stamps are configured, and how many close seals wait for one."""
+    stamper = installation.service.stamper
+    if stamper is None:
+        yield note("time-stamping", "no time-stamping authority is configured (JOURNAL_TSA_URL)")
+        return
+    waiting = len(await stamper.waiting())
+    yield ok("time-stamping", f"{waiting} close seals wait for a time-stamp")
+
+
+def _is_valid(row: CredentialRow, now: datetime) -> bool:
+    return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)
