@@ -17,8 +17,9 @@ from journal.database.store import Store
 from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
 from journal.keys.files import replace_durably
 from journal.keys.ledger import Ledger
+from journal.keys.rotation import begin, rotate
 from journal.keys.store import KeyStore, open_keystore
-from journal.keys.wrapped import read_master_key
+from journal.keys.wrapped import MasterKey
 from journal.notices.host import copied_path
 
 if TYPE_CHECKING:
@@ -115,7 +116,29 @@ def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:
     keystore = open_keystore(settings)
     stores = [("the key store", path) for path in keystore.directories]
     check_apart(place, [*stores, ("the master key", settings.master_key_path)])
-    return keystore, KeyStore(place, read_master_key(settings.master_key_path))
+    return keystore, KeyStore(place, MasterKey.read(settings.master_key_path))
+
+
+async def rotate_master_key(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Replace the master key; with --begin or --keep-former, only the first steps of it."""
+    path = settings.master_key_path
+    if arguments.begin:
+        begin(path)
+        print(f"{path} holds the new master key beside the old one, which still wraps: restart a service that was "
+              "given a copy of the file, then run openepm-journal keys rotate --keep-former")  # fmt: skip
+        return 0
+    keystore = open_keystore(settings)
+    copies = [_open_both(settings, directory)[1] for directory in arguments.copy]
+    for copy in copies:
+        check_same(copy, keystore)
+    done = rotate(path, [keystore, *copies], keeps_former=arguments.keep_former)
+    print(f"{done.files} files of the key store are wrapped under the new master key")
+    if done.stage == "wrapped":
+        print(f"{path} keeps the old one, which only opens: restart a service that was given a copy of the file, then "
+              "run openepm-journal keys rotate")  # fmt: skip
+    else:
+        print(f"{path} holds the new one alone: put it on paper, and destroy the old one's")
+    return 0
 
 
 async def _read_destroyed(

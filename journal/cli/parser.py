@@ -399,8 +399,25 @@ def _add_keys(actions: Actions) -> None:
     group = _group(actions, "keys", "back up the key store to a copy, and restore it", to)
     parser = _add(group, "backup", keys.backup, "update a copy: new keys, fences, purged days", f"keys {to}")
     parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="an existing directory")
+    _add_rotation(group)
     parser = _add(group, "restore", keys.restore, "restore from a copy what the key store has lost", f"keys {back}")
     parser.add_argument("--from", dest="directory", required=True, metavar="DIR", help="a copy made by keys backup")
+
+
+def _add_rotation(group: Actions) -> None:
+    parser = _add(
+        group,
+        "rotate",
+        keys.rotate_master_key,
+        "replace the master key while the service runs; what is cut short goes on when repeated",
+        "keys rotate --copy /mnt/keys",
+    )
+    parser.add_argument(
+        "--copy", action="append", default=[], metavar="DIR", help="a copy made by keys backup; may be repeated"
+    )
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--begin", action="store_true", help="only make the new one: both open, the old one wraps")
+    choice.add_argument("--keep-former", action="store_true", help="wrap the keys anew, but let the old one open too")
 
 
 def _add_upkeep(actions: Actions) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from journal.keys.store import KeyStore
 
-CONTENT = frozenset({"days", "ended", ledger.FOLDER, "fences", last_seal.FOLDER, "tenants"})
+CONTENT = frozenset({"copied", "days", "ended", ledger.FOLDER, "fences", last_seal.FOLDER, "tenants"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +106,7 @@ def _take_moments(target: KeyStore, source: KeyStore, done: Followed) -> None:
     if (moment := last_seal.remembered(source)) is not None:
         last_seal.remember(target, moment)
     try:
+        target.take_ledger_keys(source)
         target.ledger.take(source.ledger)
     except KeyStoreError as error:
         done.failures.append(str(error))

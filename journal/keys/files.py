@@ -130,9 +130,14 @@ def create_all_durably(contents: Mapping[Path, bytes]) -> None:
         sync_directory(directory)
 
 
-def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
-    """Write the file whole and durable, replacing any earlier one."""
+def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE, keeps_owner: bool = False) -> None:
+    """Write the file whole and durable, replacing any earlier one; `keeps_owner`: with its owner and mode."""
+    before = path.stat() if keeps_owner else None
     temporary = _write_temporary(path, content, mode)
+    if before is not None:
+        if os.geteuid() == 0:
+            os.chown(temporary, before.st_uid, before.st_gid)
+        temporary.chmod(before.st_mode & 0o777)
     temporary.replace(path)
     sync_directory(path.parent)
 

@@ -4,8 +4,8 @@ The database stores tenants, categories, credentials and the like; the ledger de
 It is the file `facts/ledger` in every copy of the key store: lines `seq op kind name digest mac`, appended and never
 changed. `set` names the digest of a fact's next version (`-`: the fact ends), before the database commits it; `done` or
 `undone` says what became of it. While neither follows, the versions before and after are both accepted, no other. Each
-mac is an HMAC-SHA256 over the mac before it and the line, under a key derived from the master key. A digest is an HMAC
-too, so that names cannot be guessed from it; a line holds only codes.
+mac is an HMAC-SHA256 over the mac before it and the line, under a key derived from the first master key. A digest is an
+HMAC too, so that names cannot be guessed from it; a line holds only codes.
 
 Trust sentence: whoever can write to the key store's directory without the master key can at most deny service. They
 cannot make a row be obeyed; a ledger that was cut short vouches for older rows, which then differ from the database's.
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "facts"
 NAME: Final = f"{FOLDER}/ledger"
+# The ledger's keys, wrapped: made when the master key they were derived from is replaced.
+KEYS: Final = f"{FOLDER}/keys"
 ABSENT: Final = "-"
 LOCK_LIMIT_SECONDS: Final = 5.0
 LOCK_PAUSE_SECONDS: Final = 0.01
@@ -72,12 +74,19 @@ class _Lines:
     macs: list[bytes] = field(default_factory=list)
 
 
+def derive_keys(master_key: bytes) -> bytes:
+    """Return the keys of a ledger (64 bytes) that is begun under this master key; later ones leave them as they are."""
+    return HKDF(algorithm=SHA256(), length=64, salt=None, info=_INFO).derive(master_key)
+
+
 class Ledger:
     """Follows every copy of the ledger, and appends to all of them; the longest verified copy counts."""
 
-    def __init__(self, directories: Sequence[Path], master_key: bytes, check_mounted: Callable[[], None]) -> None:
-        """Use these directories of one key store; `check_mounted` raises KeyStoreError where one is not mounted."""
-        keys = HKDF(algorithm=SHA256(), length=64, salt=None, info=_INFO).derive(master_key)
+    def __init__(self, directories: Sequence[Path], keys: bytes, check_mounted: Callable[[], None]) -> None:
+        """Use these directories of one key store; `check_mounted` raises KeyStoreError where one is not mounted.
+
+        `keys` are those of `derive_keys`.
+        """
         self._chain_key, self._digest_key = keys[:32], keys[32:]
         self._check_mounted = check_mounted
         # Appending is done in a thread while the event loop reads.

@@ -5,6 +5,8 @@
     fences/<category>                the last purged day, in clear
     ended/<tenant>                   the contract has ended: the key is destroyed, and no copy of it is ever used
     seals/last                       time and number of the last seal: a restored database has an older one
+    facts/keys                       the ledger's keys, wrapped, once the master key was replaced
+    copied                           when the last copy was made
     facts/ledger                     which administrative rows of the database are obeyed (`journal.keys.ledger`)
 
 A category's fence and a tenant's end take precedence over any key: a key they destroyed is neither made nor read again,
@@ -21,9 +23,17 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.core.errors import BusyError, EndedTenantError, FencedDayError, KeyStoreError, MalformedError
+from journal.core.errors import (
+    AbsentKeyError,
+    BusyError,
+    EndedTenantError,
+    FencedDayError,
+    KeyStoreError,
+    MalformedError,
+)
 from journal.core.times import parse_day
 from journal.database.facts import Facts
+from journal.keys import ledger
 from journal.keys.files import (
     create_durably,
     list_directory,
@@ -34,10 +44,11 @@ from journal.keys.files import (
     use_reserve,
 )
 from journal.keys.ledger import Ledger
-from journal.keys.wrapped import SERVICE_KEY, WrappedKeys, read_master_key
+from journal.keys.wrapped import SERVICE_KEY, MasterKey, WrappedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from journal.clock import Clock
     from journal.settings import Settings
@@ -52,13 +63,58 @@ class KeyStore:
     lacks it. The fence of a category is the newest in any copy and in the database.
     """
 
-    def __init__(self, directory: Path, master_key: bytes, replicas: Iterable[Path] = ()) -> None:
+    def __init__(self, directory: Path, master_key: bytes | MasterKey, replicas: Iterable[Path] = ()) -> None:
         """Use `directory` and its replicas; nothing is written yet."""
         self._directories = (directory, *replicas)
-        self._keys = WrappedKeys(self._directories, master_key)
-        self.ledger = Ledger(self._directories, master_key, self._keys.check_mounted)
+        master = master_key if isinstance(master_key, MasterKey) else MasterKey(master_key)
+        self._keys = WrappedKeys(self._directories, master)
+        self.ledger = Ledger(self._directories, self._ledger_keys(), self._keys.check_mounted)
         self._learnt_fences: dict[str, date] = {}
         self._learnt_ended: set[str] = set()
+
+    def _ledger_keys(self) -> bytes:
+        with suppress(KeyStoreError):  # the ledger is then damaged for us, which is told
+            if (found := self._keys.find(ledger.KEYS)) is not None:
+                return found[1]
+        return ledger.derive_keys(self._keys.master.current)
+
+    def keep_ledger_keys(self) -> None:
+        """Keep the ledger's keys in files of their own, durable in every copy, before the master key is replaced."""
+        self._keys.put(ledger.KEYS, self._ledger_keys())
+
+    def take_ledger_keys(self, source: KeyStore) -> None:
+        """Take the ledger's keys from another key store, if they are in files of their own. Raises KeyStoreError."""
+        with suppress(AbsentKeyError):
+            if self._keys.take(ledger.KEYS, source._keys):
+                self.ledger = Ledger(self._directories, self._ledger_keys(), self._keys.check_mounted)
+
+    def rewrap(self) -> int:
+        """Wrap every key anew that the present master key does not open alone; return how many files were written.
+
+        Only within `destroying`: a key that is destroyed meanwhile would come back. Raises KeyStoreError that names the
+        first key that does not open, OSError.
+        """
+        self.check_mounted()
+        written = 0
+        for tenant in self.tenant_keys():
+            written += self._keys.rewrap(f"tenants/{tenant}")
+            with suppress(EndedTenantError):
+                self._shred_ended(tenant)
+        for category in self.categories():
+            for day in self.day_keys(category):
+                written += self._keys.rewrap(_day_name(category, day))
+                with suppress(FencedDayError):
+                    self._shred_fenced(category, day)
+        return written + self._keys.rewrap(ledger.KEYS)
+
+    def refreshed(self) -> KeyStore:
+        """Return itself, with the master key as its file has it now."""
+        self._keys.master.refresh()
+        return self
+
+    def wrapping(self, *, alone: bool) -> AbstractContextManager[None]:
+        """Hold the lock of those who write wrapped keys, or, `alone`, keep them out."""
+        return self._keys.wrapping(alone=alone)
 
     def make_day_key(self, category: str, day: date, *, is_used: bool = False) -> bool:
         """Make the day's key, durable in every copy; False if a copy had it. Raises FencedDayError, KeyStoreError.
@@ -284,6 +340,7 @@ class KeyStore:
                 if fence is None or fence < day:
                     self._keys.repair(_day_name(category, day), failures)
                     self._shred_fenced(category, day)
+        self._keys.repair(ledger.KEYS, failures)
         for tenant in self.tenant_keys():
             self._keys.repair(f"tenants/{tenant}", failures)
             with suppress(EndedTenantError):
@@ -348,4 +405,4 @@ def open_facts(keystore: KeyStore, clock: Clock) -> Facts:
 def open_keystore(settings: Settings) -> KeyStore:
     """Open the key store the settings name. Raises OperatorError if the master key cannot be read."""
     replicas = [Path(replica) for replica in settings.keystore_replicas]
-    return KeyStore(settings.keystore_path, read_master_key(settings.master_key_path), replicas)
+    return KeyStore(settings.keystore_path, MasterKey.read(settings.master_key_path), replicas)

@@ -6,8 +6,9 @@ not open. The name is the file's path, as `tenants/albi`.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -15,10 +16,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, KeyStoreError, OperatorError
-from journal.keys.files import create_durably, list_directory, read_file, replace_durably, shred_file, sync_directory
+from journal.keys.files import (
+    create_durably,
+    list_directory,
+    make_private_directory,
+    read_file,
+    replace_durably,
+    shred_file,
+    sync_directory,
+    use_reserve,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 KEY_BYTES = 32
@@ -29,19 +39,8 @@ _LABEL = b"openepm-journal/v1/wrapped-key\x00"
 
 
 def read_master_key(path: Path) -> bytes:
-    """Read the master key: a file of 64 hexadecimal digits. Raises OperatorError."""
-    try:
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except FileNotFoundError as error:
-        raise OperatorError(
-            f"master key {path} is missing: restore it, or set JOURNAL_MASTER_KEY_FILE to where it is"
-        ) from error
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not 64 hexadecimal digits"
-        raise OperatorError(f"master key {path} cannot be read: {why}") from error
-    if len(key) != KEY_BYTES:
-        raise OperatorError(f"master key {path} holds {len(key)} bytes; it must hold {KEY_BYTES}, in hexadecimal")
-    return key
+    """Read the master key that wraps: a file of 64 hexadecimal digits. Raises OperatorError."""
+    return MasterKey.read(path).current
 
 
 def make_master_key(path: Path) -> None:
@@ -49,13 +48,104 @@ def make_master_key(path: Path) -> None:
     create_durably(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
 
 
+class MasterKey:
+    """The key that wraps, and one that only opens while the master key is being replaced (`journal.keys.rotation`).
+
+    Its file holds 64 hexadecimal digits. During a replacement a second line follows: `<new key> next`, or, once the new
+    one wraps, `<old key> former`. The file is read again when it has changed: a running service follows it.
+    """
+
+    def __init__(self, current: bytes, other: bytes | None = None, word: str = "", path: Path | None = None) -> None:
+        """Use these; `path` is the file to follow."""
+        self.current, self.other, self.word = current, other, word
+        self._path = path
+        self.mark = _mark(path)
+
+    @classmethod
+    def read(cls, path: Path) -> MasterKey:
+        """Read the file. Raises OperatorError."""
+        mark = _mark(path)
+        try:
+            lines = path.read_text(encoding="ascii").split("\n")
+            current, _, rest = lines[0].strip(), lines, [line for line in lines[1:] if line.strip()]
+            key = bytes.fromhex(current)
+            other, word = rest[0].split() if rest else (None, "")
+            second = bytes.fromhex(other) if other is not None else None
+        except FileNotFoundError as error:
+            raise OperatorError(
+                f"master key {path} is missing: restore it, or set JOURNAL_MASTER_KEY_FILE to where it is"
+            ) from error
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not 64 hexadecimal digits"
+            raise OperatorError(f"master key {path} cannot be read: {why}") from error
+        for each in (key, second):
+            if each is not None and len(each) != KEY_BYTES:
+                raise OperatorError(
+                    f"master key {path} holds {len(each)} bytes; it must hold {KEY_BYTES}, in hexadecimal"
+                )
+        made = cls(key, second, word, path)
+        made.mark = mark
+        return made
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole and durable, with the owner and mode it has. Raises OSError."""
+        lines = [self.current.hex()] + ([f"{self.other.hex()} {self.word}"] if self.other is not None else [])
+        replace_durably(path, "".join(f"{line}\n" for line in lines).encode("ascii"), keeps_owner=True)
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; tell whether it had. One that cannot be read changes nothing."""
+        if self._path is None or _mark(self._path) in {None, self.mark}:
+            return False
+        try:
+            anew = MasterKey.read(self._path)
+        except OperatorError:
+            return False
+        self.current, self.other, self.word, self.mark = anew.current, anew.other, anew.word, anew.mark
+        return True
+
+    def wrap(self, name: str, key: bytes) -> bytes:
+        """Return a key wrapped under the current one."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + AESGCM(self.current).encrypt(nonce, key, _LABEL + name.encode())
+
+    def open(self, name: str, wrapped: bytes) -> bytes:
+        """Return a wrapped key, whichever opens it. Raises KeyStoreError."""
+        for attempt in range(2):
+            for key in (self.current, self.other):
+                if key is not None and (found := _unwrap(key, name, wrapped)) is not None:
+                    return found
+            if attempt or not self.refresh():
+                break
+        raise KeyStoreError(f"key {name} does not open: damaged file, copied from elsewhere, or another master key")
+
+    def is_of_current(self, name: str, wrapped: bytes) -> bool:
+        """Tell whether the key that wraps opens it."""
+        return _unwrap(self.current, name, wrapped) is not None
+
+
+def _mark(path: Path | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino, found.st_mtime_ns
+    return None
+
+
+def _unwrap(key: bytes, name: str, wrapped: bytes) -> bytes | None:
+    try:
+        return AESGCM(key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
+    except (InvalidTag, ValueError):
+        return None
+
+
 class WrappedKeys:
     """Keys by name, durable in every copy; the key store decides which may be made or read."""
 
-    def __init__(self, directories: Sequence[Path], master_key: bytes) -> None:
+    def __init__(self, directories: Sequence[Path], master: MasterKey) -> None:
         """Use these directories; the first decides between racing processes. Nothing is written yet."""
         self._directories = directories
-        self._wrapper = AESGCM(master_key)
+        self.master = master
         # Names whose copies this process has made durable: once is enough.
         self._durable: set[str] = set()
 
@@ -73,14 +163,56 @@ class WrappedKeys:
         if is_used:
             raise self.lost(name)
         self._check_master_key()
-        nonce = os.urandom(NONCE_BYTES)
-        wrapped = nonce + self._wrapper.encrypt(nonce, os.urandom(KEY_BYTES), _LABEL + name.encode())
+        return self._create(name, os.urandom(KEY_BYTES))
+
+    def put(self, name: str, key: bytes) -> None:
+        """Wrap a key that is known, durable in every copy, unless a copy has it."""
+        if (found := self.find(name)) is not None:
+            self._copy(name, *found)
+        else:
+            self._create(name, key)
+
+    def _create(self, name: str, key: bytes) -> bool:
         # The first directory decides between racing processes; the replicas copy the winner's key.
         first = self._directories[0] / name
-        made = create_durably(first, wrapped)
+        with self.wrapping(alone=False):
+            self.master.refresh()  # never wrapped under a master key that was replaced
+            made = create_durably(first, self.master.wrap(name, key))
         wrapped = read_file(first)
         self._copy(name, wrapped, self._open(name, wrapped))
         return made
+
+    @contextmanager
+    def wrapping(self, *, alone: bool) -> Iterator[None]:
+        """Hold the lock of those who write wrapped keys, or, `alone`, keep them out; it ends with the process."""
+        make_private_directory(self._directories[0] / "tenants")
+        descriptor = use_reserve(lambda: os.open(self._directories[0] / "tenants", os.O_RDONLY | os.O_DIRECTORY))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def rewrap(self, name: str) -> int:
+        """Wrap a key anew in each copy where the current master key does not open it; return in how many.
+
+        Raises KeyStoreError that names a key that does not open at all.
+        """
+        written = 0
+        for directory in self._directories:
+            path = directory / name
+            try:
+                wrapped = read_file(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if not self.master.is_of_current(name, wrapped):
+                try:
+                    key = self._open(name, wrapped)
+                except KeyStoreError as error:
+                    raise KeyStoreError(f"in {directory}: {error}") from error
+                replace_durably(path, self.master.wrap(name, key), keeps_owner=True)
+                written += 1
+        return written
 
     def lost(self, name: str) -> AbsentKeyError:
         """Return the error for a key that entries need and no copy has."""
@@ -208,12 +340,7 @@ class WrappedKeys:
                 raise KeyStoreError(f"key {name} is another one in {directory}: take the wrong copy away")
 
     def _open(self, name: str, wrapped: bytes) -> bytes:
-        try:
-            return self._wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
-        except (InvalidTag, ValueError) as error:
-            raise KeyStoreError(
-                f"key {name} does not open: damaged file, copied from elsewhere, or another master key"
-            ) from error
+        return self.master.open(name, wrapped)
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder of any copy, without temporary files, whose names begin with a dot."""
