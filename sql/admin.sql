@@ -24,6 +24,10 @@ SELECT journal.add_credential($1, $2, $3, $4, $5, $6, $7, $8, $9)
 -- False if there is nothing to revoke.
 SELECT journal.revoke_credential($1)
 
+-- name: limit_credential
+-- It expires then, if not earlier; false if there is nothing to limit.
+SELECT journal.limit_credential($1, $2)
+
 -- name: set_recipient
 -- The certificate a tenant's days are handed over to; null ends it.
 SELECT journal.set_recipient($1, $2)

@@ -2356,6 +2356,21 @@ BEGIN
 END
 $$;
 
+-- Let a credential expire at a time, if not earlier; false if there is none of that name, or it is revoked.
+CREATE FUNCTION journal.limit_credential(of_id text, of_expires_at timestamptz) RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE journal.credential AS c SET expires_at = least(c.expires_at, of_expires_at)
+   WHERE c.id = of_id AND c.revoked_at IS NULL;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
+  RETURN true;
+END
+$$;
+
 -- Register a tenant's certificate, or with null end its hand-over; false if there was none to end.
 CREATE FUNCTION journal.set_recipient(of_tenant text, of_certificate bytea) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -2521,7 +2536,7 @@ GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
     journal.read_tenants, journal.read_credentials, journal.read_recipients, journal.create_service,
     journal.add_tenant, journal.add_category, journal.set_category, journal.add_credential,
-    journal.revoke_credential, journal.set_recipient, journal.end_contract, journal.note_export,
+    journal.revoke_credential, journal.limit_credential, journal.set_recipient, journal.end_contract, journal.note_export,
     journal.waive_export, journal.begin_destruction, journal.finish_destruction, journal.read_ending,
     journal.read_ended_chains
   TO journal_admin;

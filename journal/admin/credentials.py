@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import OperatorError, VerificationError
 from journal.core.times import day_of, format_time
-from journal.database.admin import NewCredential
+from journal.database.admin import NewCredential, adding_credential, limiting_credential
 from journal.pki.certificates import pem_to_der
+from journal.seals.identity import to_second
+from journal.writing.chronicle import Happening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from journal.service import Service
@@ -194,6 +196,56 @@ class Credentials:
             event_id=f"revoked-{identifier}",
             at=row.revoked_at,
         )
+
+    async def rotate(
+        self,
+        identifier: str,
+        *,
+        overlap: timedelta,
+        expires_at: datetime | None = None,
+        keep: Callable[[Token], None] = lambda _: None,
+    ) -> tuple[str, str, datetime]:
+        """Make a credential like this one, which stays valid for the overlap; return (new id, token, when it ends).
+
+        Both in one change: neither without the other. `keep` is given the token first. Repeated after an interruption,
+        it makes another, and the old one ends no later than before. Raises OperatorError.
+        """
+        rows = {row.id: row for row in await self._service.store.list_credentials()}
+        row, now = rows.get(identifier), self._service.clock.now()
+        if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+            raise OperatorError(f"there is no valid credential {identifier}: see openepm-journal credential list")
+        asked = Asked(
+            role=row.role,
+            tenant=row.tenant,
+            categories=row.categories,
+            source_prefix=row.source_prefix or "",
+            certificate_sha256=row.certificate_sha256,
+            label=row.label,
+            expires_at=expires_at,
+        )
+        self._check(asked)
+        token, ends = Token.new(), to_second(now + overlap)
+        if row.expires_at is not None:
+            ends = min(ends, row.expires_at)
+        keep(token)
+        told = {"change": "rotated", "expires_at": format_time(ends), "role": row.role, "successor": token.id}
+        happened = {identifier: told, token.id: asked.data()}
+        await self._service.chronicle.write_all(
+            [
+                Happening(
+                    kind="credential",
+                    tenant=row.tenant,
+                    subject=subject,
+                    data=data,
+                    event_id=f"credential-{data['change']}-{subject}-{token.id}",
+                    at=now,
+                )
+                for subject, data in happened.items()
+            ]
+        )
+        await self._service.store.change([limiting_credential(row, ends), adding_credential(asked.stored(token))])
+        await self._service.snapshot.refresh()
+        return token.id, str(token), ends
 
     def _check(self, asked: Asked) -> None:
         row = self._service.snapshot.tenant(asked.tenant)

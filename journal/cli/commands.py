@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,7 +20,7 @@ from journal.core.times import format_day, format_seconds
 from journal.database.migrate import migrate as run_migrations
 from journal.database.pools import translated
 from journal.database.refusals import read_place
-from journal.keys.files import appear_whole
+from journal.keys.files import appear_whole, create_all_durably
 from journal.pki.timestamp import time_text
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import SUBMITTED_BY
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from datetime import date
 
+    from journal.admin.credentials import Token
     from journal.cli.installation import Installation
     from journal.seals.stamper import Stamper
     from journal.settings import Settings
@@ -90,6 +92,27 @@ async def credential_revoke(settings: Settings, arguments: argparse.Namespace) -
     async with opened(settings) as installation:
         await installation.administration.credentials.revoke(arguments.id)
     print(f"credential {arguments.id} is refused from now on")
+    return 0
+
+
+async def credential_rotate(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Make a credential like another, which ends after the overlap; its token goes to a file or to standard output."""
+    path = Path(arguments.token_file).absolute() if arguments.token_file is not None else None
+    if path is not None:
+        check_free(path, "--token-file", "a token")
+
+    def keep(token: Token) -> None:
+        if path is not None:
+            create_all_durably({path: f"{token}\n".encode("ascii")})
+
+    async with opened(settings) as installation:
+        identifier, token, ends = await installation.administration.credentials.rotate(
+            arguments.id, overlap=timedelta(hours=arguments.overlap_hours), expires_at=arguments.expires_at, keep=keep
+        )
+    print(f"credential {identifier} replaces {arguments.id}, which is valid until {format_seconds(ends)}",
+          file=sys.stderr)  # fmt: skip
+    if path is None:
+        print(token)
     return 0
 
 

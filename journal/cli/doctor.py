@@ -16,6 +16,7 @@ from journal.cli.listing import as_json, print_json
 from journal.clock import SystemClock
 from journal.core.errors import JournalError
 from journal.core.times import format_day
+from journal.database.catalog import find_catalog_faults, load_expected
 from journal.database.embedded import EmbeddedPostgres
 from journal.database.store import Store
 from journal.signer.connect import NOT_SEPARATED
@@ -115,7 +116,12 @@ async def _open(stack: AsyncExitStack, dsn: str, settings: Settings, findings: l
     try:
         async with await Store.connect(dsn, application="openepm-journal doctor") as store:
             faults = await store.check_new_sessions()
+            async with store.connect_anew("owner") as connection:
+                altered = await find_catalog_faults(connection, load_expected())
         findings += [failure("database", fault) for fault in faults] or [ok("database", "every role connects")]
+        findings += [
+            failure("schema", fault, store_checks.BRING_BACK) for fault in altered[: store_checks.TOLD_AT_ONCE]
+        ]
     except JournalError as error:
         findings.append(failure("database", describe(error)))
     return None

@@ -330,6 +330,19 @@ def _add_credentials(actions: Actions) -> None:
         "credential revoke 1f2e3d4c5b6a",
     )
     parser.add_argument("id", metavar="ID")
+    parser = _add(
+        group,
+        "rotate",
+        commands.credential_rotate,
+        "make a credential like another, which stays valid for a time",
+        "credential rotate 1f2e3d4c5b6a --overlap-hours 72",
+    )
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument(
+        "--overlap-hours", type=_positive, default=168, metavar="N", help="how long both are valid (default: 168)"
+    )
+    parser.add_argument("--expires-at", type=_moment, metavar="T", help="when the new one expires (default: never)")
+    parser.add_argument("--token-file", metavar="FILE", help="a new file for its token (default: print it)")
 
 
 def _add_provision(actions: Actions) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SILENT: Final = timedelta(days=7)
 EXPIRY_WARNING: Final = timedelta(days=30)
 TOLD_AT_ONCE: Final = 5
+BRING_BACK: Final = "bring it back from sql/schema.sql as the owner"
 
 
 async def check_readiness(installation: Installation) -> AsyncIterator[Finding]:
@@ -49,7 +50,7 @@ async def check_schema(installation: Installation) -> AsyncIterator[Finding]:
     if not found:
         yield ok("schema", "functions, tables and grants are this version's")
     for finding in found[:TOLD_AT_ONCE]:
-        yield failure("schema", str(finding), "bring it back from sql/schema.sql as the owner")
+        yield failure("schema", str(finding), BRING_BACK)
     if len(found) > TOLD_AT_ONCE:
         yield failure("schema", f"{len(found) - TOLD_AT_ONCE} more", "openepm-journal verify-store names them")
 

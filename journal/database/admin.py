@@ -218,6 +218,16 @@ def adding_credential(credential: NewCredential) -> Change:
     )
 
 
+def limiting_credential(credential: CredentialRow, expires_at: datetime) -> Change:
+    """Return the change that lets a credential expire at a time, if not earlier."""
+    earlier = credential.expires_at is not None and credential.expires_at < expires_at
+    return Change(
+        statement="limit_credential",
+        arguments=(credential.id, expires_at),
+        expected={("credential", credential.id): {"expires_at": credential.expires_at if earlier else expires_at}},
+    )
+
+
 def setting_recipient(tenant: str, certificate: bytes | None) -> Change:
     """Return the change that registers the certificate (DER) for a tenant's hand-over; None ends it."""
     row = {"tenant": tenant, "certificate": certificate} if certificate is not None else None

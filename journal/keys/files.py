@@ -52,6 +52,17 @@ _reserve = _Reserve()
 use_reserve = _reserve.use
 
 
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Give an error of the system the name of the file it is about, where it has none: a write's has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
 def sync_directory(directory: Path) -> None:
     """Make the entries of a directory durable, as a rename requires."""
     descriptor = use_reserve(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
@@ -165,7 +176,7 @@ def _nameless(path: Path) -> Iterator[BinaryIO]:
         except OSError:  # the file system does not support it
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
+        with named(path), open(descriptor, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
             yield file
             file.flush()
             os.fsync(descriptor)
@@ -206,10 +217,11 @@ def _write_temporary(path: Path, content: bytes, mode: int) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = use_reserve(lambda: os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
-        written = 0
-        while written < len(content):
-            written += os.write(descriptor, content[written:])
-        os.fsync(descriptor)
+        with named(path):
+            written = 0
+            while written < len(content):
+                written += os.write(descriptor, content[written:])
+            os.fsync(descriptor)
     except BaseException:
         temporary.unlink()
         raise

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from journal.core.errors import KeyStoreError
-from journal.keys.files import make_private_directory, sync_directory
+from journal.keys.files import make_private_directory, named, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -189,6 +189,10 @@ class Ledger:
             for copy in self._copies:
                 held.enter_context(_locked(copy.path))
             self.refresh()
+            damaged = [copy.problem for copy in self._copies if copy.size and copy.problem is not None]
+            if damaged and (not self._lines.macs or len(damaged) == len(self._copies)):
+                # Nothing verifies: the master key is another one, and to cut the files short would lose them.
+                raise KeyStoreError(damaged[0])
             self._write([])
             for copy in self._copies:
                 copy.stamp = (0, 0)  # read it again, whole
@@ -231,6 +235,8 @@ class Ledger:
             body = f"{seq} {op} {kind} {name} {digest}".encode("ascii")
             mac = self._mac(body)
             self._take_line(body + b" " + mac.hex().encode("ascii") + b"\n", mac)
+        # A lost `done` is settled again by whoever changes something next.
+        is_durable = not lines or any(line[0] != "done" for line in lines)
         for copy in self._copies:
             missing = b"".join(self._lines.texts[copy.lines :])
             # What follows damage stays, unless another copy has it: somebody may still mend the line.
@@ -238,13 +244,8 @@ class Ledger:
                 continue
             descriptor = os.open(copy.path, os.O_WRONLY)
             try:
-                os.ftruncate(descriptor, copy.valid)  # a line that a crash has torn
-                written = 0
-                while written < len(missing):
-                    written += os.pwrite(descriptor, missing[written:], copy.valid + written)
-                # A lost `done` is settled again by whoever changes something next.
-                if any(line[0] != "done" for line in lines) or not lines:
-                    os.fsync(descriptor)
+                with named(copy.path):
+                    self._append(descriptor, copy, missing, is_durable=is_durable)
                 status = os.fstat(descriptor)
                 copy.stamp = (status.st_ino, status.st_mtime_ns)
             finally:
@@ -252,14 +253,25 @@ class Ledger:
             copy.valid = copy.size = copy.valid + len(missing)
             copy.lines = len(self._lines.macs)
 
+    @staticmethod
+    def _append(descriptor: int, copy: _Copy, missing: bytes, *, is_durable: bool) -> None:
+        os.ftruncate(descriptor, copy.valid)  # a line that a crash has torn
+        written = 0
+        while written < len(missing):
+            written += os.pwrite(descriptor, missing[written:], copy.valid + written)
+        if is_durable:
+            os.fsync(descriptor)
+
     def _follow(self, copy: _Copy) -> None:
         try:
             status = copy.path.stat()
         except (FileNotFoundError, NotADirectoryError):
             if copy.lines:
                 copy.problem = f"the ledger {copy.path} is gone: put it back, or run openepm-journal serve again"
+            copy.stamp = (0, 0)  # back as it was, it is read again, whole
             return
         except OSError as error:
+            copy.stamp = (0, 0)
             copy.problem = f"the ledger {copy.path} cannot be read: {error.strerror}"
             return
         stamp = (status.st_ino, status.st_mtime_ns)
@@ -294,9 +306,10 @@ class Ledger:
             if not line.endswith(b"\n"):
                 break  # being written, or torn by a crash
             if not self._verify(copy.lines, line):
+                unless = " (unless the master key is another one's)" if copy.lines == 0 else ""
                 copy.problem = (
-                    f"the ledger {copy.path} is damaged in line {copy.lines + 1}: put it back from another copy of the "
-                    "key store (openepm-journal keys restore)"
+                    f"the ledger {copy.path} is damaged in line {copy.lines + 1}{unless}: put it back from another "
+                    "copy of the key store (openepm-journal keys restore)"
                 )
                 return
             copy.valid += len(line)

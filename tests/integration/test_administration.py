@@ -193,6 +193,35 @@ class TestCredentials:
                 role="client", tenant=TENANT, categories=[CATEGORY], expires_at=START - timedelta(seconds=1)
             )
 
+    async def test_one_that_takes_over(self, world: World, administration: Administration) -> None:
+        """Both are valid until the old one ends; the journal names both, and a second rotation never ends it later."""
+        identifier, _ = await administration.credentials.add(
+            role="module", tenant=TENANT, categories=[CATEGORY], source_prefix="/openepm/", label="pve"
+        )
+        kept: list[str] = []
+        successor, token, ends = await administration.credentials.rotate(
+            identifier, overlap=2 * DAY, keep=lambda made: kept.append(str(made))
+        )
+        assert kept == [token]
+        assert abs(ends - world.clock.now() - 2 * DAY) < timedelta(minutes=1)
+        old, new = (world.service.snapshot.credential(each) for each in (identifier, successor))
+        assert old is not None
+        assert new is not None
+        assert (old.expires_at, old.revoked_at, new.expires_at) == (ends, None, None)
+        like = ("role", "tenant", "categories", "source_prefix", "label", "certificate_sha256")
+        assert [getattr(old, name) for name in like] == [getattr(new, name) for name in like]
+        about = {subject: data for kind, subject, data in (await told(world))[-2:] if kind == "credential"}
+        assert {subject: data["change"] for subject, data in about.items()} == {
+            identifier: "rotated",
+            successor: "added",
+        }
+        assert about[identifier]["successor"] == successor
+        assert (await administration.credentials.rotate(identifier, overlap=5 * DAY))[2] == ends
+        await administration.credentials.revoke(identifier)
+        for gone in (identifier, "0" * 12):
+            with pytest.raises(OperatorError, match=f"no valid credential {gone}"):
+                await administration.credentials.rotate(gone, overlap=DAY)
+
     async def test_what_no_credential_can_be(self, world: World, administration: Administration) -> None:
         """What makes no sense is refused before anything is recorded of it."""
         refused: list[tuple[dict[str, Any], str]] = [

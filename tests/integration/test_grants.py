@@ -97,6 +97,7 @@ CALLS: Final = {
     "empty_heads": {"journal_purge"},
     "add_credential": {"journal_admin"},
     "revoke_credential": {"journal_admin"},
+    "limit_credential": {"journal_admin"},
     "set_recipient": {"journal_admin"},
 }
 

@@ -417,7 +417,7 @@ def test_the_master_key(tmp_path: Path) -> None:
         with pytest.raises(OperatorError, match=r"master\.key"):
             read_master_key(path)
     path.unlink()
-    with pytest.raises(OperatorError, match="cannot be read"):
+    with pytest.raises(OperatorError, match="is missing"):
         open_keystore(Settings(home=str(tmp_path)))
 
 
