@@ -14,7 +14,7 @@ from journal.core.errors import OperatorError, VerificationError
 from journal.core.times import day_of, format_time
 from journal.database.admin import NewCredential, adding_credential, limiting_credential
 from journal.pki.certificates import pem_to_der
-from journal.seals.identity import to_second
+from journal.signer.identity import to_second
 from journal.writing.chronicle import Happening
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from journal.admin.administration import Administration, NewCategory, NewTenant, describe
 from journal.admin.credentials import Asked, Token, fingerprint
 from journal.admin.recipient import Recipient, read_recipient_pem
-from journal.admin.statement import Fault, StatedCategory, StatedCredential, StatedHandover, StatedTenant
+from journal.admin.stated import Fault, StatedCategory, StatedCredential, StatedHandover, StatedTenant
 from journal.core.entry import RESERVED_TENANT, SLUG
 from journal.core.errors import OperatorError
 from journal.core.times import format_time
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from journal.admin.statement import Stated
+    from journal.admin.stated import Stated
     from journal.database.ingest import CredentialRow
     from journal.service import Service
 

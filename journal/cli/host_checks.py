@@ -14,11 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from journal.cli.finding import failure, note, ok, warning
-from journal.cli.keys import COPIED
 from journal.core.errors import KeyStoreError, VerificationError
-from journal.core.times import format_seconds, parse_seconds
+from journal.core.times import format_seconds
 from journal.keys.files import why_unwritable
 from journal.keys.store import open_keystore
+from journal.notices.host import copied_at
 from journal.pki.certificates import parse, pem_to_der
 from journal.pki.trust import check_path
 
@@ -93,12 +93,11 @@ def check_keystore(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _check_copy(settings: Settings, now: datetime) -> Iterator[Finding]:
-    path = settings.keystore_path / COPIED
-    try:
-        at = parse_seconds(path.read_text(encoding="ascii").strip())
-    except FileNotFoundError:
-        yield note("key copy", "no copy was made from here yet: openepm-journal keys backup --to DIR, every day")
+    copied = copied_at(settings)
+    if copied is None:
+        yield note("key copy", "no copy was made from here yet: openepm-journal keys backup --to DIR, every hour")
         return
+    at = datetime.fromtimestamp(int(copied), UTC)
     age = now - at
     if age > COPY_WARNING:
         told = f"the last copy of the key store is of {format_seconds(at)}, {age.days} days ago"

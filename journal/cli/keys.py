@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,9 @@ from journal.cli.installation import is_made, open_database, opened
 from journal.clock import SystemClock
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import JournalError, OperatorError, StoreError, UnavailableError
-from journal.core.times import format_seconds
 from journal.database.facts import Facts
 from journal.database.store import Store
 from journal.keys.copy import check_alone, check_apart, check_same, check_source, follow
-from journal.keys.files import replace_durably
 from journal.keys.ledger import Ledger
 from journal.keys.rotation import begin, rotate
 from journal.keys.store import KeyStore, open_keystore
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     from journal.keys.copy import Followed
     from journal.settings import Settings
 
-# In the key store: when its last copy was made, for `doctor`.
-COPIED = "copied"
 BUSY = "another run is updating this copy"
 
 
@@ -44,9 +39,6 @@ async def backup(settings: Settings, arguments: argparse.Namespace) -> int:
     check_same(copy, keystore)
     with copy.destroying(BUSY):
         done = follow(copy, keystore)
-    if not done.failures:
-        moment = format_seconds(datetime.now(UTC).replace(microsecond=0))
-        replace_durably(keystore.directories[0] / COPIED, f"{moment}\n".encode("ascii"))
     print(_summary(done, arguments.directory))
     await _record(settings, done)
     for reason in done.failures:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from journal.admin.provisioning import Provisioning
-from journal.admin.statement import read_statement
+from journal.admin.stated import read_stated
 from journal.cli.installation import opened
 from journal.cli.listing import print_json
 from journal.core.errors import JournalError, OperatorError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.admin.provisioning import Plan
-    from journal.admin.statement import Fault
+    from journal.admin.stated import Fault
     from journal.cli.installation import Installation
     from journal.settings import Settings
 
@@ -30,7 +30,7 @@ async def provision(settings: Settings, arguments: argparse.Namespace) -> int:
     """Add what a file states and the journal lacks; with --dry-run, say what that is. 2 if the file has faults."""
     path = Path(arguments.file).absolute()
     tokens = Path(arguments.tokens).absolute() if arguments.tokens is not None else None
-    stated, faults = read_statement(path)
+    stated, faults = read_stated(path)
     if faults:
         return _tell_faults(arguments.file, faults)
     async with opened(settings, writes=not arguments.dry_run) as installation:

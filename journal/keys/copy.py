@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from journal.keys.store import KeyStore
 
-CONTENT = frozenset({"copied", "days", "ended", ledger.FOLDER, "fences", last_seal.FOLDER, "tenants"})
+CONTENT = frozenset({"days", "ended", ledger.FOLDER, "fences", last_seal.FOLDER, "tenants"})
 
 
 @dataclass(slots=True, kw_only=True)

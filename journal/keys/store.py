@@ -6,7 +6,6 @@
     ended/<tenant>                   the contract has ended: the key is destroyed, and no copy of it is ever used
     seals/last                       time and number of the last seal: a restored database has an older one
     facts/keys                       the ledger's keys, wrapped, once the master key was replaced
-    copied                           when the last copy was made
     facts/ledger                     which administrative rows of the database are obeyed (`journal.keys.ledger`)
 
 A category's fence and a tenant's end take precedence over any key: a key they destroyed is neither made nor read again,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from journal.admin.provisioning import Provisioning
-from journal.admin.statement import read_statement
+from journal.admin.stated import read_stated
 from journal.cli.installation import open_service
 from journal.clock import SystemClock
 from journal.database.change import ChangeStatements
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
     from journal.admin.provisioning import Plan
-    from journal.admin.statement import Fault
+    from journal.admin.stated import Fault
     from journal.cli.installation import Installation
     from journal.settings import Settings
 
@@ -75,7 +75,7 @@ def _count_operations(counter: _Counter) -> None:
 
 async def provision(installation: Installation, file: Path, tokens: Path) -> tuple[Plan, list[Fault]]:
     """Do what the command does in an installation that is open; return the plan it carried out, and the faults."""
-    stated, faults = read_statement(file)
+    stated, faults = read_stated(file)
     provisioning = Provisioning(installation.service, installation.administration)
     plan, more = await provisioning.plan(stated, base=file.parent, tokens=tokens)
     if not (faults or more):

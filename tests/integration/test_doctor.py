@@ -14,7 +14,6 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,9 @@ import orjson
 import pytest
 
 from journal.clock import SystemClock
-from journal.core.times import format_day
+from journal.notices.host import copied_path
 from journal.seals.dev_authority import make_development_authority
+from journal.settings import load_settings
 from tests.support.commands import command, environment, free_port
 
 if TYPE_CHECKING:
@@ -329,8 +329,8 @@ def test_the_key_copy_ages(broken: Broken) -> None:
     assert command(broken.home, "keys", "backup", "--to", str(copy), **broken.settings).returncode == 0
     _, found = broken.doctor()
     assert found["key copy"][0]["severity"] == "ok"
-    stamp = broken.home / "keys" / "copied"
-    stamp.write_text(f"{format_day(SystemClock().now().date() - timedelta(days=9))}T00:00:00Z\n")
+    stamp = copied_path(load_settings(environment(broken.home, **broken.settings)))
+    os.utime(stamp, (time.time() - 9 * 86400 - 60,) * 2)
     code, found = broken.doctor()
     assert (code, found["key copy"][0]["severity"]) == (1, "warning")
     assert "9 days ago" in found["key copy"][0]["told"]

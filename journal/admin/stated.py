@@ -92,7 +92,7 @@ class Fault:
         return f"{self.place}: {self.reason}"
 
 
-def read_statement(path: Path) -> tuple[list[Stated], list[Fault]]:
+def read_stated(path: Path) -> tuple[list[Stated], list[Fault]]:
     """Return what the file states, in its order, and every fault found. Raises OperatorError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
