@@ -166,11 +166,13 @@ def a_worker_that_dies_is_replaced(host: CleanHost) -> None:
     """The service goes on, as the same process, with another worker in its place."""
     host.must("echo 'workers = 2' >> /etc/openepm-journal/journal.toml && systemctl restart openepm-journal")
     process = host.must("systemctl show -P MainPID openepm-journal").strip()
-    look = f"cat /proc/{process}/task/{process}/children"
-    worker = host.must(look).strip()
-    host.must(f"kill -9 {worker}")
+    look = (
+        f"for one in $(cat /proc/{process}/task/{process}/children); do grep -lz worker-number /proc/$one/cmdline; done"
+    )
+    worker = host.run(look).said.strip()
+    host.must(f"kill -9 {worker.split('/')[2]}")
     deadline = time.monotonic() + REPLACED_SECONDS
-    while (now := host.must(look).strip()) in {"", worker}:
+    while (now := host.run(look).said.strip()) in {"", worker}:
         assert time.monotonic() < deadline, f"worker {now!r}"
         time.sleep(LOOK_SECONDS)
     assert host.must("systemctl show -P MainPID openepm-journal").strip() == process

@@ -40,10 +40,17 @@ async def load(site: Site) -> AsyncIterator[Load]:
     ledger.close()
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that still run."""
+def workers_of(pid: int) -> list[int]:
+    """Return the workers that a process has started and that still run; it may have a signer beside them."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [int(child) for child in found]
+    return [int(child) for child in found if b"--worker-number" in _command_line(child)]
+
+
+def _command_line(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 async def faults(site: Site) -> list[str]:
@@ -71,10 +78,10 @@ async def test_a_worker_that_dies_is_replaced(site: Site, load: Load) -> None:
     """When a worker is killed the others go on, and another takes its place; what it had not answered is sent again."""
     async with await Serving.start(site, workers=2) as serving:
         await load.acknowledgements(20)
-        (worker,) = children(serving.process.pid)
+        (worker,) = workers_of(serving.process.pid)
         os.kill(worker, signal.SIGKILL)
         async with asyncio.timeout(GONE_LIMIT_SECONDS):
-            while children(serving.process.pid) in ([], [worker]):  # noqa: ASYNC110  (the kernel tells nobody)
+            while workers_of(serving.process.pid) in ([], [worker]):  # noqa: ASYNC110  (the kernel tells nobody)
                 await asyncio.sleep(LOOK_SECONDS)
         await load.acknowledgements(20)
         assert serving.process.returncode is None
@@ -89,7 +96,7 @@ async def test_workers_do_not_outlive_the_process_that_started_them(site: Site, 
     """Where only the first process is killed its workers end by themselves: the next service finds its address free."""
     async with await Serving.start(site, workers=3) as serving:
         await load.acknowledgements(20)
-        workers = children(serving.process.pid)
+        workers = workers_of(serving.process.pid)
         assert len(workers) == 2
         os.kill(serving.process.pid, signal.SIGKILL)
         async with asyncio.timeout(GONE_LIMIT_SECONDS):

@@ -48,7 +48,7 @@ async def test_no_name_is_fixed_before_every_check_passes(
     assert await found(settings, Namespace()) == 1
     told = capsys.readouterr().out
     assert f"FAIL master key: master key {settings.master_key_path} cannot be read" in told
-    assert f"FAIL signing identity: signing key {settings.signing_key_path} cannot be read" in told
+    assert f"FAIL signing identity: signing certificate {settings.signing_cert_path} cannot be read" in told
     assert "ok   database" in told
     assert await service_names(str(settings.dsn)) == []
     make_master_key(settings.master_key_path)
