@@ -30,6 +30,8 @@ TEXT_LIMIT_CHARACTERS = 256
 # How far back credentials are looked for that were announced and not made, and how long making one may take.
 LOOKED_BACK = timedelta(days=1)
 UNDER_WAY = timedelta(minutes=1)
+# How the events of a provisioning's additions are named, the same at every attempt.
+PROVISIONED = "credential-added-"
 _TOKEN: Final = re.compile(rf"oej_([0-9a-f]{{{2 * ID_BYTES}}})_([A-Za-z0-9_-]{{20,}})")
 
 
@@ -154,7 +156,8 @@ class Credentials:
     async def _tell_unmade(self, tenant: str) -> None:
         """Record of each credential that an entry announced, and whose process was killed then, that it was not made.
 
-        Entries of the last minute are left alone: another process may be about to make theirs.
+        Entries of the last minute are left alone: another process may be about to make theirs. So are those of a
+        provisioning: a repeat of it makes the credential.
         """
         service = self._service
         now = service.clock.now()
@@ -163,7 +166,7 @@ class Credentials:
             subject, change = entry.event["subject"], entry.event["data"].get("change")
             if change != "added":
                 announced.pop(subject, None)
-            elif entry.recorded_at < now - UNDER_WAY:
+            elif entry.recorded_at < now - UNDER_WAY and not entry.event["id"].startswith(PROVISIONED):
                 announced[subject] = entry.recorded_at
         for identifier, at in announced.items():
             is_made = service.keyring.keystore.ledger.knows("credential", identifier)

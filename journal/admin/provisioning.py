@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from journal.admin.administration import Administration, NewCategory, NewTenant, describe
-from journal.admin.credentials import Asked, Token, fingerprint
+from journal.admin.credentials import PROVISIONED, Asked, Token, fingerprint
 from journal.admin.recipient import Recipient, read_recipient_pem
 from journal.admin.stated import Fault, StatedCategory, StatedCredential, StatedHandover, StatedTenant
 from journal.core.entry import RESERVED_TENANT, SLUG
@@ -161,7 +161,7 @@ class Provisioning:
                     tenant=each.asked.tenant,
                     subject=each.token.id,
                     data=each.asked.data(),
-                    event_id=f"credential-added-{each.token.id}",
+                    event_id=f"{PROVISIONED}{each.token.id}",
                     at=now,
                 )
                 for each in credentials

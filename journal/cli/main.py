@@ -12,7 +12,8 @@ import orjson
 import structlog
 import uvloop
 
-from journal.cli.parser import NOT_RUN, make_parser
+from journal.cli.parser import make_parser
+from journal.cli.parsing import NOT_RUN
 from journal.cli.serve import serve
 from journal.core.errors import BusyError, JournalError
 from journal.keys.protection import forget_variable, protect_memory
@@ -21,7 +22,7 @@ from journal.settings import DSN_VARIABLE, load_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from journal.cli.parser import Command
+    from journal.cli.parsing import Command
 
 
 FAILED = 1
