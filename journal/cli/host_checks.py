@@ -6,7 +6,7 @@ import http.client
 import os
 import subprocess
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +18,7 @@ from journal.core.errors import KeyStoreError, VerificationError
 from journal.core.times import format_seconds
 from journal.keys.files import why_unwritable
 from journal.keys.store import open_keystore
-from journal.notices.host import copied_at
+from journal.notices.host import CERTIFICATE_DAYS, COPY_LATE_SECONDS, LEAST_FREE, copied_at
 from journal.pki.certificates import parse, pem_to_der
 from journal.pki.trust import check_path
 
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 SERVER: Final = "openepm-journal"
 UNIT: Final = "openepm-journal"
 ANSWER_SECONDS: Final = 5.0
-EXPIRY_WARNING: Final = timedelta(days=30)
-COPY_WARNING: Final = timedelta(days=2)
 FULL_BYTES: Final = 64 * 1024 * 1024
-LOW_SHARE: Final = 0.05
 SYSTEMD: Final = Path("/run/systemd/system")
 # Where Debian's PostgreSQL keeps data and WAL: the directory above is open to all.
 LOCAL_DATA: Final = Path("/var/lib/postgresql")
@@ -66,7 +63,7 @@ def check_certificate(settings: Settings, now: datetime) -> Iterator[Finding]:
     elif now < begins:
         told = f"{path} is valid only from {format_seconds(begins)}, and this machine says {format_seconds(now)}"
         yield failure("identity", told, "correct the clock: timedatectl")
-    elif ends - now < EXPIRY_WARNING:
+    elif days < CERTIFICATE_DAYS:
         yield warning("identity", f"{path} expires in {days} days, on {format_seconds(ends)}", mend)
     else:
         yield ok("identity", f"{path} is valid for {days} more days, and {trust} vouches for it")
@@ -99,8 +96,9 @@ def _check_copy(settings: Settings, now: datetime) -> Iterator[Finding]:
         return
     at = datetime.fromtimestamp(int(copied), UTC)
     age = now - at
-    if age > COPY_WARNING:
-        told = f"the last copy of the key store is of {format_seconds(at)}, {age.days} days ago"
+    if age.total_seconds() > COPY_LATE_SECONDS:
+        ago = f"{age.days} days" if age.days else f"{age.seconds // 3600} h"
+        told = f"the last copy of the key store is of {format_seconds(at)}, {ago} ago"
         yield warning("key copy", told, "openepm-journal keys backup --to DIR; its timer: systemctl list-timers")
     else:
         yield ok("key copy", f"the last is of {format_seconds(at)}")
@@ -133,7 +131,7 @@ def check_space(settings: Settings) -> Iterator[Finding]:
         mend = "make room, or enlarge the file system; df -h shows it"
         if free < FULL_BYTES or disk.f_favail == 0 < disk.f_files:
             yield failure("disk", told, mend)
-        elif share < LOW_SHARE:
+        elif share < LEAST_FREE:
             yield warning("disk", told, mend)
         else:
             yield ok("disk", told)
