@@ -8,7 +8,7 @@ The master key's file says how far it is, so that a run that was cut short goes 
 4  `new`              every file opens under the new one alone
 
 Trust sentence: whoever had the old master key and a copy of the key store from before has the keys of those days, and
-can tell the ledger's lines from others; they open no key made or wrapped since.
+the ledger's own key, which stays; they open no key made or wrapped since.
 """
 
 from __future__ import annotations
