@@ -11,6 +11,7 @@ import asyncio
 import random
 from contextlib import suppress
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,7 +29,7 @@ from journal.status.alarms import Alarm
 from journal.status.restored import refuse_restored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from journal.service import Service
 
@@ -103,22 +104,38 @@ class Watch:
         loop = asyncio.get_running_loop()
         pace = Pace(self._service.settings.audit_share)
         audit, found = await self._prepare(pace)
-        self._found[None] = found and (await self._prepare(pace))[1]
+        self._found[None] = await self._confirm(None, found, partial(self._look_again, None, pace))
         self._tell_entries()
         rules = await check_rules(self._service)
         self._tell("rules", rules and await check_rules(self._service))
         until = loop.time() + PREPARED_SECONDS
         for leaf in self._order(audit.closed_leaves()):
             found = [*await audit.check_leaf(*leaf)]
-            if found:
-                # What began meanwhile (a purge, the end of a contract) is known to a second audit.
-                second, _ = await self._prepare(pace)
-                found = [*await second.check_leaf(*leaf)] if leaf in second.closed_leaves() else []
+            found = await self._confirm(leaf, found, partial(self._look_again, leaf, pace))
             self._found[leaf] = found
             await self._rounds.note(leaf, self._service.clock.now(), is_sound=not found)
             self._tell_entries()
             if loop.time() > until:
                 break
+
+    async def _confirm(
+        self, leaf: Leaf | None, found: list[Finding], look_again: Callable[[], Awaitable[list[Finding]]]
+    ) -> list[Finding]:
+        """Return what a second look finds; while something is being destroyed, what was known before.
+
+        What began meanwhile, a purge or the end of a contract, is known to the second look.
+        """
+        keystore = self._service.keyring.keystore
+        if not found or await asyncio.to_thread(keystore.is_destroying):
+            return self._found.get(leaf, []) if found else []
+        again = await look_again()
+        return self._found.get(leaf, []) if await asyncio.to_thread(keystore.is_destroying) else again
+
+    async def _look_again(self, leaf: Leaf | None, pace: Pace) -> list[Finding]:
+        audit, found = await self._prepare(pace)
+        if leaf is None:
+            return found
+        return [*await audit.check_leaf(*leaf)] if leaf in audit.closed_leaves() else []
 
     async def _prepare(self, pace: Pace) -> tuple[Audit, list[Finding]]:
         audit = Audit(self._service, page_rows=PAGE_ROWS, pace=pace)

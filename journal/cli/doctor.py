@@ -114,7 +114,7 @@ async def _open(stack: AsyncExitStack, dsn: str, settings: Settings, findings: l
         findings.append(failure("opening", describe(error)))
     # What the database says for itself, whatever keys and certificates say.
     try:
-        async with await Store.connect(dsn, application="openepm-journal doctor") as store:
+        async with await Store.connect(dsn, application="openepm-journal doctor", facts=None) as store:
             faults = await store.check_new_sessions()
             async with store.connect_anew("owner") as connection:
                 altered = await find_catalog_faults(connection, load_expected())

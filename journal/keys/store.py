@@ -170,6 +170,14 @@ class KeyStore:
         finally:
             os.close(descriptor)
 
+    def is_destroying(self) -> bool:
+        """Tell whether some run holds the lock for destroying keys."""
+        try:
+            with self.destroying():
+                return False
+        except BusyError:
+            return True
+
     @property
     def directories(self) -> tuple[Path, ...]:
         """The directory and its replicas."""

@@ -109,6 +109,19 @@ async def test_roles(filled: World, kind: str) -> None:
     assert await look(filled) == []
 
 
+async def test_nothing_is_told_while_something_is_destroyed(filled: World) -> None:
+    """Z09, Z12: what a purge or a destruction has begun is not looked at half done; what stays afterwards is told."""
+    watch = Watch(filled.service)
+    async with opened(filled.superuser_dsn) as superuser:
+        await superuser.execute("SET session_replication_role = replica")
+        await superuser.execute(f"DELETE FROM {LEAF} WHERE index = (SELECT min(index) FROM {LEAF})")
+    with filled.service.keyring.keystore.destroying():
+        await watch.pass_once()
+        assert filled.service.alarms.findings == []
+    await watch.pass_once()
+    assert filled.service.alarms.findings != []
+
+
 async def test_a_finding_is_told_everywhere(filled: World) -> None:
     """Readiness is red and names it, the metric counts it, one entry tells of it, `verify-store` finds it too."""
     async with opened(filled.superuser_dsn) as superuser:
