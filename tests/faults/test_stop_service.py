@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +12,11 @@ import pytest
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import judge
-from tests.support.serving import Serving, Site, found_site
+from tests.support.serving import Serving, Site, found_site, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 CLIENTS = 8
 SEED = 20261125
@@ -38,19 +38,6 @@ async def load(site: Site) -> AsyncIterator[Load]:
     async with Load(site, ledger, clients=CLIENTS, seed=SEED) as running:
         yield running
     ledger.close()
-
-
-def workers_of(pid: int) -> list[int]:
-    """Return the workers that a process has started and that still run; it may have a signer beside them."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [int(child) for child in found if b"--worker-number" in _command_line(child)]
-
-
-def _command_line(pid: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:  # it has ended meanwhile
-        return b""
 
 
 async def faults(site: Site) -> list[str]:

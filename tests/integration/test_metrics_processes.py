@@ -7,7 +7,6 @@ import os
 import signal
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -16,23 +15,17 @@ from tests.support.databases import fresh_database
 from tests.support.refused_events import valid_event
 from tests.support.rig import CATEGORY, SOURCE, TENANTS
 from tests.support.scrape import Scrape, scrape
-from tests.support.serving import Serving, Site, found_site
+from tests.support.serving import Serving, Site, found_site, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
 
 WORKERS = 3
 EACH = 20
 REQUESTS, EVENTS_EACH = WORKERS * EACH, 3
-
-
-def processes_of(serving: Serving) -> list[int]:
-    """Return the process that was started and those that it started."""
-    first = serving.process.pid
-    children = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="ascii").split()
-    return [first, *map(int, children)]
 
 
 @asynccontextmanager
@@ -81,7 +74,7 @@ async def test_every_process_gives_the_sums(
             async with asyncio.timeout(60):
                 while (await ask_anew(site)).value("processes") < WORKERS:
                     pass
-            processes = processes_of(serving)
+            processes = [serving.process.pid, *workers_of(serving.process.pid)]
             assert len(processes) == WORKERS
             for number, process in enumerate(processes):
                 async with answering(process, processes), asyncio.timeout(30):

@@ -11,6 +11,7 @@ import socket
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Self
 
@@ -24,7 +25,6 @@ from tests.support.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 CATEGORIES = (CATEGORY, "ecrits")
 SERVICE_PROGRAM = ("-m", "journal.cli.main")
@@ -32,6 +32,19 @@ START_LIMIT_SECONDS = 60
 STOP_LIMIT_SECONDS = 60
 # Below the range the kernel picks from: nobody takes the port while the service restarts.
 PORTS = range(20_000, 32_000)
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the workers that a process has started and that still run; it may have a signer beside them."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [int(child) for child in found if b"--worker-number" in _command_line(child)]
+
+
+def _command_line(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
