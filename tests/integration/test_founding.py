@@ -47,7 +47,7 @@ async def test_no_name_is_fixed_before_every_check_passes(
     """Each check that fails is named with its file and what to do, all in one go; put right, the journal is made."""
     assert await found(settings, Namespace()) == 1
     told = capsys.readouterr().out
-    assert f"FAIL master key: master key {settings.master_key_path} cannot be read" in told
+    assert f"FAIL master key: master key {settings.master_key_path} is missing" in told
     assert f"FAIL signing identity: signing certificate {settings.signing_cert_path} cannot be read" in told
     assert "ok   database" in told
     assert await service_names(str(settings.dsn)) == []
