@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,20 +82,28 @@ async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
     """
     keystore, copy = _open_both(settings, arguments.directory)
     check_source(copy)
-    fences, tenants, doubts = await _read_destroyed(settings, keystore, copy)
+    destroyed = await _read_destroyed(settings, keystore, copy)
     check_same(keystore, copy)
     with keystore.destroying():
         # Durable before any key is copied: otherwise a purged key could come back.
-        behind = {category: fence for category, fence in fences.items() if keystore.lags_behind(category, fence)}
+        fences = destroyed.fences.items()
+        behind = {category: fence for category, fence in fences if keystore.lags_behind(category, fence)}
         for category, fence in behind.items():
             keystore.raise_fence(category, fence)
-        for tenant in tenants:
+        for tenant in destroyed.tenants:
             keystore.destroy_tenant_key(tenant)
-        done = follow(keystore, copy)
+        done = follow(keystore, copy, doubted=destroyed.doubted_tenants)
     done.fences_raised += len(behind)
     print(_summary(done, settings.keystore_path))
-    for doubt in doubts:
+    for doubt in destroyed.doubts:
         print(f"openepm-journal: not believed, so no key is destroyed for it: {doubt}", file=sys.stderr)
+    if left := sorted(destroyed.doubted_tenants):
+        print(
+            f"openepm-journal: no key is brought back of {', '.join(left)}, which may have been destroyed since the "
+            "copy: if what the database says is right, run openepm-journal recover --confirm-facts; then this command "
+            "again",
+            file=sys.stderr,
+        )
     for reason in done.failures:
         print(f"openepm-journal: not restored: {reason}", file=sys.stderr)
     return int(bool(done.failures))
@@ -133,13 +142,18 @@ async def rotate_master_key(settings: Settings, arguments: argparse.Namespace) -
     return 0
 
 
-async def _read_destroyed(
-    settings: Settings, keystore: KeyStore, copy: KeyStore
-) -> tuple[dict[str, date], list[str], list[str]]:
-    """Return the database's fences and destroyed tenants, and what is not believed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Destroyed:
+    """What the database says is destroyed: fences by category, tenants; what of it is not believed, and why."""
 
-    Raises OperatorError, UnavailableError.
-    """
+    fences: dict[str, date]
+    tenants: list[str]
+    doubted_tenants: frozenset[str]
+    doubts: list[str]
+
+
+async def _read_destroyed(settings: Settings, keystore: KeyStore, copy: KeyStore) -> _Destroyed:
+    """Return what the database says is destroyed. Raises OperatorError, UnavailableError."""
 
     def known_fence(category: str) -> date | None:
         return max((day for store in (keystore, copy) if (day := store.fence(category)) is not None), default=None)
@@ -163,9 +177,12 @@ async def _read_destroyed(
     doubts = [key for kind in ("category", "tenant", "fence") for key in facts.suspended(kind)]
     if not rows and not doubts:
         raise OperatorError("the database is empty and cannot say which days are purged: restore it first")
-    fences = {row.code: row.fence for row in rows if row.fence is not None}
-    said = [facts.problem(*key) or "" for key in doubts]
-    return fences, [tenant.code for tenant in tenants if tenant.destroyed], said
+    return _Destroyed(
+        fences={row.code: row.fence for row in rows if row.fence is not None},
+        tenants=[tenant.code for tenant in tenants if tenant.destroyed],
+        doubted_tenants=frozenset(name for kind, name in doubts if kind == "tenant"),
+        doubts=[facts.problem(*key) or "" for key in doubts],
+    )
 
 
 def _summary(done: Followed, directory: object) -> str:

@@ -22,7 +22,7 @@ from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError
 from journal.keys import last_seal, ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from journal.keys.store import KeyStore
@@ -43,15 +43,16 @@ class Followed:
     failures: list[str] = field(default_factory=list)
 
 
-def follow(target: KeyStore, source: KeyStore) -> Followed:
+def follow(target: KeyStore, source: KeyStore, *, doubted: Collection[str] = ()) -> Followed:
     """Update the target from the source, durably, in every directory of it; safe to repeat.
 
-    A key that cannot be copied is reported, and the others are copied. Raises OSError, KeyStoreError if a fence cannot
+    A key that cannot be copied is reported, and the others are copied; those of `doubted` tenants, which may have been
+    destroyed since, are left out. Raises OSError, KeyStoreError if a fence cannot
     be read: then nothing is copied.
     """
     done = Followed()
     done.shredded = _end_contracts(target, source)
-    for tenant in source.tenant_keys():
+    for tenant in (code for code in source.tenant_keys() if code not in doubted):
         try:
             if target.take_tenant_key(tenant, source):
                 done.copied += 1

@@ -155,11 +155,13 @@ async def test_a_copy_of_the_keys_from_before_a_destruction(
     assert ", 1 fences raised;" in capsys.readouterr().out.splitlines()[-1]
     assert (keys / "tenants" / TENANT).exists()
     assert not (keys / "tenants" / OTHER_TENANT).exists()
-    # The copy is older than the commune's end: until that is confirmed, the key store does not vouch for it.
+    # The copy is older than the commune's end: until that is confirmed, it is neither believed nor undone.
     assert await typed(world, "recover", "--confirm-facts") == 1
     listed = capsys.readouterr().out
     assert f"tenant {OTHER_TENANT} differs" in listed
     assert await typed(world, "recover", "--confirm-facts", listed.split("--confirm-facts ")[1][:12]) == 0
+    assert await typed(world, "keys", "restore", "--from", str(tmp_path / "copy")) == 0
+    assert not (keys / "tenants" / OTHER_TENANT).exists()
     async with world.another_process() as other:
         assert await Audit(other.service).run(lambda _: None) == []
     # And the copy learns from there, of days too, what is to be destroyed in it.

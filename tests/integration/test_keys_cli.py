@@ -155,6 +155,9 @@ async def test_a_restore_believes_no_row_that_nobody_vouches_for(
     said = capsys.readouterr().err
     assert "not believed, so no key is destroyed for it: tenant albi" in said
     assert "category ecrits: its fence in the database" in said
+    assert "no key is brought back of albi" in said
     keystore = open_keystore(settings)
-    assert keystore.read_tenant_key("albi")
     assert keystore.day_keys("ecrits")
+    await superuser.execute("DELETE FROM journal.tenant WHERE code = 'albi'")
+    assert await keys.restore(settings, asked(copy)) == DONE
+    assert keystore.read_tenant_key("albi")
