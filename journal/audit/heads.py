@@ -104,9 +104,9 @@ class HeadAudit:
             if row.fence is not None and self._keystore.lags_behind(row.code, row.fence):
                 reason = (
                     f"days are purged up to {format_day(row.fence)}, which the key store, or a replica, does not say: "
-                    "bring it back with openepm-journal keys restore; the next purge writes it too"
+                    "their keys could come back; run the purge, which writes it"
                 )
-                self._findings.report("mismatched part", f"fence of {row.code}", reason)
+                self._findings.report("over-retention", f"fence of {row.code}", reason)
             gone = overdue_through(self._today, row.stated_days)
             for day in self._keystore.day_keys(row.code):
                 if day <= max(gone, fence or gone):

@@ -13,7 +13,6 @@ from journal.cli.finding import CODES, failure, note, ok
 from journal.cli.host_checks import describe
 from journal.cli.installation import check_schema, is_made, open_still
 from journal.cli.listing import as_json, print_json
-from journal.clock import SystemClock
 from journal.core.errors import JournalError
 from journal.core.times import format_day
 from journal.database.catalog import find_catalog_faults, load_expected
@@ -109,7 +108,7 @@ async def _open(stack: AsyncExitStack, dsn: str, settings: Settings, findings: l
         findings.append(failure("database", describe(error)))
         return None
     try:
-        return await stack.enter_async_context(open_still(dsn, settings, SystemClock()))
+        return await stack.enter_async_context(open_still(dsn, settings))
     except (JournalError, OSError) as error:
         findings.append(failure("opening", describe(error)))
     # What the database says for itself, whatever keys and certificates say.

@@ -254,7 +254,7 @@ async def opened(
     async with open_database(settings) as dsn:
         if not writes:
             await check_schema(dsn)
-            async with open_still(dsn, settings, clock) as installation:
+            async with open_still(dsn, settings) as installation:
                 yield installation
             return
         await prepare(dsn, settings, clock)
@@ -266,9 +266,9 @@ async def opened(
 
 
 @asynccontextmanager
-async def open_still(dsn: str, settings: Settings, clock: Clock) -> AsyncIterator[Installation]:
+async def open_still(dsn: str, settings: Settings) -> AsyncIterator[Installation]:
     """Open the service to read only: none of its tasks runs."""
-    service = await Service.open(dsn=dsn, settings=settings, clock=clock)
+    service = await Service.open(dsn=dsn, settings=settings, clock=SystemClock())
     try:
         yield Installation(service, dsn)
     finally:
