@@ -71,7 +71,12 @@ class Places:
     def _give(self) -> None:
         """Give every free place to whoever is next."""
         while self._held.total() < self._total:
-            entitled = [waits for waits in self._waiting if self._held[waits[0]] < self._each]
+            # One whose time is over is done, and has not yet taken itself out.
+            entitled = [
+                (commune, turn)
+                for commune, turn in self._waiting
+                if not turn.done() and self._held[commune] < self._each
+            ]
             if not entitled:
                 return
             chosen = min(entitled, key=lambda waits: self._held[waits[0]])

@@ -56,6 +56,20 @@ async def rest() -> None:
         await asyncio.sleep(0)
 
 
+async def test_one_who_gives_up_takes_no_place() -> None:
+    """A place that becomes free just as its wait is over goes to the next, and is not lost."""
+    places = make_places(1)
+    async with places.hold("albi"):
+        late = Holder(places, "cahors")
+        await rest()
+        late.task.cancel()
+    # The place was given back before the other could take itself out.
+    with pytest.raises(asyncio.CancelledError):
+        await late.task
+    async with asyncio.timeout(5), places.hold("rodez"):
+        pass
+
+
 async def test_a_commune_has_at_most_half() -> None:
     """The other places are for the others, and are given as soon as they are free."""
     places = make_places()
