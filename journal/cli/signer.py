@@ -48,5 +48,5 @@ def _become_signer(settings: Settings) -> None:
         settings.trust_path,
     )
     path = settings.signer_socket_path or SIGNER_SOCKET
-    program = [sys.executable, "-m", "journal.signer", "--socket", str(path), *map(str, files)]
+    program = [sys.executable, "-P", "-m", "journal.signer", "--socket", str(path), *map(str, files)]
     os.execv(sys.executable, program)  # noqa: S606 - this very Python

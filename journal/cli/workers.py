@@ -69,6 +69,7 @@ class Workers:
         options["--worker-held"] = int(self._is_held)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # nothing is imported from the working directory
             "-m",
             "journal.cli.main",
             "serve",

@@ -58,7 +58,7 @@ async def render(content: dict[str, Any], signer: DocumentSigner, at: datetime, 
     """
     second = signer.identity.check_valid(at)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "journal.document.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+        sys.executable, "-P", "-m", "journal.document.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -100,6 +100,7 @@ class Child:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
+                    "-P",  # nothing is imported from the working directory
                     "-m",
                     "journal.signer",
                     "--control",
