@@ -70,7 +70,7 @@ class Memory:
         self.path = path
         self._key = identity.derive_key(LABEL)
         self._fingerprint = identity.fingerprint
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()
         self._reset()
 
     def _reset(self) -> None:
@@ -146,20 +146,26 @@ class Memory:
             except OperatorError:
                 if not is_lost:
                     raise
-                self._reset()
             yield
         finally:
             os.close(descriptor)
 
     def look(self) -> None:
-        """Read what was written since. Raises OperatorError if the file was altered, OSError if it cannot be read."""
+        """Read what was written since. Raises OperatorError if the file was altered, OSError if it cannot be read.
+
+        Nothing of an altered file is remembered.
+        """
         with self._reading:
             try:
                 self._look()
             except OperatorError:
                 # Another file may have been put in its place: is it sound as a whole?
                 self._reset()
-                self._look()
+                try:
+                    self._look()
+                except OperatorError:
+                    self._reset()
+                    raise
 
     def _look(self) -> None:
         try:
@@ -236,17 +242,19 @@ class Memory:
 
     def start(self, number: int, digest: bytes, heads: Iterable[SealHeadRow]) -> None:
         """Remember this seal and its heads, and of all else only what the operator has accepted; `held` must be."""
-        left_until, recovered_from = (None, None) if self.is_foreign else (self.left_until, self.recovered_from)
-        self._reset()
-        self.number, self.digest, self.left_until = number, digest, left_until
-        self.recovered_from = recovered_from
-        self.stored = {head.chain: head for head in heads}
-        self.rewrite()
+        with self._reading:
+            left_until, recovered_from = (None, None) if self.is_foreign else (self.left_until, self.recovered_from)
+            self._reset()
+            self.number, self.digest, self.left_until = number, digest, left_until
+            self.recovered_from = recovered_from
+            self.stored = {head.chain: head for head in heads}
+            self.rewrite()
 
     def recover(self, number: int) -> None:
         """Remember that the next seal declares everything after this one lost; `held` must be."""
-        self.recovered_from = number
-        self.rewrite()
+        with self._reading:
+            self.recovered_from = number
+            self.rewrite()
 
     def rewrite(self) -> None:
         """Write the whole memory anew, under the present key; `held` must be."""

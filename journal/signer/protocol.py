@@ -8,7 +8,7 @@ A message is a frame: its length (4 bytes, big-endian, at most 48 MiB), then JSO
    uses the signer's memory, until it closes the connection. Then come `compare` (the last stored seals), `propose`
    (heads, for which the signer makes, remembers and signs a seal), `done` (the seal is stored), `learn` and `leave`.
 3. While it answers `compare`, `propose` or `learn`, the signer may send an `ask-…`; the client sends the `evidence`.
-4. What cannot be done is answered with `failure`. After a message that is none, or comes out of turn, the connection is
+4. What cannot be done, a message that is none, and one out of turn are answered with `failure`, and the connection is
    closed.
 
 Each side waits for the other a bounded time. A client that keeps the signer waiting loses its session.
