@@ -66,11 +66,13 @@ class MasterKey:
         """Read the file. Raises OperatorError."""
         mark = _mark(path)
         try:
-            lines = path.read_text(encoding="ascii").split("\n")
-            current, _, rest = lines[0].strip(), lines, [line for line in lines[1:] if line.strip()]
-            key = bytes.fromhex(current)
-            other, word = rest[0].split() if rest else (None, "")
-            second = bytes.fromhex(other) if other is not None else None
+            first, *rest = read_file(path).decode("ascii").split("\n")
+            key = bytes.fromhex(first.strip())
+            second: bytes | None = None
+            word = ""
+            for line in filter(str.strip, rest):
+                other, word = line.split()
+                second = bytes.fromhex(other)
         except FileNotFoundError as error:
             raise OperatorError(
                 f"master key {path} is missing: restore it, or set JOURNAL_MASTER_KEY_FILE to where it is"
@@ -178,8 +180,8 @@ class WrappedKeys:
         with self.wrapping(alone=False):
             self.master.refresh()  # never wrapped under a master key that was replaced
             made = create_durably(first, self.master.wrap(name, key))
-        wrapped = read_file(first)
-        self._copy(name, wrapped, self._open(name, wrapped))
+            wrapped = read_file(first)
+            self._copy(name, wrapped, self._open(name, wrapped))
         return made
 
     @contextmanager

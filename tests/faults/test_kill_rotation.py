@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import signal
 from datetime import date
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.core.entry import RESERVED_TENANT
-from journal.core.errors import KeyStoreError
+from journal.core.errors import BusyError, KeyStoreError
 from journal.keys.copy import follow
 from journal.keys.rotation import begin, rotate
 from journal.keys.store import KeyStore
@@ -139,6 +141,27 @@ def test_a_service_with_a_copy_of_the_file(tmp_path: Path) -> None:
         assert keys_of(store) == keys
         assert [store.read_day_key("journal", day) for day in DAYS]
     check_old_opens_nothing(home, old)
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    """Another one is refused; what a killed one has left of the master keys is removed."""
+    home = tmp_path / "home"
+    made(home)
+    left = home / ".master.key.1.00000000"
+    shutil.copy(home / "master.key", left)
+    other = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        before = (home / "master.key").read_bytes()
+        with pytest.raises(BusyError):
+            begin(home / "master.key")
+        with pytest.raises(BusyError):
+            rotate(home / "master.key", stores_in(home))
+        assert (home / "master.key").read_bytes() == before
+    finally:
+        os.close(other)
+    begin(home / "master.key")
+    assert not left.exists()
 
 
 def test_what_cannot_be_replaced(tmp_path: Path) -> None:
