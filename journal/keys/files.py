@@ -146,9 +146,9 @@ def replace_durably(path: Path, content: bytes, *, mode: int = PRIVATE, keeps_ow
     before = path.stat() if keeps_owner else None
     temporary = _write_temporary(path, content, mode)
     if before is not None:
-        if os.geteuid() == 0:
-            os.chown(temporary, before.st_uid, before.st_gid)
         temporary.chmod(before.st_mode & 0o777)
+        with suppress(PermissionError):  # only root, or a process with its CAP_CHOWN, can give a file away
+            os.chown(temporary, before.st_uid, before.st_gid)
     temporary.replace(path)
     sync_directory(path.parent)
 
@@ -218,6 +218,8 @@ def _write_temporary(path: Path, content: bytes, mode: int) -> Path:
     descriptor = use_reserve(lambda: os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
         with named(path):
+            with suppress(PermissionError):  # of a file system without modes
+                os.fchmod(descriptor, mode)  # whatever the umask
             written = 0
             while written < len(content):
                 written += os.write(descriptor, content[written:])

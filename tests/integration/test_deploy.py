@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,7 +13,9 @@ import msgspec
 import pytest
 
 from journal.cli.parser import make_parser
-from journal.cli.setup.postgresql import BEGIN, END, hba_lines, ident_lines, merge
+from journal.cli.setup.host import replace_text
+from journal.cli.setup.postgresql import BEGIN, END, hba_lines, ident_lines, merge, refuse_password
+from journal.core.errors import OperatorError
 from journal.database.pools import ROLES
 from journal.settings import CONFIG_VARIABLE, SIGNER_SOCKET, Settings, load_settings
 from tests.support.guide import install_commands
@@ -195,3 +198,34 @@ def test_setup_admits_the_account_and_nobody_else(tmp_path: Path) -> None:
     assert merge(path, hba_lines()) is None
     assert path.read_text(encoding="utf-8").splitlines() == [BEGIN, *hba_lines(), END, "local all all peer"]
     assert {line.split()[2] for line in ident_lines()} == {f"journal_{role}" for role in ROLES}
+
+
+def test_setup_keeps_what_is_in_a_file_of_postgresql(tmp_path: Path) -> None:
+    """A block whose end somebody took away is refused: nothing after it is lost."""
+    path = tmp_path / "pg_hba.conf"
+    path.write_text(f"{BEGIN}\nlocal all all peer\n", encoding="utf-8")
+    with pytest.raises(OperatorError, match=re.escape(END)):
+        merge(path, hba_lines())
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://owner:secret@db/journal", "postgresql://db/journal?password=secret"])
+def test_setup_writes_no_password(dsn: str) -> None:
+    """Everybody can read the settings; the refusal does not quote the address."""
+    with pytest.raises(OperatorError, match="pgpass") as refused:
+        refuse_password(dsn)
+    assert "secret" not in str(refused.value)
+    refuse_password("postgresql://owner@db:5432/journal?sslmode=verify-full")
+
+
+def test_setup_writes_for_all_to_read(tmp_path: Path) -> None:
+    """PostgreSQL and the service read the files, whatever root's umask; one that is there keeps its mode."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.touch()
+    old.chmod(0o640)
+    before = os.umask(0o077)
+    try:
+        for path in (new, old):
+            replace_text(path, "text\n")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o644, 0o640]

@@ -17,7 +17,6 @@ from journal.cli.setup.host import (
     SERVICE,
     SETTINGS,
     SIGNER,
-    STATE,
     TRUST,
     UNITS,
     check_accounts,
@@ -78,6 +77,7 @@ def _configure(arguments: argparse.Namespace) -> Settings:
         dsn = postgresql.prepare_local(POSTGRESQL_SETTINGS, may_edit=not arguments.print_only)
     else:
         dsn = arguments.dsn
+        postgresql.refuse_password(dsn)
         postgresql.explain_remote(dsn)
     settings = write_settings(service_name=name, dsn=dsn, replicas=arguments.replica)
     print(f"written: {SETTINGS}")
@@ -90,8 +90,9 @@ def _make_master_key(settings: Settings) -> None:
         raise OperatorError(f"the units read the master key from {MASTER_KEY}: correct master_key_file in {SETTINGS}")
     if MASTER_KEY.exists():
         return
-    if any(directory.is_dir() and any(directory.iterdir()) for directory in (STATE / "keys",)):
-        raise OperatorError(f"master key {MASTER_KEY} is missing, but the keys in {STATE / 'keys'} need it: restore it")
+    keys = settings.keystore_path
+    if keys.is_dir() and any(keys.iterdir()):
+        raise OperatorError(f"master key {MASTER_KEY} is missing, but the keys in {keys} need it: restore it")
     make_master_key(MASTER_KEY)
     print(f"written: {MASTER_KEY}. Without it nothing can be read again, and nothing copies it: write it on paper.")
     if sys.stdout.isatty():

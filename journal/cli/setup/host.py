@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -77,13 +76,7 @@ def run_own(*arguments: str) -> int:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a configuration file whole; one that is there keeps its owner and mode."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        replace_durably(path, text.encode(), mode=READABLE)
-        return
-    replace_durably(path, text.encode(), mode=stat.S_IMODE(status.st_mode))
-    os.chown(path, status.st_uid, status.st_gid)
+    replace_durably(path, text.encode(), mode=READABLE, keeps_owner=path.exists())
 
 
 def make_owned_directory(directory: Path, account: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs
 
 import sql
 from journal.cli.setup.host import CONFIGURATION, POSTGRES, SERVICE, replace_text, run
@@ -60,9 +61,11 @@ def prepare_local(settings_file: Path, *, may_edit: bool) -> str:
     if copied.parent.is_dir() and not copied.exists():
         changed.append((copied, settings_file.read_text(encoding="utf-8")))
     if changed and not may_edit:
-        for path, text in wanted:
-            print(f"\nat the top of {path}:", *text, sep="\n")
-        raise OperatorError("add these lines, reload PostgreSQL, then type the same command again")
+        for path, lines in wanted:
+            print(f"\nat the top of {path}:", BEGIN, *lines, END, sep="\n")
+        if any(path == copied for path, _ in changed):
+            print(f"\nand a copy of {settings_file}, as {copied}")
+        raise OperatorError("add what is missing of these, reload PostgreSQL, then type the same command again")
     for path, content in changed:
         replace_text(path, content)
         print(f"written: {path}")
@@ -71,6 +74,13 @@ def prepare_local(settings_file: Path, *, may_edit: bool) -> str:
         print(f"PostgreSQL takes {pending} at its next restart: systemctl restart postgresql")
     directory = sockets.split(",")[0].strip()
     return f"postgresql://journal_owner@/journal?host={directory}&port={port}"
+
+
+def refuse_password(dsn: str) -> None:
+    """Refuse an address that holds a password: everybody on this host can read the settings. Raises OperatorError."""
+    place, _, query = dsn.partition("?")
+    if ":" in place.partition("://")[2].rpartition("@")[0] or "password" in parse_qs(query):
+        raise OperatorError(f"--dsn holds a password, and the settings are no place for it: put it in {PASSWORDS}")
 
 
 def explain_remote(dsn: str) -> None:
@@ -89,14 +99,20 @@ def explain_remote(dsn: str) -> None:
 
 
 def merge(path: Path, lines: Sequence[str]) -> tuple[Path, str] | None:
-    """Return the file with these lines on top, in a block that is replaced another time; None if they are there."""
+    """Return the file with these lines on top, in a block that is replaced another time; None if they are there.
+
+    Raises OperatorError if the end of the block is missing.
+    """
     text = path.read_text(encoding="utf-8")
     block = "\n".join([BEGIN, *lines, END, ""])
     if block in text:
         return None
     before, _, rest = text.partition(BEGIN)
     if rest:
-        text = before + rest.partition(END + "\n")[2]
+        _, end, after = rest.partition(END + "\n")
+        if not end:
+            raise OperatorError(f"{path} has the line {BEGIN!r}, but not {END!r}: put it where the block ends")
+        text = before + after
     # On top: the first line that fits a connection decides.
     return path, f"{block}{text}"
 
