@@ -240,7 +240,7 @@ class Credentials:
                     tenant=row.tenant,
                     subject=subject,
                     data=data,
-                    event_id=f"credential-{data['change']}-{subject}-{token.id}",
+                    event_id=f"rotation-{subject}-{token.id}",
                     at=now,
                 )
                 for subject, data in happened.items()
