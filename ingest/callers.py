@@ -68,7 +68,8 @@ class Proxies:
                 der = ssl.PEM_cert_to_DER_cert(unquote(given[0]))
         except ValueError:
             return None
-        return hashlib.sha256(der).digest()
+        # Caddy sends `::` for a caller without a certificate.
+        return hashlib.sha256(der).digest() if der else None
 
     def _has(self, address: Address) -> bool:
         return any(address in network for network in self._networks)

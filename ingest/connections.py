@@ -1,7 +1,7 @@
 """The open connections of a process: bounded, as each holds a file descriptor that the database and the keys need too.
 
 One address may have a quarter of them. A proxy, which bounds its own callers, may have all; a full process closes the
-connection of a caller that has been idle for longest.
+first idle one of its oldest connections that are no proxy's.
 """
 
 from __future__ import annotations
