@@ -1,6 +1,6 @@
 """Spellings that a standard calls equal, made one, so that an event is the same event however it was spelt.
 
-- An attribute whose value is null is absent (JSON Event Format for CloudEvents 1.0.2, section 2.2). `data` is no
+- An attribute whose value is null is absent (JSON Event Format for CloudEvents 1.0.2, section 2). `data` is no
   attribute, and what is in it is taken as it stands.
 - Texts that Unicode calls canonically equivalent are one text: they are put in Normalization Form C (UAX #15).
 """
