@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -44,7 +45,10 @@ class Workers:
             status = await self._processes[number].wait()
             log.error("a worker ended: another takes its place", worker=number, status=status)
             await asyncio.sleep(PAUSE_SECONDS)
-            self._processes[number] = await self._start_one(number)
+            try:
+                self._processes[number] = await self._start_one(number)
+            except OSError as error:
+                log.error("no worker could be started: it is tried again", worker=number, reason=error.strerror)
 
     def ask_to_stop(self) -> None:
         """Ask all at once: as long as one listens, the kernel accepts connections for it."""
@@ -79,5 +83,6 @@ class Workers:
         )
         assert process.stdin is not None
         process.stdin.write(f"{self._dsn}\n".encode())
-        await process.stdin.drain()
+        with suppress(ConnectionError):  # it has ended: whoever waits for it sees that
+            await process.stdin.drain()
         return process
