@@ -65,7 +65,7 @@ async def install_certificate(settings: Settings, arguments: argparse.Namespace)
 
 
 async def show(settings: Settings, _: argparse.Namespace) -> int:
-    """Show the present identity; 1 if the trust anchors do not vouch for it now."""
+    """Show the present identity. Raises OperatorError if the trust anchors do not vouch for it now."""
     identity = _load(settings)
     _tell(identity)
     if next_key_path(settings.signing_key_path).exists():

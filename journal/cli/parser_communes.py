@@ -176,7 +176,7 @@ def add_credentials(actions: Actions) -> None:
         group,
         "rotate",
         commands.credential_rotate,
-        "make a credential like another, which stays valid for a time",
+        "make a credential that replaces another; the old one stays valid for a time",
         "credential rotate 1f2e3d4c5b6a --overlap-hours 72",
     )
     parser.add_argument("id", metavar="ID")

@@ -47,7 +47,7 @@ def _add_identity(actions: Actions) -> None:
         "request",
         identity.request,
         "write a request for a real authority's certificate, of a new key",
-        'identity request --organisation "COMMUNE DE ALBI" -o request.pem',
+        'identity request --organisation "VILLE D\'ALBI" -o request.pem',
     )
     parser.add_argument("--organisation", required=True, metavar="NAME", help="whose seal it is")
     parser.add_argument("--country", default="FR", metavar="CC")
@@ -100,7 +100,7 @@ def add_running(actions: Actions) -> None:
 def add_keys(actions: Actions) -> None:
     """Add keys."""
     to, back = "backup --to /mnt/keys", "restore --from /mnt/keys"
-    group = add_group(actions, "keys", "back up the key store to a copy, and restore it", to)
+    group = add_group(actions, "keys", "back up the key store to a copy, restore it, replace the master key", to)
     parser = add_command(group, "backup", keys.backup, "update a copy: new keys, fences, purged days", f"keys {to}")
     parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="an existing directory")
     _add_rotation(group)

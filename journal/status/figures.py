@@ -74,11 +74,6 @@ class Status:
         return abs(self.row.at - self.at)
 
     @property
-    def seal_age(self) -> timedelta | None:
-        """Return the age of the latest seal."""
-        return _since(self.at, self.row.sealed_at)
-
-    @property
     def unstamped_seals(self) -> int:
         """Return how many close seals wait for a time-stamp; 0 without an authority."""
         return self.row.unstamped_seals if self.is_stamping else 0
