@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 REPORT = Path(__file__).parents[1] / "tamper" / "REPORT.md"
 READY_SECONDS = 60.0
+ROLLED_BACK = "rolled back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ def judge(result: Result) -> Verdict:
     listed = Listed(result.id, result.done, result.expected)
     if result.error is not None:
         return Verdict("ERROR", result.error[:200])
-    # What a control changes is meant to be obeyed.
-    if not listed.is_control and any(lost.startswith(("OBEYED", "purged")) for lost in result.lost):
+    # What a control changes is meant to be obeyed; and of everything put back at once, only a witness knows better.
+    is_meant = listed.is_control or ROLLED_BACK in listed.noticed_by
+    if not is_meant and any(lost.startswith(("OBEYED", "purged")) for lost in result.lost):
         return Verdict("OBEYED", "; ".join(result.lost))
     if not result.notices:
         return Verdict("quiet" if listed.is_control else "SILENT", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -152,8 +152,10 @@ class Scene:
         await self.stop()
         for undo in self.after:
             await undo()
-        await self.drop_database()
-        await self.drop_database(f"{self.database}_copy")
+        for name in (self.database, f"{self.database}_copy"):
+            # A server of its own may have been stopped, and goes with its directory.
+            with suppress(OSError, asyncpg.PostgresConnectionError):
+                await self.drop_database(name)
         shutil.rmtree(self.root, ignore_errors=True)
 
     async def travel(self, moment: datetime) -> None:
