@@ -47,8 +47,7 @@ def follow(target: KeyStore, source: KeyStore, *, doubted: Collection[str] = ())
     """Update the target from the source, durably, in every directory of it; safe to repeat.
 
     A key that cannot be copied is reported, and the others are copied; those of `doubted` tenants, which may have been
-    destroyed since, are left out. Raises OSError, KeyStoreError if a fence cannot
-    be read: then nothing is copied.
+    destroyed since, are left out. Raises OSError, KeyStoreError if a fence cannot be read: then nothing is copied.
     """
     done = Followed()
     done.shredded = _end_contracts(target, source)
