@@ -75,7 +75,7 @@ async def _record(settings: Settings, done: Followed) -> None:
 
 
 async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Restore from a copy what the key store has lost; 1 if a key could not be restored.
+    """Restore from a copy what the key store has lost; 1 if a key was not restored.
 
     The database, which must be restored first, says what has been purged since the copy was made; it is believed where
     the ledger of the key store, or of its copy, vouches for the row.
@@ -106,7 +106,7 @@ async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
         )
     for reason in done.failures:
         print(f"openepm-journal: not restored: {reason}", file=sys.stderr)
-    return int(bool(done.failures))
+    return int(bool(done.failures or destroyed.doubted_tenants))
 
 
 def _open_both(settings: Settings, directory: str) -> tuple[KeyStore, KeyStore]:

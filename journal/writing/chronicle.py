@@ -192,7 +192,8 @@ class Chronicle:
     async def write_all(self, happenings: Sequence[Happening]) -> None:
         """Write what happened, each once as `write_once` does; what is recorded under its `event_id` stays as it is.
 
-        The entries share appends. Where some fail, the others are written, and the first failure is raised.
+        The entries share appends. Where some fail, the others of the same append are written, the first failure is
+        raised, and later ones are not written.
         """
         ended = await self._ended_tenants()
         for start in range(0, len(happenings), SUBMITTED_TOGETHER):

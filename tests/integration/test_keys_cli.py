@@ -151,7 +151,7 @@ async def test_a_restore_believes_no_row_that_nobody_vouches_for(
         "UPDATE journal.category SET fence = current_date + 1 WHERE code = 'ecrits';"
         "INSERT INTO journal.tenant VALUES ('albi', 'Albi', now(), now(), now())"
     )
-    assert await keys.restore(settings, asked(copy)) == DONE
+    assert await keys.restore(settings, asked(copy)) == 1
     said = capsys.readouterr().err
     assert "not believed, so no key is destroyed for it: tenant albi" in said
     assert "category ecrits: its fence in the database" in said
