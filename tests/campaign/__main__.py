@@ -120,6 +120,7 @@ class Worker:
             database=f"k{identifier.lower()}",
             witness=witness,
             programs=programs,
+            owns_server=kind.own_server,
         )
         if kind.small_disk:
             scene.disk = place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ class Scene:
     extra: dict[str, Any] = field(default_factory=dict)
     # The directory of the server's programs, where it has its own; what is undone at the end.
     programs: Path | None = None
+    owns_server: bool = False
     disk: Path | None = None
     after: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     running: Running | None = None
@@ -152,10 +153,9 @@ class Scene:
         await self.stop()
         for undo in self.after:
             await undo()
-        for name in (self.database, f"{self.database}_copy"):
-            # A server of its own may have been stopped, and goes with its directory.
-            with suppress(OSError, asyncpg.PostgresConnectionError):
-                await self.drop_database(name)
+        if not self.owns_server:  # which may be stopped or full, and goes with its directory
+            await self.drop_database()
+            await self.drop_database(f"{self.database}_copy")
         shutil.rmtree(self.root, ignore_errors=True)
 
     async def travel(self, moment: datetime) -> None:
