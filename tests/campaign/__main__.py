@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -17,13 +16,12 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-import structlog
-
 from journal.database import binaries, cluster
 from journal.database.embedded import EmbeddedPostgres
 from journal.document import render
+from tests.campaign import logged
 from tests.campaign.play import Result, play
-from tests.campaign.report import REPORT, judge, write_report
+from tests.campaign.report import REPORT, judge, read_report, write_report
 from tests.campaign.scene import Scene
 from tests.campaign.scripts import KINDS
 from tests.campaign.serving import stamping
@@ -42,7 +40,7 @@ FIXED = ("fsync", "full_page_writes", "synchronous_commit", "data_sync_retry")
 
 def quiet() -> None:
     """Log nothing; make no documents, which are not what is tampered with."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logged.keep_quiet()
     render.DEADLINE_SECONDS = 0.0
     cluster.SETTINGS = {name: value for name, value in cluster.SETTINGS.items() if name not in FIXED}  # type: ignore[misc]
 
@@ -178,7 +176,11 @@ def main() -> int:
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help="build the world there and keep it, or use the one that is there")
-    parser.add_argument("--report", type=Path, help=f"where the report goes (default: {REPORT}, if all are played)")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        help="the report; kinds not played now stay in it (default, if all are: the committed one)",
+    )
     chosen = parser.parse_args()
     quiet()
     if chosen.build is not None:
@@ -195,10 +197,13 @@ def main() -> int:
         if chosen.root is None:
             shutil.rmtree(root, ignore_errors=True)
     report = chosen.report or (None if chosen.kinds else REPORT)
-    played = set(chosen.kinds or KINDS)
-    is_whole = played >= {result.id for result in results}
-    seconds = time.monotonic() - started if is_whole else None
-    summary = write_report(results, seconds, os.cpu_count() or 1)
+    seconds: float | None = time.monotonic() - started
+    if chosen.kinds and report is not None and report.exists():
+        earlier = {result.id: result for result in read_report(report.read_text(encoding="utf-8"))}
+        results = list((earlier | {result.id: result for result in results}).values())
+    if not set(chosen.kinds or KINDS) >= {result.id for result in results}:
+        seconds = None
+    summary = write_report(sorted(results, key=lambda result: result.id), seconds, os.cpu_count() or 1)
     if report is not None:
         report.write_text(summary.text, encoding="utf-8")
     print(summary.totals)

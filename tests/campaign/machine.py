@@ -9,7 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from journal.cli.serve import watch_database
 from journal.clock import SimulatedClock
+from tests.campaign import logged
 from tests.campaign.table import KINDS, Kind, kind, statement
 from tests.campaign.world import ALBI, EVE, MAIN, copy_directory
 from tests.support.catalog_harm import FEIGNED, ROLE_HARMS, catalog_harms
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from tests.campaign.table import Act
 
 FULL_BATCH = 500
+RESTART_SECONDS = 60.0
+LOOK_SECONDS = 0.2
 
 
 def _catalog(identifier: str) -> Act:
@@ -95,18 +99,27 @@ async def _refuse_role(scene: Scene) -> None:
     await scene.execute("SELECT pg_reload_conf()")
 
 
-@kind("T09", own_server=True)
 async def _replace_programs(scene: Scene) -> None:
-    """Replace the programs of the server, which `serve` watches."""
+    """Replace the programs of the server, which `serve` watches, and ask what callers ask until it has restarted."""
     assert scene.programs is not None
     first = scene.server.pid
-    replace_program(scene.programs)
-    while scene.server.pid in {None, first}:  # noqa: ASYNC110 - nothing rings
-        await asyncio.sleep(0.2)
-    scene.notice("ready", "the programs of the embedded PostgreSQL were replaced: it restarts")
+    said = logged.listen()
+    watching = asyncio.create_task(watch_database(scene.server))
+    try:
+        replace_program(scene.programs)
+        async with asyncio.timeout(RESTART_SECONDS):
+            while scene.server.pid in {None, first} or await scene.post("again") != 201:
+                for name, problem in (await scene.service.checks.run()).items():
+                    if problem is not None:
+                        scene.notice(f"ready: {name}", problem)
+                for line in said:
+                    scene.notice("log", line)
+                await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        watching.cancel()
 
 
-KINDS["T09"] = Kind(act=KINDS["T09"].act, own_server=True, own_programs=True)
+KINDS["T09"] = Kind(act=_replace_programs, own_server=True, own_programs=True)
 
 
 async def _fill_disk(scene: Scene) -> None:

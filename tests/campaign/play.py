@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
@@ -56,7 +57,7 @@ class Result:
 def expected_of(listed: Listed) -> set[str]:
     """Return who must notice, in the words of notices."""
     words = listed.noticed_by
-    found = {who for who in ("start", "ready", "audit", "store", "extract", "seal", "receipt") if who in words}
+    found = {"start", "ready", "audit", "store", "extract", "seal", "receipt"} & set(re.findall(r"\w+", words))
     if "refused" in words or "handed over again" in words:
         found.add("ready")
     return found

@@ -9,17 +9,16 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.campaign.play import expected_of
+from tests.campaign.play import Result, expected_of
 from tests.campaign.table import Listed, read_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.campaign.play import Result
-
 REPORT = Path(__file__).parents[1] / "tamper" / "REPORT.md"
 READY_SECONDS = 60.0
 ROLLED_BACK = "rolled back"
+_NOTICE = re.compile(r"- \*\*(.+?)\*\*, ([0-9.]+) s: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,26 @@ def judge(result: Result) -> Verdict:
     return Verdict("noticed" if is_kept else "late", said)
 
 
+def read_report(text: str) -> list[Result]:
+    """Return what a report says of each kind; `done` and `expected` are those of the list."""
+    listed, results = read_list(), []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        identifier = section[:3]
+        result = Result(identifier, listed[identifier].done, listed[identifier].noticed_by)
+        for line in section.replace("\\|", "|").splitlines():
+            if notice := _NOTICE.fullmatch(line):
+                who, seconds, said = notice.groups()
+                result.notices.append({"who": who, "seconds": float(seconds), "said": said})
+            elif line.startswith("- refused: "):
+                result.refused = [line.removeprefix("- refused: ")]
+            elif line.startswith("- error: "):
+                result.error = line.removeprefix("- error: ")
+            elif line.startswith("- lost: ") and line != "- lost: nothing":
+                result.lost = line.removeprefix("- lost: ").split("; ")
+        results.append(result)
+    return results
+
+
 def write_report(results: Sequence[Result], seconds: float | None, processors: int) -> Summary:
     """Return the report; without `seconds`, of kinds that were played in several parts."""
     verdicts = {result.id: judge(result) for result in results}
@@ -72,7 +91,7 @@ def write_report(results: Sequence[Result], seconds: float | None, processors: i
     kinds = [result for result in results if not result.id.startswith("Z")]
     controls = [result for result in results if result.id.startswith("Z")]
     first = Counter(result.notices[0]["who"] for result in kinds if result.notices)
-    times = [result.notices[0]["seconds"] for result in kinds if result.notices]
+    times = [round(result.notices[0]["seconds"], 1) for result in kinds if result.notices]
     bad = [name for name, verdict in verdicts.items() if verdict.verdict not in {"noticed", "quiet"}]
     not_played = sorted(read_list().keys() - verdicts.keys())
     lines = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.campaign.play import Result
-from tests.campaign.report import judge, write_report
+from tests.campaign.report import REPORT, judge, read_report, write_report
 from tests.campaign.scripts import KINDS
 from tests.campaign.table import read_list
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT_SECONDS = 3 * 3600
+PROCESSORS = 2
 
 
 def test_every_kind_of_the_list_has_an_act() -> None:
@@ -48,6 +50,14 @@ def test_how_a_kind_is_judged(
     result = Result(identifier, "done", expected, notices=heard, lost=lost)
     assert judge(result).verdict == verdict
     assert write_report([result], 60.0, 2).is_good == (verdict in {"noticed", "quiet"})
+
+
+def test_the_report_is_what_the_runner_writes() -> None:
+    """Nothing in it was typed: read back and written again, it is the same."""
+    text = REPORT.read_text(encoding="utf-8")
+    again = write_report(read_report(text), None, PROCESSORS).text
+    total = r"^- (wall time|played in several parts).*$"
+    assert re.sub(total, "", again, flags=re.MULTILINE) == re.sub(total, "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.campaign
