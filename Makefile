@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 WHEEL_TESTS ?= tests/integration
 # One more than there are processors: many tests wait for a process to start, or to be killed.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Tests start many processes: none is to compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
 .PHONY: help install demo run tools test coverage test-wheel check catalog bench campaign campaign-tamper verifier release clean
@@ -64,8 +66,9 @@ catalog: install  ## make sql/catalog.json anew, after a change of sql/schema.sq
 bench: install  ## measure, several runs each, and compare with the floors
 	@$(BIN)/python -m tests.bench
 
-campaign: install  ## run the long tests: kills, every bit, every byte
+campaign: install  ## run the long tests: kills, every bit, every byte, thousands of random cases
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m campaign --durations=25
+	@$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal -m "not campaign" --hypothesis-profile=search
 
 campaign-tamper: install  ## tamper in every way of tests/tamper/KINDS.md, and write tests/tamper/REPORT.md
 	@$(BIN)/python -m tests.campaign

@@ -5,6 +5,7 @@ The service serves them; `make verifier` (this module run as a program) writes t
 
 from __future__ import annotations
 
+import functools
 import sys
 from base64 import b64encode
 from hashlib import sha256
@@ -34,39 +35,44 @@ def _digest_field(content: bytes) -> str:
     return f"sha-256=:{b64encode(sha256(content).digest()).decode()}:"
 
 
-# Built once per process, from the installed modules.
-VERIFIER = build()
-PAGE = read_page()
-_VERIFIER_HEADERS = {
-    "Repr-Digest": _digest_field(VERIFIER),
-    "Content-Disposition": f'attachment; filename="{NAME}"',
-}
-_PAGE_HEADERS = {
-    "Repr-Digest": _digest_field(PAGE),
-    # The rest of the policy is in the page itself, so that it also holds when the page is opened from a disk.
-    "Content-Security-Policy": "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
+@functools.cache
+def _verifier() -> bytes:
+    """Return `journal-verify.pyz`, built from the installed modules when it is first asked for."""
+    return build()
+
+
+@functools.cache
+def _page() -> bytes:
+    return read_page()
 
 
 async def get_verifier(_: web.Request, __: Edge) -> web.StreamResponse:
     """Answer `journal-verify.pyz`, with its SHA-256 in a header."""
-    return web.Response(body=VERIFIER, content_type="application/octet-stream", headers=_VERIFIER_HEADERS)
+    content = _verifier()
+    headers = {"Repr-Digest": _digest_field(content), "Content-Disposition": f'attachment; filename="{NAME}"'}
+    return web.Response(body=content, content_type="application/octet-stream", headers=headers)
 
 
 async def get_verifier_digest(_: web.Request, __: Edge) -> web.StreamResponse:
     """Answer the line that `sha256sum --check` reads."""
-    return web.Response(text=f"{sha256(VERIFIER).hexdigest()}  {NAME}\n")
+    return web.Response(text=f"{sha256(_verifier()).hexdigest()}  {NAME}\n")
 
 
 async def get_verifier_page(_: web.Request, __: Edge) -> web.StreamResponse:
     """Answer the page, which makes no request to any server."""
-    return web.Response(body=PAGE, content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
+    content = _page()
+    headers = {
+        "Repr-Digest": _digest_field(content),
+        # The rest of the policy is in the page itself, so that it also holds when the page is opened from a disk.
+        "Content-Security-Policy": "frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+    }
+    return web.Response(body=content, content_type="text/html", charset="utf-8", headers=headers)
 
 
 def write_verifiers(directory: Path) -> None:
     """Write both files into an existing directory, each with its SHA-256."""
-    for name, content, mode in ((NAME, VERIFIER, EXECUTABLE), (PAGE_NAME, PAGE, PLAIN)):
+    for name, content, mode in ((NAME, _verifier(), EXECUTABLE), (PAGE_NAME, _page(), PLAIN)):
         path = directory / name
         path.write_bytes(content)
         path.chmod(mode)

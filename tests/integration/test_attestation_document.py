@@ -296,7 +296,7 @@ async def test_another_template_wants_other_content(signer: LocalSigner) -> None
 
 
 @given(text=st.text(max_size=300))
-@settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_name_breaks_the_page(signer: LocalSigner, tmp_path: Path, text: str) -> None:
     """Any name whatever, of a commune or a category, gives one page."""
     document = await make(make_attestation(make_facts(text, 0, 5), tenant_name=text), signer)

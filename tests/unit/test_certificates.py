@@ -570,12 +570,12 @@ def test_times_of_other_zones_are_compared_as_moments() -> None:
 
 @pytest.mark.parametrize("position", [0, 1])
 def test_any_byte_changed_in_a_certificate_of_the_path_is_refused(position: int) -> None:
-    """Also in the parts its issuer did not sign: every byte, three other values each."""
+    """Also in the parts its issuer did not sign: another value of every byte."""
     values = random.Random(position)
     anchors = [certificates.parse(ROOT.certificate)]
     whole = CHAIN[position].certificate
     for at in range(len(whole)):
-        for flip in values.sample(range(1, 256), 3):
+        for flip in values.sample(range(1, 256), 1):
             other = bytearray(whole)
             other[at] ^= flip
             encoded = [holder.certificate for holder in CHAIN]

@@ -464,12 +464,11 @@ def test_a_signature_cut_short_is_malformed() -> None:
             check(SIGNATURE[:length])
 
 
-@pytest.mark.parametrize("part", range(8))
-def test_any_byte_changed_is_refused(part: int) -> None:
-    """All 255 other values of each of the first hundred bytes, three other values of every other byte."""
-    values = random.Random(part)
-    for at in range(part, len(SIGNATURE), 8):
-        for flip in range(1, 256) if at < 100 else values.sample(range(1, 256), 3):
+def test_any_byte_changed_is_refused() -> None:
+    """Eight other values of each of the first hundred bytes, one other value of every other byte."""
+    values = random.Random(20261128)
+    for at in range(len(SIGNATURE)):
+        for flip in values.sample(range(1, 256), 8 if at < 100 else 1):
             changed = bytearray(SIGNATURE)
             changed[at] ^= flip
             with pytest.raises(VerificationError):

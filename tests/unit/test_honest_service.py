@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from journal.core.times import overdue_through, purgeable_through
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 DAY = timedelta(days=1)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     retention_days=st.integers(2, 5),
     entries=st.lists(st.integers(0, 2), min_size=1, max_size=12),

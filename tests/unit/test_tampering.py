@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from journal.core.errors import MismatchedPartError, VerificationError
@@ -41,7 +41,8 @@ def refusal(whole: bytes) -> VerificationError:
     return caught.value
 
 
-WHOLE = small().pack()
+SMALL = small()
+WHOLE = SMALL.pack()
 CONTENTS = contents_of(WHOLE)
 
 
@@ -55,16 +56,17 @@ def test_the_extract_itself_verifies() -> None:
     assert verify(WHOLE).manifest.withheld == 1
 
 
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("name", list(CONTENTS))
-def test_no_byte_of_a_member_can_be_changed(name: str) -> None:
-    """Each byte of each part, one at a time; the part is named (X-01)."""
-    for place in range(len(CONTENTS[name])):
+def test_no_byte_of_a_member_can_be_changed(name: str, step: int) -> None:
+    """Each byte of each part, or one in so many, one at a time; the part is named (X-01)."""
+    for place in range(0, len(CONTENTS[name]), step):
         error = refusal(pack({**CONTENTS, name: flipped(CONTENTS[name], place)}))
         if name not in (DIGESTS, SIGNATURE):
             assert (type(error), error.part) == (MismatchedPartError, name)
 
 
-@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("name", [ENTRIES, PROOF, SEALS, TABLE, INSTRUCTIONS])
 def test_no_byte_can_be_changed_by_who_holds_the_signing_key(name: str, step: int) -> None:
     """The service itself, signing the extract anew, cannot change one byte of these: seals and chain hold them."""
@@ -83,17 +85,20 @@ def accepted(whole: bytes) -> Report | None:
         return None if error.verdict != VerificationError.verdict else verify(whole)
 
 
-@pytest.mark.parametrize("bits", [1, pytest.param(0x80, marks=pytest.mark.campaign)])
-def test_no_byte_of_the_container_says_anything_else(bits: int) -> None:
+@pytest.mark.parametrize(
+    ("bits", "step"),
+    [(1, 7), pytest.param(1, 1, marks=pytest.mark.campaign), pytest.param(0x80, 1, marks=pytest.mark.campaign)],
+)
+def test_no_byte_of_the_container_says_anything_else(bits: int, step: int) -> None:
     """A change of any byte is refused, or changes neither a part nor the report."""
     genuine = verify(WHOLE)
-    for place in range(len(WHOLE)):
+    for place in range(0, len(WHOLE), step):
         assert accepted(flipped(WHOLE, place, bits)) in (None, genuine)
 
 
 def test_no_beginning_of_the_file_is_accepted() -> None:
     """A file cut short anywhere is refused."""
-    for size in range(0, len(WHOLE), 7):
+    for size in range(0, len(WHOLE), 11):
         with pytest.raises(VerificationError):
             verify(WHOLE[:size])
 
@@ -134,7 +139,6 @@ def test_a_part_cannot_be_added_unsigned() -> None:
     refusal(pack(signed))
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_damage_makes_the_verifier_fail_otherwise(data: Any) -> None:
     """Runs of bytes replaced, removed or inserted, anywhere: refused by the tree, never by a traceback."""
@@ -147,7 +151,6 @@ def test_no_damage_makes_the_verifier_fail_otherwise(data: Any) -> None:
     assert accepted(damaged) in (None, verify(WHOLE))
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([ENTRIES, PROOF, SEALS, MANIFEST, TABLE]),
     st.one_of(st.binary(max_size=200), st.text(max_size=60).map(str.encode), st.just(b"[" * 5000)),
@@ -155,7 +158,7 @@ def test_no_damage_makes_the_verifier_fail_otherwise(data: Any) -> None:
 def test_no_content_makes_the_verifier_fail_otherwise(name: str, content: bytes) -> None:
     """Parts of any content, signed by the service: refused by the tree, never by a traceback."""
     with pytest.raises(VerificationError):
-        verify(replace(small(), parts={TABLE: CONTENTS[TABLE], name: content}).pack())
+        verify(replace(SMALL, parts={TABLE: CONTENTS[TABLE], name: content}).pack())
 
 
 def test_streamed_parts_are_those_that_grow_with_the_entries() -> None:

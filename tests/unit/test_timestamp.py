@@ -235,12 +235,13 @@ def test_a_real_token_over_another_hash_is_refused(real: Authority, tmp_path: Pa
 
 
 @pytest.mark.needs("openssl")
-def test_no_byte_of_a_real_token_can_be_changed(real: Authority) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.campaign)])
+def test_no_byte_of_a_real_token_can_be_changed(real: Authority, step: int) -> None:
     """Nor can any prefix of it pass. An RSA signature alone has two names, which mean the same."""
     token, now = asked(real), datetime.now(timezone.utc)
     good = verify(token, anchors=real.anchors, made_at=now)
     accepted = []
-    for place in range(len(token)):
+    for place in range(0, len(token), step):
         for mask in (0x01, 0x0A, 0x80):
             changed = token[:place] + bytes([token[place] ^ mask]) + token[place + 1 :]
             try:
