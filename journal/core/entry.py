@@ -52,6 +52,49 @@ ACTIONS = {
     "service.alarm": "alarme",
 }
 OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
+# What an agent did in the module, in its own words: optional beside the action, which the law names.
+SESSION_OPERATIONS = {
+    "login": "connexion",
+    "logout": "déconnexion",
+    "login-failed": "connexion refusée",
+}
+READING_OPERATIONS = {
+    "search": "recherche",
+    "list": "liste",
+    "view": "affichage",
+    "history": "historique",
+    "attachment": "pièce jointe",
+    "print": "impression",
+    "export": "export",
+    "statistics": "statistiques",
+}
+WRITING_OPERATIONS = {
+    "create": "création",
+    "import": "import",
+    "copy": "copie",
+    "update": "mise à jour",
+    "attach": "ajout de pièce jointe",
+    "link": "rattachement",
+    "assign": "attribution",
+    "validate": "validation",
+    "reject": "renvoi",
+    "sign": "signature",
+    "close": "clôture",
+    "reopen": "réouverture",
+    "archive": "archivage",
+    "restore": "restauration",
+    "delete": "suppression",
+    "rights": "droits",
+    "password": "mot de passe",
+    "lock": "verrouillage",
+    "unlock": "déverrouillage",
+}
+OPERATIONS = {
+    **SESSION_OPERATIONS,
+    **READING_OPERATIONS,
+    **WRITING_OPERATIONS,
+    "transmit": "transmission",
+}
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _SERVICE = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")

@@ -1,9 +1,9 @@
 """The table of an extract for spreadsheets: `extrait.csv`, a pure function of the disclosed entries.
 
 RFC 4180 with semicolons, UTF-8 with a byte order mark, every field quoted, one line per entry: French
-spreadsheets open such a file with a double click. No cell can be taken for a formula, and no character hides or
-reorders its neighbours. The rules are fixed sets of characters, not the Unicode tables of the Python at hand, so
-that the verifier makes the same bytes with any version.
+spreadsheets open such a file with a double click. No cell can be taken for a formula, a number or a date, and no
+character hides or reorders its neighbours. The rules are fixed sets of characters, not the Unicode tables of the
+Python at hand, so that the verifier makes the same bytes with any version.
 """
 
 from __future__ import annotations
@@ -11,57 +11,46 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from journal.core import canonical
-from journal.core.entry import ACTIONS, OUTCOMES
+from journal.core.entry import ACTIONS, OPERATIONS, OUTCOMES
+from journal.core.paris import paris_time
 from journal.core.times import format_time
 from journal.extract.manifest import action_of
+from journal.extract.words import CODES, MEMBERS, PURPOSES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping, Sequence
 
     from journal.core.entry import Entry
 
 COLUMNS = (
     "n°",
-    "enregistré le",
-    "survenu le",
+    "survenu le (heure de Paris)",
+    "survenu le (UTC)",
+    "enregistré le (UTC)",
     "action",
+    "opération",
+    "nombre",
+    "résultat",
     "compte",
     "nom",
-    "rôle",
-    "unité",
+    "rôle et unité",
     "objet",
     "motif",
     "destinataires",
-    "résultat",
     "champs",
-    "adresse",
     "poste",
-    "session",
-    "source",
-    "identifiant",
-    "séquence",
-    "trace",
-    "transmis par",
+    "événement",
     "détails",
 )
-_EVENT = frozenset(
-    (
-        "specversion",
-        "id",
-        "source",
-        "type",
-        "time",
-        "subject",
-        "datacontenttype",
-        "sequence",
-        "traceparent",
-        "data",
-    )
-)
-_DATA = frozenset(("actor", "client", "fields", "justification", "outcome", "recipients"))
-_ACTOR = ("account", "name", "role", "unit")
-_CLIENT = ("address", "workstation", "session")
+_EVENT = frozenset(("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data"))
+_MODULE_DATA = frozenset(("actor", "client", "count", "fields", "justification", "operation", "outcome", "recipients"))
+_DATA = _MODULE_DATA | {"purpose", "reason", "requester"}
+_ACTOR = frozenset(("account", "name", "role", "unit"))
+_CLIENT = frozenset(("address", "session", "workstation"))
+_ABSENT: dict[str, Any] = {}
+_PLACES = {name: place for place, name in enumerate(MEMBERS)}
+# From here on, spreadsheets show a number in another way than it was written.
+_NUMBER_LIMIT = 10**11
 
 # Characters that begin a formula: ASCII, then their full-width, small and mathematical variants.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
@@ -73,15 +62,52 @@ UNSEEN = (
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
 )
 _BLANK = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-_HIDDEN = re.compile(f"[{UNSEEN}]")
-# At the start, or where a separator other than ours would begin a cell; some spreadsheets ignore blanks and
-# quotation marks before it.
-_FORMULA_START = re.compile(f"(^|[,;|])(?=[{_BLANK}\"']*[{_FORMULA}])")
 _UNSEEN_START = ("\t", "\r", "\n", "\0")
-# The same two for a whole line whose cells are separated by U+0000, which no record holds.
+
+
+def _any_case(words: Sequence[str]) -> str:
+    """Return a pattern for one of these words in upper or lower case: `re.IGNORECASE` goes by a version of Unicode.
+
+    Words share their beginnings: a letter that begins none is looked at once.
+    """
+    tails: dict[str, list[str]] = {}
+    for word in filter(None, words):
+        tails.setdefault(word[0], []).append(word[1:])
+    branches = [f"[{letter}{letter.upper()}]{_any_case(rest)}" for letter, rest in tails.items()]
+    return f"(?:{'|'.join(branches)}){'?' if '' in words else ''}" if branches else ""
+
+
+# What spreadsheets read as something else than a text, after these signs: a number, an error, a date, a truth value.
+_BEFORE = f"[{_BLANK}\"'.,(%€$£¥]*"
+_TRUTH = ("true", "false", "vrai", "faux")
+DATE_WORDS = (
+    *("lundi", "lun", "mardi", "mar", "mercredi", "mer", "jeudi", "jeu", "vendredi", "ven", "samedi", "sam"),
+    *("dimanche", "dim", "monday", "mon", "tuesday", "tue", "wednesday", "wed", "thursday", "thu", "friday", "fri"),
+    *("saturday", "sat", "sunday", "sun"),
+    *("janvier", "janv", "january", "jan", "février", "fevrier", "févr", "fevr", "fév", "fev", "february", "feb"),
+    *("mars", "march", "mar", "avril", "avr", "april", "apr", "mai", "may", "juin", "june", "jun"),
+    *("juillet", "juill", "juil", "july", "jul", "août", "aout", "aoû", "aou", "august", "aug"),
+    *("septembre", "september", "sept", "sep", "octobre", "october", "oct", "novembre", "november", "nov"),
+    *("décembre", "decembre", "december", "déc", "dec"),
+)
+_AFTER = f"[{_BLANK}.,/\"'-]*"
+_VALUE = (
+    f"[#0-9\uff10-\uff19]|(?:{_any_case(DATE_WORDS)}{_AFTER}){{1,2}}[0-9\uff10-\uff19]"
+    f"|{_any_case(_TRUTH)}[{_BLANK}\"']*(?:\0|$)"
+)
+_START = f"'|[{_BLANK}\"']*[{_FORMULA}]|{_BEFORE}(?:{_VALUE})"
+_GUARDED = re.compile(_START)
+# Where a separator other than ours would begin a cell; some spreadsheets ignore blanks and quotation marks before it.
+_FORMULA_WITHIN = re.compile(f"([,;|])(?=[{_BLANK}\"']*[{_FORMULA}])")
+_HIDDEN = re.compile(f"[{UNSEEN}]")
+# The same for a whole line whose cells are separated by U+0000, which no record holds: bytes but the plain ones are
+# looked at, and where cells begin.
 _APART = "\0"
+_BETWEEN = '";"'
+_PLAIN = bytes((0, *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC3, 0xCA)))
 _SUSPECT = re.compile(f"[{UNSEEN}]".replace("\0-", "\1-"))
-_SUSPECT_START = re.compile(f"[,;|\0][{_BLANK}\"']*[{_FORMULA}]")
+_SUSPECT_START = re.compile(f"\0(?:{_START})")
+_SUSPECT_WITHIN = re.compile(f"[,;|][{_BLANK}\"']*[{_FORMULA}]")
 _DELETE = 0x7F
 
 
@@ -98,78 +124,142 @@ def visible(text: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Return `text` with an apostrophe before everything that begins a formula, and nothing invisible."""
-    safe = _FORMULA_START.sub(r"\1'", visible(text))
-    return f"'{safe}" if text.startswith(_UNSEEN_START) else safe
+    """Return `text` as a spreadsheet leaves it: nothing invisible, no start of a formula, a number or a date."""
+    safe = visible(text)
+    is_guarded = _GUARDED.match(safe) or text.startswith(_UNSEEN_START)
+    safe = _FORMULA_WITHIN.sub(r"\1'", safe)
+    return f"'{safe}" if is_guarded else safe
 
 
-def _line(texts: list[str]) -> bytes:
+def _join(texts: list[str]) -> str:
+    """Return cells of any text, made safe, with what stands between two."""
     joined = _APART + _APART.join(texts)
-    # Almost every line is plain: one search over the whole line finds those whose cells need work.
-    if joined.count(_APART) != len(texts) or _SUSPECT.search(joined) or _SUSPECT_START.search(joined):
+    # Almost every line is plain: a few searches over the whole line find those whose cells need work.
+    if (
+        joined.count(_APART) != len(texts)
+        or (joined.encode().translate(None, _PLAIN) and _SUSPECT.search(joined))
+        or _SUSPECT_START.search(joined)
+        or _SUSPECT_WITHIN.search(joined)
+    ):
         joined = _APART + _APART.join(map(_safe, texts))
-    quoted = joined[1:].replace('"', '""').replace(_APART, '";"')
-    return f'"{quoted}"\r\n'.encode()
+    return joined[1:].replace('"', '""').replace(_APART, _BETWEEN)
 
 
-HEADER = b"\xef\xbb\xbf" + _line(list(COLUMNS))
+HEADER = f'\ufeff"{_BETWEEN.join(COLUMNS)}"\r\n'.encode()
 
 
-def _text(value: Any) -> str:
-    """Return any value of canonical JSON as the text of a cell; empty for None."""
+def _say(value: Any) -> str:
+    """Return any value of canonical JSON as text; empty for None."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    return canonical.encode(value).decode()
+    if isinstance(value, bool):
+        return "oui" if value else "non"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_say, value))
+    return f"({_tell(value)})"
 
 
-def _word(words: dict[str, str], code: Any) -> str:
-    """Return a code in French, followed by the code itself if the word differs."""
-    text = _text(code)
-    word = words.get(text, text)
-    return text if word == text else f"{word} ({text})"
+def _say_code(words: Mapping[str, str], code: Any) -> str:
+    """Return a code as its word, any other value as text."""
+    text = _say(code)
+    return words.get(text, text)
 
 
-def _open(value: Any, name: str, shown: Collection[str], rest: dict[str, Any]) -> dict[str, Any]:
-    """Return `value` if it is an object, else an empty one; add to `rest` what the columns do not show of it."""
-    if not isinstance(value, dict):
-        if value is not None:
-            rest[name] = value
-        return {}
-    hidden = {member: value[member] for member in value if member not in shown}
-    if hidden:
-        rest[name] = hidden
-    return value
+def _tell(members: Mapping[str, Any]) -> str:
+    """Return members with their names, in the order of the words, then of the names."""
+    names = sorted(members, key=lambda name: (_PLACES.get(name, len(_PLACES)), name))
+    return " ; ".join(f"{MEMBERS.get(name, name)} : {_say_code(CODES.get(name, {}), members[name])}" for name in names)
+
+
+def _said(value: Mapping[str, Any], *names: str) -> str:
+    """Return those of the members that are there, with `, ` between them."""
+    return ", ".join([_say(value[name]) for name in names if name in value])
+
+
+def _rest(value: Mapping[str, Any], shown: Collection[str]) -> dict[str, Any]:
+    return {name: value[name] for name in value if name not in shown}
+
+
+def _details(event: Mapping[str, Any]) -> str:
+    """Return what no column shows of an event."""
+    rest, data = _rest(event, _EVENT), event.get("data")
+    if not isinstance(data, dict):
+        return _tell(rest if data is None else {**rest, "data": data})
+    of_data = _rest(data, _DATA)
+    for name, shown in (("actor", _ACTOR), ("client", _CLIENT)):
+        value = data.get(name, {})
+        hidden = _rest(value, shown) if isinstance(value, dict) else value
+        if hidden != {}:
+            of_data[name] = hidden
+    return " ; ".join(filter(None, (_tell(rest), _tell(of_data))))
+
+
+def _together(*texts: str) -> str:
+    return ", ".join(filter(None, texts))
+
+
+def _word(words: Mapping[str, str], code: Any) -> str:
+    """Return the cell of a code: its word, made safe."""
+    text = _say(code)
+    return words.get(text) or (text and _join([text]))
+
+
+def _number(value: Any) -> str:
+    """Return the cell of a number: as it is where a spreadsheet shows it so."""
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _NUMBER_LIMIT:
+        return str(value)
+    return _join([_say(value)])
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_usual(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event holds nothing but what modules submit, and columns show."""
+    data = event.get("data")
+    if not (isinstance(data, dict) and event.keys() <= _EVENT and data.keys() <= _MODULE_DATA):
+        return False
+    actor, client = data.get("actor", _ABSENT), data.get("client", _ABSENT)
+    return isinstance(actor, dict) and isinstance(client, dict) and actor.keys() <= _ACTOR and client.keys() <= _CLIENT
 
 
 def row(entry: Entry) -> bytes:
     """Return the line of an entry, for any entry that `parse_record` accepts."""
-    rest: dict[str, Any] = {}
-    event = _open(entry.event, "event", _EVENT, rest)
-    data = _open(event.get("data"), "data", _DATA, rest)
-    actor = _open(data.get("actor"), "actor", _ACTOR, rest)
-    client = _open(data.get("client"), "client", _CLIENT, rest)
-    return _line(
-        [
-            str(entry.index),
-            format_time(entry.recorded_at),
-            event["time"],
-            _word(ACTIONS, action_of(entry)),
-            *[_text(actor.get(name)) for name in _ACTOR],
-            _text(event.get("subject")),
-            _text(data.get("justification")),
-            _text(data.get("recipients")),
-            _word(OUTCOMES, data.get("outcome")),
-            _text(data.get("fields")),
-            *[_text(client.get(name)) for name in _CLIENT],
-            event["source"],
-            event["id"],
-            _text(event.get("sequence")),
-            _text(event.get("traceparent")),
-            entry.submitted_by,
-            _text(rest or None),
-        ]
-    )
+    event = entry.event
+    data = _object(event.get("data"))
+    actor, client = _object(data.get("actor")), _object(data.get("client"))
+    name, reason, details = _say(actor.get("name")), _say(data.get("justification")), ""
+    if not _is_usual(event):
+        name = _together(name, _say(data.get("requester")))
+        reason = _together(reason, _say_code(PURPOSES, data.get("purpose")), _say(data.get("reason")))
+        details = _details(event)
+    happened, count = event["time"], data.get("count")
+    action, outcome, operation = action_of(entry), data.get("outcome"), data.get("operation")
+    index = f"{entry.index}" if entry.index < _NUMBER_LIMIT else f"'{entry.index}"
+    return (
+        f'"{index}";"{paris_time(happened)}";"{happened}";"{format_time(entry.recorded_at)}'
+        f'";"{_word(ACTIONS, action)}";"{_word(OPERATIONS, operation)}";"{_number(count)}'
+        f'";"{_word(OUTCOMES, outcome)}";"'
+        + _join(
+            [
+                _say(actor.get("account")),
+                name,
+                _said(actor, "role", "unit"),
+                _say(event.get("subject")),
+                reason,
+                _say(data.get("recipients")),
+                _say(data.get("fields")),
+                _said(client, "workstation", "address", "session"),
+                f"{event['source']} {event['id']}, transmis par {entry.submitted_by}",
+                details,
+            ]
+        )
+        + '"\r\n'
+    ).encode()

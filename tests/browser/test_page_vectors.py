@@ -9,8 +9,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
-from journal.core.entry import ACTIONS, OUTCOMES, TYPE_PREFIX, encode_record, parse_record
+from journal.core.entry import ACTIONS, OPERATIONS, OUTCOMES, TYPE_PREFIX, encode_record, parse_record
 from journal.extract import table
+from journal.extract.words import CHANGES, PURPOSES
 from journal.pki.certificates import der_to_pem
 from tests.browser.cases import Case
 from tests.browser.chromium import TRUST
@@ -147,20 +148,59 @@ CHARACTERS = (
     " \t\r\n\"',;|=+-@ab9\x1fé\x85\xa0\xad\u034f\u1160\u180b\u2009\u200b\u2028\u202e\u2212\u3000"
     "\ufe62\ufeff\uff1d\uff20👮\U000e0041"
 )
-NAMES = ("account", "name", "role", "unit", "address", "session", "x", "__proto__", "constructor", "10", "9", "=1", '"')
+# What spreadsheets read as a number, a date, a truth value or an error, and what only begins so.
+VALUES = (
+    "0012",
+    "1E5",
+    ",5",
+    "(12)",
+    "€ 12",
+    "12 %",
+    "#N/A",
+    "Vrai",
+    " FALSE ",
+    "mars 2026",
+    "Lun. déc-1",
+    "mar mar mar 1",
+)
+VALUES += ("martin2", "MC-2026-1", "vraie", "mai-n/5", "１", "'a", "AOÛT 3", "AOÛT", "ſept 1", "févR.1")
+NAMES = (
+    "account",
+    "name",
+    "role",
+    "unit",
+    "address",
+    "session",
+    "from",
+    "to",
+    "x",
+    "__proto__",
+    "constructor",
+    "10",
+    "9",
+    "=1",
+    '"',
+)
 MEMBERS = ("actor", "client", "justification", "recipients", "outcome", "fields", "y", "__proto__", "toString")
+MEMBERS += ("operation", "count", "purpose", "reason", "requester", "change", "filter", "days", "act")
+CODED = (*OUTCOMES, *OPERATIONS, *PURPOSES, *CHANGES, "access")
+TIMES = ("0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z", "2026-03-29T00:59:59.999999Z")
+TIMES += ("2026-03-29T01:00:00.000000Z", "2026-10-25T00:59:59.000000Z", "2026-10-25T01:00:00.000000Z")
+TIMES += ("2026-10-25T02:00:00.000000Z", "0096-02-29T12:00:00.000000Z", "2026-12-31T23:30:00.000000Z")
 
 
 def _text(random: Random) -> str:
+    if random.random() < 0.2:
+        return random.choice(VALUES)
     return "".join(random.choice(CHARACTERS) for _ in range(random.choice((0, 1, 3, 8))))
 
 
 def _value(random: Random, depth: int = 0) -> Any:
     match random.randrange(8 if depth < 3 else 5):
         case 0:
-            return random.choice((0, -1, 2**53 - 1, True, False))
+            return random.choice((0, -1, 12, 10**11, 2**53 - 1, True, False))
         case 1:
-            return random.choice((*OUTCOMES, "access"))
+            return random.choice(CODED)
         case 5:
             return [_value(random, depth + 1) for _ in range(random.randrange(3))]
         case 6 | 7:
@@ -180,6 +220,7 @@ def test_they_write_the_same_table(verifier: Verifier) -> None:
         }
         kind = random.choice((*(TYPE_PREFIX + action for action in (*ACTIONS, "")), "x"))
         made = event(number, data=random.choice((data, data, data, _value(random))), subject=_value(random), type=kind)
+        made["time"] = random.choice(TIMES)
         records.append(
             encode_record(
                 compartment=COMPARTMENT,

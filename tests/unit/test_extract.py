@@ -12,7 +12,6 @@ import pytest
 
 from journal.core.errors import MalformedError
 from journal.core.times import format_day, format_time
-from journal.extract import table
 from journal.extract.layout import DOCUMENT, ENTRIES, NAMES
 from journal.extract.texts import SIGNED, read_digests, signed_names, write_digests, write_instructions
 from tests.support.extracts import sample
@@ -100,11 +99,8 @@ def test_the_format_gives_the_templates_word_for_word() -> None:
     assert f"```xml\n{digests}```" in FORMAT
 
 
-def test_the_format_lists_the_columns_and_the_members() -> None:
+def test_the_format_lists_the_members() -> None:
     """In their order, with their limits."""
-    shown = FORMAT[FORMAT.index("### 11.5") : FORMAT.index("A string is written as it is")]
-    columns = re.findall(r"^\| ([^|`]+) \|", shown, re.MULTILINE)
-    assert tuple(columns[1:]) == table.COLUMNS
     assert re.findall(
         r"^\| `([^`]+)` \|", FORMAT[FORMAT.index("## 11.") : FORMAT.index("### 11.1")], re.MULTILINE
     ) == list(NAMES)

@@ -18,6 +18,7 @@ from journal.core.entry import (
     ACTIONS,
     EVENT_LIMIT_BYTES,
     MODULE_ACTIONS,
+    OPERATIONS,
     OUTCOMES,
     RECORD_LIMIT_BYTES,
     TYPE_PREFIX,
@@ -31,6 +32,7 @@ from journal.extract.layout import ENTRIES, MANIFEST, PROOF, SEALS, TABLE
 from journal.extract.listed_seal import check_seal
 from journal.extract.listing import ListedSeal, encode_seals, parse_proof_line, parse_seals
 from journal.extract.manifest import Manifest, parse_manifest
+from journal.extract.words import ALARMS, CHANGES, MEMBERS, PURPOSES
 from journal.pki.certificates import pem_to_der
 
 if TYPE_CHECKING:
@@ -217,15 +219,32 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"| record | {RECORD_LIMIT_BYTES // 1024} KiB ({RECORD_LIMIT_BYTES:,} bytes) |" in FORMAT
 
 
-def test_the_words_of_actions_and_outcomes_are_those_of_the_code() -> None:
-    """One table there, one here: modules' actions, the service's, outcomes."""
+def words_of(section: str, heading: str) -> list[dict[str, str]]:
+    """Return the codes and words of the table under a heading: one mapping for each pair of columns."""
+    rows = section[section.index(f"| {heading} |") :].split("\n\n", maxsplit=1)[0].splitlines()[2:]
+    cells = [[cell.strip(" `") for cell in row[1:-1].split("|")] for row in rows]
+    return [{row[place]: row[place + 1] for row in cells if row[place]} for place in range(0, len(cells[0]), 2)]
+
+
+def test_the_words_of_the_table_are_those_of_the_code() -> None:
+    """Codes and members, each in its table, in their order."""
     section = FORMAT[FORMAT.index("### 11.5") : FORMAT.index("### 11.6")]
-    shown = re.findall(r"^\| (`[a-z.]+` \|.+) \|$", section, re.MULTILINE)
-    rows = [[cell.strip(" `") for cell in row.split("|")] for row in shown]
-    found = [{row[place]: row[place + 1] for row in rows if row[place]} for place in (0, 2, 4)]
     service = {action: word for action, word in ACTIONS.items() if action not in MODULE_ACTIONS}
-    assert found == [MODULE_ACTIONS, service, OUTCOMES]
+    assert words_of(section, "`action` of a module") == [MODULE_ACTIONS, service, OUTCOMES]
+    for heading, words in (("`operation`", OPERATIONS), ("`purpose`", PURPOSES), ("member", MEMBERS)):
+        found = [pair for part in words_of(section, heading) for pair in part.items()]
+        assert found == list(words.items())
+    assert words_of(section, "code of `change`") == [CHANGES, ALARMS]
     assert f"`{TYPE_PREFIX}`" in section
+
+
+def test_the_columns_and_the_words_of_dates_are_those_of_the_code() -> None:
+    """What a second program needs to write the same table."""
+    section = FORMAT[FORMAT.index("### 11.5") : FORMAT.index("### 11.6")]
+    columns = section[section.index("| column |") :].split("\n\n", maxsplit=1)[0].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in columns] == list(table.COLUMNS)
+    listed = section[section.index("The words of dates are\n") :].split("\n", maxsplit=1)[1].split(".", maxsplit=1)[0]
+    assert listed.replace("\n", " ").split(", ") == list(dict.fromkeys(table.DATE_WORDS))
 
 
 def _texts() -> Iterator[tuple[str, str]]:

@@ -1,0 +1,100 @@
+"""The French words of what an entry of the service says, for the table and the document (FORMAT.md, "Extract")."""
+
+from __future__ import annotations
+
+from journal.core.entry import ACTIONS, OUTCOMES
+
+# Why an extract is asked for (Directive (EU) 2016/680 art. 25(2)).
+PURPOSES = {
+    "lawfulness": "vérification de la licéité du traitement",
+    "self-monitoring": "autocontrôle",
+    "integrity-security": "intégrité et sécurité des données",
+    "criminal-proceedings": "procédure pénale",
+}
+# What the service says that it changed, and what it raises an alarm about.
+CHANGES = {
+    "added": "ajout",
+    "not added": "ajout abandonné",
+    "revoked": "révocation",
+    "rotated": "remplacement",
+    "category added": "ajout d'une catégorie",
+    "category changed": "changement d'une catégorie",
+    "closed": "fin de contrat",
+    "export begun": "début de l'export",
+    "exported": "export remis",
+    "export waived": "renoncement à l'export",
+    "destroyed": "destruction",
+    "hand-over certificate registered": "certificat de remise enregistré",
+    "hand-over ended": "fin des remises",
+    "attestation made": "attestation établie",
+    "key copied": "copie de la clé",
+    "confirmed after a restore": "confirmation après une restauration",
+}
+ALARMS = {
+    "chain not sealed": "chaîne non scellée",
+    "declared loss": "perte déclarée",
+    "signer learned": "mémoire du signataire refaite",
+    "future seal accepted": "sceau postdaté accepté",
+    "hand-over not of this service removed": "remise étrangère au service retirée",
+    "lapse not of this service removed": "abandon étranger au service retiré",
+}
+# Members whose value is a code, with the words of their codes.
+CODES = {"action": ACTIONS, "alarm": ALARMS, "change": CHANGES, "outcome": OUTCOMES, "purpose": PURPOSES}
+# Members that have no column, in the order in which they are told.
+MEMBERS = {
+    "act": "acte",
+    "change": "changement",
+    "alarm": "alarme",
+    "what": "concerne",
+    "from": "du",
+    "to": "au",
+    "day": "jour",
+    "days": "jours",
+    "reference": "référence",
+    "authorisation": "autorisation",
+    "filter": "filtre",
+    "account": "compte",
+    "subject": "objet",
+    "action": "action",
+    "withhold": "sans contenu",
+    "tenant": "commune",
+    "category": "catégorie",
+    "categories": "catégories",
+    "name": "nom",
+    "label": "libellé",
+    "role": "rôle",
+    "credential": "jeton d'accès",
+    "successor": "remplacé par",
+    "expires_at": "expire le",
+    "not_after": "valable jusqu'au",
+    "certificate_sha256": "empreinte du certificat",
+    "recipient": "empreinte du destinataire",
+    "sha256": "empreinte",
+    "export": "export",
+    "inventory": "inventaire",
+    "report": "rapport",
+    "count": "nombre",
+    "first_index": "première",
+    "last_index": "dernière",
+    "entries": "entrées",
+    "chains": "chaînes",
+    "seal": "sceau",
+    "seal_before": "sceau avant",
+    "seal_after": "sceau après",
+    "recovered_from": "dernier sceau gardé",
+    "regime": "régime",
+    "retention_days": "durée de conservation en jours",
+    "retention_days_before": "durée précédente",
+    "effective_from": "en vigueur le",
+    "needs_authorisation": "autorisation exigée",
+    "basis": "fondement",
+    "instruction": "instruction",
+    "fact": "fait",
+    "is_there": "présent",
+    "more": "autres",
+    "until": "jusqu'au",
+    "detail": "précision",
+    "sequence": "séquence",
+    "traceparent": "trace",
+    "tracestate": "état de la trace",
+}
