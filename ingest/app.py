@@ -107,6 +107,8 @@ def create_app(service: Service, limits: Limits | None = None) -> web.Applicatio
     for call in CALLS:
         app.router.add_route(call.method, call.path, partial(_answer, call), expect_handler=_expect)
     app.on_response_prepare.append(_set_headers)
+    # The first receipt is signed already.
+    app.on_startup.append(lambda _: service.receipt_keys.prepare())
     return app
 
 

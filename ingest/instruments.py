@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from journal.metrics import Metrics
-    from journal.writing.queue import Acknowledgement
+    from journal.writing.answers import Acknowledgement
 
 # From a probe to an extract of 60 days.
 REQUEST_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-import orjson
 from aiohttp import web
 
 from ingest.access import compartment_of, media_type, read_body
@@ -57,12 +56,11 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
             async with nullcontext() if is_alone else edge.decoding.hold(caller.tenant):
                 events = await asyncio.to_thread(decode_batch, body, now, prefix)
         request[COUNT] = len(events)
-        acknowledgements = await edge.service.writer.submit(compartment, caller.id, events, len(body))
-    edge.instruments.settled(acknowledgements)
-    receipts = [acknowledgement.receipt.as_json() for acknowledgement in acknowledgements]
+        answer = await edge.service.writer.submit(compartment, caller.id, events, len(body))
+    edge.instruments.settled(answer)
     return web.Response(
-        body=orjson.dumps(receipts[0] if kind == SINGLE else {"receipts": receipts}),
-        status=201 if any(acknowledgement.created for acknowledgement in acknowledgements) else 200,
+        body=answer.body,
+        status=201 if any(acknowledgement.created for acknowledgement in answer) else 200,
         content_type="application/json",
     )
 

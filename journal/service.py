@@ -14,6 +14,7 @@ from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_facts, open_keystore
 from journal.reading.plan import Extraction
 from journal.reading.reader import Reader
+from journal.seals.receipt_key import ReceiptKeys
 from journal.seals.sealer import Sealer
 from journal.seals.stamper import Stamper
 from journal.signer.client import SignerClient
@@ -68,6 +69,7 @@ class Service:
         self.snapshot = snapshot
         self.instruments = Instruments(metrics)
         self.guard = ClockGuard(clock)
+        self.receipt_keys = ReceiptKeys(settings.receipt_key_path, signer, clock)
         self.writer = Writer(
             store=store,
             keyring=keyring,
@@ -76,6 +78,7 @@ class Service:
             queue_events=settings.queue_events,
             queue_bytes=settings.queue_bytes,
             instruments=self.instruments,
+            notary=self.receipt_keys,
         )
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock

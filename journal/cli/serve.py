@@ -212,6 +212,7 @@ async def listening(
     await runner.setup()
     site = web.SockSite(runner, listener)
     await site.start()
+    installation.service.watch("receipt key", installation.service.receipt_keys.run())
     try:
         yield
     finally:

@@ -21,27 +21,6 @@ class Head:
     chain_hash: bytes
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """What a module gets back: together with a seal, it proves that the event is in the chain."""
-
-    origin: str
-    index: int
-    recorded_at: str
-    leaf_hash: bytes
-    chain_hash: bytes
-
-    def as_json(self) -> dict[str, str | int]:
-        """Return the receipt's JSON object, hashes in lower-case hexadecimal."""
-        return {
-            "origin": self.origin,
-            "index": self.index,
-            "recorded_at": self.recorded_at,
-            "leaf_hash": self.leaf_hash.hex(),
-            "chain_hash": self.chain_hash.hex(),
-        }
-
-
 def genesis(origin: str) -> Head:
     """Return the head of the empty chain: C_0 = SHA-256(0x04 ‖ origin)."""
     return Head(0, sha256(b"\x04" + origin.encode()).digest())

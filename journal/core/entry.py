@@ -105,6 +105,7 @@ _KEY_BYTES = 32
 _BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+_TIME_MEMBER, _TIME_LENGTH = b'"time":"', len("2026-03-14T08:00:00.000001Z")
 _MEMBERS = {"category", "event", "index", "recorded_at", "submitted_by", "tenant", "v"}
 _EVENT_TEXTS = ("source", "id", "type", "time")
 
@@ -159,6 +160,13 @@ class Event:
     action: str
     canonical: bytes
     sequence: int | None = None
+
+    @property
+    def time_text(self) -> str:
+        """Its time as its canonical form spells it."""
+        # No text holds these quotation marks: they are escaped there.
+        start = self.canonical.rindex(_TIME_MEMBER) + len(_TIME_MEMBER)
+        return self.canonical[start : start + _TIME_LENGTH].decode()
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The known seals that the extract is compared with, the latest of each file, and which could not be compared."""
+    """The known seals that the extract is compared with, the latest of each file, and which could not be compared.
 
+    `held` are all that are not declared lost, of whatever size.
+    """
+
+    held: tuple[CheckedSeal, ...]
     seals: tuple[CheckedSeal, ...]
     latest: tuple[CheckedSeal, ...]
     unanswered: tuple[str, ...]
@@ -85,7 +89,26 @@ def compare(
         if not within:
             unanswered.append(_why(kept.name, found, surviving, manifest))
     check_one_history([*seals, *held])
-    return Comparison(tuple(compared), tuple(latest), tuple(unanswered))
+    return Comparison(tuple(held), tuple(compared), tuple(latest), tuple(unanswered))
+
+
+def check_known(
+    known: Sequence[Known], *, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None = None
+) -> dict[str, tuple[CheckedSeal, ...]]:
+    """Verify known seals without an extract; return, by origin, those that no other declares lost.
+
+    Raises VerificationError; ForkError where those of one chain are not of one history.
+    """
+    by_origin: dict[str, list[CheckedSeal]] = {}
+    for kept in known:
+        for listed in kept.seals:
+            checked = check_seal(listed, anchors=anchors, part=kept.name, known=True, tsa_anchors=tsa_anchors)
+            by_origin.setdefault(listed.head.origin, []).append(checked)
+    found = {}
+    for origin, seals in by_origin.items():
+        found[origin] = tuple(checked for checked in seals if not is_declared_lost(checked, seals))
+        check_one_history(found[origin])
+    return found
 
 
 def _read(

@@ -53,7 +53,8 @@ class ListedSeal:
     timestamp: bytes | None = None
 
 
-def _unbase64(text: Any, limit_bytes: int, pointer: str) -> bytes:
+def unbase64(text: Any, limit_bytes: int, pointer: str) -> bytes:
+    """Read base64 in its one spelling; MalformedError, whose part is the pointer."""
     try:
         data = b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
@@ -65,13 +66,15 @@ def _unbase64(text: Any, limit_bytes: int, pointer: str) -> bytes:
     return data
 
 
-def _parse_text(text: Any, pointer: str) -> bytes:
+def parse_text(text: Any, pointer: str) -> bytes:
+    """Read ASCII text; MalformedError, whose part is the pointer."""
     if not isinstance(text, str) or not text.isascii():
         raise MalformedError("not ASCII text", part=pointer)
     return text.encode()
 
 
-def _parse_path(value: Any) -> tuple[bytes, ...]:
+def parse_path(value: Any) -> tuple[bytes, ...]:
+    """Read the member `path`, a list of hashes; MalformedError."""
     try:
         path = tuple(map(bytes.fromhex, value))
     except (TypeError, ValueError) as error:
@@ -84,7 +87,7 @@ def _parse_path(value: Any) -> tuple[bytes, ...]:
 def _parse_timestamp(value: dict[str, Any], pointer: str) -> bytes | None:
     if "timestamp" not in value:
         return None
-    return _unbase64(value["timestamp"], TIMESTAMP_LIMIT_BYTES, f"{pointer}/timestamp")
+    return unbase64(value["timestamp"], TIMESTAMP_LIMIT_BYTES, f"{pointer}/timestamp")
 
 
 def _parse_seal_head(origin: str, value: Any) -> SealedHead:
@@ -136,10 +139,10 @@ def _parse_listed_seal(data: bytes, origin: str) -> ListedSeal:
     if not isinstance(value, dict) or not required <= value.keys() <= required | {"timestamp"}:
         raise MalformedError("its members are not those of the format")
     return ListedSeal(
-        text=_parse_text(value["text"], "/text"),
-        signature=_unbase64(value["signature"], SIGNATURE_LIMIT_BYTES, "/signature"),
+        text=parse_text(value["text"], "/text"),
+        signature=unbase64(value["signature"], SIGNATURE_LIMIT_BYTES, "/signature"),
         head=_parse_seal_head(origin, value["head"]),
-        path=_parse_path(value["path"]),
+        path=parse_path(value["path"]),
         timestamp=_parse_timestamp(value, ""),
     )
 
@@ -171,10 +174,10 @@ def parse_head_answer(data: bytes) -> ListedSeal:
     if not isinstance(value["origin"], str):
         raise MalformedError("not a string", part="/origin")
     return ListedSeal(
-        text=_parse_text(seal["text"], "/seal/text"),
-        signature=_unbase64(seal["signature"], SIGNATURE_LIMIT_BYTES, "/seal/signature"),
+        text=parse_text(seal["text"], "/seal/text"),
+        signature=unbase64(seal["signature"], SIGNATURE_LIMIT_BYTES, "/seal/signature"),
         head=_parse_seal_head(value["origin"], value["head"]),
-        path=_parse_path(value["path"]),
+        path=parse_path(value["path"]),
         timestamp=_parse_timestamp(seal, "/seal"),
     )
 

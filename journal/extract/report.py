@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from journal.extract.history import History, Purged
     from journal.extract.known import Comparison
     from journal.extract.manifest import Manifest
+    from journal.extract.receipt_verdicts import Judged
     from journal.pki.cms import Signature
     from journal.pki.timestamp import Timestamp
 
@@ -47,6 +48,7 @@ class Report:
     remarks: tuple[str, ...]
     not_checked: tuple[str, ...]
     unanswered: tuple[str, ...]
+    receipts: tuple[Judged, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as a JSON object; members that do not apply are left out."""
@@ -77,6 +79,8 @@ class Report:
             "not_checked": list(self.not_checked),
             "unanswered": list(self.unanswered),
         }
+        if self.receipts:
+            result["receipts"] = [judged.as_json() for judged in self.receipts]
         if self.covered_until is not None:
             result["covered_until"] = format_seconds(self.covered_until)
         if self.purged is not None:
@@ -107,6 +111,7 @@ def write_report(
     seals: tuple[CheckedSeal, ...],
     history: History,
     comparison: Comparison,
+    receipts: tuple[Judged, ...],
 ) -> Report:
     """Return the report of a verification in which every check passed."""
     today = manifest.last_day == history.last.day
@@ -121,6 +126,7 @@ def write_report(
         remarks=tuple(_remarks(seals, history)),
         not_checked=tuple(_not_checked(manifest, names, seals, history, comparison)),
         unanswered=comparison.unanswered,
+        receipts=receipts,
     )
 
 

@@ -33,6 +33,7 @@ from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PRO
 from journal.extract.listed_seal import CheckedSeal, check_one_history, check_seal
 from journal.extract.listing import PROOF_LINE_LIMIT_BYTES, parse_proof_line, parse_seals
 from journal.extract.manifest import Filter, Manifest, parse_manifest
+from journal.extract.receipt_verdicts import Shown, judge
 from journal.extract.recognise import recognise
 from journal.extract.report import Report, write_report
 from journal.extract.rewritten import Rewritten
@@ -40,9 +41,10 @@ from journal.extract.texts import read_digests, signed_names, write_instructions
 from journal.pki import cms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from journal.core.entry import Entry
+    from journal.extract.receipts import CheckedReceipts
 
 # A character made visible takes up to four times its bytes; quotation marks are doubled.
 TABLE_LINE_LIMIT_BYTES = 16 * RECORD_LIMIT_BYTES
@@ -57,9 +59,10 @@ def verify_extract(
     anchors: Sequence[bytes],
     tsa_anchors: Sequence[bytes] | None = None,
     known: Sequence[Known] = (),
+    receipts: Sequence[CheckedReceipts] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Verify an extract and report what it proves.
+    """Verify an extract and report what it proves, and what becomes in it of receipts.
 
     `file` is seekable and must not change; `anchors` are trusted certificates (DER), `tsa_anchors` those trusted to
     certify time-stamps, without which none is checked; `known` is what `read_known` read. `progress` is called with
@@ -70,7 +73,7 @@ def verify_extract(
     counter = _Counter(progress)
     container = open_container(file, notify=counter.add)
     counter.total_bytes = _READINGS * sum(container.size_bytes(name) for name in STREAMED)
-    report = _verify(container, anchors, tsa_anchors, known)
+    report = _verify(container, anchors, tsa_anchors, known, receipts)
     if not isinstance(container, Container):
         raise RewrittenError(
             "every part is authentic, but another program has packed them again, or something was written around "
@@ -93,7 +96,11 @@ def open_container(file: BinaryIO, *, notify: Callable[[int], None] = lambda _: 
 
 
 def _verify(
-    container: Parts, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None, known: Sequence[Known]
+    container: Parts,
+    anchors: Sequence[bytes],
+    tsa_anchors: Sequence[bytes] | None,
+    known: Sequence[Known],
+    receipts: Sequence[CheckedReceipts],
 ) -> Report:
     manifest, signature = _check_signature(container, anchors)
     seals = tuple(_check_seals(container, manifest, anchors, tsa_anchors))
@@ -102,7 +109,10 @@ def _verify(
     comparison = compare(known, manifest, seals, anchors=anchors, tsa_anchors=tsa_anchors)
     if container.read(INSTRUCTIONS) != write_instructions(manifest):
         raise MismatchedPartError("not the text that belongs to this manifest", part=INSTRUCTIONS)
-    _Walk(container, manifest, history, (*seals, *comparison.seals)).check()
+    wanted = {receipt.index for checked in receipts for receipt in checked.receipts}
+    walk = _Walk(container, manifest, history, (*seals, *comparison.seals), wanted)
+    walk.check()
+    shown = Shown(manifest.origin, (*seals, *comparison.held), walk.found)
     return write_report(
         manifest=manifest,
         signature=signature,
@@ -110,6 +120,7 @@ def _verify(
         seals=seals,
         history=history,
         comparison=comparison,
+        receipts=tuple(judged for checked in receipts for judged in judge(checked, [shown])),
     )
 
 
@@ -186,7 +197,17 @@ def _check_seals(
 class _Walk:
     """One pass over entries, proof and table together, along the chain from base to head."""
 
-    def __init__(self, container: Parts, manifest: Manifest, history: History, seals: Sequence[CheckedSeal]) -> None:
+    def __init__(
+        self,
+        container: Parts,
+        manifest: Manifest,
+        history: History,
+        seals: Sequence[CheckedSeal],
+        wanted: Collection[int],
+    ) -> None:
+        """Walk past these seals; of the wanted indexes, keep leaf hash and chain hash in `found`."""
+        self._wanted = wanted
+        self.found: dict[int, tuple[bytes, bytes]] = {}
         self._container = container
         self._manifest = manifest
         self._compartment = parse_origin(manifest.origin)
@@ -209,6 +230,8 @@ class _Walk:
         for line in self._container.lines(PROOF, limit_bytes=PROOF_LINE_LIMIT_BYTES):
             leaf = self._check_line(line, index)
             chain_hash = extend(chain_hash, leaf)
+            if index in self._wanted:
+                self.found[index] = (leaf, chain_hash)
             index += 1
             if index in self._checkpoints:
                 self._check_head(index, chain_hash)

@@ -127,6 +127,11 @@ def verify(
     )
 
 
+def signer_of(signature: bytes) -> bytes:
+    """Return the signer's certificate (DER) in a signature, which is not verified. Raises MalformedError."""
+    return _parse(signature).chain[0].encoded
+
+
 def check_document_attributes(attributes: bytes, content_digest: bytes, certificate: bytes) -> None:
     """Check that these are the signed attributes of a document with this SHA-256 (ETSI EN 319 142-1 section 6.3).
 

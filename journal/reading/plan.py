@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from journal.clock import Clock
-    from journal.core.chain import Receipt
     from journal.core.entry import Compartment
+    from journal.core.receipt import Receipt
     from journal.database.seal import SealRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring

@@ -67,6 +67,12 @@ class SignerClient:
             request = protocol.SignDocument(attributes=attributes, content=content, at=at)
             return (await exchange.ask(request, protocol.Signature)).signature
 
+    async def vouch_for_key(self, key: bytes) -> tuple[bytes, bytes]:
+        """Return the delegation of a receipt key (SubjectPublicKeyInfo) and its signature. Raises as `sign` does."""
+        async with self._exchange() as exchange:
+            found = await exchange.ask(protocol.VouchForKey(key=key), protocol.Delegation)
+        return found.text, found.signature
+
     async def look(self, number: int, text: bytes | None) -> View:
         """Return what the signer's memory says of the last stored seal. Raises SignerError, OperatorError."""
         async with self._exchange() as exchange:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from journal.core.errors import ExpiredCertificateError, OperatorError, VerificationError
+from journal.core.receipt import looks_like_receipt_key
 from journal.core.seal import looks_like_seal
 from journal.core.times import format_seconds
 from journal.pki import cms, trust
@@ -24,6 +25,7 @@ from journal.pki.certificates import parse, pem_to_der, public_key
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from journal.core.receipt import ReceiptKey
     from journal.core.seal import Seal
 
 OTHERS = 0o007
@@ -106,15 +108,22 @@ class SigningIdentity(Certified):
         """Return the detached signature (DER) of `content`, with the signing time `at`, to the second.
 
         Raises OperatorError if the certificates are not valid at that time, ValueError if the content begins like a
-        seal: only a sealing session signs seals, after it has compared them with what was signed before.
+        seal, which only a sealing session signs, after it has compared it with what was signed before, or like the
+        delegation of a receipt key, which the signer alone writes.
         """
         if looks_like_seal(content):
             raise ValueError("a text that begins like a seal is signed in a sealing session alone")
+        if looks_like_receipt_key(content):
+            raise ValueError("a text that begins like the delegation of a receipt key is written by the signer alone")
         return self._sign(content, at)
 
     def sign_seal(self, seal: Seal) -> bytes:
         """Return the signature of a seal, at its own time. Raises OperatorError as `sign` does."""
         return self._sign(seal.text, seal.sealed_at)
+
+    def sign_receipt_key(self, delegation: ReceiptKey) -> bytes:
+        """Return the signature of a delegation, at its beginning. Raises OperatorError as `sign` does."""
+        return self._sign(delegation.text, delegation.valid_from)
 
     def sign_document(self, attributes: bytes, content: bytes, at: datetime) -> bytes:
         """Return the bare signature of a PDF's signed attributes: ECDSA with SHA-256 (RFC 3279 section 2.2.3).

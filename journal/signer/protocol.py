@@ -4,9 +4,10 @@ A message is a frame: its length (4 bytes, big-endian, at most 48 MiB), then JSO
 `kind` says which message it is; a member too many, or of another type, is refused.
 
 1. The signer greets: `greeting`, with the service's name and the SHA-256 of its certificate.
-2. The client sends a request: `look`, `sign` or `sign-document`, answered at once; or `begin`, from which on it alone
-   uses the signer's memory, until it closes the connection. Then come `compare` (the last stored seals), `propose`
-   (heads, for which the signer makes, remembers and signs a seal), `done` (the seal is stored), `learn` and `leave`.
+2. The client sends a request: `look`, `sign`, `sign-document` or `vouch-for-key`, answered at once; or `begin`, from
+   which on it alone uses the signer's memory, until it closes the connection. Then come `compare` (the last stored
+   seals), `propose` (heads, for which the signer makes, remembers and signs a seal), `done` (the seal is stored),
+   `learn` and `leave`.
 3. While it answers `compare`, `propose` or `learn`, the signer may send an `ask-…`; the client sends the `evidence`.
 4. What cannot be done, a message that is none, and one out of turn are answered with `failure`, and the connection is
    closed.
@@ -80,6 +81,12 @@ class SignDocument(Message):
     at: Moment
 
 
+class VouchForKey(Message):
+    """Ask for the delegation of a receipt key, a SubjectPublicKeyInfo: the signer writes the text."""
+
+    key: bytes
+
+
 class Begin(Message):
     """Ask to use the memory alone; as if there were none, if `is_lost` and it was altered."""
 
@@ -122,6 +129,13 @@ class Ok(Message):
 class Signature(Message):
     """A signature."""
 
+    signature: bytes
+
+
+class Delegation(Message):
+    """The delegation of a receipt key, and its detached signature."""
+
+    text: bytes
     signature: bytes
 
 
@@ -249,9 +263,9 @@ class LastSignature(Message, tag="evidence"):
     found: bytes
 
 
-Request = Look | Sign | SignDocument | Begin | Compare | Propose | Done | Learn | Leave
+Request = Look | Sign | SignDocument | VouchForKey | Begin | Compare | Propose | Done | Learn | Leave
 Question = AskTenants | AskRules | AskFences | AskEnded | AskLeaves | AskCloses | AskHeads | AskSignature
-Reply = Greeting | Ok | Signature | View | Still | Made | Left | Failure | Question
+Reply = Greeting | Ok | Signature | Delegation | View | Still | Made | Left | Failure | Question
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _requests = msgspec.json.Decoder(Request)

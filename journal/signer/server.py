@@ -76,6 +76,9 @@ class Server:
             case protocol.SignDocument():
                 signature = await signer.sign_document(request.attributes, request.content, request.at)
                 await connection.send(protocol.Signature(signature=signature))
+            case protocol.VouchForKey():
+                text, signature = signer.vouch_for_key(request.key)
+                await connection.send(protocol.Delegation(text=text, signature=signature))
             case protocol.Begin():
                 async with signer.session(connection, is_lost=request.is_lost) as session:
                     await connection.send(protocol.Ok())

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock, ClockGuard
 from journal.core.errors import OperatorError, SignerError, VerificationError
+from journal.core.receipt import ReceiptKey
 from journal.core.times import format_seconds
+from journal.signer.identity import to_second
 from journal.signer.judge import Judge
 from journal.signer.protocol import CONTENT_LIMIT_BYTES, DOCUMENT_LIMIT_BYTES, View
 from journal.signer.session import Session
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from journal.signer.identity import SigningIdentity
     from journal.signer.memory import Memory
 
+# So long can a stolen receipt key be used.
+RECEIPT_KEY_DAYS = timedelta(days=30)
 # A long extract is signed at its end, with the time at which its manifest was made.
 SIGNING_DELAY_LIMIT = timedelta(days=1)
 
@@ -59,6 +63,20 @@ class Signer:
             return await asyncio.to_thread(self.identity.sign_document, attributes, content, at)
         except (ValueError, VerificationError) as error:
             raise SignerError(f"no document is signed: {error}") from error
+
+    def vouch_for_key(self, key: bytes) -> tuple[bytes, bytes]:
+        """Return the delegation of a receipt key, from now on, and its signature.
+
+        It ends with the certificate, after RECEIPT_KEY_DAYS at the latest. Raises SignerError if that is no such key,
+        OperatorError.
+        """
+        now = to_second(self.guard.check())
+        try:
+            until = min(now + RECEIPT_KEY_DAYS, self.identity.not_after)
+            delegation = ReceiptKey(self.identity.service, now, max(now, until), key)
+        except ValueError as error:
+            raise SignerError(str(error)) from error
+        return delegation.text, self.identity.sign_receipt_key(delegation)
 
     async def _check_time(self, at: datetime) -> None:
         """Raise OperatorError if a time is not about that of the signer's clock."""

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 from journal import __version__
 from journal.core.errors import RewrittenError, VerificationError
 from journal.extract.known import read_known
+from journal.extract.receipt_verdicts import summary
+from journal.extract.report import VERIFIED
 from journal.extract.table import visible
 from journal.extract.verify import verify_extract
 from journal.pki import certificates
 from journal.verifier.files import NotRunError, Progress, complain, opened, read_pem, tell
+from journal.verifier.receipts import judge_by_seals, read_all, told, unanswered, worst
 from journal.verifier.repair import repair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from journal.extract.known import Known
+    from journal.extract.receipt_verdicts import Judged
+    from journal.extract.receipts import CheckedReceipts
     from journal.extract.report import Report
 
 EXIT_VERIFIED, EXIT_WRONG, EXIT_NOT_RUN = 0, 1, 2
@@ -38,9 +44,14 @@ An extract that a program has opened and saved, or packed again, is "rewritten":
 the file that was issued. --repair NEW writes them as one, and verifies that:
   journal-verify from-mail.zip --trust trust.pem --repair extract.asice
 
+A receipt is what a module was answered when it submitted an event. --receipt says of each whether the extract, or the
+known seals, hold it (covered), need not (purged, not yet sealed, not shown), or convict the host (missing):
+  journal-verify extract.asice --trust trust.pem --receipt answer-1.json answer-2.json
+
 exit status: 0 if and only if everything you asked for was verified; 1 if something is wrong with the extract (bad
 signature, untrusted, malformed, rewritten, mismatched part, broken chain, gap, foreign entry, fork, early deletion,
-over-retention, not covered); 2 if it could not be verified, or something you asked for could not be checked.
+over-retention, not covered) or with a receipt (one of these, or missing); 2 if it could not be verified, or something
+you asked for could not be checked.
 """
 
 
@@ -64,21 +75,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Verify and print the result."""
+    anchors = _read_anchors(options.trust)
+    receipts, judged = read_all(options.receipt, anchors)
     try:
-        try:
-            report = _verify(options, options.file)
-        except RewrittenError:
-            if options.repair is None:
-                raise
-            repair(options.file, options.repair)
-            report = _verify(options, options.repair)
-            complain(f"{options.repair} was written, and is what was verified")
+        if options.file is None:
+            report, found = None, _judge(options, receipts)
+        else:
+            report = _verify_or_repair(options, receipts)
+            found = list(report.receipts)
     except VerificationError as error:
         return EXIT_WRONG if tell(_refusal(error, as_json=options.json)) else EXIT_NOT_RUN
-    told = tell(_as_json(report) if options.json else _as_text(report))
-    for sentence in report.unanswered:
+    judged += found
+    bad = worst(judged)
+    unclear = [*(report.unanswered if report else ()), *unanswered(judged)]
+    text = _as_json(report, judged, bad) if options.json else _as_text(report, judged, bad)
+    if not tell(text):
+        return EXIT_NOT_RUN
+    for sentence in unclear:
         complain(f"not checked: {sentence}")
-    return EXIT_VERIFIED if told and not report.unanswered else EXIT_NOT_RUN
+    if bad:
+        return EXIT_WRONG
+    return EXIT_NOT_RUN if unclear else EXIT_VERIFIED
+
+
+def _judge(options: argparse.Namespace, receipts: list[CheckedReceipts]) -> list[Judged]:
+    """Judge receipts without an extract."""
+    if not options.receipt or options.repair is not None:
+        raise NotRunError("an extract is needed, unless receipts are given")
+    return judge_by_seals(receipts, _read_known(options), _read_anchors(options.trust), _read_tsa_anchors(options))
+
+
+def _verify_or_repair(options: argparse.Namespace, receipts: list[CheckedReceipts]) -> Report:
+    try:
+        return _verify(options, options.file, receipts)
+    except RewrittenError:
+        if options.repair is None:
+            raise
+        repair(options.file, options.repair)
+        report = _verify(options, options.repair, receipts)
+        complain(f"{options.repair} was written, and is what was verified")
+        return report
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="the extract")
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the extract")
     parser.add_argument(
         "--trust", metavar="PEM", type=Path, required=True, help="certificates you trust to certify the service"
     )
@@ -102,28 +138,52 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="an answer of GET …/head, or an older extract; may be given several times",
     )
+    parser.add_argument(
+        "--receipt",
+        metavar="FILE",
+        type=Path,
+        action="extend",
+        nargs="+",
+        default=[],
+        help="answers to submissions, each in a file: says what became of each receipt in the extract or known seals",
+    )
     parser.add_argument("--repair", metavar="NEW", type=Path, help="where to write an extract that is only rewritten")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
 
-def _verify(options: argparse.Namespace, path: Path) -> Report:
-    anchors = _read_anchors(options.trust)
-    tsa_anchors = None if options.tsa_trust is None else _read_anchors(options.tsa_trust)
-    known = []
-    for kept in options.known_seal:
-        with opened(kept) as file:
-            known.append(read_known(file, kept.name))
+def _verify(options: argparse.Namespace, path: Path, receipts: list[CheckedReceipts]) -> Report:
+    tsa_anchors = _read_tsa_anchors(options)
+    known = _read_known(options)
     progress = Progress()
     with opened(path) as file:
         try:
-            report = verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=known, progress=progress)
+            report = verify_extract(
+                file,
+                anchors=_read_anchors(options.trust),
+                tsa_anchors=tsa_anchors,
+                known=known,
+                receipts=receipts,
+                progress=progress,
+            )
         finally:
             progress.wipe()
     if tsa_anchors is None or any(checked.timestamp for checked in report.seals):
         return report
     return replace(report, unanswered=(*report.unanswered, "--tsa-trust: no time-stamp was found"))
+
+
+def _read_known(options: argparse.Namespace) -> list[Known]:
+    known = []
+    for kept in options.known_seal:
+        with opened(kept) as file:
+            known.append(read_known(file, kept.name))
+    return known
+
+
+def _read_tsa_anchors(options: argparse.Namespace) -> list[bytes] | None:
+    return None if options.tsa_trust is None else _read_anchors(options.tsa_trust)
 
 
 def _read_anchors(path: Path) -> list[bytes]:
@@ -136,8 +196,16 @@ def _read_anchors(path: Path) -> list[bytes]:
     return anchors
 
 
-def _as_json(report: Report) -> str:
-    return _dump({"verified": True, **report.as_json()})
+def _as_json(report: Report | None, judged: list[Judged], bad: Judged | None) -> str:
+    listed = {"receipts": [one.as_json() for one in judged]} if judged else {}
+    if bad is not None:
+        value = {"verdict": bad.verdict, "sentence": f"{bad.verdict}: {bad.reason}", "part": bad.name}
+        return _dump({"verified": False, **value, "reason": bad.reason, **listed})
+    if report is None:
+        value = {"verdict": VERIFIED, "sentence": summary(judged)}
+        return _dump({"verified": True, **value, "unanswered": unanswered(judged), **listed})
+    value = report.as_json()
+    return _dump({"verified": True, **value, "unanswered": [*value["unanswered"], *unanswered(judged)], **listed})
 
 
 def _refusal(error: VerificationError, *, as_json: bool) -> str:
@@ -151,21 +219,30 @@ def _dump(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=True, indent=2)
 
 
-def _as_text(report: Report) -> str:
+def _as_text(report: Report | None, judged: list[Judged], bad: Judged | None) -> str:
+    lines = [f"VERIFIED  {report.verdict if report else summary(judged)}"]
+    if bad is not None:
+        lines = [f"NOT VERIFIED  {bad.verdict}: {bad.name}: {bad.reason}"]
+        lines += ["", f"The extract itself holds: {report.verdict}"] if report else []
+    sections: list[tuple[str, Sequence[str]]] = [("receipts", told(judged))]
+    if report is not None:
+        lines += ["", *_facts(report)]
+        sections += [
+            ("checked", report.checked),
+            ("worth knowing", report.remarks),
+            ("not checked", (*report.unanswered, *report.not_checked)),
+        ]
+    for title, sentences in sections:
+        if sentences:
+            lines += ["", f"{title}:", *(f"  - {sentence}" for sentence in sentences)]
+    return "\n".join(map(visible, lines))
+
+
+def _facts(report: Report) -> list[str]:
     manifest, signature = report.manifest, report.signature
-    lines = [
-        f"VERIFIED  {report.verdict}",
-        "",
+    return [
         f"origin      {manifest.origin}",
         f"entries     {manifest.disclosed} disclosed, {manifest.withheld} withheld",
         f"requester   {manifest.requester} ({manifest.purpose})",
         f"signed by   {signature.subject}, at {signature.signing_time:%Y-%m-%dT%H:%M:%SZ} (its own claim)",
     ]
-    for title, sentences in (
-        ("checked", report.checked),
-        ("worth knowing", report.remarks),
-        ("not checked", (*report.unanswered, *report.not_checked)),
-    ):
-        if sentences:
-            lines += ["", f"{title}:", *(f"  - {sentence}" for sentence in sentences)]
-    return "\n".join(map(visible, lines))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.core import canonical
-from journal.core.chain import Receipt, genesis
+from journal.core.chain import genesis
 from journal.core.entry import parse_record
 from journal.core.errors import (
     BusyError,
@@ -21,7 +21,9 @@ from journal.core.errors import (
     StoreError,
     UnavailableError,
 )
+from journal.core.receipt import Receipt
 from journal.core.times import format_time
+from journal.writing import answers
 from journal.writing.draft import Draft, HeadState
 from journal.writing.instruments import Instruments
 from journal.writing.memory import Memory
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from journal.database.ingest import AppendBatch, AppendResult, HeadRow, KnownEntry
     from journal.database.store import Store
     from journal.keys.ring import Keyring
+    from journal.writing.answers import Notary
     from journal.writing.queue import Submission
 
 
@@ -60,8 +63,17 @@ class Appender:
     A head here may be out of date: the database compares it, and its answer replaces it.
     """
 
-    def __init__(self, *, store: Store, keyring: Keyring, clock: Clock, instruments: Instruments | None = None) -> None:
-        """Start with no head known."""
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        clock: Clock,
+        instruments: Instruments | None = None,
+        notary: Notary | None = None,
+    ) -> None:
+        """Start with no head known; without a notary, receipts are not signed."""
+        self._notary = notary
         self._store = store
         self._keyring = keyring
         self._clock = clock
@@ -156,7 +168,7 @@ class Appender:
             for submission in draft.submissions:
                 if submission.compartment == compartment:
                     submission.fail(come_back(STOPPED))
-        draft.settle()
+        draft.settle(self._notary)
 
     def _rewind(self, draft: Draft) -> Draft:
         """Draft the submissions again from the heads that this draft began with."""
@@ -284,7 +296,7 @@ class Appender:
             submission.fail(come_back(STOPPED))
             return iter(())
         if not submission.pending():
-            submission.settle({})
+            answers.settle([(submission, {})], self._notary)
             return iter(())
         head = self._heads.get(submission.compartment)
         if head is None:
@@ -392,5 +404,15 @@ def _open_known(compartment: Compartment, known: KnownEntry, keyring: Keyring) -
     _, record = keyring.box(compartment, known.day).open(known.index, known.ciphertext, known.leaf_hash)
     entry = parse_record(record)
     recorded_at = format_time(entry.recorded_at)
-    receipt = Receipt(compartment.origin, known.index, recorded_at, known.leaf_hash, known.chain_hash)
-    return receipt, canonical.encode(entry.event)
+    event = entry.event
+    receipt = Receipt(
+        event["source"],
+        event["id"],
+        event["time"],
+        compartment.origin,
+        known.index,
+        recorded_at,
+        known.leaf_hash,
+        known.chain_hash,
+    )
+    return receipt, canonical.encode(event)

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from journal.clock import Clock
-    from journal.core.chain import Receipt
     from journal.core.envelope import Box
+    from journal.core.receipt import Receipt
     from journal.database.read import EntryRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring

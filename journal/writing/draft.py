@@ -7,11 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from journal.core.chain import SALT_BYTES, Receipt, extend, leaf_hash
+from journal.core.chain import SALT_BYTES, extend, leaf_hash
 from journal.core.entry import Compartment, encode_record, event_key
 from journal.core.envelope import NONCE_BYTES
+from journal.core.receipt import Receipt
 from journal.core.times import day_of, format_time
 from journal.database.ingest import AppendBatch
+from journal.writing import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from journal.core.entry import Event
     from journal.core.envelope import Box
     from journal.keys.ring import Keyring
+    from journal.writing.answers import Notary
     from journal.writing.queue import Submission
 
 DRAW_BYTES = SALT_BYTES + NONCE_BYTES
@@ -192,13 +195,17 @@ class Draft:
             (self.submissions[place], ordinal) for place, ordinal in (self._owners[entry], *self._copies.get(entry, ()))
         ]
 
-    def settle(self) -> None:
+    def settle(self, notary: Notary | None) -> None:
         """Give every submission its receipts: the draft is committed."""
         chains = [(compartment.origin, chain.text) for compartment, chain in self._chains.items()]
         created: Sequence[dict[int, Receipt]] = [{} for _ in self.submissions]
         for entry, (place, ordinal) in enumerate(self._owners):
             origin, recorded_at = chains[self._entry_chain[entry] - 1]
+            event = self.submissions[place].events[ordinal]
             receipt = Receipt(
+                event.source,
+                event.id,
+                event.time_text,
                 origin,
                 self._entry_index[entry],
                 recorded_at,
@@ -208,8 +215,7 @@ class Draft:
             created[place][ordinal] = receipt
             for copy_place, copy_ordinal in self._copies.get(entry, ()):
                 self.submissions[copy_place].known[copy_ordinal] = receipt
-        for submission, receipts in zip(self.submissions, created, strict=True):
-            submission.settle(receipts)
+        answers.settle(zip(self.submissions, created, strict=True), notary)
 
     def _event(self, entry: int) -> Event:
         place, ordinal = self._owners[entry]

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from journal.core.errors import BusyError, KnownEventError
+from journal.writing.answers import Acknowledgement
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Container, Sequence
     from datetime import date
 
-    from journal.core.chain import Receipt
     from journal.core.entry import Compartment, Event
+    from journal.core.receipt import Receipt
+    from journal.writing.answers import Answer
 
 OVERLOAD_RETRY_SECONDS = 2
 # What a commune may submit before it counts as heavy: a busy day's rate, and a small batch.
@@ -23,14 +25,6 @@ LIGHT_EVENTS_PER_SECOND = 500
 LIGHT_BURST_EVENTS = 500
 # Once heavy, for so long at least.
 HEAVY_SECONDS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledgement:
-    """The result of one event: its receipt, and whether this submission recorded it."""
-
-    receipt: Receipt
-    created: bool
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -49,7 +43,7 @@ class Submission:
     places: list[int]
     size_bytes: int
     known: dict[int, Receipt] = field(default_factory=dict)
-    future: asyncio.Future[list[Acknowledgement]]
+    future: asyncio.Future[Answer]
 
     def pending(self) -> list[int]:
         """Return the ordinals of the events still to be appended."""
@@ -64,17 +58,15 @@ class Submission:
             positions.setdefault(ordinal, position)
         return positions
 
-    def settle(self, created: dict[int, Receipt]) -> None:
-        """Give the caller its receipts, unless it has gone away."""
-        if self.future.done():
-            return
+    def acknowledgements(self, created: dict[int, Receipt]) -> list[Acknowledgement]:
+        """Return the result of each of the caller's events, in order; `created` are those just recorded."""
         by_ordinal = [
             Acknowledgement(receipt=self.known[ordinal], created=False)
             if ordinal in self.known
             else Acknowledgement(receipt=created[ordinal], created=True)
             for ordinal in range(len(self.events))
         ]
-        self.future.set_result([by_ordinal[ordinal] for ordinal in self.places])
+        return [by_ordinal[ordinal] for ordinal in self.places]
 
     def fail(self, error: Exception) -> None:
         """Give the caller an error, unless it has gone away."""

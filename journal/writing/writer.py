@@ -19,7 +19,7 @@ from journal.core.times import day_of, format_time, midnight
 from journal.writing.append import Appender
 from journal.writing.draft import STEP_EVENTS, Draft
 from journal.writing.instruments import Instruments
-from journal.writing.queue import Acknowledgement, FairQueue, Submission, distinct_events
+from journal.writing.queue import FairQueue, Submission, distinct_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from journal.database.store import Store
     from journal.keys.ring import Keyring
     from journal.snapshot import Snapshot
+    from journal.writing.answers import Answer, Notary
 
 DRAFT_EVENTS = 2_000
 # A heavy commune's, while another has submitted something in the last seconds: so long may a commit keep it waiting.
@@ -52,6 +53,7 @@ class Writer:
         queue_bytes: int = 64 * 1024 * 1024,
         answer_limit_seconds: float = ANSWER_LIMIT_SECONDS,
         instruments: Instruments | None = None,
+        notary: Notary | None = None,
     ) -> None:
         """Prepare; `run` does the work. No caller waits longer than `answer_limit_seconds`."""
         self._keyring = keyring
@@ -59,7 +61,9 @@ class Writer:
         self._guard = ClockGuard(clock)
         self._instruments = instruments or Instruments()
         self._instruments.set_limits(events=queue_events, size_bytes=queue_bytes)
-        self.appender = Appender(store=store, keyring=keyring, clock=clock, instruments=self._instruments)
+        self.appender = Appender(
+            store=store, keyring=keyring, clock=clock, instruments=self._instruments, notary=notary
+        )
         self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
         self._answer_limit_seconds = answer_limit_seconds
         self._open: set[Submission] = set()
@@ -81,7 +85,7 @@ class Writer:
 
     async def submit(
         self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
-    ) -> list[Acknowledgement]:
+    ) -> Answer:
         """Record the events, all or none, and return an acknowledgement for each, in order.
 
         Returns only once they are committed. Raises InvalidEventError (time too far ahead),
@@ -170,9 +174,7 @@ class Writer:
         for arrived in self._arrived.values():
             arrived.set()
 
-    def _closed(
-        self, submission: Submission, future: asyncio.Future[list[Acknowledgement]], limit: asyncio.TimerHandle
-    ) -> None:
+    def _closed(self, submission: Submission, future: asyncio.Future[Answer], limit: asyncio.TimerHandle) -> None:
         self._open.discard(submission)
         limit.cancel()
         if not future.cancelled():

@@ -93,7 +93,9 @@ def from_nothing_to_a_verified_extract(host: CleanHost, tell: Callable[[str], No
     tell(f"clean Debian 12: {len(commands)} commands, {seconds:.0f} s to a verified extract (packages fetched before)")
     assert len(commands) <= COMMANDS_LIMIT
     assert seconds < SECONDS_LIMIT
-    receipt = json.loads(next(line for line in said["curl -sS"].splitlines() if line.startswith("{")))
+    answer = json.loads(next(line for line in said["curl -sS"].splitlines() if line.startswith("{")))
+    assert "key" in answer
+    (receipt,) = answer["receipts"]
     assert (receipt["origin"], receipt["index"]) == ("openepm-journal/v1/journal.example.fr/albi/main-courante", 0)
     assert "FAIL" not in said["openepm-journal doctor"]
     assert said["journal-verify albi.asice"].startswith("VERIFIED  authentic and complete: all 1 entries")

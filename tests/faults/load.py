@@ -133,7 +133,7 @@ class Load:
             self.cut_off += status == CUT_OFF
             self.refused_connections += status == NOT_SENT
             if status in {CREATED, KNOWN}:
-                receipts = answer["receipts"] if len(batch) > 1 else [answer]
+                receipts = answer["receipts"]
                 self.found_recorded += cut_off and status == KNOWN
                 await self._note("ok", chain, batch, receipts)
                 self._acknowledged.setdefault(chain, []).extend(batch)

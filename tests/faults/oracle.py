@@ -192,6 +192,7 @@ def _check_answers(chain: str, lines: Sequence[Line], entries: Sequence[Stored],
             "recorded_at": entry.recorded_at,
             "leaf_hash": entry.leaf_hash,
             "chain_hash": entry.chain_hash,
+            **{name: entry.event[name] for name in ("source", "id", "time")},
         }:
             verdict.wrong.append(f"{chain}: the receipt of {line.id} is of another history")
         elif entry.content != line.content:

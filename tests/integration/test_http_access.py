@@ -188,7 +188,7 @@ async def test_the_tenant_is_the_credentials(edge: RunningEdge) -> None:
     await edge.add_credential("castres", role="module", tenant=OTHER_TENANT)
     before = await edge.size()
     event = valid_event(id="castres", time=datetime.now(UTC).isoformat())
-    receipt = (await edge.post(event, token="castres")).json
+    (receipt,) = (await edge.post(event, token="castres")).json["receipts"]
     assert receipt["origin"].endswith(f"/{OTHER_TENANT}/{CATEGORY}")
     assert (await edge.size(), await edge.size(tenant=OTHER_TENANT)) == (before, 1)
 

@@ -10,8 +10,10 @@ from unicodedata import normalize
 
 import pytest
 
+from journal.core import canonical
 from journal.core.chain import extend, genesis
 from journal.core.entry import Compartment
+from journal.core.times import normalise_time
 from tests.support.edge import CATEGORY, SERVICE, SINGLE, TENANT, RunningEdge
 from tests.support.refused_events import REFUSED, Refused, batch_of, full_event, valid_event
 
@@ -44,13 +46,18 @@ class TestReceipts:
     """What a module gets back."""
 
     async def test_one_event(self, edge: RunningEdge) -> None:
-        """201 and a receipt of exactly five members, which follows from the chain's head."""
-        before = await edge.size()
-        answer = await edge.post(fresh("one"))
+        """201 and one receipt, of exactly eight members, which names the event; signed by a key that is vouched for."""
+        before, event = await edge.size(), fresh("one")
+        answer = await edge.post(event)
         assert (answer.status, answer.headers["Content-Type"]) == (201, "application/json")
-        receipt = answer.json
-        assert list(receipt) == ["origin", "index", "recorded_at", "leaf_hash", "chain_hash"]
+        (receipt,) = answer.json["receipts"]
+        members = ["chain_hash", "id", "index", "leaf_hash", "origin", "recorded_at", "source", "time"]
+        assert list(receipt) == members
         assert (receipt["origin"], receipt["index"]) == (ORIGIN, before)
+        assert (receipt["source"], receipt["id"]) == (event["source"], event["id"])
+        assert receipt["time"] == normalise_time(event["time"])
+        assert list(answer.json) == ["key", "path", "receipts", "signature", "signed_at"]
+        assert answer.body == canonical.encode(answer.json)
         assert await edge.size() == before + 1
 
     async def test_the_same_event_again(self, edge: RunningEdge) -> None:
@@ -62,7 +69,7 @@ class TestReceipts:
         spelt = json.dumps(dict(reversed(event.items())) | {"sequence": None}, indent=3, ensure_ascii=False)
         second = await edge.post(normalize("NFD", spelt).encode())
         assert (first.status, second.status) == (201, 200)
-        assert second.json == first.json
+        assert second.json["receipts"] == first.json["receipts"]
         assert await edge.size() == before
 
     async def test_a_batch(self, edge: RunningEdge) -> None:
@@ -105,7 +112,7 @@ class TestReceipts:
 
     async def test_the_first_entry_follows_genesis(self, own_edge: RunningEdge) -> None:
         """The first chain hash follows from the chain's own beginning and the leaf alone."""
-        receipt = (await own_edge.post(fresh("first"))).json
+        (receipt,) = (await own_edge.post(fresh("first"))).json["receipts"]
         start = genesis(ORIGIN).chain_hash
         assert receipt["index"] == 0
         assert receipt["chain_hash"] == extend(start, bytes.fromhex(receipt["leaf_hash"])).hex()

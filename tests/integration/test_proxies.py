@@ -154,7 +154,7 @@ async def test_an_event(front: Front) -> None:
     answer = await front.ask(
         "POST", EVENTS, token="module", body=json.dumps(fresh("one")).encode(), Content_Type=SINGLE
     )
-    assert (answer.status, answer.json["index"]) == (201, await front.edge.size() - 1)
+    assert (answer.status, answer.json["receipts"][0]["index"]) == (201, await front.edge.size() - 1)
     old = front.proxy.tls()
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from journal.core.entry import Event
-    from journal.writing.queue import Acknowledgement
+    from journal.writing.answers import Acknowledgement
     from journal.writing.writer import Writer
     from tests.support.rig import Rig
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from journal.audit.findings import Finding
     from journal.database.embedded import EmbeddedPostgres
     from journal.service import Service
-    from journal.writing.queue import Acknowledgement
+    from journal.writing.answers import Acknowledgement
 
 SERVICE = "journal.test"
 TENANTS = ("albi", "castres")

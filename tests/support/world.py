@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.audit.findings import Finding
-    from journal.core.chain import Receipt
+    from journal.core.receipt import Receipt
     from journal.extract.report import Report
     from journal.service import Service
     from tests.support.copies import Original

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from journal.core.chain import SALT_BYTES, Head, Receipt, extend, genesis, leaf_hash
+from journal.core.chain import SALT_BYTES, Head, extend, genesis, leaf_hash
 
 CHAIN = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["chain"]
 HASHES = st.binary(min_size=32, max_size=32)
@@ -110,15 +110,3 @@ def test_a_hash_of_another_length_is_refused(chain_hash: int, leaf: int) -> None
     """Hashes of other lengths would let their border move."""
     with pytest.raises(ValueError, match="hash"):
         extend(bytes(chain_hash), bytes(leaf))
-
-
-def test_a_receipt_is_spelt_in_hexadecimal() -> None:
-    """What a module gets back is text a person can copy."""
-    receipt = Receipt("o", 7, "2026-03-14T08:00:00.000000Z", b"\xab" * 32, b"\x0c" * 32)
-    assert receipt.as_json() == {
-        "origin": "o",
-        "index": 7,
-        "recorded_at": "2026-03-14T08:00:00.000000Z",
-        "leaf_hash": "ab" * 32,
-        "chain_hash": "0c" * 32,
-    }

@@ -574,3 +574,10 @@ def test_attributes_of_no_document(attributes: bytes, why: str) -> None:
     """Another kind of attribute, other content or another signer is refused."""
     with pytest.raises(MalformedError, match=why):
         cms.check_document_attributes(attributes, DIGEST, CHAIN[0].certificate)
+
+
+def test_the_signer_of_a_signature_is_read_before_it_is_verified() -> None:
+    """Whoever keeps a signature sees under which certificate it was made."""
+    assert cms.signer_of(SIGNATURE) == LEAF.certificate
+    with pytest.raises(MalformedError):
+        cms.signer_of(b"")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.core import canonical
-from journal.core.chain import Receipt, extend, genesis, leaf_hash
+from journal.core.chain import extend, genesis, leaf_hash
 from journal.core.entry import (
     ACTIONS,
     EVENT_LIMIT_BYTES,
@@ -24,7 +24,9 @@ from journal.core.entry import (
     TYPE_PREFIX,
     parse_record,
 )
+from journal.core.receipt import Receipt, receipt_leaf, receipts_root, root_from_receipts
 from journal.core.seal import SealedHead, parse_head, parse_seal
+from journal.core.times import format_time
 from journal.core.tree import root_from_path
 from journal.extract import table
 from journal.extract.container import Container
@@ -121,10 +123,38 @@ def link() -> str:
 
 
 def receipt() -> str:
-    """A receipt names its entry and the chain hash after it."""
+    """A receipt names its event, its entry and the chain hash after it."""
     found = links()
-    made = Receipt(chain()["origin"], 1, chain()["entries"][1]["recorded_at"], found["leaf_1"], found["C_2"])
-    return canonical.encode(made.as_json()).decode() + "\n"
+    entry = parse_record(bytes.fromhex(chain()["entries"][1]["record_hex"]))
+    text = Receipt(
+        source=entry.event["source"],
+        id=entry.event["id"],
+        time=entry.event["time"],
+        origin=chain()["origin"],
+        index=1,
+        recorded_at=format_time(entry.recorded_at),
+        leaf_hash=found["leaf_1"],
+        chain_hash=found["C_2"],
+    ).text
+    assert text == canonical.encode(json.loads(text))
+    assert text.decode() == receipts()["receipts"][1]["text"]
+    return text.decode() + "\n"
+
+
+def receipts() -> dict[str, Any]:
+    """Return the receipts of core.json."""
+    found: dict[str, Any] = json.loads((VECTORS / CORE).read_text())["receipts"]
+    return found
+
+
+def receipt_tree() -> str:
+    """The leaves of a submission, and its path, lead to the root."""
+    _, second, third = (receipt_leaf(found["text"].encode()) for found in receipts()["receipts"])
+    (sibling,) = map(bytes.fromhex, receipts()["paths"][1])
+    root = root_from_receipts([second, third], [sibling])
+    node = receipts_root([second, third])
+    assert root.hex() == receipts()["root"]
+    return lines(leaf_1=second, leaf_2=third, node=node, **{"path[0]": sibling}, root=root)
 
 
 def seal_text() -> str:
@@ -190,7 +220,8 @@ EXAMPLES: dict[str, Callable[[], str]] = {
     f"`{CORE}`, `/chain/entries/1/record`": record,
     f"`{CORE}`, `/chain/entries/1`: the leaf hash of the record above": leaf,
     f"`{CORE}`, `/chain`: the genesis and the first two links": link,
-    f"`{CORE}`, `/chain/entries/1`: the receipt of the same entry": receipt,
+    f"`{CORE}`, `/receipts/receipts/1/text`: the receipt of the same entry": receipt,
+    f"`{CORE}`, `/receipts`: from the receipt above, the second of two submissions, up to the root": receipt_tree,
     f"`{JOURNAL}`, `seals.json`, `/seals/1/text`": seal_text,
     f"`{JOURNAL}`, `seals.json`, `/seals/1/head`: its head text": head_text,
     f"`{JOURNAL}`, `seals.json`, `/seals/1`: from the head above to the root in the seal": root,

@@ -18,8 +18,8 @@ from ingest.problems import KINDS
 from ingest.reading import EXTRACTS_LIMIT, SEALS_LIMIT
 from ingest.shapes import CloudEvent
 from ingest.submissions import BATCH, SINGLE
-from journal.core.chain import Receipt
 from journal.core.entry import ACTIONS, MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
+from journal.core.receipt import Receipt
 from tests.support.published import DOCUMENT, OPERATIONS, SCHEMAS, follows, resolve
 from tests.support.refused_events import REFUSED, full_event, valid_event
 
@@ -96,7 +96,7 @@ def test_limits_are_the_ones_enforced() -> None:
     limit = SCHEMAS["Extracts"]["properties"]["extracts"]["maxItems"]
     (asked,) = [row for row in OPERATIONS["GET", "/v1/extracts"]["parameters"] if row["name"] == "limit"]
     assert limit == asked["schema"]["maximum"] == asked["schema"]["default"] == EXTRACTS_LIMIT
-    receipt = Receipt("o", 0, "t", bytes(32), bytes(32)).as_json()
+    receipt = json.loads(Receipt("s", "i", "t", "o", 0, "r", bytes(32), bytes(32)).text)
     assert list(receipt) == SCHEMAS["Receipt"]["required"] == list(SCHEMAS["Receipt"]["properties"])
 
 

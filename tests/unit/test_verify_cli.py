@@ -15,6 +15,7 @@ from journal.pki.certificates import der_to_pem
 from journal.verifier.cli import main
 from tests.support import authority
 from tests.support.extracts import ANCHORS, World, march, noon, sample
+from tests.support.receipts import answered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,7 +186,7 @@ def test_json_is_one_object(files: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_every_member_of_the_json_is_in_the_format(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What programs rely on is written down, and what is written down is there."""
     text = (ROOT / "FORMAT.md").read_text(encoding="utf-8")
-    text = text[text.index("### 12.5 ") : text.index("## 13. ")]
+    text = text[text.index("### 12.6 ") : text.index("## 13. ")]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     described = {name for row in rows for name in re.findall("`([a-z_]+)`", row)}
     world = World(retention_days=3).live(1, 3)
@@ -193,7 +194,8 @@ def test_every_member_of_the_json_is_in_the_format(files: Path, capsys: pytest.C
     world.live(4, 4)
     world.purge(march(2))
     (files / "full").write_bytes(world.extract(march(1), march(5), at=noon(march(5))).pack())
-    run(files, "full", "--json")
+    (files / "answer.json").write_bytes(answered(world, 5).encode())
+    run(files, "full", "--json", "--receipt", "answer.json")
     assert set(json.loads(capsys.readouterr().out)) == described
     run(files, "bad", "--json")
     assert set(json.loads(capsys.readouterr().out)) - described == {"part", "reason"}

@@ -569,6 +569,37 @@ def refused_seals(good: str) -> list[dict[str, str]]:
     ]
 
 
+def receipts() -> dict[str, Any]:
+    """Spell out the receipts of the chain's entries: two submissions of one append, of one and of two events."""
+    made = []
+    for index, entry in enumerate(entries()["entries"]):
+        event = json.loads(EVENT_TEXTS[index])
+        source, name = (event[member].replace("\\", "\\\\").replace('"', '\\"') for member in ("source", "id"))
+        text = (
+            f'{{"chain_hash":"{entry["chain_hash"]}","id":"{name}","index":{index},"leaf_hash":"{entry["leaf_hash"]}"'
+            f',"origin":"{ORIGIN}","recorded_at":"{RECORDED_AT[index]}","source":"{source}","time":"{event["time"]}"}}'
+        )
+        made.append({"text": text, "leaf": sha(b"\x05", text.encode()).hex()})
+    first, second, third = (bytes.fromhex(receipt["leaf"]) for receipt in made)
+    both = sha(b"\x06", *sorted((second, third)))
+    root = sha(b"\x06", *sorted((first, both)))
+    point = bytes.fromhex(
+        "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+        "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+    )
+    key = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + point
+    return {
+        "receipts": made,
+        "paths": [[both.hex()], [first.hex()]],
+        "root": root.hex(),
+        "signed_at": "2026-03-15T00:00:01Z",
+        "signed": f"openepm-journal/receipt/v1\n{SERVICE}\n2026-03-15T00:00:01Z\n{b64(root)}\n",
+        "delegation": (
+            f"openepm-journal/receipt-key/v1\n{SERVICE}\n2026-03-14T00:00:00Z\n2026-04-13T00:00:00Z\n{b64(key)}\n"
+        ),
+    }
+
+
 def document() -> dict[str, Any]:
     """Put everything together in the order of FORMAT.md."""
     heads = make_heads(40)
@@ -579,6 +610,7 @@ def document() -> dict[str, Any]:
         "format": "openepm-journal/vectors/v1",
         "canonical": canonical(),
         "chain": entries(),
+        "receipts": receipts(),
         "refused_records": refused_records(),
         "heads": heads,
         "trees": made_trees,
