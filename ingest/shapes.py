@@ -8,7 +8,7 @@ One description serves the fast decoder (`events`), the list of faults (`diagnos
 | `specversion`     | required | "1.0"                                                                       |
 | `type`            | required | `fr.openepm.journal.` and one of the seven actions of art. 25               |
 | `source`          | required | URI reference, 1–256 characters, beginning with the credential's prefix     |
-| `id`              | required | 1–128 characters; unique per source for ever                                |
+| `id`              | required | 1–128 characters; with `source` and `time` it names the event                |
 | `time`            | required | RFC 3339 with a zone, of whole microseconds, at most 5 minutes ahead        |
 | `subject`         | required | except for `access`: the reference of the data, never the data; 1–256       |
 | `datacontenttype` | optional | "application/json"                                                          |

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from journal.core.chain import Head, extend
-from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, event_key, parse_record
+from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, event_key, identity_time, parse_record, source_key
 from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
 from journal.core.times import day_of, format_day
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from journal.core.entry import Entry
     from journal.core.envelope import Box
     from journal.database.purge import StoredRow
+    from journal.extract.identities import Identities
     from journal.keys.ring import Keyring
 
 
@@ -45,6 +46,7 @@ class ChainDay:
         is_fenced: bool,
         keyring: Keyring,
         findings: Findings,
+        identities: Identities,
     ) -> None:
         """Begin before the first row; `limits` are the heads at the beginning and the end of the day.
 
@@ -67,6 +69,7 @@ class ChainDay:
             self._next, self._hashes = chain.kept_from, []
         self.beyond: int | None = None
         # What its entries say of the counters kept in clear: how many of each action, and of each numbering source.
+        self._identities = identities
         self.actions: Counter[str] = Counter()
         self.spans: dict[bytes, tuple[int, int, int]] = {}
 
@@ -159,7 +162,8 @@ class ChainDay:
             raise ForeignEntryError("it was recorded before the entry above it")
         self._recorded_at = entry.recorded_at
         key = self._keyring.event_key_key(self._chain.compartment)
-        if event_key(key, entry.event["source"], entry.event["id"]) != row.event_key:
+        time = identity_time(row.category, entry.event["time"])
+        if event_key(key, entry.event["source"], entry.event["id"], time) != row.event_key:
             raise MismatchedPartError("its event key does not match its record")
         self._count(key, entry)
         live = self._chain.live
@@ -167,9 +171,10 @@ class ChainDay:
             raise MismatchedPartError(f"the head of {self._chain.name} has another time for it")
 
     def _count(self, key: bytes, entry: Entry) -> None:
+        self._identities.add(entry.index, entry.event)
         self.actions[entry.event["type"].removeprefix(TYPE_PREFIX).removeprefix(SERVICE_PREFIX)] += 1
         if (sequence := entry.event.get("sequence")) is not None:
-            number, source = int(sequence), event_key(key, entry.event["source"], "")
+            number, source = int(sequence), source_key(key, entry.event["source"])
             low, high, count = self.spans.get(source, (number, number, 0))
             self.spans[source] = (min(low, number), max(high, number), count + 1)
 

@@ -7,7 +7,7 @@ leaf by itself, between the heads in the seals.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import timedelta
 from itertools import product
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from journal.audit.seals import SealAudit
 from journal.core.entry import is_tenant
 from journal.core.errors import StoreError, UnavailableError
 from journal.core.times import day_of, format_day, overdue_through
+from journal.extract.identities import NAMED, Identities, enumerate_indexes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -60,8 +61,20 @@ class Audit:
         self._today: date
         self._categories: dict[str, CategoryRow] = {}
         self._leaves: dict[tuple[str, date], PartitionRow] = {}
+        # 8 bytes an entry.
+        self._identities: defaultdict[ExpectedChain, Identities] = defaultdict(Identities)
         self.entries = 0
         self.seals = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what is no fault of the store: source and id that several entries of what was checked share."""
+        return [
+            f"{chain.name} entries {enumerate_indexes(group)} share source and id, at other times: one access may be "
+            "recorded more than once by a module that sets the time anew when it sends again"
+            for chain, identities in self._identities.items()
+            for group in identities.groups()[:NAMED]
+        ]
 
     @property
     def chains(self) -> int:
@@ -127,6 +140,7 @@ class Audit:
         if (category, day) not in self._leaves:
             raise StoreError(f"{format_day(day)} is not a day that the category {category} keeps")
         self._findings = Findings()
+        self._identities.clear()
         for chain in self._expected.of_category(category):
             chain.walked = None  # the day before may not have been checked
         await self._check_leaf(category, day, lambda _: None)
@@ -203,6 +217,7 @@ class Audit:
             is_fenced=self._was_fenced(chain.compartment.category, day),
             keyring=self._service.keyring,
             findings=self._findings,
+            identities=self._identities[chain],
         )
 
     async def _rows(self, category: str, day: date, progress: Callable[[int], object]) -> AsyncIterator[StoredRow]:

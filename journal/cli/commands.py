@@ -257,10 +257,12 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
             findings = [*await audit.prepare(), *await audit.check_leaf(arguments.category, arguments.day)]
     if as_json(arguments):
         counts = {"chains": audit.chains, "entries": audit.entries, "seals": audit.seals}
-        print_json(counts | {"findings": [str(finding) for finding in findings]})
+        print_json(counts | {"findings": [str(finding) for finding in findings], "notes": audit.notes})
         return int(bool(findings))
     for finding in findings:
         print(finding)
+    for note in audit.notes:
+        print(f"note: {note}")
     print(f"{audit.entries} entries in {audit.chains} chains, {audit.seals} seals: ", end="")
     print(f"{len(findings)} findings" if findings else "everything verifies")
     return int(bool(findings))

@@ -265,16 +265,33 @@ def parse_record(record: bytes) -> Entry:
     )
 
 
-def event_key(key: bytes, source: str, id: str) -> bytes:  # noqa: A002  (CloudEvents' own word)
+def identity_time(category: str, time: str) -> str:
+    """Return what of an event's time, in the spelling of records, belongs to its identity: nothing in `journal`.
+
+    The service repeats its own entries under one id, at another time, until it knows that they are written.
+    """
+    return "" if category == JOURNAL_CATEGORY else time
+
+
+def event_key(key: bytes, source: str, id: str, time: str) -> bytes:  # noqa: A002  (CloudEvents' own word)
     """Return the 16 bytes that identify an event, revealing nothing without the key.
 
-    HMAC-SHA-256 (RFC 2104) over uint16(length of source) ‖ source ‖ id, cut to its first 16 bytes.
-    ValueError unless the key is 32 bytes and the source at most 65,535.
+    HMAC-SHA-256 (RFC 2104) over uint16(length of source) ‖ source ‖ time ‖ id, cut to its first 16 bytes; `time` is
+    what `identity_time` returns. ValueError unless the key is 32 bytes and the source at most 65,535.
     """
+    return _keyed(key, source, time + id)
+
+
+def source_key(key: bytes, source: str) -> bytes:
+    """Return the 16 bytes that stand for a source: the same with neither time nor id, which no event lacks."""
+    return _keyed(key, source, "")
+
+
+def _keyed(key: bytes, source: str, rest: str) -> bytes:
     raw = source.encode()
     if len(key) != _KEY_BYTES or len(raw) > _SOURCE_LIMIT_BYTES:
         raise ValueError("an event key needs a key of 32 bytes and a source of at most 65,535")
     # HMAC written out: hmac.digest looks up its algorithm in OpenSSL 3 at every call and takes twice as long.
     block = key.ljust(_BLOCK_BYTES, b"\0")
-    inner = sha256(block.translate(_INNER_PAD) + len(raw).to_bytes(2, "big") + raw + id.encode()).digest()
+    inner = sha256(block.translate(_INNER_PAD) + len(raw).to_bytes(2, "big") + raw + rest.encode()).digest()
     return sha256(block.translate(_OUTER_PAD) + inner).digest()[:EVENT_KEY_BYTES]

@@ -19,7 +19,7 @@ Exception
 │   │   ├── InvalidEventError          not the shape, the times or the words we accept
 │   │   │   ├── MisshapenEventError    not of the published schema, whoever sends it and whenever
 │   │   │   └── OversizeEventError     an event, or a batch, larger than we take
-│   │   ├── KnownEventError            same (source, id), other content
+│   │   ├── KnownEventError            same (source, id, time), other content
 │   │   └── PurgedDayError             its first copy may be in a day already purged
 │   ├── RequestError                   a request cannot be served as it was made
 │   ├── BusyError                      come back later: queue full, or a purge is being completed
@@ -172,7 +172,7 @@ class OversizeEventError(InvalidEventError):
 
 
 class KnownEventError(SubmissionError):
-    """The same (source, id) is already recorded with other content."""
+    """The same (source, id, time) is already recorded with other content."""
 
 
 class PurgedDayError(SubmissionError):

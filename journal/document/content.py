@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from journal.core.entry import ACTIONS, OUTCOMES
 from journal.core.times import parse_time
 from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable, typeset
+from journal.extract.identities import Identities
 from journal.extract.manifest import Filter, account_of, action_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 2_000
 MAX_CELL_CHARACTERS = 240
+# Of entries that share source and identifier, at other times.
+MAX_GROUPS, MAX_INDEXES = 5, 10
 
 PURPOSES = {
     "lawfulness": "vérification de la licéité du traitement",
@@ -36,9 +39,11 @@ class Gathered:
     by_action: Counter[str] = field(default_factory=Counter)
     by_day: Counter[date] = field(default_factory=Counter)
     rows: list[list[str]] = field(default_factory=list)
+    identities: Identities = field(default_factory=Identities)
 
     def add(self, entry: Entry) -> None:
         """Add one disclosed entry."""
+        self.identities.add(entry.index, entry.event)
         self.by_action[action_of(entry)] += 1
         self.by_day[entry.recorded_at.date()] += 1
         if len(self.rows) < MAX_ROWS:
@@ -90,7 +95,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
             if days
             else ""
         ),
-        "integrity": _integrity(manifest, circumstances),
+        "integrity": [*_integrity(manifest, circumstances), *_repeated(gathered)],
         "steps": [
             typeset(step)
             for step in (
@@ -195,6 +200,15 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
         ["Signataire", printable(circumstances.signer)],
         ["Logiciel", manifest.software],
     ]
+
+
+def _repeated(gathered: Gathered) -> list[list[str]]:
+    groups = gathered.identities.groups()
+    if not groups:
+        return []
+    shown = " ; ".join(", ".join(map(french_number, group[:MAX_INDEXES])) for group in groups[:MAX_GROUPS])
+    more = " ; …" if len(groups) > MAX_GROUPS or any(len(group) > MAX_INDEXES for group in groups) else ""
+    return [["Identifiants répétés, à d'autres heures", f"entrées n° {shown}{more}"]]
 
 
 def _chart(gathered: Gathered) -> list[list[Any]]:

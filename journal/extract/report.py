@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import JOURNAL_CATEGORY, parse_origin
 from journal.core.times import day_of, format_day, format_seconds, format_time
+from journal.extract.identities import NAMED, Repeated, describe
 from journal.extract.layout import DOCUMENT
 from journal.extract.listed_seal import CheckedSeal, seal_text
 from journal.extract.manifest import Filter
@@ -49,6 +50,7 @@ class Report:
     not_checked: tuple[str, ...]
     unanswered: tuple[str, ...]
     receipts: tuple[Judged, ...] = ()
+    repeated: tuple[Repeated, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as a JSON object; members that do not apply are left out."""
@@ -81,6 +83,8 @@ class Report:
         }
         if self.receipts:
             result["receipts"] = [judged.as_json() for judged in self.receipts]
+        if self.repeated:
+            result["repeated"] = [one.as_json() for one in self.repeated[:NAMED]]
         if self.covered_until is not None:
             result["covered_until"] = format_seconds(self.covered_until)
         if self.purged is not None:
@@ -112,6 +116,7 @@ def write_report(
     history: History,
     comparison: Comparison,
     receipts: tuple[Judged, ...],
+    repeated: Sequence[Repeated] = (),
 ) -> Report:
     """Return the report of a verification in which every check passed."""
     today = manifest.last_day == history.last.day
@@ -123,10 +128,11 @@ def write_report(
         covered_until=history.last.seal.sealed_at if today else None,
         purged=history.purged,
         checked=tuple(_checked(manifest, signature, seals, history, comparison)),
-        remarks=tuple(_remarks(seals, history)),
+        remarks=(*_remarks(seals, history), *([describe(list(repeated))] if repeated else [])),
         not_checked=tuple(_not_checked(manifest, names, seals, history, comparison)),
         unanswered=comparison.unanswered,
         receipts=receipts,
+        repeated=tuple(repeated),
     )
 
 

@@ -28,6 +28,7 @@ from journal.core.times import format_day
 from journal.extract import table
 from journal.extract.container import Container, Parts
 from journal.extract.history import History
+from journal.extract.identities import Identities, Repeated
 from journal.extract.known import Known, compare
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, STREAMED, TABLE
 from journal.extract.listed_seal import CheckedSeal, check_one_history, check_seal
@@ -121,6 +122,7 @@ def _verify(
         history=history,
         comparison=comparison,
         receipts=tuple(judged for checked in receipts for judged in judge(checked, [shown])),
+        repeated=walk.repeated(),
     )
 
 
@@ -218,6 +220,7 @@ class _Walk:
         self._day_end, self._day = next(self._day_limits)
         self._recorded_at = _EARLIEST
         self._disclosed = 0
+        self._identities = Identities()
         self._checkpoints: dict[int, list[CheckedSeal]] = {}
         for checked in seals:
             self._checkpoints.setdefault(checked.head.size, []).append(checked)
@@ -238,6 +241,11 @@ class _Walk:
         if index != self._manifest.head.size:
             raise GapError(f"it ends before index {index}", part=PROOF)
         self._check_ends()
+
+    def repeated(self) -> list[Repeated]:
+        """Return which source and id come back; only then the entries, which are checked, are read once more."""
+        lines = self._container.lines(ENTRIES, limit_bytes=RECORD_LIMIT_BYTES)
+        return self._identities.name(map(parse_record, lines))
 
     def _check_line(self, line: bytes, index: int) -> bytes:
         """Check one line of the proof, and the entry it discloses; return the leaf hash."""
@@ -269,6 +277,7 @@ class _Walk:
         except VerificationError as error:
             raise error.within(f"{ENTRIES} index {index}") from error
         self._disclosed += 1
+        self._identities.add(index, entry.event)
         self._check_row(table.row(entry), f"index {index}")
 
     def _check_entry(self, entry: Entry, index: int) -> None:

@@ -60,7 +60,7 @@ class Keyring:
         return box
 
     def event_key_key(self, compartment: Compartment) -> bytes:
-        """Return the key under which (source, id) is looked up in this compartment."""
+        """Return the key under which (source, id, time) is looked up in this compartment."""
         key = self._event_key_keys.get(compartment.origin)
         if key is None:
             tenant_key = self.keystore.read_tenant_key(compartment.tenant)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from journal.core.chain import SALT_BYTES, extend, leaf_hash
-from journal.core.entry import Compartment, encode_record, event_key
+from journal.core.entry import Compartment, encode_record, source_key
 from journal.core.envelope import NONCE_BYTES
 from journal.core.receipt import Receipt
 from journal.core.times import day_of, format_time
@@ -260,7 +260,6 @@ class Draft:
             self._span(chain, event.source, event.sequence)
 
     def _span(self, chain: _ChainDraft, source: str, sequence: int) -> None:
-        # No event has an empty id: the key of a source never equals an event's key.
-        key = (chain.position, event_key(chain.key, source, ""))
+        key = (chain.position, source_key(chain.key, source))
         low, high, count = self._spans.get(key, (sequence, sequence, 0))
         self._spans[key] = [min(low, sequence), max(high, sequence), count + 1]

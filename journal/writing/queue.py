@@ -13,7 +13,7 @@ from journal.writing.answers import Acknowledgement
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Container, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from journal.core.entry import Compartment, Event
     from journal.core.receipt import Receipt
@@ -75,23 +75,25 @@ class Submission:
 
 
 def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
-    """Return the distinct events by (source, id), and each given event's place among them.
+    """Return the distinct events by (source, id, time), and each given event's place among them.
 
-    Raises KnownEventError naming every position whose (source, id) occurs earlier with other content.
+    Raises KnownEventError naming every position whose (source, id, time) occurs earlier with other content.
     """
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str, datetime], int] = {}
     distinct: list[Event] = []
     positions: list[int] = []  # of the first copies
     places: list[int] = []
     faults: list[tuple[int, str, str]] = []
     for position, event in enumerate(events):
-        place = first.setdefault((event.source, event.id), len(distinct))
+        place = first.setdefault((event.source, event.id, event.time), len(distinct))
         if place == len(distinct):
             distinct.append(event)
             positions.append(position)
         elif distinct[place].canonical != event.canonical:
             earlier = positions[place]
-            faults.append((position, "/id", f"same source and id as event {earlier} of this batch, other content"))
+            faults.append(
+                (position, "/id", f"same source, id and time as event {earlier} of this batch, other content")
+            )
         places.append(place)
     if faults:
         raise KnownEventError(faults)

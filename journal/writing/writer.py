@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from journal.clock import Clock, ClockGuard
-from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_key
+from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_key, identity_time
 from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
 from journal.core.times import day_of, format_time, midnight
 from journal.writing.append import Appender
@@ -103,7 +103,7 @@ class Writer:
             compartment=compartment,
             submitted_by=submitted_by,
             events=distinct,
-            keys=[event_key(key, event.source, event.id) for event in distinct],
+            keys=[_event_key(key, compartment, event) for event in distinct],
             since=[day_of(event.time - SKEW) for event in distinct],
             places=places,
             size_bytes=size_bytes,
@@ -221,6 +221,10 @@ class Writer:
             if event.time < oldest
         ]:
             raise PurgedDayError(late)
+
+
+def _event_key(key: bytes, compartment: Compartment, event: Event) -> bytes:
+    return event_key(key, event.source, event.id, identity_time(compartment.category, format_time(event.time)))
 
 
 def _refuse_oversize(events: Sequence[Event]) -> None:

@@ -109,6 +109,13 @@ def test_a_rule_that_grows_is_told_once(page: Page, files: Path) -> None:
     assert "la durée de conservation passe de 5 à 8 jours" in remarks
 
 
+def test_a_source_and_id_that_come_back_are_named(page: Page, files: Path) -> None:
+    """They are worth knowing: perhaps one access, which a module dated anew when it sent again."""
+    choose(page, files, (PAGE.parents[2] / "tests/vectors/v1/extracts/repeated-id.asice").read_bytes())
+    assert "Authentique et complet" in verdict(page)
+    assert "/openepm/montreuil again (entrées 2, 3)" in page.locator(".remarks").inner_text()
+
+
 def _damaged() -> bytes:
     whole = bytearray(container("complete"))
     whole[500] ^= 1

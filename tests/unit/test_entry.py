@@ -21,9 +21,11 @@ from journal.core.entry import (
     Event,
     encode_record,
     event_key,
+    identity_time,
     is_service,
     parse_origin,
     parse_record,
+    source_key,
 )
 from journal.core.errors import MalformedError
 from journal.core.times import format_time, parse_time
@@ -32,6 +34,7 @@ VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.js
 CHAIN = VECTORS["chain"]
 COMPARTMENT = Compartment("journal.example.fr", "ville-a", "main-courante")
 KEY = bytes(range(32))
+TIME = "2026-03-14T08:00:00.000000Z"
 
 SLUGS = st.from_regex(SLUG, fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=50)
@@ -69,7 +72,7 @@ def test_a_record_is_that_of_the_vector(vector: dict[str, Any]) -> None:
 def test_an_event_key_is_that_of_the_vector(vector: dict[str, Any]) -> None:
     """The key of an event is the one an independent HMAC gives."""
     event = json.loads(vector["event"])
-    key = event_key(bytes.fromhex(CHAIN["event_key_key"]), event["source"], event["id"])
+    key = event_key(bytes.fromhex(CHAIN["event_key_key"]), event["source"], event["id"], event["time"])
     assert key.hex() == vector["event_key"]
 
 
@@ -255,39 +258,53 @@ def test_a_compartment_is_valid_once_built(parts: tuple[str, str, str]) -> None:
 def test_an_event_key_is_hmac_sha_256(source: str, id_: str, key: bytes) -> None:
     """The two hashes spelt out are HMAC-SHA-256 of the standard library, cut to 16 bytes."""
     raw = source.encode()
-    message = len(raw).to_bytes(2, "big") + raw + id_.encode()
-    assert event_key(key, source, id_) == hmac.digest(key, message, "sha256")[:16]
+    message = len(raw).to_bytes(2, "big") + raw + TIME.encode() + id_.encode()
+    assert event_key(key, source, id_, TIME) == hmac.digest(key, message, "sha256")[:16]
 
 
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_two_events_never_share_a_key(source: str, id_: str, other_source: str, other_id: str) -> None:
     """Other source or other identifier, other key."""
     assume((source, id_) != (other_source, other_id))
-    assert event_key(KEY, source, id_) != event_key(KEY, other_source, other_id)
+    assert event_key(KEY, source, id_, TIME) != event_key(KEY, other_source, other_id, TIME)
 
 
 @given(TEXTS)
 def test_the_border_of_source_and_identifier_counts(text: str) -> None:
     """The same characters split elsewhere between source and identifier give another key."""
-    keys = {event_key(KEY, text[:split], text[split:]) for split in range(len(text) + 1)}
+    keys = {event_key(KEY, text[:split], text[split:], TIME) for split in range(len(text) + 1)}
     assert len(keys) == len(text) + 1
 
 
 def test_an_event_key_depends_on_its_key() -> None:
     """What one compartment knows an event by says nothing in another."""
-    assert event_key(KEY, "s", "i") != event_key(bytes(32), "s", "i")
+    assert event_key(KEY, "s", "i", TIME) != event_key(bytes(32), "s", "i", TIME)
+
+
+def test_an_event_key_depends_on_its_time() -> None:
+    """The same source and id at another time are another event; in the service's own category they are one."""
+    other = "2026-03-14T08:00:00.000001Z"
+    assert event_key(KEY, "s", "i", TIME) != event_key(KEY, "s", "i", other)
+    assert identity_time("main-courante", other) == other
+    assert identity_time("journal", other) == identity_time("journal", TIME) == ""
+
+
+@given(TEXTS)
+def test_a_source_never_has_the_key_of_an_event(text: str) -> None:
+    """What stands for a source is no event's key, whatever its id."""
+    assert source_key(KEY, text) not in {event_key(KEY, text, "i", TIME), event_key(KEY, text, "i", "")}
 
 
 @pytest.mark.parametrize(("key", "source"), [(KEY[:31], "s"), (KEY + b"\0", "s"), (KEY, "s" * 65536)])
 def test_an_event_key_refuses_what_it_cannot_hold(key: bytes, source: str) -> None:
     """A key of another length, or a source whose length has no two bytes, is refused."""
     with pytest.raises(ValueError, match="event key"):
-        event_key(key, source, "i")
+        event_key(key, source, "i", TIME)
 
 
 def test_the_longest_source_has_a_key() -> None:
     """65,535 bytes of source are held."""
-    assert len(event_key(KEY, "s" * 65535, "i")) == 16
+    assert len(event_key(KEY, "s" * 65535, "i", TIME)) == 16
 
 
 def test_an_event_may_have_no_sequence() -> None:

@@ -140,7 +140,7 @@ def test_the_same_event_has_another_key_in_another_compartment() -> None:
     """Two compartments of one tenant cannot be joined on their event keys."""
     here = derive_event_key_key(tenant_key=TENANT_KEY, origin=ORIGIN)
     there = derive_event_key_key(tenant_key=TENANT_KEY, origin=ORIGIN.replace("main-courante", "ecrits"))
-    assert event_key(here, "s", "i") != event_key(there, "s", "i")
+    assert event_key(here, "s", "i", "") != event_key(there, "s", "i", "")
 
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33])

@@ -54,6 +54,8 @@ def found(report: Report) -> dict[str, Any]:
         facts["purged_through"] = format_day(report.purged.through)
     if report.covered_until is not None:
         facts["covered_until"] = format_seconds(report.covered_until)
+    if report.repeated:
+        facts["repeated"] = len(report.repeated)
     return facts
 
 

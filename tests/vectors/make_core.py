@@ -326,7 +326,7 @@ def entries() -> dict[str, Any]:
         bound = ORIGIN.encode() + b"\0" + index.to_bytes(8, "big")
         attributes = json.loads(event)
         source = attributes["source"].encode()
-        message = len(source).to_bytes(2, "big") + source + attributes["id"].encode()
+        message = len(source).to_bytes(2, "big") + source + attributes["time"].encode() + attributes["id"].encode()
         leaf = sha(b"\x00", salt, record)
         chain_hash = sha(b"\x01", chain_hash, leaf)
         chain["entries"].append(

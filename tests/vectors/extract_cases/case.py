@@ -61,6 +61,7 @@ def facts(
     purged_through: date | None = None,
     covered_until: datetime | None = None,
     unanswered: int = 0,
+    repeated: int = 0,
 ) -> dict[str, Any]:
     """Return what a verifier finds; what does not apply is left out."""
     found: dict[str, Any] = {"disclosed": disclosed, "withheld": withheld, "unanswered": unanswered}
@@ -68,6 +69,8 @@ def facts(
         found["purged_through"] = purged_through.isoformat()
     if covered_until is not None:
         found["covered_until"] = f"{covered_until:%Y-%m-%dT%H:%M:%SZ}"
+    if repeated:
+        found["repeated"] = repeated
     return found
 
 

@@ -80,6 +80,12 @@ def _disclosures() -> Iterator[Case]:
     about = "With the reference of an authorisation, and no reference of the requester's own."
     extract = lived(authorisation="TJ Bobigny 2026/7 é", request=Request(9, bytes(32)))
     yield verified("authorised", about, extract, facts(4))
+    world = Small().live(1, 1)
+    for hour in (9, 10):
+        world.append(noon(march(2), hour=hour), id="again", time=f"2026-03-02T{hour:02}:00:00.000000Z")
+    world.close(march(2))
+    about = "A source and id that come back at another time: two events, named as worth knowing."
+    yield verified("repeated-id", about, world.extract(march(2), march(2), at=MADE_AT), facts(2, repeated=1))
     world = Small(compartment=Compartment(authority.SERVICE, "montreuil", JOURNAL_CATEGORY)).live(1, 2)
     request = Request(world.append(noon(march(3)), type="fr.openepm.journal.service.extract"), world.leaf(4), "R 1")
     about = "An extract of the category journal that holds the entry of its own request."
