@@ -42,8 +42,8 @@ CATEGORIES = ("main-courante", "ecrits")
 OLD_DAYS_AGO = (63, 62)
 OLD_EVENTS = 120
 WEEK_DAYS = 7
-WEEK_EVENTS = 350
-SINGLES = 40
+WEEK_EVENTS = 150
+SINGLES = 10
 BATCH = 500
 _ACCOUNT = re.compile(rb'("account":)"[^"]+"')
 EVENING = timedelta(hours=20)

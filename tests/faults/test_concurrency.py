@@ -21,8 +21,6 @@ from tests.support.serving import Site, found_site
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROCESSES = 4
-TENANTS = tuple(f"commune-{number}" for number in range(100))
 CATEGORIES = ("main-courante", "ecrits")
 
 
@@ -39,22 +37,27 @@ async def run_writers(site: Site, shares: list[list[tuple[str, str, str]]], mome
         assert process.returncode == 0, f"process {number} met an error"
         return output.decode().split("\n")[:-1]
 
-    done = await asyncio.gather(*(run(number) for number in range(PROCESSES)))
+    done = await asyncio.gather(*(run(number) for number in range(len(shares) // WRITERS)))
     return [line.split() for lines in done for line in lines]
 
 
-@pytest.mark.parametrize("events", [4_000, pytest.param(40_000, marks=pytest.mark.campaign)])
-async def test_many_writers_make_one_history(dsn: str, tmp_path: Path, events: int) -> None:
+@pytest.mark.parametrize(
+    ("events", "communes", "processes"), [(1_000, 10, 2), pytest.param(40_000, 100, 4, marks=pytest.mark.campaign)]
+)
+async def test_many_writers_make_one_history(
+    dsn: str, tmp_path: Path, events: int, communes: int, processes: int
+) -> None:
     """Each index and event occurs once, with one receipt for all its senders; no error; everything verifies.
 
-    8 writers in 4 processes, 200 chains, events of which 10 % are sent by two of them.
+    Two writers in each process, two chains a commune, events of which 10 % are sent by two writers.
     """
     repeated = events // 10
-    site = await found_site(tmp_path, dsn, TENANTS)
-    chains = [(tenant, category) for tenant in TENANTS for category in CATEGORIES]
+    tenants = [f"commune-{number}" for number in range(communes)]
+    site = await found_site(tmp_path, dsn, tenants)
+    chains = [(tenant, category) for tenant in tenants for category in CATEGORIES]
     distinct = [(*chains[number % len(chains)], f"e{number}") for number in range(events - repeated)]
     draw = random.Random(3)
-    writers = PROCESSES * WRITERS
+    writers = processes * WRITERS
     shares = [distinct[number::writers] for number in range(writers)]
     for item in draw.sample(distinct, repeated):
         owner = int(item[2].removeprefix("e")) % writers

@@ -84,9 +84,10 @@ async def problems(dsn: str, settings: Settings) -> list[str]:
         return installation.service.snapshot.problems()
 
 
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("what", ["credential", "revocation", "category", "closing"])
 async def test_killed_at_every_operation(
-    what: str, postgres: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
+    what: str, step: int, postgres: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Before the commit the old row counts, after it the new one; a start settles it, and it can be repeated."""
     async with founded(postgres, tmp_path) as (dsn, settings):
@@ -94,7 +95,7 @@ async def test_killed_at_every_operation(
         operations = await ended(start(dsn, settings, what, "a0"))
         assert operations >= 7, operations
         count = made = 0
-        for number in range(1, operations + 1):
+        for number in range(1, operations + 1, step):
             for when in WHENS:
                 name = f"a{number}{when}"
                 await ready_for(dsn, settings, what, name)

@@ -29,7 +29,7 @@ LOAD_SECONDS = 0.5
 SEED = 20261124
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.campaign)])
 async def test_kill_9_of_the_postmaster(
     kills: int, mortal_cluster: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

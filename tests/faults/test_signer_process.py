@@ -142,7 +142,8 @@ def served(site: Site) -> dict[str, str]:
     return {name: value for name, value in site.environment.items() if name.startswith("JOURNAL_")}
 
 
-async def test_killed_at_each_step(dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [STEPS[1::4], pytest.param(STEPS, marks=pytest.mark.campaign)], ids=["some", "all"])
+async def test_killed_at_each_step(dsn: str, tmp_path: Path, steps: list[str]) -> None:
     """Before and after each step of a seal: the next signer goes on, and no number has two seals."""
     async with a_site_with_a_signer(dsn, tmp_path) as signer:
         settings = signer.site.settings
@@ -152,7 +153,7 @@ async def test_killed_at_each_step(dsn: str, tmp_path: Path) -> None:
             await signer.start()
             assert await sealer.seal_open(even_if_still=True) is not None
             await signer.kill()
-            for step in STEPS:
+            for step in steps:
                 dying = str(Path(__file__).with_name("dying_signer.py"))
                 await signer.start([dying, *step.split(), *arguments(signer)])
                 with pytest.raises(SignerError, match=r"has ended while it was asked.*restart it"):

@@ -22,11 +22,14 @@ ROOT = Path(__file__).parents[2]
 GRACE_SECONDS = 60
 
 
-@pytest.mark.parametrize("seconds", [8.0, pytest.param(3600.0, marks=pytest.mark.campaign)])
-def test_no_extract_breaks_the_verifier(seconds: float, pytestconfig: pytest.Config, tmp_path: Path) -> None:
+# The same trials in every run, so that a commit passes or does not; the campaign's are others every time.
+@pytest.mark.parametrize(("seconds", "seed"), [(4.0, 1), pytest.param(3600.0, None, marks=pytest.mark.campaign)])
+def test_no_extract_breaks_the_verifier(
+    seconds: float, seed: int | None, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
     """Every trial ends in a verdict within 5 s and 200 MB, and every success is true (X-05)."""
     seconds = pytestconfig.getoption("fuzz_seconds") or seconds
-    seed = pytestconfig.getoption("fuzz_seed") or int.from_bytes(os.urandom(4), "big")
+    seed = pytestconfig.getoption("fuzz_seed") or seed or int.from_bytes(os.urandom(4), "big")
     shared = tmp_path / "trial"
     shared.write_bytes(bytes(SHARED_BYTES))
     command = [sys.executable, "-m", "tests.fuzz.worker", str(seed), str(seconds), str(shared)]
@@ -36,8 +39,7 @@ def test_no_extract_breaks_the_verifier(seconds: float, pytestconfig: pytest.Con
         capture_output=True,
         text=True,
         check=False,
-        timeout=seconds + GRACE_SECONDS,
-        preexec_fn=lambda: os.nice(19),
+        timeout=10 * seconds + GRACE_SECONDS,
     )
     if result.returncode:
         told = json.loads(result.stdout)["failure"] if result.stdout else result.stderr

@@ -440,7 +440,7 @@ async def test_killed_connections_lose_and_double_nothing(store: Store, superuse
     await add_chains(store, TENANTS)
     day = (await store.read_now()).date()
     workers = [Appending(store, seed) for seed in (1, 2)]
-    running = asyncio.gather(*(worker.run(30) for worker in workers))
+    running = asyncio.gather(*(worker.run(10) for worker in workers))
     kills = 0
     while not running.done():
         kills += await superuser.fetchval(

@@ -431,7 +431,7 @@ async def execute(dsn: str, statement: str) -> None:
         await connection.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.campaign)])
 def test_stopping(tmp_path: Path, number: signal.Signals) -> None:
     """A service that is asked to stop ends with 0, its database with it."""
     with serving(tmp_path / "var", JOURNAL_WORKERS="2") as (address, process):
@@ -442,7 +442,7 @@ def test_stopping(tmp_path: Path, number: signal.Signals) -> None:
     assert not (tmp_path / "var" / "postgresql" / "data" / "postmaster.pid").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.campaign), signal.SIGINT])
 def test_stopping_a_start(tmp_path: Path, number: signal.Signals) -> None:
     """A service that is asked to stop while it starts ends with 0, and leaves no database behind."""
     home = tmp_path / "var"
