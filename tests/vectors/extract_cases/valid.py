@@ -19,7 +19,7 @@ from journal.document.render import render
 from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED
 from journal.extract.manifest import Filter, Request
 from journal.signer.identity import SigningIdentity
-from tests.support import authority
+from tests.support import authority, cells
 from tests.support.containers import assembled
 from tests.support.extracts import contents_of, march, noon
 from tests.support.signing import LocalSigner
@@ -87,7 +87,20 @@ def _disclosures() -> Iterator[Case]:
     about = "A source and id that come back at another time: two events, named as worth knowing."
     yield verified("repeated-id", about, world.extract(march(2), march(2), at=MADE_AT), facts(2, repeated=1))
     world = Small(compartment=Compartment(authority.SERVICE, "montreuil", JOURNAL_CATEGORY)).live(1, 2)
-    request = Request(world.append(noon(march(3)), type="fr.openepm.journal.service.extract"), world.leaf(4), "R 1")
+    asked = {
+        "category": "main-courante",
+        "credential": "3f9a12bc",
+        "filter": {"account": "agent-1"},
+        "from": "2026-02-01",
+        "purpose": "lawfulness",
+        "reference": "R 1",
+        "requester": "Mairie de Montreuil",
+        "to": "2026-02-28",
+    }
+    asking = world.append(
+        noon(march(3)), type="fr.openepm.journal.service.extract", subject="main-courante", data=asked
+    )
+    request = Request(asking, world.leaf(4), "R 1")
     about = "An extract of the category journal that holds the entry of its own request."
     extract = world.extract(march(2), march(3), at=noon(march(3), hour=13), request=request)
     yield verified("journal-with-its-request", about, extract, facts(3, covered_until=noon(march(3), hour=13)))
@@ -242,6 +255,20 @@ def _bytes() -> Iterator[Case]:
     extract = world.extract(march(2), march(2), at=noon(march(3)), requester="\u202e\x1b[2J<script>'\"&é𝒳")
     yield verified("hostile-text", about, extract, facts(len(HOSTILE)))
     world = Small().live(1, 1)
+    for number, text in enumerate((*cells.HOSTILE, *cells.USUAL)):
+        data = {"actor": {"account": text}, "justification": text, "outcome": "success", "count": number}
+        world.append(noon(march(2), seconds=number), subject=text, data=data)
+    world.close(march(2))
+    about = "Texts that a spreadsheet would take for numbers, dates, truth values, errors or formulas; and usual ones."
+    extract = world.extract(march(2), march(2), at=noon(march(3)))
+    yield verified("spreadsheet-values", about, extract, facts(len(cells.HOSTILE) + len(cells.USUAL)))
+    world = Small().live(1, 1)
+    for number, time in enumerate(TIMES):
+        world.append(noon(march(2), seconds=number), time=time)
+    world.close(march(2))
+    about = "Events at the changes of the hour in Paris, and at the ends of the calendar."
+    yield verified("hours-of-paris", about, world.extract(march(2), march(2), at=noon(march(3))), facts(len(TIMES)))
+    world = Small().live(1, 1)
     odd = {"data": [1, True, {"a": "b"}], "type": "x", "sequence": "7", "traceparent": "00-ab", "subject": 12}
     world.append(noon(march(2)), **odd)
     world.append(noon(march(2)), data={"actor": "nobody", "client": ["x"], "fields": ["a", 1], "outcome": 3})
@@ -266,6 +293,18 @@ def _bytes() -> Iterator[Case]:
 
 
 # Each stands in a subject, an identifier and a member of its own.
+TIMES = (
+    "0001-01-01T00:00:00.000000Z",
+    "1995-10-01T01:00:00.000000Z",
+    "2026-03-29T00:59:59.999999Z",
+    "2026-03-29T01:00:00.000000Z",
+    "2026-10-25T00:59:59.000000Z",
+    "2026-10-25T01:00:00.000000Z",
+    "2026-10-25T02:00:00.000000Z",
+    "2026-12-31T23:30:00.000000Z",
+    "9999-12-31T22:59:59.000000Z",
+    "9999-12-31T23:00:00.000000Z",
+)
 HOSTILE = (
     "=1+1",
     "@SUM(A1)",
