@@ -49,8 +49,9 @@ _ACTOR = frozenset(("account", "name", "role", "unit"))
 _CLIENT = frozenset(("address", "session", "workstation"))
 _ABSENT: dict[str, Any] = {}
 _PLACES = {name: place for place, name in enumerate(MEMBERS)}
-# From here on, spreadsheets show a number in another way than it was written.
-_NUMBER_LIMIT = 10**11
+_WORDS = frozenset(("", *ACTIONS.values(), *OPERATIONS.values(), *OUTCOMES.values()))
+# Spreadsheets show a longer one in another way than it was written.
+_NUMBER = re.compile("0|[1-9][0-9]{0,10}").fullmatch
 
 # Characters that begin a formula: ASCII, then their full-width, small and mathematical variants.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
@@ -202,19 +203,14 @@ def _together(*texts: str) -> str:
     return ", ".join(filter(None, texts))
 
 
-def _word(words: Mapping[str, str], code: Any) -> str:
-    """Return the cell of a code: its word, made safe."""
-    text = _say(code)
-    return words.get(text) or (text and _join([text]))
+def _word(text: str) -> str:
+    """Return the cell of what is a word, or was said as it is."""
+    return text if text in _WORDS else _join([text])
 
 
-def _number(value: Any) -> str:
+def _number(text: str) -> str:
     """Return the cell of a number: as it is where a spreadsheet shows it so."""
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _NUMBER_LIMIT:
-        return str(value)
-    return _join([_say(value)])
+    return text if not text or _NUMBER(text) else _join([text])
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -230,8 +226,8 @@ def _is_usual(event: Mapping[str, Any]) -> bool:
     return isinstance(actor, dict) and isinstance(client, dict) and actor.keys() <= _ACTOR and client.keys() <= _CLIENT
 
 
-def row(entry: Entry) -> bytes:
-    """Return the line of an entry, for any entry that `parse_record` accepts."""
+def texts(entry: Entry) -> list[str]:
+    """Return what each column says of an entry that `parse_record` accepts, before it is made safe."""
     event = entry.event
     data = _object(event.get("data"))
     actor, client = _object(data.get("actor")), _object(data.get("client"))
@@ -240,26 +236,32 @@ def row(entry: Entry) -> bytes:
         name = _together(name, _say(data.get("requester")))
         reason = _together(reason, _say_code(PURPOSES, data.get("purpose")), _say(data.get("reason")))
         details = _details(event)
-    happened, count = event["time"], data.get("count")
-    action, outcome, operation = action_of(entry), data.get("outcome"), data.get("operation")
-    index = f"{entry.index}" if entry.index < _NUMBER_LIMIT else f"'{entry.index}"
+    return [
+        str(entry.index),
+        paris_time(event["time"]),
+        event["time"],
+        format_time(entry.recorded_at),
+        _say_code(ACTIONS, action_of(entry)),
+        _say_code(OPERATIONS, data.get("operation")),
+        _say(data.get("count")),
+        _say_code(OUTCOMES, data.get("outcome")),
+        _say(actor.get("account")),
+        name,
+        _said(actor, "role", "unit"),
+        _say(event.get("subject")),
+        reason,
+        _say(data.get("recipients")),
+        _say(data.get("fields")),
+        _said(client, "workstation", "address", "session"),
+        f"{event['source']} {event['id']}, transmis par {entry.submitted_by}",
+        details,
+    ]
+
+
+def row(entry: Entry) -> bytes:
+    """Return the line of an entry, for any entry that `parse_record` accepts."""
+    index, paris, utc, recorded_at, action, operation, count, outcome, *others = texts(entry)
     return (
-        f'"{index}";"{paris_time(happened)}";"{happened}";"{format_time(entry.recorded_at)}'
-        f'";"{_word(ACTIONS, action)}";"{_word(OPERATIONS, operation)}";"{_number(count)}'
-        f'";"{_word(OUTCOMES, outcome)}";"'
-        + _join(
-            [
-                _say(actor.get("account")),
-                name,
-                _said(actor, "role", "unit"),
-                _say(event.get("subject")),
-                reason,
-                _say(data.get("recipients")),
-                _say(data.get("fields")),
-                _said(client, "workstation", "address", "session"),
-                f"{event['source']} {event['id']}, transmis par {entry.submitted_by}",
-                details,
-            ]
-        )
-        + '"\r\n'
+        f'"{_number(index)}";"{paris}";"{utc}";"{recorded_at}";"{_word(action)}";"{_word(operation)}'
+        f'";"{_number(count)}";"{_word(outcome)}";"{_join(others)}"\r\n'
     ).encode()
