@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from journal.core.entry import ACTIONS, OUTCOMES
-from journal.core.times import parse_time
+from journal.core.entry import ACTIONS, SERVICE_PREFIX
 from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable, typeset
+from journal.extract import table
 from journal.extract.identities import Identities
-from journal.extract.manifest import Filter, account_of, action_of
+from journal.extract.manifest import Filter, action_of
+from journal.extract.words import MEMBERS, PURPOSES
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -23,13 +24,9 @@ MAX_CELL_CHARACTERS = 240
 # Of entries that share source and identifier, at other times.
 MAX_GROUPS, MAX_INDEXES = 5, 10
 
-PURPOSES = {
-    "lawfulness": "vérification de la licéité du traitement",
-    "self-monitoring": "autocontrôle",
-    "integrity-security": "intégrité et sécurité des données",
-    "criminal-proceedings": "procédure pénale",
-}
-COLUMNS = ("N°", "Survenue le (UTC)", "Action", "Compte", "Objet", "Motif", "Résultat")
+# The words of extrait.csv.
+COLUMNS = (*("N°", "Survenu le (heure de Paris)", "Action", "Compte", "Objet", "Motif", "Destinataires", "Résultat"),)
+CHART_DAYS = 92
 
 
 @dataclass(slots=True)
@@ -74,7 +71,7 @@ def action_cell(action: str) -> str:
 
 def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circumstances) -> dict[str, Any]:
     """Return everything the template shows, in French; equal arguments give equal content."""
-    days = sorted(gathered.by_day)
+    days = _days_shown(manifest)
     return {
         "title": "Extrait du journal des accès",
         "service": circumstances.service,
@@ -89,12 +86,9 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
             [action_cell(action), count]
             for action, count in sorted(gathered.by_action.items(), key=lambda item: (-item[1], item[0]))
         ],
-        "by_day": _chart(gathered),
-        "chart_alt": (
-            f"Histogramme des entrées communiquées par jour, du {french_day(days[0])} au {french_day(days[-1])}."
-            if days
-            else ""
-        ),
+        "by_day": [[f"{day:%d/%m}", gathered.by_day[day], _is_purged(day, circumstances)] for day in days],
+        "chart_alt": typeset(_chart_alt(days, gathered, circumstances)),
+        "chart_title": _chart_title(days, manifest),
         "integrity": [*_integrity(manifest, circumstances), *_repeated(gathered)],
         "steps": [
             typeset(step)
@@ -107,7 +101,8 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         ],
         "caution": typeset(
             "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
-            "leur preuve, que la vérification contrôle une à une. Heures en temps universel (UTC)."
+            "leur preuve, que la vérification contrôle une à une. Jours et heures en temps universel (UTC), "
+            "sauf dans le tableau des entrées."
         ),
         "truncated": typeset("Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier."),
         "columns": list(COLUMNS),
@@ -165,11 +160,10 @@ def _filtered_summary(manifest: Manifest) -> str:
 
 
 def _request(manifest: Manifest) -> list[list[str]]:
-    names = {"account": "compte", "subject": "objet", "action": "action"}
     asked = manifest.filter.as_json()
     if "action" in asked:
         asked["action"] = ACTIONS.get(asked["action"], asked["action"])
-    scope = " ; ".join(f"{names[name]} : {value}" for name, value in asked.items() if name in names)
+    scope = " ; ".join(f"{MEMBERS[name]} : {value}" for name, value in asked.items())
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
     return [
@@ -211,25 +205,44 @@ def _repeated(gathered: Gathered) -> list[list[str]]:
     return [["Identifiants répétés, à d'autres heures", f"entrées n° {shown}{more}"]]
 
 
-def _chart(gathered: Gathered) -> list[list[Any]]:
-    """Return a bar for each day, from the first to the last that has entries, empty days between them too."""
-    if not gathered.by_day:
-        return []
-    first, last = min(gathered.by_day), max(gathered.by_day)
-    days = [first.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
-    return [[f"{day:%d/%m}", gathered.by_day[day]] for day in days]
+def _days_shown(manifest: Manifest) -> list[date]:
+    """Return the days of the period, of a long one the last."""
+    last = manifest.last_day.toordinal()
+    first = max(manifest.first_day.toordinal(), last - CHART_DAYS + 1)
+    return [manifest.last_day.fromordinal(number) for number in range(first, last + 1)]
+
+
+def _is_purged(day: date, circumstances: Circumstances) -> bool:
+    return circumstances.purged is not None and circumstances.purged[0] <= day <= circumstances.purged[1]
+
+
+def _chart_title(days: list[date], manifest: Manifest) -> str:
+    shown = "" if days[0] == manifest.first_day else f", depuis le {french_day(days[0])}"
+    return f"Entrées communiquées par jour d'enregistrement (temps universel){shown}"
+
+
+def _chart_alt(days: list[date], gathered: Gathered, circumstances: Circumstances) -> str:
+    purged = sum(_is_purged(day, circumstances) for day in days)
+    empty = sum(not gathered.by_day[day] and not _is_purged(day, circumstances) for day in days)
+    return (
+        f"Histogramme des entrées communiquées par jour, {_period(days[0], days[-1])} : "
+        f"{len(days)} jours, dont {empty} sans entrée et {purged} purgés."
+    )
 
 
 def _row(entry: Entry) -> list[str]:
-    data = entry.event.get("data")
-    data = data if isinstance(data, dict) else {}
+    said = dict(zip(table.COLUMNS, table.texts(entry), strict=True))
+    is_own = action_of(entry).startswith(SERVICE_PREFIX)
+    done = ", ".join(filter(None, (said["opération"], said["nombre"])))
+    action = action_cell(action_of(entry))
     cells = (
         french_number(entry.index),
-        f"{parse_time(entry.event['time']):%Y-%m-%d %H:%M:%S}",
-        action_cell(action_of(entry)),
-        account_of(entry),
-        entry.event.get("subject"),
-        data.get("justification"),
-        OUTCOMES.get(str(data.get("outcome")), data.get("outcome")),
+        said["survenu le (heure de Paris)"],
+        f"{action} ({done})" if done else action,
+        said["compte"] or said["nom"],
+        said["objet"],
+        " ; ".join(filter(None, (said["motif"], said["détails"]))) if is_own else said["motif"],
+        said["destinataires"],
+        said["résultat"],
     )
-    return [cell(value if isinstance(value, str) else "", MAX_CELL_CHARACTERS) for value in cells]
+    return [cell(text, MAX_CELL_CHARACTERS) for text in cells]

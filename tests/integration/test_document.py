@@ -17,6 +17,7 @@ from journal.core.entry import MODULE_ACTIONS, Entry
 from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_cell, document_content
 from journal.document.french import printable
 from journal.document.render import DocumentError, render
+from journal.extract import table
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.seals.dev_authority import make_development_authority
 from tests.support.pdf import base_revision, check_signature, read_text
@@ -42,10 +43,13 @@ def signer(tmp_path: Path) -> LocalSigner:
     return local_signer(tmp_path)
 
 
-def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: str = "Relecture") -> Entry:
+def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: str = "Relecture", **more: Any) -> Entry:
     """A recorded consultation."""
     event = {
-        "data": {"actor": {"account": account}, "justification": reason, "outcome": "success"},
+        "data": {"actor": {"account": account}, "justification": reason, "outcome": "success", **more},
+        "id": str(index),
+        "source": "/openepm/albi/main-courante",
+        "specversion": "1.0",
         "subject": "MC-2026-0001",
         "time": "2026-09-25T09:59:58.000000Z",
         "type": "fr.openepm.journal.consultation",
@@ -63,7 +67,7 @@ def make_content(
         gathered.add(entry)
     manifest = Manifest(
         origin=ORIGIN,
-        first_day=FIRST,
+        first_day=changed.pop("first_day", FIRST),
         last_day=date(2026, 11, 23),
         base=Head(0, b"\1" * 32),
         head=Head(len(entries) + withheld, b"\2" * 32),
@@ -169,8 +173,52 @@ async def test_the_first_page_holds_all_but_the_entries(signer: LocalSigner, tmp
     content = make_content([make_entry(n, days=n % 8) for n in range(40)], covered_at=AT, purged=(FIRST, FIRST))
     content["by_action"] = [[action_cell(action), 3] for action in MODULE_ACTIONS]
     first, *_ = read_text(await render(content, signer, AT), tmp_path / "a.pdf").split("\f")
-    assert "Heures en temps universel" in first
-    assert "Survenue le" not in first
+    assert "sauf dans le tableau des entrées" in re.sub(r"\s+", " ", first)
+    assert "Destinataires" not in first
+
+
+async def test_every_day_of_the_period_is_in_the_chart() -> None:
+    """Those without an entry and those that are purged are there too, and marked; of a long period the last ones."""
+    content = make_content([make_entry(n, days=4 + n % 2) for n in range(5)], purged=(FIRST, FIRST + timedelta(days=2)))
+    days = content["by_day"]
+    assert len(days) == 60
+    assert days[:7] == [
+        ["25/09", 0, True],
+        ["26/09", 0, True],
+        ["27/09", 0, True],
+        ["28/09", 0, False],
+        ["29/09", 3, False],
+        ["30/09", 2, False],
+        ["01/10", 0, False],
+    ]
+    assert "60 jours, dont 55 sans entrée et 3 purgés" in content["chart_alt"]
+    assert "depuis" not in content["chart_title"]
+    long = make_content([make_entry(0)], first_day=date(1970, 1, 1))
+    assert [len(long["by_day"]), long["by_day"][0][0]] == [92, "24/08"]
+    assert long["chart_title"].endswith("depuis le 24 août 2026")
+
+
+async def test_the_table_has_the_words_of_the_one_for_spreadsheets(signer: LocalSigner, tmp_path: Path) -> None:
+    """Recipients, the operation with its number, the time in Paris; of a request who, why, which days and reference."""
+    sent = make_entry(0, recipients=["Parquet de Albi", "Préfecture"], operation="list", count=50)
+    asked = make_entry(1)
+    data = {
+        "requester": "Mairie",
+        "purpose": "lawfulness",
+        "from": "2026-09-01",
+        "to": "2026-09-02",
+        "reference": "R 7",
+    }
+    asked.event.update(type="fr.openepm.journal.service.extract", subject="main-courante", data=data)
+    content = make_content([sent, asked])
+    first, second = ([text.replace("\u200b", "") for text in row] for row in content["rows"])
+    assert first[1:4] == ["2026-09-25 à 11:59:58", "Consultation (liste, 50)", "z.vidal"]
+    assert first[5:] == ["Relecture", "Parquet de Albi, Préfecture", "succès"]
+    assert second[2:5] == ["Demande d'extrait", "Mairie", "main-courante"]
+    why = "vérification de la licéité du traitement ; du : 2026-09-01 ; au : 2026-09-02 ; référence : R 7"
+    assert second[5] == why
+    assert {name[0].lower() + name[1:] for name in content["columns"]} <= set(table.COLUMNS)
+    assert "Destinataires" in read_text(await render(content, signer, AT), tmp_path / "a.pdf")
 
 
 async def test_the_table_is_capped_in_words(signer: LocalSigner, tmp_path: Path) -> None:
@@ -187,7 +235,7 @@ async def test_the_table_is_capped_in_words(signer: LocalSigner, tmp_path: Path)
 async def test_a_long_document_is_made(signer: LocalSigner) -> None:
     """A hundred thousand entries over sixty days give the first 2,000 rows and every count."""
     content = make_content([make_entry(n, days=n // 1_700) for n in range(100_000)])
-    assert sum(count for _, count in content["by_day"]) == 100_000
+    assert sum(count for _, count, _ in content["by_day"]) == 100_000
     assert (await render(content, signer, AT)).startswith(b"%PDF-")
 
 
