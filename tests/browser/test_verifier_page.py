@@ -73,9 +73,9 @@ def test_a_valid_extract_is_told_in_one_sentence(page: Page, files: Path) -> Non
     report = page.locator("#report").inner_text()
     for text in (
         "Mairie de Montreuil",
-        "vérification de la licéité du traitement (lawfulness)",
+        "vérification de la licéité du traitement",
         "CN=Seals and extracts",
-        "4 communiquées, 0 masquée",
+        "4 communiquées, 0 non communiquée",
         "5 mars 2026 à 12:00:02 UTC, déclarée par le signataire",
         "Ce qui a été vérifié",
         "Ce qui n’a pas pu l’être",
@@ -87,7 +87,7 @@ def test_a_valid_extract_is_told_in_one_sentence(page: Page, files: Path) -> Non
 def test_a_filtered_extract_says_what_it_withholds(page: Page, files: Path) -> None:
     """And that the filter itself rests on the service's word."""
     choose(page, files, container("by account"))
-    assert "1 entrée communiquée du 2 au 3 mars 2026, 3 masquées, aucune manquante" in verdict(page)
+    assert "1 entrée communiquée du 2 au 3 mars 2026, 3 non communiquées, aucune manquante" in verdict(page)
     report = page.locator("#report").inner_text()
     assert "compte = « agent-1 »" in report
     assert "qu’aucune d’elles n’est de celles que le filtre demande" in report
