@@ -149,7 +149,8 @@ def _check_disclosed(manifest: dict[str, Any], records: Sequence[bytes], table: 
         }
         if any(found[name] != value for name, value in asked.items()):
             raise UntruthError("an entry is disclosed that was not asked for")
-        if not line.startswith(f'"{entry["index"]}";"{entry["recorded_at"]}";"{event["time"]}";"'.encode()):
+        index, _, *times = line.decode().split('";"')[:4]
+        if [index, *times] != [f'"{entry["index"]}', event["time"], entry["recorded_at"]]:
             raise UntruthError("a line of the table is another entry's")
 
 
