@@ -14,11 +14,16 @@ import pytest
 from journal.core import errors
 from journal.core.errors import VerificationError
 from journal.core.times import format_day, format_seconds
-from journal.extract.known import read_known
+from journal.extract.known import Known, read_known
+from journal.extract.receipt_verdicts import MISSING, UNANSWERED, UPHELD
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
+from journal.verifier.receipts import judge_by_seals, read_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journal.extract.receipts import CheckedReceipts
     from journal.extract.report import Report
 
 ROOT = Path(__file__).parents[2]
@@ -31,16 +36,33 @@ CLASSES = {
 }
 
 
-def verify(case: dict[str, Any]) -> Report:
-    """Verify a case with what its auditor brings."""
-    anchors = pem_to_der((FOLDER / case["trust"]).read_bytes())
+def read_kept(case: dict[str, Any]) -> list[Known]:
+    """Read what the auditor of a case kept from earlier."""
     known = []
     for kept in case["known"]:
         with (FOLDER / kept["file"]).open("rb") as file:
             known.append(read_known(file, kept["name"]))
+    return known
+
+
+def verify(case: dict[str, Any], receipts: Sequence[CheckedReceipts] = ()) -> Report:
+    """Verify a case with what its auditor brings."""
+    anchors = pem_to_der((FOLDER / case["trust"]).read_bytes())
     tsa_anchors = pem_to_der((FOLDER / case["tsa_trust"]).read_bytes()) if "tsa_trust" in case else None
     with (FOLDER / case["file"]).open("rb") as file:
-        return verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=known)
+        return verify_extract(file, anchors=anchors, tsa_anchors=tsa_anchors, known=read_kept(case), receipts=receipts)
+
+
+def judge_receipts(case: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what is said of receipts, by the name of the file that holds them."""
+    anchors = pem_to_der((FOLDER / case["trust"]).read_bytes())
+    receipts, refused = read_all([FOLDER / kept["file"] for kept in case["receipts"]], anchors)
+    if "file" in case:
+        judged = list(verify(case, receipts).receipts)
+    else:
+        judged = judge_by_seals(receipts, read_kept(case), anchors, None)
+    (kept,) = case["receipts"]
+    return {kept["name"]: [one.verdict for one in (*refused, *judged)]}
 
 
 def found(report: Report) -> dict[str, Any]:
@@ -62,6 +84,10 @@ def found(report: Report) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_every_vector_has_its_verdict(case: dict[str, Any]) -> None:
     """The class in the format's words, and the part at fault; of what verifies, the facts."""
+    if "receipts" in case:
+        assert judge_receipts(case) == {kept["name"]: kept["verdicts"] for kept in case["receipts"]}
+        if "file" not in case:
+            return
     if case["class"] == "verified":
         assert found(verify(case)) == case["facts"]
         return
@@ -73,9 +99,10 @@ def test_every_vector_has_its_verdict(case: dict[str, Any]) -> None:
 
 def test_the_index_names_every_file_and_no_other() -> None:
     """Each by its SHA-256: the committed bytes are the vectors."""
-    listed = [*CASES, *(kept for case in CASES for kept in case["known"])]
+    listed = [case for case in CASES if "file" in case]
+    listed += [kept for case in CASES for kept in (*case["known"], *case.get("receipts", ()))]
     digests = {file["file"]: file["sha256"] for file in listed}
-    assert len(digests) == len(listed)
+    assert {file["file"]: file["sha256"] for file in reversed(listed)} == digests
     for name, digest in digests.items():
         assert sha256((FOLDER / name).read_bytes()).hexdigest() == digest, name
     anchors = {case["trust"] for case in CASES} | {case["tsa_trust"] for case in CASES if "tsa_trust" in case}
@@ -87,6 +114,8 @@ def test_every_class_has_its_vectors() -> None:
     """At least 60 that fail, one failure each, of every class; and the valid ones of every kind."""
     failing = [case for case in CASES if case["class"] != "verified"]
     assert {case["class"] for case in failing} == CLASSES
+    said = {verdict for case in CASES for kept in case.get("receipts", ()) for verdict in kept["verdicts"]}
+    assert said == UPHELD | UNANSWERED | {MISSING, "malformed", "bad signature", "untrusted", "mismatched part"}
     assert len(failing) >= 60
     assert len(CASES) - len(failing) >= 10
     assert len({case["name"] for case in CASES}) == len(CASES)

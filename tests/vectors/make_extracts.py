@@ -19,6 +19,7 @@ from tests.vectors.extract_cases import (
     entries,
     known,
     manifest,
+    receipts,
     retention,
     rules,
     seals,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from tests.vectors.extract_cases.case import Case
 
 FOLDER = Path(__file__).parent / "v1" / "extracts"
-GROUPS = (valid, container, signature, manifest, seals, retention, entries, known, timestamp, rules)
+GROUPS = (valid, container, signature, manifest, seals, retention, entries, known, timestamp, rules, receipts)
 
 
 def cases() -> Iterator[tuple[str, Case]]:
@@ -58,17 +59,27 @@ def kept(name: str, content: bytes, other: list[str]) -> str:
 
 def describe(group: str, case: Case, other: list[str]) -> dict[str, Any]:
     """Write a case's files where they are missing; return it as index.json says it."""
-    file = f"{case.name}.asice"
+    file = case.file or f"{case.name}.asice"
+    shown = {"file": file, "sha256": kept(file, case.extract, other)} if case.extract is not None else {}
+    answers = [
+        {
+            "name": name,
+            "file": f"receipts/{case.name}.json",
+            "sha256": kept(f"receipts/{case.name}.json", content, other),
+            "verdicts": list(case.verdicts[name]),
+        }
+        for name, content in case.receipts.items()
+    ]
     known = [{"name": name, "file": f"known/{case.name}.{name}"} for name in case.known]
     return {
         "name": case.name,
         "group": group,
         "about": case.about,
-        "file": file,
-        "sha256": kept(file, case.extract, other),
+        **shown,
         "trust": case.trust,
         **({"tsa_trust": case.tsa_trust} if case.tsa_trust else {}),
         "known": [{**file, "sha256": kept(file["file"], case.known[file["name"]], other)} for file in known],
+        **({"receipts": answers} if answers else {}),
         "class": case.verdict,
         **({"facts": dict(case.facts)} if case.verdict == VERIFIED else {"part": case.part}),
     }

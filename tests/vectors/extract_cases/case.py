@@ -37,20 +37,24 @@ ANCHORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One vector: an extract, what the auditor brings, and what every verifier must say.
+    """One vector: an extract, or none, what the auditor brings, and what every verifier must say.
 
-    `part` stands in the part that the verifier names; empty where it is the file as a whole. `facts` are what
-    a verifier finds in an extract that verifies.
+    `part` stands in the part that the verifier names; empty where it is the file as a whole. `facts` are what it finds
+    in an extract that verifies. `verdicts` are said of each receipt in a file of `receipts`; one alone where the
+    file is not authentic. `file` is the extract's, where it is that of another vector.
     """
 
     name: str
     about: str
-    extract: bytes
+    extract: bytes | None
     verdict: str = VERIFIED
     part: str = ""
     trust: str = TRUST
     tsa_trust: str | None = None
     known: Mapping[str, bytes] = field(default_factory=dict)
+    receipts: Mapping[str, bytes] = field(default_factory=dict)
+    verdicts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    file: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -116,9 +120,9 @@ def signed(extract: Extract, **changes: Any) -> bytes:
     return extract.pack(**{"chain": CHAIN, **changes})
 
 
-def verified(name: str, about: str, extract: Extract | bytes, found: Mapping[str, Any], **brought: Any) -> Case:
+def verified(name: str, about: str, extract: Extract | bytes | None, found: Mapping[str, Any], **brought: Any) -> Case:
     """Return a vector that verifies; an extract not yet packed is signed by the service."""
-    whole = extract if isinstance(extract, bytes) else signed(extract)
+    whole = extract if extract is None or isinstance(extract, bytes) else signed(extract)
     return Case(name=name, about=about, extract=whole, facts=found, **brought)
 
 
