@@ -18,6 +18,7 @@ from ingest.shapes import Text128, Text256  # noqa: TC001  (msgspec reads the an
 from journal.core.entry import ACTIONS
 from journal.core.errors import MalformedError
 from journal.core.times import format_day, parse_day
+from journal.extract.grounds import Authorisation
 from journal.reading.plan import ExtractRequest
 
 if TYPE_CHECKING:
@@ -113,10 +114,18 @@ class ExtractFilter(Struct, forbid_unknown_fields=True, kw_only=True):
     subject: Text256 | UnsetType = UNSET
 
 
+class AuthorisationBody(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Who authorised the extract, on which day, under which reference."""
+
+    date: Day
+    issuer: Text256
+    reference: Text256
+
+
 class ExtractBody(Struct, forbid_unknown_fields=True, kw_only=True, rename={"from_day": "from", "to_day": "to"}):
     """Whole UTC days, both included; who asks, and for which of the purposes the law allows."""
 
-    authorisation: Text256 | UnsetType = UNSET
+    authorisation: AuthorisationBody | UnsetType = UNSET
     filter: ExtractFilter | UnsetType = UNSET
     from_day: Day
     purpose: Literal["lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings"]
@@ -135,7 +144,7 @@ def decode_request(body: bytes) -> ExtractRequest:
         raise ProblemError(
             MISSHAPEN, "The body is not a valid request for an extract.", faults=[(0, *fault) for fault in faults]
         )
-    wanted = value.get("filter", {})
+    wanted, given = value.get("filter", {}), value.get("authorisation")
     return ExtractRequest(
         from_day=parse_day(value["from"]),
         to_day=parse_day(value["to"]),
@@ -145,5 +154,5 @@ def decode_request(body: bytes) -> ExtractRequest:
         subject=wanted.get("subject"),
         action=wanted.get("action"),
         request_reference=value.get("request_reference"),
-        authorisation=value.get("authorisation"),
+        authorisation=Authorisation(given["issuer"], parse_day(given["date"]), given["reference"]) if given else None,
     )

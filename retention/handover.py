@@ -64,9 +64,10 @@ class Handover:
         done: list[HandedOver] = []
         if recipients := await self._store.read_recipients():
             await self._close_days()
+            overdue = await self._overdue(today)
             due = await self._due(today)
             for row in recipients:
-                done += await self._serve(row, due.get(row.tenant, []))
+                done += await self._serve(row, due.get(row.tenant, []), overdue)
         await enter_alarms(self._service)
         return done
 
@@ -87,6 +88,18 @@ class Handover:
         except (JournalError, OSError) as error:
             # Days that are already closed can still be handed over; if they cannot, that is noted.
             log.error("no day could be closed", kind=type(error).__name__, reason=str(error))
+
+    async def _overdue(self, today: date) -> dict[str, date]:
+        """Return, by category, the first day that is past its limit and not purged yet.
+
+        Seals made now show it kept: no extract of the category would verify.
+        """
+        limits = {row.code: readable_from(today, row.stated_days) for row in await self._store.read_categories()}
+        found: dict[str, date] = {}
+        for leaf in await self._store.partitions():
+            if leaf.day < limits[leaf.category]:
+                found[leaf.category] = min(leaf.day, found.get(leaf.category, leaf.day))
+        return found
 
     async def _due(self, today: date) -> dict[str, list[DuePeriod]]:
         """Return what is due to each commune now; mark days that can no longer be read as lapsed."""
@@ -113,7 +126,7 @@ class Handover:
             data = {"alarm": f"{what} not of this service removed", **about}
             await self._service.chronicle.write("alarm", tenant=forged.tenant, subject=category, data=data)
 
-    async def _serve(self, row: RecipientRow, due: list[DuePeriod]) -> list[HandedOver]:
+    async def _serve(self, row: RecipientRow, due: list[DuePeriod], overdue: dict[str, date]) -> list[HandedOver]:
         """Do everything due for one commune; note what is wrong, or that nothing is any more."""
         done: list[HandedOver] = []
         problems: list[Problem] = []
@@ -127,7 +140,10 @@ class Handover:
                 recipient = self._read(row, problems)
                 if recipient is not None:
                     for period in due:
-                        done += await self._try(delivery, recipient, period, problems)
+                        if (day := overdue.get(period.category.code)) is not None:
+                            problems.append(_late(period, day))
+                        else:
+                            done += await self._try(delivery, recipient, period, problems)
                 await delivery.write_inventories()
         except HeldError:
             log.warning("another run is handing over", tenant=row.tenant)
@@ -202,6 +218,14 @@ class Handover:
             reason=problem.reason,
             detail=detail[:DETAIL_CHARACTERS],
         )
+
+
+def _late(period: DuePeriod, day: date) -> Problem:
+    return Problem(
+        reason="the purge is late: what is handed over now would not verify",
+        detail=f"{period.category.code} {format_day(day)} is past its limit and not purged: run openepm-journal purge",
+        period=period,
+    )
 
 
 def _begin(category: CategoryRow, today: date) -> date:

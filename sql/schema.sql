@@ -1157,11 +1157,12 @@ BEGIN
 END
 $$;
 
--- Forget the heads that no chain's base can be among any more: those before the close seal of the last day
--- that is wholly purged in the slowest category. Not before its fence: between a fence and the move of the
--- chains' beginnings, the heads of the days between are still needed. Texts and signatures of close seals
--- stay for ever.
-CREATE FUNCTION journal.prune_seal_heads() RETURNS bigint
+-- Forget the heads of the days up to some days before the last one that is wholly purged in the slowest
+-- category: they show when a purge was done, for as long as the entries that tell of it are kept. Never those
+-- from the close seal of that last day on, which a chain's base may be among. It is not the fence: between a
+-- fence and the move of the chains' beginnings, the heads of the days between are still needed. Texts and
+-- signatures of close seals stay for ever.
+CREATE FUNCTION journal.prune_seal_heads(of_days integer) RETURNS bigint
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1175,7 +1176,7 @@ BEGIN
   END IF;
   SELECT max(s.number) INTO horizon
     FROM journal.seal AS s
-   WHERE s.day <= (SELECT min(c.purged_day) FROM journal.category AS c);
+   WHERE s.day <= (SELECT min(c.purged_day) FROM journal.category AS c) - greatest(of_days, 0);
   IF horizon IS NULL THEN
     RETURN 0;
   END IF;
@@ -2283,7 +2284,7 @@ BEGIN
   END IF;
   stated := journal.stated_days(kind.retention_days, kind.next_retention_days, kind.fence, today);
   asked := coalesce(kind.next_retention_days, kind.retention_days);
-  -- What is purged already under a shorter rule is lawful under that one alone: it must have been stated.
+  -- What is purged already under a shorter rule is excused by that one alone: it must have been stated.
   IF of_retention_days > asked AND asked < stated
      AND kind.fence > coalesce(kind.purged_day, kind.fence - 1) THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ007',

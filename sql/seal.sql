@@ -49,8 +49,8 @@ SELECT journal.put_seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 SELECT journal.thin_seals($1)
 
 -- name: prune_seal_heads
--- Forget heads that no base can be among.
-SELECT journal.prune_seal_heads()
+-- Forget heads that no base can be among, and that show no purge of so many days any more.
+SELECT journal.prune_seal_heads($1)
 
 -- name: unstamped_seals
 -- Close seals that wait for a time-stamp.

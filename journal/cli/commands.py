@@ -20,6 +20,7 @@ from journal.core.times import format_day, format_seconds
 from journal.database.migrate import migrate as run_migrations
 from journal.database.pools import translated
 from journal.database.refusals import read_place
+from journal.extract.grounds import Authorisation
 from journal.keys.files import appear_whole, create_all_durably
 from journal.pki.timestamp import time_text
 from journal.reading.plan import ExtractRequest
@@ -134,7 +135,7 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
                 subject=arguments.subject,
                 action=arguments.action,
                 request_reference=arguments.request_reference,
-                authorisation=arguments.authorisation,
+                authorisation=_authorisation(arguments),
             ),
             requested_by=SUBMITTED_BY,
             disclose=True,
@@ -145,6 +146,19 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
                 progress.update(len(chunk))
     print(f"{output}; check it with: journal-verify {output} --trust {settings.trust_path}")
     return 0
+
+
+def _authorisation(arguments: argparse.Namespace) -> Authorisation | None:
+    """Return the authorisation that was given. Raises OperatorError for a part of one."""
+    reference, issuer, day = arguments.authorisation, arguments.authorisation_issuer, arguments.authorisation_date
+    if reference is None and issuer is None and day is None:
+        return None
+    if not reference or not issuer or day is None:
+        raise OperatorError(
+            "an authorisation has an issuer, a date and a reference: --authorisation REF --authorisation-issuer WHO "
+            "--authorisation-date DAY"
+        )
+    return Authorisation(issuer, day, reference)
 
 
 async def attestation(settings: Settings, arguments: argparse.Namespace) -> int:

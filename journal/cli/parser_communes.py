@@ -223,7 +223,11 @@ def add_extract(actions: Actions) -> None:
     parser.add_argument(
         "--request-reference", required=True, metavar="REF", help="reference of the client's written request"
     )
-    parser.add_argument("--authorisation", metavar="REF", help="reference; required for one subject in some categories")
+    parser.add_argument("--authorisation", metavar="REF", help="reference of the authorisation, with the next two")
+    parser.add_argument(
+        "--authorisation-issuer", metavar="WHO", help="who authorised, for example the public prosecutor"
+    )
+    parser.add_argument("--authorisation-date", type=day, metavar="DAY", help="when")
     for name, choices in (("account", None), ("subject", None), ("action", ACTIONS)):
         only = f"disclose only entries of this {name}; the others are withheld"
         parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)

@@ -33,7 +33,7 @@ _HEAD_MEMBERS = {"size", "chain_hash", "kept_from", "retention_days"}
 
 @dataclass(frozen=True)
 class SealedHead:
-    """The head of a chain as a seal covers it, with what proves its purge lawful. ValueError if it is not valid.
+    """The head of a chain as a seal covers it, with what shows its purge. ValueError if it is not valid.
 
     `kept_from` is the first index still kept; `retention_days` the rule its category had.
     """

@@ -128,7 +128,7 @@ MAX_RETENTION_DAYS = 60
 
 
 def purgeable_through(today: date, retention_days: int) -> date:
-    """Return the last day that may lawfully be purged on `today`."""
+    """Return the last day that the rule lets be purged on `today`."""
     return today - timedelta(days=retention_days - 1)
 
 

@@ -180,9 +180,12 @@ class SealStatements(Pools):
         since: datetime | None = await self._fetch_value("seal", "stamping_failed_since")
         return since
 
-    async def prune_seal_heads(self) -> int:
-        """Delete heads too old for any base to be among them; return how many. Texts and signatures stay."""
-        removed: int = await self._fetch_value("seal", "prune_seal_heads")
+    async def prune_seal_heads(self, *, days: int) -> int:
+        """Delete heads of days purged more than so many days before the last; return how many.
+
+        Those that a base may be among stay, and all texts and signatures.
+        """
+        removed: int = await self._fetch_value("seal", "prune_seal_heads", days)
         return removed
 
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import ACTIONS, SERVICE_PREFIX
 from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable, typeset
+from journal.document.purged import period, purge_sentence, purge_text, rule_text
 from journal.extract import table
 from journal.extract.identities import Identities
 from journal.extract.manifest import Filter, action_of
 from journal.extract.words import MEMBERS, PURPOSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
 
     from journal.core.entry import Entry
     from journal.extract.manifest import Manifest
+    from journal.extract.purges import PurgedDays
 
 MAX_ROWS = 2_000
 MAX_CELL_CHARACTERS = 240
@@ -60,7 +63,8 @@ class Circumstances:
     last_seal: int
     sealed_at: datetime
     covered_at: datetime | None
-    purged: tuple[date, date] | None
+    purged: Sequence[PurgedDays]
+    retention_days: int
 
 
 def action_cell(action: str) -> str:
@@ -77,7 +81,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "service": circumstances.service,
         "tenant_name": printable(circumstances.tenant_name),
         "category_label": printable(circumstances.category_label),
-        "period": _period(manifest.first_day, manifest.last_day),
+        "period": period(manifest.first_day, manifest.last_day),
         "origin": manifest.origin,
         "summary": typeset(_summary(manifest, circumstances)),
         "request": _request(manifest),
@@ -110,10 +114,6 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
     }
 
 
-def _period(first: date, last: date) -> str:
-    return f"le {french_day(first)}" if first == last else f"du {french_day(first)} au {french_day(last)}"
-
-
 def _count(count: int) -> str:
     return "une entrée" if count == 1 else f"{french_number(count)} entrées"
 
@@ -138,12 +138,9 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
         )
     else:
         sentences.append("Aucune entrée n'est conservée pour cette période, et la suite des empreintes le prouve.")
-    if circumstances.purged is not None:
-        first, last = circumstances.purged
-        days = f"du {french_day(first)}" if first == last else _period(first, last)
-        sentences.append(
-            f"Les entrées {days} ont été détruites au terme légal de leur conservation, comme l'attestent les sceaux."
-        )
+    if circumstances.purged:
+        said = purge_sentence(circumstances.purged, manifest.rule, circumstances.retention_days)
+        sentences.append(printable(said))
     if circumstances.covered_at is not None:
         sentences.append(f"Le dernier jour n'est couvert que jusqu'au {french_moment(circumstances.covered_at)}.")
     return " ".join(sentences)
@@ -160,6 +157,7 @@ def _filtered_summary(manifest: Manifest) -> str:
 
 
 def _request(manifest: Manifest) -> list[list[str]]:
+    person = manifest.person
     asked = manifest.filter.as_json()
     if "action" in asked:
         asked["action"] = ACTIONS.get(asked["action"], asked["action"])
@@ -167,18 +165,24 @@ def _request(manifest: Manifest) -> list[list[str]]:
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
     return [
-        ["Demandeur", printable(manifest.requester)],
+        ["Demandeur", printable(manifest.requester + (f" ({person.name}, {person.function})" if person else ""))],
         ["Finalité", PURPOSES[manifest.purpose]],
         ["Référence de la demande", printable(manifest.request.reference or "sans")],
-        ["Autorisation", printable(manifest.authorisation or "aucune")],
+        ["Autorisation", printable(_authorisation(manifest))],
         ["Portée", printable(scope or "toutes les entrées")],
         ["Inscription de la demande", f"entrée n° {french_number(manifest.request.index)} de la catégorie « journal »"],
         ["Établi le", french_moment(manifest.issued_at)],
     ]
 
 
+def _authorisation(manifest: Manifest) -> str:
+    given = manifest.authorisation
+    return f"{given.issuer}, le {french_day(given.day)}, réf. {given.reference}" if given else "aucune"
+
+
 def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[str]]:
-    purged = _period(*circumstances.purged) if circumstances.purged else "aucune dans la période"
+    purged = purge_text(circumstances.purged) or "aucune dans la période"
+    rule = rule_text(manifest.rule, circumstances.retention_days)
     covered = manifest.head.size - manifest.base.size
     indexes = french_range(manifest.base.size, manifest.head.size - 1) if covered else "aucune"
     return [
@@ -189,7 +193,7 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
         ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
         ["Sceaux", french_range(circumstances.first_seal, circumstances.last_seal)],
         ["Dernier sceau", french_moment(circumstances.sealed_at)],
-        ["Purge légale", purged],
+        ["Purge", typeset(printable(f"{purged} ; règle : {rule}"))],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
         ["Signataire", printable(circumstances.signer)],
         ["Logiciel", manifest.software],
@@ -213,7 +217,7 @@ def _days_shown(manifest: Manifest) -> list[date]:
 
 
 def _is_purged(day: date, circumstances: Circumstances) -> bool:
-    return circumstances.purged is not None and circumstances.purged[0] <= day <= circumstances.purged[1]
+    return any(purged.first <= day <= purged.last for purged in circumstances.purged)
 
 
 def _chart_title(days: list[date], manifest: Manifest) -> str:
@@ -225,7 +229,7 @@ def _chart_alt(days: list[date], gathered: Gathered, circumstances: Circumstance
     purged = sum(_is_purged(day, circumstances) for day in days)
     empty = sum(not gathered.by_day[day] and not _is_purged(day, circumstances) for day in days)
     return (
-        f"Histogramme des entrées communiquées par jour, {_period(days[0], days[-1])} : "
+        f"Histogramme des entrées communiquées par jour, {period(days[0], days[-1])} : "
         f"{len(days)} jours, dont {empty} sans entrée et {purged} purgés."
     )
 

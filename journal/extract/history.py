@@ -1,4 +1,4 @@
-"""What the seals of an extract establish of its chain: coverage, where it begins and ends, lawful purge.
+"""What the seals of an extract establish of its chain: coverage, where it begins and ends, what is purged.
 
 FORMAT.md, "Verdicts". The rules here concern only seals and manifest; `journal.extract.verify` compares the entries
 with what they establish.
@@ -6,8 +6,9 @@ with what they establish.
 The close seals listed are of consecutive days. They begin with the day before the period (its eve), or later. If
 later, either the chain begins at its genesis, so that nothing can be missing before, or what came before is purged,
 and the first day listed could be purged when the extract was made. They end with the last day of the period, or the
-day before if the period ends on the day the extract was made. Where the whole period is purged and its heads are
-no longer kept, only the close seal up to which the chain is purged is listed.
+day before if the period ends on the day the extract was made. Where something of the period is purged, they go on up
+to the day before the extract was made, and so show when it went. Where the whole period is purged and its heads are no
+longer kept, they begin with the close seal up to which the chain is purged.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from journal.core.errors import (
 )
 from journal.core.times import day_of, format_day, overdue_through, purgeable_through
 from journal.extract.layout import MANIFEST, SEALS, SIGNATURE
+from journal.extract.purges import PurgedDays, purged_days
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +43,20 @@ _ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Purged:
-    """What is lawfully purged: the days up to `through`, the entries before `before_index`.
+    """What is purged under its rule: the days up to `through`, the entries before `before_index`.
 
-    `count` is how many of the period's entries that is, where the seals listed show it.
+    `count` is how many of the period's entries that is, where the seals listed show it; `days` says which of the
+    period's days went in time, late, or with nothing to show when.
     """
 
     through: date
     before_index: int
     count: int | None
+    days: tuple[PurgedDays, ...]
+
+    def of(self, outcome: str) -> list[PurgedDays]:
+        """Return the days that went in one of these ways."""
+        return [days for days in self.days if days.outcome == outcome]
 
 
 class History:
@@ -70,10 +78,12 @@ class History:
         self._heads = {day: checked.head for day, checked in self._closes}
         self._eve = manifest.first_day - _ONE_DAY
         self._begins_late = self._eve not in self._heads
+        self._start = genesis(manifest.origin) if self._begins_late else _plain(self._heads[self._eve])
+        # Where the extract begins by the seals: at the eve, or at the end of the purge.
+        self._begin = max(self._start.size, min(self.last.head.kept_from, manifest.head.size))
         self._check_coverage()
         self.late_purges = self._check_purges()
         self._check_head()
-        self._start = genesis(manifest.origin) if self._begins_late else _plain(self._heads[self._eve])
         self._check_base()
         self._check_issue()
 
@@ -90,7 +100,8 @@ class History:
             return None
         through = min(day for day, head in self._heads.items() if head.size == base.size)
         count = None if self._begins_late else base.size - self._start.size
-        return Purged(through, base.size, count)
+        first, last = self._manifest.first_day, self._manifest.last_day
+        return Purged(through, base.size, count, purged_days(first, last, base.size, self._closes, self.last))
 
     def _check_coverage(self) -> None:
         days = list(self._heads)
@@ -104,7 +115,12 @@ class History:
             if after != before + _ONE_DAY:
                 raise NotCoveredError(f"no close seal of {format_day(before + _ONE_DAY)}", part=SEALS)
         end = min(self._manifest.last_day, today - _ONE_DAY)
-        if len(days) == 1 and days[0] > end and self._manifest.base == self._manifest.head:
+        is_after = bool(days) and days[0] > end
+        if is_after and self._manifest.base != self._manifest.head:
+            raise MismatchedPartError("no close seal of a day of the period, of which something is left", part=SEALS)
+        if self._begin > self._start.size:
+            end = today - _ONE_DAY  # something of the period is purged: up to now, to show when it went
+        elif is_after:
             end = days[0]  # nothing of the period is left, if there was any
         if days and (days[0] < self._eve or days[-1] > end):
             raise MismatchedPartError("close seals of days other than the period and its eve", part=SEALS)
@@ -132,24 +148,24 @@ class History:
 
         A purge late in an earlier seal is over, and is reported; one late in the last seal is refused.
         """
-        lawful = 0
+        excused = 0
         faults = []
         for checked in (*(close for _, close in self._closes), self.last):
-            self._check_not_early(checked, lawful)
-            # What was lawfully purged stays so under a longer retention. The first close seal of a list
+            self._check_not_early(checked, excused)
+            # What was purged under its rule stays so under a longer one. The first close seal of a list
             # that begins late does not show what could be purged before its own day.
             through = purgeable_through(checked.day, checked.head.retention_days)
             if not self._begins_late or through >= min(self._heads, default=date.max):
-                lawful = checked.head.kept_from
+                excused = checked.head.kept_from
             faults.append(self._lateness(checked))
         if faults[-1]:
             raise OverRetentionError(faults[-1], part=self.last.name)
         return tuple(fault for fault in faults if fault)
 
-    def _check_not_early(self, checked: CheckedSeal, lawful: int) -> None:
+    def _check_not_early(self, checked: CheckedSeal, excused: int) -> None:
         head = checked.head
         through = purgeable_through(checked.day, head.retention_days)
-        bound = max(lawful, self._size_bound(checked, through))
+        bound = max(excused, self._size_bound(checked, through))
         if head.kept_from > bound:
             raise EarlyDeletionError(
                 f"entries before index {head.kept_from} were purged; kept {head.retention_days} days, days "
@@ -168,14 +184,20 @@ class History:
         )
 
     def _check_head(self) -> None:
-        last = self.last if self._manifest.last_day == self.last.day else self._closes[-1][1]
+        last = self._end()
         if self._manifest.head != _plain(last.head):
             raise MismatchedPartError(f"its head is not the one in {last.name}", part=MANIFEST)
 
+    def _end(self) -> CheckedSeal:
+        """Return the seal that states where the extract ends: of the last day, or the first listed if it is later."""
+        if self._manifest.last_day == self.last.day:
+            return self.last
+        ends = (checked for day, checked in self._closes if day == self._manifest.last_day)
+        return next(ends, self._closes[0][1])
+
     def _check_base(self) -> None:
-        """Compare the base with where the chain begins by the seals: at the eve, or at the end of the purge."""
-        base, start = self._manifest.base, self._start
-        expected = max(start.size, min(self.last.head.kept_from, self._manifest.head.size))
+        """Compare the base with where the extract begins by the seals."""
+        base, start, expected = self._manifest.base, self._start, self._begin
         if base.size > expected:
             raise EarlyDeletionError(
                 f"it begins at index {base.size}, and no seal justifies that those from {expected} on are missing",

@@ -14,6 +14,16 @@ from journal.core.chain import HASH_BYTES, Head
 from journal.core.entry import TYPE_PREFIX, parse_origin
 from journal.core.errors import MalformedError
 from journal.core.times import format_day, format_time, parse_day, parse_time
+from journal.extract.grounds import (
+    Authorisation,
+    Person,
+    Rule,
+    check_text,
+    parse_authorisation,
+    parse_person,
+    parse_rule,
+    take,
+)
 from journal.extract.layout import LIMITS_BYTES, MANIFEST
 
 if TYPE_CHECKING:
@@ -23,17 +33,11 @@ if TYPE_CHECKING:
 
 FORMAT = "openepm-journal/extract/v1"
 PURPOSES = ("lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings")
-TEXT_LIMIT_CHARACTERS = 1024
 # No journal is older, and the day before is still a valid date.
 FIRST_DAY = date(1970, 1, 1)
 
 _WITHHOLD_ALL = "all"
 _FILTER_MEMBERS = ("account", "subject", "action")
-
-
-def _check_text(name: str, text: str | None) -> None:
-    if text is not None and not 1 <= len(text) <= TEXT_LIMIT_CHARACTERS:
-        raise ValueError(f"{name} is 1 to {TEXT_LIMIT_CHARACTERS} characters")
 
 
 def _given(members: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +59,7 @@ class Filter:
     def __post_init__(self) -> None:
         """Refuse a second spelling of the same meaning."""
         for name in _FILTER_MEMBERS:
-            _check_text(name, getattr(self, name))
+            check_text(name, getattr(self, name))
         if self.withhold_all and any(getattr(self, name) is not None for name in _FILTER_MEMBERS):
             raise ValueError("a filter that withholds all has no other member")
 
@@ -101,7 +105,7 @@ class Request:
 
     def __post_init__(self) -> None:
         """Refuse values that no entry has."""
-        _check_text("request.reference", self.reference)
+        check_text("request.reference", self.reference)
         if not 0 <= self.index <= canonical.INTEGER_LIMIT or len(self.leaf) != HASH_BYTES:
             raise ValueError("a request has an index and a leaf hash")
 
@@ -123,7 +127,9 @@ class Manifest:
     request: Request
     issued_at: datetime
     software: str
-    authorisation: str | None = None
+    rule: Rule
+    authorisation: Authorisation | None = None
+    person: Person | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no correct builder writes."""
@@ -140,8 +146,8 @@ class Manifest:
         self._check_counts()
         if self.purpose not in PURPOSES:
             raise ValueError("an extract needs one of the purposes the law allows")
-        for name in ("requester", "software", "authorisation"):
-            _check_text(name, getattr(self, name))
+        for name in ("requester", "software"):
+            check_text(name, getattr(self, name))
 
     def _check_counts(self) -> None:
         if min(self.disclosed, self.withheld) < 0:
@@ -161,7 +167,7 @@ class Manifest:
             "reference": self.request.reference,
         }
         members = {
-            "authorisation": self.authorisation,
+            "authorisation": self.authorisation.as_json() if self.authorisation is not None else None,
             "base": {"chain_hash": self.base.chain_hash.hex(), "size": self.base.size},
             "disclosed": self.disclosed,
             "filter": self.filter.as_json(),
@@ -170,9 +176,11 @@ class Manifest:
             "head": {"chain_hash": self.head.chain_hash.hex(), "size": self.head.size},
             "issued_at": format_time(self.issued_at),
             "origin": self.origin,
+            "person": self.person.as_json() if self.person is not None else None,
             "purpose": self.purpose,
             "request": _given(request),
             "requester": self.requester,
+            "rule": self.rule.as_json(),
             "software": self.software,
             "to": format_day(self.last_day),
             "withheld": self.withheld,
@@ -182,20 +190,7 @@ class Manifest:
 
 _TEXTS = ("format", "from", "issued_at", "origin", "purpose", "requester", "software", "to")
 _INTEGERS = ("disclosed", "withheld")
-_OBJECTS = ("base", "filter", "head", "request")
-
-
-def _take(value: Any, required: dict[str, type], optional: dict[str, type], pointer: str = "") -> Any:
-    """Return `value`, which must be an object of exactly these members, each of its type."""
-    if not isinstance(value, dict):
-        raise MalformedError("not an object", part=pointer)
-    if not required.keys() <= value.keys() <= required.keys() | optional.keys():
-        raise MalformedError("its members are not those of the format", part=pointer)
-    for name, member in value.items():
-        # isinstance takes a boolean for an integer: the type itself is compared.
-        if type(member) is not {**required, **optional}[name]:
-            raise MalformedError("not of the type in the format", part=f"{pointer}/{name}")
-    return value
+_OBJECTS = ("base", "filter", "head", "request", "rule")
 
 
 def _unhex(text: str, pointer: str) -> bytes:
@@ -209,12 +204,12 @@ def _unhex(text: str, pointer: str) -> bytes:
 
 
 def _parse_head(value: Any, pointer: str) -> Head:
-    members = _take(value, {"chain_hash": str, "size": int}, {}, pointer)
+    members = take(value, {"chain_hash": str, "size": int}, {}, pointer)
     return Head(members["size"], _unhex(members["chain_hash"], f"{pointer}/chain_hash"))
 
 
 def _parse_filter(value: Any) -> Filter:
-    members = _take(value, {}, dict.fromkeys((*_FILTER_MEMBERS, "withhold"), str), "/filter")
+    members = take(value, {}, dict.fromkeys((*_FILTER_MEMBERS, "withhold"), str), "/filter")
     texts = {name: members.get(name) for name in _FILTER_MEMBERS}
     if members.get("withhold", _WITHHOLD_ALL) != _WITHHOLD_ALL:
         raise MalformedError('not "all"', part="/filter/withhold")
@@ -225,10 +220,10 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read manifest.json strictly; MalformedError names the member at fault."""
     value = canonical.decode(data, limit_bytes=LIMITS_BYTES[MANIFEST])
     kinds = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_INTEGERS, int), **dict.fromkeys(_OBJECTS, dict)}
-    members = _take(value, kinds, {"authorisation": str})
+    members = take(value, kinds, {"authorisation": dict, "person": dict})
     if members["format"] != FORMAT:
         raise MalformedError(f"not {FORMAT}", part="/format")
-    request = _take(members["request"], {"index": int, "leaf": str}, {"reference": str}, "/request")
+    request = take(members["request"], {"index": int, "leaf": str}, {"reference": str}, "/request")
     try:
         return Manifest(
             origin=members["origin"],
@@ -244,7 +239,9 @@ def parse_manifest(data: bytes) -> Manifest:
             request=Request(request["index"], _unhex(request["leaf"], "/request/leaf"), request.get("reference")),
             issued_at=parse_time(members["issued_at"]),
             software=members["software"],
-            authorisation=members.get("authorisation"),
+            rule=parse_rule(members["rule"]),
+            authorisation=parse_authorisation(members["authorisation"]) if "authorisation" in members else None,
+            person=parse_person(members["person"]) if "person" in members else None,
         )
     except ValueError as error:
         raise MalformedError(str(error)) from error

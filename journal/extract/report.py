@@ -12,6 +12,8 @@ from journal.extract.identities import NAMED, Repeated, describe
 from journal.extract.layout import DOCUMENT
 from journal.extract.listed_seal import CheckedSeal, seal_text
 from journal.extract.manifest import Filter
+from journal.extract.purge_texts import instruction_texts, late_texts, not_shown_texts, purged_json, purged_texts
+from journal.extract.purges import LATE
 from journal.pki.timestamp import time_text
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Report:
             "filter": manifest.filter.as_json(),
             "purpose": manifest.purpose,
             "requester": manifest.requester,
+            "rule": manifest.rule.as_json(),
             "issued_at": format_time(manifest.issued_at),
             "signature": {
                 "subject": self.signature.subject,
@@ -85,12 +88,17 @@ class Report:
             result["receipts"] = [judged.as_json() for judged in self.receipts]
         if self.repeated:
             result["repeated"] = [one.as_json() for one in self.repeated[:NAMED]]
+        if manifest.authorisation is not None:
+            result["authorisation"] = manifest.authorisation.as_json()
+        if manifest.person is not None:
+            result["person"] = manifest.person.as_json()
         if self.covered_until is not None:
             result["covered_until"] = format_seconds(self.covered_until)
         if self.purged is not None:
             result["purged"] = {
                 "through": format_day(self.purged.through),
                 "before_index": self.purged.before_index,
+                "days": [purged_json(days) for days in self.purged.days],
             }
         return result
 
@@ -128,7 +136,7 @@ def write_report(
         covered_until=history.last.seal.sealed_at if today else None,
         purged=history.purged,
         checked=tuple(_checked(manifest, signature, seals, history, comparison)),
-        remarks=(*_remarks(seals, history), *([describe(list(repeated))] if repeated else [])),
+        remarks=(*_remarks(manifest, seals, history), *([describe(list(repeated))] if repeated else [])),
         not_checked=tuple(_not_checked(manifest, names, seals, history, comparison)),
         unanswered=comparison.unanswered,
         receipts=receipts,
@@ -148,6 +156,8 @@ def _verdict(manifest: Manifest, seals: tuple[CheckedSeal, ...], history: Histor
         )
     if manifest.last_day == history.last.day:
         verdict += f", up to {format_seconds(history.last.seal.sealed_at)}"
+    if history.purged is not None and history.purged.of(LATE):
+        verdict += "; days of it were purged late"
     for checked, timestamp in _stamped(seals)[-1:]:
         verdict += f"; what {seal_text(checked)} covers could not be rewritten after {_moment_text(timestamp)}"
     return verdict
@@ -174,7 +184,7 @@ def _checked(
     ]
     sentences += _checked_timestamps(seals)
     if history.purged is not None:
-        sentences.append(_purged_text(history.purged))
+        sentences += purged_texts(history.purged, manifest.rule.basis)
     if manifest.filter != Filter() and manifest.disclosed:
         sentences.append("Every entry disclosed matches the filter.")
     sentences += [
@@ -191,22 +201,16 @@ def _range_text(manifest: Manifest) -> str:
     return f"Every index from {base} to {head - 1} is present once, in its chain, on its day."
 
 
-def _purged_text(purged: Purged) -> str:
-    count = "all entries" if purged.count is None else f"{purged.count} entries"
-    return (
-        f"Days up to {format_day(purged.through)} are lawfully purged: {count} of the period, before index "
-        f"{purged.before_index}, are gone."
-    )
-
-
-def _remarks(seals: tuple[CheckedSeal, ...], history: History) -> list[str]:
-    sentences = [f"A purge was late, and has been done since: {text}." for text in history.late_purges]
+def _remarks(manifest: Manifest, seals: tuple[CheckedSeal, ...], history: History) -> list[str]:
+    sentences = late_texts(history.purged)
+    if not sentences:
+        sentences = [f"A purge was late, and has been done since: {text}." for text in history.late_purges]
     sentences += [
         f"{seal_text(checked)} declares a disaster: what followed seal {checked.seal.recovered_from} is lost."
         for checked in seals
         if checked.seal.recovered_from is not None
     ]
-    return [*sentences, *_rule_texts(seals), *_timestamp_remarks(seals)]
+    return [*sentences, *_rule_texts(seals), *instruction_texts(manifest.rule, seals), *_timestamp_remarks(seals)]
 
 
 def _rule_texts(seals: tuple[CheckedSeal, ...]) -> list[str]:
@@ -245,7 +249,7 @@ def _not_checked(
     if manifest.withheld:
         sentences.append("The content of the withheld entries, and that none of them matches the filter.")
     if history.purged is not None:
-        sentences.append("The content of the purged entries.")
+        sentences += ["The content of the purged entries.", *not_shown_texts(history.purged)]
     if manifest.last_day == history.last.day:
         sentences.append(f"What was recorded on {issued} after {format_seconds(history.last.seal.sealed_at)}.")
     if not _holds_request(manifest):

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from journal.core import canonical
-from journal.core.chain import Head, genesis
-from journal.core.errors import BusyError, RequestError, StoreError
-from journal.core.times import day_of, format_day, overdue_through
+from journal.core.errors import RequestError, StoreError
+from journal.core.times import day_of, format_day
 from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
-from journal.keys.store import PURGE_RETRY_SECONDS
-from journal.reading.reader import DayRange
-from journal.reading.stream import ExtractStream, Plan
+from journal.reading.planner import Planner
+from journal.reading.stream import ExtractStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+    from datetime import date
 
     from journal.clock import Clock
     from journal.core.entry import Compartment
     from journal.core.receipt import Receipt
     from journal.database.seal import SealRow
     from journal.database.store import Store
+    from journal.extract.grounds import Authorisation, Person
     from journal.keys.ring import Keyring
-    from journal.reading.reader import ChainSeal, Reader
+    from journal.reading.reader import Reader
     from journal.seals.sealer import Sealer
     from journal.signer.client import SignerClient
     from journal.snapshot import Snapshot
@@ -50,7 +49,8 @@ class ExtractRequest:
     subject: str | None = None
     action: str | None = None
     request_reference: str | None = None
-    authorisation: str | None = None
+    authorisation: Authorisation | None = None
+    person: Person | None = None
 
     def __post_init__(self) -> None:
         """Put account and subject in Unicode's Normalization Form C."""
@@ -83,6 +83,7 @@ class Extraction:
         self._reader = reader
         self._signer = signer
         self._clock = clock
+        self._planner = Planner(store=store, keyring=keyring, snapshot=snapshot, chronicle=chronicle, reader=reader)
 
     async def extract(
         self, compartment: Compartment, request: ExtractRequest, *, requested_by: str, disclose: bool
@@ -141,11 +142,12 @@ class Extraction:
         if chain_seal is None:
             raise StoreError("the seal does not hold this compartment")
         return ExtractStream(
-            plan=await self._plan(compartment, request, chain_seal, before_purge=before_purge),
+            plan=await self._planner.plan(compartment, request, chain_seal, before_purge=before_purge),
             selection=selection,
             purpose=request.purpose,
             requester=request.requester,
             authorisation=request.authorisation,
+            person=request.person,
             request=manifest_request,
             reader=self._reader,
             keyring=self._keyring,
@@ -161,17 +163,12 @@ class Extraction:
             raise RequestError("", "this compartment does not exist")
         if tenant is not None and tenant.closed:
             raise RequestError("", "the contract has ended: no request can be recorded any more")
-        if request.from_day < FIRST_DAY:
-            raise RequestError("/from", f"it is before {format_day(FIRST_DAY)}")
-        if request.from_day > request.to_day:
-            raise RequestError("/to", "the last day is before the first")
-        if request.to_day > day_of(self._clock.now()):
-            raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
+        _check_days(request, day_of(self._clock.now()))
         _check_words(request)
         if category.needs_authorisation and request.subject is not None and not request.authorisation:
             raise RequestError(
                 "/authorisation",
-                "an extract about one subject of this category needs the reference of an authorisation",
+                "an extract about one subject of this category needs an authorisation: its issuer, date and reference",
             )
         try:
             selection = Filter(account=request.account, subject=request.subject, action=request.action)
@@ -188,11 +185,12 @@ class Extraction:
     ) -> Receipt:
         """Write the request in the tenant's `journal` category: nothing is sent before it is recorded."""
         data = {
-            "authorisation": request.authorisation,
+            "authorisation": request.authorisation.as_json() if request.authorisation else None,
             "category": compartment.category,
             "credential": requested_by,
             "filter": selection.as_json(),
             "from": format_day(request.from_day),
+            "person": request.person.as_json() if request.person else None,
             "purpose": request.purpose,
             "reference": request.request_reference,
             "requester": request.requester,
@@ -208,92 +206,33 @@ class Extraction:
             own_only=True,
         )
 
-    async def _plan(
-        self, compartment: Compartment, request: ExtractRequest, latest: ChainSeal, *, before_purge: bool
-    ) -> Plan:
-        """Fix the range of indexes from the seals (FORMAT.md, "Extract")."""
-        categories = {row.code: row for row in await self._store.read_categories()}
-        category = categories[compartment.category]
-        retention_days = category.stated_days if before_purge else category.retention_days
-        first = request.from_day - timedelta(days=1)
-        # The key store may know of purges that a restored database does not.
-        fences = (category.fence, self._keyring.keystore.fence(compartment.category))
-        fence = max((day for day in fences if day is not None), default=None)
-        if fence is not None:
-            # Purged entries cannot be shown: the extract begins at the base of the chain.
-            first = max(first, fence)
-        closes = await self._closes(compartment, first, max(request.to_day, first))
-        base = Head(closes[first].head.size, closes[first].head.chain_hash) if first in closes else None
-        if base is None:
-            base = genesis(compartment.origin)
-        # Only if a requested day is purged; otherwise the extract begins at the close before its first day.
-        is_cut = fence is not None and request.from_day <= fence
-        if is_cut and latest.head.kept_from < base.size:
-            raise BusyError("a purge is being completed", retry_after_seconds=PURGE_RETRY_SECONDS)
-        today = latest.seal.sealed_at.date()
-        if request.to_day <= first and not closes:
-            raise RequestError("/to", "this compartment did not exist on that day")
-        ranges: list[DayRange] = []
-        head = base
-        for day in _days(max(request.from_day, first + timedelta(days=1)), request.to_day):
-            chain_seal = closes.get(day) if day < today else latest
-            if chain_seal is None:
-                continue
-            if chain_seal.head.size > head.size:
-                ranges.append(DayRange(day=day, start=head.size, end=chain_seal.head.size))
-            head = Head(chain_seal.head.size, chain_seal.head.chain_hash)
-        if first < request.to_day < today and request.to_day not in closes:
-            raise RequestError("/to", "this compartment did not exist on that day")
-        if ranges and ranges[0].day <= overdue_through(today, retention_days):
-            raise BusyError(
-                f"{format_day(ranges[0].day)} is past its limit and waits for the purge",
-                retry_after_seconds=PURGE_RETRY_SECONDS,
-            )
-        seals = [closes[day] for day in sorted(closes)]
-        tenant = self._snapshot.tenant(compartment.tenant)
-        return Plan(
-            compartment=compartment,
-            tenant_name=tenant.name if tenant else compartment.tenant,
-            category_label=category.label,
-            first_day=request.from_day,
-            last_day=request.to_day,
-            retention_days=retention_days,
-            base=base,
-            head=head,
-            ranges=ranges,
-            seals=[*seals, latest],
-            purged=(request.from_day, min(first, request.to_day)) if first >= request.from_day else None,
-        )
 
-    async def _closes(self, compartment: Compartment, first: date, last: date) -> dict[date, ChainSeal]:
-        """Return, by day, the compartment's head in the close seals of these days."""
-        closes: dict[date, ChainSeal] = {}
-        for seal in await self._store.read_close_seals(first, last):
-            chain_seal = await self._reader.chain_seal(seal, compartment)
-            if chain_seal is not None and seal.day is not None:
-                closes[seal.day] = chain_seal
-        return closes
+def _check_days(request: ExtractRequest, today: date) -> None:
+    """Raise RequestError where a day is none that can be asked for, or the authorisation is of one to come."""
+    if request.from_day < FIRST_DAY:
+        raise RequestError("/from", f"it is before {format_day(FIRST_DAY)}")
+    if request.from_day > request.to_day:
+        raise RequestError("/to", "the last day is before the first")
+    if request.to_day > today:
+        raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
+    if request.authorisation is not None and request.authorisation.day > today:
+        raise RequestError("/authorisation/date", "it is in the future")
 
 
 def _check_words(request: ExtractRequest) -> None:
     """Raise RequestError where requester, purpose or authorisation is missing or malformed."""
     if request.purpose not in PURPOSES:
         raise RequestError("/purpose", f"not one of the purposes that the law allows: {', '.join(PURPOSES)}")
-    for name in ("requester", "request_reference", "authorisation", *FILTERS):
-        text = getattr(request, name)
+    texts = {f"/{name}": getattr(request, name) for name in ("requester", "request_reference")}
+    texts |= {f"/filter/{name}": getattr(request, name) for name in FILTERS}
+    if request.authorisation is not None:
+        texts |= {f"/authorisation/{name}": getattr(request.authorisation, name) for name in ("issuer", "reference")}
+    for pointer, text in texts.items():
         if text is None:
             continue
-        pointer = f"/filter/{name}" if name in FILTERS else f"/{name}"
         if not text.strip() or len(text) > TEXT_LIMIT_CHARACTERS:
             raise RequestError(pointer, f"blank, or longer than {TEXT_LIMIT_CHARACTERS} characters")
         try:
             canonical.encode(text)
         except ValueError as error:
             raise RequestError(pointer, str(error)) from error
-
-
-def _days(first: date, last: date) -> Iterator[date]:
-    day = first
-    while day <= last:
-        yield day
-        day += timedelta(days=1)

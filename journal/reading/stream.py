@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from journal.core.entry import Compartment
     from journal.core.envelope import Box
     from journal.database.read import EntryRow
+    from journal.extract.grounds import Authorisation, Person, Rule
     from journal.extract.manifest import Request
+    from journal.extract.purges import PurgedDays
     from journal.keys.ring import Keyring
     from journal.reading.reader import ChainSeal, DayRange, Reader
     from journal.signer.client import SignerClient
@@ -65,7 +67,8 @@ class Plan:
     head: Head
     ranges: list[DayRange]
     seals: list[ChainSeal]
-    purged: tuple[date, date] | None  # days asked for that are lawfully gone, first and last
+    purged: tuple[PurgedDays, ...]  # of the days asked for, with what the seals show of when they went
+    rule: Rule
 
 
 class ExtractStream:
@@ -78,7 +81,8 @@ class ExtractStream:
         selection: Filter,
         purpose: str,
         requester: str,
-        authorisation: str | None,
+        authorisation: Authorisation | None,
+        person: Person | None,
         request: Request,
         reader: Reader,
         keyring: Keyring,
@@ -91,6 +95,7 @@ class ExtractStream:
         self._purpose = purpose
         self._requester = requester
         self._authorisation = authorisation
+        self._person = person
         self._request = request
         self._reader = reader
         self._keyring = keyring
@@ -207,6 +212,7 @@ class ExtractStream:
             sealed_at=latest.sealed_at,
             covered_at=latest.sealed_at if plan.last_day >= day_of(latest.sealed_at) else None,
             purged=plan.purged,
+            retention_days=plan.seals[-1].head.retention_days,
         )
         try:
             content = document_content(manifest, self._gathered, circumstances)
@@ -233,7 +239,9 @@ class ExtractStream:
             request=self._request,
             issued_at=max(now, plan.seals[-1].seal.sealed_at),
             software=SOFTWARE,
+            rule=plan.rule,
             authorisation=self._authorisation,
+            person=self._person,
         )
 
 

@@ -25,7 +25,7 @@ from journal.clock import (
 )
 from journal.core.errors import BusyError, JournalError, OperatorError, StoreError, UnavailableError
 from journal.core.seal import parse_seal
-from journal.core.times import day_of, format_seconds, midnight
+from journal.core.times import MAX_RETENTION_DAYS, day_of, format_seconds, midnight
 from journal.database.seal import SealRow, SealState
 from journal.keys.last_seal import SealMoment, remember
 from journal.seals.evidence import StoredEvidence, proposed
@@ -49,6 +49,8 @@ CLOSE_MARGIN_SECONDS = 0.2
 RACE_ATTEMPTS = 20
 RACE_PAUSE_SECONDS = 0.2
 OPEN_SEALS_KEPT = timedelta(days=7)
+# They show when a purge was done; the entries that tell of it are kept as long.
+PURGED_HEADS_KEPT_DAYS = MAX_RETENTION_DAYS
 LOOKS = 3
 
 
@@ -217,7 +219,7 @@ class Sealer:
                 today = day_of(self._clock.now())
                 if thinned_on != today:
                     await self._store.thin_seals(self._clock.now() - OPEN_SEALS_KEPT)
-                    await self._store.prune_seal_heads()
+                    await self._store.prune_seal_heads(days=PURGED_HEADS_KEPT_DAYS)
                     thinned_on = today
             except (JournalError, OSError) as error:
                 log.error("no seal was made", kind=type(error).__name__, reason=str(error))

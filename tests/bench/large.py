@@ -12,6 +12,7 @@ from journal.core.entry import encode_record, parse_record
 from journal.core.times import format_time
 from journal.extract import layout, table
 from journal.extract.container import ContainerWriter
+from journal.extract.grounds import Rule
 from journal.extract.listing import disclosed_line, encode_seals
 from journal.extract.manifest import Filter, Manifest, Request
 from journal.extract.texts import SIGNED, write_digests, write_instructions
@@ -60,6 +61,7 @@ class LargeWorld(World):
             request=Request(0, bytes(32)),
             issued_at=noon(march(3), seconds=1),
             software="openepm-journal 0.1.0",
+            rule=Rule("contrat, art. 13.2"),
         )
         writer = ContainerWriter()
         file.write(writer.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT))

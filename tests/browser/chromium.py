@@ -6,7 +6,7 @@ import base64
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ BATCH = """async ({ items, anchors, stampers }) => {
       const files = known.map(([name, text]) => ({ name, source: Verifier.bytesSource(bytes(text)) }));
       const trust = { anchors: trusted, stampers: isStamped ? trustedForTime : null };
       const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), trust, files);
-      outcomes.push([Verifier.tell(result).outcome, '', '']);
+      const told = Verifier.tell(result);
+      outcomes.push([told.outcome, '', '', told.purged]);
     } catch (failure) {
       if (failure instanceof Verifier.Refusal) outcomes.push([failure.verdict, failure.part, failure.reason]);
       else outcomes.push(['error', '', String(failure.stack ?? failure)]);
@@ -63,11 +64,15 @@ TRUST = {"anchors": der_to_pem(ANCHORS).decode(), "stampers": der_to_pem(stamps.
 
 @dataclass(frozen=True)
 class Outcome:
-    """`verified`, `incomplete` (something asked could not be compared), or the class of the refusal."""
+    """`verified`, `incomplete` (something asked could not be compared), or the class of the refusal.
+
+    `purged` is what is said of purged days, as FORMAT.md, section 12.5 spells it.
+    """
 
     verdict: str
     part: str
     reason: str
+    purged: list[dict[str, Any]] = field(default_factory=list)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from zipfile import ZipFile
 
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.seal import parse_seal
+from journal.extract.grounds import Authorisation, Person
 from journal.extract.layout import DOCUMENT, MIMETYPE
 from journal.extract.manifest import Filter, Request
 from tests.support import authority, stamps
@@ -49,7 +50,7 @@ def _purged_long_ago() -> Extract:
     world = _purging(8)
     world.append(noon(march(9)))
     world.purge(march(7))
-    seals = [world.closes[march(7)], world.seal(noon(march(9), hour=13))]
+    seals = [world.closes[march(7)], world.closes[march(8)], world.seal(noon(march(9), hour=13))]
     at = noon(march(9), hour=14)
     return world.extract(march(2), march(3), at=at, seals=seals, base=world.head(7), head=world.head(7))
 
@@ -81,7 +82,10 @@ def _requests() -> Extract:
 
 
 def _with_everything() -> Extract:
-    extract = sample(authorisation="parquet 12/2026")
+    extract = sample(
+        authorisation=Authorisation("Parquet de Montreuil", march(2), "parquet 12/2026"),
+        person=Person("Jeanne Obé", "cheffe de service"),
+    )
     extract.parts[DOCUMENT] = b"%PDF-1.7\nrien"
     extract.seals[0] = replace(extract.seals[0], timestamp=b"token")
     return extract
@@ -126,6 +130,7 @@ def _retention_lengthened() -> Extract:
             world.purge(march(1))
         world.close(march(number))
     world.retention_days = 60
+    world.live(3, 7, entries=0)
     return world.extract(march(1), march(2), at=noon(march(8)))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from journal.core.errors import VerificationError
 from journal.extract.known import read_known
+from journal.extract.purge_texts import purged_json
 from journal.extract.verify import verify_extract
 from tests.browser.cases import Case, case
 from tests.browser.chromium import TRUST, Outcome, Verifier
@@ -39,7 +40,8 @@ def judged(subject: Case) -> Outcome:
     except VerificationError as error:
         return Outcome(error.verdict, error.part, error.reason)
     is_bare = subject.is_stamped and not any(checked.timestamp for checked in report.seals)
-    return Outcome("incomplete" if report.unanswered or is_bare else "verified", "", "")
+    purged = [purged_json(days) for days in report.purged.days] if report.purged is not None else []
+    return Outcome("incomplete" if report.unanswered or is_bare else "verified", "", "", purged)
 
 
 def accepts(outcome: Outcome) -> bool:
@@ -57,6 +59,8 @@ def compare(verifier: Verifier, subjects: Iterable[Case]) -> tuple[int, list[str
             differences.append(f"{subject.name}\n  the page: {page}\n  journal-verify: {python}")
             assert page.verdict != "error", differences[-1]
             assert accepts(page) == accepts(python), differences[-1]
+        elif accepts(page):
+            assert page.purged == python.purged, subject.name
     return len(subjects), differences
 
 

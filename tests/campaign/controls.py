@@ -139,7 +139,7 @@ async def _give_back(scene: Scene, old: EmbeddedPostgres, other: EmbeddedPostgre
 @kind("Z04")
 async def _thin(scene: Scene) -> None:
     await scene.service.store.thin_seals(scene.clock.now() - OPEN_SEALS_KEPT)
-    await scene.service.store.prune_seal_heads()
+    await scene.service.store.prune_seal_heads(days=0)
 
 
 @kind("Z05")

@@ -146,12 +146,12 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     early = await attest(world)
     await purge_all(world, 59)
     whole = await attest(world)
-    await world.service.store.prune_seal_heads()
+    await world.service.store.prune_seal_heads(days=0)
     assert {facts.state for facts in whole.categories} == {"destroyed"}
     assert facts_of(whole, BRIEF) == facts_of(early, BRIEF)
     # The next night, the heads at the close of the day are gone.
     await purge_all(world, 60)
-    await world.service.store.prune_seal_heads()
+    await world.service.store.prune_seal_heads(days=0)
     pruned = await attest(world)
     assert pruned.closing == whole.closing
     for code, count in ((BRIEF, 2), ("main-courante", 4), ("ecrits", 0), ("assistance", 0)):
@@ -174,7 +174,7 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     copy.write_bytes(content)
     # The night after, the entry that recorded the purge of the brief category is purged.
     await purge_all(world, 61)
-    await world.service.store.prune_seal_heads()
+    await world.service.store.prune_seal_heads(days=0)
     later = await attest(world)
     assert {facts.code for facts in later.of_state("untold")} == {BRIEF, QUIET}
     assert facts_of(later, "main-courante").count == 4
@@ -182,7 +182,7 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     if nights == 61:
         return
     await purge_all(world, nights)
-    await world.service.store.prune_seal_heads()
+    await world.service.store.prune_seal_heads(days=0)
     with pytest.raises(OperatorError, match=UNTOLD):
         await attest(world)
 

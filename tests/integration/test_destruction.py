@@ -84,7 +84,7 @@ async def test_a_destroyed_commune(world: World, tmp_path: Path) -> None:
     assert await world.service.store.read_purge_spans() == []
     await world.seal()
     assert await findings(world) == []
-    await world.service.store.prune_seal_heads()
+    await world.service.store.prune_seal_heads(days=0)
     await world.service.store.thin_seals(world.clock.now() - 7 * DAY)
     assert await findings(world) == []
 

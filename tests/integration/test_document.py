@@ -18,7 +18,9 @@ from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_c
 from journal.document.french import printable
 from journal.document.render import DocumentError, render
 from journal.extract import table
+from journal.extract.grounds import Rule
 from journal.extract.manifest import Filter, Manifest, Request
+from journal.extract.purges import IN_TIME, PurgedDays
 from journal.seals.dev_authority import make_development_authority
 from tests.support.pdf import base_revision, check_signature, read_text
 from tests.support.signing import local_signer
@@ -34,6 +36,7 @@ SERVICE = "journal.test"
 ORIGIN = f"openepm-journal/v1/{SERVICE}/albi/main-courante"
 AT = datetime(2026, 11, 23, 9, 41, 52, tzinfo=UTC)
 FIRST = date(2026, 9, 25)
+GONE = PurgedDays(FIRST, FIRST, 12, IN_TIME)
 
 
 @pytest.fixture
@@ -79,6 +82,7 @@ def make_content(
         request=Request(index=7, leaf=b"\3" * 32, reference="DPD-2026-14"),
         issued_at=AT,
         software="openepm-journal/0",
+        rule=Rule("contrat, art. 13.2"),
     )
     circumstances: dict[str, Any] = {
         "tenant_name": "Ville d'Albi",
@@ -90,14 +94,15 @@ def make_content(
         "last_seal": 2,
         "sealed_at": AT,
         "covered_at": None,
-        "purged": None,
+        "purged": (),
+        "retention_days": 60,
     }
     return document_content(manifest, gathered, Circumstances(**circumstances | changed))
 
 
 async def test_it_says_who_asked_what_and_how_much(signer: LocalSigner, tmp_path: Path) -> None:
     """The request, the counts, the purge and the fingerprint can be read, with their accents."""
-    content = make_content([make_entry(n, days=n % 3) for n in range(12)], purged=(FIRST, FIRST))
+    content = make_content([make_entry(n, days=n % 3) for n in range(12)], purged=(GONE,))
     text = read_text(await render(content, signer, AT), tmp_path / "a.pdf")
     for words in (
         "Ville d'Albi".upper(),
@@ -170,7 +175,7 @@ async def test_a_changed_byte_breaks_the_signature(signer: LocalSigner, tmp_path
 
 async def test_the_first_page_holds_all_but_the_entries(signer: LocalSigner, tmp_path: Path) -> None:
     """Every action, a week, a purge, a day that is not over: what is said before the table fits its page."""
-    content = make_content([make_entry(n, days=n % 8) for n in range(40)], covered_at=AT, purged=(FIRST, FIRST))
+    content = make_content([make_entry(n, days=n % 8) for n in range(40)], covered_at=AT, purged=(GONE,))
     content["by_action"] = [[action_cell(action), 3] for action in MODULE_ACTIONS]
     first, *_ = read_text(await render(content, signer, AT), tmp_path / "a.pdf").split("\f")
     assert "sauf dans le tableau des entrées" in re.sub(r"\s+", " ", first)
@@ -179,7 +184,10 @@ async def test_the_first_page_holds_all_but_the_entries(signer: LocalSigner, tmp
 
 async def test_every_day_of_the_period_is_in_the_chart() -> None:
     """Those without an entry and those that are purged are there too, and marked; of a long period the last ones."""
-    content = make_content([make_entry(n, days=4 + n % 2) for n in range(5)], purged=(FIRST, FIRST + timedelta(days=2)))
+    content = make_content(
+        [make_entry(n, days=4 + n % 2) for n in range(5)],
+        purged=(GONE, PurgedDays(GONE.last + timedelta(days=1), FIRST + timedelta(days=2), 3, IN_TIME)),
+    )
     days = content["by_day"]
     assert len(days) == 60
     assert days[:7] == [

@@ -83,6 +83,7 @@ async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> li
             purpose=opened._purpose,
             requester=opened._requester,
             authorisation=opened._authorisation,
+            person=opened._person,
             request=opened._request,
             reader=opened._reader,
             keyring=opened._keyring,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pytest_asyncio
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment, Event
 from journal.core.errors import AbsentKeyError, ForkError, JournalError, RequestError, StoreError, VerificationError
+from journal.extract.grounds import Authorisation
 from journal.reading.plan import ExtractRequest
 from tests.support.contents import events_of
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, make_event, new_world
@@ -30,6 +32,7 @@ DAYS = [FIRST + number * DAY for number in range(7)]
 TODAY = DAYS[-1]
 # Entries by day of the chain that is asked about; on the fourth day a third commune joins.
 ENTRIES = (4, 0, 7, 1, 0, 5, 6)
+GRANTED = Authorisation("Parquet d'Albi", DAYS[0] - DAY, "OP-1")
 LATE_TENANT, LATE_DAY = "castres", DAYS[3]
 
 
@@ -121,7 +124,7 @@ async def test_filters(history: History, name: str) -> None:
     found = set(map(values[name], events))
     assert len(found) > 2
     for value in [min(found), "nothing-of-the-kind"]:
-        extract = await history.world.extract(FIRST, TODAY, authorisation="OP-2026-1", **{name: value})
+        extract = await history.world.extract(FIRST, TODAY, authorisation=GRANTED, **{name: value})
         report = history.world.verify(extract, known=history.known)
         expected = [event for event in events if values[name](event) == value]
         assert events_of(extract) == expected
@@ -132,7 +135,7 @@ async def test_several_filters_at_once(history: History) -> None:
     """Entries are disclosed that equal every member given."""
     event = history.recorded(FIRST, TODAY)[0]
     asked = {"account": event["data"]["actor"]["account"], "subject": event["subject"], "action": "consultation"}
-    extract = await history.world.extract(FIRST, TODAY, authorisation="OP-2026-1", **asked)
+    extract = await history.world.extract(FIRST, TODAY, authorisation=GRANTED, **asked)
     history.world.verify(extract)
     assert event in events_of(extract)
     assert len(events_of(extract)) < len(history.recorded(FIRST, TODAY)) / 3
@@ -158,8 +161,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"first": date(1969, 12, 31)}, "/from", "before 1970-01-01"),
     ({"first": date.min}, "/from", "before 1970-01-01"),
     ({"purpose": "curiosity"}, "/purpose", "lawfulness"),
-    ({"subject": "MC-1"}, "/authorisation", "needs the reference of an authorisation"),
-    ({"subject": "MC-1", "authorisation": ""}, "/authorisation", "blank"),
+    ({"subject": "MC-1"}, "/authorisation", "needs an authorisation: its issuer, date and reference"),
+    ({"subject": "MC-1", "authorisation": replace(GRANTED, issuer=" ")}, "/authorisation/issuer", "blank"),
+    ({"subject": "MC-1", "authorisation": replace(GRANTED, reference="x" * 257)}, "/authorisation/reference", "longer"),
+    ({"subject": "MC-1", "authorisation": replace(GRANTED, day=TODAY + DAY)}, "/authorisation/date", "in the future"),
     ({"requester": ""}, "/requester", "blank"),
     ({"requester": " \t"}, "/requester", "blank"),
     ({"requester": "x" * 257}, "/requester", "longer than 256"),
@@ -195,7 +200,7 @@ async def test_the_request_is_recorded_before_a_byte(history: History) -> None:
         requester="TGI",
         subject="MC-1",
         request_reference="R-1",
-        authorisation="OP-1",
+        authorisation=GRANTED,
     )
     compartment = Compartment(SERVICE, TENANT, CATEGORY)
     chunks = await history.world.service.extraction.extract(
@@ -208,7 +213,7 @@ async def test_the_request_is_recorded_before_a_byte(history: History) -> None:
     event = events_of(extract)[-2]
     assert event["type"] == "fr.openepm.journal.service.extract"
     assert event["data"] == {
-        "authorisation": "OP-1",
+        "authorisation": {"date": "2026-03-01", "issuer": "Parquet d'Albi", "reference": "OP-1"},
         "category": CATEGORY,
         "credential": "credential-7",
         "filter": {"subject": "MC-1"},

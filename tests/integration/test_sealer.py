@@ -290,7 +290,7 @@ async def test_bounded_storage(world: World, days: int, twice: int) -> None:
             await world.seal()
         await world.installation.purger.run()
         await store.thin_seals(world.clock.now() - timedelta(days=7))
-        await store.prune_seal_heads()
+        await store.prune_seal_heads(days=0)
         async with world.superuser() as superuser:
             heads.append(await superuser.fetchval("SELECT count(*) FROM journal.seal_head"))
         if number % 30 == 29:

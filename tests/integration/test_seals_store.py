@@ -331,7 +331,7 @@ async def test_heads_are_kept_as_long_as_a_base_may_be_among_them(
     closed = await live(store, move_clock, seed=7, days=8)
     seals = await store.read_seals(0, 1000)
     before = {seal.number: await store.read_seal_heads(seal.number) for seal in seals}
-    assert await store.prune_seal_heads() == 0
+    assert await store.prune_seal_heads(days=0) == 0
     await store.add_category(
         "ecrits",
         label="e",
@@ -341,13 +341,13 @@ async def test_heads_are_kept_as_long_as_a_base_may_be_among_them(
         genesis={tenant.code: genesis_of(tenant.code, "ecrits") for tenant in await store.read_tenants()},
     )
     await purge(store, CATEGORY, closed[:5])
-    assert await store.prune_seal_heads() == 0, "one category never purged anything"
+    assert await store.prune_seal_heads(days=0) == 0, "one category never purged anything"
     await store.raise_fence("ecrits", closed[3])
-    assert await store.prune_seal_heads() == 0, "the base of its chains has not moved: a head is still needed"
+    assert await store.prune_seal_heads(days=0) == 0, "the base of its chains has not moved: a head is still needed"
     await purge(store, "ecrits", closed[:4])
     horizon = await store.close_seal(closed[3])
     assert horizon is not None
-    assert await store.prune_seal_heads() > 0
+    assert await store.prune_seal_heads(days=0) > 0
     for seal in seals:
         if seal.number < horizon.number:
             with pytest.raises(StoreError, match="no longer kept"):
@@ -360,4 +360,4 @@ async def test_heads_are_kept_as_long_as_a_base_may_be_among_them(
         horizon.number,
     )
     assert rows_of_the_past == 1
-    assert await store.prune_seal_heads() == 0
+    assert await store.prune_seal_heads(days=0) == 0

@@ -20,6 +20,7 @@ from journal.core.times import format_time
 from journal.core.tree import Trie
 from journal.extract import layout, table
 from journal.extract.container import Container, ContainerWriter
+from journal.extract.grounds import Rule
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
 from journal.extract.manifest import Filter, Manifest, Request
@@ -262,12 +263,14 @@ class World:
         """
         fresh = self.seal(at)
         eve, today = first - ONE_DAY, at.date()
-        if seals is None:
-            seals = [listed for day, listed in sorted(self.closes.items()) if eve <= day <= last] + [fresh]
         end = fresh if last >= today else self.closes[last]
         start = self.closes[eve].head.size if eve in self.closes else 0
         head = head or self.head(end.head.size)
         base = base or self.head(max(start, min(self.kept_from, head.size)))
+        if seals is None:
+            # What is purged is listed up to today, to show when it went.
+            until = max(last, today - ONE_DAY) if min(self.kept_from, head.size) > start else last
+            seals = [listed for day, listed in sorted(self.closes.items()) if eve <= day <= until] + [fresh]
         selection = selection or Filter()
         indexes = range(base.size, head.size)
         disclosed = [index for index in indexes if selection.matches(parse_record(self.records[index]))]
@@ -285,6 +288,7 @@ class World:
             request=Request(4, sha256(b"request").digest(), "2026-17"),
             issued_at=at + timedelta(milliseconds=1500),
             software="openepm-journal 0.1.0",
+            rule=Rule("contrat, art. 13.2"),
         )
         proof = [
             disclosed_line(index, self.salts[index]) if index in disclosed else withheld_line(index, self.leaf(index))

@@ -215,7 +215,7 @@ async def test_controls(filled: World) -> None:
     assert await look(filled) == []
     assert await passed(filled) == []
     # A category that has never purged, beside heads that are no longer kept.
-    assert await filled.service.store.prune_seal_heads()
+    assert await filled.service.store.prune_seal_heads(days=0)
     await administration.add_category(NewCategory(code="neuve", label="Neuve"))
     await filled.installation.maintenance.prepare()
     assert await passed(filled) == []

@@ -1,4 +1,4 @@
-"""What the seals of an extract establish: coverage, base and head, lawful purge and its opposites."""
+"""What the seals of an extract establish: coverage, base and head, purge and its opposites."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def night(world: World, day: int, due: int) -> World:
     return world
 
 
-def test_a_lawful_purge_is_stated_with_its_days() -> None:
+def test_a_purge_is_stated_with_its_days() -> None:
     """The extract begins where the chain does, and says up to when it is purged, and how much."""
     world = night(purged(3), 6, 4)
     report = verify(world.extract(march(3), march(6), at=noon(march(6), hour=13)))
@@ -214,13 +214,13 @@ def test_a_lawful_purge_is_stated_with_its_days() -> None:
 
 
 def test_a_period_purged_whole_is_covered() -> None:
-    """By the close seals of its days, while their heads are kept, or by that of the last day purged."""
+    """By the close seals from its eve on, while their heads are kept, or by those from the last day purged on."""
     world = purged(6, last=8)
     full = world.extract(march(2), march(3), at=noon(march(9)))
     full = replace(full, manifest=replace(full.manifest, base=world.head(3), disclosed=0), records=[], proof=[])
     assert verify(full).purged is not None
     world = night(purged(6, last=8), 9, 7)
-    seals = [world.closes[march(7)], world.seal(noon(march(9), hour=13))]
+    seals = [world.closes[march(7)], world.closes[march(8)], world.seal(noon(march(9), hour=13))]
     late = world.extract(
         march(2), march(3), at=noon(march(9), hour=14), seals=seals, base=world.head(7), head=world.head(7)
     )
@@ -249,6 +249,58 @@ def test_a_list_that_begins_at_the_last_day_purged_is_enough() -> None:
     report = verify(world.extract(march(1), march(6), at=noon(march(6), hour=14), seals=seals, base=world.head(4)))
     assert report.purged is not None
     assert (report.purged.through, report.purged.count) == (march(4), None)
+
+
+def test_when_each_day_was_purged_is_told_as_the_seals_show_it() -> None:
+    """In time, late by how much, or not shown; days without entries are passed over."""
+    world = World(retention_days=3).live(1, 2).live(3, 3, entries=0).live(4, 4)
+    world.purge(march(1))  # at the close of the 5th: two days late
+    world.live(5, 5)
+    world.purge(march(4))  # on the 6th: days 2 and 4, of which one is late
+    report = verify(world.extract(march(1), march(5), at=noon(march(6))))
+    assert report.purged is not None
+    assert [(days.days_text, days.entries, days.outcome) for days in report.purged.days] == [
+        ("2026-03-01 to 2026-03-02", None, "late"),
+        ("2026-03-04", 2, "in time"),
+    ]
+    assert report.purged.days[0].late_days == (1, 2)
+    report = verify(world.extract(march(2), march(5), at=noon(march(6), hour=13)))
+    assert report.as_json()["purged"] == {
+        "before_index": 6,
+        "days": [
+            {"entries": 2, "from": "2026-03-02", "late_days": [1, 2], "to": "2026-03-02", "when": "late"},
+            {"entries": 2, "from": "2026-03-04", "to": "2026-03-04", "when": "in time"},
+        ],
+        "through": "2026-03-04",
+    }
+    assert "2026-03-02: 2 entries purged late, by 1 to 2 days." in report.remarks
+
+
+def test_what_no_listed_seal_shows_of_a_purge_is_said() -> None:
+    """Of days whose heads are forgotten; and where the close seal of a day was itself made late."""
+    world = night(purged(3), 6, 4)
+    seals = [world.closes[march(4)], world.closes[march(5)], world.seal(noon(march(6), hour=13))]
+    report = verify(world.extract(march(1), march(6), at=noon(march(6), hour=14), seals=seals, base=world.head(4)))
+    said = "Whether 2026-03-01 to 2026-03-03 were purged in time: the seals here do not show when it was."
+    assert said in report.not_checked
+    assert "2026-03-04: purged in time." in report.checked
+    assert report.remarks == ()
+    world = World(retention_days=3).live(1, 2)
+    world.purge(march(1))
+    world.append(noon(march(3)))
+    world.close(march(3), late=timedelta(hours=14))
+    report = verify(world.extract(march(1), march(3), at=noon(march(4), hour=15)))
+    assert report.purged is not None
+    assert [days.outcome for days in report.purged.days] == ["not shown"]
+
+
+def test_a_purge_is_late_by_less_than_a_day_by_one_day_or_by_some() -> None:
+    """Each is said as people say it."""
+    for minutes, day, says in ((60, 4, "up to 1 day"), (60, 5, "1 to 2 days"), (30, 5, "1 day"), (30, 6, "2 days")):
+        world = World(retention_days=3).live(1, day - 1)
+        world.purge(march(day - 3))
+        report = verify(world.extract(march(1), march(1), at=noon(march(day), hour=0, minutes=minutes)))
+        assert report.remarks == (f"2026-03-01: entries purged late, by {says}.",)
 
 
 def test_a_purge_before_its_time_is_an_early_deletion() -> None:
@@ -326,13 +378,20 @@ def test_a_purge_that_was_late_and_is_done_is_told_not_refused() -> None:
     world.append(noon(march(5)))
     world.purge(march(3))
     report = verify(world.extract(march(1), march(5), at=noon(march(5), hour=13)))
-    assert [remark[:30] for remark in report.remarks] == ["A purge was late, and has been"] * 2
-    assert "on 2026-03-05 entries from index 0 on were still kept" in report.remarks[1]
-    assert "days up to 2026-03-02 had to be purged" in report.remarks[1]
+    assert report.remarks == ("2026-03-01 to 2026-03-02: entries purged late, by up to 2 days.",)
+    assert "2026-03-03: purged in time." in report.checked
+    assert report.verdict.endswith("; days of it were purged late")
+    # Where nothing of the period is purged, seals in it may still show a purge that was late.
+    world = World(retention_days=3).live(1, 3, entries=1)
+    world.purge(march(1))
+    report = verify(world.extract(march(2), march(4), at=noon(march(4), hour=14)))
+    assert report.purged is None
+    assert [remark[:30] for remark in report.remarks] == ["A purge was late, and has been"]
+    assert "days up to 2026-03-01 had to be purged" in report.remarks[0]
 
 
 def test_a_longer_retention_does_not_make_an_old_purge_early() -> None:
-    """What was lawfully purged under the shorter rule stays lawful; the report tells the change."""
+    """What was purged under the shorter rule stays so; the report tells the change."""
     world = purged(3)
     world.retention_days = 60
     report = verify(world.extract(march(2), march(5), at=noon(march(6))))
@@ -349,7 +408,9 @@ def test_a_rule_that_grows_is_told_once() -> None:
         world.retention_days = days
         world.live(number, number)
     report = verify(world.extract(march(2), march(8), at=noon(march(9))))
-    assert [remark.partition("(")[0] + remark.rpartition(")")[2] for remark in report.remarks] == [
+    *rules, without = report.remarks
+    assert without == "The service names no instruction for the change of the retention."
+    assert [remark.partition("(")[0] + remark.rpartition(")")[2] for remark in rules] == [
         "From seal 3 , the retention grows from 20 to 23 days.",
         "From seal 7  on, entries are kept 10 days; before, 23.",
         "From seal 8  on, entries are kept 11 days; before, 10.",

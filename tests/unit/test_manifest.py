@@ -14,10 +14,14 @@ from journal.core.chain import Head
 from journal.core.entry import Compartment, encode_record, parse_record
 from journal.core.errors import MalformedError
 from journal.core.times import format_time
+from journal.extract.grounds import Authorisation, Person, Rule, RuleChange
 from journal.extract.manifest import PURPOSES, Filter, Manifest, Request, account_of, action_of, parse_manifest
 from tests.support.extracts import COMPARTMENT, World, event, march, noon, sample
 
 EXTRACT = sample()
+CHANGE = RuleChange(noon(march(1)), 30, "AVENANT-2026-3")
+CHANGED = CHANGE.as_json()
+GRANTED = {"date": "2026-03-02", "issuer": "Parquet d'Albi", "reference": "12/2026"}
 MANIFEST = EXTRACT.manifest
 
 
@@ -42,7 +46,9 @@ def test_a_manifest_comes_back_as_it_was() -> None:
     """Bytes and values are each other's inverse, with everything given and with the least."""
     full = replace(
         MANIFEST,
-        authorisation="parquet 12/2026",
+        authorisation=Authorisation("Parquet d'Albi", march(2), "12/2026"),
+        person=Person("Jeanne Obé", "cheffe de service"),
+        rule=Rule("contrat, art. 13.2", (CHANGE, replace(CHANGE, retention_days=60))),
         filter=Filter(account="a", subject="s", action="access"),
         disclosed=1,
         withheld=3,
@@ -86,7 +92,19 @@ def test_a_manifest_comes_back_as_it_was() -> None:
         ({"purpose": "curiosity"}, ""),
         ({"requester": ""}, ""),
         ({"requester": None}, ""),
-        ({"authorisation": ""}, ""),
+        ({"authorisation": "rien du tout"}, "/authorisation"),
+        ({"authorisation": GRANTED | {"issuer": ""}}, ""),
+        ({"authorisation": GRANTED | {"date": "2.3.2026"}}, ""),
+        ({"authorisation": {"issuer": "x", "reference": "y"}}, "/authorisation"),
+        ({"person": {"name": "x"}}, "/person"),
+        ({"person": {"function": "", "name": "x"}}, ""),
+        ({"rule": None}, ""),
+        ({"rule": {"basis": ""}}, ""),
+        ({"rule": {"basis": "x", "changes": []}}, "/rule/changes"),
+        ({"rule": {"basis": "x", "changes": [{}]}}, "/rule/changes/0"),
+        ({"rule": {"basis": "x", "changes": [CHANGED | {"retention_days": 1}]}}, ""),
+        ({"rule": {"basis": "x", "changes": [CHANGED, CHANGED | {"changed_at": "2026-02-28T00:00:00.000000Z"}]}}, ""),
+        ({"rule": {"basis": "x", "changes": [CHANGED] * 33}}, ""),
         ({"software": "x" * 1025}, ""),
         ({"request": {"index": 1}}, "/request"),
         ({"request": {"index": -1, "leaf": "00" * 32}}, ""),

@@ -15,6 +15,7 @@ from journal.core import errors
 from journal.core.errors import VerificationError
 from journal.core.times import format_day, format_seconds
 from journal.extract.known import Known, read_known
+from journal.extract.purge_texts import purged_json
 from journal.extract.receipt_verdicts import MISSING, UNANSWERED, UPHELD
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
@@ -74,6 +75,7 @@ def found(report: Report) -> dict[str, Any]:
     }
     if report.purged is not None:
         facts["purged_through"] = format_day(report.purged.through)
+        facts["purged_days"] = [purged_json(days) for days in report.purged.days]
     if report.covered_until is not None:
         facts["covered_until"] = format_seconds(report.covered_until)
     if report.repeated:

@@ -63,19 +63,35 @@ def facts(
     withheld: int = 0,
     *,
     purged_through: date | None = None,
+    purged: Sequence[str] = (),
     covered_until: datetime | None = None,
     unanswered: int = 0,
     repeated: int = 0,
 ) -> dict[str, Any]:
-    """Return what a verifier finds; what does not apply is left out."""
+    """Return what a verifier finds; what does not apply is left out.
+
+    `purged` says of purged days what the seals show, as `_purged` reads it.
+    """
     found: dict[str, Any] = {"disclosed": disclosed, "withheld": withheld, "unanswered": unanswered}
     if purged_through is not None:
         found["purged_through"] = purged_through.isoformat()
+        found["purged_days"] = [_purged(text) for text in purged]
     if covered_until is not None:
         found["covered_until"] = f"{covered_until:%Y-%m-%dT%H:%M:%SZ}"
     if repeated:
         found["repeated"] = repeated
     return found
+
+
+def _purged(text: str) -> dict[str, Any]:
+    """Read days of March: `3-4: 2 in time`, `3: 1 late 0-2`; `?` for a number of entries that no seal shows."""
+    days, said = text.split(": ")
+    first, _, last = days.partition("-")
+    count, *words = said.split()
+    late = {"late_days": [int(number) for number in words.pop().split("-")]} if words[0] == "late" else {}
+    entries = {} if count == "?" else {"entries": int(count)}
+    span = {"from": march(int(first)).isoformat(), "to": march(int(last or first)).isoformat(), "when": " ".join(words)}
+    return {**span, **entries, **late}
 
 
 # When the extract is made that most vectors are made of, by `lived`.

@@ -16,6 +16,9 @@ from tests.vectors.extract_cases.case import MADE_AT, Case, Small, refused, shor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+EARLIER = {"changed_at": "2026-03-01T12:00:00.000000Z", "instruction": "A 1", "retention_days": 30}
+LATER = {"changed_at": "2026-03-02T12:00:00.000000Z", "instruction": "A 2", "retention_days": 60}
+
 # Name, what is wrong, JSON Pointer, value (none: removed).
 CHANGES: tuple[tuple[str, str, str, Any], ...] = (
     ("unknown-member", "A member that the format does not have.", "/note", "x"),
@@ -27,6 +30,24 @@ CHANGES: tuple[tuple[str, str, str, Any], ...] = (
     ("days-reversed", "The last day is before the first.", "/to", "2026-03-01"),
     ("other-purpose", "A purpose that the law does not name.", "/purpose", "curiosity"),
     ("requester-too-long", "The requester has 1,025 characters.", "/requester", "é" * 1025),
+    ("authorisation-a-bare-text", "The authorisation is a text.", "/authorisation", "rien du tout"),
+    (
+        "authorisation-without-its-day",
+        "The authorisation has no day.",
+        "/authorisation",
+        {"issuer": "Parquet", "reference": "12"},
+    ),
+    (
+        "authorisation-on-no-day",
+        "The authorisation is of a day that is not in the calendar.",
+        "/authorisation",
+        {"date": "2026-02-30", "issuer": "Parquet", "reference": "12"},
+    ),
+    ("person-without-function", "The person has no function.", "/person", {"name": "Jeanne Obé"}),
+    ("rule-missing", "The rule is missing.", "/rule", None),
+    ("rule-without-a-change", "The changes of the rule are an empty list.", "/rule", {"basis": "x", "changes": []}),
+    ("rule-changes-reversed", "The changes of the rule are not in their order.", "/rule/changes", [LATER, EARLIER]),
+    ("rule-of-61-days", "A change of the rule is to 61 days.", "/rule/changes", [EARLIER | {"retention_days": 61}]),
     ("filter-unknown-member", "The filter has a member there is not.", "/filter", {"unit": "PM 93"}),
 )
 

@@ -69,6 +69,11 @@ def _coverage() -> Iterator[tuple[str, str, str, str, Extract]]:
     hidden = world.extract(march(3), march(4), at=noon(march(5), minutes=1), seals=seals, base=world.head(0))
     part = "entries.ndjson index 0"
     yield "early-seals-left-out", "Seals are left out to show an entry on a later day.", FOREIGN, part, hidden
+    world = purging(7, 5)
+    seals = [world.closes[march(day)] for day in range(2, 5)] + [world.seal(noon(march(8)))]
+    hidden = world.extract(march(3), march(4), at=noon(march(8), minutes=1), seals=seals)
+    about = "A day of the period is purged, and the seals that show when are left out."
+    yield "seals-of-the-purge-left-out", about, NOT_COVERED, SEALS, hidden
     world = five()
     seals = [world.closes[march(5)], world.seal(noon(march(6)))]
     stand_in = world.extract(

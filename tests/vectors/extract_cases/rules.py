@@ -1,4 +1,4 @@
-"""Extracts across a change of the retention: shorter, longer, one after the other; lawful, and not."""
+"""Extracts across a change of the retention: shorter, longer, one after the other; right, and not."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LONG, SHORT = 8, 3
 
 def cases() -> Iterator[Case]:
     """Yield them."""
-    yield from _lawful()
-    for name, about, verdict, part, extract in _unlawful():
+    yield from _right()
+    for name, about, verdict, part, extract in _refused():
         yield refused(name, about, extract, verdict, part)
 
 
@@ -62,47 +62,54 @@ def asked(world: Small, first: int, last: int, today: int, **changes: Any) -> Ex
     """Return the extract that an honest service makes at noon of a day: its list begins where the chain still does."""
     fresh = world.seal(noon(march(today)))
     begin = max(march(first) - ONE_DAY, world.purged_through)
-    listed = [world.closes[day] for day in sorted(world.closes) if begin <= day <= max(march(last), begin)]
+    until = march(today) - ONE_DAY if world.purged_through >= march(first) else march(last)
+    listed = [world.closes[day] for day in sorted(world.closes) if begin <= day <= until]
     base = world.head(world.closes[begin].head.size if begin in world.closes else 0)
     head = world.head(max(base.size, world.closes[march(last)].head.size))
     whole = {"seals": [*listed, fresh], "base": base, "head": head} | changes
     return world.extract(march(first), march(last), at=noon(march(today), minutes=1), **whole)
 
 
-def _lawful() -> Iterator[Case]:
+def _right() -> Iterator[Case]:
     world = lived(8, {9: SHORT})
     about = "The rule was made shorter, and six days went at once; of two days of the period nothing is left."
-    yield verified("rule-shortened", about, asked(world, 6, 8, 9), facts(1, purged_through=march(7)))
+    found = facts(1, purged_through=march(7), purged=("6: ? not shown", "7: ? in time"))
+    yield verified("rule-shortened", about, asked(world, 6, 8, 9), found)
     about = "The rule was made shorter, and of the period nothing is left."
-    yield verified("rule-shortened-all-gone", about, asked(world, 3, 5, 9), facts(0, purged_through=march(7)))
+    gone = facts(0, purged_through=march(7), purged=("3-5: ? not shown",))
+    yield verified("rule-shortened-all-gone", about, asked(world, 3, 5, 9), gone)
     about = "The same change in a list that begins with the eve: it shows how much of the period went."
     extract = world.extract(march(4), march(8), at=noon(march(9), hour=13), base=world.head(7), head=world.head(8))
-    yield verified("rule-shortened-from-the-eve", about, extract, facts(1, purged_through=march(7)))
+    from_eve = facts(1, purged_through=march(7), purged=("4-7: 4 in time",))
+    yield verified("rule-shortened-from-the-eve", about, extract, from_eve)
     known = encode_head_answer(lived(6, {}).closes[march(6)])
     about = "The auditor kept a seal from before the change, of an entry that is gone since."
-    found = facts(1, purged_through=march(7), unanswered=1)
+    then = facts(1, purged_through=march(7), purged=("5-6: ? not shown", "7: ? in time"), unanswered=1)
     yield verified(
-        "rule-shortened-known", about, asked(lived(8, {9: SHORT}), 5, 8, 9), found, known={"before.json": known}
+        "rule-shortened-known", about, asked(lived(8, {9: SHORT}), 5, 8, 9), then, known={"before.json": known}
     )
     about = "The rule was made shorter; some of the days that went with it, and the last, were empty."
     extract = asked(lived(8, {9: SHORT}, empty=(4, 6, 7)), 6, 8, 9)
-    yield verified("rule-shortened-empty-days", about, extract, facts(1, purged_through=march(7)))
+    yield verified("rule-shortened-empty-days", about, extract, found)
     about = "The rule was made shorter: of the close seals listed one is from before, one from after."
     yield verified("rule-shortened-since", about, asked(lived(9, {9: SHORT}), 9, 9, 10), facts(1))
     about = "The rule was made longer: seals state a day more each day; the list begins with the last day gone."
     extract = asked(lived(9, {1: SHORT, 8: LONG}), 4, 6, 10)
-    yield verified("rule-lengthened", about, extract, facts(1, purged_through=march(5)))
+    found = facts(1, purged_through=march(5), purged=("4: ? not shown", "5: ? in time"))
+    yield verified("rule-lengthened", about, extract, found)
     about = "The rule was made longer long ago: nothing of the period is gone, and seals state the whole of it."
     yield verified("rule-lengthened-whole", about, asked(lived(14, {1: SHORT, 8: LONG}), 9, 12, 15), facts(4))
-    about = "Shorter, then longer: nothing came back, and a list without the seals in between shows it lawful."
+    about = "Shorter, then longer: nothing came back, and a list without the seals in between excuses it."
     extract = asked(lived(12, {9: SHORT, 11: LONG}), 7, 10, 13)
-    yield verified("rule-shortened-then-lengthened", about, extract, facts(2, purged_through=march(8)))
+    found = facts(2, purged_through=march(8), purged=("7: ? not shown", "8: ? in time"))
+    yield verified("rule-shortened-then-lengthened", about, extract, found)
     about = "Longer, then shorter before the longer one was whole."
     extract = asked(lived(12, {1: SHORT, 8: LONG, 13: 4}), 9, 12, 13)
-    yield verified("rule-lengthened-then-shortened", about, extract, facts(2, purged_through=march(10)))
+    found = facts(2, purged_through=march(10), purged=("9: ? not shown", "10: ? in time"))
+    yield verified("rule-lengthened-then-shortened", about, extract, found)
 
 
-def _unlawful() -> Iterator[tuple[str, str, str, str, Extract]]:
+def _refused() -> Iterator[tuple[str, str, str, str, Extract]]:
     world = lived(8, {})
     world.retention_days = SHORT
     world.purge(march(4))

@@ -1,4 +1,4 @@
-"""Extracts that verify, one of every kind: also what looks odd and is lawful."""
+"""Extracts that verify, one of every kind: also what looks odd and is right."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment, parse_record
 from journal.core.times import purgeable_through
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import render
+from journal.extract.grounds import Authorisation, Person, Rule, RuleChange
 from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED
 from journal.extract.manifest import Filter, Request
 from journal.signer.identity import SigningIdentity
@@ -77,8 +78,8 @@ def _disclosures() -> Iterator[Case]:
     about = "A period without entries, in a chain that has some before and after it."
     extract = Small().live(1, 1).live(2, 3, entries=0).live(4, 4).extract(march(2), march(3), at=noon(march(5)))
     yield verified("empty-days", about, extract, facts(0))
-    about = "With the reference of an authorisation, and no reference of the requester's own."
-    extract = lived(authorisation="TJ Bobigny 2026/7 é", request=Request(9, bytes(32)))
+    about = "With an authorisation, and no reference of the requester's own."
+    extract = lived(authorisation=AUTHORISATION, request=Request(9, bytes(32)))
     yield verified("authorised", about, extract, facts(4))
     world = Small().live(1, 1)
     for hour in (9, 10):
@@ -86,6 +87,10 @@ def _disclosures() -> Iterator[Case]:
     world.close(march(2))
     about = "A source and id that come back at another time: two events, named as worth knowing."
     yield verified("repeated-id", about, world.extract(march(2), march(2), at=MADE_AT), facts(2, repeated=1))
+    about = "With the person whose credential asked, and two changes of the rule, by two instructions."
+    changes = (RuleChange(noon(march(1)), 30, "AVENANT-2026-3"), RuleChange(noon(march(2)), 60, "AVENANT é 4"))
+    extract = lived(person=Person("Noé Ünal", "déléguée à la protection"), rule=Rule("contrat, art. 13.2", changes))
+    yield verified("person-and-rule", about, extract, facts(4))
     world = Small(compartment=Compartment(authority.SERVICE, "montreuil", JOURNAL_CATEGORY)).live(1, 2)
     asked = {
         "category": "main-courante",
@@ -104,6 +109,9 @@ def _disclosures() -> Iterator[Case]:
     about = "An extract of the category journal that holds the entry of its own request."
     extract = world.extract(march(2), march(3), at=noon(march(3), hour=13), request=request)
     yield verified("journal-with-its-request", about, extract, facts(3, covered_until=noon(march(3), hour=13)))
+
+
+AUTHORISATION = Authorisation("TJ de Bobigny", march(1), "2026/7 é")
 
 
 class _Identity(SigningIdentity):
@@ -131,7 +139,8 @@ def documented() -> bytes:
         last_seal=4,
         sealed_at=MADE_AT,
         covered_at=None,
-        purged=None,
+        purged=(),
+        retention_days=60,
     )
     content = document_content(manifest, gathered, circumstances)
     document = asyncio.run(render(content, LocalSigner(_Identity(key, [SIGNER.certificate])), manifest.issued_at))
@@ -172,8 +181,8 @@ def _purges() -> Iterator[Case]:
     world = purging(5, 3)
     world.append(noon(march(6)))
     world.purge(march(4))
-    about = "The first days of the period are lawfully purged."
-    found = facts(2, purged_through=march(4), covered_until=noon(march(6), hour=13))
+    about = "The first days of the period are purged under their rule."
+    found = facts(2, purged_through=march(4), purged=("3-4: 2 in time",), covered_until=noon(march(6), hour=13))
     yield verified("partly-purged", about, world.extract(march(3), march(6), at=noon(march(6), hour=13)), found)
     fresh = world.seal(noon(march(6), hour=14))
     seals = [world.closes[march(4)], world.closes[march(5)], fresh]
@@ -181,38 +190,85 @@ def _purges() -> Iterator[Case]:
         "partly-purged-heads-forgotten",
         "The list begins with the close seal of the last day purged, the heads before it being forgotten.",
         world.extract(march(1), march(6), at=noon(march(6), hour=15), seals=seals, base=world.head(4)),
-        facts(2, purged_through=march(4), covered_until=noon(march(6), hour=14)),
+        facts(
+            2,
+            purged_through=march(4),
+            purged=("1-3: ? not shown", "4: ? in time"),
+            covered_until=noon(march(6), hour=14),
+        ),
     )
     world = purging(8, 6)
     whole = world.extract(march(2), march(3), at=noon(march(9)))
     about = "Every day of the period is purged, its close seals still listed."
     extract = replace(whole, manifest=replace(whole.manifest, base=world.head(3), disclosed=0), records=[], proof=[])
-    yield verified("wholly-purged", about, extract, facts(0, purged_through=march(3)))
+    yield verified("wholly-purged", about, extract, facts(0, purged_through=march(3), purged=("2-3: 2 in time",)))
     world.append(noon(march(9)))
     world.purge(march(7))
-    seals = [world.closes[march(7)], world.seal(noon(march(9), hour=13))]
-    about = "The one close seal listed is after the period: up to its day the chain is purged."
+    seals = [world.closes[march(7)], world.closes[march(8)], world.seal(noon(march(9), hour=13))]
+    about = "The first close seal listed is after the period: up to its day the chain is purged."
     extract = world.extract(
         march(2), march(3), at=noon(march(9), hour=14), seals=seals, base=world.head(7), head=world.head(7)
     )
-    yield verified("wholly-purged-heads-forgotten", about, extract, facts(0, purged_through=march(7)))
+    found = facts(0, purged_through=march(7), purged=("2-3: ? not shown",))
+    yield verified("wholly-purged-heads-forgotten", about, extract, found)
     world = Small(retention_days=3).live(1, 4, entries=1)
     world.append(noon(march(5)))
     world.purge(march(3))
     about = "A purge was late in earlier seals, and is done in the last: told, not refused."
-    found = facts(2, purged_through=march(3), covered_until=noon(march(5), hour=13))
+    found = facts(
+        2,
+        purged_through=march(3),
+        purged=("1-2: ? late 0-2", "3: 1 in time"),
+        covered_until=noon(march(5), hour=13),
+    )
     yield verified("late-purge-since-done", about, world.extract(march(1), march(5), at=noon(march(5), hour=13)), found)
+    yield from _lateness()
     world = purging(5, 3)
     world.retention_days = 60
-    about = "What was purged under a shorter retention stays lawfully so under a longer one."
+    about = "What was purged under a shorter retention stays so under a longer one."
     extract = world.extract(march(2), march(5), at=noon(march(6)))
-    yield verified("longer-retention-later", about, extract, facts(2, purged_through=march(3)))
+    found = facts(2, purged_through=march(3), purged=("2-3: 2 in time",))
+    yield verified("longer-retention-later", about, extract, found)
     world = Small(retention_days=60).live(1, 5, entries=1)
     world.retention_days = 3
     world.purge(march(4))
     about = "A shorter retention takes effect at once: more is purged than the day before could be."
     extract = world.extract(march(2), march(5), at=noon(march(6)))
-    yield verified("shorter-retention-later", about, extract, facts(1, purged_through=march(4)))
+    found = facts(1, purged_through=march(4), purged=("2-4: 3 in time",))
+    yield verified("shorter-retention-later", about, extract, found)
+
+
+def _lateness() -> Iterator[Case]:
+    world = Small(retention_days=3).live(1, 3).live(4, 4, entries=0).live(5, 5)
+    world.purge(march(2))
+    world.live(6, 6)
+    world.purge(march(5))
+    about = "Two days were purged late, then an empty one and one in time."
+    found = facts(2, purged_through=march(5), purged=("2-3: 4 late 1-2", "5: 2 in time"))
+    yield verified("purged-late-and-in-time", about, world.extract(march(2), march(6), at=noon(march(7))), found)
+    world = Small(retention_days=3).live(1, 8)
+    world.purge(march(3))
+    world.append(noon(march(9)))
+    world.purge(march(7))
+    about = "Nothing was purged for days; then all of it at once."
+    found = facts(2, purged_through=march(7), purged=("2-6: 10 late 0-5", "7: 2 in time"))
+    yield verified("purged-late-at-once", about, world.extract(march(2), march(8), at=noon(march(9), hour=13)), found)
+    world = Small(retention_days=3).live(1, 2)
+    world.purge(march(1))
+    world.append(noon(march(3)))
+    world.close(march(3), late=timedelta(hours=14))
+    about = "The first seal that shows a day gone is the close seal made 14 hours after the day's time was up."
+    found = facts(3, purged_through=march(1), purged=("1: ? not shown",), covered_until=noon(march(4), hour=15))
+    yield verified("purged-not-shown-when", about, world.extract(march(1), march(4), at=noon(march(4), hour=15)), found)
+    world = Small(retention_days=3).live(1, 3)
+    world.purge(march(1))
+    minutes = {"late-by-half-an-hour": 30, "late-by-an-hour": 60}
+    for name, minute in minutes.items():
+        at = noon(march(4), hour=0, minutes=minute)
+        found = facts(4, purged_through=march(1), purged=("1: ? late 0-1",))
+        yield verified(
+            f"purged-{name}", "The open seal shows it gone.", world.extract(march(1), march(3), at=at), found
+        )
 
 
 def _seals() -> Iterator[Case]:
