@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # Why a day was purged without hand-over: for the commune, then for the operator.
 LAPSED_REASON = "the day reached its limit before it was handed over: it was purged"
 LAPSED_DETAIL = (
-    "the day reached its limit before it was handed over and was purged, as the law requires: it cannot be recovered. "
+    "the day reached its limit before it was handed over and was purged, as its rule requires: it cannot be recovered. "
     "Earlier alarms say why the hand-over failed: fix that, run openepm-journal handover, tell the commune"
 )
 FORGOTTEN_REASON = "the database was restored from before the day's purge: it no longer says whether it was handed over"

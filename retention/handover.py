@@ -104,11 +104,15 @@ class Handover:
     async def _due(self, today: date) -> dict[str, list[DuePeriod]]:
         """Return what is due to each commune now; mark days that can no longer be read as lapsed."""
         found: dict[str, list[DuePeriod]] = {}
+        leaves = await self._store.partitions()
         for category in await self._store.read_categories():
             await self._discard_forged(category.code)
             begin = _begin(category, today)
             gone = begin - timedelta(days=1)
-            await self._store.lapse_handovers(category.code, gone, LAPSED_REASON, LAPSED_DETAIL)
+            # Day by day: each that held entries of a commune has an alarm of its own.
+            kept = {leaf.day for leaf in leaves if leaf.category == category.code and leaf.day < gone}
+            for day in sorted(kept | {gone}):
+                await self._store.lapse_handovers(category.code, day, LAPSED_REASON, LAPSED_DETAIL)
             last = handover_through(today, category.retention_days)
             for due in await self._store.handover_due(category.code, last):
                 first = max(begin, due.done_day + timedelta(days=1)) if due.done_day else begin

@@ -111,7 +111,7 @@ class Purger:
             for day in days | cut_short:
                 again = day <= known and day not in cut_short
                 # A complete purge is repeated whatever the rule is now. One that was only begun waits if the rule was
-                # made longer meanwhile: seals with the longer rule could not show that the purge was lawful.
+                # made longer meanwhile: seals with the longer rule could not show that the purge obeyed its rule.
                 if category.first_day <= day and (again or day <= last):
                     found.append(
                         DueDay(

@@ -136,10 +136,10 @@ class ExpectedChains:
             end = Head(live.size, live.chain_hash)
         return self.at_close(chain, day - _ONE_DAY) or chain.walked, end
 
-    def lawful_size(self, chain: ExpectedChain, through: date) -> int | None:
+    def purgeable_size(self, chain: ExpectedChain, through: date) -> int | None:
         """Return how many entries may be purged if days up to `through` may be; None if that is not known.
 
-        Where the heads of that day are lawfully deleted, it is at most what the oldest heads kept show.
+        Where the heads of that day are deleted, it is at most what the oldest heads kept show.
         """
         if self.horizon is not None and through < self.horizon and self.horizon in self.closed:
             return chain.at_close(self.horizon).size

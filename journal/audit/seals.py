@@ -117,7 +117,7 @@ class SealAudit:
             after, limit = page[-1].number, PAGE_SEALS
 
     def _check_number(self, row: SealRow, where: str) -> None:
-        """Compare the number with the one before: a gap is lawful where open seals are old enough to be thinned."""
+        """Compare the number with the one before: a gap is right where open seals are old enough to be thinned."""
         first, end = self._number + 1, row.number
         if first < end:
             if self._sealed_at >= self._thinned_before:
@@ -259,10 +259,10 @@ def check_kept_from(
     """
     if kept_from == size and chain.compartment.tenant in expected.ended:
         return
-    lawful = expected.lawful_size(chain, through)
-    if lawful is not None and kept_from > max(lawful, earlier):
+    allowed = expected.purgeable_size(chain, through)
+    if allowed is not None and kept_from > max(allowed, earlier):
         reason = (
-            f"it begins at index {kept_from}; at most {lawful} entries, up to {format_day(through)}, could be purged"
+            f"it begins at index {kept_from}; at most {allowed} entries, up to {format_day(through)}, could be purged"
         )
         findings.report("early deletion", where, reason)
     elif not expected.is_close(chain, kept_from):

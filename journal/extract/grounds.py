@@ -1,6 +1,6 @@
 """What an extract rests on, in its manifest: who asked, on which authorisation, and the rule of retention.
 
-All of it is the service's word (FORMAT.md, "manifest.json"). Constructors raise ValueError, readers MalformedError.
+All of it is the service's word (FORMAT.md, "`manifest.json`"). Constructors raise ValueError, readers MalformedError.
 """
 
 from __future__ import annotations

@@ -141,14 +141,14 @@ class Judge:
         walks = [move for move in moved if move.row.size > move.good_size and move.row.chain not in hard]
         hard |= dict.fromkeys(await self._walk(walks, moment, evidence), "its stored entries do not lead to its head")
         followed = [move for move in moved if move.row.chain not in hard]
-        lawful = await self._lawful(followed, fences, moment, evidence)
+        excused = await self._excused(followed, fences, moment, evidence)
         refusals = [_refuse(move.row, move.good, hard[move.row.chain]) for move in moved if move.row.chain in hard]
         for move in followed:
             row, good = move.row, move.good
             assert good is not None
             instead = row
             reasons: list[str] = []
-            if row.kept_from != good.kept_from and row.chain not in lawful:
+            if row.kept_from != good.kept_from and row.chain not in excused:
                 reasons.append("it begins where no purge that the key store knows of has ended")
                 instead = replace(instead, kept_from=good.kept_from)
             if why := _refuse_rule(row, good, rules.get(row.category), fences.get(row.category), moment):
@@ -180,7 +180,7 @@ class Judge:
             moves = [move for move in moves if not walks[move.row.chain].has_arrived]
         return {move.row.chain for move in moves}
 
-    async def _lawful(
+    async def _excused(
         self, moves: Sequence[_Move], fences: Mapping[str, date], moment: Moment, evidence: Evidence
     ) -> set[Chain]:
         """Return the chains that begin where a fenced day ended, by its close seal, and those of destroyed tenants."""
@@ -188,10 +188,10 @@ class Judge:
         if not rows:
             return set()
         ended = await evidence.ended_tenants()
-        lawful = {row.chain for row in rows if row.tenant in ended and row.kept_from == row.size}
-        waiting = {row.chain: row for row in rows if row.chain not in lawful and row.category in fences}
+        excused = {row.chain for row in rows if row.tenant in ended and row.kept_from == row.size}
+        waiting = {row.chain: row for row in rows if row.chain not in excused and row.category in fences}
         if not waiting:
-            return lawful
+            return excused
         oldest = min(fences[row.category] for row in waiting.values()) - timedelta(days=MAX_RETENTION_DAYS)
         digest = moment.close_digest
         # Each close seal names the one before: the last one, which was signed here, vouches for all.
@@ -205,10 +205,10 @@ class Judge:
                 size = sizes.get(chain, 0)
                 if size <= waiting[chain].kept_from:
                     row = waiting.pop(chain)
-                    lawful |= {chain} if size == row.kept_from else set()
+                    excused |= {chain} if size == row.kept_from else set()
             if not waiting:
                 break
-        return lawful
+        return excused
 
     async def _sizes(self, number: int, text: bytes, chains: Sequence[Chain], evidence: Evidence) -> dict[Chain, int]:
         """Return the sizes of chains in a seal; none if the stored heads are not those that were signed."""

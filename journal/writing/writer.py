@@ -211,7 +211,7 @@ class Writer:
         category = self._snapshot.category(compartment.category)
         if category is None:
             raise StoreError(f"category {compartment.category} does not exist")
-        # Events this old may have been recorded and lawfully purged: a copy could not be recognised.
+        # Events this old may have been recorded and purged: a copy could not be recognised.
         gone = day_of(now) - timedelta(days=category.retention_days)
         gone = max(gone, category.fence) if category.fence else gone
         oldest = midnight(gone + timedelta(days=1)) + SKEW

@@ -93,11 +93,14 @@ def test_a_filtered_extract_says_what_it_withholds(page: Page, files: Path) -> N
     assert "qu’aucune d’elles n’est de celles que le filtre demande" in report
 
 
-def test_a_lawful_purge_is_told_with_its_days(page: Page, files: Path) -> None:
+def test_a_purge_is_told_with_its_days(page: Page, files: Path) -> None:
     """It is worth knowing, not a failure."""
     choose(page, files, container("purged within"))
     assert "toutes les entrées encore conservées (2)" in verdict(page)
-    assert "Purge légale : les jours jusqu’au 4 mars 2026 sont purgés" in page.locator(".remarks").inner_text()
+    assert (
+        "Purge au terme de la règle de conservation (contrat, art. 13.2) : les jours jusqu’au 4 mars 2026 sont purgés"
+        in page.locator(".remarks").inner_text()
+    )
 
 
 def test_a_rule_that_grows_is_told_once(page: Page, files: Path) -> None:

@@ -111,7 +111,7 @@ async def test_days_are_divided(world: World, root: Path) -> None:
 
 
 async def test_what_is_purged_is_not_missed(world: World, root: Path) -> None:
-    """Days that went lawfully before are stated as such, and the export holds the rest, also days after the close."""
+    """Days that were purged before are stated as such, and the export holds the rest, also days after the close."""
     administration = world.installation.administration
     await administration.add_category(NewCategory(code="brefs", label="Brefs", retention_days=2))
     await world.installation.maintenance.prepare()

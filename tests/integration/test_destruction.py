@@ -233,7 +233,7 @@ async def test_what_a_verifier_says(world: World) -> None:
         announced=Request(index=0, leaf=bytes(32), reference=None),
         seal=seal,
     )
-    # What a host would make that says: all of it was lawfully gone.
+    # What a host would make that says: all of it was purged under its rule.
     stream._plan = replace(stream.plan, base=stream.plan.head, ranges=[])
     extract = b"".join([chunk async for chunk in stream.chunks()])
     with pytest.raises(EarlyDeletionError):

@@ -120,6 +120,28 @@ def test_the_window(retention_days: int) -> None:
     assert ends.date() >= FIRST + max(1, retention_days - 2) * DAY
 
 
+async def test_by_hand_on_a_late_host(world: World, tmp_path: Path) -> None:
+    """What would not verify is not handed over: refused until the purge has run; each day that went is named."""
+    for number in (2, 4):
+        await world.travel_to(FIRST + number * DAY)
+        await record_both(world)
+    await world.travel_to(FIRST + 8 * DAY)
+    assert await run(world) == []
+    (fault,) = await world.service.store.read_handover_faults()
+    assert fault.reason == "the purge is late: what is handed over now would not verify"
+    assert f"{SHORT.code} {FIRST} is past its limit and not purged: run openepm-journal purge" in fault.detail
+    lapsed = [alarm["day"] for alarm in await entries(world, "alarm") if "reached its limit" in alarm["reason"]]
+    assert lapsed == [str(FIRST), str(FIRST + 2 * DAY)]
+    await world.installation.purger.run(max_days=None)
+    (handed,) = await run(world)
+    assert (handed.file.first_day, handed.file.last_day) == (FIRST + 4 * DAY, FIRST + 5 * DAY)
+    report = world.verify(opened(handed.path, commune(), tmp_path))
+    assert (report.manifest.disclosed, report.purged) == (3, None)
+    assert await world.service.store.read_handover_faults() == []
+    late = world.verify(await world.extract(FIRST, world.today, category=SHORT.code))
+    assert "2026-03-02 to 2026-03-04: entries purged late, by 1 to 4 days." in late.remarks
+
+
 class TestFiles:
     """What the commune finds."""
 

@@ -82,7 +82,7 @@ async def test_purged_while_an_extract_is_read(world: World, tmp_path: Path) -> 
             rest, is_whole = await read(answer)
             got += rest
             assert not is_whole
-        # Asked again, the service says what is so: the day is purged, lawfully.
+        # Asked again, the service says what is so: the day is purged.
         async with session.post(f"/v1/categories/{BRIEF}/extracts", json=asked(FIRST)) as answer:
             report = world.verify(await answer.read())
     assert (report.manifest.disclosed, report.purged is not None) == (0, True)

@@ -659,7 +659,7 @@ async def test_a_day_deleted_without_its_fence(world: World, monkeypatch: pytest
 
 
 async def test_a_rule_shortened_by_hand(world: World) -> None:
-    """A rule changed to make an early deletion lawful is obeyed by no process, and named by every one."""
+    """A rule changed to excuse an early deletion is obeyed by no process, and named by every one."""
     await live(world, 2)
     await world.travel_to(FIRST + DAY, hour=10)
     async with world.superuser() as superuser:

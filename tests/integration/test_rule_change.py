@@ -1,4 +1,4 @@
-"""A category's rule is changed: what must go goes, nothing comes back, and every auditor can tell it was lawful."""
+"""A category's rule is changed: what must go goes, nothing comes back, and every auditor can tell that it obeyed the rule."""
 
 from __future__ import annotations
 
@@ -399,7 +399,7 @@ async def test_refused(world: World, asked: dict[str, Any], reason: str) -> None
 
 
 async def test_real_misdeeds_are_named_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a lawful change: a day deleted beyond it is early deletion, one kept past it over-retention."""
+    """After an announced change: a day deleted beyond it is early deletion, one kept past it over-retention."""
     let_the_signer_obey(monkeypatch)
     await live(world, 0, 7)
     await set_days(world, 4)

@@ -71,6 +71,11 @@ RETIRED = {
         "answer of an append, acknowledgement of an event; an outcome is data.outcome",
         planted="if result.outcome == 1:",
     ),
+    "lawful": Retired(
+        r"(?i)\b(un)?lawful(ly)?\b|\blégal(e|es|ement)?\b|\blégaux\b",
+        "purged under its rule, au terme de la règle de conservation: the seals show a rule, not a law",
+        planted="Days up to 4 March are lawfully purged.",
+    ),
     "standing": Retired(r"(?i)\bstandings?\b", "status", planted="read the standing of the service"),
 }
 
