@@ -243,7 +243,7 @@ def _open_signer(settings: Settings, name: str, clock: Clock) -> SignerClient:
 
     A clock that is moved by hand is not believed by a signer of its own: that one is a part of this process.
     """
-    identity = load_certified(settings.signing_cert_path)
+    identity = load_certified(settings.signing_cert_path, name)
     if identity.service != name:
         raise OperatorError(
             f"the signing certificate is for {identity.service}, but this journal is {name}: "
@@ -251,13 +251,13 @@ def _open_signer(settings: Settings, name: str, clock: Clock) -> SignerClient:
         )
     connector: Connector
     if isinstance(clock, SimulatedClock):
-        key = load(settings.signing_key_path, settings.signing_cert_path)
+        key = load(settings.signing_key_path, settings.signing_cert_path, name)
         memory = Memory(settings.signer_state_path, key)
         connector = Task(Signer(identity=key, memory=memory, trust_path=settings.trust_path, clock=clock))
     elif settings.signer_socket_path is not None:
         connector = AtPath(settings.signer_socket_path)
     else:
-        connector = Child(settings)
+        connector = Child(settings, name)
     return SignerClient(connector, identity)
 
 

@@ -20,7 +20,7 @@ from journal.keys.files import why_unwritable
 from journal.keys.store import open_keystore
 from journal.notices.host import CERTIFICATE_DAYS, COPY_LATE_SECONDS, LEAST_FREE, copied_at
 from journal.pki.certificates import parse, pem_to_der
-from journal.pki.trust import check_path
+from journal.pki.trust import check_expected, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,7 @@ def check_certificate(settings: Settings, now: datetime) -> Iterator[Finding]:
         return
     begins, ends = max(one.not_before for one in chain), min(one.not_after for one in chain)
     try:
+        check_expected(chain[0], anchors)
         check_path(chain, anchors, at=min(max(now, begins), ends))
     except VerificationError as error:
         put = f"put the root of its authority there: openepm-journal identity install --trust; {mend}"

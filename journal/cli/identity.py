@@ -16,6 +16,7 @@ from journal.signer import identity as signing
 if TYPE_CHECKING:
     import argparse
 
+    from journal.pki.trust import Anchor
     from journal.settings import Settings
     from journal.signer.identity import SigningIdentity
 
@@ -28,7 +29,9 @@ async def new(settings: Settings, _: argparse.Namespace) -> int:
     if not made:
         print(f"there is a signing key in {settings.signing_key_path}: it stays")
         return 0
-    _tell(_load(settings))
+    identity = _load(settings)
+    _tell(identity)
+    _tell_anchor(check_vouched(identity, settings.trust_path, SystemClock().now()))
     print("this root is of no authority: whoever receives an extract has only this host's word for it")
     return 0
 
@@ -41,7 +44,7 @@ async def request(settings: Settings, arguments: argparse.Namespace) -> int:
         organisation=arguments.organisation, country=arguments.country, identifier=arguments.organisation_identifier
     )
     key_path = settings.signing_key_path
-    pem = make_request(key_path, _service(settings), subject, same_key=arguments.same_key)
+    pem = make_request(key_path, subject, kind=arguments.key, same_key=arguments.same_key)
     with appear_whole(output.absolute()) as file:
         file.write(pem)
     kept = "the present key" if arguments.same_key else f"the key in {next_key_path(key_path)}"
@@ -60,6 +63,7 @@ async def install_certificate(settings: Settings, arguments: argparse.Namespace)
         SystemClock().now(),
     )
     _tell(identity)
+    _tell_anchor(check_vouched(identity, settings.trust_path, SystemClock().now()))
     print("it is used from the next start: systemctl restart openepm-journal-signer openepm-journal")
     return 0
 
@@ -70,7 +74,7 @@ async def show(settings: Settings, _: argparse.Namespace) -> int:
     _tell(identity)
     if next_key_path(settings.signing_key_path).exists():
         print("a certificate has been requested for the next key, and is not installed yet")
-    check_vouched(identity, settings.trust_path, SystemClock().now())
+    _tell_anchor(check_vouched(identity, settings.trust_path, SystemClock().now()))
     return 0
 
 
@@ -79,7 +83,7 @@ def _paths(settings: Settings) -> Paths:
 
 
 def _load(settings: Settings) -> SigningIdentity:
-    return signing.load(settings.signing_key_path, settings.signing_cert_path)
+    return signing.load(settings.signing_key_path, settings.signing_cert_path, settings.service_name)
 
 
 def _service(settings: Settings) -> str:
@@ -91,3 +95,12 @@ def _service(settings: Settings) -> str:
 def _tell(identity: SigningIdentity) -> None:
     days = (identity.not_after - SystemClock().now()).days
     print(f"{identity.service} signs as {identity.subject}, until {identity.not_after:%Y-%m-%d} ({days} days)")
+    if not identity.names_service:
+        print(f"it is the seal of {identity.organisation}, which verifiers show")
+
+
+def _tell_anchor(anchor: Anchor) -> None:
+    """Print what auditors compare: by telephone, or on paper."""
+    print(f"vouched for by {anchor.subject}, SHA-256 {anchor.sha256.hex()}")
+    if anchor.is_development:
+        print("that is a DEVELOPMENT authority, made by this installation: both verifiers say that it is for trials")

@@ -136,7 +136,7 @@ def _make_master_key(settings: Settings) -> None:
 
 def check_first(settings: Settings, name: str, now: datetime) -> None:
     """Refuse a first start whose signing identity could not serve it: the name is fixed by it. Raises OperatorError."""
-    identity = load_certified(settings.signing_cert_path)
+    identity = load_certified(settings.signing_cert_path, name)
     if identity.service != name:
         raise OperatorError(
             f"the signing certificate {settings.signing_cert_path} is for {identity.service}, but the journal is to be "
@@ -151,7 +151,7 @@ def check_identity(settings: Settings, clock: Clock) -> None:
     One that has expired is no reason: entries are accepted, and readiness says that nothing is sealed. Raises
     OperatorError.
     """
-    identity = load_certified(settings.signing_cert_path)
+    identity = load_certified(settings.signing_cert_path, settings.service_name or DEFAULT_SERVICE_NAME)
     at = min(max(clock.now(), identity.not_before), identity.not_after)
     check_vouched(identity, settings.trust_path, at)
 

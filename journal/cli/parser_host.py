@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from journal.cli import commands, demo, doctor, founding, identity, keys, notify, purge, recover, serve, signer
 from journal.cli.parsing import add_clock, add_command, add_group, add_json, day, positive
 from journal.cli.setup import command as setup
+from journal.seals import renewal
 
 if TYPE_CHECKING:
     from journal.cli.parsing import Actions
@@ -52,6 +53,7 @@ def _add_identity(actions: Actions) -> None:
     parser.add_argument("--organisation", required=True, metavar="NAME", help="whose seal it is")
     parser.add_argument("--country", default="FR", metavar="CC")
     parser.add_argument("--organisation-identifier", metavar="ID", help="as NTRFR-SIREN")
+    parser.add_argument("--key", choices=renewal.KINDS, default="p256", help="the new key's kind (default: p256)")
     parser.add_argument("--same-key", action="store_true", help="renew the certificate of the present key")
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
     parser = add_command(

@@ -49,4 +49,6 @@ def _become_signer(settings: Settings) -> None:
     )
     path = settings.signer_socket_path or SIGNER_SOCKET
     program = [sys.executable, "-P", "-m", "journal.signer", "--socket", str(path), *map(str, files)]
+    if settings.service_name is not None:
+        program += ["--service", settings.service_name]
     os.execv(sys.executable, program)  # noqa: S606 - this very Python

@@ -34,9 +34,9 @@ MEMORY_BYTES = 4 * 1024**3
 STANDARD: Final = "a-3a"
 FIELD = "Signature"
 DIGEST = "sha256"
-# A P-256 signature with its certificates takes about 3 KiB; the rest is padded with zeros.
-RESERVED_BYTES = 16 * 1024
-RAW_SIGNATURE_BYTES = 72
+# What a signature takes besides its certificates; two hexadecimal digits a byte, the rest of them zeros.
+SIGNATURE_BYTES = 4 * 1024
+DIGITS = 2
 IDENTIFIER_BYTES = 16
 
 
@@ -77,7 +77,8 @@ def _sign(
     """Sign invisibly, in an incremental update (ETSI EN 319 142-1, PAdES-B-B)."""
     output = BytesIO()
     signer = _PdfSigner(metadata, _Signer(certificates, output), at)
-    signer.sign_pdf(_Writer(BytesIO(document)), bytes_reserved=RESERVED_BYTES, output=output)
+    reserved = DIGITS * (SIGNATURE_BYTES + sum(len(certificate.dump()) for certificate in certificates))
+    signer.sign_pdf(_Writer(BytesIO(document)), bytes_reserved=reserved, output=output)
     return output.getvalue()
 
 
@@ -131,11 +132,10 @@ class _Signer(signers.Signer):
         digest_algorithm: str,
         dry_run: bool = False,  # noqa: FBT001, FBT002 - pyHanko's own signature
     ) -> bytes:
-        """Get a P-256 signature with SHA-256 from the service."""
-        if digest_algorithm != DIGEST:
+        """Get a signature with SHA-256 from the service."""
+        # Its size is reserved, so nothing is signed for trial.
+        if digest_algorithm != DIGEST or dry_run:
             raise ValueError(digest_algorithm)
-        if dry_run:
-            return bytes(RAW_SIGNATURE_BYTES)
         _send(_covered(self._output.getvalue()))
         _send(data)
         return read_frame(sys.stdin.buffer)

@@ -14,9 +14,10 @@ from journal.extract.listing import LISTED_SEAL_LIMIT_BYTES, ListedSeal, parse_h
 from journal.extract.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from journal.extract.manifest import Manifest
+    from journal.pki.cms import Signature
 
 _ZIP = b"PK\3\4"
 
@@ -64,6 +65,7 @@ def compare(
     manifest: Manifest,
     seals: Sequence[CheckedSeal],
     *,
+    signer: Signature,
     anchors: Sequence[bytes],
     tsa_anchors: Sequence[bytes] | None = None,
 ) -> Comparison:
@@ -72,7 +74,10 @@ def compare(
     Where the extract's range includes a known seal's size, the caller compares the chain hash there.
     """
     verified = {
-        kept: [_read(listed, kept.name, manifest.origin, anchors, tsa_anchors) for listed in kept.seals]
+        kept: [
+            check_seal(listed, anchors=anchors, part=kept.name, known=True, signer=signer, tsa_anchors=tsa_anchors)
+            for listed in _of_origin(kept, manifest.origin)
+        ]
         for kept in known
     }
     signed = [*seals, *itertools.chain.from_iterable(verified.values())]
@@ -111,12 +116,11 @@ def check_known(
     return found
 
 
-def _read(
-    listed: ListedSeal, name: str, origin: str, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
-) -> CheckedSeal:
-    if listed.head.origin != origin:
-        raise MismatchedPartError(f"it is of {listed.head.origin}", part=name)
-    return check_seal(listed, anchors=anchors, part=name, known=True, tsa_anchors=tsa_anchors)
+def _of_origin(known: Known, origin: str) -> Iterator[ListedSeal]:
+    for listed in known.seals:
+        if listed.head.origin != origin:
+            raise MismatchedPartError(f"it is of {listed.head.origin}", part=known.name)
+        yield listed
 
 
 def is_declared_lost(known: CheckedSeal, seals: Sequence[CheckedSeal]) -> bool:

@@ -57,13 +57,16 @@ def check_seal(
     anchors: Sequence[bytes],
     part: str,
     known: bool,
+    signer: cms.Signature | None = None,
     tsa_anchors: Sequence[bytes] | None = None,
     seen_at: datetime | None = None,
 ) -> CheckedSeal:
     """Verify one seal by itself: its text, its time-stamp, its signature, and this chain's head under its root.
 
-    `tsa_anchors` are the certificates (DER) trusted to certify time-stamps; without them none is checked. `seen_at` is
-    a time at which the time-stamp existed, if one is known. Raises VerificationError.
+    `signer` is the signature of the extract, if the seal is in one or held against one: all organisations' seals are
+    of one organisation. `tsa_anchors` are the
+    certificates (DER) trusted to certify time-stamps; without them none is checked. `seen_at` is a time at which the
+    time-stamp existed, if one is known. Raises VerificationError.
     """
     try:
         seal = parse_seal(listed.text)
@@ -82,6 +85,8 @@ def check_seal(
             service=service,
             at=stamp.stamped_at if stamp else None,
         )
+        if signer is not None:
+            cms.check_same_signer(signature, signer)
         if signature.signing_time != seal.sealed_at:
             raise MismatchedPartError("its signing time is not the time in its text")
         if root_from_path(listed.head, listed.path) != seal.root:

@@ -37,8 +37,9 @@ class Report:
     """What verification established of an extract. Every field but the sentences is data for further use.
 
     `signed_at` in `signature` is the time the signer claims. `covered_until` is set where the period ends
-    on the day of the extract: the proof ends there. `remarks` are past failings and changes worth knowing;
-    `unanswered` is what the auditor asked for and could not be checked.
+    on the day of the extract: the proof ends there. `warnings` say what takes the worth from everything else;
+    `remarks` are past failings and changes worth knowing; `unanswered` is what the auditor asked for and could not be
+    checked.
     """
 
     verdict: str
@@ -47,6 +48,7 @@ class Report:
     seals: tuple[CheckedSeal, ...]
     covered_until: datetime | None
     purged: Purged | None
+    warnings: tuple[str, ...]
     checked: tuple[str, ...]
     remarks: tuple[str, ...]
     not_checked: tuple[str, ...]
@@ -72,13 +74,9 @@ class Report:
             "requester": manifest.requester,
             "rule": manifest.rule.as_json(),
             "issued_at": format_time(manifest.issued_at),
-            "signature": {
-                "subject": self.signature.subject,
-                "issuer": self.signature.issuer,
-                "serial": f"{self.signature.serial:x}",
-                "claimed_at": format_seconds(self.signature.signing_time),
-            },
+            "signature": _signature_json(self.signature),
             "seals": [_seal_json(checked) for checked in self.seals],
+            "warnings": list(self.warnings),
             "checked": list(self.checked),
             "remarks": list(self.remarks),
             "not_checked": list(self.not_checked),
@@ -101,6 +99,22 @@ class Report:
                 "days": [purged_json(days) for days in self.purged.days],
             }
         return result
+
+
+def _signature_json(signature: Signature) -> dict[str, Any]:
+    anchor, seal = signature.anchor, signature.organisation
+    result: dict[str, Any] = {
+        "subject": signature.subject,
+        "issuer": signature.issuer,
+        "serial": f"{signature.serial:x}",
+        "claimed_at": format_seconds(signature.signing_time),
+        "trust": {"subject": anchor.subject, "sha256": anchor.sha256.hex(), "development": anchor.is_development},
+    }
+    if seal is not None:
+        result["organisation"] = seal.name
+        if seal.identifier:
+            result["organisation_identifier"] = seal.identifier
+    return result
 
 
 def _seal_json(checked: CheckedSeal) -> dict[str, Any]:
@@ -135,9 +149,10 @@ def write_report(
         seals=seals,
         covered_until=history.last.seal.sealed_at if today else None,
         purged=history.purged,
+        warnings=tuple(_warnings(signature)),
         checked=tuple(_checked(manifest, signature, seals, history, comparison)),
         remarks=(*_remarks(manifest, seals, history), *([describe(list(repeated))] if repeated else [])),
-        not_checked=tuple(_not_checked(manifest, names, seals, history, comparison)),
+        not_checked=tuple(_not_checked(manifest, signature, names, seals, history=history, comparison=comparison)),
         unanswered=comparison.unanswered,
         receipts=receipts,
         repeated=tuple(repeated),
@@ -171,8 +186,10 @@ def _checked(
     comparison: Comparison,
 ) -> list[str]:
     first, last = seals[0], seals[-1]
+    anchor = signature.anchor
     sentences = [
         f"The parts are whole and signed by {signature.subject}, certified by {signature.issuer}.",
+        f"The certificate leads to one that you trust: {anchor.subject}, SHA-256 {anchor.sha256.hex()}.",
         f"{len(seals)} seals, from {seal_text(first)} to {seal_text(last)}, are signed and belong to one history.",
         _range_text(manifest),
         "The chain passes through its head in each of these seals.",
@@ -235,16 +252,30 @@ def _rule_texts(seals: tuple[CheckedSeal, ...]) -> list[str]:
     return sentences
 
 
+def _warnings(signature: Signature) -> list[str]:
+    if not signature.anchor.is_development:
+        return []
+    told = "the certificate you trust is of a development authority, which the service made for itself"
+    return [f"FOR TRIALS ONLY: {told}. Nobody else vouches for who signed."]
+
+
 def _not_checked(
     manifest: Manifest,
+    signature: Signature,
     names: tuple[str, ...],
     seals: tuple[CheckedSeal, ...],
+    *,
     history: History,
     comparison: Comparison,
 ) -> list[str]:
     issued = format_day(day_of(manifest.issued_at))
     sentences = [_rewriting_text(manifest, seals, comparison)]
     sentences += _unchecked_timestamps(seals)
+    if not (signature.names_service or signature.is_expected):
+        sentences.append(
+            f"That {signature.organisation} runs {parse_origin(manifest.origin).service}: its seal names no service, "
+            "and you gave no certificate that says whose seal to expect. Compare it with what you know."
+        )
     sentences.append("Signing times are the signer's own claim; certificates were not checked for revocation.")
     if manifest.withheld:
         sentences.append("The content of the withheld entries, and that none of them matches the filter.")

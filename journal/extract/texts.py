@@ -56,7 +56,7 @@ Conservez ce fichier tel quel : c'est un conteneur ASiC-E signé ; modifié, mê
      journal-verify FICHIER --trust trust.pem
 3. Ou, sans notre logiciel, après décompression, la signature :
      openssl cms -verify -binary -inform DER -in {signature} \\
-       -content {digests} -CAfile trust.pem -attime {epoch} -out /dev/null
+       -content {digests} -CAfile trust.pem -purpose any -attime {epoch} -out /dev/null
    puis l'empreinte de chaque fichier, à comparer avec celle que donne {digests} :
      for f in *.*; do echo "$f $(openssl dgst -sha256 -binary "$f" | openssl base64)"; done
 """

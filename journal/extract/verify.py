@@ -104,10 +104,10 @@ def _verify(
     receipts: Sequence[CheckedReceipts],
 ) -> Report:
     manifest, signature = _check_signature(container, anchors)
-    seals = tuple(_check_seals(container, manifest, anchors, tsa_anchors))
+    seals = tuple(_check_seals(container, manifest, signature, anchors, tsa_anchors))
     check_one_history(seals)
     history = History(seals, manifest, signed_at=signature.signing_time)
-    comparison = compare(known, manifest, seals, anchors=anchors, tsa_anchors=tsa_anchors)
+    comparison = compare(known, manifest, seals, signer=signature, anchors=anchors, tsa_anchors=tsa_anchors)
     if container.read(INSTRUCTIONS) != write_instructions(manifest):
         raise MismatchedPartError("not the text that belongs to this manifest", part=INSTRUCTIONS)
     wanted = {receipt.index for checked in receipts for receipt in checked.receipts}
@@ -176,7 +176,11 @@ def _check_digest(container: Parts, name: str, digest: bytes) -> None:
 
 
 def _check_seals(
-    container: Parts, manifest: Manifest, anchors: Sequence[bytes], tsa_anchors: Sequence[bytes] | None
+    container: Parts,
+    manifest: Manifest,
+    signer: cms.Signature,
+    anchors: Sequence[bytes],
+    tsa_anchors: Sequence[bytes] | None,
 ) -> Iterator[CheckedSeal]:
     listed = parse_seals(container.read(SEALS), manifest.origin)
     while True:
@@ -191,6 +195,7 @@ def _check_seals(
             anchors=anchors,
             part=SEALS,
             known=False,
+            signer=signer,
             tsa_anchors=tsa_anchors,
             seen_at=manifest.issued_at,
         )

@@ -1,7 +1,7 @@
 """Certificates (RFC 5280), read strictly; their keys, and their issuers' signatures. Paths are in `trust`.
 
-Names are compared as bytes; keys are P-256, P-384 or RSA. `cryptography` does only the arithmetic, so that every
-version of it gives the same verdict.
+Names are compared as bytes, but an organisation by the text of its name and number; keys are P-256, P-384 or RSA.
+`cryptography` does only the arithmetic, so that every version of it gives the same verdict.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -32,21 +32,43 @@ RSA_EXPONENT = 65537
 
 _EC_PUBLIC_KEY = der.object_identifier("1.2.840.10045.2.1")
 _NULL = der.encode(der.NULL)
-_RSA = der.sequence(der.object_identifier("1.2.840.113549.1.1.1"), _NULL)
+RSA_KEY = der.sequence(der.object_identifier("1.2.840.113549.1.1.1"), _NULL)
 _CURVES: Mapping[bytes, ec.EllipticCurve] = {
     der.sequence(_EC_PUBLIC_KEY, der.object_identifier("1.2.840.10045.3.1.7")): ec.SECP256R1(),
     der.sequence(_EC_PUBLIC_KEY, der.object_identifier("1.3.132.0.34")): ec.SECP384R1(),
 }
-_ECDSA_HASHES: Mapping[bytes, hashes.HashAlgorithm] = {
-    der.sequence(der.object_identifier("1.2.840.10045.4.3.2")): hashes.SHA256(),
-    der.sequence(der.object_identifier("1.2.840.10045.4.3.3")): hashes.SHA384(),
-    der.sequence(der.object_identifier("1.2.840.10045.4.3.4")): hashes.SHA512(),
-}
-_RSA_HASHES: Mapping[bytes, hashes.HashAlgorithm] = {
-    der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), _NULL): hashes.SHA256(),
-    der.sequence(der.object_identifier("1.2.840.113549.1.1.12"), _NULL): hashes.SHA384(),
-    der.sequence(der.object_identifier("1.2.840.113549.1.1.13"), _NULL): hashes.SHA512(),
-}
+
+
+class Algorithm(NamedTuple):
+    """How an issuer signs: by which kind of key, with which hash and, for RSA, which padding."""
+
+    by_rsa: bool
+    hash: hashes.HashAlgorithm
+    padding: padding.AsymmetricPadding | None
+
+
+def _algorithms() -> Mapping[bytes, Algorithm]:
+    """Return the algorithms accepted, by their AlgorithmIdentifier (RFC 5758 §3.2, RFC 4055 §3 and §5)."""
+    found = {}
+    mgf1 = der.object_identifier("1.2.840.113549.1.1.8")
+    for arc, digest in ((1, hashes.SHA256()), (2, hashes.SHA384()), (3, hashes.SHA512())):
+        ecdsa = der.object_identifier(f"1.2.840.10045.4.3.{arc + 1}")
+        found[der.sequence(ecdsa)] = Algorithm(by_rsa=False, hash=digest, padding=None)
+        rsa_with = der.object_identifier(f"1.2.840.113549.1.1.{arc + 10}")
+        found[der.sequence(rsa_with, _NULL)] = Algorithm(by_rsa=True, hash=digest, padding=padding.PKCS1v15())
+        pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
+        for parameters in (_NULL, b""):
+            hashed = der.sequence(der.object_identifier(f"2.16.840.1.101.3.4.2.{arc}"), parameters)
+            members = (hashed, der.sequence(mgf1, hashed), der.integer(digest.digest_size))
+            tagged = (der.encode(0xA0 + place, member) for place, member in enumerate(members))
+            identifier = der.sequence(der.object_identifier("1.2.840.113549.1.1.10"), der.sequence(*tagged))
+            found[identifier] = Algorithm(by_rsa=True, hash=digest, padding=pss)
+    return found
+
+
+ALGORITHMS = _algorithms()
+_ORGANISATION = der.object_identifier("2.5.4.10")
+_ORGANISATION_IDENTIFIER = der.object_identifier("2.5.4.97")
 _NAME_LABELS: Mapping[bytes, str] = {
     der.object_identifier(dotted): label
     for dotted, label in {
@@ -172,13 +194,18 @@ def public_key(certificate: Certificate) -> PublicKey:
             return ec.EllipticCurvePublicKey.from_encoded_point(curve, octets)
         except ValueError as error:
             raise MalformedError("a public key is not on its curve", part=certificate.name) from error
-    if algorithm.encoded != _RSA:
+    if algorithm.encoded != RSA_KEY:
         raise UntrustedError("its key is of a kind we do not accept", part=certificate.name)
     numbers = der.decode(octets, limit_bytes=CERTIFICATE_LIMIT_BYTES).members(der.SEQUENCE, 2)
     modulus, exponent = (number.integer() for number in numbers)
     if modulus.bit_length() not in RSA_MODULUS_BITS or modulus < 0 or not modulus & 1 or exponent != RSA_EXPONENT:
         raise UntrustedError("its RSA key is of a size or form we do not accept", part=certificate.name)
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+
+
+def has_rsa_key(certificate: Certificate) -> bool:
+    """Tell whether its key is of RSA, of whatever size."""
+    return [part.encoded for part in certificate.key.children[:1]] == [RSA_KEY]
 
 
 def read_ecdsa(signature: bytes) -> tuple[int, int]:
@@ -193,19 +220,54 @@ def read_ecdsa(signature: bytes) -> tuple[int, int]:
 def is_signed_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Tell whether the issuer's key signed it; UntrustedError for an algorithm we do not accept."""
     key = public_key(issuer)
-    accepted = _RSA_HASHES if isinstance(key, rsa.RSAPublicKey) else _ECDSA_HASHES
-    algorithm = accepted.get(certificate.algorithm)
-    if algorithm is None:
+    algorithm = ALGORITHMS.get(certificate.algorithm)
+    if algorithm is None or algorithm.by_rsa != isinstance(key, rsa.RSAPublicKey):
         raise UntrustedError("it is signed with an algorithm we do not accept", part=certificate.name)
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            key.verify(certificate.signature, certificate.signed, padding.PKCS1v15(), algorithm)
+            assert algorithm.padding is not None
+            key.verify(certificate.signature, certificate.signed, algorithm.padding, algorithm.hash)
         else:
             read_ecdsa(certificate.signature)
-            key.verify(certificate.signature, certificate.signed, ec.ECDSA(algorithm))
+            key.verify(certificate.signature, certificate.signed, ec.ECDSA(algorithm.hash))
     except InvalidSignature:
         return False
     return True
+
+
+class Organisation(NamedTuple):
+    """Whose seal a certificate is: `organizationName`, and `organizationIdentifier` if there is one.
+
+    ETSI EN 319 412-3 §4.2.1. A French organisation's identifier is `NTRFR-` and its SIREN (EN 319 412-1 §5.1.4).
+    """
+
+    name: str
+    identifier: str
+
+    def __str__(self) -> str:
+        """Return both, for people."""
+        return f"{_escape(self.name)} ({_escape(self.identifier)})" if self.identifier else _escape(self.name)
+
+    def is_same(self, other: Organisation) -> bool:
+        """Tell whether both are one organisation: by the identifier, or by the name where neither has one."""
+        return self.identifier == other.identifier and bool(self.identifier or self.name == other.name)
+
+
+def organisation(certificate: Certificate) -> Organisation | None:
+    """Return the organisation a certificate names; None unless it names one, in a string of UTF-8 or of ASCII."""
+    found: dict[bytes, list[str]] = {_ORGANISATION: [], _ORGANISATION_IDENTIFIER: []}
+    for relative in certificate.subject.members(der.SEQUENCE):
+        for attribute in relative.members(der.SET):
+            kind, value = attribute.members(der.SEQUENCE, 2)
+            if kind.encoded in found:
+                found[kind.encoded].append(value.content.decode() if value.tag in _READABLE else "")
+    names, identifiers = found.values()
+    if len(names) != 1 or len(identifiers) > 1 or "" in (*names, *identifiers):
+        return None
+    return Organisation(names[0], identifiers[0] if identifiers else "")
+
+
+_READABLE = (der.UTF8_STRING, der.PRINTABLE_STRING, der.IA5_STRING)
 
 
 def name_text(name: der.Element) -> str:
@@ -219,7 +281,7 @@ def name_text(name: der.Element) -> str:
             kind, value = attribute.members(der.SEQUENCE, 2)
             identifier = kind.expect(der.OBJECT_IDENTIFIER)
             label = _NAME_LABELS.get(identifier.encoded, f"#{identifier.encoded.hex()}")
-            readable = value.tag in (der.UTF8_STRING, der.PRINTABLE_STRING, der.IA5_STRING)
+            readable = value.tag in _READABLE
             text = _escape(value.content.decode()) if readable else f"#{value.encoded.hex()}"
             parts.append(f"{label}={text}")
     return ", ".join(parts)

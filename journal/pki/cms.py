@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from journal.core.errors import BadSignatureError, MalformedError, UntrustedError
 from journal.pki import certificates as certs
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SIGNATURE_LIMIT_BYTES = 32 * 1024
 ATTRIBUTES_LIMIT_BYTES = 4 * 1024
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+P384_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+RSA_SIGNER_BITS = 3072  # at least, as the ANSSI asks of keys used after 2030
 
 _SIGNED_DATA = der.object_identifier("1.2.840.113549.1.7.2")
 _DATA = der.object_identifier("1.2.840.113549.1.7.1")
@@ -35,16 +37,26 @@ _SIGNING_TIME = der.object_identifier("1.2.840.113549.1.9.5")
 _SIGNING_CERTIFICATE_V2 = der.object_identifier("1.2.840.113549.1.9.16.2.47")
 _SHA256 = der.sequence(der.object_identifier("2.16.840.1.101.3.4.2.1"))
 _ECDSA_SHA256 = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
+_RSA_SHA256 = der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), der.encode(der.NULL))
+_ORDERS = {256: P256_ORDER, 384: P384_ORDER}
 _VERSION_1 = der.integer(1)
 _CONTEXT_0 = 0xA0
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A verified signature: its signer, and the time it claims."""
+    """A verified signature: its signer, the time it claims, and the trust anchor its path led to.
+
+    `names_service` is unset in an organisation's seal; `is_expected` says whether the auditor brought a certificate
+    that names the organisations whose seals are expected.
+    """
 
     signer: bytes
     subject: str
+    organisation: certs.Organisation | None
+    names_service: bool
+    is_expected: bool
+    anchor: trust.Anchor
     issuer: str
     serial: int
     signing_time: datetime
@@ -59,8 +71,7 @@ class _Values:
     chain: tuple[certs.Certificate, ...]
     content_digest: bytes
     signing_time: datetime
-    r: int
-    s: int
+    value: bytes
 
 
 def sign(
@@ -73,8 +84,9 @@ def sign(
     """Return a detached signature (DER) over the content with this SHA-256.
 
     `certificates` are DER: the signer's, then its intermediates in order, no root. `signing_time` is UTC, in
-    whole seconds. `sign_bytes` returns the ECDSA-Sig-Value of P-256 with SHA-256 over the bytes it is given;
-    of the equivalent (r, s) and (r, n - s) the one with the low s is kept. The result depends on nothing else.
+    whole seconds. `sign_bytes` returns the signature, by the key of the first certificate and SHA-256, of the bytes it
+    is given: an ECDSA-Sig-Value, or RSA PKCS #1 v1.5. Of the equivalent (r, s) and (r, n - s) the one with the low s is
+    kept. The result depends on nothing else.
     Raises ValueError for a digest, a time or a number of certificates outside the profile,
     VerificationError if the signature would not verify.
     """
@@ -84,8 +96,11 @@ def sign(
         raise ValueError(f"{len(certificates)} certificates in a signature")
     chain = tuple(certs.parse(certificate) for certificate in certificates)
     attributes = _signed_attributes(chain, content_digest, signing_time)
-    r, s = certs.read_ecdsa(sign_bytes(attributes))
-    values = _Values(chain, content_digest, signing_time, r, min(s, P256_ORDER - s))
+    value, key = sign_bytes(attributes), certs.public_key(chain[0])
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        r, s = certs.read_ecdsa(value)
+        value = _ecdsa_value(r, min(s, _ORDERS[key.curve.key_size] - s))
+    values = _Values(chain, content_digest, signing_time, value)
     # A signature that its own certificate does not verify (another key, a failing device) must never be kept.
     _check_value(values)
     return _encode(values)
@@ -101,9 +116,9 @@ def verify(
 ) -> Signature:
     """Check a detached signature over the content with this SHA-256, and its signer.
 
-    `anchors` are the auditor's trust anchors (DER certificates); `service` is the name that the signer's certificate
-    must bear. The path must be valid at `at`, the time of a time-stamp the caller verified; without one, at the
-    time the signature itself claims.
+    `anchors` are the certificates (DER) that the auditor brings: trust anchors, and signers by whom one is expected;
+    `service` is the one that the signed text is of (`trust.check_signer`). The path must be valid at `at`, the time of
+    a time-stamp the caller verified; without one, at the time the signature itself claims.
     Raises MalformedError (not this profile, byte for byte), BadSignatureError (other content, other key),
     UntrustedError (no path to a trust anchor at that time), and nothing else for any bytes.
     """
@@ -114,11 +129,17 @@ def verify(
         raise BadSignatureError("the signature is over other content")
     _check_value(values)
     signer = values.chain[0]
-    trust.check_service(signer, service)
-    trust.check_path(values.chain, [_read_anchor(anchor) for anchor in anchors], at=at or values.signing_time)
+    given = [_read_anchor(anchor) for anchor in anchors]
+    trust.check_signer(signer, service)
+    is_expected = trust.check_expected(signer, given)
+    anchor = trust.check_path(values.chain, given, at=at or values.signing_time)
     return Signature(
         signer=signer.encoded,
         subject=signer.name,
+        organisation=certs.organisation(signer),
+        names_service=bool(trust.dns_names(signer)),
+        is_expected=is_expected,
+        anchor=anchor,
         issuer=certs.name_text(signer.issuer),
         serial=signer.serial,
         signing_time=values.signing_time,
@@ -163,18 +184,41 @@ def _read_anchor(anchor: bytes) -> certs.Certificate:
         raise error.within("trusted certificate") from error
 
 
+def check_same_signer(signature: Signature, other: Signature) -> None:
+    """Refuse two signatures of one service that are seals of two organisations: UntrustedError.
+
+    A certificate that names the service, or an organisation that the auditor expects, needs no such comparison.
+    """
+    mine, its = signature.organisation, other.organisation
+    is_named = signature.names_service or other.names_service or signature.is_expected
+    if not is_named and mine is not None and its is not None and not mine.is_same(its):
+        raise UntrustedError(
+            f"it is the seal of another organisation than that of the extract, {its}", part=signature.subject
+        )
+
+
 def _check_value(values: _Values) -> None:
-    """Check the ECDSA signature over the signed attributes (RFC 5652 §5.4)."""
-    if values.r >= P256_ORDER or not 0 < values.s <= P256_ORDER // 2:
-        raise MalformedError("an ECDSA signature is out of range, or has the higher of its two equivalent values of s")
-    key = certs.public_key(values.chain[0])
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise UntrustedError("the signer's key is not P-256", part=values.chain[0].name)
+    """Check the signature over the signed attributes (RFC 5652 §5.4)."""
+    signer, value = values.chain[0], values.value
+    key = certs.public_key(signer)
     attributes = _signed_attributes(values.chain, values.content_digest, values.signing_time)
     try:
-        key.verify(_ecdsa_value(values.r, values.s), attributes, ec.ECDSA(hashes.SHA256()))
+        if isinstance(key, rsa.RSAPublicKey):
+            if key.key_size < RSA_SIGNER_BITS:
+                raise UntrustedError(f"the signer's RSA key has less than {RSA_SIGNER_BITS} bits", part=signer.name)
+            key.verify(value, attributes, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            _check_numbers(value, _ORDERS[key.curve.key_size])
+            key.verify(value, attributes, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature as error:
         raise BadSignatureError("the signature is not by the key of its certificate") from error
+
+
+def _check_numbers(value: bytes, order: int) -> None:
+    """Refuse an ECDSA-Sig-Value out of range, or with the higher s: MalformedError."""
+    r, s = certs.read_ecdsa(value)
+    if r >= order or s > order // 2:
+        raise MalformedError("an ECDSA signature is out of range, or has the higher of its two equivalent values of s")
 
 
 def _encode(values: _Values) -> bytes:
@@ -187,8 +231,8 @@ def _encode(values: _Values) -> bytes:
         _SHA256,
         # Signed as a SET OF, stored with the implicit tag [0] instead (RFC 5652 §5.4).
         bytes([_CONTEXT_0]) + attributes[1:],
-        _ECDSA_SHA256,
-        der.octet_string(_ecdsa_value(values.r, values.s)),
+        _RSA_SHA256 if certs.has_rsa_key(signer) else _ECDSA_SHA256,
+        der.octet_string(values.value),
     )
     signed_data = der.sequence(
         _VERSION_1,
@@ -241,13 +285,11 @@ def _parse(signature: bytes) -> _Values:
     if not found.keys() >= {_MESSAGE_DIGEST, _SIGNING_TIME, _SIGNING_CERTIFICATE_V2}:
         raise MalformedError("a signature lacks a signed attribute of its profile")
     (listed,) = found[_SIGNING_CERTIFICATE_V2].members(der.SEQUENCE, 1)
-    r, s = certs.read_ecdsa(value.octets())
     return _Values(
         chain=_order(certificates.members(_CONTEXT_0), listed.members(der.SEQUENCE)),
         content_digest=found[_MESSAGE_DIGEST].octets(),
         signing_time=found[_SIGNING_TIME].moment(),
-        r=r,
-        s=s,
+        value=value.octets(),
     )
 
 

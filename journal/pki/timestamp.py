@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from journal.core.errors import (
     BadSignatureError,
@@ -161,15 +161,21 @@ def _issuer_and_serial(certificate: certs.Certificate) -> bytes:
 def _check_value(token: Token) -> None:
     """Check the signature over the signed attributes (RFC 5652 §5.4)."""
     key = certs.public_key(token.signer)
-    accepted = (_RSA, token.digest.rsa) if isinstance(key, rsa.RSAPublicKey) else (token.digest.ecdsa,)
-    if token.algorithm not in accepted:
+    # rsaEncryption names no hash: the token's is meant (RFC 3370 §3.2).
+    algorithm = certs.ALGORITHMS.get(token.digest.rsa if token.algorithm == _RSA else token.algorithm)
+    if (
+        algorithm is None
+        or algorithm.by_rsa != isinstance(key, rsa.RSAPublicKey)
+        or algorithm.hash.name != token.digest.name
+    ):
         raise MalformedError("a time-stamp is signed with an algorithm we do not accept, or not that of its key")
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            key.verify(token.signature, token.signed, padding.PKCS1v15(), token.digest.hash)
+            assert algorithm.padding is not None
+            key.verify(token.signature, token.signed, algorithm.padding, algorithm.hash)
         else:
             certs.read_ecdsa(token.signature)
-            key.verify(token.signature, token.signed, ec.ECDSA(token.digest.hash))
+            key.verify(token.signature, token.signed, ec.ECDSA(algorithm.hash))
     except InvalidSignature as error:
         raise BadSignatureError("the time-stamp is not signed by the key of its certificate") from error
 

@@ -12,8 +12,6 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from cryptography.hazmat.primitives import hashes
-
 from journal.core.errors import MalformedError
 from journal.pki import certificates as certs
 from journal.pki import der
@@ -38,22 +36,19 @@ _OPTIONAL_TAGS = (der.SEQUENCE, der.BOOLEAN, der.INTEGER, _CONTEXT_0, _CONTEXT_1
 
 
 class Digest(NamedTuple):
-    """A hash that tokens may use: its name for hashlib, its `cryptography` object, its RSA and ECDSA identifiers."""
+    """A hash that tokens may use: its name for hashlib, and its identifier with RSA PKCS #1 v1.5."""
 
     name: str
-    hash: hashes.HashAlgorithm
     rsa: bytes
-    ecdsa: bytes
 
 
-def _digest(name: str, algorithm: hashes.HashAlgorithm, rsa_arc: int, ecdsa_arc: int) -> Digest:
-    rsa = der.sequence(der.object_identifier(f"1.2.840.113549.1.1.{rsa_arc}"), _NULL)
-    return Digest(name, algorithm, rsa, der.sequence(der.object_identifier(f"1.2.840.10045.4.3.{ecdsa_arc}")))
+def _digest(name: str, rsa_arc: int) -> Digest:
+    return Digest(name, der.sequence(der.object_identifier(f"1.2.840.113549.1.1.{rsa_arc}"), _NULL))
 
 
-SHA256 = _digest("sha256", hashes.SHA256(), 11, 2)
-SHA384 = _digest("sha384", hashes.SHA384(), 12, 3)
-SHA512 = _digest("sha512", hashes.SHA512(), 13, 4)
+SHA256 = _digest("sha256", 11)
+SHA384 = _digest("sha384", 12)
+SHA512 = _digest("sha512", 13)
 # Authorities write the parameters as NULL, or omit them as RFC 5754 §2 requires: both mean the same.
 DIGESTS: Mapping[bytes, Digest] = {
     der.sequence(der.object_identifier(f"2.16.840.1.101.3.4.2.{arc}"), parameters): digest

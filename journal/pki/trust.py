@@ -7,19 +7,27 @@ self-issued authorities) is refused, not ignored.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from journal.core.errors import MalformedError, UntrustedError
 from journal.pki import der
-from journal.pki.certificates import CERTIFICATE_LIMIT_BYTES, Certificate, is_signed_by
+from journal.pki.certificates import CERTIFICATE_LIMIT_BYTES, Certificate, is_signed_by, organisation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
 CHAIN_LIMIT = 3  # the signer and at most two intermediates
-EMAIL_PROTECTION = der.object_identifier("1.3.6.1.5.5.7.3.4")
 TIME_STAMPING = der.object_identifier("1.3.6.1.5.5.7.3.8")
+# What a certificate of this organisation vouches for is for trials: the service made the authority itself.
+DEVELOPMENT = "OpenEPM journal development authority"
+
+# Keys of servers, of time-stamping authorities and of those who tell of revocation sign no seal.
+_OTHER_PURPOSES = frozenset(
+    {TIME_STAMPING, der.object_identifier("1.3.6.1.5.5.7.3.1"), der.object_identifier("1.3.6.1.5.5.7.3.9")}
+)
 
 _SUBJECT_ALTERNATIVE_NAME = der.object_identifier("2.5.29.17")
 _BASIC_CONSTRAINTS = der.object_identifier("2.5.29.19")
@@ -27,14 +35,46 @@ _KEY_USAGE = der.object_identifier("2.5.29.15")
 _EXTENDED_KEY_USAGE = der.object_identifier("2.5.29.37")
 _NAME_CONSTRAINTS = der.object_identifier("2.5.29.30")
 _KNOWN_EXTENSIONS = frozenset({_SUBJECT_ALTERNATIVE_NAME, _BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE})
-_DIGITAL_SIGNATURE, _KEY_CERT_SIGN = 0x80, 0x04  # bits 0 and 5 of the first octet, RFC 5280 §4.2.1.3
+# Bits 0, 1 and 5 of the first octet, RFC 5280 §4.2.1.3; nonRepudiation is contentCommitment in newer texts.
+_DIGITAL_SIGNATURE, _NON_REPUDIATION, _KEY_CERT_SIGN = 0x80, 0x40, 0x04
 _DNS_NAME = 0x82
 
 
-def check_service(certificate: Certificate, service: str) -> None:
-    """Refuse a certificate whose dNSNames are not exactly this service: UntrustedError."""
-    if dns_names(certificate) != [service]:
+@dataclass(frozen=True)
+class Anchor:
+    """A trust anchor that a path has led to, for people to compare."""
+
+    subject: str
+    sha256: bytes
+    is_development: bool
+
+
+def check_signer(certificate: Certificate, service: str) -> None:
+    """Refuse a signer that names another service, or neither a service nor an organisation: UntrustedError.
+
+    A certificate with dNSNames names exactly this service. Another is an organisation's seal.
+    """
+    names = dns_names(certificate)
+    if names and names != [service]:
         raise UntrustedError(f"it is not issued for {service}", part=certificate.name)
+    if not names and organisation(certificate) is None:
+        raise UntrustedError("it names neither a service nor one organisation", part=certificate.name)
+
+
+def check_expected(certificate: Certificate, anchors: Sequence[Certificate]) -> bool:
+    """Refuse the seal of an organisation that the auditor does not expect: UntrustedError.
+
+    The certificates among the auditor's that are no authority's name the organisations expected. Return whether there
+    are any. A signer's certificate that names the service needs none.
+    """
+    named = [organisation(anchor) for anchor in anchors if not _basic_constraints(anchor)[0]]
+    expected = [one for one in named if one is not None]
+    mine = organisation(certificate)
+    if not expected or mine is None or dns_names(certificate):
+        return bool(expected)
+    if not any(mine.is_same(other) for other in expected):
+        raise UntrustedError("it is the seal of another organisation than the auditor expects", part=certificate.name)
+    return True
 
 
 def check_valid(certificate: Certificate, at: datetime) -> None:
@@ -47,11 +87,12 @@ def check_valid(certificate: Certificate, at: datetime) -> None:
         )
 
 
-def check_chain(chain: Sequence[Certificate], *, purpose: bytes = EMAIL_PROTECTION) -> None:
+def check_chain(chain: Sequence[Certificate], *, purpose: bytes | None = None) -> None:
     """Check what needs neither a time nor a trust anchor: profile, names, path lengths, signatures within.
 
     `chain` goes from the signer to the certificate that the trust anchor issued; it holds no root, and no
-    certificate that is not used. Raises UntrustedError, or MalformedError where something cannot be parsed.
+    certificate that is not used. `purpose` is an extended key usage, for signatures None.
+    Raises UntrustedError, or MalformedError where something cannot be parsed.
     """
     if not 1 <= len(chain) <= CHAIN_LIMIT:
         raise UntrustedError(f"a chain of {len(chain)} certificates")
@@ -71,9 +112,9 @@ def check_path(
     anchors: Sequence[Certificate],
     *,
     at: datetime,
-    purpose: bytes = EMAIL_PROTECTION,
-) -> None:
-    """Check that a chain leads to one of the trust anchors, and that every certificate of the path is valid at `at`.
+    purpose: bytes | None = None,
+) -> Anchor:
+    """Return the trust anchor that a chain leads to; every certificate of the path is valid at `at`.
 
     The trust anchor is found by its subject and key, never by what the chain says about itself.
     Raises UntrustedError, or MalformedError where something cannot be parsed.
@@ -87,6 +128,9 @@ def check_path(
     _check_authority(anchor, below=len(chain) - 1, purpose=purpose)
     for certificate in (*chain, anchor):
         check_valid(certificate, at)
+    vouching = organisation(anchor)
+    is_development = vouching is not None and vouching.name == DEVELOPMENT
+    return Anchor(subject=anchor.name, sha256=sha256(anchor.encoded).digest(), is_development=is_development)
 
 
 def dns_names(certificate: Certificate) -> list[str]:
@@ -108,24 +152,34 @@ def _members(certificate: Certificate, identifier: bytes) -> tuple[der.Element, 
     return None if found is None else found.members(der.SEQUENCE)
 
 
-def _check_signer(certificate: Certificate, purpose: bytes) -> None:
-    _check_extensions(certificate, _DIGITAL_SIGNATURE, "digitalSignature")
+def _check_signer(certificate: Certificate, purpose: bytes | None) -> None:
+    if purpose is None:
+        _check_extensions(certificate, _NON_REPUDIATION, "nonRepudiation")
+    else:
+        _check_extensions(certificate, _DIGITAL_SIGNATURE | _NON_REPUDIATION, "digitalSignature and nonRepudiation")
     if _basic_constraints(certificate)[0]:
         raise UntrustedError("it is an authority's certificate, and cannot be a signer's", part=certificate.name)
-    if purpose not in (_purposes(certificate) or ()):
-        raise UntrustedError("its extended key usage is not the one needed", part=certificate.name)
+    if not _serves(certificate, purpose):
+        raise UntrustedError("its extended key usage is for other purposes", part=certificate.name)
 
 
-def _check_authority(certificate: Certificate, *, below: int, purpose: bytes) -> None:
+def _check_authority(certificate: Certificate, *, below: int, purpose: bytes | None) -> None:
     """Check an authority; `below` counts the authorities between it and the signer (RFC 5280 §4.2.1.9)."""
     _check_extensions(certificate, _KEY_CERT_SIGN, "keyCertSign")
     authority, path_length = _basic_constraints(certificate)
     if not authority or (path_length is not None and path_length < below):
         raise UntrustedError("it is not an authority, or not for a path of this length", part=certificate.name)
-    purposes = _purposes(certificate)
     # Its extended key usage limits the authority to other purposes: OpenSSL refuses it too.
-    if purposes is not None and purpose not in purposes:
+    if not _serves(certificate, purpose):
         raise UntrustedError("it is an authority for other purposes", part=certificate.name)
+
+
+def _serves(certificate: Certificate, purpose: bytes | None) -> bool:
+    """Tell whether the extended key usage, if there is one, allows this purpose; None: one that fits signatures."""
+    purposes = _purposes(certificate)
+    if purposes is None:
+        return True
+    return purpose in purposes if purpose is not None else any(one not in _OTHER_PURPOSES for one in purposes)
 
 
 def _check_extensions(certificate: Certificate, usage: int, usage_name: str) -> None:

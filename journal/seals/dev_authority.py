@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from journal.keys.files import create_durably, make_private_directory, replace_durably
 from journal.pki.certificates import der_to_pem
+from journal.pki.trust import DEVELOPMENT
 from journal.signer.identity import to_second
 
 if TYPE_CHECKING:
@@ -105,7 +106,13 @@ def _new_signer(service: str, begin: datetime, *, issuer: _Holder) -> _Holder:
 def _builder(
     name: str, key: ec.EllipticCurvePrivateKey, begin: datetime, years: int, issuer: _Holder | None
 ) -> x509.CertificateBuilder:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    # By the name of the organisation both verifiers recognise the authority, and say that it is for trials.
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, DEVELOPMENT),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
+    )
     issuer_key = key if issuer is None else issuer.key
     return (
         x509.CertificateBuilder()
@@ -123,7 +130,7 @@ def _builder(
 def _key_usage(*, authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not authority,
-        content_commitment=False,
+        content_commitment=not authority,
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,

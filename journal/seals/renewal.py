@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from journal.core.errors import OperatorError, VerificationError
 from journal.keys.files import create_durably, replace_durably, shred_file
 from journal.pki.certificates import der_to_pem, parse, pem_to_der, public_key
-from journal.pki.trust import check_path
 from journal.signer.identity import SigningIdentity, read_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
-    from journal.signer.identity import Certified
+    from journal.pki.trust import Anchor
+    from journal.signer.identity import Certified, PrivateKey
 
 READABLE = 0o644
+RSA_EXPONENT = 65537
 NEXT = ".next"
 
 
@@ -40,13 +42,22 @@ class Subject:
     identifier: str | None
 
 
+# The keys that can be asked for, by the name of the command's option.
+KINDS: dict[str, Callable[[], PrivateKey]] = {
+    "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "rsa3072": lambda: rsa.generate_private_key(RSA_EXPONENT, 3072),
+    "rsa4096": lambda: rsa.generate_private_key(RSA_EXPONENT, 4096),
+}
+
+
 def next_key_path(key_path: Path) -> Path:
     """Return the file of the key whose certificate has been asked for."""
     return key_path.with_name(key_path.name + NEXT)
 
 
-def make_request(key_path: Path, service: str, subject: Subject, *, same_key: bool) -> bytes:
-    """Return a certification request (PKCS #10, PEM) for the service; makes the waiting key if there is none.
+def make_request(key_path: Path, subject: Subject, *, kind: str, same_key: bool) -> bytes:
+    """Return a certification request (PKCS #10, PEM) for a seal; makes the waiting key, of this kind, if there is none.
 
     With `same_key` the request is for the present signing key: a renewal. Raises OperatorError, OSError.
     """
@@ -56,7 +67,7 @@ def make_request(key_path: Path, service: str, subject: Subject, *, same_key: bo
         waiting = next_key_path(key_path)
         create_durably(
             waiting,
-            ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            KINDS[kind]().private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
         )
@@ -64,10 +75,8 @@ def make_request(key_path: Path, service: str, subject: Subject, *, same_key: bo
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(_name(subject))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(service)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
         .sign(key, hashes.SHA256())
     )
     return request.public_bytes(serialization.Encoding.PEM)
@@ -87,7 +96,7 @@ def _name(subject: Subject) -> x509.Name:
 def _usage() -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
-        content_commitment=False,
+        content_commitment=True,
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,
@@ -110,13 +119,16 @@ class Paths:
 def install(paths: Paths, chain_pem: bytes, trust_pem: bytes, service: str, now: datetime) -> SigningIdentity:
     """Check a certificate chain and put it in place, with the key it is for; return the identity.
 
-    The trust anchors are added to those that are there: earlier signatures still verify. Every step can be repeated
-    after an interruption. Raises OperatorError, and nothing is changed, unless a verifier would accept the chain now.
+    The trust anchors are added to those that are there: earlier signatures still verify. The certificate of an
+    organisation's seal goes there too, so that verifiers expect the seals of that organisation alone. Every step can be
+    repeated after an interruption. Raises OperatorError, and nothing is changed, unless a verifier would accept the
+    chain now.
     """
     identity, is_new = _check(paths, chain_pem, trust_pem, service, now)
     earlier = paths.trust.read_bytes() if paths.trust.exists() else b""
     known = pem_to_der(earlier) if earlier else []
-    added = [anchor for anchor in pem_to_der(trust_pem) if anchor not in known]
+    given = [*pem_to_der(trust_pem), *([] if identity.names_service else identity.certificates[:1])]
+    added = [anchor for anchor in dict.fromkeys(given) if anchor not in known]
     replace_durably(paths.trust, earlier + der_to_pem(added), mode=READABLE)
     replace_durably(paths.certificate, der_to_pem(identity.certificates), mode=READABLE)
     waiting = next_key_path(paths.key)
@@ -136,14 +148,14 @@ def _check(
         certified = public_key(parse(chain[0]))
         for path in (next_key_path(paths.key), paths.key):
             if path.exists() and (key := read_key(path)).public_key() == certified:
-                identity = SigningIdentity(key, chain)
+                identity = SigningIdentity(key, chain, service)
                 break
         else:
             raise OperatorError(
                 f"the certificate is for neither the key in {paths.key} nor the one of the last request in "
                 f"{next_key_path(paths.key)}: install the one that the authority made from that request"
             )
-        check_path([parse(one) for one in chain], [parse(one) for one in anchors], at=now)
+        identity.anchor([*anchors, chain[0]], now)
     except VerificationError as error:
         raise OperatorError(f"the certificate is refused, as every verifier would refuse it: {error}") from error
     if identity.service != service:
@@ -151,13 +163,13 @@ def _check(
     return identity, path != paths.key
 
 
-def check_vouched(identity: Certified, trust_path: Path, now: datetime) -> None:
-    """Refuse an identity that the trust anchors do not vouch for now. Raises OperatorError naming the file."""
+def check_vouched(identity: Certified, trust_path: Path, now: datetime) -> Anchor:
+    """Return the trust anchor that vouches for an identity now. Raises OperatorError, naming the file, if none does."""
     anchors: list[bytes] = []
     with suppress(FileNotFoundError):
         anchors = pem_to_der(trust_path.read_bytes())
     try:
-        check_path([parse(one) for one in identity.certificates], [parse(one) for one in anchors], at=now)
+        return identity.anchor(anchors, now)
     except VerificationError as error:
         raise OperatorError(
             f"no certificate in {trust_path} vouches for the signing certificate: {error}; put the root of its "

@@ -39,6 +39,7 @@ def main() -> int:
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--socket", type=Path)
     way.add_argument("--control", type=int)
+    parser.add_argument("--service")
     for name in ("key", "certificates", "state", "trust"):
         parser.add_argument(name, type=Path)
     arguments = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> int:
 
 
 def _open(arguments: argparse.Namespace) -> Server:
-    signing = identity.load(arguments.key, arguments.certificates)
+    signing = identity.load(arguments.key, arguments.certificates, arguments.service)
     memory = Memory(arguments.state, signing)
     return Server(Signer(identity=signing, memory=memory, trust_path=arguments.trust, clock=SystemClock()))
 

@@ -59,8 +59,9 @@ class Child:
 
     remedy = "it is started again at the next attempt"
 
-    def __init__(self, settings: Settings) -> None:
-        """Start it with the files that these settings name."""
+    def __init__(self, settings: Settings, service: str) -> None:
+        """Start it with the files that these settings name, to sign for this service."""
+        self._service = service
         self._files = [
             settings.signing_key_path,
             settings.signing_cert_path,
@@ -105,6 +106,8 @@ class Child:
                     "journal.signer",
                     "--control",
                     str(theirs.fileno()),
+                    "--service",
+                    self._service,
                     *map(str, self._files),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,

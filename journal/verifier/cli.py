@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal import __version__
 from journal.core.errors import RewrittenError, VerificationError
+from journal.core.times import format_day
 from journal.extract.known import read_known
 from journal.extract.receipt_verdicts import summary
 from journal.extract.report import VERIFIED
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.extract.known import Known
+    from journal.extract.manifest import Manifest
     from journal.extract.receipt_verdicts import Judged
     from journal.extract.receipts import CheckedReceipts
     from journal.extract.report import Report
@@ -219,6 +221,21 @@ def _dump(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=True, indent=2)
 
 
+def _scope(manifest: Manifest) -> list[str]:
+    """Return what was left out of a filtered extract, and who allowed the question."""
+    asked = [f"{name} = {value}" for name, value in manifest.filter.as_json().items()]
+    if not asked:
+        return []
+    given = manifest.authorisation
+    allowed = (
+        f"by {given.issuer} on {format_day(given.day)}, {given.reference}" if given else "no authorisation is stated"
+    )
+    return [
+        f"FILTER    {', '.join(asked)}: {manifest.withheld} entries of the period are withheld",
+        f"ALLOWED   {allowed}",
+    ]
+
+
 def _as_text(report: Report | None, judged: list[Judged], bad: Judged | None) -> str:
     lines = [f"VERIFIED  {report.verdict if report else summary(judged)}"]
     if bad is not None:
@@ -226,6 +243,7 @@ def _as_text(report: Report | None, judged: list[Judged], bad: Judged | None) ->
         lines += ["", f"The extract itself holds: {report.verdict}"] if report else []
     sections: list[tuple[str, Sequence[str]]] = [("receipts", told(judged))]
     if report is not None:
+        lines += [*(f"WARNING   {warning}" for warning in report.warnings), *_scope(report.manifest)]
         lines += ["", *_facts(report)]
         sections += [
             ("checked", report.checked),
@@ -245,4 +263,7 @@ def _facts(report: Report) -> list[str]:
         f"entries     {manifest.disclosed} disclosed, {manifest.withheld} withheld",
         f"requester   {manifest.requester} ({manifest.purpose})",
         f"signed by   {signature.subject}, at {signature.signing_time:%Y-%m-%dT%H:%M:%SZ} (its own claim)",
+        *([] if signature.organisation is None else [f"seal of     {signature.organisation}"]),
+        f"trust       {signature.anchor.subject}",
+        f"            SHA-256 {signature.anchor.sha256.hex()}: compare it with the one you were given",
     ]

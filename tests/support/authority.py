@@ -23,6 +23,7 @@ NOW = datetime(2026, 3, 14, 12, 0, 0, tzinfo=timezone.utc)
 YEAR = timedelta(days=365)
 
 DIGITAL_SIGNATURE = 0x80
+NON_REPUDIATION = 0x40
 KEY_CERT_SIGN = 0x04
 EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 CLIENT_AUTHENTICATION = "1.3.6.1.5.5.7.3.2"
@@ -33,6 +34,21 @@ ECDSA_SHA384 = der.sequence(der.object_identifier("1.2.840.10045.4.3.3"))
 RSA_SHA256 = der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), _NULL)
 RSA_SHA1 = der.sequence(der.object_identifier("1.2.840.113549.1.1.5"), _NULL)
 _HASHES = {ECDSA_SHA384: hashes.SHA384(), RSA_SHA1: hashes.SHA1()}
+
+
+def pss(arc: int = 1, *, parameters: bytes = b"", salt_bytes: int = 32) -> bytes:
+    """Return the identifier of RSASSA-PSS with the SHA-2 hash of this arc and MGF1 with the same (RFC 4055 §3.1)."""
+    hashed = der.sequence(der.object_identifier(f"2.16.840.1.101.3.4.2.{arc}"), parameters)
+    mask = der.sequence(der.object_identifier("1.2.840.113549.1.1.8"), hashed)
+    tagged = (der.encode(0xA0 + place, part) for place, part in enumerate((hashed, mask, der.integer(salt_bytes))))
+    return der.sequence(der.object_identifier("1.2.840.113549.1.1.10"), der.sequence(*tagged))
+
+
+_PSS = {
+    pss(arc, parameters=parameters, salt_bytes=digest.digest_size): digest
+    for arc, digest in ((1, hashes.SHA256()), (2, hashes.SHA384()), (3, hashes.SHA512()))
+    for parameters in (b"", _NULL)
+}
 
 
 def new_key(number: int) -> ec.EllipticCurvePrivateKey:
@@ -52,6 +68,23 @@ def name(text: str) -> bytes:
     """Return a distinguished name of one common name."""
     return der.sequence(
         der.set_of(der.sequence(der.object_identifier("2.5.4.3"), der.encode(der.UTF8_STRING, text.encode())))
+    )
+
+
+def seal_name(organisation: str = "Ville d'Essai", identifier: str = "NTRFR-210000017") -> bytes:
+    """Return the name that a seal certificate bears (ETSI EN 319 412-3 §4.2.1); what is empty is left out."""
+    attributes = [
+        ("2.5.4.6", der.PRINTABLE_STRING, "FR"),
+        ("2.5.4.10", der.UTF8_STRING, organisation),
+        ("2.5.4.97", der.UTF8_STRING, identifier),
+        ("2.5.4.3", der.UTF8_STRING, "Seal"),
+    ]
+    return der.sequence(
+        *(
+            der.set_of(der.sequence(der.object_identifier(kind), der.encode(tag, text.encode())))
+            for kind, tag, text in attributes
+            if text
+        )
     )
 
 
@@ -87,10 +120,11 @@ def dns_name(text: str) -> bytes:
 
 SIGNER = (
     basic_constraints(),
-    key_usage(DIGITAL_SIGNATURE),
+    key_usage(DIGITAL_SIGNATURE | NON_REPUDIATION),
     extended_key_usage(EMAIL_PROTECTION),
     alternative_names(dns_name(SERVICE)),
 )
+SEAL = SIGNER[:2]
 AUTHORITY = (basic_constraints(der.TRUE), key_usage(KEY_CERT_SIGN))
 
 
@@ -131,12 +165,20 @@ def issue(
         der.encode(0xA3, der.sequence(*extensions)),
     )
     digest = _HASHES.get(algorithm, hashes.SHA256())
-    if isinstance(signing_key, rsa.RSAPrivateKey):
+    if isinstance(signing_key, rsa.RSAPrivateKey) and algorithm in _PSS:
+        digest = _PSS[algorithm]
+        signature = signing_key.sign(signed, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
+    elif isinstance(signing_key, rsa.RSAPrivateKey):
         signature = signing_key.sign(signed, padding.PKCS1v15(), digest)
     else:
         signature = signing_key.sign(signed, ecdsa(digest))
     certificate = der.sequence(signed, outer_algorithm or algorithm, der.encode(der.BIT_STRING, b"\x00", signature))
     return Holder(certificate, key, subject)
+
+
+def ecdsa_value(r: int, s: int) -> bytes:
+    """Return an ECDSA-Sig-Value of any two numbers."""
+    return der.sequence(der.integer(r), der.integer(s))
 
 
 def spki(key: PrivateKey) -> bytes:
@@ -155,14 +197,19 @@ def sign(
     *,
     chain: Sequence[Holder] = CHAIN,
     at: datetime = NOW,
-    key: ec.EllipticCurvePrivateKey | None = None,
+    key: PrivateKey | None = None,
 ) -> bytes:
     """Return a detached signature by the chain's first key (or another), claiming `at`."""
     signing_key = key or (chain or CHAIN)[0].key
-    assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
+
+    def sign_bytes(data: bytes) -> bytes:
+        if isinstance(signing_key, rsa.RSAPrivateKey):
+            return signing_key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        return signing_key.sign(data, ecdsa(hashes.SHA256()))
+
     return cms.sign(
         sha256(content).digest(),
         certificates=[holder.certificate for holder in chain],
         signing_time=at,
-        sign_bytes=lambda data: signing_key.sign(data, ecdsa(hashes.SHA256())),
+        sign_bytes=sign_bytes,
     )

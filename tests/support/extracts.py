@@ -135,6 +135,7 @@ class World:
         """Begin with an empty chain and no seal."""
         self.compartment = compartment
         self.retention_days = retention_days
+        self.signed_by: Sequence[authority.Holder] = authority.CHAIN
         self.kept_from = 0
         self.purged_through = date.min
         self.chain = [genesis(compartment.origin).chain_hash]
@@ -197,7 +198,7 @@ class World:
         size: int | None = None,
         chain_hash: bytes | None = None,
         signed_at: datetime | None = None,
-        chain: Sequence[authority.Holder] = authority.CHAIN,
+        chain: Sequence[authority.Holder] | None = None,
         timestamp: bytes | None = None,
         **changes: Any,
     ) -> ListedSeal:
@@ -219,7 +220,7 @@ class World:
             "recovered_from": self._last.recovered_from if self._last and self._last.day is None else None,
         }
         seal = Seal(**{**values, **changes})
-        signature = authority.sign(seal.text, chain=chain, at=signed_at or seal.sealed_at)
+        signature = authority.sign(seal.text, chain=chain or self.signed_by, at=signed_at or seal.sealed_at)
         listed = ListedSeal(seal.text, signature, sealed, tuple(tree.path(self.origin)), timestamp)
         self.seals.append(listed)
         self._last = seal

@@ -28,8 +28,9 @@ SECOND = timedelta(seconds=1)
 def check(chain: Sequence[Holder], anchors: Sequence[Holder] = (ROOT,), *, at: datetime = NOW) -> None:
     """Check a path as the verifier of signatures does."""
     parsed = [certificates.parse(holder.certificate) for holder in chain]
-    trust.check_path(parsed, [certificates.parse(anchor.certificate) for anchor in anchors], at=at)
-    trust.check_service(parsed[0], made.SERVICE)
+    given = [certificates.parse(anchor.certificate) for anchor in anchors]
+    trust.check_path(parsed, given, at=at)
+    trust.check_signer(parsed[0], made.SERVICE)
 
 
 def leaf(**shape: object) -> tuple[Holder, Holder]:
@@ -240,23 +241,33 @@ def test_names_are_written_for_people_and_cannot_forge_a_line() -> None:
         (made.spki(new_key(1))[2:23], b"\x00\x05" + made.spki(new_key(1))[27:], MalformedError, "curve"),
         (made.spki(new_key(1))[2:23], b"\x01\x04", MalformedError, "whole octets"),
         (der.sequence(der.object_identifier("1.3.101.112")), b"\x00" + b"\x01" * 32, UntrustedError, "kind"),
-        (certificates._RSA, b"\x00" + der.sequence(der.integer(1)), MalformedError, "members"),
-        (certificates._RSA, b"\x00" + der.sequence(der.integer(1 << 2047 | 1), der.integer(3)), UntrustedError, "RSA"),
-        (certificates._RSA, b"\x00" + der.sequence(der.integer(1 << 2047), der.integer(65537)), UntrustedError, "RSA"),
+        (certificates.RSA_KEY, b"\x00" + der.sequence(der.integer(1)), MalformedError, "members"),
         (
-            certificates._RSA,
+            certificates.RSA_KEY,
+            b"\x00" + der.sequence(der.integer(1 << 2047 | 1), der.integer(3)),
+            UntrustedError,
+            "RSA",
+        ),
+        (
+            certificates.RSA_KEY,
+            b"\x00" + der.sequence(der.integer(1 << 2047), der.integer(65537)),
+            UntrustedError,
+            "RSA",
+        ),
+        (
+            certificates.RSA_KEY,
             b"\x00" + der.sequence(der.integer(1 << 2046 | 1), der.integer(65537)),
             UntrustedError,
             "RSA",
         ),
         (
-            certificates._RSA,
+            certificates.RSA_KEY,
             b"\x00" + der.sequence(der.integer(1 << 8192 | 1), der.integer(65537)),
             UntrustedError,
             "RSA",
         ),
         (
-            certificates._RSA,
+            certificates.RSA_KEY,
             b"\x00" + der.sequence(der.integer(-(1 << 2047) - 1), der.integer(65537)),
             UntrustedError,
             "RSA",
@@ -277,7 +288,7 @@ def test_keys_of_another_kind_or_form_are_refused(
 def test_rsa_keys_have_2048_to_8192_bits(bits: int) -> None:
     """Both ends included."""
     numbers = der.sequence(der.integer(1 << (bits - 1) | 1), der.integer(65537))
-    spki = der.sequence(certificates._RSA, der.encode(der.BIT_STRING, b"\x00", numbers))
+    spki = der.sequence(certificates.RSA_KEY, der.encode(der.BIT_STRING, b"\x00", numbers))
     holder = issue("Odd", new_key(3), issuer=ROOT, public_key=spki)
     assert certificates.public_key(certificates.parse(holder.certificate)).key_size == bits
 
@@ -288,6 +299,10 @@ def test_rsa_keys_have_2048_to_8192_bits(bits: int) -> None:
         (lambda: ec.derive_private_key(0x5EA1, ec.SECP384R1()), made.ECDSA_SHA384),
         (lambda: ec.derive_private_key(0x5EA1, ec.SECP384R1()), made.ECDSA_SHA256),
         (lambda: rsa_key(2048), made.RSA_SHA256),
+        (lambda: rsa_key(2048), made.pss()),
+        (lambda: rsa_key(2048), made.pss(parameters=der.encode(der.NULL))),
+        (lambda: rsa_key(2048), made.pss(2, salt_bytes=48)),
+        (lambda: rsa_key(2048), made.pss(3, salt_bytes=64)),
     ],
 )
 def test_authorities_may_have_other_keys(key: Callable[[], made.PrivateKey], algorithm: bytes) -> None:
@@ -308,6 +323,8 @@ def test_authorities_may_have_other_keys(key: Callable[[], made.PrivateKey], alg
         (made.RSA_SHA256, lambda: new_key(1)),
         (made.ECDSA_SHA256, lambda: rsa_key(2048)),
         (made.RSA_SHA1, lambda: rsa_key(2048)),
+        (made.pss(salt_bytes=20), lambda: rsa_key(2048)),
+        (made.pss(), lambda: new_key(1)),
         (der.sequence(der.object_identifier("1.2.840.10045.4.1")), lambda: new_key(1)),  # SHA-1
         (der.sequence(), lambda: new_key(1)),
     ],
@@ -397,6 +414,9 @@ def test_both_ends_of_the_validity_are_included(end: str, at: datetime) -> None:
         check(CHAIN, at=at - SECOND if end == "begin" else at + SECOND)
 
 
+# Those of servers, time-stamping authorities and answers about revocation.
+OTHER_PURPOSES = ("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.8", "1.3.6.1.5.5.7.3.9")
+
 # What is refused in a path under the root, and why.
 PATHS = {
     "no certificate": ([], "chain of 0"),
@@ -421,16 +441,19 @@ PATHS = {
     "signer expired": (leaf(end=NOW - SECOND), "valid from"),
     "intermediate not yet valid": (intermediate(begin=NOW + SECOND), "valid from"),
     "intermediate expired": (intermediate(end=NOW - SECOND), "valid from"),
-    "no extended usage": (leaf(extensions=[*SIGNER[:2], SIGNER[3]]), "extended key usage"),
-    "any extended usage": (
-        leaf(extensions=[*SIGNER[:2], made.extended_key_usage(made.CLIENT_AUTHENTICATION, "2.5.29.37.0"), SIGNER[3]]),
+    "empty extended usage": (
+        leaf(extensions=[*SIGNER[:2], made.extended_key_usage(), SIGNER[3]]),
         "extended key usage",
     ),
-    "no key usage": (leaf(extensions=[SIGNER[0], *SIGNER[2:]]), "digitalSignature"),
-    "other usages": (leaf(extensions=[SIGNER[0], made.key_usage(0x7F), *SIGNER[2:]]), "digitalSignature"),
+    "the extended usages of others": (
+        leaf(extensions=[*SIGNER[:2], made.extended_key_usage(*OTHER_PURPOSES), SIGNER[3]]),
+        "extended key usage",
+    ),
+    "no key usage": (leaf(extensions=[SIGNER[0], *SIGNER[2:]]), "nonRepudiation"),
+    "other usages": (leaf(extensions=[SIGNER[0], made.key_usage(0xBF), *SIGNER[2:]]), "nonRepudiation"),
     "empty key usage": (
         leaf(extensions=[SIGNER[0], made.extension("2.5.29.15", b"\x03\x01\x00"), *SIGNER[2:]]),
-        "digitalSignature",
+        "nonRepudiation",
     ),
     "authority signs": (leaf(extensions=[AUTHORITY[0], made.key_usage(0xFF), *SIGNER[2:]]), "cannot be a signer"),
     "unknown critical": (leaf(extensions=[*SIGNER, made.extension("1.2.3.4", b"", critical=True)]), "do not apply"),
@@ -447,20 +470,31 @@ PATHS = {
     "authority without key usage": (intermediate(extensions=[AUTHORITY[0]]), "keyCertSign"),
     "authority that may only sign data": (intermediate(extensions=[AUTHORITY[0], made.key_usage(0xFB)]), "keyCertSign"),
     "authority for other purposes": (
-        intermediate(extensions=[*AUTHORITY, made.extended_key_usage(made.CLIENT_AUTHENTICATION)]),
+        intermediate(extensions=[*AUTHORITY, made.extended_key_usage(*OTHER_PURPOSES)]),
         "other purposes",
     ),
     **{
-        how: (leaf(extensions=[*SIGNER[:3], *names]), "not issued for")
-        for how, names in (
-            ("no name", ()),
-            ("empty name", [made.alternative_names()]),
-            ("other service", [made.alternative_names(made.dns_name("other.example.fr"))]),
-            ("other case", [made.alternative_names(made.dns_name(made.SERVICE.upper()))]),
-            ("name cut by a zero", [made.alternative_names(made.dns_name(made.SERVICE + "\x00.evil.fr"))]),
-            ("mail address instead", [made.alternative_names(der.encode(0x81, made.SERVICE.encode()))]),
-            ("two services", [made.alternative_names(made.dns_name(made.SERVICE), made.dns_name("b.fr"))]),
+        how: (leaf(extensions=[*SIGNER[:3], *names]), reason)
+        for reason, shapes in (
+            (
+                "names neither",
+                {
+                    "no name": (),
+                    "empty name": [made.alternative_names()],
+                    "mail address instead": [made.alternative_names(der.encode(0x81, made.SERVICE.encode()))],
+                },
+            ),
+            (
+                "not issued for",
+                {
+                    "other service": [made.alternative_names(made.dns_name("other.example.fr"))],
+                    "other case": [made.alternative_names(made.dns_name(made.SERVICE.upper()))],
+                    "name cut by a zero": [made.alternative_names(made.dns_name(made.SERVICE + "\x00.evil.fr"))],
+                    "two services": [made.alternative_names(made.dns_name(made.SERVICE), made.dns_name("b.fr"))],
+                },
+            ),
         )
+        for how, names in shapes.items()
     },
 }
 

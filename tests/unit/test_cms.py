@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal.core.errors import BadSignatureError, MalformedError, UntrustedError, VerificationError
-from journal.pki import certificates, cms, der
+from journal.pki import certificates, cms, der, trust
 from tests.support import authority as made
 from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, LEAF, NOW, ROOT, SIGNER, Holder, issue, new_key
 
@@ -89,6 +89,10 @@ def test_a_signature_verifies_and_says_whose_it_is() -> None:
     assert check(SIGNATURE) == cms.Signature(
         signer=LEAF.certificate,
         subject="CN=Seals and extracts",
+        organisation=None,
+        names_service=True,
+        is_expected=False,
+        anchor=trust.Anchor("CN=Root authority", sha256(ROOT.certificate).digest(), is_development=False),
         issuer="CN=Issuing authority",
         serial=7,
         signing_time=NOW,
@@ -115,8 +119,8 @@ def test_a_signature_may_have_no_intermediate_or_two() -> None:
 
 def test_the_same_inputs_give_the_same_bytes() -> None:
     """Nothing but the arguments goes into a signature: no clock, no randomness."""
-    value = der.sequence(der.integer(5), der.integer(6))
-    values = cms._Values(parsed(*CHAIN), DIGEST, NOW, 5, 6)
+    value = made.ecdsa_value(5, 6)
+    values = cms._Values(parsed(*CHAIN), DIGEST, NOW, value)
     assert cms._encode(values) == cms._encode(values)
     assert value in cms._encode(values)
 
@@ -197,9 +201,10 @@ def test_a_value_changed_in_the_right_spelling_is_a_bad_signature() -> None:
         check(encode(chain=parsed(LEAF, INTERMEDIATE, ROOT)))
     with pytest.raises(BadSignatureError, match="by the key"):
         check(encode(chain=parsed(LEAF)))
-    for numbers in ({"r": 1}, {"s": 1}, {"r": cms.P256_ORDER - 1}):
+    r, s = certificates.read_ecdsa(cms._parse(SIGNATURE).value)
+    for value in ((1, s), (r, 1), (cms.P256_ORDER - 1, s)):
         with pytest.raises(BadSignatureError, match="by the key"):
-            check(encode(**numbers))
+            check(encode(value=made.ecdsa_value(*value)))
 
 
 def test_another_issuance_of_the_same_key_is_a_bad_signature() -> None:
@@ -222,19 +227,19 @@ def test_another_signature_of_the_issuer_under_an_intermediate_is_a_bad_signatur
 
 @pytest.mark.parametrize(
     "numbers",
-    [{"s": cms.P256_ORDER // 2 + 1}, {"s": cms.P256_ORDER}, {"r": cms.P256_ORDER}, {"r": 1 << 300}],
+    [(1, cms.P256_ORDER // 2 + 1), (1, cms.P256_ORDER), (cms.P256_ORDER, 1), (1 << 300, 1)],
 )
-def test_numbers_out_of_range_are_malformed(numbers: dict[str, int]) -> None:
+def test_numbers_out_of_range_are_malformed(numbers: tuple[int, int]) -> None:
     """R below the order of the group, s in its lower half."""
     with pytest.raises(MalformedError, match="out of range"):
-        check(encode(**numbers))
+        check(encode(value=made.ecdsa_value(*numbers)))
 
 
 def test_the_higher_twin_is_malformed() -> None:
     """(r, n - s) is as good a signature mathematically; here a signature has one spelling."""
-    values = cms._parse(SIGNATURE)
+    r, s = certificates.read_ecdsa(cms._parse(SIGNATURE).value)
     with pytest.raises(MalformedError, match="the higher of its two"):
-        check(encode(s=cms.P256_ORDER - values.s))
+        check(encode(value=made.ecdsa_value(r, cms.P256_ORDER - s)))
 
 
 # --- untrusted
@@ -292,17 +297,16 @@ def test_a_time_stamp_speaks_louder_than_the_time_claimed() -> None:
 
 
 def test_a_signer_of_another_kind_of_key_is_untrusted() -> None:
-    """The profile is P-256 with SHA-256 alone, however good the other curve."""
+    """No shorter RSA key, and no key of another kind."""
     numbers = der.sequence(der.integer(1 << 2047 | 1), der.integer(65537))
-    rsa = der.sequence(certificates._RSA, der.encode(der.BIT_STRING, b"\x00", numbers))
+    rsa = der.sequence(certificates.RSA_KEY, der.encode(der.BIT_STRING, b"\x00", numbers))
     edwards = der.sequence(der.object_identifier("1.3.101.112"))
     odd = der.sequence(edwards, der.encode(der.BIT_STRING, b"\x00", b"k" * 32))
     for signer, reason in (
         (
-            issue("Seals", ec.derive_private_key(77, ec.SECP384R1()), issuer=INTERMEDIATE),
-            "CN=Seals: the signer's key is not P-256",
+            issue("Seals", new_key(3), issuer=INTERMEDIATE, public_key=rsa),
+            "CN=Seals: the signer's RSA key has less than",
         ),
-        (issue("Seals", new_key(3), issuer=INTERMEDIATE, public_key=rsa), "P-256"),
         (issue("Seals", new_key(3), issuer=INTERMEDIATE, public_key=odd), "kind"),
     ):
         with pytest.raises(UntrustedError, match=reason):
@@ -312,10 +316,11 @@ def test_a_signer_of_another_kind_of_key_is_untrusted() -> None:
 @pytest.mark.parametrize(
     ("extensions", "reason"),
     [
-        ([*SIGNER[:2], SIGNER[3]], "extended key usage"),
-        ([SIGNER[0], *SIGNER[2:]], "digitalSignature"),
+        ([*SIGNER[:2], made.extended_key_usage("1.3.6.1.5.5.7.3.1"), SIGNER[3]], "extended key usage"),
+        ([SIGNER[0], *SIGNER[2:]], "nonRepudiation"),
+        ([SIGNER[0], made.key_usage(made.DIGITAL_SIGNATURE), *SIGNER[2:]], "nonRepudiation"),
         ([AUTHORITY[0], made.key_usage(0xFF), *SIGNER[2:]], "cannot be a signer"),
-        (SIGNER[:3], "not issued for"),
+        (SIGNER[:3], "names neither a service nor one organisation"),
         ([*SIGNER, made.extension("1.2.3", b"", critical=True)], "do not apply"),
     ],
 )

@@ -193,7 +193,7 @@ def test_every_member_of_the_json_is_in_the_format(files: Path, capsys: pytest.C
     world.purge(march(1))
     world.live(4, 4)
     world.purge(march(2))
-    (files / "full").write_bytes(world.extract(march(1), march(5), at=noon(march(5))).pack())
+    (files / "full").write_bytes(world.extract(march(1), march(5), at=noon(march(5)), authorisation="A 1").pack())
     (files / "answer.json").write_bytes(answered(world, 5).encode())
     run(files, "full", "--json", "--receipt", "answer.json")
     assert set(json.loads(capsys.readouterr().out)) == described

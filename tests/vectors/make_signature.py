@@ -47,11 +47,12 @@ def refused() -> list[dict[str, str]]:
     content = CONTENT.encode()
     good = made.sign(content)
     values = cms._parse(good)
+    r, s = certificates.read_ecdsa(values.value)
     other_root = issue("Root authority", new_key(31), extensions=AUTHORITY)
     other = issue("Issuing authority", new_key(32), issuer=other_root, extensions=AUTHORITY)
     cases = {
         ("a byte more", "malformed"): good + b"\x00",
-        ("the higher twin", "malformed"): cms._encode(replace(values, s=cms.P256_ORDER - values.s)),
+        ("the higher twin", "malformed"): cms._encode(replace(values, value=made.ecdsa_value(r, cms.P256_ORDER - s))),
         ("another version", "malformed"): good.replace(b"\x02\x01\x01\x31\x0d", b"\x02\x01\x03\x31\x0d", 1),
         ("other content", "bad signature"): made.sign(content + b"\n"),
         ("another time", "bad signature"): cms._encode(replace(values, signing_time=NOW + YEAR / 365)),

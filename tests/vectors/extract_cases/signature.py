@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from journal.extract.layout import DIGESTS, DOCUMENT, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.pki import cms, der
-from journal.pki.certificates import parse
+from journal.pki.certificates import parse, read_ecdsa
 from tests.support import authority
-from tests.support.authority import AUTHORITY, ROOT, SIGNER, issue, new_key
+from tests.support.authority import AUTHORITY, ROOT, SIGNER, ecdsa_value, issue, new_key
 from tests.support.extracts import contents_of, pack
 from tests.vectors.extract_cases.case import (
     CHAIN,
@@ -82,7 +82,8 @@ def _bad() -> Iterator[tuple[str, str, str, bytes]]:
     other = authority.sign(content + b"\n", chain=CHAIN, at=AT)
     yield "signature-of-another-content", "The signature is over other bytes.", BAD, other
     values = cms._parse(authority.sign(content, chain=CHAIN, at=AT))
-    forged = replace(values, r=values.r ^ 1)
+    r, s = read_ecdsa(values.value)
+    forged = replace(values, value=ecdsa_value(r ^ 1, s))
     yield "signature-number-changed", "One bit of the signature's first number is turned.", BAD, cms._encode(forged)
     later = replace(values, signing_time=AT + timedelta(seconds=1))
     yield "signing-time-changed", "The signing time is a second later than it was signed.", BAD, cms._encode(later)
@@ -95,7 +96,8 @@ def _bad() -> Iterator[tuple[str, str, str, bytes]]:
 def _respelt() -> Iterator[tuple[str, str, str, bytes]]:
     good = authority.sign(digests_of(short()), chain=CHAIN, at=AT)
     values = cms._parse(good)
-    high = cms._encode(replace(values, s=cms.P256_ORDER - values.s))
+    r, s = read_ecdsa(values.value)
+    high = cms._encode(replace(values, value=ecdsa_value(r, cms.P256_ORDER - s)))
     yield "signature-none", "There is no signature in its member.", MALFORMED, b""
     yield "signature-higher-twin", "The signature is the twin whose second number is above n/2.", MALFORMED, high
     yield "signature-byte-after", "A byte follows the signature.", MALFORMED, good + b"\0"

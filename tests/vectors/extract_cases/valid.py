@@ -118,6 +118,7 @@ class _Identity(SigningIdentity):
     """The vectors' signer as a SigningIdentity with deterministic signatures."""
 
     def sign_raw(self, data: bytes) -> bytes:
+        assert isinstance(self._key, EllipticCurvePrivateKey)
         return self._key.sign(data, authority.ecdsa(SHA256()))
 
 
