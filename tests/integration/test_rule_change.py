@@ -1,4 +1,4 @@
-"""A category's rule is changed: what must go goes, nothing comes back, and every auditor can tell that it obeyed the rule."""
+"""A category's rule is changed: what must go goes, nothing comes back, and an auditor can tell that it was obeyed."""
 
 from __future__ import annotations
 

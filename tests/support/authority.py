@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from hashlib import sha256
+from functools import cache
+from hashlib import sha256, shake_256
 from typing import TYPE_CHECKING, Union
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -54,6 +56,23 @@ _PSS = {
 def new_key(number: int) -> ec.EllipticCurvePrivateKey:
     """Return always the same P-256 key for a number."""
     return ec.derive_private_key(0x5EA1 + number, ec.SECP256R1())
+
+
+def new_p384_key(number: int) -> ec.EllipticCurvePrivateKey:
+    """Return always the same P-384 key for a number."""
+    return ec.derive_private_key(0x5EA1 + number, ec.SECP384R1())
+
+
+@cache
+def rsa_3072_key() -> rsa.RSAPrivateKey:
+    """Return always the same RSA key: its primes are the first ones above two hashes, whose distances are known."""
+    p, q = (int.from_bytes(shake_256(label).digest(192), "big") | 3 << 1534 | 1 for label in (b"p", b"q"))
+    p, q = p + 144, q + 464
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    numbers = rsa.RSAPrivateNumbers(
+        p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(65537, p * q)
+    )
+    return numbers.private_key()
 
 
 def ecdsa(digest: hashes.HashAlgorithm) -> ec.ECDSA:
@@ -166,14 +185,27 @@ def issue(
     )
     digest = _HASHES.get(algorithm, hashes.SHA256())
     if isinstance(signing_key, rsa.RSAPrivateKey) and algorithm in _PSS:
-        digest = _PSS[algorithm]
-        signature = signing_key.sign(signed, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
+        signature = _sign_pss(signing_key, signed, _PSS[algorithm].name)
     elif isinstance(signing_key, rsa.RSAPrivateKey):
         signature = signing_key.sign(signed, padding.PKCS1v15(), digest)
     else:
         signature = signing_key.sign(signed, ecdsa(digest))
     certificate = der.sequence(signed, outer_algorithm or algorithm, der.encode(der.BIT_STRING, b"\x00", signature))
     return Holder(certificate, key, subject)
+
+
+def _sign_pss(key: rsa.RSAPrivateKey, content: bytes, digest: str) -> bytes:
+    """Return an RSASSA-PSS signature (RFC 8017 §8.1.1, §9.1.1) whose salt follows from the content: always the same."""
+    salt = hashlib.new(digest, hashlib.new(digest, content).digest()).digest()
+    hashed = hashlib.new(digest, bytes(8) + hashlib.new(digest, content).digest() + salt).digest()
+    length = (key.key_size - 1 + 7) // 8
+    data = (b"\x01" + salt).rjust(length - len(hashed) - 1, b"\0")
+    mask = b"".join(hashlib.new(digest, hashed + count.to_bytes(4, "big")).digest() for count in range(length))
+    masked = int.from_bytes(data, "big") ^ int.from_bytes(mask[: len(data)], "big")
+    masked &= (1 << (8 * len(data) - (8 * length - key.key_size + 1))) - 1
+    message = int.from_bytes(masked.to_bytes(len(data), "big") + hashed + b"\xbc", "big")
+    numbers = key.private_numbers()
+    return pow(message, numbers.d, numbers.public_numbers.n).to_bytes((key.key_size + 7) // 8, "big")
 
 
 def ecdsa_value(r: int, s: int) -> bytes:

@@ -20,6 +20,7 @@ from tests.vectors.extract_cases import (
     known,
     manifest,
     receipts,
+    organisation,
     retention,
     rules,
     seals,
@@ -35,7 +36,20 @@ if TYPE_CHECKING:
     from tests.vectors.extract_cases.case import Case
 
 FOLDER = Path(__file__).parent / "v1" / "extracts"
-GROUPS = (valid, container, signature, manifest, seals, retention, entries, known, timestamp, rules, receipts)
+GROUPS = (
+    valid,
+    container,
+    signature,
+    organisation,
+    manifest,
+    seals,
+    retention,
+    entries,
+    known,
+    timestamp,
+    rules,
+    receipts,
+)
 
 
 def cases() -> Iterator[tuple[str, Case]]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from journal.core import canonical
 from journal.extract.layout import DIGESTS
 from journal.pki.certificates import der_to_pem
+from journal.pki.trust import DEVELOPMENT
 from tests.support import authority, stamps
 from tests.support.extracts import Extract, World, contents_of, march, noon
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
 
@@ -26,10 +27,24 @@ SIGNER = authority.issue("Seals and extracts", authority.new_key(3), issuer=auth
 CHAIN = (SIGNER,)
 OTHER_ROOT = authority.issue("Other root", authority.new_key(40), extensions=authority.AUTHORITY)
 
+DEVELOPMENT_ROOT = authority.issue(
+    authority.seal_name(DEVELOPMENT, ""), authority.new_key(41), extensions=authority.AUTHORITY
+)
+EXPECTED_SEAL = "expected.pem"
+
 ANCHORS = {
     TRUST: der_to_pem([authority.ROOT.certificate]),
     TIME: der_to_pem(stamps.ANCHORS),
     "other.pem": der_to_pem([OTHER_ROOT.certificate]),
+    EXPECTED_SEAL: der_to_pem(
+        [
+            authority.ROOT.certificate,
+            authority.issue(
+                authority.seal_name(), authority.new_key(6), issuer=authority.ROOT, extensions=authority.SEAL
+            ).certificate,
+        ]
+    ),
+    "development.pem": der_to_pem([DEVELOPMENT_ROOT.certificate]),
     "both.pem": b"Subject: both, with text around\n" + der_to_pem([OTHER_ROOT.certificate, authority.ROOT.certificate]),
 }
 

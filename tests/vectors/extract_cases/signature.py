@@ -146,16 +146,23 @@ def _chains() -> Iterator[tuple[str, str, tuple[authority.Holder, ...]]]:
     yield "signer-of-another-service", "The certificate is of another service.", _signer(*SIGNER[:3], other)
     both = authority.alternative_names(authority.dns_name(authority.SERVICE), authority.dns_name("other.example.fr"))
     yield "signer-of-two-services", "The certificate names two services.", _signer(*SIGNER[:3], both)
-    yield "signer-without-service", "The certificate names no service.", _signer(*SIGNER[:3])
+    about = "The certificate names neither a service nor an organisation."
+    yield "signer-without-service", about, _signer(*SIGNER[:3])
     second = timedelta(seconds=1)
     yield "signer-expired", "The certificate ends a second before the signature.", _signer(end=AT - second)
     yield "signer-not-yet-valid", "The certificate begins a second after the signature.", _signer(begin=AT + second)
     yield "signer-without-key-usage", "The certificate has no key usage.", _signer(SIGNER[0], *SIGNER[2:])
     wrong = authority.key_usage(authority.KEY_CERT_SIGN)
     yield "signer-other-key-usage", "The key may only sign certificates.", _signer(SIGNER[0], wrong, *SIGNER[2:])
-    yield "signer-without-purpose", "The certificate has no extended key usage.", _signer(*SIGNER[:2], SIGNER[3])
-    client = authority.extended_key_usage(authority.CLIENT_AUTHENTICATION)
-    yield "signer-other-purpose", "The certificate is for clients of TLS.", _signer(*SIGNER[:2], client, SIGNER[3])
+    digital = authority.key_usage(authority.DIGITAL_SIGNATURE)
+    about = "The key's usage is digitalSignature without nonRepudiation."
+    yield "signer-repudiable", about, _signer(SIGNER[0], digital, *SIGNER[2:])
+    none = authority.extended_key_usage()
+    about = "The certificate has an empty extended key usage."
+    yield "signer-without-purpose", about, _signer(*SIGNER[:2], none, SIGNER[3])
+    server = authority.extended_key_usage("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.8")
+    about = "The certificate is for a server of TLS and for time-stamps."
+    yield "signer-other-purpose", about, _signer(*SIGNER[:2], server, SIGNER[3])
     is_authority = authority.basic_constraints(der.TRUE)
     yield "signer-an-authority", "The signer's certificate is an authority's.", _signer(is_authority, *SIGNER[1:])
     critical = authority.extension("1.2.3.4", b"\x05\x00", critical=True)
