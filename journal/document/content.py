@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from journal.core.entry import Entry
     from journal.extract.manifest import Manifest
     from journal.extract.purges import PurgedDays
+    from journal.pki.trust import Anchor
 
 MAX_ROWS = 2_000
 MAX_CELL_CHARACTERS = 240
@@ -28,8 +29,14 @@ MAX_CELL_CHARACTERS = 240
 MAX_GROUPS, MAX_INDEXES = 5, 10
 
 # The words of extrait.csv.
-COLUMNS = (*("N°", "Survenu le (heure de Paris)", "Action", "Compte", "Objet", "Motif", "Destinataires", "Résultat"),)
+COLUMNS = ("N°", "Survenu le (heure de Paris)", "Action", "Compte", "Objet", "Motif", "Destinataires", "Résultat")
+    ["N°", "Survenu le (heure de Paris)", "Action", "Compte", "Objet", "Motif", "Destinataires", "Résultat"]
+)
 CHART_DAYS = 92
+TRIALS = (
+    "Pour essais seulement : le certificat de confiance est d'une autorité de développement, que le service s'est "
+    "faite. Personne d'autre ne répond de qui a signé."
+)
 
 
 @dataclass(slots=True)
@@ -58,6 +65,7 @@ class Circumstances:
     category_label: str
     service: str
     signer: str
+    anchor: Anchor | None
     manifest_sha256: str
     first_seal: int
     last_seal: int
@@ -83,6 +91,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "category_label": printable(circumstances.category_label),
         "period": period(manifest.first_day, manifest.last_day),
         "origin": manifest.origin,
+        "warning": typeset(TRIALS) if circumstances.anchor and circumstances.anchor.is_development else "",
         "summary": typeset(_summary(manifest, circumstances)),
         "request": _request(manifest),
         "disclosed": manifest.disclosed,
@@ -196,6 +205,8 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
         ["Purge", typeset(printable(f"{purged} ; règle : {rule}"))],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
         ["Signataire", printable(circumstances.signer)],
+        ["Certificat de confiance", printable(circumstances.anchor.subject if circumstances.anchor else "inconnu")],
+        ["Son SHA-256, à comparer", circumstances.anchor.sha256.hex() if circumstances.anchor else "inconnu"],
         ["Logiciel", manifest.software],
     ]
 

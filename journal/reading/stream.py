@@ -20,7 +20,7 @@ import structlog
 
 from journal import __version__
 from journal.core.entry import Entry, parse_record
-from journal.core.errors import StoreError
+from journal.core.errors import StoreError, VerificationError
 from journal.core.times import day_of, overdue_through
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import DocumentError, render
@@ -29,6 +29,7 @@ from journal.extract.container import ContainerWriter
 from journal.extract.listing import disclosed_line, encode_seals, withheld_line
 from journal.extract.manifest import Filter, Manifest
 from journal.extract.texts import signed_names, write_digests, write_instructions
+from journal.pki.certificates import pem_to_der
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from journal.extract.manifest import Request
     from journal.extract.purges import PurgedDays
     from journal.keys.ring import Keyring
+    from journal.pki.trust import Anchor
     from journal.reading.reader import ChainSeal, DayRange, Reader
     from journal.signer.client import SignerClient
 
@@ -206,6 +208,7 @@ class ExtractStream:
             category_label=plan.category_label,
             service=plan.compartment.service,
             signer=self._signer.identity.subject,
+            anchor=self._anchor(manifest),
             manifest_sha256=sha256(manifest.encode()).hexdigest(),
             first_seal=plan.seals[0].seal.number,
             last_seal=latest.number,
@@ -219,6 +222,13 @@ class ExtractStream:
             return await render(content, self._signer, manifest.issued_at)
         except DocumentError as error:
             log.error("an extract goes without its document", reason=str(error))
+            return None
+
+    def _anchor(self, manifest: Manifest) -> Anchor | None:
+        """Return the trust anchor that an auditor will be shown; None if there is none now, which doctor tells."""
+        try:
+            return self._signer.identity.anchor(pem_to_der(self._reader.trust()), manifest.issued_at)
+        except (VerificationError, OSError):
             return None
 
     def _manifest(self) -> Manifest:

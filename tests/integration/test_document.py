@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from journal.core.chain import Head
-from journal.core.entry import MODULE_ACTIONS, Entry
-from journal.document.content import MAX_ROWS, Circumstances, Gathered, action_cell, document_content
+from journal.core.entry import MODULE_ACTIONS
+from journal.document.content import MAX_ROWS, action_cell
 from journal.document.french import printable
 from journal.document.render import DocumentError, render
 from journal.extract import table
-from journal.extract.grounds import Rule
-from journal.extract.manifest import Filter, Manifest, Request
+from journal.extract.manifest import Filter
 from journal.extract.purges import IN_TIME, PurgedDays
+from journal.pki.trust import Anchor
 from journal.seals.dev_authority import make_development_authority
+from tests.support.documents import AT, FIRST, GONE, SERVICE, make_content, make_entry
 from tests.support.pdf import base_revision, check_signature, read_text
 from tests.support.signing import local_signer
 
@@ -32,72 +32,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("pdftotext", "pdfsig")
 
-SERVICE = "journal.test"
-ORIGIN = f"openepm-journal/v1/{SERVICE}/albi/main-courante"
-AT = datetime(2026, 11, 23, 9, 41, 52, tzinfo=UTC)
-FIRST = date(2026, 9, 25)
-GONE = PurgedDays(FIRST, FIRST, 12, IN_TIME)
-
 
 @pytest.fixture
 def signer(tmp_path: Path) -> LocalSigner:
     """A signer under a root of its own."""
     make_development_authority(tmp_path, SERVICE, AT)
     return local_signer(tmp_path)
-
-
-def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: str = "Relecture", **more: Any) -> Entry:
-    """A recorded consultation."""
-    event = {
-        "data": {"actor": {"account": account}, "justification": reason, "outcome": "success", **more},
-        "id": str(index),
-        "source": "/openepm/albi/main-courante",
-        "specversion": "1.0",
-        "subject": "MC-2026-0001",
-        "time": "2026-09-25T09:59:58.000000Z",
-        "type": "fr.openepm.journal.consultation",
-    }
-    at = datetime(2026, 9, 25, 10, tzinfo=UTC) + timedelta(days=days, microseconds=index)
-    return Entry(index, at, "albi", "main-courante", "c1", event, b"")
-
-
-def make_content(
-    entries: list[Entry], *, selection: Filter | None = None, withheld: int = 0, **changed: Any
-) -> dict[str, Any]:
-    """What the document of an extract of these entries says."""
-    gathered = Gathered()
-    for entry in entries:
-        gathered.add(entry)
-    manifest = Manifest(
-        origin=ORIGIN,
-        first_day=changed.pop("first_day", FIRST),
-        last_day=date(2026, 11, 23),
-        base=Head(0, b"\1" * 32),
-        head=Head(len(entries) + withheld, b"\2" * 32),
-        disclosed=len(entries),
-        withheld=withheld,
-        filter=selection or Filter(),
-        purpose="lawfulness",
-        requester=changed.pop("requester", "Déléguée à la protection des données"),
-        request=Request(index=7, leaf=b"\3" * 32, reference="DPD-2026-14"),
-        issued_at=AT,
-        software="openepm-journal/0",
-        rule=Rule("contrat, art. 13.2"),
-    )
-    circumstances: dict[str, Any] = {
-        "tenant_name": "Ville d'Albi",
-        "category_label": "Main courante",
-        "service": SERVICE,
-        "signer": "CN=test",
-        "manifest_sha256": "ab" * 32,
-        "first_seal": 1,
-        "last_seal": 2,
-        "sealed_at": AT,
-        "covered_at": None,
-        "purged": (),
-        "retention_days": 60,
-    }
-    return document_content(manifest, gathered, Circumstances(**circumstances | changed))
 
 
 async def test_it_says_who_asked_what_and_how_much(signer: LocalSigner, tmp_path: Path) -> None:
@@ -110,10 +50,19 @@ async def test_it_says_who_asked_what_and_how_much(signer: LocalSigner, tmp_path
         "DPD-2026-14",
         "12 entrées",
         "ab" * 16,
+        "CN=Racine",
+        "04" * 16,
         "z.vidal",
     ):
         assert words in text.replace("\u202f", " "), words
     assert "Les entrées du 25 septembre 2026 ont été détruites" in re.sub(r"\s+", " ", text)
+
+
+async def test_a_development_authority_is_said_before_all_else(signer: LocalSigner, tmp_path: Path) -> None:
+    """Above the summary, in words nobody overlooks."""
+    content = make_content([make_entry(0)], anchor=Anchor("CN=x", bytes(32), is_development=True))
+    text = re.sub(r"\s+", " ", read_text(await render(content, signer, AT), tmp_path / "a.pdf"))
+    assert text.index("Pour essais seulement") < text.index("Cet extrait communique")
 
 
 async def test_its_prose_is_set_as_french_is() -> None:

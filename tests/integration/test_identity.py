@@ -83,8 +83,9 @@ def test_the_development_authority_signs_what_openssl_and_we_verify(home: Path) 
 
     signature = signer.sign(CONTENT, NOW)
     verified = verify(signature, home / "trust.pem")
-    assert verified.subject == "CN=OpenEPM journal seals and extracts"
+    assert verified.subject == "CN=OpenEPM journal seals and extracts, O=OpenEPM journal development authority"
     assert verified.signing_time == NOW
+    assert verified.anchor.is_development
     for options in ([], ["-cades"], ["-cades", "-purpose", "smimesign"]):
         assert openssl_verifies(home, signature, CONTENT, home / "trust.pem", *options, at=NOW)
         assert not openssl_verifies(home, signature, CONTENT + b"\n", home / "trust.pem", *options, at=NOW)
@@ -236,7 +237,7 @@ def test_certificates_made_with_openssl_are_of_the_profile(tmp_path: Path) -> No
     root_key, root, key, request = (tmp_path / name for name in ("ca.key", "ca.pem", "signing.key", "request.pem"))
     extensions = tmp_path / "extensions"
     extensions.write_text(
-        "basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=emailProtection\n"
+        "basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature,nonRepudiation\nextendedKeyUsage=emailProtection\n"
         f"subjectAltName=DNS:{SERVICE}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
     )
     openssl("req", "-x509", "-newkey", "rsa:3072", "-nodes", "-keyout", root_key, "-out", root, "-days", 3650,

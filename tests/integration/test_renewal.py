@@ -39,12 +39,14 @@ class Authority:
         new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650")
         openssl(*new, "-subj", f"/CN={name}", *extensions, "-keyout", self.key, "-out", self.root)
 
-    def certify(self, request: bytes, *, days: int = 365) -> bytes:
-        """Return a certificate with the extensions of the request."""
+    def certify(self, request: bytes, *, days: int = 365, names: str = SERVICE) -> bytes:
+        """Return a certificate with the usage asked for, and the name of a service."""
         asked = self.root.with_name("request.pem")
         asked.write_bytes(request)
         made = self.root.with_name("made.pem")
-        by = ("-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-copy_extensions", "copyall")
+        extensions = self.root.with_name("extensions")
+        extensions.write_text(f"subjectAltName=DNS:{names}\nkeyUsage=critical,nonRepudiation\n")
+        by = ("-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-extfile", extensions)
         openssl("x509", "-req", "-in", asked, "-days", days, *by, "-out", made)
         return made.read_bytes()
 
@@ -60,28 +62,28 @@ def test_first_identity_renewal_and_rollover(tmp_path: Path, paths: Paths) -> No
     """Each is a request and a certificate; roots are added, and a key waits until its certificate is there."""
     now = datetime.now(UTC) + timedelta(minutes=1)
     first, second = Authority(tmp_path, "first"), Authority(tmp_path, "second")
-    request = make_request(paths.key, SERVICE, SUBJECT, same_key=False)
+    request = make_request(paths.key, SUBJECT, kind="p256", same_key=False)
     (tmp_path / "shown.pem").write_bytes(request)
     told = openssl("req", "-in", tmp_path / "shown.pem", "-noout", "-text", "-verify")
-    for words in ("verify OK", "organizationIdentifier = NTRFR-218100048", f"DNS:{SERVICE}", "E-mail Protection"):
+    for words in ("verify OK", "organizationIdentifier = NTRFR-218100048", "Digital Signature, Non Repudiation"):
         assert words in told
     # Asked for again, it is the same key.
     assert next_key_path(paths.key).stat().st_mode & 0o777 == 0o600
     key = next_key_path(paths.key).read_bytes()
-    request = make_request(paths.key, SERVICE, SUBJECT, same_key=False)
+    request = make_request(paths.key, SUBJECT, kind="p256", same_key=False)
     assert next_key_path(paths.key).read_bytes() == key
 
     made = install(paths, first.certify(request), first.root.read_bytes(), SERVICE, now)
     assert paths.key.read_bytes() == key
     assert not next_key_path(paths.key).exists()
 
-    renewed = make_request(paths.key, SERVICE, SUBJECT, same_key=True)
+    renewed = make_request(paths.key, SUBJECT, kind="p256", same_key=True)
     again = install(paths, first.certify(renewed, days=700), first.root.read_bytes(), SERVICE, now)
     assert again.not_after > made.not_after
     assert paths.key.read_bytes() == key
     assert len(pem_to_der(paths.trust.read_bytes())) == 1
 
-    rolled = second.certify(make_request(paths.key, SERVICE, SUBJECT, same_key=False))
+    rolled = second.certify(make_request(paths.key, SUBJECT, kind="p256", same_key=False))
     assert paths.key.read_bytes() == key
     install(paths, rolled, second.root.read_bytes(), SERVICE, now)
     assert paths.key.read_bytes() != key
@@ -96,10 +98,10 @@ def test_what_a_verifier_would_refuse_is_not_installed(tmp_path: Path, paths: Pa
     now = datetime.now(UTC) + timedelta(minutes=1)
     authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
     elsewhere = paths.key.with_name("elsewhere.key")
-    request = make_request(paths.key, SERVICE, SUBJECT, same_key=False)
+    request = make_request(paths.key, SUBJECT, kind="p256", same_key=False)
     good, root = authority.certify(request), authority.root.read_bytes()
-    named = authority.certify(make_request(paths.key, "other.example.fr", SUBJECT, same_key=False))
-    keyed = authority.certify(make_request(elsewhere, SERVICE, SUBJECT, same_key=False))
+    named = authority.certify(request, names="other.example.fr")
+    keyed = authority.certify(make_request(elsewhere, SUBJECT, kind="p256", same_key=False))
     for chain, trust, at, why in (
         (named, root, now, "the certificate is for other.example.fr"),
         (keyed, root, now, "the certificate is for neither the key in"),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from asn1crypto import x509
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.validation import validate_pdf_signature
-from pyhanko.sign.validation.settings import KeyUsageConstraints
 from pyhanko_certvalidator import ValidationContext
 
 from journal.pki.certificates import pem_to_der
@@ -41,12 +40,12 @@ async def check_signature(document: bytes, trust: bytes, at: datetime) -> Embedd
     (signature,) = PdfFileReader(BytesIO(document)).embedded_signatures
     roots = [x509.Certificate.load(der) for der in pem_to_der(trust)]
     context = ValidationContext(trust_roots=roots, moment=at, allow_fetching=False)
-    usage = KeyUsageConstraints(key_usage={"digital_signature"})
-    # pyHanko runs a loop of its own.
-    status = await asyncio.to_thread(validate_pdf_signature, signature, context, key_usage_settings=usage)
+    # pyHanko runs a loop of its own. Its default policy asks for nonRepudiation.
+    status = await asyncio.to_thread(validate_pdf_signature, signature, context)
     assert status.intact
     assert status.valid
     assert status.trusted
+    assert status.bottom_line
     assert status.coverage is not None
     assert status.coverage.name == "ENTIRE_FILE"
     return signature

@@ -135,6 +135,7 @@ def documented() -> bytes:
         category_label="Main courante",
         service=authority.SERVICE,
         signer="CN=Seals and extracts",
+        anchor=None,
         manifest_sha256=sha256(manifest.encode()).hexdigest(),
         first_seal=1,
         last_seal=4,
