@@ -169,7 +169,7 @@ def _check_authority(certificate: Certificate, *, below: int, purpose: bytes | N
     authority, path_length = _basic_constraints(certificate)
     if not authority or (path_length is not None and path_length < below):
         raise UntrustedError("it is not an authority, or not for a path of this length", part=certificate.name)
-    # Its extended key usage limits the authority to other purposes: OpenSSL refuses it too.
+    # Its extended key usage limits the authority to what it certifies, as OpenSSL has it.
     if not _serves(certificate, purpose):
         raise UntrustedError("it is an authority for other purposes", part=certificate.name)
 

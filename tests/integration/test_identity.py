@@ -172,10 +172,10 @@ def test_a_key_that_cannot_be_used_is_refused_by_name(home: Path) -> None:
     with pytest.raises(OperatorError, match=r"signing\.key is encrypted"):
         load(home)
     write_key(key, rsa.generate_private_key(public_exponent=65537, key_size=2048))
-    with pytest.raises(OperatorError, match=r"signing\.key is not a P-256 key"):
+    with pytest.raises(OperatorError, match=r"signing\.key is not a P-256 or P-384 key, nor RSA of 3072"):
         load(home)
-    write_key(key, ec.generate_private_key(ec.SECP384R1()))
-    with pytest.raises(OperatorError, match=r"signing\.key is not a P-256 key"):
+    write_key(key, ec.generate_private_key(ec.SECP521R1()))
+    with pytest.raises(OperatorError, match=r"signing\.key is not a P-256 or P-384 key"):
         load(home)
     key.write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     with pytest.raises(OperatorError, match=r"signing\.key is not a private key"):
@@ -191,6 +191,7 @@ def write(directory: Path, chain: Sequence[made.Holder]) -> None:
     write_key(directory / "signing.key", chain[0].key)
 
 
+FOR_SERVERS = made.extended_key_usage("1.3.6.1.5.5.7.3.1")
 TWO_SERVICES = made.alternative_names(made.dns_name(SERVICE), made.dns_name("b.example.fr"))
 
 
@@ -198,10 +199,13 @@ TWO_SERVICES = made.alternative_names(made.dns_name(SERVICE), made.dns_name("b.e
     ("chain", "reason"),
     [
         ([*CHAIN, ROOT], "self-issued"),
-        ([INTERMEDIATE, CHAIN[0]], "digitalSignature"),
+        ([INTERMEDIATE, CHAIN[0]], "nonRepudiation"),
         ([CHAIN[0], issue("Another", new_key(5), issuer=ROOT, extensions=AUTHORITY)], "issued by the next"),
-        ([issue("Seals", new_key(3), issuer=ROOT, extensions=SIGNER[:2])], "extended key usage"),
-        ([issue("Seals", new_key(3), issuer=ROOT, extensions=SIGNER[:3])], "names 0 services"),
+        ([issue("Seals", new_key(3), issuer=ROOT, extensions=[*SIGNER[:2], FOR_SERVERS])], "extended key usage"),
+        (
+            [issue("Seals", new_key(3), issuer=ROOT, extensions=SIGNER[:3])],
+            "names no service: set JOURNAL_SERVICE_NAME",
+        ),
         ([issue("Seals", new_key(3), issuer=ROOT, extensions=[*SIGNER[:3], TWO_SERVICES])], "names 2 services"),
     ],
 )
@@ -284,7 +288,7 @@ PATH_LENGTH_0 = made.basic_constraints(der.TRUE, der.integer(0))
                     "Seals",
                     new_key(3),
                     issuer=INTERMEDIATE,
-                    extensions=[*SIGNER[:2], made.extended_key_usage(made.CLIENT_AUTHENTICATION), SIGNER[3]],
+                    extensions=[*SIGNER[:2], FOR_SERVERS, SIGNER[3]],
                 ),
                 INTERMEDIATE,
             ],
@@ -344,7 +348,7 @@ PATH_LENGTH_0 = made.basic_constraints(der.TRUE, der.integer(0))
                             "Web",
                             new_key(6),
                             issuer=ROOT,
-                            extensions=[*AUTHORITY, made.extended_key_usage(made.CLIENT_AUTHENTICATION)],
+                            extensions=[*AUTHORITY, FOR_SERVERS],
                         )
                     ),
                 ),
