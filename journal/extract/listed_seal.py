@@ -13,6 +13,7 @@ from journal.core.errors import (
     ForkError,
     MalformedError,
     MismatchedPartError,
+    UntrustedError,
     VerificationError,
 )
 from journal.core.seal import NOTHING_HASH, Seal, SealedHead, parse_seal
@@ -85,8 +86,11 @@ def check_seal(
             service=service,
             at=stamp.stamped_at if stamp else None,
         )
-        if signer is not None:
-            cms.check_same_signer(signature, signer)
+        if signer is not None and not cms.may_be_beside(signature, signer):
+            raise UntrustedError(
+                f"it is the seal of another organisation than that of the extract, {signer.organisation}",
+                part=signature.subject,
+            )
         if signature.signing_time != seal.sealed_at:
             raise MismatchedPartError("its signing time is not the time in its text")
         if root_from_path(listed.head, listed.path) != seal.root:

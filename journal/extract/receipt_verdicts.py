@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core.times import day_of, format_day, parse_time, purgeable_through
+from journal.pki.cms import may_be_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,6 +72,8 @@ def judge(checked: CheckedReceipts, shown: Sequence[Shown]) -> list[Judged]:
             verdict, reason = AUTHENTIC, _authentic(checked, receipt)
         elif chain is None:
             verdict, reason = FOREIGN, f"it is of {receipt.origin}, and nothing shown is"
+        elif not all(may_be_beside(checked.signer, seal.signature) for seal in chain.seals):
+            verdict, reason = FOREIGN, f"{checked.signer.organisation} vouches for its key, and not for what is shown"
         else:
             verdict, reason = _judge(receipt, chain)
         found.append(Judged(checked.name, receipt, verdict, reason))

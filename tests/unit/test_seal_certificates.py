@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from journal.core.errors import BadSignatureError, MalformedError, UntrustedError
 from journal.extract.known import read_known
 from journal.extract.listing import encode_head_answer
+from journal.extract.receipts import check_receipts, read_receipts
 from journal.extract.verify import verify_extract
 from journal.pki import certificates, cms, der, trust
 from tests.support import authority as made
 from tests.support.authority import AUTHORITY, INTERMEDIATE, ROOT, SEAL, Holder, issue, new_key
 from tests.support.extracts import ANCHORS, World, march, noon, opened
+from tests.support.receipts import answered
 
 if TYPE_CHECKING:
     from journal.extract.report import Report
@@ -99,13 +101,12 @@ def test_a_certificate_that_names_the_service_needs_not_be_expected() -> None:
 def test_two_seals_are_of_one_signer_unless_one_is_bound_otherwise() -> None:
     """Renewed under the same identifier; by another organisation only where the auditor expects both."""
     mine, renewed, other = check(seal()), check(seal(key=new_key(4))), check(seal(OTHER_CITY))
-    cms.check_same_signer(mine, renewed)
-    with pytest.raises(UntrustedError, match=r"than that of the extract, Autre ville \(NTRFR-210000025\)"):
-        cms.check_same_signer(mine, other)
+    assert cms.may_be_beside(mine, renewed)
+    assert not cms.may_be_beside(mine, other)
     both = seal(), seal(OTHER_CITY)
-    cms.check_same_signer(check(both[0], *both), check(both[1], *both))
-    cms.check_same_signer(mine, check(made.LEAF))
-    cms.check_same_signer(check(made.LEAF), mine)
+    assert cms.may_be_beside(check(both[0], *both), check(both[1], *both))
+    assert cms.may_be_beside(mine, check(made.LEAF))
+    assert cms.may_be_beside(check(made.LEAF), mine)
 
 
 @cache
@@ -206,6 +207,23 @@ def test_a_seal_of_another_organisation_in_an_extract_is_untrusted() -> None:
         with pytest.raises(UntrustedError, match="than that of the extract, Ville d'Essai") as refusal:
             judged(first, later, seal(), known=known)
         assert refusal.value.part.startswith("head.json seal 4" if known else "seals.json seal ")
+
+
+def test_a_receipt_of_another_organisation_convicts_nobody() -> None:
+    """Else whoever has a seal by the same authority could accuse a host of what it never acknowledged."""
+    world = World()
+    world.signed_by = (seal(), INTERMEDIATE)
+    world.append(noon(march(1)))
+    world.close(march(1))
+    extract = world.extract(march(1), march(1), at=noon(march(3))).pack(chain=world.signed_by)
+    verdicts = []
+    for name in (CITY, OTHER_CITY):
+        answer = answered(world, 0, chain=(seal(name, new_key(4)), INTERMEDIATE)).encode()
+        receipts = [check_receipts(read_receipts(answer, "answer.json"), anchors=ANCHORS)]
+        (judged,) = verify_extract(opened(extract), anchors=ANCHORS, receipts=receipts).receipts
+        verdicts.append((judged.verdict, judged.reason))
+    assert [verdict for verdict, _ in verdicts] == ["covered", "foreign"]
+    assert verdicts[1][1].startswith("Autre ville (NTRFR-210000025) vouches for its key")
 
 
 def test_what_nothing_binds_to_the_service_is_said() -> None:

@@ -191,6 +191,8 @@ def test_every_member_of_the_json_is_in_the_format(files: Path, capsys: pytest.C
     described = {name for row in rows for name in re.findall("`([a-z_]+)`", row)}
     world = World(retention_days=3).live(1, 3)
     world.purge(march(1))
+    for minute in range(2):
+        world.append(noon(march(4), hour=9, minutes=minute), id="again", time=f"2026-03-04T12:0{minute}:00.000000Z")
     world.live(4, 4)
     world.purge(march(2))
     (files / "full").write_bytes(world.extract(march(1), march(5), at=noon(march(5)), authorisation="A 1").pack())
