@@ -30,8 +30,6 @@ MAX_GROUPS, MAX_INDEXES = 5, 10
 
 # The words of extrait.csv.
 COLUMNS = ("N°", "Survenu le (heure de Paris)", "Action", "Compte", "Objet", "Motif", "Destinataires", "Résultat")
-    ["N°", "Survenu le (heure de Paris)", "Action", "Compte", "Objet", "Motif", "Destinataires", "Résultat"]
-)
 CHART_DAYS = 92
 TRIALS = (
     "Pour essais seulement : le certificat de confiance est d'une autorité de développement, que le service s'est "

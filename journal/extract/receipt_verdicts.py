@@ -102,8 +102,8 @@ def _standing(receipt: Receipt, day: date, shown: Shown) -> tuple[str, str]:
     index = receipt.index
     if index in shown.entries:
         return COVERED, f"entry {index} is there, with its leaf hash and chain hash"
-    if lawful := next((seal for seal in _gone(receipt, shown) if _could_be_purged(seal, day)), None):
-        return PURGED, f"{format_day(day)} is purged under the rule that {lawful.name} states"
+    if seal := next((seal for seal in _gone(receipt, shown) if _could_be_purged(seal, day)), None):
+        return PURGED, f"{format_day(day)} is purged under the rule that {seal.name} states"
     held = [seal for seal in shown.seals if seal.head.size > index]
     if met := next((seal for seal in held if seal.head.size == index + 1), None):
         return COVERED, f"the chain hash in {met.name} is its own"

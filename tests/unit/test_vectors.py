@@ -129,7 +129,7 @@ def test_every_class_has_its_vectors() -> None:
 
 def test_the_vectors_stay_small() -> None:
     """Authors of other verifiers copy them."""
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 4 * 2**20
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 5 * 2**20
 
 
 @pytest.mark.campaign

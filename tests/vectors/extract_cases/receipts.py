@@ -100,7 +100,7 @@ def _held() -> Iterator[Case]:
     world.purge(march(2))
     extract = signed(world.extract(march(1), march(4), at=noon(march(5))))
     about = "One entry is purged under the rule, the other is there."
-    purged = facts(4, purged_through=march(2))
+    purged = facts(4, purged_through=march(2), purged=("1-2: ? late 0-2",))
     yield case("purged", about, extract, answer, "purged", "covered", facts=purged)
     about = "Signed in the last second of its key."
     yield case("last-second", about, whole(), of(honest(), 2, signed_at=BEGINS + timedelta(days=30)), "covered")
@@ -134,7 +134,7 @@ def _missing() -> Iterator[Case]:
     world.purge(march(2))
     extract = signed(world.extract(march(1), march(4), at=noon(march(5))))
     about = "What is at its index is purged, and its day could not be."
-    purged = facts(4, purged_through=march(2))
+    purged = facts(4, purged_through=march(2), purged=("1-2: ? late 0-2",))
     yield case("purged-too-early", about, extract, Answered((receipt,), chain=CHAIN), "missing", facts=purged)
 
 
