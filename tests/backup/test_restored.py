@@ -33,7 +33,8 @@ from journal.keys.wrapped import read_master_key
 from journal.settings import Settings
 from tests.backup.cluster import base_backup, restored, room
 from tests.backup.opening import Row, all_rows, opened_rows, unwrapped
-from tests.support.serving import Serving, Site, free_port
+from tests.support.ports import free_port
+from tests.support.serving import Serving, Site
 from tests.support.world import DAY, OTHER_TENANT, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from tests.faults.load import Load
 from tests.faults.oracle import judge
 from tests.support.brief import BRIEF, key_files, leaves
 from tests.support.contents import purge_entries
+from tests.support.ports import free_port
 from tests.support.rig import SOURCE, TENANTS
-from tests.support.serving import CATEGORIES, Serving, Site, free_port
+from tests.support.serving import CATEGORIES, Serving, Site
 from tests.support.world import DAY, World, new_world
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +13,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.support.ports import free_port
+
 COMMAND = str(Path(sys.executable).with_name("openepm-journal"))
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.needs("openssl", "curl")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from journal.notices.host import copied_path, problems
 from journal.notices.told import AGAIN_SECONDS, Told
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import Settings
+from tests.support import forks
 from tests.support.mail import MailServer, running_mail_server
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def make_settings(tmp_path: Path, mail: MailServer, hook: Hook, **more: Any) -> 
     return Settings(**(values | more))
 
 
-async def command(settings: Settings, *arguments: str) -> tuple[int | None, str]:
+async def command(settings: Settings, *arguments: str) -> tuple[int, str]:
     """Run `openepm-journal notify`; return its status and what it said."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
     environment = kept | {
@@ -107,11 +107,8 @@ async def command(settings: Settings, *arguments: str) -> tuple[int | None, str]
         "JOURNAL_NOTIFY_SMTP": settings.notify_smtp,
         "JOURNAL_NOTIFY_WEBHOOK": settings.notify_webhook or "",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "journal.cli.main", "notify", *arguments, env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await process.communicate()
-    return process.returncode, said.decode()
+    done = await asyncio.to_thread(forks.run, ["notify", *arguments], environment)
+    return done.returncode, done.stderr
 
 
 async def test_a_unit_that_failed(tmp_path: Path, mail: MailServer, hook: Hook) -> None:

@@ -66,7 +66,7 @@ async def test_one_who_gives_up_takes_no_place() -> None:
     # The place was given back before the other could take itself out.
     with pytest.raises(asyncio.CancelledError):
         await late.task
-    async with asyncio.timeout(5), places.hold("rodez"):
+    async with asyncio.timeout(60), places.hold("rodez"):
         pass
 
 
@@ -121,7 +121,7 @@ async def test_who_gives_up_takes_no_place() -> None:
     await asyncio.sleep(0)
     third.task.cancel()
     await asyncio.gather(first.task, second.task, third.task, return_exceptions=True)
-    async with asyncio.timeout(5), places.hold("lodeve"):
+    async with asyncio.timeout(60), places.hold("lodeve"):
         pass
 
 
@@ -149,7 +149,7 @@ async def answer_to(connection: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
     with contextlib.suppress(ConnectionError):
         await loop.sock_sendall(connection, b"GET /healthz HTTP/1.1\r\nHost: journal\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await loop.sock_recv(connection, 65536)
     return b""
 
@@ -170,14 +170,14 @@ class TestConnections:
         async with running_edge(postgres, tmp_path, limits=Limits(connections=8)) as edge:
             held = [await connect(opened, edge.port, "127.0.0.5") for _ in range(2)]
             third = await connect(opened, edge.port, "127.0.0.5")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 refusal = await asyncio.get_running_loop().sock_recv(third, 65536)
             head, body = refusal.decode().split("\r\n\r\n")
             assert head.startswith("HTTP/1.1 503 ")
             assert json.loads(body)["type"] == "urn:openepm-journal:problem:busy"
             assert await status_of(await connect(opened, edge.port, "127.0.0.6")) == 200
             held[0].close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await status_of(await connect(opened, edge.port, "127.0.0.5")) != 200:
                     pass
             assert (await scrape(edge.session)).value("connections_refused_total") >= 1

@@ -16,7 +16,8 @@ import pytest
 from journal.core.errors import OperatorError
 from journal.database.embedded import OWNER
 from journal.settings import load_settings
-from tests.support.commands import NOT_RUN, command, free_port, plain_line, serving
+from tests.support.commands import NOT_RUN, command, plain_line, serving
+from tests.support.ports import free_port
 from tests.support.serving import Serving, found_site
 
 if TYPE_CHECKING:

@@ -212,7 +212,7 @@ async def slowly(front: Front, beginning: bytes) -> bytes:
     answer = b""
     writer.write(beginning)
     with suppress(ConnectionError):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             answer = await reader.read()
     writer.close()
     return answer
@@ -236,7 +236,7 @@ async def test_a_slow_caller(front: Front) -> None:
 @pytest.mark.needs("nginx")
 async def test_too_many_requests_of_one_address(postgres: EmbeddedPostgres, tmp_path: Any) -> None:
     """Nginx refuses them in JSON, and tells when to come back."""
-    limits = {"rate=500r/s": "rate=1r/s", "burst=1000": "burst=3"}
+    limits = {"rate=500r/s": "rate=1r/m", "burst=1000": "burst=3"}
     async with (
         running_edge(postgres, tmp_path / "service") as edge,
         running_proxy("nginx", tmp_path / "proxy", edge.port, limits=limits) as proxy,

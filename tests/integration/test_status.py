@@ -219,9 +219,9 @@ class TestSeals:
 
     async def test_the_databases_clock(self, world: World) -> None:
         """By how much it departs from the service's."""
-        assert (await told(world))[0].value("database_clock_departure_seconds") < 1
+        assert (await told(world))[0].value("database_clock_departure_seconds") < 30
         world.clock.offset += timedelta(minutes=5)
-        assert (await told(world))[0].value("database_clock_departure_seconds") == pytest.approx(300, abs=5)
+        assert (await told(world))[0].value("database_clock_departure_seconds") == pytest.approx(300, abs=30)
 
 
 @asynccontextmanager

@@ -11,6 +11,8 @@ from journal.clock import SimulatedClock
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import pytest
+
     # What moves the clock of a test's database, by the keywords of a timedelta.
     MoveClock = Callable[..., Awaitable[None]]
 
@@ -21,6 +23,12 @@ MICROSECOND = timedelta(microseconds=1)
 def midnight(day: date) -> datetime:
     """Return the moment a UTC day begins."""
     return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def hold_time(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let time pass for a service only as a test moves its clock's offset, however slow the machine is."""
+    moment, offset = clock.monotonic(), clock.offset
+    monkeypatch.setattr(clock, "monotonic", lambda: moment + (clock.offset - offset).total_seconds())
 
 
 class StillClock(SimulatedClock):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tests.support import forks
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,14 +46,6 @@ def plain_line(done: subprocess.CompletedProcess[str], code: int = NOT_RUN) -> s
     assert (done.returncode, done.stdout) == (code, ""), (done.stdout, done.stderr)
     assert re.fullmatch(r"openepm-journal: [^\n]+\n", done.stderr), done.stderr
     return done.stderr
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from journal.database.embedded import OWNER, SUPERUSER
 from journal.keys.wrapped import make_master_key
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import NO_SIGNER_SOCKET, Settings
+from tests.support.ports import free_port
 from tests.support.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ CATEGORIES = (CATEGORY, "ecrits")
 SERVICE_PROGRAM = ("-m", "journal.cli.main")
 START_LIMIT_SECONDS = 60
 STOP_LIMIT_SECONDS = 60
-# Below the range the kernel picks from: nobody takes the port while the service restarts.
-PORTS = range(20_000, 32_000)
 
 
 def workers_of(pid: int) -> list[int]:
@@ -114,15 +111,6 @@ async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS) -> 
                 role="client", tenant=tenant, categories=CATEGORIES
             )
     return site
-
-
-def free_port() -> int:
-    """Return a free port of the loopback."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no port is free")
 
 
 class Serving:

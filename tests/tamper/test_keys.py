@@ -231,5 +231,5 @@ async def test_a_table_that_is_being_rewritten(world: World) -> None:
         number = await superuser.fetchval("SELECT id FROM journal.category WHERE code = $1", CATEGORY)
         async with superuser.transaction():
             await superuser.execute(f"LOCK TABLE journal.entry_{number}_{world.today:%Y%m%d}")
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(60):
                 assert await keys_problem(world.installation) is None
