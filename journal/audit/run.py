@@ -50,7 +50,7 @@ class Audit:
     """One check of everything a service stores; or, once prepared, of single leaves."""
 
     def __init__(self, service: Service, *, page_rows: int = PAGE_ROWS, pace: Pace = without_rest) -> None:
-        """Check this service's store with its keys; `pace` is awaited after every page."""
+        """Check this service's store with its keys; `pace` is awaited after every seal and page."""
         self._page_rows = page_rows
         self._pace = pace
         self._service = service
@@ -121,7 +121,9 @@ class Audit:
         self._expected = ExpectedChains(
             self._service.name, first_day=service.first_day, horizon=horizon, ended=self._ended.excused
         )
-        seals = SealAudit(self._service, self._expected, self._findings, created_at=service.created_at, now=now)
+        seals = SealAudit(
+            self._service, self._expected, self._findings, created_at=service.created_at, now=now, pace=self._pace
+        )
         await seals.run()
         self.seals = seals.seals
         # Heads are read after the seals, so they have reached at least what the seals cover.

@@ -6,11 +6,11 @@ content is not used.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from journal.audit.pace import in_thread
 from journal.core.errors import MismatchedPartError, StoreError, UnavailableError, VerificationError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.core.times import day_of, format_day, purgeable_through
@@ -22,7 +22,7 @@ from journal.pki.timestamp_token import read_info, read_token
 from journal.seals.sealer import OPEN_SEALS_KEPT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import date, datetime
 
     from journal.audit.expected import ExpectedChain, ExpectedChains
@@ -40,9 +40,20 @@ class SealAudit:
     """One pass over all seals, in the order of their numbers."""
 
     def __init__(
-        self, service: Service, expected: ExpectedChains, findings: Findings, *, created_at: datetime, now: datetime
+        self,
+        service: Service,
+        expected: ExpectedChains,
+        findings: Findings,
+        *,
+        created_at: datetime,
+        now: datetime,
+        pace: Callable[[], Awaitable[None]],
     ) -> None:
-        """Begin before the first seal of a service created at `created_at`; `now` is the database's clock."""
+        """Begin before the first seal of a service created at `created_at`; `now` is the database's clock.
+
+        `pace` is awaited after every seal.
+        """
+        self._pace = pace
         self._store = service.store
         self._name = service.name
         self._anchors = pem_to_der(service.reader.trust())
@@ -80,6 +91,7 @@ class SealAudit:
             row = await self._store.close_seal(self._expected.horizon)
             self._horizon_number = row.number if row is not None else 0
         async for row in self._rows():
+            await self._pace()
             self.seals += 1
             where = f"seal {row.number}"
             self._check_number(row, where)
@@ -194,7 +206,7 @@ class SealAudit:
     async def _read_heads(self, seal: Seal, where: str) -> list[SealHeadRow] | None:
         try:
             rows = await self._store.read_seal_heads(seal.number)
-            tree = await asyncio.to_thread(Trie, [sealed_head(self._name, row) for row in rows])
+            tree = await in_thread(Trie, [sealed_head(self._name, row) for row in rows])
         except UnavailableError:
             raise
         except (StoreError, ValueError) as error:

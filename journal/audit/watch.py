@@ -18,6 +18,7 @@ import structlog
 
 from journal.admin.rules import RuleChanges
 from journal.audit.findings import Finding, Findings
+from journal.audit.pace import Pace
 from journal.audit.rounds import Rounds
 from journal.audit.run import Audit
 from journal.clock import SimulatedClock
@@ -42,21 +43,6 @@ PAGE_ROWS = 200
 FAILED_PAUSE_SECONDS = 60.0
 
 Leaf = tuple[str, date]
-
-
-class Pace:
-    """Keeps work to a share of one processor: after each piece it waits in proportion to how long that took."""
-
-    def __init__(self, share: float) -> None:
-        """Allow this share, 0 < share <= 1."""
-        self._rest = 1 / share - 1
-        self._since = asyncio.get_running_loop().time()
-
-    async def __call__(self) -> None:
-        """Wait for as long as the work since the last call demands."""
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep((loop.time() - self._since) * self._rest)
-        self._since = loop.time()
 
 
 class Watch:
@@ -101,8 +87,11 @@ class Watch:
 
     async def pass_once(self) -> None:
         """Check closed days, as many as fit between two readings of the seals and heads."""
-        loop = asyncio.get_running_loop()
         pace = Pace(self._service.settings.audit_share)
+        await pace.run(self._pass(pace))
+
+    async def _pass(self, pace: Pace) -> None:
+        loop = asyncio.get_running_loop()
         audit, found = await self._prepare(pace)
         self._found[None] = await self._confirm(None, found, partial(self._look_again, None, pace))
         self._tell_entries()

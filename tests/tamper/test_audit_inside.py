@@ -6,6 +6,7 @@ The kinds of KINDS.md that it must notice; each is named, by the check of its ow
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ import asyncpg
 import pytest
 
 from journal.admin.administration import NewCategory
-from journal.audit.watch import Pace, Watch
+from journal.audit.pace import Pace, in_thread
+from journal.audit.watch import Watch
 from journal.core.entry import RESERVED_TENANT
 from journal.database.catalog import (
     digest_catalog,
@@ -276,3 +278,55 @@ async def test_the_round_goes_on_after_a_restart(filled: World) -> None:
     assert (CATEGORY, FIRST) not in Watch(filled.service)._rounds.checked
     filled.settings.audit_path.write_text("{", encoding="ascii")
     assert Watch(filled.service)._rounds.checked == {}
+
+
+def spin(seconds: float) -> None:
+    """Use a processor for so long."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+async def test_the_share_is_of_work_and_not_of_waiting() -> None:
+    """A piece rests for what it worked, in the loop and in threads; what it waited for is rest already."""
+    pace = Pace(0.1)
+
+    async def piece(work: float, threaded: float, waiting: float) -> float:
+        started = time.monotonic()
+        spin(work)
+        await in_thread(spin, threaded)
+        await asyncio.sleep(waiting)
+        await pace()
+        return time.monotonic() - started
+
+    async def pieces() -> tuple[float, float]:
+        return await piece(0.01, 0.01, 0.0), await piece(0.01, 0.01, 0.5)
+
+    busy, waiting = await pace.run(pieces())
+    assert busy >= 0.2
+    assert waiting < 0.5 + busy
+
+
+async def test_a_paced_pass_is_cancelled_and_fails_as_its_work_does() -> None:
+    """A cancellation and an error pass through; and what the work catches, it catches."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await Pace(1.0).run(fails())
+    seen = []
+
+    async def lasts() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            seen.append("ended")
+
+    task = asyncio.create_task(Pace(1.0).run(lasts()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["ended"]
