@@ -7,6 +7,7 @@ difference between a value and a shape of `shapes`. Only the fast path (`events`
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from msgspec import inspect
 # A body of 10,000 events holds about 400,000 values; one made to be expensive holds millions.
 VALUES_LIMIT = 1_000_000
 POINTER_LIMIT = 300
+INTEGER_DIGITS = 16
 
 
 class Fault(NamedTuple):
@@ -32,7 +34,7 @@ class Object(dict[str, Any]):
 
 
 class _Number:
-    """A JSON number; no shape allows one, so its value is dropped."""
+    """A JSON number that no shape allows: a fraction, an exponent, minus zero, or more than 16 digits."""
 
 
 _NUMBER = _Number()
@@ -50,8 +52,13 @@ def _number(_: str) -> _Number:
     return _NUMBER
 
 
+def _integer(text: str) -> int | _Number:
+    return int(text) if len(text) <= INTEGER_DIGITS and text != "-0" else _NUMBER
+
+
 # Python's decoder accepts NaN and Infinity as numbers; no shape allows those either.
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_number)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def is_costly(body: bytes) -> bool:
@@ -90,6 +97,11 @@ def repeats_a_member(body: bytes) -> bool:
     return repeated
 
 
+def holds_minus_zero(body: bytes) -> bool:
+    """Return whether a body, which must be JSON without fractions and exponents, holds the number -0."""
+    return b"-0" in body and b"-0" in _STRING.sub(b"", body)
+
+
 def step(pointer: str, name: str | int) -> str:
     """Extend a JSON Pointer; lone surrogates are replaced, and the result is cut at POINTER_LIMIT."""
     text = str(name).replace("~", "~0").replace("/", "~1").encode("utf-8", "replace").decode()
@@ -116,12 +128,7 @@ def _check(value: Any, shape: inspect.Type, pointer: str, faults: list[Fault]) -
         _check_object(value, shape, pointer, faults)
     elif isinstance(shape, inspect.ListType):
         _check_list(value, shape, pointer, faults)
-    elif not isinstance(value, str):
-        faults.append(Fault(pointer, f"must be a string, not {_kind(value)}"))
-    elif isinstance(shape, inspect.LiteralType):
-        if value not in shape.values:
-            faults.append(Fault(pointer, f"must be {_one_of(shape.values)}"))
-    elif isinstance(shape, inspect.StrType) and (reason := _fault_of_text(value, shape, extra)):
+    elif reason := _fault_of_plain(value, shape, extra):
         faults.append(Fault(pointer, reason))
 
 
@@ -152,6 +159,24 @@ def _check_list(value: Any, shape: inspect.ListType, pointer: str, faults: list[
         _check(item, shape.item_type, step(pointer, position), faults)
 
 
+def _fault_of_plain(value: Any, shape: inspect.Type, extra: dict[str, Any]) -> str:
+    if isinstance(shape, inspect.IntType):
+        return _fault_of_integer(value, shape)
+    if not isinstance(value, str):
+        return f"must be a string, not {_kind(value)}"
+    if isinstance(shape, inspect.LiteralType):
+        return "" if value in shape.values else f"must be {_one_of(shape.values)}"
+    return _fault_of_text(value, shape, extra) if isinstance(shape, inspect.StrType) else ""
+
+
+def _fault_of_integer(value: Any, shape: inspect.IntType) -> str:
+    least, most = shape.ge or 0, shape.le or 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "" if least <= value <= most else f"is not from {least} to {most}"
+    is_number = isinstance(value, _Number)
+    return f"must be an integer from {least} to {most}" + ("" if is_number else f", not {_kind(value)}")
+
+
 def _fault_of_text(text: str, shape: inspect.StrType, extra: dict[str, Any]) -> str:
     allowed = extra.get("controls", "")
     if not text and shape.min_length:
@@ -171,7 +196,14 @@ def _fault_of_text(text: str, shape: inspect.StrType, extra: dict[str, Any]) -> 
 def _kind(value: Any) -> str:
     if isinstance(value, _Number):
         return "a number"
-    kinds = {bool: "a boolean", str: "a string", list: "a list", Object: "an object", type(None): "null"}
+    kinds = {
+        bool: "a boolean",
+        int: "a number",
+        str: "a string",
+        list: "a list",
+        Object: "an object",
+        type(None): "null",
+    }
     return kinds[type(value)]
 
 

@@ -24,19 +24,21 @@ from msgspec import UNSET
 
 from ingest import diagnosis, spellings
 from ingest.shapes import (
-    NEED_JUSTIFICATION,
     NEED_RECIPIENTS,
     NO_SUBJECT,
     CloudEvent,
+    fault_of_act,
     fault_of_field,
     fault_of_justification,
     fault_of_name,
+    fault_of_operation,
     fault_of_sequence,
     fault_of_source,
     fault_of_traceparent,
     fault_of_tracestate,
+    needs_justification,
 )
-from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, SKEW, TYPE_PREFIX, Event
+from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, OPERATIONS, SKEW, TYPE_PREFIX, Event
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time
 from journal.extract.table import UNSEEN
@@ -149,6 +151,9 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
             moment > latest
             or _lacks(value, action)
             or (data.justification is not UNSET and fault_of_justification(data.justification))
+            or (data.operation is not UNSET and fault_of_operation(action, data.operation, data.outcome))
+            or (data.act is not UNSET and fault_of_act(data.act))
+            or (data.count == 0 and diagnosis.holds_minus_zero(body))
             or (value.traceparent is not UNSET and fault_of_traceparent(value.traceparent))
             or (value.tracestate is not UNSET and fault_of_tracestate(value.tracestate))
             or (value.sequence is not UNSET and fault_of_sequence(value.sequence))
@@ -191,7 +196,7 @@ def _lacks(value: CloudEvent, action: str) -> bool:
     """Return whether a member that this action requires is missing."""
     return (
         (value.subject is UNSET and action not in NO_SUBJECT)
-        or (value.data.justification is UNSET and action in NEED_JUSTIFICATION)
+        or (value.data.justification is UNSET and needs_justification(action, value.data.outcome))
         or (value.data.recipients is UNSET and action in NEED_RECIPIENTS)
     )
 
@@ -290,7 +295,7 @@ class _Faults:
         faults = diagnosis.check(event, _SHAPE)
         at_fault = {fault.pointer for fault in faults}
         if isinstance(event, dict):
-            faults += [fault for fault in _missing(event) if fault.pointer not in at_fault]
+            faults += [fault for fault in _contradictions(event) if fault.pointer not in at_fault]
             self._examine_circumstances(position, event, at_fault)
         self._misshapen.extend((position, *fault) for fault in faults)
 
@@ -304,18 +309,23 @@ class _Faults:
             self._invalid.append((position, "/time", "is more than 5 minutes ahead of the service's clock"))
 
 
-def _missing(event: dict[str, Any]) -> list[diagnosis.Fault]:
-    """Return the missing members that the event's action requires."""
+def _contradictions(event: dict[str, Any]) -> list[diagnosis.Fault]:
+    """Return the missing members that the event's action requires, and an operation that does not fit it."""
     kind, data = event.get("type"), event.get("data")
     action = kind.removeprefix(TYPE_PREFIX) if isinstance(kind, str) else ""
     if action not in MODULE_ACTIONS or not isinstance(data, dict):
         return []
     needs = [
         ("/subject", "subject" in event or action in NO_SUBJECT),
-        ("/data/justification", "justification" in data or action not in NEED_JUSTIFICATION),
+        ("/data/justification", "justification" in data or not needs_justification(action, data.get("outcome"))),
         ("/data/recipients", "recipients" in data or action not in NEED_RECIPIENTS),
     ]
-    return [diagnosis.Fault(pointer, f"is required for {action}") for pointer, met in needs if not met]
+    faults = [diagnosis.Fault(pointer, f"is required for {action}") for pointer, met in needs if not met]
+    operation = data.get("operation")
+    is_known = isinstance(operation, str) and operation in OPERATIONS
+    if is_known and (reason := fault_of_operation(action, operation, data.get("outcome"))):
+        faults.append(diagnosis.Fault("/data/operation", reason))
+    return faults
 
 
 def _compact_size(event: Any) -> int:

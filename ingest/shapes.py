@@ -23,10 +23,28 @@ One description serves the fast decoder (`events`), the list of faults (`diagnos
 |------------------|----------|------------------------------------------------------------------------------|
 | `actor`          | required | `account` 1–128; optional `name`, `role`, `unit`, 1–128 each                 |
 | `outcome`        | required | success, denied or failure                                                   |
-| `justification`  | required | for consultation, disclosure, combination; 1–2,000 characters, not blank     |
+| `operation`      | optional | what was done in the module; below                                           |
+| `count`          | optional | how many records the act concerned, an integer from 0 to 2^53−1              |
+| `act`            | optional | the act that several events are of: 1–64 letters, digits and `._:~-`         |
+| `justification`  | required | for consultation, disclosure, combination that succeed; 1–2,000 characters   |
 | `recipients`     | required | for disclosure: 1–100 names of 1–256 characters                              |
 | `fields`         | optional | at most 100 names of fields, never their values                              |
 | `client`         | optional | `address` 1–64, `workstation` 1–128, `session` 1–128, each optional          |
+
+| `operation`                                                              | fits                                      |
+|--------------------------------------------------------------------------|-------------------------------------------|
+| login, logout; login-failed, which does not succeed                      | access                                    |
+| search, list, view, history, attachment, print, export, statistics       | access, consultation, disclosure,         |
+|                                                                          | combination                               |
+| create, import, copy, update, attach, link, assign, validate, reject,    | collection, modification, erasure,        |
+| sign, close, reopen, archive, restore, delete, rights, password, lock,   | disclosure, combination                   |
+| unlock, transmit                                                         |                                           |
+
+Only an evident contradiction is refused: within a row, the module chooses what the law calls the act.
+
+An act that concerns several subjects (a list of 50 hits, both sides of a combination) is one event for each, in one
+batch, with the same `act` and `count`: so an extract about one person discloses that entry and withholds the others,
+each under a salt of its own. Criteria of a search are in no member.
 
 Lengths are in Unicode code points of the normalised text (`spellings`). No text is blank, and none but a justification
 holds a character that is not seen or changes how others are seen; a justification may hold tabs and line breaks, but
@@ -41,7 +59,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from journal.core.entry import MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
+from journal.core.entry import (
+    MODULE_ACTIONS,
+    OPERATIONS,
+    OUTCOMES,
+    READING_OPERATIONS,
+    SESSION_OPERATIONS,
+    TYPE_PREFIX,
+    WRITING_OPERATIONS,
+)
 from journal.core.errors import MalformedError
 from journal.core.times import normalise_time
 from journal.extract.table import UNSEEN
@@ -49,6 +75,14 @@ from journal.extract.table import UNSEEN
 NO_SUBJECT = frozenset({"access"})
 NEED_JUSTIFICATION = frozenset({"consultation", "disclosure", "combination"})
 NEED_RECIPIENTS = frozenset({"disclosure"})
+COUNT_LIMIT = 2**53 - 1
+# The operations that fit an action.
+FITTING = {
+    "access": frozenset({*SESSION_OPERATIONS, *READING_OPERATIONS}),
+    "consultation": frozenset(READING_OPERATIONS),
+    **dict.fromkeys(("collection", "modification", "erasure"), frozenset(WRITING_OPERATIONS)),
+    **dict.fromkeys(("disclosure", "combination"), frozenset({*READING_OPERATIONS, *WRITING_OPERATIONS})),
+}
 
 # Names of fields: Latin letters, digits, "_", "." and "-". Without spaces, "=" and "@" few values can pass for a name.
 _LETTER = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f"
@@ -59,6 +93,8 @@ _SOURCE_MATCH = re.compile(_SOURCE).fullmatch
 _TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT_MATCH = re.compile(_TRACEPARENT).fullmatch
 _SEQUENCE = "[0-9]{1,16}"
+_ACT = "[A-Za-z0-9._:~-]+"
+_ACT_MATCH = re.compile(_ACT).fullmatch
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6}0*)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 _TRACESTATE = "[ -~]+"
 _TRACESTATE_MATCH = re.compile(_TRACESTATE).fullmatch
@@ -68,6 +104,11 @@ _SEEN = "".join(mark if mark == "-" else f"\\u{ord(mark):04x}" for mark in UNSEE
 _NAME = rf"(?=[\s\S]*\S)[^{_SEEN}]*"
 _PROSE = r"(?=[\s\S]*\S)[^\u0000-\u0008\u000b\u000c\u000e-\u001f]*"
 LINE_CONTROLS = "\t\n\r"
+
+
+def needs_justification(action: str, outcome: Any) -> bool:
+    """Tell whether an action must be justified: what was refused, or failed, showed nothing to anybody."""
+    return action in NEED_JUSTIFICATION and outcome not in ("denied", "failure")
 
 
 def fault_of_source(text: str) -> str:
@@ -102,6 +143,18 @@ def fault_of_tracestate(text: str) -> str:
     return "" if _TRACESTATE_MATCH(text) else "is not a W3C tracestate"
 
 
+def fault_of_act(text: str) -> str:
+    """Return why a text is not the id of an act, or an empty text; it is not quoted, as it may be a criterion."""
+    return "" if _ACT_MATCH(text) else "is not the id of an act (letters, digits, . _ : ~ -)"
+
+
+def fault_of_operation(action: str, operation: str, outcome: Any) -> str:
+    """Return why an operation contradicts an action or an outcome, or an empty text."""
+    if operation not in FITTING[action]:
+        return f"does not fit {action}"
+    return "does not succeed" if operation == "login-failed" and outcome == "success" else ""
+
+
 def fault_of_justification(text: str) -> str:
     """Return why a text is not a justification, or an empty text."""
     return "is blank" if text.isspace() else ""
@@ -128,6 +181,8 @@ Text128 = Annotated[str, _text(128)]
 Text256 = Annotated[str, _text(256)]
 Field = Annotated[str, _text(64, rule=fault_of_field, pattern=_FIELD)]
 Justification = Annotated[str, _text(2000, rule=fault_of_justification, controls=LINE_CONTROLS, pattern=_PROSE)]
+Act = Annotated[str, _text(64, rule=fault_of_act, pattern=_ACT)]
+Count = Annotated[int, Meta(ge=0, le=COUNT_LIMIT)]
 Sequence = Annotated[str, _text(16, rule=fault_of_sequence, pattern=_SEQUENCE)]
 Source = Annotated[str, _text(256, rule=fault_of_source, pattern=_SOURCE)]
 Time = Annotated[
@@ -140,9 +195,11 @@ Tracestate = Annotated[str, _text(512, rule=fault_of_tracestate, pattern=_TRACES
 
 if TYPE_CHECKING:
     EventType = str
+    Operation = str
     Outcome = str
 else:  # msgspec needs the literals, from the one table; mypy cannot evaluate them
     EventType = Literal[tuple(TYPE_PREFIX + action for action in MODULE_ACTIONS)]
+    Operation = Literal[tuple(OPERATIONS)]
     Outcome = Literal[tuple(OUTCOMES)]
 
 
@@ -167,10 +224,13 @@ class Actor(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 class Data(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     """What was done, why, and with what outcome."""
 
+    act: Act | UnsetType = UNSET
     actor: Actor
     client: Client | UnsetType = UNSET
+    count: Count | UnsetType = UNSET
     fields: Annotated[list[Field], Meta(max_length=100)] | UnsetType = UNSET
     justification: Justification | UnsetType = UNSET
+    operation: Operation | UnsetType = UNSET
     outcome: Outcome
     recipients: Annotated[list[Text256], Meta(min_length=1, max_length=100)] | UnsetType = UNSET
 

@@ -88,13 +88,9 @@ WRITING_OPERATIONS = {
     "password": "mot de passe",
     "lock": "verrouillage",
     "unlock": "déverrouillage",
-}
-OPERATIONS = {
-    **SESSION_OPERATIONS,
-    **READING_OPERATIONS,
-    **WRITING_OPERATIONS,
     "transmit": "transmission",
 }
+OPERATIONS = {**SESSION_OPERATIONS, **READING_OPERATIONS, **WRITING_OPERATIONS}
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _SERVICE = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")

@@ -36,11 +36,19 @@ def valid_event(action: str = "consultation", **members: Any) -> dict[str, Any]:
     return event | members
 
 
+def acting(action: str, operation: str, **members: Any) -> dict[str, Any]:
+    """Return a valid event of an action, but for its operation and other members of its data."""
+    event = valid_event(action)
+    event["data"] |= {"operation": operation, **members}
+    return event
+
+
 def full_event() -> dict[str, Any]:
     """Return a valid event with every member there is."""
     event = valid_event("disclosure", datacontenttype="application/json", sequence="42", traceparent=TRACEPARENT)
     event["data"]["actor"] |= {"name": "Jean Dupont", "unit": "brigade 2"}
     event["data"]["client"] = {"address": "10.0.0.12", "workstation": "PM-07", "session": "a1"}
+    event["data"] |= {"act": "liste-2026.03:01~7", "count": 12, "operation": "export"}
     return event
 
 
@@ -163,6 +171,36 @@ REFUSED = [
     _changed("no outcome", lambda event: event["data"].pop("outcome"), "/data/outcome"),
     _set("outcome a boolean", "/data/outcome", True),
     _set("unknown member of data", "/data/comment", "x"),
+    _set("an operation there is not", "/data/operation", "read"),
+    _set("operation a list", "/data/operation", ["list"]),
+    *(
+        Refused(name=f"{operation} of {action}", body=_dump(acting(action, operation)), pointer="/data/operation")
+        for operation, action in (
+            ("login", "consultation"),
+            ("logout", "erasure"),
+            ("login-failed", "modification"),
+            ("delete", "consultation"),
+            ("update", "access"),
+            ("print", "erasure"),
+            ("list", "collection"),
+            ("transmit", "consultation"),
+            ("login-failed", "access"),
+        )
+    ),
+    _set("count a text", "/data/count", "12"),
+    _set("count a boolean", "/data/count", True),
+    _set("count below zero", "/data/count", -1),
+    _set("count beyond what JSON's readers agree on", "/data/count", 2**53),
+    _set("count a fraction", "/data/count", 12.5),
+    _set("count null", "/data/count", None),
+    _raw("count of an integer as a fraction", '"count": 12', b'"count": 12.0', "/data/count"),
+    _raw("count with an exponent", '"count": 12', b'"count": 12e1', "/data/count"),
+    _raw("count minus zero", '"count": 12', b'"count":\n-0 ', "/data/count"),
+    _raw("count of very many digits", '"count": 12', b'"count": ' + b"1" * 10_000, "/data/count"),
+    _set("empty act", "/data/act", ""),
+    _set("act too long", "/data/act", "a" * 65),
+    _set("act a sentence", "/data/act", "nom=Dupont"),
+    _set("act a number", "/data/act", 7),
     _set("the data themselves", "/data/before", {"titre": "x"}),
     _set("blank justification", "/data/justification", " \n\t "),
     _set("justification too long", "/data/justification", "j" * 2001),

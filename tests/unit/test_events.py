@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.events import BATCH_LIMIT_EVENTS, FAULTS_LIMIT, decode_batch, decode_single
-from ingest.shapes import fault_of_name
+from ingest.shapes import FITTING, fault_of_name
 from journal.core import canonical
-from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS
+from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, OPERATIONS
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time, parse_time
 from tests.support.refused_events import (
@@ -22,6 +22,7 @@ from tests.support.refused_events import (
     SOURCE_PREFIX,
     TRACEPARENT,
     Refused,
+    acting,
     batch_of,
     full_event,
     valid_event,
@@ -80,6 +81,38 @@ class TestAccepted:
         event = valid_event("access", data={"actor": {"account": "a"}, "outcome": "denied"})
         del event["subject"]
         assert single(event).sequence is None
+
+    @pytest.mark.parametrize("action", ["consultation", "disclosure", "combination"])
+    @pytest.mark.parametrize("outcome", ["denied", "failure"])
+    def test_what_was_refused_or_failed_needs_no_justification(self, action: str, outcome: str) -> None:
+        """It showed nothing to anybody."""
+        event = valid_event(action)
+        del event["data"]["justification"]
+        event["data"]["outcome"] = outcome
+        assert single(event).canonical == reference(event)
+
+    @pytest.mark.parametrize(("action", "operation"), [(a, o) for a, fit in FITTING.items() for o in sorted(fit)])
+    def test_an_operation_may_be_any_that_fits_the_action(self, action: str, operation: str) -> None:
+        """Those of the table, and each operation there is fits something."""
+        outcome = "denied" if operation == "login-failed" else "success"
+        event = acting(action, operation, outcome=outcome)
+        assert single(event).canonical == reference(event)
+        assert frozenset().union(*FITTING.values()) == set(OPERATIONS)
+        assert set(FITTING) == set(MODULE_ACTIONS)
+
+    def test_an_act_of_several_subjects_is_an_event_for_each(self) -> None:
+        """A list of fifty hits: one batch, one act, fifty references, each its own entry."""
+        hits = [valid_event(id=f"l/{number}", subject=f"MC-{number}") for number in range(50)]
+        for hit in hits:
+            hit["data"] |= {"act": "l", "count": 50, "operation": "list"}
+        events = decode_batch(json.dumps(hits).encode(), NOW, SOURCE_PREFIX)
+        assert [event.canonical for event in events] == [reference(hit) for hit in hits]
+
+    @pytest.mark.parametrize("text", ["PM-07", ": -0", 'a":-0,"b', "\\", '\\"-0'])
+    def test_a_count_of_nought_is_not_taken_for_minus_nought(self, text: str) -> None:
+        """Whatever texts stand beside it."""
+        event = acting("consultation", "search", count=0, justification=f"x{text}")
+        assert single(event).canonical == reference(event)
 
     @pytest.mark.parametrize(
         ("given_time", "kept"),
@@ -356,6 +389,8 @@ EVENTS = st.builds(
         optional={
             "fields": st.lists(st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True), max_size=3),
             "client": st.fixed_dictionaries({}, optional={"address": TEXT, "session": TEXT}),
+            "count": st.integers(0, 2**53 - 1),
+            "act": st.from_regex(r"[A-Za-z0-9._:~-]{1,64}", fullmatch=True),
         },
     ),
     ACTORS,
@@ -373,6 +408,8 @@ def spellings(draw: st.DrawFn, value: Any) -> str:
             for mark in escaped
         }
         return '"' + "".join(units.get(mark) or json.dumps(mark, ensure_ascii=False)[1:-1] for mark in value) + '"'
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, list):
         parts = [draw(spellings(item)) for item in value]
         return "[" + draw(space) + f"{draw(space)},{draw(space)}".join(parts) + draw(space) + "]"
