@@ -322,9 +322,9 @@ def _contradictions(event: dict[str, Any]) -> list[diagnosis.Fault]:
     ]
     faults = [diagnosis.Fault(pointer, f"is required for {action}") for pointer, met in needs if not met]
     operation = data.get("operation")
-    is_known = isinstance(operation, str) and operation in OPERATIONS
-    if is_known and (reason := fault_of_operation(action, operation, data.get("outcome"))):
-        faults.append(diagnosis.Fault("/data/operation", reason))
+    if isinstance(operation, str) and operation in OPERATIONS:
+        reason = fault_of_operation(action, operation, data.get("outcome"))
+        faults += [diagnosis.Fault("/data/operation", reason)] if reason else []
     return faults
 
 

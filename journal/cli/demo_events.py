@@ -12,6 +12,15 @@ from journal.core.entry import MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
 
 SEED = 20261123
 WEIGHTS = (14, 40, 18, 20, 4, 2, 2)
+_OPERATIONS = {
+    "access": ("login", "logout", "search"),
+    "consultation": ("view", "list", "print", "attachment"),
+    "collection": ("create", "import"),
+    "modification": ("update", "validate", "sign"),
+    "disclosure": ("transmit", "export"),
+    "combination": ("link", "search"),
+    "erasure": ("delete",),
+}
 
 _FIRST = ("Camille", "Dominique", "Élodie", "Fabrice", "Hélène", "Jérôme", "Maëlle", "Noémie", "Régis", "Zoé")
 _LAST = ("Allègre", "Bésiers", "Cazenave", "Delmas", "Faure", "Gély", "Laborde", "Maurel", "Puech", "Vidal")
@@ -96,6 +105,7 @@ class DemoActivity:
                 "address": f"10.1.{draw.randrange(4)}.{draw.randrange(1, 250)}",
                 "workstation": "PM-02",
             },
+            "operation": draw.choice(_OPERATIONS[action]),
             "outcome": draw.choices(list(OUTCOMES), (96, 3, 1))[0],
         }
         if action in NEED_JUSTIFICATION or draw.random() < 1 / 2:

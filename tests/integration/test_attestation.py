@@ -114,7 +114,7 @@ async def test_what_is_kept_is_listed_and_not_attested(world: World) -> None:
     attestation = await attest(world)
     assert {facts.code for facts in attestation.of_state("destroyed")} == {BRIEF, QUIET}
     kept = attestation.of_state("kept")
-    assert {facts.code for facts in kept} == {"main-courante", "ecrits", "assistance", JOURNAL_CATEGORY}
+    assert {facts.code for facts in kept} == {"main-courante", "ecrits", "assistance", "comptes", JOURNAL_CATEGORY}
     assert {facts.must_go_at for facts in kept} == {at(FIRST + 60 * DAY)}
     quiet = facts_of(attestation, QUIET)
     assert (quiet.count, quiet.gone_at, quiet.shown) == (0, None, None)

@@ -184,7 +184,7 @@ def test_the_first_use(tmp_path: Path) -> None:
     assert command(home, "tenant", "add", "albi", "--name", "Ville d'Albi").returncode == DONE
     done = command(home, "category", "list")
     codes = [line.split("\t")[0] for line in done.stdout.splitlines()]
-    assert codes == ["assistance", "ecrits", "journal", "main-courante"]
+    assert codes == ["assistance", "comptes", "ecrits", "journal", "main-courante"]
     for name in ("master.key", "identity/signing.key"):
         assert (home / name).stat().st_mode & 0o077 == 0
     assert (home / "trust.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")

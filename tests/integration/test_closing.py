@@ -56,8 +56,8 @@ async def test_an_export(world: World, root: Path) -> None:
     exported = await world.installation.closing.close(TENANT, root, PEM)
     reports = open_export(world, root)
     sizes = {category: [report.manifest.head.size for report in found] for category, found in reports.items()}
-    assert sizes == {CATEGORY: [9], "ecrits": [6], "assistance": [0], JOURNAL_CATEGORY: [4]}
-    assert exported.files == 4
+    assert sizes == {CATEGORY: [9], "ecrits": [6], "assistance": [0], "comptes": [0], JOURNAL_CATEGORY: [4]}
+    assert exported.files == 5
     last = reports[JOURNAL_CATEGORY][0].manifest
     assert {report.manifest.request.index for found in reports.values() for report in found} == {last.head.size - 1}
     with pytest.raises(StoreError, match="contract has ended"):

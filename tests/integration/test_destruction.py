@@ -107,7 +107,7 @@ async def test_the_record(world: World) -> None:
         assert (stated[TENANT, CATEGORY].kept_from, stated[TENANT, CATEGORY].size) == (kept, 9)
         assert stated[OTHER_TENANT, CATEGORY].kept_from == 0
     assert {chain["origin"].rpartition("/")[2]: chain["size"] for chain in record["chains"]} == {
-        CATEGORY: 9, "ecrits": 6, "assistance": 0, JOURNAL_CATEGORY: 2,
+        CATEGORY: 9, "ecrits": 6, "assistance": 0, "comptes": 0, JOURNAL_CATEGORY: 2,
     }  # fmt: skip
     assert "export" not in record
     assert await destroy(world) == record

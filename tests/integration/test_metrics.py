@@ -262,7 +262,7 @@ async def test_every_label_is_one_of_few(edge: RunningEdge) -> None:
     await edge.post([fresh("labelled")])
     found = (await scrape(edge.session)).labels()
     checks = set((await edge.ask("GET", "/readyz")).json["checks"])
-    assert found.pop("category") == {"assistance", "ecrits", "journal", "main-courante"}
+    assert found.pop("category") == {"assistance", "comptes", "ecrits", "journal", "main-courante"}
     assert found.pop("check") == checks
     assert found.pop("route") <= {call.path for call in CALLS} | {"unknown"}
     assert found.pop("status") <= set(STATUSES)
