@@ -6,7 +6,8 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from journal.core.errors import MismatchedPartError, VerificationError
+from journal.core.chain import genesis
+from journal.core.errors import BrokenChainError, MismatchedPartError, VerificationError
 from journal.extract.container import Container
 from journal.extract.layout import MANIFEST, SEALS
 from journal.extract.listed_seal import CheckedSeal, check_one_history, check_seal, seal_text
@@ -102,7 +103,8 @@ def check_known(
 ) -> dict[str, tuple[CheckedSeal, ...]]:
     """Verify known seals without an extract; return, by origin, those that no other declares lost.
 
-    Raises VerificationError; ForkError where those of one chain are not of one history.
+    Raises VerificationError; ForkError where those of one chain are not of one history, BrokenChainError for an empty
+    one that does not begin as it should.
     """
     by_origin: dict[str, list[CheckedSeal]] = {}
     for kept in known:
@@ -113,6 +115,9 @@ def check_known(
     for origin, seals in by_origin.items():
         found[origin] = tuple(checked for checked in seals if not is_declared_lost(checked, seals))
         check_one_history(found[origin])
+        for checked in found[origin]:
+            if checked.head.size == 0 and checked.head.chain_hash != genesis(origin).chain_hash:
+                raise BrokenChainError("the empty chain has another chain hash", part=checked.name)
     return found
 
 

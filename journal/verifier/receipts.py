@@ -24,16 +24,33 @@ def read_all(paths: Iterable[Path], anchors: Sequence[bytes]) -> tuple[list[Chec
 
     Raises NotRunError, OSError.
     """
-    authentic: list[CheckedReceipts] = []
-    refused: list[Judged] = []
+    contents = []
     for path in paths:
         with opened(path) as file:
-            data = file.read(ANSWER_LIMIT_BYTES + 1)
-        try:
-            authentic.append(check_receipts(read_receipts(data, path.name), anchors=anchors))
-        except VerificationError as error:
-            refused.append(Judged(path.name, None, error.verdict, str(error)))
+            contents.append((path.name, file.read(ANSWER_LIMIT_BYTES + 1)))
+    return check_all(contents, anchors)
+
+
+def check_all(
+    contents: Iterable[tuple[str, bytes]], anchors: Sequence[bytes]
+) -> tuple[list[CheckedReceipts], list[Judged]]:
+    """Verify answers, each with its name; return those that are authentic, and what is wrong with the others."""
+    authentic: list[CheckedReceipts] = []
+    refused: list[Judged] = []
+    for name, data in contents:
+        found = _check(name, data, anchors)
+        if isinstance(found, Judged):
+            refused.append(found)
+        else:
+            authentic.append(found)
     return authentic, refused
+
+
+def _check(name: str, data: bytes, anchors: Sequence[bytes]) -> CheckedReceipts | Judged:
+    try:
+        return check_receipts(read_receipts(data, name), anchors=anchors)
+    except VerificationError as error:
+        return Judged(name, None, error.verdict, str(error))
 
 
 def judge_by_seals(

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """An extract, how it was made, and what an auditor brings: certificates for time-stamps if `is_stamped`."""
+    """An extract, or none, how it was made, and what an auditor brings.
+
+    With `is_stamped`, certificates for time-stamps too.
+    """
 
     name: str
-    extract: bytes
+    extract: bytes | None
     known: Known = ()
+    receipts: Known = ()
     is_stamped: bool = False
 
 
@@ -70,8 +74,7 @@ def case(number: int) -> Case:
     """Return one case: a kind of extract and what was done to it, or a whole life."""
     random = Random(number)
     if number % 5 == 0:
-        extract, known = life(random)
-        return Case(f"{number}: a life", extract, known)
+        return Case(f"{number}: a life", *life(random))
     name, act = random.choice(list(KINDS)), random.choice(ACTS)
     is_stamped = (name == STAMPED or act is damage.signed_tokens) and random.random() < 0.8
     return Case(f"{number}: {name}, {act.__name__}", act(random, name), is_stamped=is_stamped)

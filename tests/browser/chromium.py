@@ -39,19 +39,29 @@ FLAGS = (
 
 # Verify many extracts in one call: what JavaScript throws besides a refusal comes back as an error.
 BATCH = """async ({ items, anchors, stampers }) => {
+  const verdictsOf = (judged) => judged.map(({ verdict }) => verdict);
   const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const trusted = Verifier.readAnchors(anchors), trustedForTime = Verifier.readAnchors(stampers);
   const outcomes = [];
-  for (const { extract, known, isStamped } of items) {
+  for (const { extract, known, receipts, isStamped } of items) {
+    let said = [];
     try {
       const files = known.map(([name, text]) => ({ name, source: Verifier.bytesSource(bytes(text)) }));
+      const answers = receipts.map(([name, text]) => ({ name, source: Verifier.bytesSource(bytes(text)) }));
       const trust = { anchors: trusted, stampers: isStamped ? trustedForTime : null };
-      const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), trust, files);
+      const kept = await Verifier.readAllReceipts(answers, trusted);
+      said = verdictsOf(kept.judged);
+      if (extract === null) {
+        said.push(...verdictsOf(await Verifier.judgeBySeals(kept.receipts, files, trust)));
+        outcomes.push(['verified', '', '', said]);
+        continue;
+      }
+      const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), trust, files, () => {}, kept.receipts);
       const told = Verifier.tell(result);
-      outcomes.push([told.outcome, '', '', told.purged]);
+      outcomes.push([told.outcome, '', '', [...said, ...verdictsOf(result.judged)], told.purged]);
     } catch (failure) {
-      if (failure instanceof Verifier.Refusal) outcomes.push([failure.verdict, failure.part, failure.reason]);
-      else outcomes.push(['error', '', String(failure.stack ?? failure)]);
+      if (failure instanceof Verifier.Refusal) outcomes.push([failure.verdict, failure.part, failure.reason, said]);
+      else outcomes.push(['error', '', String(failure.stack ?? failure), said]);
     }
   }
   return outcomes;
@@ -66,12 +76,14 @@ TRUST = {"anchors": der_to_pem(ANCHORS).decode(), "stampers": der_to_pem(stamps.
 class Outcome:
     """`verified`, `incomplete` (something asked could not be compared), or the class of the refusal.
 
+    `receipts` are the classes of receipts, those of files that are not authentic first.
     `purged` is what is said of purged days, as FORMAT.md, section 12.5 spells it.
     """
 
     verdict: str
     part: str
     reason: str
+    receipts: tuple[str, ...] = ()
     purged: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -99,11 +111,16 @@ class Verifier:
         """Return what the page says of each; `anchors` and `stampers` are PEM, for signatures and for time-stamps."""
         items: list[dict[str, Any]] = [
             {
-                "extract": base64.b64encode(case.extract).decode(),
+                "extract": None if case.extract is None else base64.b64encode(case.extract).decode(),
                 "known": [(name, base64.b64encode(data).decode()) for name, data in case.known],
+                "receipts": [(name, base64.b64encode(data).decode()) for name, data in case.receipts],
                 "isStamped": case.is_stamped,
             }
             for case in cases
         ]
         arguments = {"items": items, "anchors": anchors, "stampers": stampers}
-        return [Outcome(*outcome) for outcome in self.page.evaluate(BATCH, arguments)]
+        found = self.page.evaluate(BATCH, arguments)
+        return [
+            Outcome(verdict, part, reason, tuple(receipts), *purged)
+            for verdict, part, reason, receipts, *purged in found
+        ]

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.extract.listing import encode_head_answer, withheld_line
+from tests.browser.kept_receipts import kept_receipts
 from tests.browser.kinds import KINDS, container
 from tests.support.extracts import Extract, World, march, noon
 
@@ -168,16 +169,17 @@ def recovery(random: Random) -> tuple[Extract, Known]:
     return extract, tuple((f"seal-{place}.json", encode_head_answer(seal)) for place, seal in enumerate(seals))
 
 
-def life(random: Random) -> tuple[bytes, Known]:
-    """Return an extract of a life, and what an auditor brings."""
+def life(random: Random) -> tuple[bytes | None, Known, Known]:
+    """Return an extract of a life, or none, and what an auditor brings: seals and receipts."""
     if random.random() < 0.15:
         extract, known = recovery(random)
-        return extract.pack(), known
+        return extract.pack(), known, ()
     while True:
         lived = Life(random)
         days = random.randrange(3, 9)
         # A life too broken to be told is not told.
         with suppress(KeyError, ValueError):
             lived.live(days)
-            extract = lived.extract(days)
-            return extract.pack(), lived.known()
+            extract = lived.extract(days).pack()
+            receipts = kept_receipts(random, lived.world) if random.random() < 0.7 else ()
+            return None if receipts and random.random() < 0.2 else extract, lived.known(), receipts

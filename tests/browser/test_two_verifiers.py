@@ -14,7 +14,9 @@ import pytest
 from journal.core.errors import VerificationError
 from journal.extract.known import read_known
 from journal.extract.purge_texts import purged_json
+from journal.extract.receipt_verdicts import UNANSWERED, UPHELD
 from journal.extract.verify import verify_extract
+from journal.verifier.receipts import check_all, judge_by_seals
 from tests.browser.cases import Case, case
 from tests.browser.chromium import TRUST, Outcome, Verifier
 from tests.browser.kinds import KINDS, STAMPED, container
@@ -34,19 +36,32 @@ SAME_CLASS_SHARE = 0.95
 def judged(subject: Case) -> Outcome:
     """Return what `journal-verify` says."""
     stampers = stamps.ANCHORS if subject.is_stamped else None
+    receipts, refused = check_all(subject.receipts, ANCHORS)
+    said = tuple(one.verdict for one in refused)
     try:
         known = [read_known(BytesIO(data), name) for name, data in subject.known]
-        report = verify_extract(BytesIO(subject.extract), anchors=ANCHORS, tsa_anchors=stampers, known=known)
+        if subject.extract is None:
+            judged = judge_by_seals(receipts, known, ANCHORS, stampers)
+            return Outcome("verified", "", "", said + tuple(one.verdict for one in judged))
+        report = verify_extract(
+            BytesIO(subject.extract), anchors=ANCHORS, tsa_anchors=stampers, known=known, receipts=receipts
+        )
     except VerificationError as error:
-        return Outcome(error.verdict, error.part, error.reason)
+        return Outcome(error.verdict, error.part, error.reason, said)
     is_bare = subject.is_stamped and not any(checked.timestamp for checked in report.seals)
+    said += tuple(one.verdict for one in report.receipts)
     purged = [purged_json(days) for days in report.purged.days] if report.purged is not None else []
-    return Outcome("incomplete" if report.unanswered or is_bare else "verified", "", "", purged)
+    return Outcome("incomplete" if report.unanswered or is_bare else "verified", "", "", said, purged)
 
 
 def accepts(outcome: Outcome) -> bool:
     """Return whether an extract was accepted."""
     return outcome.verdict in ("verified", "incomplete")
+
+
+def _upheld(outcome: Outcome) -> list[bool]:
+    """Return of each receipt whether it accuses nobody and is authentic."""
+    return [verdict in UPHELD | UNANSWERED for verdict in outcome.receipts]
 
 
 def compare(verifier: Verifier, subjects: Iterable[Case]) -> tuple[int, list[str]]:
@@ -55,10 +70,11 @@ def compare(verifier: Verifier, subjects: Iterable[Case]) -> tuple[int, list[str
     differences = []
     for subject, page in zip(subjects, verifier.verify(subjects, **TRUST), strict=True):
         python = judged(subject)
-        if page.verdict != python.verdict:
+        if (page.verdict, page.receipts) != (python.verdict, python.receipts):
             differences.append(f"{subject.name}\n  the page: {page}\n  journal-verify: {python}")
             assert page.verdict != "error", differences[-1]
             assert accepts(page) == accepts(python), differences[-1]
+            assert _upheld(page) == _upheld(python), differences[-1]
         elif accepts(page):
             assert page.purged == python.purged, subject.name
     return len(subjects), differences
