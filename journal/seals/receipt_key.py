@@ -40,6 +40,7 @@ log = structlog.get_logger()
 
 OTHERS = 0o077
 LOOK_SECONDS = 60.0
+RETRY_SECONDS = 5.0  # while receipts are not signed
 # A new key is asked for this long before the present one ends, so that receipts go on while the signer is down.
 AHEAD = timedelta(days=15)
 # A start waits no longer for its first key: a signer that hangs must not keep events waiting.
@@ -117,7 +118,7 @@ class ReceiptKeys:
     async def run(self) -> None:
         """Keep a key that is vouched for, for ever."""
         while True:
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(LOOK_SECONDS if self.problem() is None else RETRY_SECONDS)
             await self.look()
 
     async def look(self) -> None:

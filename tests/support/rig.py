@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from journal.audit.findings import Finding
     from journal.database.embedded import EmbeddedPostgres
     from journal.service import Service
-    from journal.writing.answers import Acknowledgement
+    from journal.writing.answers import Answer
 
 SERVICE = "journal.test"
 TENANTS = ("albi", "castres")
@@ -101,7 +101,7 @@ class Rig:
         tenant: str = TENANTS[0],
         category: str = CATEGORY,
         writer: Writer | None = None,
-    ) -> list[Acknowledgement]:
+    ) -> Answer:
         """Submit events as one request."""
         chosen = writer or self.service.writer
         size = sum(len(event.canonical) for event in events)
