@@ -17,6 +17,7 @@ _BEGINNINGS: Final = (
     (b"7z\xbc\xaf\x27\x1c", "it is an archive of 7-Zip: take the extract (.asice) out of it"),
     (b"\x1f\x8b", "it is compressed with gzip: uncompress it first"),
     (b"Rar!", "it is an archive of RAR: take the extract (.asice) out of it"),
+    (b"UEsDB", "it is in base64, as mails carry files: decode it first (base64 -d)"),
     (b"<", "it is a web page or XML: the download failed, or another file was saved"),
     (b"{", "it is JSON; an answer of GET …/head is given with --known-seal"),
 )

@@ -96,12 +96,21 @@ def _read_end(file: BinaryIO) -> tuple[int, bytes, int]:
     return count, read_at(file, start, length), start
 
 
+def _strange(name: bytes) -> str:
+    """Return what to do about an archive that holds a file of another name."""
+    if name.endswith(b".asice"):
+        return "it is an archive that holds the extract (.asice): take it out, and give that"
+    if name.endswith(b"/") or name.rpartition(b"/")[2] in {known.encode() for known in NAMES}:
+        return "its files are in a folder, as if the extract had been unpacked: ask for the file that was issued"
+    return "it holds other files"
+
+
 def _read_part(file: BinaryIO, name: bytes, fields: tuple[int, ...]) -> tuple[Part, int]:
     """Return a member and where its local header begins."""
     flags, method, (crc, packed_bytes, plain_bytes), begin = fields[3], fields[4], fields[7:10], fields[16]
     known = next((known for known in NAMES if known.encode() == name), None)
     if known is None:
-        raise MalformedError("it holds other files")
+        raise MalformedError(_strange(name))
     if flags & ~_HARMLESS_FLAGS or method not in {_STORED, _DEFLATED} or _NO_SIZE in {packed_bytes, plain_bytes}:
         raise MalformedError(f"{known} is encrypted, or compressed in a way that not all programs read")
     if method == _STORED and packed_bytes != plain_bytes:

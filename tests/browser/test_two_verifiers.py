@@ -5,24 +5,17 @@ A case is a number (tests/browser/cases.py): what is found here is found again b
 
 from __future__ import annotations
 
-from io import BytesIO
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.core.errors import VerificationError
-from journal.extract.known import read_known
-from journal.extract.purge_texts import purged_json
 from journal.extract.receipt_verdicts import UNANSWERED, UPHELD
-from journal.extract.verify import verify_extract
-from journal.verifier.receipts import check_all, judge_by_seals
 from tests.browser.cases import Case, case
 from tests.browser.chromium import TRUST, Outcome, Verifier
+from tests.browser.judging import judged
 from tests.browser.kinds import KINDS, STAMPED, container
 from tests.browser.lives import recovery
-from tests.support import stamps
-from tests.support.extracts import ANCHORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,27 +24,6 @@ CASES = 800
 BATCH_CASES = 200
 # Of two faults one verifier may meet the one first, the other the other; it has not happened for long.
 SAME_CLASS_SHARE = 0.95
-
-
-def judged(subject: Case) -> Outcome:
-    """Return what `journal-verify` says."""
-    stampers = stamps.ANCHORS if subject.is_stamped else None
-    receipts, refused = check_all(subject.receipts, ANCHORS)
-    said = tuple(one.verdict for one in refused)
-    try:
-        known = [read_known(BytesIO(data), name) for name, data in subject.known]
-        if subject.extract is None:
-            judged = judge_by_seals(receipts, known, ANCHORS, stampers)
-            return Outcome("verified", "", "", said + tuple(one.verdict for one in judged))
-        report = verify_extract(
-            BytesIO(subject.extract), anchors=ANCHORS, tsa_anchors=stampers, known=known, receipts=receipts
-        )
-    except VerificationError as error:
-        return Outcome(error.verdict, error.part, error.reason, said)
-    is_bare = subject.is_stamped and not any(checked.timestamp for checked in report.seals)
-    said += tuple(one.verdict for one in report.receipts)
-    purged = [purged_json(days) for days in report.purged.days] if report.purged is not None else []
-    return Outcome("incomplete" if report.unanswered or is_bare else "verified", "", "", said, purged)
 
 
 def accepts(outcome: Outcome) -> bool:

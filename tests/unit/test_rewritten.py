@@ -135,8 +135,12 @@ def test_members_that_are_missing_doubled_or_strange_are_refused() -> None:
             read(packed({name: content for name, content in CONTENTS.items() if name != left}))
     with pytest.raises(MalformedError, match="other files"):
         read(packed({"notes.txt": b"", **CONTENTS}))
-    with pytest.raises(MalformedError, match="other files"):
+    with pytest.raises(MalformedError, match="in a folder"):
         read(packed({FOLDER: b"x", **CONTENTS}))
+    with pytest.raises(MalformedError, match="in a folder"):
+        read(packed({f"extract/{name}": content for name, content in CONTENTS.items()}))
+    with pytest.raises(MalformedError, match="take it out"):
+        read(packed({"extract.asice": packed()}))
     twice = packed({name: content for name, content in CONTENTS.items() if name != layout.DIGESTS} | {"x": b"<x/>"})
     doubled = packed({**CONTENTS, layout.DOCUMENT: b"%PDF"}).replace(b"extrait.pdf", b"extrait.csv")
     assert twice != doubled
@@ -158,6 +162,7 @@ def test_members_that_are_missing_doubled_or_strange_are_refused() -> None:
         (b"7z\xbc\xaf\x27\x1c\0", "7-Zip"),
         (b"\x1f\x8b\x08", "gzip"),
         (b"Rar!\x1a", "RAR"),
+        (b"UEsDBBQAAAA", "base64"),
         (b"\xef\xbb\xbf\r\n<!DOCTYPE html>", "web page"),
         (b' {"seals":[]}', "--known-seal"),
     ],
