@@ -7,10 +7,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from journal.pki import der
+from journal.pki import cms, der
 from tests.support import authority
 from tests.support.extracts import march, noon
 
@@ -47,11 +47,7 @@ def signature_of(content: bytes, chain: Sequence[authority.Holder], at: datetime
     if fault == "no-such-attribute":
         attributes.pop(3)
     signed = b"".join(sorted(attributes)) if fault != "unsorted" else b"".join(sorted(attributes, reverse=True))
-    key = chain[0].key
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    r, s = decode_dss_signature(key.sign(der.encode(der.SET, signed), ec.ECDSA(hashes.SHA256())))
-    low = s if s <= ORDER // 2 else ORDER - s
-    s = ORDER - low if fault == "high" else ORDER + low if fault == "beyond" else low
+    algorithm, value = _value(chain[0].key, der.encode(der.SET, signed), fault)
     holders = [holder.certificate for holder in chain]
     certificates = b"".join(sorted(holders) if fault != "unsorted-certificates" else sorted(holders, reverse=True))
     _, serial, _, issuer, *_ = _values(_values(chain[0].certificate)[0])
@@ -60,8 +56,8 @@ def signature_of(content: bytes, chain: Sequence[authority.Holder], at: datetime
         der.sequence(issuer, der.integer(8) if fault == "serial" else serial),
         sha256_algorithm,
         der.encode(0xA0, signed),
-        authority.ECDSA_SHA384 if fault == "algorithm" else authority.ECDSA_SHA256,
-        der.octet_string(der.sequence(der.integer(0 if fault == "zero" else r), der.integer(s))),
+        algorithm,
+        der.octet_string(value),
         der.encode(0xA1, attribute("1.2.3.4", data)) if fault == "unsigned-attribute" else b"",
     )
     signers = [signer, signer] if fault == "two-signers" else [signer]
@@ -81,7 +77,19 @@ def signature_of(content: bytes, chain: Sequence[authority.Holder], at: datetime
     )
 
 
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+def _value(key: authority.PrivateKey, signed: bytes, fault: str | None) -> tuple[bytes, bytes]:
+    """Return the algorithm named and the signature's value."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        value = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+        return authority.RSA_SHA256, value[1:] if fault == "high" else value + b"\0" if fault == "beyond" else value
+    order = cms.P256_ORDER if key.key_size == 256 else cms.P384_ORDER
+    r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
+    low = s if s <= order // 2 else order - s
+    s = order - low if fault == "high" else order + low if fault == "beyond" else low
+    algorithm = authority.ECDSA_SHA384 if fault == "algorithm" else authority.ECDSA_SHA256
+    return algorithm, authority.ecdsa_value(0 if fault == "zero" else r, s)
+
+
 FAULTS = (
     "parameters",
     "signer-alone",
@@ -169,7 +177,44 @@ def shaped_chains() -> tuple[tuple[authority.Holder, ...], ...]:
         "Issuing", ec.generate_private_key(ec.SECP384R1()), issuer=authority.ROOT, extensions=authority.AUTHORITY
     )
     found.append((authority.issue("Seals", leaf.key, issuer=p384, algorithm=authority.ECDSA_SHA384), p384))
-    return (*found, *((holder,) if issuer is authority.ROOT else (holder, issuer) for holder, issuer in certificates()))
+    return (
+        *found,
+        *seals(),
+        *((holder,) if issuer is authority.ROOT else (holder, issuer) for holder, issuer in certificates()),
+    )
+
+
+@cache
+def seals() -> tuple[tuple[authority.Holder, ...], ...]:
+    """Return seal certificates, of keys and names that are accepted or not."""
+    named = authority.seal_name()
+    keys: list[authority.PrivateKey] = [
+        authority.new_key(3),
+        authority.new_p384_key(3),
+        authority.rsa_3072_key(),
+        rsa.generate_private_key(65537, 2048),
+    ]
+    names = [
+        authority.seal_name(identifier=""),
+        authority.seal_name(organisation=""),
+        der.sequence(named[2:], named[2:]),
+        named.replace(b"\x0c\x0dVille", b"\x14\x0dVille"),
+    ]
+    usages = [
+        (authority.SEAL[0], authority.key_usage(authority.NON_REPUDIATION)),
+        (authority.SEAL[0], authority.key_usage(authority.DIGITAL_SIGNATURE)),
+        (*authority.SEAL, authority.extended_key_usage("1.3.6.1.5.5.7.3.36")),
+        (*authority.SEAL, authority.extended_key_usage("1.3.6.1.5.5.7.3.1")),
+    ]
+    middle = authority.issue("Issuing", authority.rsa_3072_key(), issuer=authority.ROOT, extensions=authority.AUTHORITY)
+    key, usual = authority.new_key(3), authority.SEAL
+    algorithms = (authority.pss(), authority.pss(2, salt_bytes=48), authority.pss(salt_bytes=20), authority.RSA_SHA256)
+    return (
+        *((authority.issue(named, one, issuer=authority.ROOT, extensions=usual),) for one in keys),
+        *((authority.issue(one, key, issuer=authority.ROOT, extensions=usual),) for one in names),
+        *((authority.issue(named, key, issuer=authority.ROOT, extensions=one),) for one in usages),
+        *((authority.issue(named, key, issuer=middle, extensions=usual, algorithm=one), middle) for one in algorithms),
+    )
 
 
 @cache
@@ -184,6 +229,7 @@ def certificates() -> tuple[tuple[authority.Holder, authority.Holder], ...]:
         {"extensions": (usual[0], *usual[2:])},
         {"extensions": (usual[0], authority.key_usage(authority.KEY_CERT_SIGN), *usual[2:])},
         {"extensions": (usual[0], authority.key_usage(0xFF), *usual[2:])},
+        {"extensions": (usual[0], authority.key_usage(authority.DIGITAL_SIGNATURE), *usual[2:])},
         {"extensions": (*usual[:2], usual[3])},
         {"extensions": (*usual[:2], authority.extended_key_usage(authority.CLIENT_AUTHENTICATION), usual[3])},
         {"extensions": (*usual[:2], authority.extended_key_usage(), usual[3])},
