@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_TESTS ?= tests/integration
-# One more than there are processors: many tests wait for a process to start, or to be killed.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two more than there are processors: many tests wait for a process to start, or to be killed. Unit tests only compute.
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell expr $(PROCESSORS) + 2)
 # Tests start many processes: none is to compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
@@ -42,7 +43,7 @@ test: tools coverage  ## run the whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not campaign" --ignore=tests/unit
 
 coverage: install  ## run the unit tests, which must cover every branch of the pure core
-	@$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal -m "not campaign" --cov
+	@$(BIN)/python -m pytest tests/unit -n $(PROCESSORS) --dist worksteal -m "not campaign" --cov
 
 test-wheel: install  ## run the integration tests (or WHEEL_TESTS) on the wheel's PostgreSQL
 	@$(BIN)/python -m pytest $(WHEEL_TESTS) -n $(WORKERS) --dist worksteal -m "not campaign" --postgres=wheel

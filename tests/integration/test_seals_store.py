@@ -88,7 +88,7 @@ async def test_a_day_is_not_closed_before_it_is_over(store: Store, move_clock: M
     day = (await store.read_now()).date()
     with pytest.raises(StoreError, match="not over"):
         await store.close_day(day)
-    await move_clock(**after(day, 3))
+    await move_clock(**after(day, 1))
     with pytest.raises(StoreError, match="not over"):
         await store.close_day(day)
     await move_clock(**after(day, 6))
