@@ -28,6 +28,7 @@ from ingest.shapes import (
     NO_SUBJECT,
     CloudEvent,
     fault_of_act,
+    fault_of_day,
     fault_of_field,
     fault_of_justification,
     fault_of_name,
@@ -154,6 +155,7 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
             or (data.operation is not UNSET and fault_of_operation(action, data.operation, data.outcome))
             or (data.act is not UNSET and fault_of_act(data.act))
             or (data.count == 0 and diagnosis.holds_minus_zero(body))
+            or (data.authorisation is not UNSET and fault_of_day(data.authorisation.date))
             or (value.traceparent is not UNSET and fault_of_traceparent(value.traceparent))
             or (value.tracestate is not UNSET and fault_of_tracestate(value.tracestate))
             or (value.sequence is not UNSET and fault_of_sequence(value.sequence))
@@ -216,9 +218,12 @@ def _is_unclear(value: CloudEvent, canonical: bytes) -> bool:
 def _names(value: CloudEvent) -> Iterator[str]:
     """Yield every text of an event that names somebody or something."""
     data, actor, client = value.data, value.data.actor, value.data.client
+    given = data.authorisation
     texts = [value.id, value.subject, actor.account, actor.name, actor.role, actor.unit]
     if client is not UNSET:
         texts += [client.address, client.session, client.workstation]
+    if given is not UNSET:
+        texts += [given.issuer, given.reference]
     if data.recipients is not UNSET:
         texts += data.recipients
     yield from (text for text in texts if text is not UNSET)

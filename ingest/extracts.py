@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
 from aiohttp import hdrs, web
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from ingest import diagnosis
 from ingest.access import compartment_of, media_type, read_body
 from ingest.edge import CALLER
 from ingest.problems import MISSHAPEN, ProblemError, about
-from ingest.shapes import Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
+from ingest.shapes import Day, Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
 from journal.core.entry import ACTIONS
-from journal.core.errors import MalformedError
 from journal.core.times import format_day, parse_day
 from journal.extract.grounds import Authorisation
 from journal.reading.plan import ExtractRequest
@@ -43,14 +43,26 @@ async def post_extract(request: web.Request, edge: Edge, caller: CredentialRow) 
     body = await read_body(
         request, limit_bytes=BODY_LIMIT_BYTES, limits=edge.limits, bodies=edge.bodies, commune=caller.tenant
     )
-    wanted = decode_request(body)
+    extraction = edge.service.extraction
+    person = edge.service.persons.open(caller.tenant, caller.id, caller.person)
     async with edge.extracts.hold(caller.tenant):
-        chunks = await edge.service.extraction.extract(
-            compartment, wanted, requested_by=caller.id, disclose=caller.role == "client"
+        try:
+            wanted = replace(decode_request(body), person=person)
+        except ProblemError as problem:
+            said = {"credential": caller.id, "person": person.as_json() if person is not None else None}
+            await extraction.record_refusal(compartment, caller.id, _fault_of(problem), said)
+            raise
+        chunks = await extraction.extract(
+            compartment, wanted, requested_by=caller.id, disclose=caller.role == "client" and not wanted.withhold_all
         )
         # A generator: it must be closed in any case, which releases what it holds.
         container = cast("AsyncGenerator[bytes, None]", chunks)
         return await _stream(request, container, _file_name(compartment, wanted.from_day, wanted.to_day), edge)
+
+
+def _fault_of(problem: ProblemError) -> str:
+    """Return the first fault of a body that is no request: where it is and why, never what was sent."""
+    return next((f"{pointer}: {reason}" for _, pointer, reason in problem.faults), problem.detail)
 
 
 def _file_name(compartment: Compartment, first: date, last: date) -> str:
@@ -60,6 +72,8 @@ def _file_name(compartment: Compartment, first: date, last: date) -> str:
 async def _stream(
     request: web.Request, chunks: AsyncGenerator[bytes, None], file_name: str, edge: Edge
 ) -> web.StreamResponse:
+    # Before the answer begins: whether anything is disclosed is known with the first bytes.
+    first = await anext(chunks)
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: MEDIA_TYPE,
@@ -69,9 +83,9 @@ async def _stream(
     await response.prepare(request)
     try:
         async with aclosing(chunks):
+            await _write(response, first, edge)
             async for chunk in chunks:
-                async with asyncio.timeout(edge.limits.chunk_seconds):
-                    await response.write(chunk)
+                await _write(response, chunk, edge)
         await response.write_eof()
     except ConnectionError:
         pass  # the caller has disconnected
@@ -82,22 +96,9 @@ async def _stream(
     return response
 
 
-def fault_of_day(text: str) -> str:
-    """Return why a text is not a day, or an empty text."""
-    try:
-        parse_day(text)
-    except MalformedError as error:
-        return f"is {error.reason}"
-    return ""
-
-
-Day = Annotated[
-    str,
-    Meta(
-        extra={"rule": fault_of_day},
-        extra_json_schema={"format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
-    ),
-]
+async def _write(response: web.StreamResponse, chunk: bytes, edge: Edge) -> None:
+    async with asyncio.timeout(edge.limits.chunk_seconds):
+        await response.write(chunk)
 
 
 if TYPE_CHECKING:
@@ -107,11 +108,12 @@ else:  # msgspec reads the literals of the one table; mypy reads no computed one
 
 
 class ExtractFilter(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Disclose only the entries equal in every member given; the others are withheld."""
+    """Disclose only the entries equal in every member given; the others are withheld. `withhold`, alone: all are."""
 
     account: Text128 | UnsetType = UNSET
     action: Action | UnsetType = UNSET
     subject: Text256 | UnsetType = UNSET
+    withhold: Literal["all"] | UnsetType = UNSET
 
 
 class AuthorisationBody(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -123,9 +125,13 @@ class AuthorisationBody(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ExtractBody(Struct, forbid_unknown_fields=True, kw_only=True, rename={"from_day": "from", "to_day": "to"}):
-    """Whole UTC days, both included; who asks, and for which of the purposes the law allows."""
+    """Whole UTC days, both included; who asks, and for which of the purposes the law allows.
+
+    `even_if_empty`: sign an extract also where no entry matches the filter, instead of answering `empty`.
+    """
 
     authorisation: AuthorisationBody | UnsetType = UNSET
+    even_if_empty: bool | UnsetType = UNSET
     filter: ExtractFilter | UnsetType = UNSET
     from_day: Day
     purpose: Literal["lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings"]
@@ -154,5 +160,7 @@ def decode_request(body: bytes) -> ExtractRequest:
         subject=wanted.get("subject"),
         action=wanted.get("action"),
         request_reference=value.get("request_reference"),
+        withhold_all="withhold" in wanted,
+        even_if_empty=value.get("even_if_empty", False),
         authorisation=Authorisation(given["issuer"], parse_day(given["date"]), given["reference"]) if given else None,
     )

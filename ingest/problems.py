@@ -16,6 +16,7 @@ from aiohttp import web
 
 from journal.core.errors import (
     BusyError,
+    EmptyError,
     ExpiredCertificateError,
     InvalidEventError,
     JournalError,
@@ -70,6 +71,7 @@ OVERSIZE = Kind(name="oversize", status=413, title="Too large")
 MEDIA = Kind(name="media-type", status=415, title="Media type not supported")
 EXPECTATION = Kind(name="expectation", status=417, title="Expectation not supported")
 INVALID = Kind(name="invalid", status=422, title="Well formed but not acceptable")
+EMPTY = Kind(name="empty", status=422, title="No entry matches the filter")
 PURGED = Kind(name="purged", status=422, title="Too old: its first copy may have been purged")
 RATE = Kind(name="rate", status=429, title="Too many requests")
 INTERNAL = Kind(name="internal", status=500, title="The service failed")
@@ -89,6 +91,7 @@ KINDS = (
     MEDIA,
     EXPECTATION,
     INVALID,
+    EMPTY,
     PURGED,
     RATE,
     INTERNAL,
@@ -136,6 +139,9 @@ def problem_of(error: Exception) -> ProblemError | None:
             problem = _of_aiohttp(error)
         case SubmissionError():
             problem = ProblemError(_kind_of(error), _summary(error.faults), faults=error.faults)
+        case EmptyError():
+            detail = "No entry of these days matches the filter. To have that signed, ask with even_if_empty."
+            problem = ProblemError(EMPTY, detail, faults=[(0, error.pointer, error.reason)])
         case RequestError():
             problem = ProblemError(INVALID, error.reason, faults=[(0, error.pointer, error.reason)])
         case BusyError():

@@ -29,6 +29,7 @@ One description serves the fast decoder (`events`), the list of faults (`diagnos
 | `justification`  | required | for consultation, disclosure, combination that succeed; 1–2,000 characters   |
 | `recipients`     | required | for disclosure: 1–100 names of 1–256 characters                              |
 | `fields`         | optional | at most 100 names of fields, never their values                              |
+| `authorisation`  | optional | `date`, `issuer` and `reference`, 1–128 each; required in the category assistance |
 | `client`         | optional | `address` 1–64, `workstation` 1–128, `session` 1–128, each optional          |
 
 | `operation`                                                              | fits                                      |
@@ -69,7 +70,7 @@ from journal.core.entry import (
     WRITING_OPERATIONS,
 )
 from journal.core.errors import MalformedError
-from journal.core.times import normalise_time
+from journal.core.times import normalise_time, parse_day
 from journal.extract.table import UNSEEN
 
 NO_SUBJECT = frozenset({"access"})
@@ -160,6 +161,15 @@ def fault_of_justification(text: str) -> str:
     return "is blank" if text.isspace() else ""
 
 
+def fault_of_day(text: str) -> str:
+    """Return why a text is not a day, or an empty text."""
+    try:
+        parse_day(text)
+    except MalformedError as error:
+        return f"is {error.reason}"
+    return ""
+
+
 def fault_of_time(text: str) -> str:
     """Return why a text is not a time that can be recorded, or an empty text."""
     try:
@@ -188,6 +198,13 @@ Source = Annotated[str, _text(256, rule=fault_of_source, pattern=_SOURCE)]
 Time = Annotated[
     str,
     Meta(extra={"rule": fault_of_time}, extra_json_schema={"format": "date-time", "pattern": f"^{_TIME}$"}),
+]
+Day = Annotated[
+    str,
+    Meta(
+        extra={"rule": fault_of_day},
+        extra_json_schema={"format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    ),
 ]
 Traceparent = Annotated[str, _text(55, rule=fault_of_traceparent, pattern=_TRACEPARENT)]
 Tracestate = Annotated[str, _text(512, rule=fault_of_tracestate, pattern=_TRACESTATE)]
@@ -221,11 +238,20 @@ class Actor(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     unit: Text128 | UnsetType = UNSET
 
 
+class Authorisation(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """Who authorised the access, on which day, under which reference."""
+
+    date: Day
+    issuer: Text128
+    reference: Text128
+
+
 class Data(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     """What was done, why, and with what outcome."""
 
     act: Act | UnsetType = UNSET
     actor: Actor
+    authorisation: Authorisation | UnsetType = UNSET
     client: Client | UnsetType = UNSET
     count: Count | UnsetType = UNSET
     fields: Annotated[list[Field], Meta(max_length=100)] | UnsetType = UNSET

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ingest import assistance
 from ingest.access import compartment_of, media_type, read_body
 from ingest.edge import COUNT
 from ingest.events import SINGLE_LIMIT_BYTES, decode_batch, decode_single
@@ -55,6 +56,7 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
         else:
             async with nullcontext() if is_alone else edge.decoding.hold(caller.tenant):
                 events = await asyncio.to_thread(decode_batch, body, now, prefix)
+        assistance.check(compartment.category, events)
         request[COUNT] = len(events)
         answer = await edge.service.writer.submit(compartment, caller.id, events, len(body))
     edge.instruments.settled(answer)

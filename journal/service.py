@@ -10,6 +10,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
 from journal.core.times import format_day
 from journal.database.store import Store
+from journal.keys.persons import Persons
 from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_facts, open_keystore
 from journal.reading.plan import Extraction
@@ -64,6 +65,7 @@ class Service:
         self.settings = settings
         self.store = store
         self.keyring = keyring
+        self.persons = Persons(keyring.keystore)
         self.signer = signer
         self.identity = signer.identity
         self.snapshot = snapshot

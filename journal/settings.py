@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Without `dsn` the embedded PostgreSQL is used. Each database role connects with that DSN and its own name.
     `service_name` (default: journal.localhost) is fixed by the first start, which writes it into the database and every
     origin; later starts refuse another name. `trusted_proxies` are addresses and networks of reverse proxies: their
-    word is taken for a caller's address and client certificate, nobody else's.
+    word is taken for a caller's address and client certificate, nobody else's. `operator` is who runs the commands.
     """
 
     home: str = "var"
@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_events: Positive = 50_000
     queue_bytes: Positive = 64 * 1024 * 1024
     workers: Positive = 1
+    operator: str | None = None
     audit_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     notify_mail_to: tuple[str, ...] = ()
     notify_mail_from: str | None = None

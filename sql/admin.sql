@@ -18,7 +18,7 @@ SELECT journal.set_category($1, $2, $3, $4, $5, $6, $7)
 
 -- name: add_credential
 -- The secret arrives hashed.
-SELECT journal.add_credential($1, $2, $3, $4, $5, $6, $7, $8, $9)
+SELECT journal.add_credential($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: revoke_credential
 -- False if there is nothing to revoke.

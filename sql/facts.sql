@@ -32,8 +32,8 @@ SELECT code, id, label, regime, rule_days, retention_days, stated_days, next_ret
 
 -- name: credential
 -- Revoked and expired ones too: the caller judges.
-SELECT id, secret_hash, role, tenant, categories, source_prefix, certificate_sha256, label, created_at, expires_at,
-       revoked_at
+SELECT id, secret_hash, role, tenant, categories, source_prefix, certificate_sha256, person, label, created_at,
+       expires_at, revoked_at
   FROM journal.read_credentials($1)
 
 -- name: recipient

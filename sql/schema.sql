@@ -298,6 +298,7 @@ CREATE TABLE journal.credential (
   categories text[] NOT NULL,
   source_prefix text, -- what the sources of its events must begin with
   certificate_sha256 bytea CHECK (octet_length(certificate_sha256) = 32), -- of the only client certificate it passes with
+  person bytea, -- whose it is, encrypted under the tenant's key; null: nobody's
   label text NOT NULL,
   created_at timestamptz NOT NULL,
   expires_at timestamptz,
@@ -547,18 +548,19 @@ $$;
 -- All of them, revoked and expired ones too.
 CREATE FUNCTION journal.read_credentials(of_id text DEFAULT NULL)
   RETURNS TABLE (id text, secret_hash bytea, role text, tenant text, categories text[], source_prefix text,
-                 certificate_sha256 bytea, label text, created_at timestamptz, expires_at timestamptz, revoked_at timestamptz)
+                 certificate_sha256 bytea, person bytea, label text, created_at timestamptz, expires_at timestamptz,
+                 revoked_at timestamptz)
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
   IF of_id IS NULL THEN
     RETURN QUERY SELECT c.id, c.secret_hash, c.role, c.tenant, c.categories, c.source_prefix,
-                        c.certificate_sha256, c.label, c.created_at, c.expires_at, c.revoked_at
+                        c.certificate_sha256, c.person, c.label, c.created_at, c.expires_at, c.revoked_at
                    FROM journal.credential AS c ORDER BY c.created_at, c.id;
   ELSE
     RETURN QUERY SELECT c.id, c.secret_hash, c.role, c.tenant, c.categories, c.source_prefix,
-                        c.certificate_sha256, c.label, c.created_at, c.expires_at, c.revoked_at
+                        c.certificate_sha256, c.person, c.label, c.created_at, c.expires_at, c.revoked_at
                    FROM journal.credential AS c WHERE c.id = of_id;
   END IF;
 END
@@ -2327,7 +2329,8 @@ $$;
 -- Store a credential. Its secret arrives hashed.
 CREATE FUNCTION journal.add_credential(
     of_id text, of_secret_hash bytea, of_role text, of_tenant text, of_categories text[],
-    of_source_prefix text, of_certificate_sha256 bytea, of_label text, of_expires_at timestamptz) RETURNS void
+    of_source_prefix text, of_certificate_sha256 bytea, of_person bytea, of_label text, of_expires_at timestamptz)
+  RETURNS void
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -2336,9 +2339,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = 'there is no such category';
   END IF;
   INSERT INTO journal.credential (
-      id, secret_hash, role, tenant, categories, source_prefix, certificate_sha256, label, created_at, expires_at)
+      id, secret_hash, role, tenant, categories, source_prefix, certificate_sha256, person, label, created_at,
+      expires_at)
   VALUES (of_id, of_secret_hash, of_role, of_tenant, of_categories, of_source_prefix, of_certificate_sha256,
-          of_label, journal.now(), of_expires_at);
+          of_person, of_label, journal.now(), of_expires_at);
   UPDATE journal.service SET snapshot_version = snapshot_version + 1;
 END
 $$;

@@ -64,8 +64,8 @@ class NewTenant:
 
 
 DEFAULT_CATEGORIES = (
-    NewCategory(code="main-courante", label="Main courante", needs_authorisation=True),
-    NewCategory(code="ecrits", label="Procès-verbaux et rapports", needs_authorisation=True),
+    NewCategory(code="main-courante", label="Main courante"),
+    NewCategory(code="ecrits", label="Procès-verbaux et rapports"),
     NewCategory(code="assistance", label="Accès d'assistance de l'hébergeur"),
     NewCategory(code="comptes", label="Comptes et droits"),
     NewCategory(code=JOURNAL_CATEGORY, label="Journal du journal"),

@@ -13,6 +13,7 @@ from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import OperatorError, VerificationError
 from journal.core.times import day_of, format_time
 from journal.database.admin import NewCredential, adding_credential, limiting_credential
+from journal.extract.grounds import Person
 from journal.pki.certificates import pem_to_der
 from journal.signer.identity import to_second
 from journal.writing.chronicle import Happening
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from journal.keys.persons import Persons
     from journal.service import Service
 
 ROLES = ("module", "client", "auditor", "operator")
@@ -48,6 +50,7 @@ class Asked:
     categories: Sequence[str]
     source_prefix: str = ""
     certificate_sha256: bytes | None = None
+    person: Person | None = None
     label: str = ""
     expires_at: datetime | None = None
 
@@ -67,6 +70,11 @@ class Asked:
             raise OperatorError("--expires-at is in the past")
         check_text("--label", self.label)
         check_text("--source-prefix", self.source_prefix)
+        if self.person is not None:
+            if self.role != "client":
+                raise OperatorError("--person is for a client: what the others may do depends on nobody's name")
+            check_text("--person", self.person.name)
+            check_text("--function", self.person.function)
 
     def data(self) -> dict[str, Any]:
         """Return what the entry of its addition says."""
@@ -75,10 +83,11 @@ class Asked:
             "certificate_sha256": self.certificate_sha256.hex() if self.certificate_sha256 else None,
             "change": "added",
             "expires_at": format_time(self.expires_at) if self.expires_at is not None else None,
+            "person": self.person.as_json() if self.person is not None else None,
             "role": self.role,
         }
 
-    def stored(self, token: Token) -> NewCredential:
+    def stored(self, token: Token, persons: Persons) -> NewCredential:
         """Return what the database keeps of it: only a hash of the secret."""
         return NewCredential(
             id=token.id,
@@ -88,6 +97,7 @@ class Asked:
             categories=list(self.categories),
             source_prefix=self.source_prefix or None,
             certificate_sha256=self.certificate_sha256,
+            person=persons.encrypt(self.tenant, token.id, self.person),
             label=self.label,
             expires_at=self.expires_at,
         )
@@ -131,6 +141,7 @@ class Credentials:
         categories: Sequence[str],
         source_prefix: str = "",
         certificate_pem: bytes | None = None,
+        person: Person | None = None,
         label: str = "",
         expires_at: datetime | None = None,
     ) -> tuple[str, str]:
@@ -141,6 +152,7 @@ class Credentials:
             categories=categories,
             source_prefix=source_prefix,
             certificate_sha256=fingerprint(certificate_pem) if certificate_pem else None,
+            person=person,
             label=label,
             expires_at=expires_at,
         )
@@ -149,7 +161,7 @@ class Credentials:
         await self._tell_unmade(tenant)
         # Recorded first: no credential is valid without its entry.
         await self._service.chronicle.write("credential", tenant=tenant, subject=token.id, data=asked.data())
-        await self._service.store.add_credential(asked.stored(token))
+        await self._service.store.add_credential(asked.stored(token, self._service.persons))
         await self._service.snapshot.refresh()
         return token.id, str(token)
 
@@ -223,6 +235,7 @@ class Credentials:
             categories=row.categories,
             source_prefix=row.source_prefix or "",
             certificate_sha256=row.certificate_sha256,
+            person=self._service.persons.open(row.tenant, row.id, row.person),
             label=row.label,
             expires_at=expires_at,
         )
@@ -246,7 +259,9 @@ class Credentials:
                 for subject, data in happened.items()
             ]
         )
-        await self._service.store.change([limiting_credential(row, ends), adding_credential(asked.stored(token))])
+        await self._service.store.change(
+            [limiting_credential(row, ends), adding_credential(asked.stored(token, self._service.persons))]
+        )
         await self._service.snapshot.refresh()
         return token.id, str(token), ends
 
@@ -256,6 +271,15 @@ class Credentials:
             raise OperatorError(f"there is no tenant {asked.tenant}: see openepm-journal tenant list")
         known = [category.code for category in self._service.snapshot.categories()]
         asked.check(known=known, now=self._service.clock.now())
+
+
+def person_of(name: str | None, function: str | None) -> Person | None:
+    """Return the person of a credential; None where neither is given. Raises OperatorError for half of one."""
+    if name is None and function is None:
+        return None
+    if not name or not name.strip() or not function or not function.strip():
+        raise OperatorError("a person has a name and a function: --person NAME --function FUNCTION")
+    return Person(name, function)
 
 
 def fingerprint(pem: bytes) -> bytes:

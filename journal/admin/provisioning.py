@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from journal.admin.administration import Administration, NewCategory, NewTenant, describe
-from journal.admin.credentials import PROVISIONED, Asked, Token, fingerprint
+from journal.admin.credentials import PROVISIONED, Asked, Token, fingerprint, person_of
 from journal.admin.recipient import Recipient, read_recipient_pem
 from journal.admin.stated import Fault, StatedCategory, StatedCredential, StatedHandover, StatedTenant
 from journal.core.entry import RESERVED_TENANT, SLUG
@@ -167,7 +167,9 @@ class Provisioning:
                 for each in credentials
             ]
         )
-        await service.store.change([adding_credential(each.asked.stored(each.token)) for each in credentials])
+        await service.store.change(
+            [adding_credential(each.asked.stored(each.token, service.persons)) for each in credentials]
+        )
         await service.snapshot.refresh()
 
     async def _register(self, handovers: Sequence[NewHandover]) -> None:
@@ -301,6 +303,7 @@ class _Planner:
             categories=item.categories,
             source_prefix=item.source_prefix,
             certificate_sha256=fingerprint(self._file(item.certificate)) if item.certificate else None,
+            person=person_of(item.person, item.function),
             label=item.label,
             expires_at=item.expires_at,
         )
@@ -324,10 +327,12 @@ class _Planner:
             row
             for row in rows
             if (row.role, sorted(row.categories), row.source_prefix, row.certificate_sha256) == wanted
+            and self._service.persons.open(row.tenant, row.id, row.person) == asked.person
         ]
         if not alike:
             raise OperatorError(
-                f"{what} is there with another role, categories, source prefix or certificate: give another label"
+                f"{what} is there with another role, categories, source prefix, certificate or person: give another "
+                "label"
             )
         if all(row.revoked_at is not None for row in alike):
             self.plan.notes.append(f"{what} was revoked and stays so: for a new one, give another label")

@@ -44,7 +44,8 @@ class StatedTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class StatedCredential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A credential, known by its commune and its label, which also names the file of its token.
 
-    `certificate` is the client certificate it is bound to, a PEM file, seen from the file that states it.
+    `certificate` is the client certificate it is bound to, a PEM file, seen from the file that states it; `person` and
+    `function` are whose it is.
     """
 
     tenant: str
@@ -53,6 +54,8 @@ class StatedCredential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     categories: tuple[str, ...]
     source_prefix: str = ""
     certificate: str | None = None
+    person: str | None = None
+    function: str | None = None
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 

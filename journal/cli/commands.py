@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
+from journal.admin.credentials import person_of
 from journal.audit.run import Audit
 from journal.audit.watch import check_catalog, check_keys, check_restored, check_rules
 from journal.cli.installation import open_database, opened
 from journal.cli.listing import as_json, members_of, print_json
 from journal.core.entry import Compartment
-from journal.core.errors import JournalError, NotStampedError, OperatorError
+from journal.core.errors import EmptyError, JournalError, NotStampedError, OperatorError
 from journal.core.times import format_day, format_seconds
 from journal.database.migrate import migrate as run_migrations
 from journal.database.pools import translated
 from journal.database.refusals import read_place
-from journal.extract.grounds import Authorisation
+from journal.extract.grounds import Authorisation, Person
 from journal.keys.files import appear_whole, create_all_durably
 from journal.pki.timestamp import time_text
 from journal.reading.plan import ExtractRequest
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from journal.cli.installation import Installation
     from journal.seals.stamper import Stamper
     from journal.settings import Settings
+
+
+# What the operator is in an extract that it makes for a commune.
+OPERATOR_FUNCTION = "exploitant du service"
 
 
 async def migrate(settings: Settings, _: argparse.Namespace) -> int:
@@ -55,6 +60,7 @@ async def credential_add(settings: Settings, arguments: argparse.Namespace) -> i
             categories=arguments.category,
             source_prefix=arguments.source_prefix,
             certificate_pem=read_file(Path(arguments.certificate)) if arguments.certificate else None,
+            person=person_of(arguments.person, arguments.function),
             label=arguments.label,
             expires_at=arguments.expires_at,
         )
@@ -136,14 +142,19 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
                 action=arguments.action,
                 request_reference=arguments.request_reference,
                 authorisation=_authorisation(arguments),
+                person=Person(settings.operator, OPERATOR_FUNCTION) if settings.operator else None,
+                even_if_empty=arguments.even_if_empty,
             ),
             requested_by=SUBMITTED_BY,
             disclose=True,
         )
         with appear_whole(output.absolute()) as file, _progress("extract", "B") as progress:
-            async for chunk in chunks:
-                file.write(chunk)
-                progress.update(len(chunk))
+            try:
+                async for chunk in chunks:
+                    file.write(chunk)
+                    progress.update(len(chunk))
+            except EmptyError as error:
+                raise OperatorError(f"{error.reason}: to have that signed, add --even-if-empty") from error
     print(f"{output}; check it with: journal-verify {output} --trust {settings.trust_path}")
     return 0
 

@@ -29,6 +29,7 @@ from journal.core.errors import JournalError, OperatorError
 from journal.core.times import day_of
 from journal.extract import layout
 from journal.extract.container import Container, ContainerWriter
+from journal.extract.grounds import Person
 from journal.keys.files import make_private_directory
 
 if TYPE_CHECKING:
@@ -114,7 +115,11 @@ class Demo:
                 )
                 self._client.tokens[tenant.code, category] = token
             _, token = await self._installation.administration.credentials.add(
-                role="client", tenant=tenant.code, categories=[*CATEGORIES, "journal"], label="commune"
+                role="client",
+                tenant=tenant.code,
+                categories=[*CATEGORIES, "journal"],
+                person=Person("Hélène Marchand", "déléguée à la protection des données"),
+                label="commune",
             )
             self._client.tokens[tenant.code, "client"] = token
         return f"{len(TENANTS)} communes, {len(self._client.tokens)} credentials", None

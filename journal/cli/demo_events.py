@@ -9,6 +9,7 @@ from typing import Any
 
 from ingest.shapes import NEED_JUSTIFICATION, NEED_RECIPIENTS, NO_SUBJECT
 from journal.core.entry import MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
+from journal.core.times import format_day
 
 SEED = 20261123
 WEIGHTS = (14, 40, 18, 20, 4, 2, 2)
@@ -108,6 +109,9 @@ class DemoActivity:
             "operation": draw.choice(_OPERATIONS[action]),
             "outcome": draw.choices(list(OUTCOMES), (96, 3, 1))[0],
         }
+        if self._category == "assistance":
+            given = {"date": format_day(at.date()), "issuer": "Mairie", "reference": f"AS-{self._count:04}"}
+            data |= {"authorisation": given, "justification": reason}
         if action in NEED_JUSTIFICATION or draw.random() < 1 / 2:
             data["justification"] = reason
         if action in NEED_RECIPIENTS:
@@ -123,6 +127,6 @@ class DemoActivity:
             "sequence": str(self._count),
             "data": data,
         }
-        if action not in NO_SUBJECT:
+        if action not in NO_SUBJECT or self._category == "assistance":
             event["subject"] = f"{_PREFIXES[self._category]}-{at.year}-{draw.randrange(1, 900):04d}"
         return event

@@ -261,6 +261,7 @@ async def opened(
         if not recovers:
             await check_restored(dsn, settings)
         async with open_service(dsn, settings, clock) as installation:
+            installation.service.chronicle.operator = settings.operator
             await installation.maintenance.prepare()
             yield installation
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 import uvloop
+from msgspec.structs import replace
 
+from journal.cli.operator import operator_name
 from journal.cli.parser import make_parser
 from journal.cli.parsing import NOT_RUN
 from journal.cli.serve import serve
@@ -36,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         protect_memory()
         settings = load_settings(os.environ)
+        settings = replace(settings, operator=operator_name(arguments.operator or settings.operator, os.environ))
         forget_variable(DSN_VARIABLE)
         run: Command = arguments.run
         return uvloop.run(run(settings, arguments))

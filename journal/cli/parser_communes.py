@@ -94,7 +94,7 @@ def add_categories(actions: Actions) -> None:
     parser.add_argument(
         "--needs-authorisation",
         action="store_true",
-        help="an extract about one subject needs the reference of an authorisation",
+        help="every extract that discloses entries needs an authorisation, not only one about an account or a subject",
     )
     parser.add_argument(
         "--basis", default=DEFAULT_BASIS, metavar="B", help=f"what the rule rests on (default: {DEFAULT_BASIS})"
@@ -128,7 +128,7 @@ def _add_category_set(group: Actions) -> None:
     parser.add_argument(
         "--needs-authorisation",
         choices=sorted(categories.ANSWERS),
-        help="whether an extract about one subject needs the reference of an authorisation",
+        help="whether every extract that discloses entries needs an authorisation",
     )
     parser.add_argument("--label", help="its name, as people read it")
     parser.add_argument("--basis", metavar="B", help="what the rule rests on")
@@ -154,6 +154,10 @@ def add_credentials(actions: Actions) -> None:
         metavar="FILE",
         help="its client certificate (PEM): the token passes only with it, over mutual TLS at a trusted proxy",
     )
+    parser.add_argument(
+        "--person", metavar="NAME", help="of a client: who asks with it; without one, nothing is disclosed"
+    )
+    parser.add_argument("--function", metavar="F", help="of that person, for example DPD de la commune")
     parser.add_argument("--label", default="", metavar="L", help="its use; no personal name")
     parser.add_argument("--expires-at", type=moment, metavar="T", help="RFC 3339, for example 2027-06-30T00:00:00Z")
     listing = add_command(
@@ -231,6 +235,9 @@ def add_extract(actions: Actions) -> None:
     for name, choices in (("account", None), ("subject", None), ("action", ACTIONS)):
         only = f"disclose only entries of this {name}; the others are withheld"
         parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)
+    parser.add_argument(
+        "--even-if-empty", action="store_true", help="sign an extract also where no entry matches the filter"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
     add_clock(parser)
 

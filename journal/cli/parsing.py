@@ -42,6 +42,7 @@ def add_command(actions: Actions, name: str, run: Command, text: str, example: s
         epilog=f"Example: openepm-journal {example}",
     )
     parser.set_defaults(run=run)
+    parser.add_argument("--operator", metavar="NAME", help="who acts, as entries name it (default: the system account)")
     return parser
 
 

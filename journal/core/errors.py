@@ -189,6 +189,10 @@ class RequestError(JournalError):
         self.reason = reason
 
 
+class EmptyError(RequestError):
+    """No entry matches a filter, and an empty extract was not asked for."""
+
+
 class BusyError(JournalError):
     """Nothing is wrong with the request; it must be made again later."""
 

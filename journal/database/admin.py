@@ -49,6 +49,7 @@ class NewCredential:
     categories: list[str]
     source_prefix: str | None = None
     certificate_sha256: bytes | None = None
+    person: bytes | None = None
     label: str = ""
     expires_at: datetime | None = None
 
@@ -206,7 +207,17 @@ def adding_tenant(code: str, name: str, genesis: Mapping[str, bytes]) -> Change:
 def adding_credential(credential: NewCredential) -> Change:
     """Return the change that stores a credential."""
     columns = (
-        *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "label"),
+        *(
+            "id",
+            "secret_hash",
+            "role",
+            "tenant",
+            "categories",
+            "source_prefix",
+            "certificate_sha256",
+            "person",
+            "label",
+        ),
         "expires_at",
     )
     row = {column: getattr(credential, column) for column in columns}

@@ -41,7 +41,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("next_retention_days", "next_since", "next_from"),
     ),
     "credential": (
-        *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256"),
+        *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "person"),
         *("label", "created_at", "expires_at", "revoked_at"),
     ),
     "recipient": ("tenant", "registered_at", "certificate"),

@@ -193,7 +193,10 @@ class ServiceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRow:
-    """A credential as stored: its secret only as SHA-256, and that of the client certificate it is bound to, if any."""
+    """A credential as stored: its secret only as SHA-256, and that of the client certificate it is bound to, if any.
+
+    `person` is whose it is, encrypted (`journal.keys.persons`); None where it names nobody.
+    """
 
     id: str
     secret_hash: bytes
@@ -202,6 +205,7 @@ class CredentialRow:
     categories: list[str]
     source_prefix: str | None
     certificate_sha256: bytes | None
+    person: bytes | None
     label: str
     created_at: datetime
     expires_at: datetime | None

@@ -97,4 +97,9 @@ MEMBERS = {
     "sequence": "séquence",
     "traceparent": "trace",
     "tracestate": "état de la trace",
+    "person": "personne",
+    "function": "fonction",
+    "issuer": "émise par",
+    "date": "le",
+    "operator": "opérateur",
 }

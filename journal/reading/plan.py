@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from journal.core import canonical
 from journal.core.errors import RequestError, StoreError
 from journal.core.times import day_of, format_day
 from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
+from journal.reading.entitlement import check_entitled
 from journal.reading.planner import Planner
 from journal.reading.stream import ExtractStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from datetime import date
 
     from journal.clock import Clock
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from journal.writing.chronicle import Chronicle
 
 TEXT_LIMIT_CHARACTERS = 256
+REFUSED_MEMBER_LIMIT_BYTES = 2048
 FILTERS = ("account", "action", "subject")
 
 
@@ -51,6 +53,8 @@ class ExtractRequest:
     request_reference: str | None = None
     authorisation: Authorisation | None = None
     person: Person | None = None
+    withhold_all: bool = False
+    even_if_empty: bool = False
 
     def __post_init__(self) -> None:
         """Put account and subject in Unicode's Normalization Form C."""
@@ -109,7 +113,12 @@ class Extraction:
 
         `before_purge`, for the hand-over: include days whose purge only a pending shorter rule allows.
         """
-        selection = await self._check(compartment, request, disclose=disclose)
+        await self._check_compartment(compartment)
+        try:
+            selection = await self._check(compartment, request, disclose=disclose, before_purge=before_purge)
+        except RequestError as error:
+            await self._record_refusal(compartment, request, requested_by, error)
+            raise
         # Before the request is recorded: the register must not list extracts that could not be made.
         self._signer.identity.check_valid(self._clock.now())
         recorded = await self._record(compartment, request, selection, requested_by)
@@ -148,6 +157,7 @@ class Extraction:
             requester=request.requester,
             authorisation=request.authorisation,
             person=request.person,
+            even_if_empty=request.even_if_empty,
             request=manifest_request,
             reader=self._reader,
             keyring=self._keyring,
@@ -155,21 +165,25 @@ class Extraction:
             clock=self._clock,
         )
 
-    async def _check(self, compartment: Compartment, request: ExtractRequest, *, disclose: bool) -> Filter:
-        """Return what the extract discloses. Raises RequestError, before anything is recorded."""
-        category = self._snapshot.category(compartment.category)
+    async def _check_compartment(self, compartment: Compartment) -> None:
+        """Raise RequestError for a compartment that is not there, or that ended: nothing can be recorded of it."""
         tenant = self._snapshot.tenant(compartment.tenant)
-        if category is None or not await self._store.read_heads([compartment.tenant], [compartment.category]):
+        is_known = self._snapshot.category(compartment.category) is not None
+        if not is_known or not await self._store.read_heads([compartment.tenant], [compartment.category]):
             raise RequestError("", "this compartment does not exist")
         if tenant is not None and tenant.closed:
             raise RequestError("", "the contract has ended: no request can be recorded any more")
+
+    async def _check(
+        self, compartment: Compartment, request: ExtractRequest, *, disclose: bool, before_purge: bool
+    ) -> Filter:
+        """Return what the extract discloses. Raises RequestError."""
+        category = self._snapshot.category(compartment.category)
+        assert category is not None  # _check_compartment has asked
         _check_days(request, day_of(self._clock.now()))
         _check_words(request)
-        if category.needs_authorisation and request.subject is not None and not request.authorisation:
-            raise RequestError(
-                "/authorisation",
-                "an extract about one subject of this category needs an authorisation: its issuer, date and reference",
-            )
+        if disclose and not before_purge:
+            check_entitled(request, needs_authorisation=category.needs_authorisation)
         try:
             selection = Filter(account=request.account, subject=request.subject, action=request.action)
         except ValueError as error:
@@ -177,25 +191,14 @@ class Extraction:
         if disclose:
             return selection
         if selection != Filter():
-            raise RequestError("/filter", "an auditor's extract withholds every entry")
+            raise RequestError("/filter", "an extract that withholds every entry has no other filter")
         return Filter(withhold_all=True)
 
     async def _record(
         self, compartment: Compartment, request: ExtractRequest, selection: Filter, requested_by: str
     ) -> Receipt:
         """Write the request in the tenant's `journal` category: nothing is sent before it is recorded."""
-        data = {
-            "authorisation": request.authorisation.as_json() if request.authorisation else None,
-            "category": compartment.category,
-            "credential": requested_by,
-            "filter": selection.as_json(),
-            "from": format_day(request.from_day),
-            "person": request.person.as_json() if request.person else None,
-            "purpose": request.purpose,
-            "reference": request.request_reference,
-            "requester": request.requester,
-            "to": format_day(request.to_day),
-        }
+        data = _said(compartment, request, requested_by) | {"filter": selection.as_json()}
         # The extract names this entry by its index in the tenant's own journal.
         return await self._chronicle.write(
             "extract",
@@ -205,6 +208,51 @@ class Extraction:
             submitted_by=requested_by,
             own_only=True,
         )
+
+    async def _record_refusal(
+        self, compartment: Compartment, request: ExtractRequest, requested_by: str, error: RequestError
+    ) -> None:
+        """Write that a request was refused, and why: what cannot be recorded of it is left out."""
+        await self.record_refusal(compartment, requested_by, str(error), _said(compartment, request, requested_by))
+
+    async def record_refusal(
+        self, compartment: Compartment, requested_by: str, reason: str, said: Mapping[str, Any]
+    ) -> None:
+        """Write in the tenant's `journal` category that a request was refused. Raises what `Chronicle.write` does."""
+        said = {name: value for name, value in said.items() if _is_recordable(value)}
+        await self._chronicle.write(
+            "extract",
+            tenant=compartment.tenant,
+            subject=compartment.category,
+            data={**said, "category": compartment.category, "outcome": "denied", "reason": reason},
+            submitted_by=requested_by,
+            own_only=True,
+        )
+
+
+def _said(compartment: Compartment, request: ExtractRequest, requested_by: str) -> dict[str, Any]:
+    """Return what an entry says of a request, members of the filter apart."""
+    asked = {name: value for name in FILTERS if (value := getattr(request, name)) is not None}
+    return {
+        "authorisation": request.authorisation.as_json() if request.authorisation else None,
+        "category": compartment.category,
+        "credential": requested_by,
+        "filter": asked,
+        "from": format_day(request.from_day),
+        "person": request.person.as_json() if request.person else None,
+        "purpose": request.purpose,
+        "reference": request.request_reference,
+        "requester": request.requester,
+        "to": format_day(request.to_day),
+    }
+
+
+def _is_recordable(value: Any) -> bool:
+    """Tell whether a member of a refused request can stand in an entry: bounded texts that JSON can hold."""
+    try:
+        return value is not None and len(canonical.encode(value)) <= REFUSED_MEMBER_LIMIT_BYTES
+    except ValueError:
+        return False
 
 
 def _check_days(request: ExtractRequest, today: date) -> None:

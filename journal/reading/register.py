@@ -66,22 +66,25 @@ class Register:
         return RegisterPage(extracts=[request for day, request in found if day >= first], next_after=next_after)
 
 
+_TOLD = ("authorisation", "from", "person", "purpose", "reference", "requester", "to")
+
+
 def _describe(entry: Entry, *, values: bool) -> dict[str, Any]:
+    """Return what is told of a request; of one that was refused, what could be recorded, and why it was."""
     data = entry.event["data"]
-    withheld_all = data["filter"] == _WITHHELD_ALL
-    chosen = {} if withheld_all else data["filter"]
-    said = {name: data[name] for name in ("authorisation", "reference") if name in data}
+    asked = data.get("filter", {})
+    withheld_all = asked == _WITHHELD_ALL
+    chosen = {} if withheld_all else asked
+    said = {name: data[name] for name in _TOLD if name in data}
     if values:
         said["filter"] = chosen
+    if data.get("outcome") == "denied":
+        said["refused"] = data["reason"]
     return said | {
         "category": data["category"],
         "filtered_by": sorted(chosen),
-        "from": data["from"],
         "index": entry.index,
-        "purpose": data["purpose"],
         "recorded_at": format_time(entry.recorded_at),
         "requested_by": entry.submitted_by,
-        "requester": data["requester"],
-        "to": data["to"],
         "withheld_all": withheld_all,
     }

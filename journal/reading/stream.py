@@ -20,7 +20,7 @@ import structlog
 
 from journal import __version__
 from journal.core.entry import Entry, parse_record
-from journal.core.errors import StoreError, VerificationError
+from journal.core.errors import EmptyError, StoreError, VerificationError
 from journal.core.times import day_of, overdue_through
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import DocumentError, render
@@ -85,6 +85,7 @@ class ExtractStream:
         requester: str,
         authorisation: Authorisation | None,
         person: Person | None,
+        even_if_empty: bool,
         request: Request,
         reader: Reader,
         keyring: Keyring,
@@ -106,6 +107,9 @@ class ExtractStream:
         # One bit an entry: which ones the first pass disclosed, so that the later ones agree with it.
         self._shown = bytearray((plan.head.size - plan.base.size + 7) // 8)
         self._disclosed = 0
+        # Whether it is still to be seen that an entry matches the filter: until then nothing is given out.
+        self._awaits_a_match = not (even_if_empty or selection.withhold_all or selection == Filter())
+        self._entries_read = False
         self._gathered = Gathered()
 
     @property
@@ -114,11 +118,21 @@ class ExtractStream:
         return self._plan
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the container. An error thrown here means: throw away what came."""
+        """Yield the container. An error thrown here means: throw away what came.
+
+        Where no entry matches the filter, EmptyError is raised before anything is given out, unless it was asked for.
+        """
+        held: list[bytes] = []
         async with aclosing(self._container()) as chunks:
             async for chunk in chunks:
                 self._refuse_overdue()
-                yield chunk
+                held.append(chunk)
+                if self._awaits_a_match and not self._disclosed:
+                    if self._entries_read:
+                        raise EmptyError("/filter", "no entry of these days that is still kept matches it")
+                    continue
+                yield b"".join(held)
+                held.clear()
 
     def _refuse_overdue(self) -> None:
         """Break off once the oldest day that holds entries has reached its limit: they are not served any more."""
@@ -131,6 +145,7 @@ class ExtractStream:
         yield container.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)
         async for chunk in self._member(container, layout.ENTRIES, self._entries):
             yield chunk
+        self._entries_read = True
         async for chunk in self._member(container, layout.PROOF, self._proof):
             yield chunk
         yield container.add(layout.SEALS, encode_seals(stated.listed() for stated in self._plan.seals))

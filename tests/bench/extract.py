@@ -14,6 +14,7 @@ from journal.pki.certificates import pem_to_der
 from journal.reading.plan import ExtractRequest
 from tests.bench.append import BATCH_EVENTS
 from tests.bench.figures import measure
+from tests.support.world import PERSON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ class Extracts:
         """Return entries/s of an extract of one compartment's day, written to a file."""
         service = self._site.service
         today = day_of(service.clock.now())
-        request = ExtractRequest(from_day=today, to_day=today, purpose="lawfulness", requester="bench")
+        request = ExtractRequest(from_day=today, to_day=today, purpose="lawfulness", requester="bench", person=PERSON)
         entries = await self._site.size()
         started = time.perf_counter()
         chunks = await service.extraction.extract(

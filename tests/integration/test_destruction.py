@@ -20,7 +20,7 @@ from journal.keys.store import open_keystore
 from journal.reading.plan import ExtractRequest
 from tests.support.contents import told
 from tests.support.ending import PEM, StopError, destroy, interrupted, lived_world, rows_of
-from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, PERSON, SERVICE, TENANT, World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -229,7 +229,7 @@ async def test_what_a_verifier_says(world: World) -> None:
     assert seal is not None
     stream = await world.service.extraction.open_last(
         Compartment(SERVICE, TENANT, CATEGORY),
-        ExtractRequest(from_day=FIRST + DAY, to_day=world.today, purpose="lawfulness", requester="x"),
+        ExtractRequest(from_day=FIRST + DAY, to_day=world.today, purpose="lawfulness", requester="x", person=PERSON),
         announced=Request(index=0, leaf=bytes(32), reference=None),
         seal=seal,
     )

@@ -15,12 +15,13 @@ from journal.cli.installation import simulate_clock
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, PurgedDayError, StoreError, VerificationError
 from journal.core.times import overdue_through, purgeable_through
+from journal.extract.grounds import Authorisation
 from journal.reading.plan import ExtractRequest
 from journal.reading.register import Register
 from journal.writing.chronicle import Chronicle
 from retention.policy import goes_at
 from tests.support.clocks import MICROSECOND, StillClock, StrikingClock, midnight
-from tests.support.world import DAY, FIRST, SERVICE, TENANT, World, copied, make_event, new_world
+from tests.support.world import DAY, FIRST, PERSON, SERVICE, TENANT, World, copied, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 BRIEF, BRIEF_DAYS = "breve", 3
 # When the first day must be gone.
 LIMIT = goes_at(FIRST, BRIEF_DAYS)
-ALL = {"purpose": "lawfulness", "requester": "DPD"}
+GRANTED = Authorisation("Parquet d'Albi", FIRST, "OP-1")
+ALL = {"purpose": "lawfulness", "requester": "DPD", "person": PERSON, "authorisation": GRANTED}
 
 
 @copied

@@ -18,7 +18,7 @@ from journal.core.entry import Compartment
 from journal.extract.layout import DIGESTS, DOCUMENT, NAMES, SIGNATURE
 from journal.reading.plan import ExtractRequest
 from journal.reading.stream import ExtractStream
-from tests.support.world import CATEGORY, DAY, FIRST, SERVICE, TENANT, World, make_event, new_world
+from tests.support.world import CATEGORY, DAY, FIRST, PERSON, SERVICE, TENANT, World, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,7 +70,12 @@ async def world(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFac
 async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> list[dict[str, bytes]]:
     """Return the members of two extracts over one seal, made at one instant."""
     request = ExtractRequest(
-        from_day=FIRST, to_day=world.today, purpose="lawfulness", requester="Déléguée à la protection", **asked
+        from_day=FIRST,
+        to_day=world.today,
+        purpose="lawfulness",
+        requester="Déléguée à la protection",
+        person=PERSON,
+        **asked,
     )
     compartment = Compartment(SERVICE, TENANT, CATEGORY)
     opened = await world.service.extraction.open(compartment, request, requested_by="test", disclose=disclose)
@@ -84,6 +89,7 @@ async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> li
             requester=opened._requester,
             authorisation=opened._authorisation,
             person=opened._person,
+            even_if_empty=False,
             request=opened._request,
             reader=opened._reader,
             keyring=opened._keyring,

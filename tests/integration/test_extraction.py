@@ -18,7 +18,18 @@ from journal.core.errors import AbsentKeyError, ForkError, JournalError, Request
 from journal.extract.grounds import Authorisation
 from journal.reading.plan import ExtractRequest
 from tests.support.contents import events_of
-from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, make_event, new_world
+from tests.support.world import (
+    CATEGORY,
+    DAY,
+    FIRST,
+    OTHER_TENANT,
+    PERSON,
+    SERVICE,
+    TENANT,
+    World,
+    make_event,
+    new_world,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,6 +212,7 @@ async def test_the_request_is_recorded_before_a_byte(history: History) -> None:
         subject="MC-1",
         request_reference="R-1",
         authorisation=GRANTED,
+        person=PERSON,
     )
     compartment = Compartment(SERVICE, TENANT, CATEGORY)
     chunks = await history.world.service.extraction.extract(
@@ -253,7 +265,7 @@ async def test_many_pages_while_others_write(world: World) -> None:
     """An extract holds what its seal covers, over many pages, whatever is recorded while it is read."""
     for _ in range(5):
         await world.record(500)
-    request = ExtractRequest(from_day=FIRST, to_day=FIRST, purpose="lawfulness", requester="DPD")
+    request = ExtractRequest(from_day=FIRST, to_day=FIRST, purpose="lawfulness", requester="DPD", person=PERSON)
     chunks = await world.service.extraction.extract(
         Compartment(SERVICE, TENANT, CATEGORY), request, requested_by="test", disclose=True
     )
@@ -315,7 +327,7 @@ async def test_what_is_gone(world: World, harm: str) -> None:
         (world.settings.keystore_path / "days" / CATEGORY / "2026-03-02").unlink()
     expected = AbsentKeyError if harm == "key" else StoreError
     async with world.another_process() as installation:
-        request = ExtractRequest(from_day=FIRST, to_day=DAYS[1], purpose="lawfulness", requester="DPD")
+        request = ExtractRequest(from_day=FIRST, to_day=DAYS[1], purpose="lawfulness", requester="DPD", person=PERSON)
         chunks = await installation.service.extraction.extract(
             Compartment(SERVICE, TENANT, CATEGORY), request, requested_by="test", disclose=True
         )
@@ -351,7 +363,7 @@ async def test_a_rewritten_history(world: World) -> None:
     async with world.another_process() as rewritten:
         events = [make_event(world.clock.now() - timedelta(minutes=1)) for _ in range(5)]
         await rewritten.service.writer.submit(compartment, "test", events, 5000)
-        request = ExtractRequest(from_day=FIRST, to_day=FIRST, purpose="lawfulness", requester="DPD")
+        request = ExtractRequest(from_day=FIRST, to_day=FIRST, purpose="lawfulness", requester="DPD", person=PERSON)
         chunks = await rewritten.service.extraction.extract(compartment, request, requested_by="t", disclose=True)
         extract = b"".join([chunk async for chunk in chunks])
     world.verify(extract)

@@ -41,6 +41,7 @@ from tests.support.world import (
     DAY,
     FIRST,
     OTHER_TENANT,
+    PERSON,
     SERVICE,
     START,
     TENANT,
@@ -242,7 +243,7 @@ async def test_a_database_from_a_backup(world: World) -> None:
     async with world.another_process() as restored:
         chunks = restored.service.extraction.extract(
             Compartment(SERVICE, TENANT, BRIEF),
-            ExtractRequest(from_day=FIRST, to_day=FIRST + DAY, purpose="lawfulness", requester="DPD"),
+            ExtractRequest(from_day=FIRST, to_day=FIRST + DAY, purpose="lawfulness", requester="DPD", person=PERSON),
             requested_by="test",
             disclose=False,
         )
@@ -576,7 +577,7 @@ async def test_purged_while_an_extract_is_read(world: World) -> None:
     """An extract under way when its day is purged ends in an error, and what came of it does not verify."""
     await world.record(2500, category=BRIEF)
     await world.travel_to(FIRST + 2 * DAY)
-    request = ExtractRequest(from_day=FIRST, to_day=FIRST + DAY, purpose="lawfulness", requester="DPD")
+    request = ExtractRequest(from_day=FIRST, to_day=FIRST + DAY, purpose="lawfulness", requester="DPD", person=PERSON)
     chunks = await world.service.extraction.extract(
         Compartment(SERVICE, TENANT, BRIEF), request, requested_by=SUBMITTED_BY, disclose=True
     )

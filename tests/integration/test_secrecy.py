@@ -11,6 +11,7 @@ import asyncpg
 from journal.core.times import day_of
 from journal.database.binaries import find_binaries
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from journal.extract.grounds import Authorisation, Person
 from journal.reading.plan import ExtractRequest
 from tests.support.markers import Markers, marked_event
 from tests.support.rig import open_rig, read_events
@@ -32,7 +33,9 @@ async def ask_for_extract(rig: Rig, markers: Markers) -> bytes:
         purpose="lawfulness",
         requester=markers.draw(),
         request_reference=markers.draw(),
-        authorisation=markers.draw(),
+        authorisation=Authorisation(markers.draw(), today, markers.draw()),
+        person=Person(markers.draw(), markers.draw()),
+        even_if_empty=True,
         account=markers.draw(),
     )
     chunks = await rig.service.extraction.extract(rig.compartment(), request, requested_by="client", disclose=True)

@@ -20,6 +20,7 @@ from journal.settings import Settings
 from tests.support.copies import holds_something, original
 from tests.support.databases import fresh_database
 from tests.support.refused_events import SOURCE_PREFIX
+from tests.support.world import PERSON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,6 +110,8 @@ class RunningEdge:
         values = {"tenant": TENANT, "categories": [CATEGORY]} | new
         if values["role"] == "module":
             values.setdefault("source_prefix", SOURCE_PREFIX)
+        if values["role"] == "client":
+            values.setdefault("person", PERSON)
         self.ids[name], self.tokens[name] = await self.installation.administration.credentials.add(**values)
 
 

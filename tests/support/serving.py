@@ -21,6 +21,7 @@ from journal.seals.dev_authority import make_development_authority
 from journal.settings import NO_SIGNER_SOCKET, Settings
 from tests.support.ports import free_port
 from tests.support.rig import CATEGORY, SERVICE, SOURCE, TENANTS
+from tests.support.world import PERSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +109,7 @@ async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS) -> 
                 role="module", tenant=tenant, categories=CATEGORIES, source_prefix=SOURCE
             )
             _, site.clients[tenant] = await administration.credentials.add(
-                role="client", tenant=tenant, categories=CATEGORIES
+                role="client", tenant=tenant, categories=CATEGORIES, person=PERSON
             )
     return site
 

@@ -21,6 +21,7 @@ from journal.core.entry import Compartment, Event
 from journal.core.times import format_time
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.refusals import read_place
+from journal.extract.grounds import Person
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 SERVICE = "journal.test"
 TENANT, OTHER_TENANT = "albi", "sete"
+PERSON = Person("Jeanne Obé", "déléguée à la protection")
 CATEGORY = "main-courante"
 DAY = timedelta(days=1)
 SETTING_UP = timedelta(minutes=1)
@@ -139,7 +141,7 @@ class World:
         **asked: Any,
     ) -> bytes:
         """Return an extract, whole."""
-        values = {"purpose": "lawfulness", "requester": "DPD"} | asked
+        values: dict[str, Any] = {"purpose": "lawfulness", "requester": "DPD", "person": PERSON} | asked
         request = ExtractRequest(from_day=first, to_day=last, **values)
         chunks = await self.service.extraction.extract(
             Compartment(SERVICE, tenant, category), request, requested_by="test", disclose=disclose
