@@ -164,7 +164,8 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
         ):
             return None
         sequence = None if value.sequence is UNSET else int(value.sequence)
-        events.append(Event(value.source, value.id, moment, action, canonical, sequence))
+        epoch = "" if value.epoch is UNSET else value.epoch
+        events.append(Event(value.source, value.id, moment, action, canonical, sequence, epoch))
     # Each member has one colon, and each text as many as it was sent with, unless a colon was written \u003a:
     # a body with more colons than the canonical bytes has a duplicate member.
     exact = colons == body.count(b":") and not _ESCAPED_COLON.search(body)
@@ -219,7 +220,7 @@ def _names(value: CloudEvent) -> Iterator[str]:
     """Yield every text of an event that names somebody or something."""
     data, actor, client = value.data, value.data.actor, value.data.client
     given = data.authorisation
-    texts = [value.id, value.subject, actor.account, actor.name, actor.role, actor.unit]
+    texts = [value.id, value.subject, value.epoch, actor.account, actor.name, actor.role, actor.unit]
     if client is not UNSET:
         texts += [client.address, client.session, client.workstation]
     if given is not UNSET:

@@ -108,10 +108,15 @@ else:  # msgspec reads the literals of the one table; mypy reads no computed one
 
 
 class ExtractFilter(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Disclose only the entries equal in every member given; the others are withheld. `withhold`, alone: all are."""
+    """Disclose only the entries equal in every member given, of accesses on these days; the others are withheld.
+
+    `withhold`, alone: all are.
+    """
 
     account: Text128 | UnsetType = UNSET
     action: Action | UnsetType = UNSET
+    occurred_from: Day | UnsetType = UNSET
+    occurred_to: Day | UnsetType = UNSET
     subject: Text256 | UnsetType = UNSET
     withhold: Literal["all"] | UnsetType = UNSET
 
@@ -125,7 +130,7 @@ class AuthorisationBody(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ExtractBody(Struct, forbid_unknown_fields=True, kw_only=True, rename={"from_day": "from", "to_day": "to"}):
-    """Whole UTC days, both included; who asks, and for which of the purposes the law allows.
+    """Whole UTC days of recording, both included; who asks, and for which of the purposes the law allows.
 
     `even_if_empty`: sign an extract also where no entry matches the filter, instead of answering `empty`.
     """
@@ -141,6 +146,10 @@ class ExtractBody(Struct, forbid_unknown_fields=True, kw_only=True, rename={"fro
 
 
 _SHAPE = diagnosis.shape_of(ExtractBody)
+
+
+def _day(text: str | None) -> date | None:
+    return None if text is None else parse_day(text)
 
 
 def decode_request(body: bytes) -> ExtractRequest:
@@ -159,6 +168,8 @@ def decode_request(body: bytes) -> ExtractRequest:
         account=wanted.get("account"),
         subject=wanted.get("subject"),
         action=wanted.get("action"),
+        occurred_from=_day(wanted.get("occurred_from")),
+        occurred_to=_day(wanted.get("occurred_to")),
         request_reference=value.get("request_reference"),
         withhold_all="withhold" in wanted,
         even_if_empty=value.get("even_if_empty", False),

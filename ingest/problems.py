@@ -22,6 +22,7 @@ from journal.core.errors import (
     JournalError,
     KeyStoreError,
     KnownEventError,
+    LateEventError,
     MisshapenEventError,
     OperatorError,
     OversizeEventError,
@@ -73,6 +74,7 @@ EXPECTATION = Kind(name="expectation", status=417, title="Expectation not suppor
 INVALID = Kind(name="invalid", status=422, title="Well formed but not acceptable")
 EMPTY = Kind(name="empty", status=422, title="No entry matches the filter")
 PURGED = Kind(name="purged", status=422, title="Too old: its first copy may have been purged")
+LATE = Kind(name="late", status=422, title="Too late: not recorded in time, and not any more")
 RATE = Kind(name="rate", status=429, title="Too many requests")
 INTERNAL = Kind(name="internal", status=500, title="The service failed")
 BUSY = Kind(name="busy", status=503, title="Busy; try again later")
@@ -93,6 +95,7 @@ KINDS = (
     INVALID,
     EMPTY,
     PURGED,
+    LATE,
     RATE,
     INTERNAL,
     BUSY,
@@ -192,6 +195,7 @@ def _kind_of(error: SubmissionError) -> Kind:
         InvalidEventError: INVALID,
         KnownEventError: KNOWN,
         PurgedDayError: PURGED,
+        LateEventError: LATE,
     }
     return kinds[type(error)]
 

@@ -12,7 +12,9 @@ One description serves the fast decoder (`events`), the list of faults (`diagnos
 | `time`            | required | RFC 3339 with a zone, of whole microseconds, at most 5 minutes ahead        |
 | `subject`         | required | except for `access`: the reference of the data, never the data; 1–256       |
 | `datacontenttype` | optional | "application/json"                                                          |
-| `sequence`        | optional | 1–16 decimal digits, as a string (CloudEvents' sequence extension)          |
+| `sequence`        | optional | 1–16 decimal digits, as a string (CloudEvents' sequence extension); a source |
+|                   |          | numbers from 1 in each category, each number once                           |
+| `epoch`           | optional | 1–64, with `sequence`: a new one where the counter restarts from 1          |
 | `traceparent`     | optional | W3C Trace Context, 55 characters                                            |
 | `tracestate`      | optional | W3C Trace Context, 1–512 characters of printable ASCII                      |
 | `data`            | required | the object below                                                            |
@@ -266,6 +268,7 @@ class CloudEvent(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 
     data: Data
     datacontenttype: Literal["application/json"] | UnsetType = UNSET
+    epoch: Text64 | UnsetType = UNSET
     id: Text128
     sequence: Sequence | UnsetType = UNSET
     source: Source

@@ -79,6 +79,7 @@ class Service:
             clock=clock,
             queue_events=settings.queue_events,
             queue_bytes=settings.queue_bytes,
+            lateness_days=settings.lateness_days,
             instruments=self.instruments,
             notary=self.receipt_keys,
         )
@@ -105,6 +106,7 @@ class Service:
             reader=self.reader,
             signer=signer,
             clock=clock,
+            lateness_days=settings.lateness_days,
         )
         self.checks = Checks(
             store=store,

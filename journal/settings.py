@@ -29,6 +29,9 @@ DEFAULT_SERVICE_NAME = "journal.localhost"
 SIGNER_SOCKET = Path("/run/openepm-journal-signer/socket")
 NO_SIGNER_SOCKET = "none"
 
+# How long after an access its event may be recorded.
+LATENESS_DAYS = 7
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -60,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tsa_trust: str | None = None
     tsa_timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     rule_delay_days: Annotated[int, msgspec.Meta(ge=0, le=60)] = 7
+    lateness_days: Annotated[int, msgspec.Meta(ge=1, le=60)] = LATENESS_DAYS
     seal_interval_seconds: Positive = 60
     queue_events: Positive = 50_000
     queue_bytes: Positive = 64 * 1024 * 1024

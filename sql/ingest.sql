@@ -3,7 +3,12 @@
 -- name: append
 -- A batch over many chains, whole or not at all; one round trip, one transaction.
 SELECT answer, "position", size, chain_hash, recorded_at, leaf_hash, day, ciphertext
-  FROM journal.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+  FROM journal.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+    $23, $24, $25, $26)
+
+-- name: find_recorded
+-- Which of these events, too late to be recorded now, were recorded in time.
+SELECT "position", size, chain_hash, leaf_hash, day, ciphertext FROM journal.find_recorded($1, $2, $3, $4, $5)
 
 -- name: lock_heads
 -- The way through a contended chain: held until the transaction ends.

@@ -4,7 +4,7 @@
 -- name: vacuum_removed
 -- Give the room of removed rows back to the partitions. TRUNCATE would stop reads and appends for a moment.
 VACUUM (TRUNCATE false, INDEX_CLEANUP on)
-  journal.entry, journal.activity, journal.source_span, journal.credential, journal.recipient, journal.handover,
+  journal.entry, journal.activity, journal.lateness, journal.source_span, journal.source_past, journal.credential, journal.recipient, journal.handover,
   journal.handover_lapse, journal.handover_fault
 
 -- name: read_stored_chains
@@ -22,6 +22,11 @@ SELECT h.size, h.chain_hash, h.kept_from, e.chain_hash AS entry_hash, t.destroye
 SELECT a.tenant, a.action, a.count FROM journal.activity AS a WHERE a.category = $1 AND a.day = $2
 
 -- name: read_spans_of_day
--- The sequence numbers of a category's day.
-SELECT s.tenant, s.source_key, s.low, s.high, s.count
-  FROM journal.source_span AS s WHERE s.category = $1 AND s.day = $2
+-- The sequence numbers of a category's day, range by range.
+SELECT s.tenant, s.source_key, s.count, s.filled, lower(r.range) AS low, upper(r.range) - 1 AS high
+  FROM journal.source_span AS s, unnest(s.numbers) AS r (range) WHERE s.category = $1 AND s.day = $2
+ ORDER BY s.tenant, s.source_key, r.range
+
+-- name: read_lateness_of_day
+-- How many entries of a category's day are of accesses on each other day.
+SELECT l.tenant, l.occurred, l.count FROM journal.lateness AS l WHERE l.category = $1 AND l.day = $2

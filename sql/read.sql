@@ -32,9 +32,14 @@ SELECT tenant, category, size, chain_hash, kept_from, retention_days FROM journa
 -- Entries per category, day and action.
 SELECT category, day, action, count FROM journal.read_activity($1)
 
--- name: read_gaps
--- Sources that numbered events which never came.
-SELECT category, sources, missing FROM journal.read_gaps($1)
+-- name: read_sources
+-- What the numbers of sources say.
+SELECT tenant, category, source_key, name, last, numbers, events, missing, missing_low, missing_high, declared, last_day
+  FROM journal.read_sources($1, $2)
+
+-- name: count_elsewhere
+-- Entries of accesses on days of a period, recorded on others.
+SELECT journal.count_elsewhere($1, $2, $3, $4)
 
 -- name: scan_entries
 -- A page of everything in one leaf, whatever its rows say they are.

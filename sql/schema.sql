@@ -232,17 +232,52 @@ CREATE TABLE journal.activity (
   PRIMARY KEY (tenant, category, day, action) -- the counter that an append adds to
 ) WITH (fillfactor = 50);
 
--- Which sequence numbers a source used on a day: what it numbered and did not send shows as a gap.
-CREATE TABLE journal.source_span (
-  low bigint NOT NULL,
-  high bigint NOT NULL CHECK (high >= low),
+-- How many entries of a day are of accesses on another day. They go with their day.
+CREATE TABLE journal.lateness (
   count bigint NOT NULL CHECK (count > 0),
+  day date NOT NULL,
+  occurred date NOT NULL CHECK (occurred <> day), -- the day of the access
+  tenant text NOT NULL,
+  category text NOT NULL,
+  PRIMARY KEY (tenant, category, day, occurred)
+) WITH (fillfactor = 50);
+
+-- Which sequence numbers a source used on a day, in one epoch of its counter: what it numbered and did not send
+-- shows as a gap. `name` is source and epoch, encrypted.
+CREATE TABLE journal.source_span (
+  count bigint NOT NULL CHECK (count > 0), -- of events: more than numbers where some came twice
+  filled bigint NOT NULL DEFAULT 0, -- missing numbers that `numbers` holds nevertheless: see `journal.bounded`
   day date NOT NULL,
   tenant text NOT NULL,
   category text NOT NULL,
   source_key bytea NOT NULL,
-  PRIMARY KEY (tenant, category, day, source_key) -- the span that an append widens
+  name bytea NOT NULL,
+  numbers int8multirange NOT NULL,
+  PRIMARY KEY (tenant, category, day, source_key) -- the numbers that an append adds to
 ) WITH (fillfactor = 50);
+
+-- The same of days that are purged, together: what was missing stays known.
+CREATE TABLE journal.source_past (
+  count bigint NOT NULL,
+  filled bigint NOT NULL,
+  last_day date NOT NULL,
+  tenant text NOT NULL,
+  category text NOT NULL,
+  source_key bytea NOT NULL,
+  name bytea NOT NULL,
+  numbers int8multirange NOT NULL,
+  PRIMARY KEY (tenant, category, source_key)
+);
+
+-- Numbers of which somebody said, in an entry, that their events are lost.
+CREATE TABLE journal.source_loss (
+  tenant text NOT NULL,
+  category text NOT NULL,
+  source_key bytea NOT NULL,
+  name bytea NOT NULL,
+  numbers int8multirange NOT NULL,
+  PRIMARY KEY (tenant, category, source_key)
+);
 
 -- Close seals are kept for ever, open ones for a week.
 CREATE TABLE journal.seal (
@@ -720,6 +755,66 @@ BEGIN
 END
 $$;
 
+-- Which of these events are recorded in a chain between two days, the second today at the latest: for events that
+-- come too late to be recorded now.
+CREATE FUNCTION journal.find_recorded(
+    of_tenant text, of_category text, event_keys bytea[], first_days date[], last_days date[])
+  RETURNS TABLE ("position" integer, size bigint, chain_hash bytea, leaf_hash bytea, day date, ciphertext bytea)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  leaf record;
+BEGIN
+  FOR leaf IN
+    SELECT d.day::date AS day, journal.leaf_name(k.id, d.day::date) AS name
+      FROM journal.category AS k,
+           (SELECT min(a.first_day) AS first_day, max(a.last_day) AS last_day
+              FROM unnest(first_days, last_days) AS a (first_day, last_day)) AS span,
+           generate_series(greatest(span.first_day, k.first_day)::timestamp,
+                           least(span.last_day, journal.day_of(journal.now()))::timestamp,
+                           interval '1 day') AS d (day)
+     WHERE k.code = of_category AND (k.fence IS NULL OR d.day::date > k.fence)
+  LOOP
+    CONTINUE WHEN to_regclass('journal.' || leaf.name) IS NULL;
+    RETURN QUERY EXECUTE format($dynamic$
+      SELECT asked.place::integer, e.index, e.chain_hash, e.leaf_hash, e.day, e.ciphertext
+        FROM unnest($2, $3, $4) WITH ORDINALITY AS asked (event_key, first_day, last_day, place)
+       CROSS JOIN LATERAL (SELECT e.* FROM journal.%I AS e
+                            WHERE e.tenant = $1 AND e.event_key = asked.event_key LIMIT 1) AS e
+       WHERE $5 BETWEEN asked.first_day AND asked.last_day
+      $dynamic$, leaf.name)
+      USING of_tenant, event_keys, first_days, last_days, leaf.day;
+  END LOOP;
+END
+$$;
+
+-- The numbers of a source, in no more than 1,000 ranges, and how many missing ones were filled in for that, the
+-- lowest first: they stay counted as missing, and can no longer arrive.
+CREATE FUNCTION journal.bounded(given int8multirange, OUT numbers int8multirange, OUT filled bigint)
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  numbers := given;
+  filled := 0;
+  -- A range takes 16 bytes, and so much is read of none that has few.
+  IF pg_column_size(given) > 16384 THEN
+    numbers := given + int8multirange((
+      SELECT int8range(min(lower(r.range)), max(upper(r.range)))
+        FROM (SELECT r.range FROM unnest(given) AS r (range) ORDER BY r.range LIMIT 500) AS r));
+    filled := journal.cardinality_of(numbers) - journal.cardinality_of(given);
+  END IF;
+END
+$$;
+
+-- How many numbers there are in ranges.
+CREATE FUNCTION journal.cardinality_of(numbers int8multirange) RETURNS bigint
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(sum(upper(r.range) - lower(r.range)), 0)::bigint FROM unnest(numbers) AS r (range)
+$$;
+
 -- Append a batch over many chains, whole or not at all. `AppendBatch` and `AppendResult` in
 -- journal/database/ingest.py say what the arrays and the answers are.
 CREATE FUNCTION journal.append(
@@ -728,7 +823,9 @@ CREATE FUNCTION journal.append(
     entry_chain integer[], entry_index bigint[], entry_key bytea[], entry_leaf bytea[], entry_head bytea[],
     entry_ciphertext bytea[], entry_since date[],
     activity_chain integer[], activity_action text[], activity_count bigint[],
-    span_chain integer[], span_source bytea[], span_low bigint[], span_high bigint[], span_count bigint[])
+    late_chain integer[], late_day date[], late_count bigint[],
+    span_chain integer[], span_source bytea[], span_name bytea[], span_low bigint[], span_high bigint[],
+    span_count bigint[])
   RETURNS TABLE (answer text, "position" integer, size bigint, chain_hash bytea, recorded_at timestamptz,
                  leaf_hash bytea, day date, ciphertext bytea)
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -902,16 +999,26 @@ BEGIN
    GROUP BY 1, 2, 3, 4
   ON CONFLICT (tenant, category, day, action) DO UPDATE SET count = a.count + excluded.count;
 
-  INSERT INTO journal.source_span AS s (tenant, category, day, source_key, low, high, count)
-  SELECT c.tenant, c.category, journal.day_of(c.at), n.source_key, min(n.low), max(n.high), sum(n.count)
+  INSERT INTO journal.lateness AS l (tenant, category, day, occurred, count)
+  SELECT c.tenant, c.category, journal.day_of(c.at), n.occurred, sum(n.count)
     FROM unnest(chain_tenant, chain_category, chain_recorded_at) WITH ORDINALITY
            AS c (tenant, category, at, place)
-    JOIN unnest(span_chain, span_source, span_low, span_high, span_count)
-           AS n (chain, source_key, low, high, count) ON n.chain = c.place
+    JOIN unnest(late_chain, late_day, late_count) AS n (chain, occurred, count) ON n.chain = c.place
+   GROUP BY 1, 2, 3, 4
+  ON CONFLICT (tenant, category, day, occurred) DO UPDATE SET count = l.count + excluded.count;
+
+  INSERT INTO journal.source_span AS s (tenant, category, day, source_key, name, numbers, count)
+  SELECT c.tenant, c.category, journal.day_of(c.at), n.source_key, (array_agg(n.name))[1],
+         range_agg(int8range(n.low, n.high, '[]')), sum(n.count)
+    FROM unnest(chain_tenant, chain_category, chain_recorded_at) WITH ORDINALITY
+           AS c (tenant, category, at, place)
+    JOIN unnest(span_chain, span_source, span_name, span_low, span_high, span_count)
+           AS n (chain, source_key, name, low, high, count) ON n.chain = c.place
    GROUP BY 1, 2, 3, 4
   ON CONFLICT (tenant, category, day, source_key)
-  DO UPDATE SET low = least(s.low, excluded.low), high = greatest(s.high, excluded.high),
-                count = s.count + excluded.count;
+  DO UPDATE SET count = s.count + excluded.count,
+                (numbers, filled) = (SELECT b.numbers, s.filled + b.filled
+                                       FROM journal.bounded(s.numbers + excluded.numbers) AS b);
 
   RETURN QUERY
     SELECT 'appended', NULL::integer, NULL::bigint, NULL::bytea, NULL::timestamptz,
@@ -922,7 +1029,7 @@ $$;
 GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
     journal.read_tenants, journal.read_credentials, journal.snapshot_version, journal.read_heads,
-    journal.lock_heads, journal.append
+    journal.lock_heads, journal.find_recorded, journal.append
   TO journal_ingest;
 
 -- -----------------------------------------------------------------------------------------------------------
@@ -1420,7 +1527,17 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'OJ007', MESSAGE = format('the day %s has no close seal yet', of_day);
   END IF;
   DELETE FROM journal.activity AS a WHERE a.category = of_category AND a.day <= of_day;
-  DELETE FROM journal.source_span AS s WHERE s.category = of_category AND s.day <= of_day;
+  DELETE FROM journal.lateness AS l WHERE l.category = of_category AND l.day <= of_day;
+  WITH gone AS (
+    DELETE FROM journal.source_span AS s WHERE s.category = of_category AND s.day <= of_day RETURNING s.*)
+  INSERT INTO journal.source_past AS p (tenant, category, source_key, name, numbers, count, filled, last_day)
+  SELECT g.tenant, g.category, g.source_key, (array_agg(g.name))[1], range_agg(g.numbers), sum(g.count),
+         sum(g.filled), max(g.day)
+    FROM gone AS g GROUP BY 1, 2, 3
+  ON CONFLICT (tenant, category, source_key)
+  DO UPDATE SET count = p.count + excluded.count, last_day = excluded.last_day,
+                (numbers, filled) = (SELECT b.numbers, p.filled + excluded.filled + b.filled
+                                       FROM journal.bounded(p.numbers + excluded.numbers) AS b);
   leaf := journal.leaf_name(kept.id, of_day);
   -- Slices, whose names are longer, before the day that holds them together.
   SELECT r.name INTO dropped FROM journal.day_relations(leaf) AS r
@@ -1892,7 +2009,10 @@ AS $$
 BEGIN
   PERFORM journal.check_destroyed(of_tenant);
   DELETE FROM journal.activity AS a WHERE a.tenant = of_tenant;
+  DELETE FROM journal.lateness AS l WHERE l.tenant = of_tenant;
   DELETE FROM journal.source_span AS s WHERE s.tenant = of_tenant;
+  DELETE FROM journal.source_past AS p WHERE p.tenant = of_tenant;
+  DELETE FROM journal.source_loss AS l WHERE l.tenant = of_tenant;
   DELETE FROM journal.recipient AS r WHERE r.tenant = of_tenant;
   DELETE FROM journal.handover AS o WHERE o.tenant = of_tenant;
   DELETE FROM journal.handover_lapse AS p WHERE p.tenant = of_tenant;
@@ -2087,18 +2207,45 @@ AS $$
     FROM journal.activity AS a WHERE a.tenant = of_tenant ORDER BY a.category, a.day, a.action
 $$;
 
--- Per category: how many sources numbered events that never came, and how many such numbers.
-CREATE FUNCTION journal.read_gaps(of_tenant text)
-  RETURNS TABLE (category text, sources bigint, missing bigint)
+-- What the numbers of sources say, one row a source and epoch: how many came and the last, on how many events, which
+-- are missing (from 1 on; the first 20 ranges, and how many numbers in all), how many are declared lost. Of one
+-- tenant or all, of one category or all.
+CREATE FUNCTION journal.read_sources(of_tenant text, of_category text)
+  RETURNS TABLE (tenant text, category text, source_key bytea, name bytea, last bigint, numbers bigint, events bigint,
+                 missing bigint, missing_low bigint[], missing_high bigint[], declared bigint, last_day date)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+  SELECT g.tenant, g.category, g.source_key, g.name, upper(g.came) - 1,
+         journal.cardinality_of(g.came) - g.filled, g.events,
+         journal.cardinality_of(open.numbers) + g.filled, shown.low, shown.high,
+         journal.cardinality_of((whole.numbers - g.came) * coalesce(l.numbers, '{}')), g.last_day
+    FROM (SELECT s.tenant, s.category, s.source_key, (array_agg(s.name))[1] AS name, range_agg(s.numbers) AS came,
+                 sum(s.count)::bigint AS events, sum(s.filled)::bigint AS filled, max(s.day) AS last_day
+            FROM (SELECT d.tenant, d.category, d.source_key, d.name, d.numbers, d.count, d.filled, d.day
+                    FROM journal.source_span AS d
+                  UNION ALL
+                  SELECT p.tenant, p.category, p.source_key, p.name, p.numbers, p.count, p.filled, p.last_day
+                    FROM journal.source_past AS p) AS s
+           WHERE (of_tenant IS NULL OR s.tenant = of_tenant) AND (of_category IS NULL OR s.category = of_category)
+           GROUP BY 1, 2, 3) AS g
+    LEFT JOIN journal.source_loss AS l
+      ON l.tenant = g.tenant AND l.category = g.category AND l.source_key = g.source_key
+   CROSS JOIN LATERAL (SELECT int8multirange(int8range(1, greatest(upper(g.came), 1))) AS numbers) AS whole
+   CROSS JOIN LATERAL (SELECT whole.numbers - g.came - coalesce(l.numbers, '{}') AS numbers) AS open
+   CROSS JOIN LATERAL (
+      SELECT coalesce(array_agg(lower(r.range)), '{}') AS low, coalesce(array_agg(upper(r.range) - 1), '{}') AS high
+        FROM (SELECT u.range FROM unnest(open.numbers) AS u (range) ORDER BY u.range LIMIT 20) AS r) AS shown
+   ORDER BY g.tenant, g.category, g.source_key
+$$;
+
+-- How many entries still kept are of accesses on days of a period, but recorded on others.
+CREATE FUNCTION journal.count_elsewhere(of_tenant text, of_category text, first_day date, last_day date) RETURNS bigint
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT g.category, count(*), sum(g.missing)::bigint
-    FROM (SELECT s.category, max(s.high) - min(s.low) + 1 - sum(s.count) AS missing
-            FROM journal.source_span AS s WHERE s.tenant = of_tenant
-           GROUP BY s.category, s.source_key) AS g
-   WHERE g.missing > 0
-   GROUP BY g.category
-   ORDER BY g.category
+  SELECT coalesce(sum(l.count), 0)::bigint
+    FROM journal.lateness AS l
+   WHERE l.tenant = of_tenant AND l.category = of_category
+     AND l.occurred BETWEEN first_day AND last_day AND l.day NOT BETWEEN first_day AND last_day
 $$;
 
 -- What readiness and the metrics say of seals and retention: a row or a few of facts, in one question each.
@@ -2176,7 +2323,7 @@ GRANT EXECUTE ON FUNCTION
     journal.read_tenants, journal.latest_seal, journal.latest_close_seal, journal.read_seal_heads,
     journal.read_entries, journal.scan_entries, journal.read_seal, journal.read_seals,
     journal.read_close_seals, journal.read_timestamp, journal.read_base_moves,
-    journal.read_activity, journal.read_gaps, journal.read_status, journal.read_retention
+    journal.read_activity, journal.read_sources, journal.count_elsewhere, journal.read_status, journal.read_retention
   TO journal_read;
 
 -- -----------------------------------------------------------------------------------------------------------

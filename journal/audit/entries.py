@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from journal.core.chain import Head, extend
 from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, event_key, identity_time, parse_record, source_key
 from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
-from journal.core.times import day_of, format_day
+from journal.core.times import day_of, format_day, parse_day
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -68,10 +68,12 @@ class ChainDay:
         if self._next is not None and self._next < chain.kept_from:
             self._next, self._hashes = chain.kept_from, []
         self.beyond: int | None = None
-        # What its entries say of the counters kept in clear: how many of each action, and of each numbering source.
+        # What its entries say of the counters kept in clear: how many of each action, of each other day of access,
+        # and the numbers of each source.
         self._identities = identities
         self.actions: Counter[str] = Counter()
-        self.spans: dict[bytes, tuple[int, int, int]] = {}
+        self.lateness: Counter[date] = Counter()
+        self.numbers: dict[bytes, list[int]] = {}
 
     @property
     def name(self) -> str:
@@ -174,9 +176,10 @@ class ChainDay:
         self._identities.add(entry.index, entry.event)
         self.actions[entry.event["type"].removeprefix(TYPE_PREFIX).removeprefix(SERVICE_PREFIX)] += 1
         if (sequence := entry.event.get("sequence")) is not None:
-            number, source = int(sequence), source_key(key, entry.event["source"])
-            low, high, count = self.spans.get(source, (number, number, 0))
-            self.spans[source] = (min(low, number), max(high, number), count + 1)
+            source = source_key(key, entry.event["source"], entry.event.get("epoch", ""))
+            self.numbers.setdefault(source, []).append(int(sequence))
+        if (occurred := parse_day(entry.event["time"][:10])) != self._day:
+            self.lateness[occurred] += 1
 
     def _follow(self, row: StoredRow, where: str, *, opened: bool) -> None:
         """Compare the chain hash with the row before and with the seals."""

@@ -179,16 +179,19 @@ class Audit:
                 chain.walked = None
 
     async def _check_counters(self, category: str, day: date, walks: dict[ExpectedChain, ChainDay]) -> None:
-        """Compare the activity and the spans of sources with what the entries of the day say."""
-        actions, spans = await self._store.read_counters(category, day)
+        """Compare the activity, the lateness and the numbers of sources with what the entries of the day say."""
+        counters = await self._store.read_counters(category, day)
         said = {chain.compartment.tenant: walk for chain, walk in walks.items()}
-        for tenant in sorted(said.keys() | actions.keys() | spans.keys()):
+        for tenant in sorted(said.keys() | counters.tenants):
             if tenant in self._ended.unreadable:
                 continue
             walk, where = said.get(tenant), f"{tenant}/{category} {format_day(day)}"
-            if actions.get(tenant, {}) != (dict(walk.actions) if walk is not None else {}):
+            if counters.actions.get(tenant, {}) != (dict(walk.actions) if walk is not None else {}):
                 self._findings.report("mismatched part", where, "its activity is not that of its entries")
-            if spans.get(tenant, {}) != (walk.spans if walk is not None else {}):
+            if counters.lateness.get(tenant, {}) != (dict(walk.lateness) if walk is not None else {}):
+                self._findings.report("mismatched part", where, "its lateness is not that of its entries")
+            spans, numbers = counters.spans.get(tenant, {}), walk.numbers if walk is not None else {}
+            if spans.keys() != numbers.keys() or not all(spans[key].follows_from(numbers[key]) for key in spans):
                 self._findings.report(
                     "mismatched part", where, "the numbers of its sources are not those of its entries"
                 )

@@ -140,6 +140,8 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
                 account=arguments.account,
                 subject=arguments.subject,
                 action=arguments.action,
+                occurred_from=arguments.occurred_from,
+                occurred_to=arguments.occurred_to,
                 request_reference=arguments.request_reference,
                 authorisation=_authorisation(arguments),
                 person=Person(settings.operator, OPERATOR_FUNCTION) if settings.operator else None,

@@ -219,9 +219,11 @@ def add_extract(actions: Actions) -> None:
     parser.add_argument("--tenant", required=True, metavar="CODE")
     parser.add_argument("--category", required=True, metavar="CODE")
     parser.add_argument(
-        "--from", dest="from_day", required=True, type=day, metavar="DAY", help="first day, UTC, included"
+        "--from", dest="from_day", required=True, type=day, metavar="DAY", help="first day of recording, UTC, included"
     )
-    parser.add_argument("--to", dest="to_day", required=True, type=day, metavar="DAY", help="last day, UTC, included")
+    parser.add_argument(
+        "--to", dest="to_day", required=True, type=day, metavar="DAY", help="last day of recording, UTC"
+    )
     parser.add_argument("--purpose", required=True, choices=PURPOSES)
     parser.add_argument("--requester", required=True, help="who asks")
     parser.add_argument(
@@ -235,6 +237,9 @@ def add_extract(actions: Actions) -> None:
     for name, choices in (("account", None), ("subject", None), ("action", ACTIONS)):
         only = f"disclose only entries of this {name}; the others are withheld"
         parser.add_argument(f"--{name}", choices=choices, metavar=name.upper(), help=only)
+    for end in ("from", "to"):
+        only = "disclose only entries of accesses on the days of this range, whenever they were recorded"
+        parser.add_argument(f"--occurred-{end}", type=day, metavar="DAY", help=f"{only}, UTC, included")
     parser.add_argument(
         "--even-if-empty", action="store_true", help="sign an extract also where no entry matches the filter"
     )

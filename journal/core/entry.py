@@ -156,6 +156,7 @@ class Event:
     action: str
     canonical: bytes
     sequence: int | None = None
+    epoch: str = ""
 
     @property
     def time_text(self) -> str:
@@ -278,9 +279,12 @@ def event_key(key: bytes, source: str, id: str, time: str) -> bytes:  # noqa: A0
     return _keyed(key, source, time + id)
 
 
-def source_key(key: bytes, source: str) -> bytes:
-    """Return the 16 bytes that stand for a source: the same with neither time nor id, which no event lacks."""
-    return _keyed(key, source, "")
+def source_key(key: bytes, source: str, epoch: str = "") -> bytes:
+    """Return the 16 bytes that stand for a source in one epoch of its counter: HMAC-SHA-256 as for an event.
+
+    Over uint16(length of source) ‖ source ‖ 0x00 ‖ epoch: neither a time nor an id begins so.
+    """
+    return _keyed(key, source, "\0" + epoch)
 
 
 def _keyed(key: bytes, source: str, rest: str) -> bytes:

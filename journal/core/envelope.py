@@ -26,6 +26,7 @@ NONCE_BYTES = 12
 _TAG_BYTES = 16
 _DATA_KEY = b"openepm-journal/v1/data-key\0"
 _EVENT_KEY = b"openepm-journal/v1/event-key\0"
+_SOURCE_NAME = b"openepm-journal/v1/source-name\0"
 
 
 def _check_key(key: bytes) -> None:
@@ -52,6 +53,13 @@ def derive_event_key_key(*, tenant_key: bytes, origin: str) -> bytes:
     """
     _check_key(tenant_key)
     info = _EVENT_KEY + origin.encode()
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(tenant_key)
+
+
+def derive_source_name_key(*, tenant_key: bytes, origin: str) -> bytes:
+    """Return the 32-byte key of the names of a compartment's sources. ValueError unless `tenant_key` is 32 bytes."""
+    _check_key(tenant_key)
+    info = _SOURCE_NAME + origin.encode()
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(tenant_key)
 
 

@@ -20,7 +20,8 @@ Exception
 │   │   │   ├── MisshapenEventError    not of the published schema, whoever sends it and whenever
 │   │   │   └── OversizeEventError     an event, or a batch, larger than we take
 │   │   ├── KnownEventError            same (source, id, time), other content
-│   │   └── PurgedDayError             its first copy may be in a day already purged
+│   │   ├── PurgedDayError             its first copy may be in a day already purged
+│   │   └── LateEventError             longer ago than an access may be recorded, and not recorded before
 │   ├── RequestError                   a request cannot be served as it was made
 │   ├── BusyError                      come back later: queue full, or a purge is being completed
 │   ├── KeyStoreError                  a key cannot be had
@@ -177,6 +178,10 @@ class KnownEventError(SubmissionError):
 
 class PurgedDayError(SubmissionError):
     """The event is so old that an earlier copy may be in a day already purged."""
+
+
+class LateEventError(SubmissionError):
+    """The access is longer ago than the service records any, and was not recorded before."""
 
 
 class RequestError(JournalError):

@@ -34,7 +34,9 @@ class AppendBatch:
     entry_*     one place per entry: its chain (place in the chain lists, from 1), index, event key (16 bytes), leaf
                 hash, chain hash at index + 1, ciphertext, and the first day an earlier copy may be in
     activity_*  one place per (chain, action): how many of the batch's entries
-    span_*      one place per (chain, source) that numbers its events: lowest and highest sequence, how many
+    late_*      one place per (chain, day of the access that is not that of `recorded_at`): how many
+    span_*      one place per range of sequence numbers of a (chain, source): the source's key (16 bytes) and encrypted
+                name, the range's lowest and highest number, and how many events have one of them
     """
 
     chain_tenant: Sequence[str]
@@ -54,8 +56,12 @@ class AppendBatch:
     activity_chain: Sequence[int] = ()
     activity_action: Sequence[str] = ()
     activity_count: Sequence[int] = ()
+    late_chain: Sequence[int] = ()
+    late_day: Sequence[date] = ()
+    late_count: Sequence[int] = ()
     span_chain: Sequence[int] = ()
     span_source: Sequence[bytes] = ()
+    span_name: Sequence[bytes] = ()
     span_low: Sequence[int] = ()
     span_high: Sequence[int] = ()
     span_count: Sequence[int] = ()
@@ -216,7 +222,8 @@ _FIELDS: Final = (
     *("chain_tenant", "chain_category", "chain_size", "chain_hash", "next_size", "next_hash", "chain_recorded_at"),
     *("entry_chain", "entry_index", "entry_key", "entry_leaf", "entry_hash", "entry_ciphertext", "entry_since"),
     *("activity_chain", "activity_action", "activity_count"),
-    *("span_chain", "span_source", "span_low", "span_high", "span_count"),
+    *("late_chain", "late_day", "late_count"),
+    *("span_chain", "span_source", "span_name", "span_low", "span_high", "span_count"),
 )
 _arguments: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(*_FIELDS)
 
@@ -259,6 +266,16 @@ class IngestStatements(Pools):
         async with self.borrow("ingest") as connection:
             result = _read_result(await connection.fetch(sql.load("ingest")["append"], *_arguments(batch)))
         return self._without_forged(batch, result)
+
+    async def find_recorded(
+        self, tenant: str, category: str, keys: Sequence[bytes], since: Sequence[date], until: Sequence[date]
+    ) -> list[KnownEntry]:
+        """Return which of these event keys a chain has, recorded from `since` to `until`; positions from 1.
+
+        Purged days are passed over. StoreError.
+        """
+        rows = await self._fetch("ingest", "find_recorded", tenant, category, keys, since, until)
+        return [_known(row) for row in rows]
 
     async def append_locked(
         self, tenants: Sequence[str], categories: Sequence[str], build: Callable[[list[HeadRow]], AppendBatch]

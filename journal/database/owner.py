@@ -9,8 +9,11 @@ Trust sentence: whoever holds the owner's password can do anything to the databa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from journal.core.sources import ranges
 from journal.database.pools import Pools
 
 if TYPE_CHECKING:
@@ -29,6 +32,36 @@ class StoredChain:
     destroyed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is counted of a source's numbers on a day: events, missing numbers filled in, ranges with both ends."""
+
+    events: int
+    filled: int
+    ranges: tuple[tuple[int, int], ...]
+
+    def follows_from(self, numbers: Sequence[int]) -> bool:
+        """Tell whether it is what these numbers, one an event, give."""
+        found = ranges(numbers)
+        if self.events != len(numbers) or not self.filled:
+            return self.events == len(numbers) and list(self.ranges) == found
+        return all(any(low <= one[0] and one[1] <= high for low, high in self.ranges) for one in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a category's day counts, by tenant: entries by action, by the day of the access, numbers by source."""
+
+    actions: dict[str, dict[str, int]]
+    lateness: dict[str, dict[date, int]]
+    spans: dict[str, dict[bytes, Span]]
+
+    @property
+    def tenants(self) -> set[str]:
+        """Return the tenants of which something is counted."""
+        return self.actions.keys() | self.lateness.keys() | self.spans.keys()
+
+
 class OwnerStatements(Pools):
     """Reads of tables."""
 
@@ -39,14 +72,16 @@ class OwnerStatements(Pools):
         rows = await self._fetch("owner", "read_stored_chains", category, day, tenants, indexes)
         return [StoredChain(**row) for row in rows]
 
-    async def read_counters(
-        self, category: str, day: date
-    ) -> tuple[dict[str, dict[str, int]], dict[str, dict[bytes, tuple[int, int, int]]]]:
-        """Return by tenant what a category's day counts: how many of each action, (low, high, count) of each source."""
-        actions: dict[str, dict[str, int]] = {}
+    async def read_counters(self, category: str, day: date) -> Counters:
+        """Return what a category's day counts."""
+        counters = Counters({}, {}, {})
         for row in await self._fetch("owner", "read_activity_of_day", category, day):
-            actions.setdefault(row["tenant"], {})[row["action"]] = row["count"]
-        spans: dict[str, dict[bytes, tuple[int, int, int]]] = {}
-        for row in await self._fetch("owner", "read_spans_of_day", category, day):
-            spans.setdefault(row["tenant"], {})[row["source_key"]] = (row["low"], row["high"], row["count"])
-        return actions, spans
+            counters.actions.setdefault(row["tenant"], {})[row["action"]] = row["count"]
+        for row in await self._fetch("owner", "read_lateness_of_day", category, day):
+            counters.lateness.setdefault(row["tenant"], {})[row["occurred"]] = row["count"]
+        rows = await self._fetch("owner", "read_spans_of_day", category, day)
+        for (tenant, key), group in groupby(rows, key=itemgetter("tenant", "source_key")):
+            spans = list(group)
+            found = tuple((row["low"], row["high"]) for row in spans)
+            counters.spans.setdefault(tenant, {})[key] = Span(spans[0]["count"], spans[0]["filled"], found)
+        return counters

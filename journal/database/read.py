@@ -40,12 +40,36 @@ class ActivityRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GapRow:
-    """How many sources of a category skipped sequence numbers, and how many numbers they skipped."""
+class SourceRow:
+    """What the numbers of a source say, in one epoch of its counter; `name` is encrypted.
 
+    `last` is the highest number received, `numbers` how many different ones, `events` how many events had one,
+    `missing` how many from 1 to `last` were neither received nor declared lost (`gaps` are the first 20 ranges of
+    them, both ends included), `declared` how many are declared lost, `last_day` the last day on which one came.
+    """
+
+    tenant: str
     category: str
-    sources: int
+    source_key: bytes
+    name: bytes
+    last: int
+    numbers: int
+    events: int
     missing: int
+    missing_low: list[int]
+    missing_high: list[int]
+    declared: int
+    last_day: date
+
+    @property
+    def repeated(self) -> int:
+        """How many events have a number that an earlier one has."""
+        return self.events - self.numbers
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """The first ranges of missing numbers."""
+        return list(zip(self.missing_low, self.missing_high, strict=True))
 
 
 class ReadStatements(Pools):
@@ -108,9 +132,14 @@ class ReadStatements(Pools):
         """Return a tenant's counters per category, day and action."""
         return [ActivityRow(**row) for row in await self._fetch("read", "read_activity", tenant)]
 
-    async def read_gaps(self, tenant: str) -> list[GapRow]:
-        """Return the categories whose sources skipped sequence numbers, over the days kept."""
-        return [GapRow(**row) for row in await self._fetch("read", "read_gaps", tenant)]
+    async def read_sources(self, tenant: str | None = None, category: str | None = None) -> list[SourceRow]:
+        """Return what numbers say of every source that ever numbered its events, of one tenant or category or all."""
+        return [SourceRow(**row) for row in await self._fetch("read", "read_sources", tenant, category)]
+
+    async def count_elsewhere(self, tenant: str, category: str, first: date, last: date) -> int:
+        """Return how many entries still kept are of accesses on these days, but recorded on others."""
+        count: int = await self._fetch_value("read", "count_elsewhere", tenant, category, first, last)
+        return count
 
 
 def _first(rows: list[object]) -> SealRow | None:

@@ -113,7 +113,8 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "caution": typeset(
             "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
             "leur preuve, que la vérification contrôle une à une. Jours et heures en temps universel (UTC), "
-            "sauf dans le tableau des entrées."
+            "sauf dans le tableau des entrées. Les jours de l'extrait sont ceux de l'enregistrement, qui peut suivre "
+            f"l'accès de {manifest.lateness.days} jours."
         ),
         "truncated": typeset("Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier."),
         "columns": list(COLUMNS),
@@ -200,6 +201,8 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
         ["Empreinte après la dernière", manifest.head.chain_hash.hex()],
         ["Sceaux", french_range(circumstances.first_seal, circumstances.last_seal)],
         ["Dernier sceau", french_moment(circumstances.sealed_at)],
+        ["Accès d'autres jours, enregistrés ici", _late(manifest.lateness.here)],
+        ["Accès de ces jours, enregistrés d'autres jours", _late(manifest.lateness.elsewhere)],
         ["Purge", typeset(printable(f"{purged} ; règle : {rule}"))],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
         ["Signataire", printable(circumstances.signer)],
@@ -241,6 +244,12 @@ def _chart_alt(days: list[date], gathered: Gathered, circumstances: Circumstance
         f"Histogramme des entrées communiquées par jour, {period(days[0], days[-1])} : "
         f"{len(days)} jours, dont {empty} sans entrée et {purged} purgés."
     )
+
+
+def _late(count: int | None) -> str:
+    if count is None:
+        return "non comptés"
+    return f"{french_number(count)} à l'établissement de l'extrait" if count else "aucun"
 
 
 def _row(entry: Entry) -> list[str]:

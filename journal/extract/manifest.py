@@ -35,9 +35,12 @@ FORMAT = "openepm-journal/extract/v1"
 PURPOSES = ("lawfulness", "self-monitoring", "integrity-security", "criminal-proceedings")
 # No journal is older, and the day before is still a valid date.
 FIRST_DAY = date(1970, 1, 1)
+LATENESS_LIMIT_DAYS = 60
 
 _WITHHOLD_ALL = "all"
-_FILTER_MEMBERS = ("account", "subject", "action")
+_TEXT_MEMBERS = ("account", "subject", "action")
+_DAY_MEMBERS = ("occurred_from", "occurred_to")
+_FILTER_MEMBERS = (*_TEXT_MEMBERS, *_DAY_MEMBERS)
 
 
 def _given(members: dict[str, Any]) -> dict[str, Any]:
@@ -48,18 +51,23 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 class Filter:
     """Which entries an extract discloses: those that match every member given, or none at all.
 
-    `withhold_all` asks for the proof without content. ValueError if it is combined with another member.
+    `occurred_from` and `occurred_to` are days (UTC) of the access, both included. `withhold_all` asks for the proof
+    without content. ValueError if it is combined with another member, or the days are not in their order.
     """
 
     account: str | None = None
     subject: str | None = None
     action: str | None = None
+    occurred_from: date | None = None
+    occurred_to: date | None = None
     withhold_all: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a second spelling of the same meaning."""
-        for name in _FILTER_MEMBERS:
+        for name in _TEXT_MEMBERS:
             check_text(name, getattr(self, name))
+        if self.occurred_from and self.occurred_to and self.occurred_from > self.occurred_to:
+            raise ValueError("the days of the access are not in their order")
         if self.withhold_all and any(getattr(self, name) is not None for name in _FILTER_MEMBERS):
             raise ValueError("a filter that withholds all has no other member")
 
@@ -67,7 +75,8 @@ class Filter:
         """Return the "filter" object: empty where every entry is disclosed."""
         if self.withhold_all:
             return {"withhold": _WITHHOLD_ALL}
-        return _given({name: getattr(self, name) for name in _FILTER_MEMBERS})
+        days = {name: format_day(day) for name in _DAY_MEMBERS if (day := getattr(self, name)) is not None}
+        return _given({name: getattr(self, name) for name in _TEXT_MEMBERS}) | days
 
     def matches(self, entry: Entry) -> bool:
         """Tell whether the extract discloses this entry."""
@@ -76,6 +85,8 @@ class Filter:
             and (self.account is None or account_of(entry) == self.account)
             and (self.subject is None or entry.event.get("subject") == self.subject)
             and (self.action is None or action_of(entry) == self.action)
+            and (self.occurred_from is None or occurred(entry) >= self.occurred_from)
+            and (self.occurred_to is None or occurred(entry) <= self.occurred_to)
         )
 
 
@@ -90,6 +101,30 @@ def action_of(entry: Entry) -> str:
     """Return the type without the prefix they all share, e.g. `access` or `service.purge`."""
     kind: str = entry.event["type"]
     return kind.removeprefix(TYPE_PREFIX)
+
+
+def occurred(entry: Entry) -> date:
+    """Return the day (UTC) of the access; an entry's own day is that of its recording."""
+    return parse_day(entry.event["time"][:10])
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """Accesses that were recorded on another day. ValueError if a number is out of its range.
+
+    `days` is how many days late the service records an access. `here` counts the entries of the extract whose access
+    was outside its period, None where it withholds all; `elsewhere` the entries of accesses in its period that were
+    recorded outside of it and are kept, as far as the service knew when it made the extract.
+    """
+
+    days: int
+    elsewhere: int
+    here: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no service counts."""
+        if not 1 <= self.days <= LATENESS_LIMIT_DAYS or min(self.elsewhere, self.here or 0) < 0:
+            raise ValueError("lateness is 1 to 60 days, and counts are not negative")
 
 
 @dataclass(frozen=True)
@@ -124,6 +159,7 @@ class Manifest:
     filter: Filter
     purpose: str
     requester: str
+    lateness: Lateness
     request: Request
     issued_at: datetime
     software: str
@@ -158,6 +194,8 @@ class Manifest:
             raise ValueError("an unfiltered extract withholds nothing")
         if self.filter.withhold_all and self.disclosed:
             raise ValueError("an extract that withholds all discloses nothing")
+        if self.filter.withhold_all != (self.lateness.here is None):
+            raise ValueError("lateness.here is counted, unless all entries are withheld")
 
     def encode(self) -> bytes:
         """Write the bytes of manifest.json."""
@@ -175,6 +213,9 @@ class Manifest:
             "from": format_day(self.first_day),
             "head": {"chain_hash": self.head.chain_hash.hex(), "size": self.head.size},
             "issued_at": format_time(self.issued_at),
+            "lateness": _given(
+                {"days": self.lateness.days, "elsewhere": self.lateness.elsewhere, "here": self.lateness.here}
+            ),
             "origin": self.origin,
             "person": self.person.as_json() if self.person is not None else None,
             "purpose": self.purpose,
@@ -190,7 +231,7 @@ class Manifest:
 
 _TEXTS = ("format", "from", "issued_at", "origin", "purpose", "requester", "software", "to")
 _INTEGERS = ("disclosed", "withheld")
-_OBJECTS = ("base", "filter", "head", "request", "rule")
+_OBJECTS = ("base", "filter", "head", "lateness", "request", "rule")
 
 
 def _unhex(text: str, pointer: str) -> bytes:
@@ -208,12 +249,22 @@ def _parse_head(value: Any, pointer: str) -> Head:
     return Head(members["size"], _unhex(members["chain_hash"], f"{pointer}/chain_hash"))
 
 
+def _parse_day_at(text: str, pointer: str) -> date:
+    try:
+        return parse_day(text)
+    except MalformedError as error:
+        raise error.within(pointer) from error
+
+
 def _parse_filter(value: Any) -> Filter:
     members = take(value, {}, dict.fromkeys((*_FILTER_MEMBERS, "withhold"), str), "/filter")
-    texts = {name: members.get(name) for name in _FILTER_MEMBERS}
+    texts = {name: members.get(name) for name in _TEXT_MEMBERS}
+    first, last = (
+        _parse_day_at(members[name], f"/filter/{name}") if name in members else None for name in _DAY_MEMBERS
+    )
     if members.get("withhold", _WITHHOLD_ALL) != _WITHHOLD_ALL:
         raise MalformedError('not "all"', part="/filter/withhold")
-    return Filter(withhold_all="withhold" in members, **texts)
+    return Filter(withhold_all="withhold" in members, occurred_from=first, occurred_to=last, **texts)
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -223,6 +274,7 @@ def parse_manifest(data: bytes) -> Manifest:
     members = take(value, kinds, {"authorisation": dict, "person": dict})
     if members["format"] != FORMAT:
         raise MalformedError(f"not {FORMAT}", part="/format")
+    late = take(members["lateness"], {"days": int, "elsewhere": int}, {"here": int}, "/lateness")
     request = take(members["request"], {"index": int, "leaf": str}, {"reference": str}, "/request")
     try:
         return Manifest(
@@ -236,6 +288,7 @@ def parse_manifest(data: bytes) -> Manifest:
             filter=_parse_filter(members["filter"]),
             purpose=members["purpose"],
             requester=members["requester"],
+            lateness=Lateness(late["days"], late["elsewhere"], late.get("here")),
             request=Request(request["index"], _unhex(request["leaf"], "/request/leaf"), request.get("reference")),
             issued_at=parse_time(members["issued_at"]),
             software=members["software"],

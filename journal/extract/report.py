@@ -151,7 +151,11 @@ def write_report(
         purged=history.purged,
         warnings=tuple(_warnings(signature)),
         checked=tuple(_checked(manifest, signature, seals, history, comparison)),
-        remarks=(*_remarks(manifest, seals, history), *([describe(list(repeated))] if repeated else [])),
+        remarks=(
+            *_remarks(manifest, seals, history),
+            *_lateness(manifest),
+            *([describe(list(repeated))] if repeated else []),
+        ),
         not_checked=tuple(_not_checked(manifest, signature, names, seals, history=history, comparison=comparison)),
         unanswered=comparison.unanswered,
         receipts=receipts,
@@ -230,6 +234,22 @@ def _remarks(manifest: Manifest, seals: tuple[CheckedSeal, ...], history: Histor
     return [*sentences, *_rule_texts(seals), *instruction_texts(manifest.rule, seals), *_timestamp_remarks(seals)]
 
 
+def _lateness(manifest: Manifest) -> list[str]:
+    """Say what days of recording and days of accesses are to each other."""
+    here, elsewhere = manifest.lateness.here, manifest.lateness.elsewhere
+    sentences = []
+    if here:
+        sentences.append(
+            f"{here} entries of the period are of accesses on other days: its days are those of recording."
+        )
+    if elsewhere:
+        sentences.append(
+            f"{elsewhere} entries of accesses on these days were recorded on other days, and are not in this extract; "
+            "an extract of those days holds them, by the filter occurred_from and occurred_to."
+        )
+    return sentences
+
+
 def _rule_texts(seals: tuple[CheckedSeal, ...]) -> list[str]:
     """Say where the retention changes; a run of increases is one sentence."""
     changes = [
@@ -283,6 +303,11 @@ def _not_checked(
         sentences += ["The content of the purged entries.", *not_shown_texts(history.purged)]
     if manifest.last_day == history.last.day:
         sentences.append(f"What was recorded on {issued} after {format_seconds(history.last.seal.sealed_at)}.")
+    last = manifest.last_day + timedelta(days=manifest.lateness.days)
+    sentences.append(
+        "How many entries of accesses on these days were recorded on other days is the service's word; up to "
+        f"{format_day(last)}, {manifest.lateness.days} days late, more could be, or can."
+    )
     if not _holds_request(manifest):
         sentences.append(
             f"The request: who asked ({manifest.requester}), why ({manifest.purpose}), and its entry "

@@ -33,7 +33,7 @@ from journal.extract.known import Known, compare
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, STREAMED, TABLE
 from journal.extract.listed_seal import CheckedSeal, check_one_history, check_seal
 from journal.extract.listing import PROOF_LINE_LIMIT_BYTES, parse_proof_line, parse_seals
-from journal.extract.manifest import Filter, Manifest, parse_manifest
+from journal.extract.manifest import Filter, Manifest, occurred, parse_manifest
 from journal.extract.receipt_verdicts import Shown, judge
 from journal.extract.recognise import recognise
 from journal.extract.report import Report, write_report
@@ -225,6 +225,7 @@ class _Walk:
         self._day_end, self._day = next(self._day_limits)
         self._recorded_at = _EARLIEST
         self._disclosed = 0
+        self._here = 0
         self._identities = Identities()
         self._checkpoints: dict[int, list[CheckedSeal]] = {}
         for checked in seals:
@@ -282,6 +283,7 @@ class _Walk:
         except VerificationError as error:
             raise error.within(f"{ENTRIES} index {index}") from error
         self._disclosed += 1
+        self._here += not self._manifest.first_day <= occurred(entry) <= self._manifest.last_day
         self._identities.add(index, entry.event)
         self._check_row(table.row(entry), f"index {index}")
 
@@ -330,5 +332,11 @@ class _Walk:
         if self._disclosed != self._manifest.disclosed:
             raise MismatchedPartError(
                 f"it says that {self._manifest.disclosed} entries are disclosed; there are {self._disclosed}",
+                part=MANIFEST,
+            )
+        here = self._manifest.lateness.here
+        if here is not None and not self._here <= here <= self._here + self._manifest.withheld:
+            raise MismatchedPartError(
+                f"it says that {here} entries are of accesses outside the period; of those disclosed, {self._here} are",
                 part=MANIFEST,
             )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from journal.core.envelope import Box, derive_data_key, derive_event_key_key
+from journal.core.entry import source_key
+from journal.core.envelope import NONCE_BYTES, Box, derive_data_key, derive_event_key_key, derive_source_name_key
 from journal.core.errors import FencedDayError, KeyStoreError
+from journal.core.sources import SourceNames
 
 if TYPE_CHECKING:
     from datetime import date
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from journal.keys.store import KeyStore
 
 CACHED_BOXES = 20_000
+CACHED_SOURCES = 10_000
 LOOK_SECONDS = 1.0
 
 
@@ -32,6 +36,8 @@ class Keyring:
         # When the file of a key in memory was last looked at, and what was found.
         self._looks: dict[tuple[str, date], tuple[float, tuple[int, int, int] | None]] = {}
         self._event_key_keys: dict[str, bytes] = {}
+        self._source_names: dict[str, SourceNames] = {}
+        self._sources: OrderedDict[tuple[str, str, str], tuple[bytes, bytes]] = OrderedDict()
         self._fences: dict[str, date] = {}
 
     def box(self, compartment: Compartment, day: date) -> Box:
@@ -68,6 +74,27 @@ class Keyring:
             self._event_key_keys[compartment.origin] = key
         return key
 
+    def source_names(self, compartment: Compartment) -> SourceNames:
+        """Return what encrypts and opens the names of the compartment's sources."""
+        names = self._source_names.get(compartment.origin)
+        if names is None:
+            tenant_key = self.keystore.read_tenant_key(compartment.tenant)
+            names = SourceNames(derive_source_name_key(tenant_key=tenant_key, origin=compartment.origin))
+            self._source_names[compartment.origin] = names
+        return names
+
+    def source(self, compartment: Compartment, source: str, epoch: str) -> tuple[bytes, bytes]:
+        """Return the key of a source in an epoch of its counter, and its name, encrypted once for many events."""
+        place = (compartment.origin, source, epoch)
+        known = self._sources.get(place)
+        if known is None:
+            key = source_key(self.event_key_key(compartment), source, epoch)
+            name = self.source_names(compartment).seal(source, epoch, key=key, nonce=os.urandom(NONCE_BYTES))
+            known = self._sources[place] = key, name
+            if len(self._sources) > CACHED_SOURCES:
+                self._sources.popitem(last=False)
+        return known
+
     def learn_fence(self, category: str, fence: date) -> None:
         """Drop every key of the category up to the fence, and refuse those days from now on."""
         if fence <= self._fences.get(category, fence.min):
@@ -84,6 +111,10 @@ class Keyring:
             del self._boxes[key]
         for origin in [origin for origin in self._event_key_keys if _tenant_of(origin) == tenant]:
             del self._event_key_keys[origin]
+        for origin in [origin for origin in self._source_names if _tenant_of(origin) == tenant]:
+            del self._source_names[origin]
+        for place in [place for place in self._sources if _tenant_of(place[0]) == tenant]:
+            del self._sources[place]
 
     def _day_key(self, category: str, day: date) -> bytes:
         key = self._day_keys.get((category, day))

@@ -50,6 +50,8 @@ class ExtractRequest:
     account: str | None = None
     subject: str | None = None
     action: str | None = None
+    occurred_from: date | None = None
+    occurred_to: date | None = None
     request_reference: str | None = None
     authorisation: Authorisation | None = None
     person: Person | None = None
@@ -77,6 +79,7 @@ class Extraction:
         reader: Reader,
         signer: SignerClient,
         clock: Clock,
+        lateness_days: int,
     ) -> None:
         """Use the parts of the running service."""
         self._store = store
@@ -87,7 +90,14 @@ class Extraction:
         self._reader = reader
         self._signer = signer
         self._clock = clock
-        self._planner = Planner(store=store, keyring=keyring, snapshot=snapshot, chronicle=chronicle, reader=reader)
+        self._planner = Planner(
+            store=store,
+            keyring=keyring,
+            snapshot=snapshot,
+            chronicle=chronicle,
+            reader=reader,
+            lateness_days=lateness_days,
+        )
 
     async def extract(
         self, compartment: Compartment, request: ExtractRequest, *, requested_by: str, disclose: bool
@@ -185,7 +195,13 @@ class Extraction:
         if disclose and not before_purge:
             check_entitled(request, needs_authorisation=category.needs_authorisation)
         try:
-            selection = Filter(account=request.account, subject=request.subject, action=request.action)
+            selection = Filter(
+                account=request.account,
+                subject=request.subject,
+                action=request.action,
+                occurred_from=request.occurred_from,
+                occurred_to=request.occurred_to,
+            )
         except ValueError as error:
             raise RequestError("/filter", str(error)) from error
         if disclose:

@@ -10,6 +10,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError, RequestError, StoreError, UnavailableError
 from journal.core.times import MAX_RETENTION_DAYS, day_of, format_day, overdue_through, parse_time
 from journal.extract.grounds import RULE_CHANGES_LIMIT, Rule, RuleChange
+from journal.extract.manifest import Lateness
 from journal.extract.purges import PurgedDays, purged_days
 from journal.keys.store import PURGE_RETRY_SECONDS
 from journal.reading.reader import DayRange
@@ -33,9 +34,17 @@ class Planner:
     """Plans the extracts of one service."""
 
     def __init__(
-        self, *, store: Store, keyring: Keyring, snapshot: Snapshot, chronicle: Chronicle, reader: Reader
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        snapshot: Snapshot,
+        chronicle: Chronicle,
+        reader: Reader,
+        lateness_days: int,
     ) -> None:
         """Use the parts of the running service."""
+        self._lateness_days = lateness_days
         self._store = store
         self._keyring = keyring
         self._snapshot = snapshot
@@ -75,6 +84,9 @@ class Planner:
         if base != start:
             purged = purged_days(request.from_day, request.to_day, base.size, list(closes.items()), latest)
         seals = [*closes.values(), latest]
+        elsewhere = await self._store.count_elsewhere(
+            compartment.tenant, compartment.category, request.from_day, request.to_day
+        )
         tenant = self._snapshot.tenant(compartment.tenant)
         return Plan(
             compartment=compartment,
@@ -83,6 +95,7 @@ class Planner:
             first_day=request.from_day,
             last_day=request.to_day,
             retention_days=retention_days,
+            lateness=Lateness(self._lateness_days, elsewhere),
             base=base,
             head=head,
             ranges=ranges,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,9 @@ class Reader:
         categories = await self._store.read_categories()
         codes = [category.code for category in categories]
         heads = {row.category: row for row in await self._store.read_heads([tenant] * len(codes), codes)}
-        gaps = {row.category: row for row in await self._store.read_gaps(tenant)}
+        missing = Counter[str]()
+        for source in await self._store.read_sources(tenant):
+            missing[source.category] += source.missing
         days: dict[str, dict[str, dict[str, int]]] = {}
         for row in await self._store.read_activity(tenant):
             days.setdefault(row.category, {}).setdefault(format_day(row.day), {})[row.action] = row.count
@@ -143,7 +145,7 @@ class Reader:
                 "label": category.label,
                 "last_purged_day": format_day(category.fence) if category.fence else None,
                 "last_seal": last_seal,
-                "missing": gaps[category.code].missing if category.code in gaps else 0,
+                "missing": missing[category.code],
                 "retention_days": category.retention_days,
                 "size": heads[category.code].size,
             }

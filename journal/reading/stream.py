@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,13 @@ import structlog
 from journal import __version__
 from journal.core.entry import Entry, parse_record
 from journal.core.errors import EmptyError, StoreError, VerificationError
-from journal.core.times import day_of, overdue_through
+from journal.core.times import day_of, format_day, overdue_through
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.document.render import DocumentError, render
 from journal.extract import layout, table
 from journal.extract.container import ContainerWriter
 from journal.extract.listing import disclosed_line, encode_seals, withheld_line
-from journal.extract.manifest import Filter, Manifest
+from journal.extract.manifest import Filter, Lateness, Manifest
 from journal.extract.texts import signed_names, write_digests, write_instructions
 from journal.pki.certificates import pem_to_der
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_TIME = b'"time":"'
 SOFTWARE = f"openepm-journal/{__version__}"
 
 
@@ -65,6 +66,7 @@ class Plan:
     first_day: date
     last_day: date
     retention_days: int
+    lateness: Lateness  # without `here`, which is counted
     base: Head
     head: Head
     ranges: list[DayRange]
@@ -110,6 +112,8 @@ class ExtractStream:
         # Whether it is still to be seen that an entry matches the filter: until then nothing is given out.
         self._awaits_a_match = not (even_if_empty or selection.withhold_all or selection == Filter())
         self._entries_read = False
+        self._here = 0
+        self._period = format_day(plan.first_day).encode(), format_day(plan.last_day).encode()
         self._gathered = Gathered()
 
     @property
@@ -181,8 +185,10 @@ class ExtractStream:
     def _entries(self, box: Box, rows: list[EntryRow]) -> bytes:
         lines: list[bytes] = []
         everything = self._selection == Filter()
+        first, last = self._period
         for row in rows:
             _, record = _open(box, row)
+            self._here += not first <= _occurred(record) <= last
             if everything or self._selection.matches(parse_record(record)):
                 place = row.index - self._plan.base.size
                 self._shown[place >> 3] |= 1 << (place & 7)
@@ -261,6 +267,7 @@ class ExtractStream:
             filter=self._selection,
             purpose=self._purpose,
             requester=self._requester,
+            lateness=replace(plan.lateness, here=None if self._selection.withhold_all else self._here),
             request=self._request,
             issued_at=max(now, plan.seals[-1].seal.sealed_at),
             software=SOFTWARE,
@@ -268,6 +275,12 @@ class ExtractStream:
             authorisation=self._authorisation,
             person=self._person,
         )
+
+
+def _occurred(record: bytes) -> bytes:
+    """Return the day of the access, as the event's `time` spells it: of what follows, nothing has such a member."""
+    start = record.rfind(_TIME) + len(_TIME)
+    return record[start : start + 10]
 
 
 def _pack(container: ContainerWriter, render: Render, box: Box, rows: list[EntryRow]) -> bytes:

@@ -22,7 +22,7 @@ from journal.core.errors import (
     UnavailableError,
 )
 from journal.core.receipt import Receipt
-from journal.core.times import format_time
+from journal.core.times import day_of, format_time
 from journal.writing import answers
 from journal.writing.draft import Draft, HeadState
 from journal.writing.instruments import Instruments
@@ -30,7 +30,7 @@ from journal.writing.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import date, datetime, timedelta
 
     from journal.clock import Clock
     from journal.core.entry import Compartment
@@ -119,6 +119,34 @@ class Appender:
         for _ in steps or ():
             await asyncio.sleep(0)  # other requests are served meanwhile
         return steps is not None
+
+    async def recall(self, submission: Submission, ordinals: Sequence[int], lateness: timedelta) -> None:
+        """Give these events of a submission the receipts of when they were recorded, at most `lateness` after `time`.
+
+        Raises KnownEventError if one was recorded with other content; StoreError.
+        """
+        compartment = submission.compartment
+        found = await self._store.find_recorded(
+            compartment.tenant,
+            compartment.category,
+            [submission.keys[ordinal] for ordinal in ordinals],
+            [submission.since[ordinal] for ordinal in ordinals],
+            [day_of(submission.events[ordinal].time + lateness) for ordinal in ordinals],
+        )
+        differing: list[int] = []
+        for known in found:
+            ordinal = ordinals[known.position - 1]
+            try:
+                receipt, content = _open_known(compartment, known, self._keyring)
+            except JournalError as error:
+                log.error("a recorded entry does not open", kind=type(error).__name__, reason=str(error))
+                raise StoreError("an earlier copy of an event cannot be read: run verify-store") from error
+            if submission.events[ordinal].canonical == content:
+                submission.known[ordinal] = receipt
+            else:
+                differing.append(ordinal)
+        if differing:
+            raise _other_content(submission, differing)
 
     async def commit(self, draft: Draft, *, deadline: float | None = None) -> None:
         """Append the draft, amended after each refusal; every submission is settled or failed.
@@ -360,9 +388,13 @@ def recognise(draft: Draft, entries: Iterable[KnownEntry], keyring: Keyring) -> 
             else:
                 faults.setdefault(submission, []).append(ordinal)
     for submission, ordinals in faults.items():
-        positions = submission.first_positions()
-        found = sorted(positions[ordinal] for ordinal in ordinals)
-        submission.fail(KnownEventError([(position, "/id", _OTHER_CONTENT) for position in found]))
+        submission.fail(_other_content(submission, ordinals))
+
+
+def _other_content(submission: Submission, ordinals: Iterable[int]) -> KnownEventError:
+    positions = submission.first_positions()
+    found = sorted(positions[ordinal] for ordinal in ordinals)
+    return KnownEventError([(position, "/id", _OTHER_CONTENT) for position in found])
 
 
 def refuse_ahead(draft: Draft, database_now: datetime) -> None:

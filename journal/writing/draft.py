@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from journal.core.chain import SALT_BYTES, extend, leaf_hash
-from journal.core.entry import Compartment, encode_record, source_key
+from journal.core.entry import Compartment, encode_record
 from journal.core.envelope import NONCE_BYTES
 from journal.core.receipt import Receipt
+from journal.core.sources import ranges
 from journal.core.times import day_of, format_time
 from journal.database.ingest import AppendBatch
 from journal.writing import answers
@@ -47,7 +48,6 @@ class _ChainDraft:
         "box",
         "chain_hash",
         "day",
-        "key",
         "position",
         "recorded_at",
         "size",
@@ -61,7 +61,6 @@ class _ChainDraft:
         base: HeadState,
         recorded_at: datetime,
         box: Box,
-        key: bytes,
     ) -> None:
         self.position = position
         self.base = base
@@ -71,7 +70,6 @@ class _ChainDraft:
         self.text = format_time(recorded_at)
         self.day = day_of(recorded_at)
         self.box = box
-        self.key = key
 
 
 class Draft:
@@ -89,7 +87,9 @@ class Draft:
         self._copies: dict[int, list[tuple[int, int]]] = {}  # by entry: other submissions that wait for the same event
         self._copied = 0
         self._activity: Counter[tuple[int, str]] = Counter()
-        self._spans: dict[tuple[int, bytes], list[int]] = {}
+        self._late: Counter[tuple[int, date]] = Counter()
+        # By chain, and a source's key and name: the numbers of its events.
+        self._numbers: dict[tuple[int, bytes, bytes], list[int]] = {}
         self.submissions: list[Submission] = []
         self._entry_chain: list[int] = []
         self._entry_index: list[int] = []
@@ -163,7 +163,7 @@ class Draft:
 
     def finish(self) -> AppendBatch:
         """Return the arrays and the counters of the append."""
-        activity, spans = self._activity, self._spans
+        activity, late, spans = self._activity, self._late, list(self._spans())
         return AppendBatch(
             chain_tenant=[compartment.tenant for compartment in self._chains],
             chain_category=[compartment.category for compartment in self._chains],
@@ -182,11 +182,15 @@ class Draft:
             activity_chain=[position for position, _ in activity],
             activity_action=[action for _, action in activity],
             activity_count=list(activity.values()),
-            span_chain=[position for position, _ in spans],
-            span_source=[source for _, source in spans],
-            span_low=[low for low, _, _ in spans.values()],
-            span_high=[high for _, high, _ in spans.values()],
-            span_count=[count for _, _, count in spans.values()],
+            late_chain=[position for position, _ in late],
+            late_day=[day for _, day in late],
+            late_count=list(late.values()),
+            span_chain=[span[0] for span in spans],
+            span_source=[span[1] for span in spans],
+            span_name=[span[2] for span in spans],
+            span_low=[span[3] for span in spans],
+            span_high=[span[4] for span in spans],
+            span_count=[span[5] for span in spans],
         )
 
     def owners(self, entry: int) -> list[tuple[Submission, int]]:
@@ -229,7 +233,6 @@ class Draft:
             base=head,
             recorded_at=recorded_at,
             box=self._keyring.box(compartment, day_of(recorded_at)),
-            key=self._keyring.event_key_key(compartment),
         )
         self._chains[compartment] = chain
         return chain
@@ -256,10 +259,18 @@ class Draft:
         chain.size += 1
         self._entries[chain.position, submission.keys[ordinal]] = len(self._owners)
         self._activity[chain.position, event.action] += 1
+        if (day := event.time.date()) != chain.day:
+            self._late[chain.position, day] += 1
         if event.sequence is not None:
-            self._span(chain, event.source, event.sequence)
+            key, name = self._keyring.source(submission.compartment, event.source, event.epoch)
+            self._numbers.setdefault((chain.position, key, name), []).append(event.sequence)
 
-    def _span(self, chain: _ChainDraft, source: str, sequence: int) -> None:
-        key = (chain.position, source_key(chain.key, source))
-        low, high, count = self._spans.get(key, (sequence, sequence, 0))
-        self._spans[key] = [min(low, sequence), max(high, sequence), count + 1]
+    def _spans(self) -> Iterator[tuple[int, bytes, bytes, int, int, int]]:
+        """Yield, by chain and source, ranges of numbers: position, key, name, lowest, highest, how many events."""
+        for (position, key, name), numbers in self._numbers.items():
+            found = ranges(numbers)
+            # Numbers that came twice are counted with the first range: only the sum matters.
+            repeated = len(numbers) - sum(high - low + 1 for low, high in found)
+            for low, high in found:
+                yield position, key, name, low, high, high - low + 1 + repeated
+                repeated = 0

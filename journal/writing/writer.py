@@ -13,9 +13,17 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from journal.clock import Clock, ClockGuard
-from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_key, identity_time
-from journal.core.errors import BusyError, InvalidEventError, OversizeEventError, PurgedDayError, StoreError
+from journal.core.entry import JOURNAL_CATEGORY, RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_key, identity_time
+from journal.core.errors import (
+    BusyError,
+    InvalidEventError,
+    LateEventError,
+    OversizeEventError,
+    PurgedDayError,
+    StoreError,
+)
 from journal.core.times import day_of, format_time, midnight
+from journal.settings import LATENESS_DAYS
 from journal.writing.append import Appender
 from journal.writing.draft import STEP_EVENTS, Draft
 from journal.writing.instruments import Instruments
@@ -51,11 +59,16 @@ class Writer:
         clock: Clock,
         queue_events: int = 50_000,
         queue_bytes: int = 64 * 1024 * 1024,
+        lateness_days: int = LATENESS_DAYS,
         answer_limit_seconds: float = ANSWER_LIMIT_SECONDS,
         instruments: Instruments | None = None,
         notary: Notary | None = None,
     ) -> None:
-        """Prepare; `run` does the work. No caller waits longer than `answer_limit_seconds`."""
+        """Prepare; `run` does the work. No caller waits longer than `answer_limit_seconds`.
+
+        An access of more than `lateness_days` ago is not recorded.
+        """
+        self._lateness = timedelta(days=lateness_days)
         self._keyring = keyring
         self._snapshot = snapshot
         self._guard = ClockGuard(clock)
@@ -88,8 +101,8 @@ class Writer:
     ) -> Answer:
         """Record the events, all or none, and return an acknowledgement for each, in order.
 
-        Returns only once they are committed. Raises InvalidEventError (time too far ahead),
-        OversizeEventError, PurgedDayError, KnownEventError, BusyError (full, closing, or not known whether they are
+        Returns only once they are committed. Raises InvalidEventError (time too far ahead), OversizeEventError,
+        PurgedDayError, LateEventError, KnownEventError, BusyError (full, closing, or not known whether they are
         recorded: submit the same events again), OperatorError (clock), StoreError (no such compartment).
         """
         now = self._guard.check()
@@ -109,6 +122,7 @@ class Writer:
             size_bytes=size_bytes,
             future=asyncio.get_running_loop().create_future(),
         )
+        await self._recall_late(submission, now)
         heavy = self._queue.put(submission)
         self.appender.expect(compartment)
         self._instruments.set_queue(self._queue)
@@ -200,6 +214,24 @@ class Writer:
                 served = draft.events
                 await asyncio.sleep(0)
         self._instruments.set_queue(self._queue)
+
+    async def _recall_late(self, submission: Submission, now: datetime) -> None:
+        """Find the first receipts of events that come too late to be recorded; LateEventError if one has none."""
+        # The service's own entries wait as long as they must.
+        oldest = now - self._lateness
+        if submission.compartment.category == JOURNAL_CATEGORY or all(e.time >= oldest for e in submission.events):
+            return
+        late = [ordinal for ordinal, event in enumerate(submission.events) if event.time < oldest]
+        await self.appender.recall(submission, late, self._lateness)
+        positions = submission.first_positions()
+        if unknown := sorted(positions[ordinal] for ordinal in late if ordinal not in submission.known):
+            days = self._lateness.days
+            reason = (
+                f"more than {days} days ago ({format_time(oldest)}), and not recorded before: an access is recorded at "
+                f"most {days} days late; do not give it another time, but declare its number lost (its operator does, "
+                "with openepm-journal loss, or lengthens JOURNAL_LATENESS_DAYS)"
+            )
+            raise LateEventError([(position, "/time", reason) for position in unknown])
 
     def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
         if ahead := [

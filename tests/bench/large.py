@@ -14,7 +14,7 @@ from journal.extract import layout, table
 from journal.extract.container import ContainerWriter
 from journal.extract.grounds import Rule
 from journal.extract.listing import disclosed_line, encode_seals
-from journal.extract.manifest import Filter, Manifest, Request
+from journal.extract.manifest import Filter, Lateness, Manifest, Request
 from journal.extract.texts import SIGNED, write_digests, write_instructions
 from tests.support import authority
 from tests.support.extracts import World, event, march, noon
@@ -58,6 +58,7 @@ class LargeWorld(World):
             filter=Filter(),
             purpose="lawfulness",
             requester="Mairie de Montreuil",
+            lateness=Lateness(7, 0, self._count),
             request=Request(0, bytes(32)),
             issued_at=noon(march(3), seconds=1),
             software="openepm-journal 0.1.0",

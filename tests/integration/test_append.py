@@ -80,24 +80,25 @@ async def test_an_empty_batch_is_appended(store: Store) -> None:
 
 
 async def test_counters_add_up(store: Store) -> None:
-    """Activity is counted per action; what a source numbered and did not send is a gap."""
+    """Activity is counted per action; what a source numbered and did not send is missing, whatever came twice."""
     (head,) = await add_chains(store, ["albi"])
-    for sequences in ((1, 5, 3), (6, 9, 2)):
-        low, high, count = sequences
-        made = batch([(head, fresh(count))], await store.read_now())
+    for ranges in ([(1, 2, 2), (5, 5, 1)], [(5, 6, 3)]):
+        made = batch([(head, fresh(sum(count for _, _, count in ranges)))], await store.read_now())
         spans = {
-            "span_chain": [1],
-            "span_source": [b"s"],
-            "span_low": [low],
-            "span_high": [high],
-            "span_count": [count],
+            "span_chain": [1] * len(ranges),
+            "span_source": [b"s"] * len(ranges),
+            "span_name": [b"n"] * len(ranges),
+            "span_low": [low for low, _, _ in ranges],
+            "span_high": [high for _, high, _ in ranges],
+            "span_count": [count for _, _, count in ranges],
         }
         assert (await store.append(replace(made, **spans))).answer == "appended"
         head = advanced(head, made)
     (counted,) = await store.read_activity("albi")
-    assert (counted.action, counted.count) == ("consultation", 5)
-    (gap,) = await store.read_gaps("albi")
-    assert (gap.category, gap.sources, gap.missing) == (CATEGORY, 1, 4)
+    assert (counted.action, counted.count) == ("consultation", 6)
+    (source,) = await store.read_sources("albi")
+    assert (source.category, source.last, source.numbers, source.repeated) == (CATEGORY, 6, 4, 2)
+    assert (source.missing, source.gaps, source.declared) == (2, [(3, 4)], 0)
 
 
 async def test_a_moved_head_is_a_conflict(store: Store, owner: asyncpg.Connection) -> None:

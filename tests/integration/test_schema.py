@@ -73,7 +73,10 @@ CHANGES = {
         ("function journal.read_tenants(pg_catalog.text)", "config"),
     ),
     "volatility": ("ALTER FUNCTION journal.now STABLE", ("function journal.now()", "volatility")),
-    "function": ("DROP FUNCTION journal.read_gaps", ("function journal.read_gaps(pg_catalog.text)", None)),
+    "function": (
+        "DROP FUNCTION journal.read_activity",
+        ("function journal.read_activity(pg_catalog.text)", None),
+    ),
     "default": (
         "ALTER TABLE journal.service ALTER COLUMN pruned_before SET DEFAULT 1",
         ("table column journal.service.pruned_before", "default_value"),

@@ -13,7 +13,9 @@ CREATE OR REPLACE FUNCTION journal.append(
     entry_chain integer[], entry_index bigint[], entry_key bytea[], entry_leaf bytea[], entry_head bytea[],
     entry_ciphertext bytea[], entry_since date[],
     activity_chain integer[], activity_action text[], activity_count bigint[],
-    span_chain integer[], span_source bytea[], span_low bigint[], span_high bigint[], span_count bigint[])
+    late_chain integer[], late_day date[], late_count bigint[],
+    span_chain integer[], span_source bytea[], span_name bytea[], span_low bigint[], span_high bigint[],
+    span_count bigint[])
   RETURNS TABLE (answer text, "position" integer, size bigint, chain_hash bytea, recorded_at timestamptz,
                  leaf_hash bytea, day date, ciphertext bytea)
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -9,7 +9,7 @@ from journal.core.chain import Head
 from journal.core.entry import Entry
 from journal.document.content import Circumstances, Gathered, document_content
 from journal.extract.grounds import Rule
-from journal.extract.manifest import Filter, Manifest, Request
+from journal.extract.manifest import Filter, Lateness, Manifest, Request
 from journal.extract.purges import IN_TIME, PurgedDays
 from journal.pki.trust import Anchor
 
@@ -53,6 +53,7 @@ def make_content(
         filter=selection or Filter(),
         purpose="lawfulness",
         requester=changed.pop("requester", "Déléguée à la protection des données"),
+        lateness=Lateness(7, 0, None if selection is not None and selection.withhold_all else 0),
         request=Request(index=7, leaf=b"\3" * 32, reference="DPD-2026-14"),
         issued_at=AT,
         software="openepm-journal/0",

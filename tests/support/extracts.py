@@ -23,12 +23,12 @@ from journal.extract.container import Container, ContainerWriter
 from journal.extract.grounds import Rule
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
-from journal.extract.manifest import Filter, Manifest, Request
+from journal.extract.manifest import Filter, Lateness, Manifest, Request, occurred
 from journal.extract.texts import SIGNED, write_digests, write_instructions
 from tests.support import authority
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
 UTC = timezone.utc
@@ -162,11 +162,11 @@ class World:
         return len(self.records)
 
     def append(self, at: datetime, **changes: Any) -> int:
-        """Append an event recorded at that time; return its index."""
+        """Append an event that happened when it was recorded, unless changed; return its index."""
         index = self.size
         record = encode_record(
             compartment=self.compartment,
-            event=canonical.encode(event(index, **changes)),
+            event=canonical.encode(event(index, **{"time": format_time(at), **changes})),
             index=index,
             recorded_at=format_time(at),
             submitted_by="module-1",
@@ -246,6 +246,19 @@ class World:
         self.purged_through = day
         self.kept_from = self.closes[day].head.size
 
+    def _lateness(self, first: date, last: date, indexes: Iterable[int], selection: Filter) -> Lateness:
+        """Return what the manifest says of accesses on other days than those of recording."""
+        entries = [parse_record(record) for record in self.records]
+        inside = set(indexes)
+        late = [first <= occurred(entry) <= last for entry in entries]
+        here = None if selection.withhold_all else sum(not late[index] for index in inside)
+        days = (entry.recorded_at.date() for entry in entries)
+        elsewhere = sum(
+            is_in and not first <= day <= last and index >= self.kept_from
+            for index, (is_in, day) in enumerate(zip(late, days))
+        )
+        return Lateness(7, elsewhere, here)
+
     def extract(
         self,
         first: date,
@@ -286,6 +299,7 @@ class World:
             filter=selection,
             purpose="lawfulness",
             requester="Mairie de Montreuil",
+            lateness=self._lateness(first, last, indexes, selection),
             request=Request(4, sha256(b"request").digest(), "2026-17"),
             issued_at=at + timedelta(milliseconds=1500),
             software="openepm-journal 0.1.0",

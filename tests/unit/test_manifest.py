@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,16 @@ from journal.core.entry import Compartment, encode_record, parse_record
 from journal.core.errors import MalformedError
 from journal.core.times import format_time
 from journal.extract.grounds import Authorisation, Person, Rule, RuleChange
-from journal.extract.manifest import PURPOSES, Filter, Manifest, Request, account_of, action_of, parse_manifest
+from journal.extract.manifest import (
+    PURPOSES,
+    Filter,
+    Lateness,
+    Manifest,
+    Request,
+    account_of,
+    action_of,
+    parse_manifest,
+)
 from tests.support.extracts import COMPARTMENT, World, event, march, noon, sample
 
 EXTRACT = sample()
@@ -54,7 +63,9 @@ def test_a_manifest_comes_back_as_it_was() -> None:
         withheld=3,
     )
     least = replace(MANIFEST, request=Request(0, bytes(32)))
-    for manifest in (MANIFEST, full, least, replace(least, filter=Filter(withhold_all=True), disclosed=0, withheld=4)):
+    days = Filter(occurred_from=march(1), occurred_to=march(2))
+    none = replace(least, filter=Filter(withhold_all=True), disclosed=0, withheld=4, lateness=Lateness(60, 3))
+    for manifest in (MANIFEST, full, least, none, replace(full, filter=days, lateness=Lateness(1, 0, 2))):
         assert parse_manifest(manifest.encode()) == manifest
     assert b'"authorisation"' not in MANIFEST.encode()
     assert b'"reference"' not in least.encode()
@@ -89,6 +100,16 @@ def test_a_manifest_comes_back_as_it_was() -> None:
         ({"filter": {"account": "x" * 1025}}, ""),
         ({"filter": {"day": "x"}}, "/filter"),
         ({"filter": []}, "/filter"),
+        ({"filter": {"occurred_from": "2026-03-02", "occurred_to": "2026-03-01"}}, ""),
+        ({"filter": {"occurred_from": "2026-3-2"}}, "/filter/occurred_from"),
+        ({"filter": {"occurred_to": 20260302}}, "/filter/occurred_to"),
+        ({"lateness": None}, ""),
+        ({"lateness": {"days": 7, "elsewhere": 0}}, ""),
+        ({"lateness": {"days": 0, "elsewhere": 0, "here": 0}}, ""),
+        ({"lateness": {"days": 61, "elsewhere": 0, "here": 0}}, ""),
+        ({"lateness": {"days": 7, "elsewhere": -1, "here": 0}}, ""),
+        ({"lateness": {"days": 7, "elsewhere": 0, "here": -1}}, ""),
+        ({"lateness": {"days": 7, "elsewhere": 0, "here": True}}, "/lateness/here"),
         ({"purpose": "curiosity"}, ""),
         ({"requester": ""}, ""),
         ({"requester": None}, ""),
@@ -139,10 +160,19 @@ def test_a_filter_asks_for_what_equals_it_in_every_member() -> None:
     entry = parse_record(record_of(event(4)))
     assert account_of(entry) == "agent-1"
     assert action_of(entry) == "consultation"
-    for selection in (Filter(), Filter(account="agent-1"), Filter(subject="main-courante/4", action="consultation")):
+    first = march(1)
+    for selection in (
+        Filter(),
+        Filter(account="agent-1"),
+        Filter(subject="main-courante/4", action="consultation"),
+        Filter(occurred_from=first, occurred_to=first),
+        Filter(occurred_to=march(2), account="agent-1"),
+    ):
         assert selection.matches(entry)
     for selection in (
         Filter(account="agent-2"),
+        Filter(occurred_from=march(2)),
+        Filter(occurred_to=first - timedelta(days=1)),
         Filter(account="agent-1", subject="main-courante/5"),
         Filter(action="access"),
         Filter(withhold_all=True),

@@ -78,8 +78,9 @@ def found(report: Report) -> dict[str, Any]:
         facts["purged_days"] = [purged_json(days) for days in report.purged.days]
     if report.covered_until is not None:
         facts["covered_until"] = format_seconds(report.covered_until)
-    if report.repeated:
-        facts["repeated"] = len(report.repeated)
+    late = report.manifest.lateness
+    numbers = {"repeated": len(report.repeated), "late_here": late.here, "late_elsewhere": late.elsewhere}
+    facts |= {name: number for name, number in numbers.items() if number}
     return facts
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core import canonical
+from journal.core.times import format_time
 from journal.extract.layout import DIGESTS
 from journal.pki.certificates import der_to_pem
 from journal.pki.trust import DEVELOPMENT
@@ -81,6 +82,8 @@ def facts(
     covered_until: datetime | None = None,
     unanswered: int = 0,
     repeated: int = 0,
+    here: int = 0,
+    elsewhere: int = 0,
 ) -> dict[str, Any]:
     """Return what a verifier finds; what does not apply is left out.
 
@@ -92,8 +95,8 @@ def facts(
         found["purged_days"] = [_purged(text) for text in purged]
     if covered_until is not None:
         found["covered_until"] = f"{covered_until:%Y-%m-%dT%H:%M:%SZ}"
-    if repeated:
-        found["repeated"] = repeated
+    numbers = {"repeated": repeated, "late_here": here, "late_elsewhere": elsewhere}
+    found |= {name: number for name, number in numbers.items() if number}
     return found
 
 
@@ -124,6 +127,18 @@ class Small(World):
 def lived(**changes: Any) -> Extract:
     """Return the extract of 2 March, indexes 2 to 5, of a chain that lived three days, made on the 4th."""
     world = Small().live(1, 1).live(2, 2, entries=4).live(3, 3, entries=1)
+    return world.extract(march(2), march(2), at=MADE_AT, **changes)
+
+
+def late(**changes: Any) -> Extract:
+    """Return the extract of 2 March, indexes 2 to 5, of which the first two are of accesses on the 1st."""
+    world = Small().live(1, 1)
+    for hour in (8, 9, 10, 11):
+        day = march(1) if hour < 10 else march(2)
+        world.append(noon(march(2), hour=hour), time=format_time(noon(day, hour=7)))
+    world.close(march(2))
+    world.append(noon(march(3)), time=format_time(noon(march(2), hour=18)))
+    world.close(march(3))
     return world.extract(march(2), march(2), at=MADE_AT, **changes)
 
 

@@ -7,18 +7,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
-from journal.extract.layout import INSTRUCTIONS, MANIFEST
+from journal.extract.layout import ENTRIES, INSTRUCTIONS, MANIFEST
 from journal.extract.manifest import Filter, Request
 from tests.support import authority
 from tests.support.extracts import march, noon
-from tests.vectors.extract_cases.case import MADE_AT, Case, Small, refused, short, with_member, with_parts
+from tests.vectors.extract_cases.case import MADE_AT, Case, Small, late, refused, short, with_member, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EARLIER = {"changed_at": "2026-03-01T12:00:00.000000Z", "instruction": "A 1", "retention_days": 30}
 LATER = {"changed_at": "2026-03-02T12:00:00.000000Z", "instruction": "A 2", "retention_days": 60}
-
+DAYS = {"occurred_from": "2026-03-04", "occurred_to": "2026-03-04"}
 # Name, what is wrong, JSON Pointer, value (none: removed).
 CHANGES: tuple[tuple[str, str, str, Any], ...] = (
     ("unknown-member", "A member that the format does not have.", "/note", "x"),
@@ -48,6 +48,11 @@ CHANGES: tuple[tuple[str, str, str, Any], ...] = (
     ("rule-without-a-change", "The changes of the rule are an empty list.", "/rule", {"basis": "x", "changes": []}),
     ("rule-changes-reversed", "The changes of the rule are not in their order.", "/rule/changes", [LATER, EARLIER]),
     ("rule-of-61-days", "A change of the rule is to 61 days.", "/rule/changes", [EARLIER | {"retention_days": 61}]),
+    ("without-lateness", "It does not say how many accesses were recorded on another day.", "/lateness", None),
+    ("lateness-too-long", "It says that accesses are recorded up to 61 days late.", "/lateness/days", 61),
+    ("lateness-not-counted", "Nothing is withheld, and late entries are not counted.", "/lateness/here", None),
+    ("filter-days-reversed", "The days of the access are reversed.", "/filter", {**DAYS, "occurred_to": "2026-03-01"}),
+    ("filter-no-day", "A day of the access is none.", "/filter", {**DAYS, "occurred_from": "2026-02-30"}),
     ("filter-unknown-member", "The filter has a member there is not.", "/filter", {"unit": "PM 93"}),
 )
 
@@ -99,6 +104,19 @@ def _contradictions() -> Iterator[Case]:
     other = world.extract(march(2), march(3), at=noon(march(3), hour=13), request=Request(4, bytes(32)))
     about = "The leaf hash of the request is not that of the entry, which the extract holds."
     yield refused("request-is-another-entry", about, other, "mismatched part", MANIFEST)
+    for name, here in (("few", 1), ("many", 3)):
+        about = f"Two entries are of accesses on the day before the period; the manifest says {here}."
+        extract = with_member(late(), MANIFEST, "/lateness/here", here)
+        yield refused(f"late-entries-too-{name}", about, extract, "mismatched part", MANIFEST)
+    about = "Of two late entries one is disclosed; the manifest counts none."
+    extract = with_member(late(selection=Filter(account="agent-2")), MANIFEST, "/lateness/here", 0)
+    yield refused("late-entries-fewer-than-disclosed", about, extract, "mismatched part", MANIFEST)
+    about = "An entry of an access before the days that the filter asks for is disclosed."
+    extract = with_member(late(), MANIFEST, "/filter", {"occurred_from": "2026-03-02"})
+    yield refused("entry-before-the-days-of-the-filter", about, extract, "mismatched part", ENTRIES)
+    about = "An entry of an access after the days that the filter asks for is disclosed."
+    extract = with_member(late(), MANIFEST, "/filter", {"occurred_to": "2026-03-01"})
+    yield refused("entry-after-the-days-of-the-filter", about, extract, "mismatched part", ENTRIES)
     counted = short(selection=Filter(action="consultation"))
     about = "The manifest counts an entry as withheld that is disclosed."
     extract = replace(counted, manifest=replace(counted.manifest, disclosed=3, withheld=1))

@@ -24,7 +24,18 @@ from tests.support import authority, cells
 from tests.support.containers import assembled
 from tests.support.extracts import contents_of, march, noon
 from tests.support.signing import LocalSigner
-from tests.vectors.extract_cases.case import MADE_AT, SIGNER, Case, Small, facts, lived, signed, verified, with_parts
+from tests.vectors.extract_cases.case import (
+    MADE_AT,
+    SIGNER,
+    Case,
+    Small,
+    facts,
+    late,
+    lived,
+    signed,
+    verified,
+    with_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +92,14 @@ def _disclosures() -> Iterator[Case]:
     about = "With an authorisation, and no reference of the requester's own."
     extract = lived(authorisation=AUTHORISATION, request=Request(9, bytes(32)))
     yield verified("authorised", about, extract, facts(4))
+    about = "Two entries of accesses on the day before, and one access of the day that was recorded later."
+    yield verified("late", about, late(), facts(4, here=2, elsewhere=1))
+    about = "Of the accesses of the day alone: the two of the day before are withheld."
+    extract = late(selection=Filter(occurred_from=march(2), occurred_to=march(2)))
+    yield verified("filtered-by-days-of-the-access", about, extract, facts(2, 2, here=2, elsewhere=1))
+    about = "Of the accesses up to the day before alone."
+    extract = late(selection=Filter(occurred_to=march(1)))
+    yield verified("filtered-by-last-day-of-the-access", about, extract, facts(2, 2, here=2, elsewhere=1))
     world = Small().live(1, 1)
     for hour in (9, 10):
         world.append(noon(march(2), hour=hour), id="again", time=f"2026-03-02T{hour:02}:00:00.000000Z")
