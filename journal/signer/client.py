@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 Wanted = TypeVar("Wanted", bound=Message)
 
-# One that runs greets at once.
-GREETING_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 # Until another client's session ends.
 BEGIN_SECONDS = LOCK_SECONDS + ANSWER_SECONDS
@@ -35,6 +33,8 @@ class Connector(Protocol):
     """A way to the signer."""
 
     remedy: str
+    # How long its greeting may take.
+    greeting_seconds: float
 
     def connect(self) -> AbstractAsyncContextManager[Streams]:
         """Open a connection. Raises SignerError, OperatorError, OSError."""
@@ -102,7 +102,7 @@ class SignerClient:
                 reason = error.strerror or type(error).__name__
                 raise SignerError(f"the signer cannot be reached ({reason}): {remedy}") from error
             exchange = _Exchange(reader, writer, remedy)
-            greeting = await exchange.read(protocol.Greeting, GREETING_SECONDS)
+            greeting = await exchange.read(protocol.Greeting, self._connector.greeting_seconds)
             if greeting.certificate != self.identity.fingerprint:
                 raise SignerError(
                     f"the signer signs under another certificate than JOURNAL_SIGNING_CERT names: {remedy}; then "

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 
 UNIT = "openepm-journal-signer"
 NOT_SEPARATED = "it runs as the service's own account, and keeps the signing key from nobody (JOURNAL_SIGNER_SOCKET)"
+# One that runs greets at once; of a child, the interpreter may have to start first, on a machine that has much to do.
 CONNECT_SECONDS = 5.0
+START_SECONDS = 30.0
 END_SECONDS = 5.0
 
 
 class AtPath:
     """A signer that runs on its own, reached by its socket."""
+
+    greeting_seconds = CONNECT_SECONDS
 
     def __init__(self, path: Path) -> None:
         """Connect to this socket."""
@@ -58,6 +62,7 @@ class Child:
     """A signer of this process alone, started at the first use, and again if it has ended."""
 
     remedy = "it is started again at the next attempt"
+    greeting_seconds = START_SECONDS
 
     def __init__(self, settings: Settings, service: str) -> None:
         """Start it with the files that these settings name, to sign for this service."""
@@ -136,6 +141,7 @@ class Task:
     """A signer within this process, on its event loop."""
 
     remedy = "it runs within this process"
+    greeting_seconds = CONNECT_SECONDS
 
     def __init__(self, signer: Signer) -> None:
         """Serve this signer."""

@@ -20,7 +20,7 @@ from tests.browser.lives import recovery
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CASES = 800
+CASES = 400
 BATCH_CASES = 200
 # Of two faults one verifier may meet the one first, the other the other; it has not happened for long.
 SAME_CLASS_SHARE = 0.95
@@ -91,7 +91,7 @@ def test_they_agree_on_many(verifier: Verifier, part: int) -> None:
 
 def test_they_agree_on_losses(verifier: Verifier) -> None:
     """A lost seal made in the very second of the recovery was once a fork to one, lost to the other."""
-    made = [recovery(Random(number)) for number in range(150)]
+    made = [recovery(Random(number)) for number in range(60)]
     subjects = [Case(f"recovery {number}", extract.pack(), known) for number, (extract, known) in enumerate(made)]
     assert compare(verifier, subjects)[1] == []
 

@@ -132,7 +132,7 @@ async def test_made_twice_it_is_the_same(world: World, kind: str) -> None:
     assert without_document(first[DIGESTS]) == without_document(second[DIGESTS])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["unfiltered", *(pytest.param(kind, marks=pytest.mark.campaign) for kind in KINDS)])
 async def test_debian_accepts_it(world: World, kind: str, tmp_path: Path) -> None:
     """`openssl cms -verify -cades` its signature, as LISEZMOI.txt tells it, and `pdfsig` the document's."""
     members, _ = await made_twice(world, **KINDS[kind])

@@ -74,7 +74,7 @@ async def status(world: World, category: str = SHORT.code) -> tuple[int, int, in
 
 
 @pytest.mark.documents
-@pytest.mark.parametrize("kind", ["RSA", "EC"])
+@pytest.mark.parametrize("kind", ["RSA", pytest.param("EC", marks=pytest.mark.campaign)])
 async def test_a_59_day_old_day(postgres: EmbeddedPostgres, tmp_path: Path, kind: str) -> None:
     """It reaches the commune before it may go, opens with openssl, verifies alone, and is then purged."""
     holder = commune(kind)
