@@ -13,14 +13,12 @@ from tqdm import tqdm
 from journal.admin.credentials import person_of
 from journal.audit.run import Audit
 from journal.audit.watch import check_catalog, check_keys, check_restored, check_rules
-from journal.cli.installation import open_database, opened
+from journal.cli.installation import bring_up_to_date, open_database, opened
 from journal.cli.listing import as_json, members_of, print_json
+from journal.clock import SystemClock
 from journal.core.entry import Compartment
 from journal.core.errors import EmptyError, JournalError, NotStampedError, OperatorError
 from journal.core.times import format_day, format_seconds
-from journal.database.migrate import migrate as run_migrations
-from journal.database.pools import translated
-from journal.database.refusals import read_place
 from journal.extract.grounds import Authorisation, Person
 from journal.keys.files import appear_whole, create_all_durably
 from journal.pki.timestamp import time_text
@@ -45,8 +43,7 @@ OPERATOR_FUNCTION = "exploitant du service"
 async def migrate(settings: Settings, _: argparse.Namespace) -> int:
     """Apply the missing migrations."""
     async with open_database(settings) as dsn:
-        with translated(read_place(dsn)):
-            applied = await run_migrations(dsn)
+        applied = await bring_up_to_date(dsn, settings, SystemClock())
     print(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
     return 0
 

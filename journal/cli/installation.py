@@ -90,8 +90,7 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
 
     `simulate` moves the database's clock, for tests and the demo only.
     """
-    with translated(read_place(dsn)):
-        await migrate(dsn)
+    await bring_up_to_date(dsn, settings, clock)
     if simulate is not None:
         await simulate_clock(dsn, simulate)
     if settings.dsn is None:
@@ -119,11 +118,28 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
                 await clock.sleep(FOUND_PAUSE_SECONDS)
             else:
                 break
-        with suppress(KeyStoreError):  # not this journal's key store, or not whole: the start says so
-            keystore.read_tenant_key(RESERVED_TENANT)
-            await asyncio.to_thread(facts.vouch_catalog, sql.read("catalog.json"))
+        await _vouch(settings, clock)
     finally:
         await store.close()
+
+
+async def bring_up_to_date(dsn: str, settings: Settings, clock: Clock) -> list[str]:
+    """Apply the missing migrations; return their names. Raises OperatorError, StoreError.
+
+    First the key store vouches for the schema that they make: a service of the version before, which runs meanwhile,
+    then knows it.
+    """
+    await _vouch(settings, clock)
+    with translated(read_place(dsn)):
+        return await migrate(dsn)
+
+
+async def _vouch(settings: Settings, clock: Clock) -> None:
+    # Not this journal's key store, not whole, or not made yet: the start says so.
+    with suppress(KeyStoreError, OperatorError):
+        keystore = open_keystore(settings)
+        keystore.read_tenant_key(RESERVED_TENANT)
+        await asyncio.to_thread(open_facts(keystore, clock).vouch_catalog, sql.read("catalog.json"))
 
 
 def _make_master_key(settings: Settings) -> None:

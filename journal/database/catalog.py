@@ -127,8 +127,11 @@ async def find_catalog_faults(
         faults += [row["fault"] for row in await connection.fetch(statements[statement])]
     applied = [tuple(row) for row in await connection.fetch(sql.load("migrate")["read_applied"])]
     try:
-        if pending := choose_pending(list_migrations(sql.read_migrations()), applied):
+        known = list_migrations(sql.read_migrations())
+        if pending := choose_pending(known, applied):
             faults.append(f"table journal.migration: {pending[0].name} is missing")
+        # A later one would have made another schema, for which the key store vouches.
+        faults += [f"table journal.migration: {name} is not this software's" for _, name, _ in applied[len(known) :]]
     except OperatorError as error:
         faults.append(f"table journal.migration: {error}")
     return faults

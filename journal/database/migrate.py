@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NAME: Final = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql")
+# Adds only, so that the version before runs on it too: both run during an upgrade, and the older one may come back.
+_EXPANDS: Final = re.compile(r"[0-9]{4}_expand_[a-z0-9_]+\.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +52,10 @@ def list_migrations(files: Sequence[tuple[str, bytes]]) -> list[Migration]:
 def choose_pending(known: Sequence[Migration], applied: Sequence[tuple[int, str, bytes]]) -> list[Migration]:
     """Return the migrations still to apply. `applied` holds (number, name, sha256) in order.
 
-    OperatorError if the database is newer than this code, or was made by other files.
+    OperatorError if the database was made by other files, or by later ones that are not named `NNNN_expand_…`.
     """
-    if len(applied) > len(known):
+    later = [name for _, name, _ in applied[len(known) :]]
+    if not all(_EXPANDS.fullmatch(name) for name in later):
         raise OperatorError(
             f"the database is at migration {len(applied)}, newer than this software's {len(known)}: update the software"
         )

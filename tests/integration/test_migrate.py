@@ -120,6 +120,18 @@ def test_what_is_pending_follows_what_is_applied() -> None:
     assert choose_pending(known, [first, (2, "0002_b.sql", known[1].sha256)]) == []
 
 
+def test_an_older_release_comes_back_to_what_was_only_added() -> None:
+    """It runs on migrations that expand the schema; one among the later ones that does more is refused."""
+    known = list_migrations([("0001_a.sql", b"a")])
+    first = (1, "0001_a.sql", known[0].sha256)
+    added = [(2, "0002_expand_b.sql", b""), (3, "0003_expand_c.sql", b"")]
+    assert choose_pending(known, [first, *added]) == []
+    with pytest.raises(OperatorError, match="at migration 4, newer than this software's 1: update the software"):
+        choose_pending(known, [first, *added, (4, "0004_d.sql", b"")])
+    with pytest.raises(OperatorError, match="applied files never change"):
+        choose_pending(known, [(1, "0001_a.sql", bytes(32)), *added])
+
+
 async def test_a_superuser_is_no_owner(empty: str, postgres: EmbeddedPostgres) -> None:
     """Functions run with their owner's rights: a mistake in one must not give them all."""
     with pytest.raises(OperatorError, match="the database's owner is a superuser"):

@@ -5,34 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from journal.cli.supervision import Supervision
-from tests.support.serving import SERVICE_PROGRAM, Site, found_site
+from tests.support.serving import Site, found_site
+from tests.support.supervisor import LIMIT_SECONDS, heard, listen, start
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-LIMIT_SECONDS = 60.0
 
 
 @pytest.fixture
 async def site(dsn: str, tmp_path: Path) -> Site:
     """An installation of its own on the shared PostgreSQL."""
     return await found_site(tmp_path / "var", dsn)
-
-
-def listen(path: str) -> socket.socket:
-    """Return the supervisor's end: a datagram socket, on a path or an abstract name."""
-    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    told.bind("\0" + path[1:] if path.startswith("@") else path)
-    told.settimeout(LIMIT_SECONDS)
-    return told
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])
@@ -68,7 +57,7 @@ async def test_a_restart_refuses_nobody_where_the_address_is_held(site: Site, tm
     with socket.socket() as held, listen(path) as told:
         held.bind(("127.0.0.1", site.port))
         held.listen(16)
-        process = start(site, held, path)
+        process = start(site.environment, held, path)
         await heard(told, b"READY=1")
         async with aiohttp.ClientSession(site.url) as session:
             assert (await session.get("/healthz")).status == 200
@@ -80,28 +69,10 @@ async def test_a_restart_refuses_nobody_where_the_address_is_held(site: Site, tm
             assert await asyncio.to_thread(process.wait, LIMIT_SECONDS) == 0
             # Nobody runs: the connection is taken all the same, and the request waits.
             waiting = asyncio.create_task(session.get("/healthz"))
-            process = start(site, held, path)
+            process = start(site.environment, held, path)
             try:
                 assert (await waiting).status == 200
                 await heard(told, b"READY=1")
             finally:
                 process.terminate()
             assert await asyncio.to_thread(process.wait, LIMIT_SECONDS) == 0
-
-
-def start(site: Site, held: socket.socket, path: str) -> subprocess.Popen[bytes]:
-    """Start the service as systemd does: the socket is its descriptor 3, and the variables name its process."""
-    # The shell puts its own number there, and becomes the service.
-    shell = f'exec 3<&{held.fileno()}; export LISTEN_PID=$$; exec "$@"'
-    return subprocess.Popen(
-        ["bash", "-c", shell, "bash", sys.executable, *SERVICE_PROGRAM, "serve"],
-        env=site.environment | {"NOTIFY_SOCKET": path, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "journal"},
-        pass_fds=[held.fileno()],
-        stderr=subprocess.DEVNULL,
-    )
-
-
-async def heard(told: socket.socket, state: bytes) -> None:
-    """Wait until the supervisor is told this."""
-    while await asyncio.to_thread(told.recv, 100) != state:
-        pass

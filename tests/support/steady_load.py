@@ -22,14 +22,16 @@ PATIENCE_SECONDS = 60
 CONNECTIONS = 16
 
 
-async def post(session: aiohttp.ClientSession, url: str, identifier: str) -> str:
+async def post(
+    session: aiohttp.ClientSession, url: str, identifier: str, source: str = "/openepm/albi/main-courante"
+) -> str:
     """Post one event once; return its status, or the kind of error."""
     event = {
         "specversion": "1.0",
         "id": identifier,
         "time": datetime.now(UTC).isoformat(),
         "type": "fr.openepm.journal.consultation",
-        "source": "/openepm/albi/main-courante",
+        "source": source,
         "subject": "MC-2026-04127",
         "data": {"actor": {"account": "c.martin"}, "justification": "Relecture", "outcome": "success"},
     }
