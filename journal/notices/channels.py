@@ -93,7 +93,11 @@ class Mail:
             return smtplib.SMTP_SSL(self._host, self._port, timeout=TIMEOUT_SECONDS, context=context)
         server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
         if self._tls == "starttls":
-            server.starttls(context=ssl.create_default_context())
+            try:
+                server.starttls(context=ssl.create_default_context())
+            except BaseException:
+                server.close()
+                raise
         return server
 
 

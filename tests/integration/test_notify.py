@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from journal.notices.channels import ATTEMPTS, Notice, channels, deliver
+from journal.notices.channels import ATTEMPTS, Mail, Notice, channels, deliver
 from journal.notices.host import copied_path, problems
 from journal.notices.told import AGAIN_SECONDS, Told
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import Settings
 from tests.support import forks
 from tests.support.mail import MailServer, running_mail_server
+from tests.support.proxies import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -216,3 +218,65 @@ async def test_told_again_after_a_day(tmp_path: Path) -> None:
     for damage in ("", "[]", '{"mail": 1}', '{"mail": {"service": "x"}}'):
         path.write_text(damage)
         assert Told(path).due("mail", ["service"], 1_000_100, AGAIN_SECONDS) == ["service"]
+
+
+@pytest.mark.parametrize("way", ["starttls", "tls"])
+async def test_mail_with_tls_and_a_password(
+    way: str, tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that demands both gets both; nothing goes in clear, and nothing to a server that nobody vouches for."""
+    pair = make_pair(tmp_path / "tls", "localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    password = tmp_path / "smtp.password"
+    password.write_text("geheim\n", encoding="utf-8")
+    asked = {"notify_smtp_tls": way, "notify_smtp_user": "journal", "notify_smtp_password_file": str(password)}
+    notice = Notice(service=SERVICE, host="h", subject="a check fails", lines=["look"])
+
+    async def no_pause(_: float) -> None:
+        return
+
+    async with running_mail_server(tls=context, implicit=way == "tls", secret=("journal", "geheim")) as server:
+
+        def mail_of(**changes: Any) -> Mail:
+            return Mail(
+                make_settings(tmp_path, server, hook, **(asked | {"notify_smtp": f"localhost:{server.port}"} | changes))
+            )
+
+        assert await deliver(mail_of(), notice, pause=no_pause) is not None, "nobody vouches for its certificate"
+        assert server.arrived == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(pair.certificate))
+        assert await deliver(mail_of(), notice) is None
+        assert [str(message["Subject"]) for message in server.arrived] == ["a check fails"]
+        # One who listens on the way reads a greeting.
+        assert not any(b"AUTH" in line.upper() or b"RCPT" in line.upper() for line in server.in_clear)
+        password.write_text("falsch\n", encoding="utf-8")
+        reason = await deliver(mail_of(), notice, pause=no_pause)
+        assert reason == "the mail server answered 535"
+        assert "falsch" not in reason
+        if way == "starttls":
+            reason = await deliver(mail_of(notify_smtp_tls="none"), notice, pause=no_pause)
+            assert reason is not None, "a server that demands TLS takes nothing in clear"
+        assert len(server.arrived) == 1
+
+
+async def test_a_server_without_starttls_gets_nothing(tmp_path: Path, mail: MailServer, hook: Hook) -> None:
+    """It may be somebody on the way who took the offer out: neither mail nor password goes in clear."""
+    password = tmp_path / "smtp.password"
+    password.write_text("geheim\n", encoding="utf-8")
+    settings = make_settings(
+        tmp_path,
+        mail,
+        hook,
+        notify_smtp_tls="starttls",
+        notify_smtp_user="journal",
+        notify_smtp_password_file=str(password),
+    )
+
+    async def no_pause(_: float) -> None:
+        return
+
+    notice = Notice(service=SERVICE, host="h", subject="a check fails", lines=["look"])
+    assert await deliver(Mail(settings), notice, pause=no_pause) == "SMTPNotSupportedError"
+    assert mail.arrived == []
+    assert {line[:4].upper() for line in mail.in_clear} <= {b"EHLO", b"QUIT", b"HELO"}
