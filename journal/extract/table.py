@@ -47,7 +47,8 @@ _MODULE_DATA = frozenset(("actor", "client", "count", "fields", "justification",
 _DATA = _MODULE_DATA | {"purpose", "reason", "requester"}
 _ACTOR = frozenset(("account", "name", "role", "unit"))
 _CLIENT = frozenset(("address", "session", "workstation"))
-_ABSENT: dict[str, Any] = {}
+_NOTHING: dict[str, Any] = {}
+_NO_CODES: dict[str, str] = {}
 _PLACES = {name: place for place, name in enumerate(MEMBERS)}
 _WORDS = frozenset(("", *ACTIONS.values(), *OPERATIONS.values(), *OUTCOMES.values()))
 # Spreadsheets show a longer one in another way than it was written.
@@ -107,8 +108,9 @@ _APART = "\0"
 _BETWEEN = '";"'
 _PLAIN = bytes((0, *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC3, 0xCA)))
 _SUSPECT = re.compile(f"[{UNSEEN}]".replace("\0-", "\1-"))
-_SUSPECT_START = re.compile(f"\0(?:{_START})")
-_SUSPECT_WITHIN = re.compile(f"[,;|][{_BLANK}\"']*[{_FORMULA}]")
+_SUSPECT_START = re.compile(f"\0(?={_START})")
+_SUSPECT_WITHIN = _FORMULA_WITHIN
+_UNSEEN_STARTS = re.compile("\0[\t\r\n]")
 _DELETE = 0x7F
 
 
@@ -135,14 +137,16 @@ def _safe(text: str) -> str:
 def _join(texts: list[str]) -> str:
     """Return cells of any text, made safe, with what stands between two."""
     joined = _APART + _APART.join(texts)
-    # Almost every line is plain: a few searches over the whole line find those whose cells need work.
-    if (
-        joined.count(_APART) != len(texts)
-        or (joined.encode().translate(None, _PLAIN) and _SUSPECT.search(joined))
-        or _SUSPECT_START.search(joined)
-        or _SUSPECT_WITHIN.search(joined)
-    ):
+    if joined.count(_APART) != len(texts) or _UNSEEN_STARTS.search(joined):
         joined = _APART + _APART.join(map(_safe, texts))
+    else:
+        # The whole line at once. Almost every line is plain, and found to be so sooner than each of its cells.
+        if joined.encode().translate(None, _PLAIN):
+            joined = _SUSPECT.sub(_show, joined)
+        if _SUSPECT_START.search(joined):
+            joined = _SUSPECT_START.sub("\0'", joined)
+        if _SUSPECT_WITHIN.search(joined):
+            joined = _SUSPECT_WITHIN.sub(r"\1'", joined)
     return joined[1:].replace('"', '""').replace(_APART, _BETWEEN)
 
 
@@ -161,7 +165,7 @@ def _say(value: Any) -> str:
         return str(value)
     if isinstance(value, list):
         return ", ".join(map(_say, value))
-    return f"({_tell(value)})"
+    return f"({_tell(value, value)})"
 
 
 def _say_code(words: Mapping[str, str], code: Any) -> str:
@@ -170,10 +174,12 @@ def _say_code(words: Mapping[str, str], code: Any) -> str:
     return words.get(text, text)
 
 
-def _tell(members: Mapping[str, Any]) -> str:
-    """Return members with their names, in the order of the words, then of the names."""
-    names = sorted(members, key=lambda name: (_PLACES.get(name, len(_PLACES)), name))
-    return " ; ".join(f"{MEMBERS.get(name, name)} : {_say_code(CODES.get(name, {}), members[name])}" for name in names)
+def _tell(members: Mapping[str, Any], names: Collection[str]) -> str:
+    """Return those of the members with their names, in the order of the words, then of the names."""
+    ordered = sorted(names, key=lambda name: (_PLACES.get(name, len(_PLACES)), name)) if len(names) > 1 else names
+    return " ; ".join(
+        [f"{MEMBERS.get(name, name)} : {_say_code(CODES.get(name, _NO_CODES), members[name])}" for name in ordered]
+    )
 
 
 def _said(value: Mapping[str, Any], *names: str) -> str:
@@ -181,26 +187,21 @@ def _said(value: Mapping[str, Any], *names: str) -> str:
     return ", ".join([_say(value[name]) for name in names if name in value])
 
 
-def _rest(value: Mapping[str, Any], shown: Collection[str]) -> dict[str, Any]:
-    return {name: value[name] for name in value if name not in shown}
-
-
-def _details(event: Mapping[str, Any]) -> str:
-    """Return what no column shows of an event."""
-    rest, data = _rest(event, _EVENT), event.get("data")
-    if not isinstance(data, dict):
-        return _tell(rest if data is None else {**rest, "data": data})
-    of_data = _rest(data, _DATA)
+def _details(event: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Return what no column shows of an event, and of its data."""
+    hidden, of_data = event.keys() - _EVENT, data.keys() - _DATA
     for name, shown in (("actor", _ACTOR), ("client", _CLIENT)):
-        value = data.get(name, {})
-        hidden = _rest(value, shown) if isinstance(value, dict) else value
-        if hidden != {}:
-            of_data[name] = hidden
-    return " ; ".join(filter(None, (_tell(rest), _tell(of_data))))
+        value = data.get(name, _NOTHING)
+        rest = {each: value[each] for each in value.keys() - shown} if isinstance(value, dict) else value
+        if rest != _NOTHING:
+            data, of_data = {**data, name: rest}, of_data | {name}
+    if "data" in event and not isinstance(event["data"], dict):
+        hidden |= {"data"}
+    return _together(_tell(event, hidden), _tell(data, of_data), between=" ; ")
 
 
-def _together(*texts: str) -> str:
-    return ", ".join(filter(None, texts))
+def _together(*texts: str, between: str = ", ") -> str:
+    return between.join(filter(None, texts))
 
 
 def _word(text: str) -> str:
@@ -214,16 +215,7 @@ def _number(text: str) -> str:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _is_usual(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event holds nothing but what modules submit, and columns show."""
-    data = event.get("data")
-    if not (isinstance(data, dict) and event.keys() <= _EVENT and data.keys() <= _MODULE_DATA):
-        return False
-    actor, client = data.get("actor", _ABSENT), data.get("client", _ABSENT)
-    return isinstance(actor, dict) and isinstance(client, dict) and actor.keys() <= _ACTOR and client.keys() <= _CLIENT
+    return value if isinstance(value, dict) else _NOTHING
 
 
 def texts(entry: Entry) -> list[str]:
@@ -232,10 +224,19 @@ def texts(entry: Entry) -> list[str]:
     data = _object(event.get("data"))
     actor, client = _object(data.get("actor")), _object(data.get("client"))
     name, reason, details = _say(actor.get("name")), _say(data.get("justification")), ""
-    if not _is_usual(event):
+    is_told = (
+        event.keys() <= _EVENT
+        and data.keys() <= _MODULE_DATA
+        and actor.keys() <= _ACTOR
+        and client.keys() <= _CLIENT
+        and event.get("data", data) is data
+        and data.get("actor", actor) is actor
+        and data.get("client", client) is client
+    )
+    if not is_told:
         name = _together(name, _say(data.get("requester")))
         reason = _together(reason, _say_code(PURPOSES, data.get("purpose")), _say(data.get("reason")))
-        details = _details(event)
+        details = _details(event, data)
     return [
         str(entry.index),
         paris_time(event["time"]),
