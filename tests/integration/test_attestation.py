@@ -139,7 +139,7 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     await world.travel_to(FIRST)
     await world.record(4, category="main-courante")
     await live(world, 1)
-    for category in ("ecrits", "assistance", QUIET):
+    for category in ("ecrits", "assistance", "comptes", QUIET):
         await world.travel_to(FIRST + DAY)
         await world.record(3, category=category)
     await live(world, 2, first=1)
@@ -154,7 +154,7 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     await world.service.store.prune_seal_heads(days=0)
     pruned = await attest(world)
     assert pruned.closing == whole.closing
-    for code, count in ((BRIEF, 2), ("main-courante", 4), ("ecrits", 0), ("assistance", 0)):
+    for code, count in ((BRIEF, 2), ("main-courante", 4), ("ecrits", 0), ("assistance", 0), ("comptes", 0)):
         then, now = facts_of(whole, code), facts_of(pruned, code)
         assert (now.state, now.closing, now.count, now.gone_at) == ("destroyed", None, count, then.gone_at), code
         if count:

@@ -72,7 +72,7 @@ async def test_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (DONE, ""), done.stderr
         assert done.stdout == (
             f"{name}: 2 entries destroyed of {BRIEF}; not attested, because still kept: main-courante, ecrits, "
-            f"assistance, journal; check its signature with: pdfsig {name}\n"
+            f"assistance, comptes, journal; check its signature with: pdfsig {name}\n"
         )
         assert [path.name for path in here.iterdir()] == [name]
         content = (here / name).read_bytes()

@@ -392,7 +392,7 @@ def test_the_upkeep(running: tuple[Path, str]) -> None:
         assert (done.returncode, done.stdout) == (DONE, "nothing is due\n"), done.stderr
     done = command(home, "verify-store")
     assert done.returncode == DONE, done.stdout
-    assert re.fullmatch(r"\d+ entries in 5 chains, \d+ seals: everything verifies\n", done.stdout)
+    assert re.fullmatch(r"\d+ entries in 6 chains, \d+ seals: everything verifies\n", done.stdout)
     done = command(home, "verify-store", "--category", "main-courante", "--day", f"{TODAY()}")
     assert done.returncode == DONE, done.stdout
     # The audit looks every minute, and may have looked while another test did harm.
