@@ -142,7 +142,7 @@ async def test_planned_added_and_there(world: World, tmp_path: Path, capsys: pyt
     secrets = [path.read_text().strip() for path in tokens.iterdir()]
     assert not any(secret in told for secret in secrets)
     await world.service.snapshot.refresh()
-    assert len(world.service.snapshot.categories()) == 5
+    assert len(world.service.snapshot.categories()) == 6
     await world.record(1, tenant="castres", category="fourriere")
     size = await world.size("castres", "journal")
     code, told, _ = await run(world, capsys, *line, "--json")
