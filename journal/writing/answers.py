@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from journal.core.receipt import receipt_leaf, receipts_paths, receipts_root
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from journal.writing.queue import Submission
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledgement:
+class Acknowledgement(NamedTuple):
     """The result of one event: its receipt, and whether this submission recorded it."""
 
     receipt: Receipt

@@ -58,7 +58,7 @@ def _claimed(random: Random, receipt: Receipt) -> Receipt:
         {"origin": receipt.origin.replace("journal.example.fr", "other.example.fr")},
         {"id": random.choice(("é\u2028", '"\\', "\n\x7f", "👮"))},
     ]
-    return replace(receipt, **random.choice(changes))
+    return receipt._replace(**random.choice(changes))
 
 
 def _changes(random: Random) -> dict[str, Any]:

@@ -358,7 +358,7 @@ class TestShown:
         world.purge(march(2))
         extract = world.extract(march(1), march(4), at=noon(march(5)))
         assert verdicts(extract, *answers) == ["purged", "covered"]
-        younger = replace(receipt_of(world, 1), recorded_at="2026-03-04T12:00:00.000000Z")
+        younger = receipt_of(world, 1)._replace(recorded_at="2026-03-04T12:00:00.000000Z")
         (one,) = judged(extract, Answered((younger,)))
         assert one.verdict == "missing"
 
@@ -369,7 +369,7 @@ class TestShown:
         seals = [world.closes[march(2)], world.closes[march(3)], world.closes[march(4)]]
         extract = world.extract(march(1), march(4), at=noon(march(4) + timedelta(days=1)))
         extract = replace(extract, seals=[*seals, extract.seals[-1]])
-        receipt = replace(receipt_of(world, 0), recorded_at="2026-03-01T12:00:00.000000Z")
+        receipt = receipt_of(world, 0)._replace(recorded_at="2026-03-01T12:00:00.000000Z")
         assert verdicts(extract, Answered((receipt,))) == ["purged"]
 
     def test_another_chain(self) -> None:

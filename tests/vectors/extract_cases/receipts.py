@@ -114,13 +114,13 @@ def _missing() -> Iterator[Case]:
     longer = Small().live(1, 1).live(2, 2, entries=5)
     about = "The chain ends before it, although its day is closed."
     yield case("of-a-deleted-last-entry", about, whole(), of(longer, 6), "missing")
-    receipt = replace(receipt_of(honest(), 2), chain_hash=bytes(32))
+    receipt = receipt_of(honest(), 2)._replace(chain_hash=bytes(32))
     about = "The entry is there, and the chain was another one before it."
     yield case("of-another-history", about, whole(), replace(of(honest(), 2), receipts=(receipt,)), "missing")
     younger = Small().live(1, 1, entries=1)
     younger.append(noon(march(2)))
     about = "By the seals its index is of a day before its own."
-    receipt = replace(receipt_of(younger, 1), recorded_at="2026-03-03T12:00:00.000000Z")
+    receipt = receipt_of(younger, 1)._replace(recorded_at="2026-03-03T12:00:00.000000Z")
     yield case("of-an-earlier-day", about, whole(), replace(of(younger, 1), receipts=(receipt,)), "missing")
     world = Small()
     world.append(noon(march(4), hour=9))
@@ -130,7 +130,7 @@ def _missing() -> Iterator[Case]:
     today = facts(1, covered_until=noon(march(4)))
     yield case("before-the-open-seal", about, extract, of(world, 1), "missing", facts=today)
     world = Small(retention_days=3).live(1, 4)
-    receipt = replace(receipt_of(world, 0), recorded_at="2026-03-04T12:00:00.000000Z")
+    receipt = receipt_of(world, 0)._replace(recorded_at="2026-03-04T12:00:00.000000Z")
     world.purge(march(2))
     extract = signed(world.extract(march(1), march(4), at=noon(march(5))))
     about = "What is at its index is purged, and its day could not be."
