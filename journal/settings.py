@@ -56,7 +56,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signing_cert: str | None = None
     signer_state: str | None = None
     signer_socket: str | None = None
-    receipt_key: str | None = None
     trust: str | None = None
     handover_directory: str | None = None
     tsa_url: str | None = None
@@ -121,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def receipt_key_path(self) -> Path:
         """Return the file of the receipt key and its delegation; the service makes it and replaces it."""
-        return Path(self.receipt_key) if self.receipt_key else self.home_path / "receipt.key"
+        return self.home_path / "receipt.key"
 
     @property
     def audit_path(self) -> Path:

@@ -72,6 +72,7 @@ def _look_at_host(settings: Settings) -> Iterator[Finding]:
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "service": lambda: host_checks.check_service(settings),
         "identity": lambda: host_checks.check_certificate(settings, now),
+        "receipt key": lambda: host_checks.check_receipt_key(settings, now),
         "key store": lambda: host_checks.check_keystore(settings, now),
         "disk": lambda: host_checks.check_space(settings),
     }

@@ -21,6 +21,7 @@ from journal.keys.store import open_keystore
 from journal.notices.host import CERTIFICATE_DAYS, COPY_LATE_SECONDS, LEAST_FREE, copied_at
 from journal.pki.certificates import parse, pem_to_der
 from journal.pki.trust import check_expected, check_path
+from journal.seals.receipt_key import load as load_receipt_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,20 @@ def check_certificate(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield warning("identity", f"{path} expires in {days} days, on {format_seconds(ends)}", mend)
     else:
         yield ok("identity", f"{path} is valid for {days} more days, and {trust} vouches for it")
+
+
+def check_receipt_key(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Look at the receipt key: whether the service signs receipts."""
+    found = load_receipt_key(settings.receipt_key_path)
+    if found is None:
+        yield note("receipt key", f"there is no {settings.receipt_key_path} yet: the service makes it at its start")
+        return
+    until = found.delegation.valid_until
+    if until < now:
+        told = f"it ended on {format_seconds(until)}: receipts are not signed"
+        yield warning("receipt key", told, f"a new one is made once the signer answers: journalctl -u {UNIT}")
+    else:
+        yield ok("receipt key", f"signs receipts until {format_seconds(until)}, and is renewed before")
 
 
 def check_keystore(settings: Settings, now: datetime) -> Iterator[Finding]:

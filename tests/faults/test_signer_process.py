@@ -51,9 +51,10 @@ class Client:
         self._site = site
         self._session = session
         self._number = 0
+        self.is_signed = False
 
     async def record(self) -> int:
-        """Send an event; return the status."""
+        """Send an event; return the status, and note whether its receipt is signed."""
         self._number += 1
         headers = {
             "Authorization": f"Bearer {self._site.modules[TENANT]}",
@@ -61,7 +62,15 @@ class Client:
         }
         body = event_body(f"e{self._number}", datetime.now(UTC))
         async with self._session.post(self._site.url + EVENTS, json=body, headers=headers) as answer:
+            self.is_signed = "signature" in await answer.json()
             return answer.status
+
+    async def signed(self) -> None:
+        """Record until a receipt is signed."""
+        async with asyncio.timeout(HEALED_SECONDS):
+            while not self.is_signed:
+                assert await self.record() == 201
+                await asyncio.sleep(0.1)
 
     async def extract(self) -> tuple[int, Any]:
         """Ask for an extract; return the status, and the problem if it is one."""
@@ -117,14 +126,18 @@ async def test_a_signer_that_fails_and_comes_back(dsn: str, tmp_path: Path) -> N
         ):
             client = Client(site, session, beside.service.checks)
             await client.check_refused("cannot be reached (No such file", "systemctl status openepm-journal-signer")
+            assert not client.is_signed
             await signer.start()
             await client.healed()
+            await client.signed()
             signer.stop()
             await client.check_refused("has not answered for 5 s", "restart it")
+            assert client.is_signed
             signer.go_on()
             await client.healed()
             await signer.kill()
             await client.check_refused("cannot be reached (Connection refused)")
+            assert client.is_signed
             await signer.start()
             await client.healed()
             signer.memory.unlink()
