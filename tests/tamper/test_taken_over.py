@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from journal.core.errors import OperatorError, SignerError, StoreError
+from journal.core.receipt import parse_receipt_key
 from journal.core.seal import parse_seal
 from journal.pki import cms, der
 from journal.pki.certificates import parse, pem_to_der
@@ -236,6 +239,24 @@ async def test_what_is_signed_without_being_a_seal(world: World) -> None:
             await signer.sign_document(b"", b"%PDF-", at)
     with pytest.raises(SignerError, match="are the most"):
         await signer.sign(bytes(protocol.CONTENT_LIMIT_BYTES + 1), now)
+
+
+async def test_the_door_for_receipt_keys(world: World) -> None:
+    """Whoever asks has any P-256 key vouched for: from now on, for 30 days, as a receipt key and nothing else."""
+    signer, now = world.service.signer, world.clock.now()
+    encoding, public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    key = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(encoding, public)
+    text, signature = await signer.vouch_for_key(key)
+    anchors = pem_to_der(world.settings.trust_path.read_bytes())
+    assert cms.verify(signature, sha256(text).digest(), anchors=anchors, service=SERVICE)
+    delegation = parse_receipt_key(text)
+    assert abs(delegation.valid_from - now) < timedelta(minutes=1)
+    assert delegation.valid_until - delegation.valid_from <= timedelta(days=30)
+    for content in (text, b"openepm-journal/receipt-key/v2\n"):
+        with pytest.raises(SignerError, match="written by the signer alone"):
+            await signer.sign(content, now)
+    with pytest.raises(SignerError, match="P-256"):
+        await signer.vouch_for_key(b"openepm-journal/seal/v1\n")
 
 
 async def test_the_door_for_documents(world: World) -> None:
