@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from journal import __version__
 from journal.core.errors import RewrittenError, VerificationError
-from journal.core.times import format_day
 from journal.extract.known import read_known
 from journal.extract.receipt_verdicts import summary
 from journal.extract.report import VERIFIED
-from journal.extract.table import visible
 from journal.extract.verify import verify_extract
 from journal.pki import certificates
 from journal.verifier.files import NotRunError, Progress, complain, opened, read_pem, tell
-from journal.verifier.receipts import judge_by_seals, read_all, told, unanswered, worst
+from journal.verifier.receipts import judge_by_seals, read_all, unanswered, worst
 from journal.verifier.repair import repair
+from journal.verifier.text import LANGUAGES, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.extract.known import Known
-    from journal.extract.manifest import Manifest
     from journal.extract.receipt_verdicts import Judged
     from journal.extract.receipts import CheckedReceipts
     from journal.extract.report import Report
@@ -64,18 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments (2) and for --help (0).
     """
     options = _parser().parse_args(arguments)
+    said = Text(options.lang)
     try:
-        return _run(options)
+        return _run(options, said)
     except (NotRunError, OSError) as error:
-        complain(str(error))
+        complain(said.say(str(error)))
     except KeyboardInterrupt:
-        complain("interrupted: nothing is verified")
+        complain(said.say("interrupted: nothing is verified"))
     except Exception as error:  # noqa: BLE001  (uncaught, it would end with status 1, which blames the extract)
-        complain(f"the verifier failed, which says nothing about the extract: {error!r:.200}")
+        complain(said.say(f"the verifier failed, which says nothing about the extract: {error!r:.200}"))
     return EXIT_NOT_RUN
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, said: Text) -> int:
     """Verify and print the result."""
     anchors = _read_anchors(options.trust)
     receipts, judged = read_all(options.receipt, anchors)
@@ -83,18 +82,17 @@ def _run(options: argparse.Namespace) -> int:
         if options.file is None:
             report, found = None, _judge(options, receipts)
         else:
-            report = _verify_or_repair(options, receipts)
+            report = _verify_or_repair(options, receipts, said)
             found = list(report.receipts)
     except VerificationError as error:
-        return EXIT_WRONG if tell(_refusal(error, as_json=options.json)) else EXIT_NOT_RUN
+        return EXIT_WRONG if tell(_refusal(error, said, as_json=options.json)) else EXIT_NOT_RUN
     judged += found
     bad = worst(judged)
     unclear = [*(report.unanswered if report else ()), *unanswered(judged)]
-    text = _as_json(report, judged, bad) if options.json else _as_text(report, judged, bad)
-    if not tell(text):
+    if not tell(_as_json(report, judged, bad) if options.json else said.result(report, judged, bad)):
         return EXIT_NOT_RUN
     for sentence in unclear:
-        complain(f"not checked: {sentence}")
+        complain(said.say(f"not checked: {sentence}"))
     if bad:
         return EXIT_WRONG
     return EXIT_NOT_RUN if unclear else EXIT_VERIFIED
@@ -107,7 +105,7 @@ def _judge(options: argparse.Namespace, receipts: list[CheckedReceipts]) -> list
     return judge_by_seals(receipts, _read_known(options), _read_anchors(options.trust), _read_tsa_anchors(options))
 
 
-def _verify_or_repair(options: argparse.Namespace, receipts: list[CheckedReceipts]) -> Report:
+def _verify_or_repair(options: argparse.Namespace, receipts: list[CheckedReceipts], said: Text) -> Report:
     try:
         return _verify(options, options.file, receipts)
     except RewrittenError:
@@ -115,7 +113,7 @@ def _verify_or_repair(options: argparse.Namespace, receipts: list[CheckedReceipt
             raise
         repair(options.file, options.repair)
         report = _verify(options, options.repair, receipts)
-        complain(f"{options.repair} was written, and is what was verified")
+        complain(said.say(f"{options.repair} was written, and is what was verified"))
         return report
 
 
@@ -151,6 +149,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--repair", metavar="NEW", type=Path, help="where to write an extract that is only rewritten")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "--lang",
+        choices=LANGUAGES,
+        help="language of the result (default: that of the locale); JSON is the same in both",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
@@ -210,60 +213,12 @@ def _as_json(report: Report | None, judged: list[Judged], bad: Judged | None) ->
     return _dump({"verified": True, **value, "unanswered": [*value["unanswered"], *unanswered(judged)], **listed})
 
 
-def _refusal(error: VerificationError, *, as_json: bool) -> str:
+def _refusal(error: VerificationError, text: Text, *, as_json: bool) -> str:
     if as_json:
         value = {"verdict": error.verdict, "sentence": f"{error.verdict}: {error}"}
         return _dump({"verified": False, **value, "part": error.part, "reason": error.reason})
-    return visible(f"NOT VERIFIED  {error.verdict}: {error}")
+    return text.refusal(error)
 
 
 def _dump(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=True, indent=2)
-
-
-def _scope(manifest: Manifest) -> list[str]:
-    """Return what was left out of a filtered extract, and who allowed the question."""
-    asked = [f"{name} = {value}" for name, value in manifest.filter.as_json().items()]
-    if not asked:
-        return []
-    given = manifest.authorisation
-    allowed = (
-        f"by {given.issuer} on {format_day(given.day)}, {given.reference}" if given else "no authorisation is stated"
-    )
-    return [
-        f"FILTER    {', '.join(asked)}: {manifest.withheld} entries of the period are withheld",
-        f"ALLOWED   {allowed}",
-    ]
-
-
-def _as_text(report: Report | None, judged: list[Judged], bad: Judged | None) -> str:
-    lines = [f"VERIFIED  {report.verdict if report else summary(judged)}"]
-    if bad is not None:
-        lines = [f"NOT VERIFIED  {bad.verdict}: {bad.name}: {bad.reason}"]
-        lines += ["", f"The extract itself holds: {report.verdict}"] if report else []
-    sections: list[tuple[str, Sequence[str]]] = [("receipts", told(judged))]
-    if report is not None:
-        lines += [*(f"WARNING   {warning}" for warning in report.warnings), *_scope(report.manifest)]
-        lines += ["", *_facts(report)]
-        sections += [
-            ("checked", report.checked),
-            ("worth knowing", report.remarks),
-            ("not checked", (*report.unanswered, *report.not_checked)),
-        ]
-    for title, sentences in sections:
-        if sentences:
-            lines += ["", f"{title}:", *(f"  - {sentence}" for sentence in sentences)]
-    return "\n".join(map(visible, lines))
-
-
-def _facts(report: Report) -> list[str]:
-    manifest, signature = report.manifest, report.signature
-    return [
-        f"origin      {manifest.origin}",
-        f"entries     {manifest.disclosed} disclosed, {manifest.withheld} withheld",
-        f"requester   {manifest.requester} ({manifest.purpose})",
-        f"signed by   {signature.subject}, at {signature.signing_time:%Y-%m-%dT%H:%M:%SZ} (its own claim)",
-        *([] if signature.organisation is None else [f"seal of     {signature.organisation}"]),
-        f"trust       {signature.anchor.subject}",
-        f"            SHA-256 {signature.anchor.sha256.hex()}: compare it with the one you were given",
-    ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 from journal.core import canonical
 from journal.core.entry import ACTIONS, OPERATIONS, OUTCOMES, TYPE_PREFIX, encode_record, parse_record
 from journal.extract import table
+from journal.extract.known import read_known
+from journal.extract.verify import verify_extract
 from journal.extract.words import CHANGES, PURPOSES
-from journal.pki.certificates import der_to_pem
+from journal.pki.certificates import der_to_pem, pem_to_der
+from journal.verifier import french
 from tests.browser.cases import Case
 from tests.browser.chromium import TRUST
 from tests.support.extracts import COMPARTMENT, event
@@ -46,6 +51,59 @@ def test_extract_vectors(verifier: Verifier) -> None:
         if told != (expected, said, purged) or vector.get("part", "") not in found.part:
             wrong.append(f"{vector['name']}: {vector['about']} {found}")
     assert wrong == []
+
+
+TOLD = """async ({ extract, anchors, known }) => {
+  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const files = known.map(([name, text]) => ({ name, source: Verifier.bytesSource(bytes(text)) }));
+  const trust = { anchors: Verifier.readAnchors(anchors), stampers: null };
+  const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), trust, files);
+  const { sentence, warnings, scope, facts } = Verifier.tell(result);
+  return { sentence, warnings, scope, facts };
+}"""
+
+
+def told(verifier: Verifier, vector: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page says of a vector, without certificates for time-stamps."""
+    folder = VECTORS / "extracts"
+
+    def encoded(name: str) -> str:
+        return base64.b64encode((folder / name).read_bytes()).decode()
+
+    known = [(kept["name"], encoded(kept["file"])) for kept in vector["known"]]
+    anchors = (folder / vector["trust"]).read_text()
+    found: dict[str, Any] = verifier.page.evaluate(
+        TOLD, {"extract": encoded(vector["file"]), "anchors": anchors, "known": known}
+    )
+    return found
+
+
+def test_the_verdict_is_that_of_the_command_in_french(verifier: Verifier) -> None:
+    """Word for word, of every vector that verifies."""
+    folder = VECTORS / "extracts"
+    different = []
+    for vector in json.loads((folder / "index.json").read_text())["cases"]:
+        if vector["class"] != "verified" or "file" not in vector:
+            continue
+        known = [read_known(BytesIO((folder / kept["file"]).read_bytes()), kept["name"]) for kept in vector["known"]]
+        anchors = pem_to_der((folder / vector["trust"]).read_bytes())
+        report = verify_extract(BytesIO((folder / vector["file"]).read_bytes()), anchors=anchors, known=known)
+        mine, page = french.verdict(report), told(verifier, vector)["sentence"]
+        if mine != page:
+            different.append(f"{vector['name']}: {mine} / {page}")
+    assert different == []
+
+
+def test_what_stands_before_all_else(verifier: Verifier) -> None:
+    """A development authority, what a filter left out and who allowed it, and the fingerprint to compare."""
+    index = json.loads((VECTORS / "extracts" / "index.json").read_text())["cases"]
+    vectors = {vector["name"]: vector for vector in index}
+    development, filtered = (told(verifier, vectors[name]) for name in ("development-authority", "filtered-by-account"))
+    assert development["warnings"][0].startswith("POUR ESSAIS SEULEMENT")
+    assert filtered["warnings"] == []
+    assert [term for term, _ in filtered["scope"]] == ["Filtre", "Autorisation"]
+    anchor = pem_to_der((VECTORS / "extracts" / "trust.pem").read_bytes())[0]
+    assert sha256(anchor).hexdigest() in dict(filtered["facts"])["Certificat de confiance"]
 
 
 CORE = """(vectors) => {

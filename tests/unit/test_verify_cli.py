@@ -10,6 +10,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
+from journal.extract.grounds import Authorisation, Person
 from journal.extract.listing import encode_head_answer
 from journal.pki.certificates import der_to_pem
 from journal.verifier.cli import main
@@ -195,7 +196,9 @@ def test_every_member_of_the_json_is_in_the_format(files: Path, capsys: pytest.C
         world.append(noon(march(4), hour=9, minutes=minute), id="again", time=f"2026-03-04T12:0{minute}:00.000000Z")
     world.live(4, 4)
     world.purge(march(2))
-    (files / "full").write_bytes(world.extract(march(1), march(5), at=noon(march(5)), authorisation="A 1").pack())
+    allowed = Authorisation("TJ Albi", march(1), "2026/7")
+    stated = {"authorisation": allowed, "person": Person("A. Vidal", "DPD")}
+    (files / "full").write_bytes(world.extract(march(1), march(5), at=noon(march(5)), **stated).pack())
     (files / "answer.json").write_bytes(answered(world, 5).encode())
     run(files, "full", "--json", "--receipt", "answer.json")
     assert set(json.loads(capsys.readouterr().out)) == described

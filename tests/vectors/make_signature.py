@@ -11,6 +11,9 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
 from journal.pki import certificates, cms, der
 from tests.support import authority as made
 from tests.support.authority import AUTHORITY, CHAIN, INTERMEDIATE, NOW, ROOT, SERVICE, SIGNER, YEAR, issue, new_key
@@ -29,7 +32,15 @@ def accepted() -> list[dict[str, str]]:
     upper = issue("Upper authority", new_key(4), issuer=ROOT, extensions=AUTHORITY)
     lower = issue("Lower authority", new_key(5), issuer=upper, extensions=AUTHORITY)
     deep = issue("Seals and extracts", new_key(3), issuer=lower)
-    chains = {"one intermediate": CHAIN, "no intermediate": [direct], "two intermediates": [deep, lower, upper]}
+    p384 = issue("Seals and extracts", made.new_p384_key(3), issuer=ROOT)
+    by_rsa = issue("Seals and extracts", made.rsa_3072_key(), issuer=ROOT)
+    chains = {
+        "one intermediate": CHAIN,
+        "no intermediate": [direct],
+        "two intermediates": [deep, lower, upper],
+        "P-384": [p384],
+        "RSA of 3072 bits": [by_rsa],
+    }
     return [
         {
             "name": name,
@@ -67,7 +78,11 @@ def refused() -> list[dict[str, str]]:
         ("expired", "untrusted"): made.sign(content, at=NOW + 2 * YEAR),
         ("another service", "untrusted"): _by([*SIGNER[:3], made.alternative_names(made.dns_name("other.example.fr"))]),
         ("no key usage", "untrusted"): _by([SIGNER[0], *SIGNER[2:]]),
-        ("no extended key usage", "untrusted"): _by([*SIGNER[:2], SIGNER[3]]),
+        ("the extended key usage of a server", "untrusted"): _by(
+            [*SIGNER[:2], made.extended_key_usage("1.3.6.1.5.5.7.3.1"), SIGNER[3]]
+        ),
+        ("no name at all", "untrusted"): _by(list(SIGNER[:2])),
+        ("an RSA key of 2048 bits", "untrusted"): _short_rsa(content),
     }
     return [
         {"name": name, "class": verdict, "signature": text(signature)} for (name, verdict), signature in cases.items()
@@ -76,6 +91,15 @@ def refused() -> list[dict[str, str]]:
 
 def _parsed(*holders: made.Holder) -> tuple[certificates.Certificate, ...]:
     return tuple(certificates.parse(holder.certificate) for holder in holders)
+
+
+def _short_rsa(content: bytes) -> bytes:
+    """Return a signature that our own signer refuses to make."""
+    key = rsa.generate_private_key(65537, 2048)
+    chain = _parsed(issue("Seals and extracts", key, issuer=ROOT))
+    attributes = cms._signed_attributes(chain, sha256(content).digest(), NOW)
+    value = key.sign(attributes, padding.PKCS1v15(), hashes.SHA256())
+    return cms._encode(cms._Values(chain, sha256(content).digest(), NOW, value))
 
 
 def _by(extensions: list[bytes]) -> bytes:
