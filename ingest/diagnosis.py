@@ -162,6 +162,8 @@ def _check_list(value: Any, shape: inspect.ListType, pointer: str, faults: list[
 def _fault_of_plain(value: Any, shape: inspect.Type, extra: dict[str, Any]) -> str:
     if isinstance(shape, inspect.IntType):
         return _fault_of_integer(value, shape)
+    if isinstance(shape, inspect.BoolType):
+        return "" if isinstance(value, bool) else f"must be true or false, not {_kind(value)}"
     if not isinstance(value, str):
         return f"must be a string, not {_kind(value)}"
     if isinstance(shape, inspect.LiteralType):

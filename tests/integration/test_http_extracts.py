@@ -45,6 +45,10 @@ def wanted(**members: Any) -> dict[str, Any]:
     return {"from": today(), "to": today(), "purpose": "lawfulness", "requester": "DPD d'Albi"} | members
 
 
+NEEDED = "needs an authorisation: its issuer, date and reference"
+GRANTED = {"date": "2026-01-02", "issuer": "Parquet d'Albi", "reference": "2026/7"}
+
+
 async def extract(edge: RunningEdge, value: Any, token: str = "client", path: str = EXTRACTS) -> Answer:
     """Ask for an extract."""
     return await edge.post(value, token=token, path=path, media_type="application/json")
@@ -101,18 +105,69 @@ class TestContents:
     )
     async def test_a_filter_withholds_the_rest(self, edge: RunningEdge, chosen: dict[str, str], count: int) -> None:
         """Only the entries asked for are disclosed; the others are counted."""
-        manifest, records = await read(edge, await extract(edge, wanted(filter=chosen)))
+        request = wanted(filter=chosen, authorisation=GRANTED, even_if_empty=True)
+        manifest, records = await read(edge, await extract(edge, request))
         assert (manifest["disclosed"], manifest["withheld"]) == (count, 12 - count)
         assert len(records) == count
 
-    async def test_one_subject_needs_an_authorisation(self, edge: RunningEdge) -> None:
-        """Here the category asks for one; its reference is in the manifest."""
-        refused = await extract(edge, wanted(filter={"subject": "MC-1"}))
+    async def test_a_filter_that_matches_nothing(self, edge: RunningEdge) -> None:
+        """It is said before a signed empty answer exists; the request is journaled either way."""
+        before = await edge.size("journal")
+        answer = await extract(edge, wanted(filter={"action": "erasure"}))
+        assert (answer.status, answer.faults) == (422, [(0, "/filter")])
+        assert answer.json["type"] == "urn:openepm-journal:problem:empty"
+        assert await edge.size("journal") == before + 1
+        manifest, _ = await read(edge, await extract(edge, wanted(filter={"action": "erasure"}, even_if_empty=True)))
+        assert (manifest["disclosed"], manifest["withheld"]) == (0, 12)
+
+    @pytest.mark.parametrize(
+        "asked",
+        [{"filter": {"subject": "MC-1"}}, {"filter": {"account": "jdupont"}}, {"purpose": "criminal-proceedings"}],
+    )
+    async def test_what_needs_an_authorisation(self, edge: RunningEdge, asked: dict[str, Any]) -> None:
+        """One subject, one account, criminal proceedings, whoever asks: it is in the manifest, with who asked."""
+        refused = await extract(edge, wanted(**asked))
         assert (refused.status, refused.faults) == (422, [(0, "/authorisation")])
-        allowed = await extract(edge, wanted(filter={"subject": "MC-1"}, authorisation="TJ Albi 2026/7"))
-        manifest, records = await read(edge, allowed)
-        assert manifest["authorisation"] == "TJ Albi 2026/7"
-        assert len(records) == 4
+        manifest, records = await read(edge, await extract(edge, wanted(**asked, authorisation=GRANTED)))
+        assert manifest["authorisation"] == GRANTED
+        assert manifest["person"] == {"function": "déléguée à la protection", "name": "Jeanne Obé"}
+        assert records
+
+    async def test_nobody_in_person_gets_the_proof_alone(self, edge: RunningEdge) -> None:
+        """A credential that names no person discloses nothing, authorised or not; the proof it may have."""
+        await edge.add_credential("nobody", role="client", person=None)
+        for asked in ({}, {"filter": {"account": "jdupont"}, "authorisation": GRANTED}):
+            refused = await extract(edge, wanted(**asked), token="nobody")
+            assert (refused.status, refused.faults) == (422, [(0, "")])
+            assert "names no person" in refused.json["detail"]
+        for token in ("nobody", "client"):
+            answer = await extract(edge, wanted(filter={"withhold": "all"}), token=token)
+            manifest, records = await read(edge, answer)
+            assert (manifest["withheld"], manifest["filter"], records) == (12, {"withhold": "all"}, [])
+            assert ("person" in manifest) == (token == "client")
+
+    async def test_a_refusal_is_an_entry(self, edge: RunningEdge) -> None:
+        """Who asked, what, and why it was refused; of what is no request, where it is at fault."""
+        await edge.add_credential("reader", role="client", categories=[CATEGORY, "journal"])
+        await extract(edge, wanted(filter={"account": "jdupont"}, requester="Curieux"))
+        await extract(edge, wanted(authorisation="rien du tout"))
+        path = "/v1/categories/journal/extracts"
+        _, records = await read(edge, await extract(edge, wanted(), token="reader", path=path))
+        refused = [event["data"] for record in records if (event := record["event"])["data"].get("outcome") == "denied"]
+        person = {"function": "déléguée à la protection", "name": "Jeanne Obé"}
+        assert refused[-2] == {
+            "category": CATEGORY, "credential": edge.ids["client"], "filter": {"account": "jdupont"}, "from": today(),
+            "outcome": "denied", "person": person, "purpose": "lawfulness",
+            "reason": f"/authorisation: an extract for one account {NEEDED}",
+            "requester": "Curieux", "to": today(),
+        }  # fmt: skip
+        reason = refused[-1].pop("reason")
+        assert refused[-1] == {
+            "category": CATEGORY, "credential": edge.ids["client"], "outcome": "denied", "person": person,
+        }  # fmt: skip
+        assert reason.startswith("/authorisation: ")
+        register = (await edge.ask("GET", "/v1/extracts", token="reader")).json["extracts"]
+        assert [row["refused"][:15] for row in register if "refused" in row][-2:] == ["/authorisation:"] * 2
 
     async def test_the_request_is_journaled_first(self, edge: RunningEdge) -> None:
         """The entry about it is there before the first byte of the answer can be read."""
@@ -133,7 +188,7 @@ class TestContents:
         path = "/v1/categories/journal/extracts"
         answer = await extract(edge, wanted(filter={"action": "service.extract"}), token="journal", path=path)
         _, records = await read(edge, answer)
-        requesters = [record["event"]["data"]["requester"] for record in records]
+        requesters = [record["event"]["data"].get("requester") for record in records]
         assert "Procureur de la République" in requesters
 
     async def test_the_head_is_what_the_latest_seal_states(self, edge: RunningEdge) -> None:
@@ -174,18 +229,23 @@ class TestRefused:
             (wanted(requester=" "), 400, "/requester"),
             (wanted(request_reference="\u3000"), 400, "/request_reference"),
             (wanted(filter={"subject": "MC-1"}, authorisation=" "), 400, "/authorisation"),
+            (wanted(authorisation=GRANTED | {"issuer": " "}), 400, "/authorisation/issuer"),
+            (wanted(authorisation=GRANTED | {"date": "2026-02-30"}), 400, "/authorisation/date"),
+            (wanted(authorisation=GRANTED | {"date": "2999-01-01"}), 422, "/authorisation/date"),
+            (wanted(filter={"withhold": "some"}), 400, "/filter/withhold"),
+            (wanted(filter={"withhold": "all", "account": "jdupont"}), 422, "/filter"),
             (wanted(filter={"account": " "}), 400, "/filter/account"),
         ],
     )
     async def test_every_fault_is_named(
         self, edge: RunningEdge, body: dict[str, Any] | bytes, status: int, pointer: str
     ) -> None:
-        """A refusal points at the member; nothing is journaled, for nothing was asked."""
+        """A refusal points at the member; what was read of it is journaled."""
         before = await edge.size("journal")
         answer = await extract(edge, body)
         assert (answer.status, answer.faults) == (status, [(0, pointer)])
         assert answer.headers["Content-Type"] == "application/problem+json"
-        assert await edge.size("journal") == before
+        assert await edge.size("journal") == before + (status != 413)
 
     async def test_an_auditor_cannot_filter(self, edge: RunningEdge) -> None:
         """What is withheld would say who did what, entry by entry."""

@@ -14,7 +14,7 @@ from journal.reading import register
 from journal.reading.register import SCANNED_ENTRIES, Register
 from tests.support.edge import CATEGORY, EXTRACTS, OTHER_CATEGORY, OTHER_TENANT, TENANT, RunningEdge
 from tests.support.refused_events import valid_event
-from tests.support.world import START, new_world
+from tests.support.world import PERSON, START, new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("no_documents")]
 
 REGISTER = "/v1/extracts"
+GRANTED = {"date": "2026-01-02", "issuer": "Parquet d'Albi", "reference": "TJ Albi 2026/7"}
 
 
 async def ask(edge: RunningEdge, token: str = "client", **members: Any) -> None:
@@ -49,8 +50,10 @@ async def requests(edge: RunningEdge) -> None:
     await edge.add_credential("other", role="client", tenant=OTHER_TENANT)
     await edge.post(valid_event(id="1", time=datetime.now(UTC).isoformat()))
     await ask(edge, request_reference="DPD-2026-14")
-    await ask(edge, "both", category=OTHER_CATEGORY, purpose="criminal-proceedings", requester="Procureur")
-    await ask(edge, filter={"subject": "MC-1", "action": "consultation"}, authorisation="TJ Albi 2026/7")
+    asked_for = {"purpose": "criminal-proceedings", "requester": "Procureur", "authorisation": GRANTED}
+    await ask(edge, "both", category=OTHER_CATEGORY, **asked_for)
+    asked = {"subject": "MC-1", "action": "consultation"}
+    await ask(edge, filter=asked, authorisation=GRANTED, even_if_empty=True)
     await ask(edge, "auditor", purpose="self-monitoring", requester="CNIL")
     await ask(edge, "other", requester="DPD de Castres")
 
@@ -63,11 +66,12 @@ async def test_a_client_reads_the_requests_about_its_categories(edge: RunningEdg
     first, filtered, auditors = page["extracts"]
     assert first == {
         "category": CATEGORY, "filter": {}, "filtered_by": [], "from": today, "index": first["index"],
+        "person": {"function": PERSON.function, "name": PERSON.name},
         "purpose": "lawfulness", "recorded_at": first["recorded_at"], "reference": "DPD-2026-14",
         "requested_by": edge.ids["client"], "requester": "DPD d'Albi", "to": today, "withheld_all": False,
     }  # fmt: skip
     assert filtered["filter"] == {"action": "consultation", "subject": "MC-1"}
-    assert (filtered["filtered_by"], filtered["authorisation"]) == (["action", "subject"], "TJ Albi 2026/7")
+    assert (filtered["filtered_by"], filtered["authorisation"]) == (["action", "subject"], GRANTED)
     assert (auditors["requester"], auditors["withheld_all"], auditors["filter"]) == ("CNIL", True, {})
     assert auditors["requested_by"] == edge.ids["auditor"]
     assert first["index"] < filtered["index"] < auditors["index"]
