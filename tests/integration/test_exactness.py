@@ -59,7 +59,7 @@ async def filled_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[
 pytestmark = [pytest.mark.world(made_by=filled_world), pytest.mark.usefixtures("no_documents")]
 
 
-STATED = (
+STOPPED = (
     "CREATE OR REPLACE FUNCTION journal.now() RETURNS timestamptz LANGUAGE sql VOLATILE SECURITY DEFINER"
     " SET search_path = pg_catalog, pg_temp AS $$SELECT timestamptz '{}'$$"
 )
@@ -68,7 +68,7 @@ RUNNING = sql.read("simulated_clock.sql").partition("\n\n")[2]
 
 async def stand(world: World, clock: StillClock, moment: datetime) -> None:
     """Let the clock stand at a moment, and the database's a second before it, however slow the machine is."""
-    await execute(world, STATED.format((moment - timedelta(seconds=1)).isoformat()))
+    await execute(world, STOPPED.format((moment - timedelta(seconds=1)).isoformat()))
     clock.still = moment
 
 
