@@ -15,6 +15,7 @@ from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_facts, open_keystore
 from journal.reading.plan import Extraction
 from journal.reading.reader import Reader
+from journal.reading.sources import SourceWatch
 from journal.seals.receipt_key import ReceiptKeys
 from journal.seals.sealer import Sealer
 from journal.seals.stamper import Stamper
@@ -86,7 +87,10 @@ class Service:
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
-        sources = [self._stopped_chains, self._suspended_facts, self._lost_timestamps]
+        sources = [self._stopped_chains, self._suspended_facts, self._lost_timestamps, self._missing_numbers]
+        self.sources = SourceWatch(
+            store=store, keyring=keyring, service=name, clock=clock, instruments=self.instruments
+        )
         self.alarms = Alarms(self.chronicle, clock, self.instruments, sources)
         self.sealer = Sealer(
             store=store,
@@ -96,7 +100,7 @@ class Service:
             tell=self._tell_refusals,
         )
         self.stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
-        self.reader = Reader(store=store, service_name=name, trust_path=settings.trust_path)
+        self.reader = Reader(store=store, keyring=keyring, service_name=name, trust_path=settings.trust_path)
         self.extraction = Extraction(
             store=store,
             keyring=keyring,
@@ -162,6 +166,7 @@ class Service:
         self.watch("snapshot", self.snapshot.run())
         self.watch("memory", self.writer.appender.memory.run())
         self.watch("alarms", self.alarms.run())
+        self.watch("sources", self.sources.run())
         self.watch("pulse", self.instruments.pulse(self.guard))
         if seal:
             self.watch("sealer", self.sealer.run(self.settings.seal_interval_seconds))
@@ -170,6 +175,12 @@ class Service:
         return [
             Alarm(what="database", tenant=chain.tenant, subject=chain.category, reason=reason)
             for chain, reason in self.writer.appender.memory.faults.items()
+        ]
+
+    def _missing_numbers(self) -> list[Alarm]:
+        return [
+            Alarm(what="numbers", tenant=missing.tenant, subject=missing.category, reason=missing.describe())
+            for missing in self.sources.lasting()
         ]
 
     def _suspended_facts(self) -> list[Alarm]:

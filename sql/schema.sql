@@ -2523,6 +2523,17 @@ BEGIN
 END
 $$;
 
+-- Count numbers of a source as declared lost. The entry that tells of it is written before.
+CREATE FUNCTION journal.declare_loss(
+    of_tenant text, of_category text, of_source_key bytea, of_name bytea, first_number bigint, last_number bigint)
+  RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO journal.source_loss AS l (tenant, category, source_key, name, numbers)
+  VALUES (of_tenant, of_category, of_source_key, of_name, int8multirange(int8range(first_number, last_number, '[]')))
+  ON CONFLICT (tenant, category, source_key) DO UPDATE SET numbers = l.numbers + excluded.numbers
+$$;
+
 -- Register a tenant's certificate, or with null end its hand-over; false if there was none to end.
 CREATE FUNCTION journal.set_recipient(of_tenant text, of_certificate bytea) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -2690,7 +2701,7 @@ GRANT EXECUTE ON FUNCTION
     journal.add_tenant, journal.add_category, journal.set_category, journal.add_credential,
     journal.revoke_credential, journal.limit_credential, journal.set_recipient, journal.end_contract, journal.note_export,
     journal.waive_export, journal.begin_destruction, journal.finish_destruction, journal.read_ending,
-    journal.read_ended_chains
+    journal.read_ended_chains, journal.declare_loss
   TO journal_admin;
 
 -- -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from journal.cli.parser_communes import (
     add_credentials,
     add_extract,
     add_provision,
+    add_sources,
     add_tenants,
 )
 from journal.cli.parser_host import add_keys, add_running, add_setup, add_upkeep
@@ -36,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_credentials(actions)
     add_provision(actions)
     add_extract(actions)
+    add_sources(actions)
     add_attestation(actions)
     add_keys(actions)
     add_upkeep(actions)

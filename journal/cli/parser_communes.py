@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from journal.admin.administration import REGIMES
 from journal.admin.credentials import ROLES
-from journal.cli import categories, commands, provision, tenants
+from journal.cli import categories, commands, provision, sources, tenants
 from journal.cli.parsing import add_clock, add_command, add_group, add_json, day, moment, positive
 from journal.core.entry import ACTIONS
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
@@ -245,6 +245,34 @@ def add_extract(actions: Actions) -> None:
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
     add_clock(parser)
+
+
+def add_sources(actions: Actions) -> None:
+    """Add sources and loss."""
+    parser = add_command(
+        actions,
+        "sources",
+        sources.sources,
+        "say which numbers of modules' events never came, came twice, or are declared lost: 1 if some are missing",
+        "sources --tenant albi",
+    )
+    parser.add_argument("--tenant", metavar="CODE", help="default: every commune")
+    add_json(parser)
+    parser = add_command(
+        actions,
+        "loss",
+        sources.loss,
+        "declare that events a source numbered are lost, for ever: an entry of the commune's journal",
+        "loss --tenant albi --category ecrits --source /openepm/albi/ecrits --first 12 --last 14 "
+        '--reason "disque du serveur perdu le 3 mars"',
+    )
+    parser.add_argument("--tenant", required=True, metavar="CODE")
+    parser.add_argument("--category", required=True, metavar="CODE")
+    parser.add_argument("--source", required=True, help="as the module spells it")
+    parser.add_argument("--epoch", default="", help="of its counter, if its events name one")
+    parser.add_argument("--first", required=True, type=int, metavar="NUMBER")
+    parser.add_argument("--last", required=True, type=int, metavar="NUMBER")
+    parser.add_argument("--reason", required=True, help="how they were lost; nothing about a person")
 
 
 def add_attestation(actions: Actions) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
+    from journal.core.entry import Compartment
+
 DEFAULT_BASIS: Final = "contrat, art. 13.2"
 
 
@@ -160,6 +162,10 @@ class AdminStatements(ChangeStatements):
             check=check,
         )
         return changed
+
+    async def declare_loss(self, compartment: Compartment, *, key: bytes, name: bytes, first: int, last: int) -> None:
+        """Count the numbers from `first` to `last` of a source, by its key and encrypted name, as declared lost."""
+        await self._fetch("admin", "declare_loss", compartment.tenant, compartment.category, key, name, first, last)
 
     async def set_recipient(self, tenant: str, certificate: bytes | None) -> bool:
         """Register the certificate (DER) for a tenant's hand-over; None ends it, False if there was none."""

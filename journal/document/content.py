@@ -12,6 +12,7 @@ from journal.document.purged import period, purge_sentence, purge_text, rule_tex
 from journal.extract import table
 from journal.extract.identities import Identities
 from journal.extract.manifest import Filter, action_of
+from journal.extract.numbering import ranges_text
 from journal.extract.words import MEMBERS, PURPOSES
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
         "by_day": [[f"{day:%d/%m}", gathered.by_day[day], _is_purged(day, circumstances)] for day in days],
         "chart_alt": typeset(_chart_alt(days, gathered, circumstances)),
         "chart_title": _chart_title(days, manifest),
-        "integrity": [*_integrity(manifest, circumstances), *_repeated(gathered)],
+        "integrity": [*_integrity(manifest, circumstances), *_numbering(manifest), *_repeated(gathered)],
         "steps": [
             typeset(step)
             for step in (
@@ -244,6 +245,22 @@ def _chart_alt(days: list[date], gathered: Gathered, circumstances: Circumstance
         f"Histogramme des entrées communiquées par jour, {period(days[0], days[-1])} : "
         f"{len(days)} jours, dont {empty} sans entrée et {purged} purgés."
     )
+
+
+def _numbering(manifest: Manifest) -> list[list[str]]:
+    """Say what is missing of what sources numbered, a line each."""
+    rows: list[list[str]] = []
+    for one in manifest.numbering:
+        parts = [f"dernier n° {french_number(one.last)}"]
+        if one.missing:
+            parts.append(f"{french_number(one.missing)} manquants ({ranges_text(one.gaps)})")
+        if one.declared:
+            parts.append(f"{french_number(one.declared)} déclarés perdus")
+        if one.repeated:
+            parts.append(f"{french_number(one.repeated)} répétés")
+        name = f"{one.source or 'une source'}{f', époque {one.epoch}' if one.epoch else ''}"
+        rows.append(["Numéros d'une source", printable(f"{name} : {', '.join(parts)}")])
+    return rows
 
 
 def _late(count: int | None) -> str:

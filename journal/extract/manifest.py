@@ -25,6 +25,7 @@ from journal.extract.grounds import (
     take,
 )
 from journal.extract.layout import LIMITS_BYTES, MANIFEST
+from journal.extract.numbering import SOURCES_LIMIT, SourceNumbers, parse_numbering
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -166,6 +167,7 @@ class Manifest:
     rule: Rule
     authorisation: Authorisation | None = None
     person: Person | None = None
+    numbering: tuple[SourceNumbers, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that no correct builder writes."""
@@ -182,6 +184,8 @@ class Manifest:
         self._check_counts()
         if self.purpose not in PURPOSES:
             raise ValueError("an extract needs one of the purposes the law allows")
+        if len(self.numbering) > SOURCES_LIMIT:
+            raise ValueError(f"the numbers of {SOURCES_LIMIT} sources are told at most")
         for name in ("requester", "software"):
             check_text(name, getattr(self, name))
 
@@ -216,6 +220,7 @@ class Manifest:
             "lateness": _given(
                 {"days": self.lateness.days, "elsewhere": self.lateness.elsewhere, "here": self.lateness.here}
             ),
+            "numbering": [one.as_json() for one in self.numbering] or None,
             "origin": self.origin,
             "person": self.person.as_json() if self.person is not None else None,
             "purpose": self.purpose,
@@ -271,7 +276,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read manifest.json strictly; MalformedError names the member at fault."""
     value = canonical.decode(data, limit_bytes=LIMITS_BYTES[MANIFEST])
     kinds = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_INTEGERS, int), **dict.fromkeys(_OBJECTS, dict)}
-    members = take(value, kinds, {"authorisation": dict, "person": dict})
+    members = take(value, kinds, {"authorisation": dict, "numbering": list, "person": dict})
     if members["format"] != FORMAT:
         raise MalformedError(f"not {FORMAT}", part="/format")
     late = take(members["lateness"], {"days": int, "elsewhere": int}, {"here": int}, "/lateness")
@@ -295,6 +300,7 @@ def parse_manifest(data: bytes) -> Manifest:
             rule=parse_rule(members["rule"]),
             authorisation=parse_authorisation(members["authorisation"]) if "authorisation" in members else None,
             person=parse_person(members["person"]) if "person" in members else None,
+            numbering=parse_numbering(members["numbering"]) if "numbering" in members else (),
         )
     except ValueError as error:
         raise MalformedError(str(error)) from error

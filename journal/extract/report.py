@@ -247,6 +247,7 @@ def _lateness(manifest: Manifest) -> list[str]:
             f"{elsewhere} entries of accesses on these days were recorded on other days, and are not in this extract; "
             "an extract of those days holds them, by the filter occurred_from and occurred_to."
         )
+    sentences += [one.describe() for one in manifest.numbering]
     return sentences
 
 

@@ -11,9 +11,11 @@ from journal.core.errors import BusyError, RequestError, StoreError, Unavailable
 from journal.core.times import MAX_RETENTION_DAYS, day_of, format_day, overdue_through, parse_time
 from journal.extract.grounds import RULE_CHANGES_LIMIT, Rule, RuleChange
 from journal.extract.manifest import Lateness
+from journal.extract.numbering import SOURCES_LIMIT, SourceNumbers
 from journal.extract.purges import PurgedDays, purged_days
 from journal.keys.store import PURGE_RETRY_SECONDS
 from journal.reading.reader import DayRange
+from journal.reading.sources import read_sources
 from journal.reading.stream import Plan
 
 if TYPE_CHECKING:
@@ -101,8 +103,17 @@ class Planner:
             ranges=ranges,
             seals=seals,
             purged=purged,
+            numbering=await self._numbering(compartment),
             rule=Rule(category.basis, await self._rule_changes(compartment.category, seals)),
         )
+
+    async def _numbering(self, compartment: Compartment) -> tuple[SourceNumbers, ...]:
+        """Return what is not in order of the numbers of sources, those with most missing first."""
+        sources = await read_sources(
+            self._store, self._keyring, compartment.service, compartment.tenant, compartment.category
+        )
+        found = [one.numbers for one in sources if one.row.missing or one.row.declared or one.row.repeated]
+        return tuple(sorted(found, key=lambda one: -one.missing)[:SOURCES_LIMIT])
 
     def _begin(self, closes: dict[date, ChainSeal], fence: date, last: date, latest: ChainSeal) -> Head | None:
         """Return where the chain begins behind a fence; None where it did not exist then. Raises BusyError."""

@@ -13,6 +13,7 @@ from journal.core.times import format_day, format_seconds
 from journal.core.tree import Trie
 from journal.database.heads import sealed_head
 from journal.extract.listing import ListedSeal, encode_head_answer
+from journal.reading.sources import read_sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from journal.database.read import EntryRow
     from journal.database.seal import SealRow
     from journal.database.store import Store
+    from journal.keys.ring import Keyring
 
 PAGE_ENTRIES = 1_000
 # Trees and heads of 20,000 chains take 17 MB; the one in use stays, whatever its size.
@@ -62,9 +64,10 @@ class DayRange:
 class Reader:
     """Reads seals and the rows they cover; writes nothing."""
 
-    def __init__(self, *, store: Store, service_name: str, trust_path: Path) -> None:
+    def __init__(self, *, store: Store, keyring: Keyring, service_name: str, trust_path: Path) -> None:
         """Read this store; `trust_path` holds the certificates given to auditors."""
         self._store = store
+        self._keyring = keyring
         self._service_name = service_name
         self._trust_path = trust_path
         self._trees: OrderedDict[int, tuple[Trie, dict[str, SealedHead]]] = OrderedDict()
@@ -129,9 +132,13 @@ class Reader:
         categories = await self._store.read_categories()
         codes = [category.code for category in categories]
         heads = {row.category: row for row in await self._store.read_heads([tenant] * len(codes), codes)}
+        sources: dict[str, list[dict[str, Any]]] = {}
         missing = Counter[str]()
-        for source in await self._store.read_sources(tenant):
-            missing[source.category] += source.missing
+        for one in await read_sources(self._store, self._keyring, self._service_name, tenant):
+            missing[one.row.category] += one.row.missing
+            sources.setdefault(one.row.category, []).append(
+                one.numbers.as_json() | {"last_day": format_day(one.row.last_day)}
+            )
         days: dict[str, dict[str, dict[str, int]]] = {}
         for row in await self._store.read_activity(tenant):
             days.setdefault(row.category, {}).setdefault(format_day(row.day), {})[row.action] = row.count
@@ -148,6 +155,7 @@ class Reader:
                 "missing": missing[category.code],
                 "retention_days": category.retention_days,
                 "size": heads[category.code].size,
+                "sources": sources.get(category.code, []),
             }
             for category in categories
             if category.code in heads

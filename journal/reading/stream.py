@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from journal.database.read import EntryRow
     from journal.extract.grounds import Authorisation, Person, Rule
     from journal.extract.manifest import Request
+    from journal.extract.numbering import SourceNumbers
     from journal.extract.purges import PurgedDays
     from journal.keys.ring import Keyring
     from journal.pki.trust import Anchor
@@ -73,6 +74,7 @@ class Plan:
     seals: list[ChainSeal]
     purged: tuple[PurgedDays, ...]  # of the days asked for, with what the seals show of when they went
     rule: Rule
+    numbering: tuple[SourceNumbers, ...]  # of sources of which there is something to tell
 
 
 class ExtractStream:
@@ -274,7 +276,14 @@ class ExtractStream:
             rule=plan.rule,
             authorisation=self._authorisation,
             person=self._person,
+            numbering=self._numbering(),
         )
+
+    def _numbering(self) -> tuple[SourceNumbers, ...]:
+        """Return what is told of sources: without their names, which are content, where all is withheld."""
+        if not self._selection.withhold_all:
+            return self._plan.numbering
+        return tuple(replace(one, source=None, epoch=None) for one in self._plan.numbering)
 
 
 def _occurred(record: bytes) -> bytes:

@@ -56,6 +56,11 @@ class Instruments:
             "Chains that accept nothing, because the database does not hold what was acknowledged.",
             merge="max",
         )
+        self.missing_numbers = metrics.gauge(
+            "openepm_journal_missing_numbers",
+            "Numbers of events that neither came nor are declared lost; openepm-journal sources tells whose.",
+            merge="max",
+        )
         self.audit_findings = metrics.gauge(
             "openepm_journal_audit_findings",
             "What the audit inside the service finds wrong; openepm-journal verify-store names it.",

@@ -36,6 +36,7 @@ CALLS: Final = {
     "read_sources": {"journal_read"},
     "count_elsewhere": {"journal_read"},
     "find_recorded": {"journal_ingest"},
+    "declare_loss": {"journal_admin"},
     "latest_seal": {"journal_read", "journal_seal"},
     "latest_close_seal": {"journal_read", "journal_seal"},
     "read_seal_heads": {"journal_read", "journal_seal"},

@@ -25,6 +25,7 @@ from journal.extract.manifest import (
     action_of,
     parse_manifest,
 )
+from journal.extract.numbering import SourceNumbers
 from tests.support.extracts import COMPARTMENT, World, event, march, noon, sample
 
 EXTRACT = sample()
@@ -32,6 +33,25 @@ CHANGE = RuleChange(noon(march(1)), 30, "AVENANT-2026-3")
 CHANGED = CHANGE.as_json()
 GRANTED = {"date": "2026-03-02", "issuer": "Parquet d'Albi", "reference": "12/2026"}
 MANIFEST = EXTRACT.manifest
+
+
+NUMBERS = {"declared": 0, "gaps": [[3, 4]], "last": 9, "missing": 4, "repeated": 0, "source": "/openepm"}
+
+
+def test_the_numbers_of_sources_are_told() -> None:
+    """What is missing, declared lost and repeated, in one sentence; few sources, and few of their gaps."""
+    told = parse_manifest(changed(numbering=[NUMBERS])).numbering
+    assert [one.as_json() for one in told] == [NUMBERS]
+    assert told[0].describe() == ("The source /openepm gave numbers up to 9: 4 numbers are missing (3-4, and others).")
+    full = SourceNumbers(9, 2, ((1, 1), (3, 3)), 1, 2, None, "b")
+    assert full.describe() == (
+        "A source in the epoch b of its counter gave numbers up to 9: 2 numbers are missing (1, 3), "
+        "1 are declared lost, 2 events repeat a number."
+    )
+    manifest = replace(MANIFEST, numbering=(full,))
+    assert parse_manifest(manifest.encode()) == manifest
+    with pytest.raises(ValueError, match="30 sources"):
+        replace(MANIFEST, numbering=(full,) * 31)
 
 
 def record_of(event: Any, compartment: Compartment = COMPARTMENT) -> bytes:
@@ -110,6 +130,15 @@ def test_a_manifest_comes_back_as_it_was() -> None:
         ({"lateness": {"days": 7, "elsewhere": -1, "here": 0}}, ""),
         ({"lateness": {"days": 7, "elsewhere": 0, "here": -1}}, ""),
         ({"lateness": {"days": 7, "elsewhere": 0, "here": True}}, "/lateness/here"),
+        ({"numbering": []}, "/numbering"),
+        ({"numbering": [NUMBERS] * 31}, "/numbering"),
+        ({"numbering": [{**NUMBERS, "last": -1}]}, ""),
+        ({"numbering": [{**NUMBERS, "source": ""}]}, ""),
+        ({"numbering": [{**NUMBERS, "gaps": [[1]]}]}, "/numbering/0/gaps"),
+        ({"numbering": [{**NUMBERS, "gaps": [[1, True]]}]}, "/numbering/0/gaps"),
+        ({"numbering": [{**NUMBERS, "gaps": [[-1, 1]]}]}, ""),
+        ({"numbering": [{**NUMBERS, "gaps": [[2, 3], [1, 1]]}]}, ""),
+        ({"numbering": [{**NUMBERS, "gaps": [[1, 5]]}]}, ""),
         ({"purpose": "curiosity"}, ""),
         ({"requester": ""}, ""),
         ({"requester": None}, ""),

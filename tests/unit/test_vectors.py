@@ -80,6 +80,7 @@ def found(report: Report) -> dict[str, Any]:
         facts["covered_until"] = format_seconds(report.covered_until)
     late = report.manifest.lateness
     numbers = {"repeated": len(report.repeated), "late_here": late.here, "late_elsewhere": late.elsewhere}
+    numbers["numbering"] = len(report.manifest.numbering)
     facts |= {name: number for name, number in numbers.items() if number}
     return facts
 

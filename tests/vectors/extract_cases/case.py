@@ -84,6 +84,7 @@ def facts(
     repeated: int = 0,
     here: int = 0,
     elsewhere: int = 0,
+    numbering: int = 0,
 ) -> dict[str, Any]:
     """Return what a verifier finds; what does not apply is left out.
 
@@ -95,7 +96,7 @@ def facts(
         found["purged_days"] = [_purged(text) for text in purged]
     if covered_until is not None:
         found["covered_until"] = f"{covered_until:%Y-%m-%dT%H:%M:%SZ}"
-    numbers = {"repeated": repeated, "late_here": here, "late_elsewhere": elsewhere}
+    numbers = {"repeated": repeated, "late_here": here, "late_elsewhere": elsewhere, "numbering": numbering}
     found |= {name: number for name, number in numbers.items() if number}
     return found
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EARLIER = {"changed_at": "2026-03-01T12:00:00.000000Z", "instruction": "A 1", "retention_days": 30}
 LATER = {"changed_at": "2026-03-02T12:00:00.000000Z", "instruction": "A 2", "retention_days": 60}
 DAYS = {"occurred_from": "2026-03-04", "occurred_to": "2026-03-04"}
+NUMBERS = {"declared": 0, "gaps": [], "last": 9, "missing": 4, "repeated": 0, "source": "/openepm"}
 # Name, what is wrong, JSON Pointer, value (none: removed).
 CHANGES: tuple[tuple[str, str, str, Any], ...] = (
     ("unknown-member", "A member that the format does not have.", "/note", "x"),
@@ -48,6 +49,27 @@ CHANGES: tuple[tuple[str, str, str, Any], ...] = (
     ("rule-without-a-change", "The changes of the rule are an empty list.", "/rule", {"basis": "x", "changes": []}),
     ("rule-changes-reversed", "The changes of the rule are not in their order.", "/rule/changes", [LATER, EARLIER]),
     ("rule-of-61-days", "A change of the rule is to 61 days.", "/rule/changes", [EARLIER | {"retention_days": 61}]),
+    ("numbering-empty", "The numbers of no source are told.", "/numbering", []),
+    (
+        "numbering-gaps-touch",
+        "Two ranges of missing numbers touch.",
+        "/numbering",
+        [{**NUMBERS, "gaps": [[1, 2], [3, 4]]}],
+    ),
+    ("numbering-gap-reversed", "A range ends before it begins.", "/numbering", [{**NUMBERS, "gaps": [[2, 1]]}]),
+    ("numbering-gap-of-three", "A range has three numbers.", "/numbering", [{**NUMBERS, "gaps": [[1, 2, 3]]}]),
+    (
+        "numbering-fewer-missing",
+        "More numbers are listed than are missing.",
+        "/numbering",
+        [{**NUMBERS, "gaps": [[1, 5]]}],
+    ),
+    (
+        "numbering-without-last",
+        "The last number is missing.",
+        "/numbering",
+        [{"declared": 0, "gaps": [], "missing": 0}],
+    ),
     ("without-lateness", "It does not say how many accesses were recorded on another day.", "/lateness", None),
     ("lateness-too-long", "It says that accesses are recorded up to 61 days late.", "/lateness/days", 61),
     ("lateness-not-counted", "Nothing is withheld, and late entries are not counted.", "/lateness/here", None),

@@ -19,6 +19,7 @@ from journal.document.render import render
 from journal.extract.grounds import Authorisation, Person, Rule, RuleChange
 from journal.extract.layout import DOCUMENT, MIMETYPE, MIMETYPE_CONTENT, STREAMED
 from journal.extract.manifest import Filter, Request
+from journal.extract.numbering import SourceNumbers
 from journal.signer.identity import SigningIdentity
 from tests.support import authority, cells
 from tests.support.containers import assembled
@@ -104,6 +105,16 @@ def _disclosures() -> Iterator[Case]:
     for hour in (9, 10):
         world.append(noon(march(2), hour=hour), id="again", time=f"2026-03-02T{hour:02}:00:00.000000Z")
     world.close(march(2))
+    numbering = (
+        SourceNumbers(9, 3, ((1, 1), (4, 5)), 2, 1, "/openepm/montreuil", "2026-03-01 é"),
+        SourceNumbers(4000, 30, ((7, 7),), 0, 0, "/openepm/montreuil"),
+    )
+    about = "Of two sources numbers are missing, declared lost, repeated; the service says so."
+    yield verified("numbering", about, lived(numbering=numbering), facts(4, numbering=2))
+    about = "An auditor's extract says the same of a source without its name."
+    unnamed = (replace(numbering[1], source=None),)
+    extract = lived(selection=Filter(withhold_all=True), numbering=unnamed)
+    yield verified("numbering-unnamed", about, extract, facts(0, 4, numbering=1))
     about = "A source and id that come back at another time: two events, named as worth knowing."
     yield verified("repeated-id", about, world.extract(march(2), march(2), at=MADE_AT), facts(2, repeated=1))
     about = "With the person whose credential asked, and two changes of the rule, by two instructions."
@@ -344,7 +355,9 @@ def _bytes() -> Iterator[Case]:
         world.append(noon(march(2), seconds=number), time=time)
     world.close(march(2))
     about = "Events at the changes of the hour in Paris, and at the ends of the calendar."
-    yield verified("hours-of-paris", about, world.extract(march(2), march(2), at=noon(march(3))), facts(len(TIMES)))
+    yield verified(
+        "hours-of-paris", about, world.extract(march(2), march(2), at=noon(march(3))), facts(len(TIMES), here=10)
+    )
     world = Small().live(1, 1)
     odd = {"data": [1, True, {"a": "b"}], "type": "x", "sequence": "7", "traceparent": "00-ab", "subject": 12}
     world.append(noon(march(2)), **odd)
