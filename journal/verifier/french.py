@@ -87,8 +87,6 @@ OUTCOMES = {
     "foreign": "étranger",
     "authentic": "authentique",
 }
-MEMBERS = {"account": "compte", "action": "action", "subject": "objet"}
-
 _MONTHS = (
     "janvier",
     "février",
@@ -151,6 +149,27 @@ def _late(text: str) -> str:
     return f"{number} {unit}{' au plus' if most else ''}"
 
 
+def _numbers(text: str) -> str:
+    """Return what is not in order among the numbers of a source."""
+
+    def missing(found: re.Match[str]) -> str:
+        gaps = re.sub(r"(\d+)-(\d+)", r"\1 à \2", found[2])
+        told = _plural(int(found[1]), "numéro manque", "numéros manquent")
+        return f"{told} ({gaps}{', et d’autres' if found[3] else ''})"
+
+    text = re.sub(r"(\d+) numbers are missing \((.*?)(, and others)?\)", missing, text)
+    text = re.sub(
+        r"(\d+) are declared lost",
+        lambda found: _plural(int(found[1]), "est déclaré perdu", "sont déclarés perdus"),
+        text,
+    )
+    return re.sub(
+        r"(\d+) events repeat a number",
+        lambda found: _plural(int(found[1]), "événement répète un numéro", "événements répètent un numéro"),
+        text,
+    )
+
+
 def _class(text: str) -> str:
     return {**CLASSES, **OUTCOMES}.get(text, text)
 
@@ -172,6 +191,7 @@ _KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "seals": (rf"{_ONE_SEAL}(?:, {_ONE_SEAL})*", lambda text: re.sub(_ONE_SEAL, lambda one: _seal(one[0]), text)),
     "days": (rf"{_DAY}(?: to {_DAY})?", _days),
     "late": (r"(?:up to )?\d+(?: to \d+)? days?", _late),
+    "numbers": (r"\d+ (?:numbers are missing|are declared lost|events repeat).*", _numbers),
     "class": ("|".join(map(re.escape, [*CLASSES, *OUTCOMES])), _class),
     "purpose": ("|".join(map(re.escape, PURPOSES)), lambda text: PURPOSES[text]),
     "sentence": (r".+", lambda text: translate(text) or text),

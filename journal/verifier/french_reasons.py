@@ -643,6 +643,36 @@ a retention is 2 to 60 days
 the changes of a rule are in their order, 32 at most
 = les changements d’une règle sont dans leur ordre, 32 au plus
 
+not 1 to {n} sources
+= ce n’est pas de 1 à {n} sources
+
+not two numbers
+= ce ne sont pas deux nombres
+
+numbers of a source are not negative
+= les numéros d’une source ne sont pas négatifs
+
+the gaps of a source are ranges apart and in their order, {n} at most
+= les lacunes d’une source sont des plages distinctes, dans leur ordre, {n} au plus
+
+the numbers of {n} sources are told at most
+= les numéros de {n} sources au plus sont dits
+
+the name of a source does not decrypt
+= le nom d’une source ne se déchiffre pas
+
+the days of the access are not in their order
+= les jours de l’accès ne sont pas dans leur ordre
+
+lateness is 1 to 60 days, and counts are not negative
+= un retard est de 1 à 60 jours, et les nombres d’entrées ne sont pas négatifs
+
+lateness.here is counted, unless all entries are withheld
+= lateness.here est compté, sauf si aucune entrée n’est communiquée
+
+it says that {n} entries are of accesses outside the period; of those disclosed, {n2} are
+= {n2} entrées communiquées sont d’accès d’autres jours, {n} annoncées en tout
+
 a filter that withholds all has no other member
 = un filtre qui masque tout n’a pas d’autre membre
 

@@ -63,6 +63,39 @@ période avant le n° {n} supprimée(s).
 Whether {days} were purged in time: the seals here do not show when it was.
 = Si la purge a eu lieu dans le délai : les sceaux de cet extrait ne le montrent pas ({days}).
 
+{count} entries of the period are of accesses on other days: its days are those of recording.
+= {count} entrées de la période sont d’accès d’autres jours : ses jours sont ceux de l’enregistrement.
+
+1 entries of the period are of accesses on other days: its days are those of recording.
+= 1 entrée de la période est d’un accès d’autres jours : ses jours sont ceux de l’enregistrement.
+
+{count} entries of accesses on these days were recorded on other days, and are not in this extract; an extract of those
+days holds them, by the filter occurred_from and occurred_to.
+= {count} entrées d’accès de ces jours ont été enregistrées d’autres jours et ne sont pas dans cet extrait : un extrait
+de ces autres jours, avec le filtre occurred_from et occurred_to, les contient.
+
+1 entries of accesses on these days were recorded on other days, and are not in this extract; an extract of those days
+holds them, by the filter occurred_from and occurred_to.
+= 1 entrée d’un accès de ces jours a été enregistrée d’autres jours et n’est pas dans cet extrait : un extrait de ces
+autres jours, avec le filtre occurred_from et occurred_to, la contient.
+
+How many entries of accesses on these days were recorded on other days is the service's word; up to {day}, {n} days
+late, more could be, or can.
+= Combien d’accès de ces jours ont été enregistrés d’autres jours est déclaré par le service ; jusqu’au {day}, {n} jours
+après, d’autres ont pu l’être, ou peuvent l’être.
+
+A source gave numbers up to {n}: {numbers}.
+= Une source a numéroté jusqu’à {n} : {numbers}.
+
+A source in the epoch {text} of its counter gave numbers up to {n}: {numbers}.
+= Une source, dans l’époque {text} de son compteur, a numéroté jusqu’à {n} : {numbers}.
+
+The source {text} gave numbers up to {n}: {numbers}.
+= La source {text} a numéroté jusqu’à {n} : {numbers}.
+
+The source {text} in the epoch {text2} of its counter gave numbers up to {n}: {numbers}.
+= La source {text}, dans l’époque {text2} de son compteur, a numéroté jusqu’à {n} : {numbers}.
+
 The service names no instruction for the change of the retention.
 = Le service ne nomme aucune instruction pour le changement de la durée de conservation.
 

@@ -9,7 +9,7 @@ from journal.core.times import format_day
 from journal.extract.manifest import Filter
 from journal.extract.receipt_verdicts import summary
 from journal.extract.table import visible
-from journal.extract.words import PURPOSES
+from journal.extract.words import CODES, MEMBERS, PURPOSES
 from journal.verifier import french
 from journal.verifier.receipts import told
 
@@ -123,7 +123,11 @@ class Text:
         named = [f"{name} = {value}" for name, value in asked.items()]
         if self._is_french:
             told_out = f"{manifest.withheld} entrée(s) de la période non communiquée(s)"
-            named = [f"{french.MEMBERS[name]} = « {value} »" for name, value in asked.items() if name in french.MEMBERS]
+            named = [
+                f"{MEMBERS.get(name, name)} = « {CODES.get(name, {}).get(value, value)} »"
+                for name, value in asked.items()
+                if name != "withhold"
+            ]
             named = named or ["aucune entrée n’est communiquée (preuve sans contenu)"]
         return [
             f"{self._word('FILTER'):9} {', '.join(named)} ; {told_out}"

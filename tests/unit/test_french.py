@@ -133,6 +133,19 @@ def test_every_class_has_its_words() -> None:
             "À partir du sceau 3, clôture du 1er mars 2026, fait le 2 mars 2026 à 00:00:05 UTC, la durée",
         ),
         ("not a seal: not a day of the calendar", "ce n’est pas un sceau : ce jour n’existe pas"),
+        (
+            "The source a in the epoch b of its counter gave numbers up to 9: 3 numbers are missing (1-2, and others).",
+            "La source a, dans l’époque b de son compteur, a numéroté jusqu’à 9 : 3 numéros manquent (1 à 2, et",
+        ),
+        (
+            "A source gave numbers up to 9: 1 are declared lost, 2 events repeat a number.",
+            "Une source a numéroté jusqu’à 9 : 1 est déclaré perdu, 2 événements répètent un numéro.",
+        ),
+        ("2026-03-01: 1 entries purged late, by up to 1 day.", "Purge en retard de 1 jour au plus : le 1er mars 2026"),
+        (
+            "2026-03-01 to 2026-03-04: entries purged late, by 2 to 3 days.",
+            "Purge en retard de 2 à 3 jours : du 1er au 4",
+        ),
         ("something nobody has said yet", "something nobody has said yet"),
         ("it says that 3 entries are disclosed; there are 2", "2 entrées sont communiquées, 3 annoncées"),
     ],
