@@ -15,7 +15,8 @@ from journal.core.entry import ACTIONS, OPERATIONS, OUTCOMES, TYPE_PREFIX, encod
 from journal.extract import table
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
-from journal.extract.words import CHANGES, PURPOSES
+from journal.extract.words import CHANGES, CODES, PURPOSES
+from journal.extract.words import MEMBERS as MEMBERS_WITH_WORDS
 from journal.pki.certificates import der_to_pem, pem_to_der
 from journal.verifier import french
 from tests.browser.cases import Case
@@ -296,3 +297,24 @@ def test_they_write_the_same_table(verifier: Verifier) -> None:
     rows = verifier.page.evaluate(ROWS, [record.decode() for record in records])
     for record, row in zip(records, rows, strict=True):
         assert row == table.row(parse_record(record)).decode()
+
+
+def test_they_have_the_same_words(verifier: Verifier) -> None:
+    """Of every code and every member, in the same order, and the same columns."""
+    data: list[dict[str, Any]] = [{name: name for name in reversed(MEMBERS_WITH_WORDS)}]
+    data += [{name: code} for name, words in CODES.items() for code in words]
+    data += [{"operation": code} for code in OPERATIONS]
+    types = [TYPE_PREFIX + action for action in ACTIONS]
+    events = [event(1, data=each) for each in data] + [event(1, type=kind) for kind in types]
+    records = [
+        encode_record(
+            compartment=COMPARTMENT,
+            event=canonical.encode(made),
+            index=0,
+            recorded_at="2026-03-02T12:00:00.000000Z",
+            submitted_by="module-1",
+        )
+        for made in events
+    ]
+    rows = verifier.page.evaluate(ROWS, [record.decode() for record in records])
+    assert rows == [table.row(parse_record(record)).decode() for record in records]
