@@ -33,7 +33,7 @@ def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
         try:
             assert "Every step succeeded." in printed, printed
             post, head = re.findall(r"^curl .*?(?:\n(?!\n).*?)*(?=\n\n)", printed, flags=re.MULTILINE)
-            receipt = orjson.loads(paste(post))
+            (receipt,) = orjson.loads(paste(post))["receipts"]
             assert receipt["origin"] == "openepm-journal/v1/journal.example.fr/albi/main-courante"
             assert orjson.loads(paste(head))["origin"] == receipt["origin"]
         finally:

@@ -172,8 +172,8 @@ async def test_faults_with_their_lines(world: World, tmp_path: Path, capsys: pyt
     where = f"openepm-journal: {file}: "
     assert said.splitlines() == [
         (
-            f"{where}line 10: category main-courante is there with another retention_days: a rule is changed on a "
-            "written instruction, with openepm-journal category set"
+            f"{where}line 10: category main-courante is there with another retention_days, another "
+            "needs_authorisation: a rule is changed on a written instruction, with openepm-journal category set"
         ),
         f"{where}line 2: tenant 'Castres': use lower-case letters, digits and hyphens, for example albi",
         f"{where}line 6: tenant albi is there under another name: correct the file",
