@@ -14,6 +14,7 @@ import pytest
 from journal.reading.plan import ExtractRequest
 from journal.verifier.cli import main
 from tests.support.rig import CATEGORY, TENANTS, open_rig
+from tests.support.world import PERSON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +50,7 @@ async def forget_from(superuser: asyncpg.Connection, index: int) -> None:
 
 async def extracted(rig: Rig, day: date) -> bytes:
     """Return the extract of a day."""
-    request = ExtractRequest(from_day=day, to_day=day, purpose="lawfulness", requester="DPD")
+    request = ExtractRequest(from_day=day, to_day=day, purpose="lawfulness", requester="DPD", person=PERSON)
     chunks = await rig.service.extraction.extract(rig.compartment(), request, requested_by="test", disclose=True)
     return b"".join([chunk async for chunk in chunks])
 
