@@ -65,7 +65,6 @@ code = "main-courante"
 label = "Main courante"
 regime = "LED"
 retention_days = 12
-needs_authorisation = true
 
 [[credential]]
 tenant = "nowhere"
