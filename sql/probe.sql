@@ -5,6 +5,17 @@
 SELECT name, setting FROM pg_catalog.pg_settings
  WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_sync_retry', 'default_transaction_read_only')
 
+-- name: read_archiving
+-- How the WAL leaves the server: what the archiver did last, and the physical slots, of which some are not read.
+SELECT current_setting('archive_mode') AS archive_mode,
+       date_trunc('second', a.last_archived_time) AS last_archived_time,
+       date_trunc('second', a.last_failed_time) AS last_failed_time,
+       ARRAY(SELECT slot_name::text FROM pg_catalog.pg_replication_slots
+              WHERE slot_type = 'physical' AND NOT temporary ORDER BY 1) AS slots,
+       ARRAY(SELECT slot_name::text FROM pg_catalog.pg_replication_slots
+              WHERE slot_type = 'physical' AND NOT temporary AND NOT active ORDER BY 1) AS unread
+  FROM pg_catalog.pg_stat_archiver AS a
+
 -- name: read_now
 -- The clock that the append compares with.
 SELECT journal.now()

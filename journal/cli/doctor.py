@@ -38,6 +38,7 @@ OF_THE_STORE: tuple[tuple[str, Callable[[Installation], AsyncIterator[Finding]]]
     ("credentials", store_checks.check_credentials),
     ("sources", store_checks.check_sources),
     ("time-stamping", store_checks.check_authority),
+    ("backups", store_checks.check_backups),
 )
 
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
@@ -18,7 +17,7 @@ from journal.core.errors import KeyStoreError, VerificationError
 from journal.core.times import format_seconds
 from journal.keys.files import why_unwritable
 from journal.keys.store import open_keystore
-from journal.notices.host import CERTIFICATE_DAYS, COPY_LATE_SECONDS, LEAST_FREE, copied_at
+from journal.notices.host import CERTIFICATE_DAYS, COPY_LATE_SECONDS, LEAST_FREE, copied_at, places
 from journal.pki.certificates import parse, pem_to_der
 from journal.pki.trust import check_expected, check_path
 from journal.seals.receipt_key import load as load_receipt_key
@@ -34,8 +33,6 @@ UNIT: Final = "openepm-journal"
 ANSWER_SECONDS: Final = 5.0
 FULL_BYTES: Final = 64 * 1024 * 1024
 SYSTEMD: Final = Path("/run/systemd/system")
-# Where Debian's PostgreSQL keeps data and WAL: the directory above is open to all.
-LOCAL_DATA: Final = Path("/var/lib/postgresql")
 
 
 def check_certificate(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -122,19 +119,7 @@ def _check_copy(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 def check_space(settings: Settings) -> Iterator[Finding]:
     """Look at the disks of everything that is written."""
-    places = {
-        "home": settings.home_path,
-        "key store": settings.keystore_path,
-        "hand-over": settings.handover_path,
-        "signer's memory": settings.signer_state_path.parent,
-    }
-    places |= {f"replica {number}": Path(path) for number, path in enumerate(settings.keystore_replicas, start=1)}
-    if settings.dsn is None:
-        data = settings.home_path / "postgresql" / "data"
-        places |= {"database": data, "WAL": data / "pg_wal"}
-    elif is_local(settings.dsn):
-        places["database"] = LOCAL_DATA
-    for what, path in places.items():
+    for what, path in places(settings).items():
         try:
             disk = os.statvfs(path)
         except FileNotFoundError:
@@ -151,13 +136,6 @@ def check_space(settings: Settings) -> Iterator[Finding]:
             yield warning("disk", told, mend)
         else:
             yield ok("disk", told)
-
-
-def is_local(dsn: str) -> bool:
-    """Tell whether an address is a socket of this host."""
-    parts = urlsplit(dsn)
-    host = parse_qs(parts.query).get("host", [parts.hostname or "/"])[-1]
-    return host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"}
 
 
 def check_service(settings: Settings) -> Iterator[Finding]:

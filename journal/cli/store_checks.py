@@ -6,16 +6,16 @@ import os
 from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from journal.audit.watch import check_catalog
 from journal.cli.finding import failure, note, ok, warning
-from journal.cli.host_checks import is_local
 from journal.core.errors import OperatorError
 from journal.core.times import format_seconds
+from journal.notices.host import is_local
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from datetime import datetime
 
     from journal.cli.finding import Finding
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SILENT: Final = timedelta(days=7)
 EXPIRY_WARNING: Final = timedelta(days=30)
+ARCHIVED_LATE: Final = timedelta(hours=1)
 TOLD_AT_ONCE: Final = 5
 BRING_BACK: Final = "bring it back from sql/schema.sql as the owner"
 
@@ -141,6 +142,42 @@ async def _find_silent(service: Service, since: dict[tuple[str, str], datetime],
         if now - (recorded or since[chain]) > SILENT:
             silent[chain[1]].append(chain[0])
     return silent
+
+
+async def check_backups(installation: Installation) -> AsyncIterator[Finding]:
+    """Say how the database's WAL leaves the server, and since when it does not."""
+    service = installation.service
+    if service.settings.dsn is None:
+        yield note("backups", "the embedded PostgreSQL is not backed up: for trials, not for communes")
+        return
+    row = await service.store.read_archiving()
+    archives = row["archive_mode"] != "off"
+    if not archives and not row["slots"]:
+        yield note("backups", "the WAL is neither archived (archive_mode) nor read by a slot: nothing backs it up")
+    if archives:
+        yield judge_archive(row, service.clock.now())
+    for slot in row["slots"]:
+        if slot in row["unread"]:
+            told = f"the slot {slot} is read by nobody: backups stand still, and WAL collects on the server"
+            yield warning("backups", told, "on the host of the backups: barman check openepm-journal")
+        else:
+            yield ok("backups", f"the WAL is read by the slot {slot}")
+
+
+def judge_archive(row: Mapping[str, Any], now: datetime) -> Finding:
+    """Return what the archiver's last success and last failure say."""
+    last, failed = row["last_archived_time"], row["last_failed_time"]
+    mend = "see archive_command, or archive_library, and the log of PostgreSQL"
+    if failed is not None and (last is None or failed > last):
+        since = f"the last success is of {format_seconds(last)}" if last else "none has succeeded"
+        return warning(
+            "backups", f"archiving the WAL fails, at {format_seconds(failed)} for the last time; {since}", mend
+        )
+    if last is None:
+        return warning("backups", "no WAL has been archived yet", mend)
+    told = f"the last WAL was archived at {format_seconds(last)}"
+    # A segment is ended after archive_timeout, while anything is written.
+    return warning("backups", told, mend) if now - last > ARCHIVED_LATE else ok("backups", told)
 
 
 async def check_authority(installation: Installation) -> AsyncIterator[Finding]:

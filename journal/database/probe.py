@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sql
 from journal.core.errors import StoreError, UnavailableError
@@ -11,6 +11,7 @@ from journal.database.ingest import AppendBatch, judge_durability
 from journal.database.pools import Pools, Role, end_if_unreplicated
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 _FIELDS = [field.name for field in fields(AppendBatch)]
@@ -44,6 +45,12 @@ class ProbeStatements(Pools):
                 found.append(f"default_transaction_read_only is on for {self.place(role).role}: nothing can be written")
             faults |= dict.fromkeys(found)
         return list(faults)
+
+    async def read_archiving(self) -> Mapping[str, Any]:
+        """Return how the WAL leaves the server: the columns of `read_archiving`. Raises StoreError."""
+        async with self.connect_anew("read") as connection:
+            row: Mapping[str, Any] = await connection.fetchrow(sql.load("probe")["read_archiving"])
+        return row
 
     async def attempt(self, batch: AppendBatch | None) -> Attempt:
         """Append the batch on a new connection, take it back, and commit without it, to the disk and the standby.

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from journal.keys.privileges import as_the_account
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
@@ -86,17 +88,18 @@ def list_directory(directory: Path) -> list[Path]:
 
 
 def why_unwritable(directory: Path) -> str | None:
-    """Return the system's reason why no file can be created in a directory; None if one can."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        return error.strerror
-    os.close(descriptor)
-    # No test file is written: those who fetch files from the directory must not see it.
-    if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        return None
-    is_read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
-    return os.strerror(errno.EROFS if is_read_only else errno.EACCES)
+    """Return the system's reason why this account can create no file in a directory; None if it can."""
+    with as_the_account():
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            return error.strerror
+        os.close(descriptor)
+        # No test file is written: those who fetch files from the directory must not see it.
+        if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            return None
+        is_read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+        return os.strerror(errno.EROFS if is_read_only else errno.EACCES)
 
 
 def make_private_directory(directory: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
@@ -21,14 +22,29 @@ COPY_LATE_SECONDS = 2 * 3600
 CERTIFICATE_DAYS = 30
 DAY_SECONDS = 86_400
 COPIED = "keys-copied"
+# Where Debian's PostgreSQL keeps data and WAL: the directory above is open to all.
+LOCAL_DATA = Path("/var/lib/postgresql")
 
 
 def places(settings: Settings) -> dict[str, Path]:
-    """Return the directories that must not be full, by what they are for."""
+    """Return the directories that must not be full, by what they are for; not all of them exist."""
     found = {"home": settings.home_path, "keys": settings.keystore_path}
     for number, path in enumerate(settings.keystore_replicas, start=1):
         found[f"replica {number}"] = Path(path)
-    return found | {"handover": settings.handover_path}
+    found |= {"handover": settings.handover_path, "signer": settings.signer_state_path.parent}
+    if settings.dsn is None:
+        data = settings.home_path / "postgresql" / "data"
+        found |= {"database": data, "WAL": data / "pg_wal"}
+    elif is_local(settings.dsn):
+        found["database"] = LOCAL_DATA
+    return found
+
+
+def is_local(dsn: str) -> bool:
+    """Tell whether an address is a socket of this host."""
+    parts = urlsplit(dsn)
+    host = parse_qs(parts.query).get("host", [parts.hostname or "/"])[-1]
+    return host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"}
 
 
 def free(path: Path) -> tuple[int, int] | None:

@@ -6,117 +6,25 @@ One installation with PostgreSQL of its own, one service; each case breaks it, l
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from typing import TYPE_CHECKING
 
-import orjson
 import pytest
 
 from journal.clock import SystemClock
 from journal.notices.host import copied_path
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import load_settings
+from tests.support.broken import Broken, running, small_disk, wait_for
 from tests.support.commands import command, environment
-from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-# The audit, which looks every minute, may have looked while harm was done.
-WAIT_SECONDS = 180
-
-
-@dataclass(slots=True)
-class Broken:
-    """The installation: its home, its settings, the service, and what it has logged."""
-
-    home: Path
-    settings: dict[str, str]
-    process: subprocess.Popen[str] | None = None
-    log: list[str] | None = None
-
-    def doctor(self) -> tuple[int, dict[str, list[dict[str, Any]]]]:
-        """Return its code, and what it says by name."""
-        done = command(self.home, "doctor", "--json", **self.settings)
-        assert done.stderr == "", done.stderr
-        found: dict[str, list[dict[str, Any]]] = {}
-        for check in orjson.loads(done.stdout)["checks"]:
-            found.setdefault(check["name"], []).append(check)
-        return done.returncode, found
-
-    def bad(self) -> dict[str, str]:
-        """Return what is a warning or a failure, by name: the first of each, with its mend."""
-        _, found = self.doctor()
-        return {
-            name: f"{check['told']}; {check['mend']}"
-            for name, checks in found.items()
-            for check in reversed(checks)
-            if check["severity"] in {"warning", "failure"}
-        }
-
-    def failing(self) -> set[str]:
-        """Return the checks that fail in readiness."""
-        try:
-            with urlopen(f"http://{self.settings['JOURNAL_LISTEN']}/readyz", timeout=20) as answer:
-                body = answer.read()
-        except HTTPError as error:
-            body = error.read()
-        return {name for name, result in orjson.loads(body)["checks"].items() if result != "ok"}
-
-    def await_failing(self, *names: str) -> None:
-        """Wait until readiness fails at these checks, and at no other."""
-        wait_for(lambda: self.failing() == set(names), lambda: f"{self.failing()}, not {names}")
-
-    def start(self) -> None:
-        """Start the service."""
-        line = [sys.executable, "-m", "journal.cli.main", "serve"]
-        self.process = subprocess.Popen(
-            line, env=environment(self.home, **self.settings), stderr=subprocess.PIPE, text=True
-        )
-        self.log = []
-        Thread(target=self._read, args=(self.process, self.log), daemon=True).start()
-
-    def await_listening(self) -> None:
-        """Wait until it serves."""
-        wait_for(lambda: any(" listens on " in line for line in self.log or ()), lambda: f"{self.log}")
-
-    @staticmethod
-    def _read(process: subprocess.Popen[str], log: list[str]) -> None:
-        assert process.stderr is not None
-        with process.stderr as stream:
-            log.extend(stream)
-
-    def stop(self) -> None:
-        """Stop it."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(timeout=60)
-
-    def refused(self) -> str:
-        """Start it once the cause is there; return the line with which it refuses."""
-        self.stop()
-        done = command(self.home, "serve", **self.settings)
-        assert done.returncode == 2, done.stderr
-        return done.stderr.splitlines()[-1]
-
-
-def wait_for(condition: Callable[[], bool], told: Callable[[], str]) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.2)
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +33,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
     home = tmp_path_factory.mktemp("doctor") / "var"
     replica = home.parent / "replica"
     replica.mkdir()
-    made = Broken(home, {"JOURNAL_LISTEN": f"127.0.0.1:{free_port()}", "JOURNAL_KEYSTORE_REPLICAS": str(replica)})
-    made.start()
-    try:
-        made.await_listening()
-        made.await_failing()
+    with running(home, JOURNAL_KEYSTORE_REPLICAS=str(replica)) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def test_nothing_is_wrong_and_nothing_is_changed(broken: Broken) -> None:
@@ -145,7 +47,7 @@ def test_nothing_is_wrong_and_nothing_is_changed(broken: Broken) -> None:
 
     before = files()
     code, found = broken.doctor()
-    assert code == 0, found
+    assert code == 0, broken.bad()
     assert {"service", "identity", "key store", "disk", "database", "schema", "accounts", "credentials", "sources",
             "key copy", "clock", "seals"} <= found.keys()  # fmt: skip
     assert files() == before
@@ -197,28 +99,6 @@ def test_disk_full_of_the_replica(broken: Broken) -> None:
         done = command(broken.home, "tenant", "add", "plein", "--name", "Plein", **broken.settings)
         assert done.returncode == 0, done.stderr
     broken.await_failing()
-
-
-@contextmanager
-def small_disk(directory: Path) -> Iterator[None]:
-    """Have a directory on a file system of 1 MiB; what is written there is kept."""
-    away = directory.with_name("aside")
-    shutil.copytree(directory, away)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)], capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        shutil.rmtree(away)
-        pytest.skip("may not mount")
-    try:
-        shutil.copytree(away, directory, dirs_exist_ok=True)
-        yield
-        shutil.rmtree(away)
-        shutil.copytree(directory, away)
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
-        shutil.copytree(away, directory, dirs_exist_ok=True)
-        shutil.rmtree(away)
 
 
 def test_database_down_while_running(broken: Broken) -> None:
