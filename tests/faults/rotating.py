@@ -19,10 +19,10 @@ Kill = tuple[int, str]
 
 
 def stores_in(home: Path) -> list[KeyStore]:
-    """Open the key store, which has a replica, and its copy, as a new process does."""
-    master = home / "master.key"
+    """Open the key store, its replica if there is one, and its copy, as a new process does."""
+    master, replica = home / "master.key", home / "replica"
     return [
-        KeyStore(home / "keys", MasterKey.read(master), [home / "replica"]),
+        KeyStore(home / "keys", MasterKey.read(master), [replica] if replica.exists() else []),
         KeyStore(home / "copy", MasterKey.read(master)),
     ]
 
