@@ -219,6 +219,7 @@ class Service:
                     task.cancel()
             _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.extraction.close()
         await self.signer.close()
         await self.store.close()
 

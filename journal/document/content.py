@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import ACTIONS, SERVICE_PREFIX
@@ -13,15 +14,17 @@ from journal.extract import table
 from journal.extract.identities import Identities
 from journal.extract.manifest import Filter, action_of
 from journal.extract.numbering import ranges_text
+from journal.extract.slices import action_and_day, name_of
 from journal.extract.words import MEMBERS, PURPOSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from journal.core.entry import Entry
     from journal.extract.manifest import Manifest
     from journal.extract.purges import PurgedDays
+    from journal.extract.slices import Read
     from journal.pki.trust import Anchor
 
 MAX_ROWS = 2_000
@@ -49,11 +52,23 @@ class Gathered:
 
     def add(self, entry: Entry) -> None:
         """Add one disclosed entry."""
-        self.identities.add(entry.index, entry.event)
-        self.by_action[action_of(entry)] += 1
-        self.by_day[entry.recorded_at.date()] += 1
-        if len(self.rows) < MAX_ROWS:
+        self.count([entry], [entry.index])
+        if self.has_room:
             self.rows.append(_row(entry))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another entry is shown."""
+        return len(self.rows) < MAX_ROWS
+
+    def count(self, read: Sequence[Read], indexes: Sequence[int]) -> None:
+        """Count disclosed entries that are not shown."""
+        told = Counter(map(action_and_day, read))
+        for (action, day), number in told.items():
+            self.by_action[action] += number
+            self.by_day[date.fromisoformat(day)] += number
+        for index, one in zip(indexes, read, strict=True):
+            self.identities.extend(index, [hash(name_of(one))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

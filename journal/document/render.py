@@ -14,6 +14,7 @@ import orjson
 from journal.core.errors import JournalError
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from datetime import datetime
 
     from journal.signer.identity import Certified
@@ -51,15 +52,60 @@ class DocumentSigner(Protocol):
         ...
 
 
-async def render(content: dict[str, Any], signer: DocumentSigner, at: datetime, template: Template = EXTRACT) -> bytes:
-    """Return the document (PDF/A-3, signed as PAdES-B-B at the time `at`).
+class Spare:
+    """A process that is started before it is asked for: half a second passes before one can make a document."""
+
+    def __init__(self) -> None:
+        """Start none yet."""
+        self._process: Process | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start one, unless there is one."""
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                self._process = await _start()
+
+    async def take(self) -> Process:
+        """Return the one that was started, or another."""
+        async with self._starting:
+            process, self._process = self._process, None
+            return process if process is not None and process.returncode is None else await _start()
+
+    async def close(self) -> None:
+        """End the one that nobody took."""
+        async with self._starting:
+            process, self._process = self._process, None
+            if process is not None:
+                await _end(process)
+
+
+async def _start() -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "journal.document.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+    )
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+async def render(
+    content: dict[str, Any],
+    signer: DocumentSigner,
+    at: datetime,
+    template: Template = EXTRACT,
+    *,
+    spare: Spare | None = None,
+) -> bytes:
+    """Return the document (PDF/A-3, signed as PAdES-B-B at the time `at`), made by the spare process if one is given.
 
     Raises DocumentError, OperatorError, SignerError.
     """
     second = signer.identity.check_valid(at)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "journal.document.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
-    )
+    process = await (_start() if spare is None else spare.take())
     assert process.stdin is not None
     assert process.stdout is not None
     request = {
@@ -80,9 +126,7 @@ async def render(content: dict[str, Any], signer: DocumentSigner, at: datetime, 
     except (TimeoutError, EOFError, ValueError, ConnectionError) as error:
         raise DocumentError(f"the document could not be made ({type(error).__name__})") from error
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await _end(process)
 
 
 LENGTH_BYTES = 4

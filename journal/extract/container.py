@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 128 * 1024
 _RAW_DEFLATE = -15
+# Half the time of zlib's default, for an eighth more bytes.
+_LEVEL = 3
 REQUIRED = tuple(name for name in NAMES if name not in OPTIONAL)
 
 
@@ -64,7 +66,7 @@ class ContainerWriter:
         self._crc = self._plain_bytes = self._packed_bytes = 0
         self._hash = sha256()
         self._whole = b""
-        self._deflater = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_DEFLATE)
+        self._deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
         return self._count(Member(name, self._begun, 0, 0, 0).local_header) if name in STREAMED else b""
 
     def write(self, content: bytes) -> bytes:

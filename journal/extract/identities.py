@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from journal.core.entry import Entry
 
 # A module that numbers its events anew every day repeats all of its ids: no more are named.
 NAMED = 100
 _SHOWN = 5
+_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,15 @@ class Identities:
 
     def add(self, index: int, event: dict[str, Any]) -> None:
         """Note an entry."""
-        if index != self._next:
+        self.extend(index, [hash((event["source"], event["id"]))])
+
+    def extend(self, first: int, names: Sequence[int]) -> None:
+        """Note entries of consecutive indexes from `first` on, each by the hash of its source and id."""
+        if names and first != self._next:
             self._places.append(len(self._hashes))
-            self._indexes.append(index)
-        self._next = index + 1
-        self._hashes.append(hash((event["source"], event["id"])))
+            self._indexes.append(first)
+        self._next = first + len(names)
+        self._hashes.extend(names)
 
     def groups(self) -> list[list[int]]:
         """Return the indexes of entries that share source and id, together, by first index.
@@ -78,10 +83,13 @@ class Identities:
         return [Repeated(*name, tuple(indexes)) for name, indexes in found.items() if len(indexes) > 1]
 
     def _again(self) -> set[int]:
-        if len(set(self._hashes)) == len(self._hashes):
-            return set()
-        ordered = sorted(self._hashes)
-        return {one for one, following in zip(ordered, ordered[1:]) if one == following}
+        # In parts, because a set takes ten times the memory of an array.
+        parts = [array("q") for _ in range(_PARTS)]
+        for one in self._hashes:
+            parts[one % _PARTS].append(one)
+        return {
+            one for part in parts if len(set(part)) < len(part) for one, count in Counter(part).items() if count > 1
+        }
 
 
 def describe(repeated: list[Repeated]) -> str:

@@ -18,7 +18,7 @@ from journal.extract.manifest import action_of
 from journal.extract.words import CODES, MEMBERS, PURPOSES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from journal.core.entry import Entry
 
@@ -104,13 +104,16 @@ _FORMULA_WITHIN = re.compile(f"([,;|])(?=[{_BLANK}\"']*[{_FORMULA}])")
 _HIDDEN = re.compile(f"[{UNSEEN}]")
 # The same for a whole line whose cells are separated by U+0000, which no record holds: bytes but the plain ones are
 # looked at, and where cells begin.
-_APART = "\0"
+APART = "\0"
 _BETWEEN = '";"'
 _PLAIN = bytes((0, *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC3, 0xCA)))
 _SUSPECT = re.compile(f"[{UNSEEN}]".replace("\0-", "\1-"))
 _SUSPECT_START = re.compile(f"\0(?={_START})")
 _SUSPECT_WITHIN = _FORMULA_WITHIN
 _UNSEEN_STARTS = re.compile("\0[\t\r\n]")
+# And for many lines: what may begin a formula within a cell is told by two bytes, each standing for its kind.
+_PLAIN_LINES = _PLAIN + b"\r\n"
+_KINDS = bytes.maketrans(b",;|\"'=+-@", b",,,  ----")
 _DELETE = 0x7F
 
 
@@ -134,11 +137,11 @@ def _safe(text: str) -> str:
     return f"'{safe}" if is_guarded else safe
 
 
-def _join(texts: list[str]) -> str:
+def join(texts: list[str]) -> str:
     """Return cells of any text, made safe, with what stands between two."""
-    joined = _APART + _APART.join(texts)
-    if joined.count(_APART) != len(texts) or _UNSEEN_STARTS.search(joined):
-        joined = _APART + _APART.join(map(_safe, texts))
+    joined = APART + APART.join(texts)
+    if joined.count(APART) != len(texts) or _UNSEEN_STARTS.search(joined):
+        joined = APART + APART.join(map(_safe, texts))
     else:
         # The whole line at once. Almost every line is plain, and found to be so sooner than each of its cells.
         if joined.encode().translate(None, _PLAIN):
@@ -147,7 +150,7 @@ def _join(texts: list[str]) -> str:
             joined = _SUSPECT_START.sub("\0'", joined)
         if _SUSPECT_WITHIN.search(joined):
             joined = _SUSPECT_WITHIN.sub(r"\1'", joined)
-    return joined[1:].replace('"', '""').replace(_APART, _BETWEEN)
+    return joined[1:].replace('"', '""').replace(APART, _BETWEEN)
 
 
 HEADER = f'\ufeff"{_BETWEEN.join(COLUMNS)}"\r\n'.encode()
@@ -206,16 +209,25 @@ def _together(*texts: str, between: str = ", ") -> str:
 
 def _word(text: str) -> str:
     """Return the cell of what is a word, or was said as it is."""
-    return text if text in _WORDS else _join([text])
+    return text if text in _WORDS else join([text])
 
 
 def _number(text: str) -> str:
     """Return the cell of a number: as it is where a spreadsheet shows it so."""
-    return text if not text or _NUMBER(text) else _join([text])
+    return text if not text or _NUMBER(text) else join([text])
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else _NOTHING
+
+
+def is_usual(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event holds nothing but what modules submit, and columns show."""
+    data = event.get("data")
+    if not (isinstance(data, dict) and event.keys() <= _EVENT and data.keys() <= _MODULE_DATA):
+        return False
+    actor, client = data.get("actor", _NOTHING), data.get("client", _NOTHING)
+    return isinstance(actor, dict) and isinstance(client, dict) and actor.keys() <= _ACTOR and client.keys() <= _CLIENT
 
 
 def texts(entry: Entry) -> list[str]:
@@ -224,16 +236,7 @@ def texts(entry: Entry) -> list[str]:
     data = _object(event.get("data"))
     actor, client = _object(data.get("actor")), _object(data.get("client"))
     name, reason, details = _say(actor.get("name")), _say(data.get("justification")), ""
-    is_told = (
-        event.keys() <= _EVENT
-        and data.keys() <= _MODULE_DATA
-        and actor.keys() <= _ACTOR
-        and client.keys() <= _CLIENT
-        and event.get("data", data) is data
-        and data.get("actor", actor) is actor
-        and data.get("client", client) is client
-    )
-    if not is_told:
+    if not is_usual(event):
         name = _together(name, _say(data.get("requester")))
         reason = _together(reason, _say_code(PURPOSES, data.get("purpose")), _say(data.get("reason")))
         details = _details(event, data)
@@ -264,5 +267,23 @@ def row(entry: Entry) -> bytes:
     index, paris, utc, recorded_at, action, operation, count, outcome, *others = texts(entry)
     return (
         f'"{_number(index)}";"{paris}";"{utc}";"{recorded_at}";"{_word(action)}";"{_word(operation)}'
-        f'";"{_number(count)}";"{_word(outcome)}";"{_join(others)}"\r\n'
+        f'";"{_number(count)}";"{_word(outcome)}";"{join(others)}"\r\n'
     ).encode()
+
+
+def finish(lines: str) -> str:
+    """Return lines whose cells are safe as they are in the table."""
+    return lines.replace(APART, _BETWEEN)
+
+
+def safe_lines(lines: Iterable[str]) -> bytes | None:
+    """Return lines whose cells need not be made safe, all at once; None where a closer look is needed.
+
+    Each is whole, but that APART stands before each cell that may hold any text but a quotation mark.
+    """
+    whole = "".join(lines)
+    if _SUSPECT_START.search(whole):
+        return None
+    written = finish(whole).encode()
+    kinds = written.translate(_KINDS)
+    return None if written.translate(None, _PLAIN_LINES) or b",-" in kinds or b" -" in kinds else written

@@ -9,6 +9,7 @@ from unicodedata import normalize
 from journal.core import canonical
 from journal.core.errors import RequestError, StoreError
 from journal.core.times import day_of, format_day
+from journal.document.render import Spare
 from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
 from journal.reading.entitlement import check_entitled
 from journal.reading.planner import Planner
@@ -90,6 +91,7 @@ class Extraction:
         self._reader = reader
         self._signer = signer
         self._clock = clock
+        self._spare = Spare()
         self._planner = Planner(
             store=store,
             keyring=keyring,
@@ -173,7 +175,12 @@ class Extraction:
             keyring=self._keyring,
             signer=self._signer,
             clock=self._clock,
+            spare=self._spare,
         )
+
+    async def close(self) -> None:
+        """End what waits for the next extract."""
+        await self._spare.close()
 
     async def _check_compartment(self, compartment: Compartment) -> None:
         """Raise RequestError for a compartment that is not there, or that ended: nothing can be recorded of it."""

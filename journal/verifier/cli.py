@@ -16,6 +16,7 @@ from journal.extract.report import VERIFIED
 from journal.extract.verify import verify_extract
 from journal.pki import certificates
 from journal.verifier.files import NotRunError, Progress, complain, opened, read_pem, tell
+from journal.verifier.processes import spread
 from journal.verifier.receipts import judge_by_seals, read_all, unanswered, worst
 from journal.verifier.repair import repair
 from journal.verifier.text import LANGUAGES, Text
@@ -148,6 +149,11 @@ def _parser() -> argparse.ArgumentParser:
         help="answers to submissions, each in a file: says what became of each receipt in the extract or known seals",
     )
     parser.add_argument("--repair", metavar="NEW", type=Path, help="where to write an extract that is only rewritten")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="read every entry by itself, as is done where something is wrong: slower, and of the same verdict",
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "--lang",
@@ -171,6 +177,7 @@ def _verify(options: argparse.Namespace, path: Path, receipts: list[CheckedRecei
                 known=known,
                 receipts=receipts,
                 progress=progress,
+                run=None if options.strict else spread,
             )
         finally:
             progress.wipe()

@@ -37,8 +37,11 @@ FLAGS = (
     "--disable-sync",
 )
 
-# Verify many extracts in one call: what JavaScript throws besides a refusal comes back as an error.
+# Verify many extracts in one call, entry by entry and by slices, which must end alike: what JavaScript throws besides a
+# refusal comes back as an error.
 BATCH = """async ({ items, anchors, stampers }) => {
+  const outcomeOf = (failure, said) => failure instanceof Verifier.Refusal
+    ? [failure.verdict, failure.part, failure.reason, said] : ['error', '', String(failure.stack ?? failure), said];
   const verdictsOf = (judged) => judged.map(({ verdict }) => verdict);
   const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const trusted = Verifier.readAnchors(anchors), trustedForTime = Verifier.readAnchors(stampers);
@@ -56,13 +59,18 @@ BATCH = """async ({ items, anchors, stampers }) => {
         outcomes.push(['verified', '', '', said]);
         continue;
       }
-      const result = await Verifier.verify(Verifier.bytesSource(bytes(extract)), trust, files, () => {}, kept.receipts);
-      const told = Verifier.tell(result);
-      outcomes.push([told.outcome, '', '', [...said, ...verdictsOf(result.judged)], told.purged]);
-    } catch (failure) {
-      if (failure instanceof Verifier.Refusal) outcomes.push([failure.verdict, failure.part, failure.reason, said]);
-      else outcomes.push(['error', '', String(failure.stack ?? failure), said]);
-    }
+      const ways = [];
+      for (const helpers of [[], [async (part) => Verifier.checkSlice(part)]]) {
+        try {
+          const source = Verifier.bytesSource(bytes(extract));
+          const result = await Verifier.verify(source, trust, files, () => {}, kept.receipts, helpers);
+          const told = Verifier.tell(result);
+          ways.push([told.outcome, '', '', [...said, ...verdictsOf(result.judged)], told.purged]);
+        } catch (failure) { ways.push(outcomeOf(failure, said)); }
+      }
+      const alike = JSON.stringify(ways[0]) === JSON.stringify(ways[1]);
+      outcomes.push(alike ? ways[0] : ['error', '', `two ways: ${JSON.stringify(ways)}`, said]);
+    } catch (failure) { outcomes.push(outcomeOf(failure, said)); }
   }
   return outcomes;
 }"""

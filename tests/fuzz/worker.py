@@ -29,6 +29,8 @@ from tests.fuzz.truth import UntruthError
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
+    from journal.extract.sweep import Run
+
 MEMORY_BYTES = 200 * 2**20
 # Of processor time: what else the machine does says nothing about the verifier.
 HANG_SECONDS = 5.0
@@ -122,7 +124,16 @@ class Worker:
         return is_new
 
     def _verdict(self, trial: Trial) -> tuple[str, str, str]:
-        """Return class, part and reason without what varies in them. Whatever else is raised ends the process."""
+        """Return class, part and reason without what varies in them, of the strict way: the fast one must say the same.
+
+        Whatever else is raised ends the process.
+        """
+        strict, fast = (self._verify(trial, run) for run in (None, map))
+        if strict != fast:
+            raise UntruthError(f"two ways to verify: {strict}, {fast}")
+        return strict
+
+    def _verify(self, trial: Trial, run: Run | None) -> tuple[str, str, str]:
         begun = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
         try:
@@ -132,6 +143,7 @@ class Worker:
                 anchors=anchors(),
                 tsa_anchors=time_anchors(),
                 known=known,
+                run=run,
                 progress=lambda done, total: None if 0 <= done <= 2 * total + 1 else _fail("progress runs over"),
             )
         except VerificationError as error:

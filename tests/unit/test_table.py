@@ -276,7 +276,7 @@ def test_the_unusual_rest_of_unicode_is_left_alone() -> None:
 
 def test_a_null_character_is_made_visible_although_no_record_holds_it() -> None:
     """The function is total: it does not rest on what other modules refuse."""
-    assert table._join(["a\0b", "\0=1", "c"]) == """a␀b";"'␀=1";"c"""
+    assert table.join(["a\0b", "\0=1", "c"]) == """a␀b";"'␀=1";"c"""
 
 
 texts = st.text(
@@ -309,10 +309,10 @@ def test_any_valid_record_has_one_safe_line(data: dict[str, Any], subject: str) 
 @given(st.lists(st.one_of(texts, st.sampled_from(VALUES)), min_size=2, max_size=4))
 def test_the_short_way_gives_what_the_long_way_gives(cells_given: list[str]) -> None:
     """A line that needs no work is the one that work would have made."""
-    assert table._join(cells_given) == '";"'.join(table._safe(cell).replace('"', '""') for cell in cells_given)
+    assert table.join(cells_given) == '";"'.join(table._safe(cell).replace('"', '""') for cell in cells_given)
 
 
 def test_a_long_run_costs_linear_time() -> None:
     """No pattern walks a run again from each of its characters."""
     for text in (" ", "\t", '"', "'", ",", ".", "(", "a", "mar ", "lun. ", "vrai "):
-        assert table._join([text * 100_000, "x"]).endswith('";"x')
+        assert table.join([text * 100_000, "x"]).endswith('";"x')
