@@ -26,6 +26,7 @@ PACKAGES = {
     "nginx": "nginx",
     "nsenter": "util-linux",
     "openssl": "openssl",
+    "php": "php-cli",
     "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",

@@ -1,0 +1,108 @@
+<?php
+/**
+ * Sample module: a main courante of a few lines, to show where the calls to the journal go.
+ *
+ *     OPENEPM_JOURNAL=/etc/openepm/journal.ini php -S 127.0.0.1:8480 -t deploy/openepm/exemple
+ *
+ * @license GPL-3.0-or-later
+ */
+
+declare(strict_types=1);
+
+require __DIR__ . '/../OpenepmJournal.php';
+
+$journal = OpenepmJournal::fromFile(getenv('OPENEPM_JOURNAL') ?: '/etc/openepm/journal.ini');
+// A real module takes these from its session.
+$journal->agent('c.martin', array('name' => 'Martin, Claire', 'role' => 'brigadier', 'unit' => 'Poste centre'));
+
+/** The sheets, in a file beside the session's; a real module has its database. */
+function fiches(?array $changed = null): array
+{
+    $path = sys_get_temp_dir() . '/openepm-exemple.json';
+    if ($changed !== null) {
+        file_put_contents($path, json_encode($changed), LOCK_EX);
+    }
+    $kept = json_decode((string) @file_get_contents($path), true);
+    return is_array($kept) ? $kept : array('MC-2026-00001' => 'Tapage, rue des Lices', 'MC-2026-00002' => 'Véhicule gênant');
+}
+
+function html(string $text): string
+{
+    return htmlspecialchars($text, ENT_QUOTES, 'UTF-8');
+}
+
+function formulaire(string $acte, string $reference, string $champ, string $bouton): string
+{
+    return "<form method=post action='?acte=$acte&amp;fiche=" . html($reference) . "'>"
+        . ($champ !== '' ? "<label>$champ <input name=texte required></label> " : '') . "<button>$bouton</button></form>";
+}
+
+$fiches = fiches();
+$acte = (string) ($_GET['acte'] ?? 'liste');
+$reference = (string) ($_GET['fiche'] ?? '');
+$texte = trim((string) ($_POST['texte'] ?? ''));
+$page = '';
+
+if ($acte !== 'liste' && $acte !== 'recherche' && $acte !== 'creation' && !isset($fiches[$reference])) {
+    http_response_code(404);
+    $acte = 'absente';
+    $page = '<p>Cette fiche n\'existe pas.</p>';
+} elseif ($acte !== 'liste' && $_SERVER['REQUEST_METHOD'] !== 'POST') {
+    http_response_code(405);
+    $acte = 'absente';
+}
+switch ($acte) {
+    case 'liste':
+        $journal->liste(count($fiches));
+        foreach ($fiches as $nom => $faits) {
+            $page .= '<h2>' . html($nom) . '</h2>' . formulaire('consultation', $nom, 'Motif', 'Ouvrir');
+        }
+        $page .= formulaire('recherche', '', 'Mot', 'Chercher') . formulaire('creation', '', 'Faits', 'Nouvelle fiche');
+        break;
+    case 'recherche':
+        $trouves = array_filter($fiches, function (string $faits) use ($texte): bool {
+            return stripos($faits, $texte) !== false;
+        });
+        $journal->recherche(count($trouves));  // how many, not what was looked for
+        $page = '<p>' . html(implode(', ', array_keys($trouves))) . '</p>';
+        break;
+    case 'creation':
+        $reference = sprintf('MC-2026-%05d', count($fiches) + 1);
+        $fiches = fiches(array($reference => $texte) + $fiches);
+        $journal->creation($reference);
+        $page = '<p>Fiche ' . html($reference) . ' créée.</p>';
+        break;
+    case 'consultation':
+        $journal->consultation($reference, $texte);
+        $page = '<h2>' . html($reference) . '</h2><p>' . html($fiches[$reference]) . '</p>'
+            . formulaire('modification', $reference, 'Faits', 'Corriger') . formulaire('impression', $reference, 'Motif', 'Imprimer')
+            . formulaire('transmission', $reference, 'Motif', 'Transmettre au parquet')
+            . formulaire('suppression', $reference, '', 'Supprimer');
+        break;
+    case 'modification':
+        $fiches = fiches(array($reference => $texte) + $fiches);
+        $journal->modification($reference, array('fields' => array('faits')));
+        $page = '<p>Corrigée.</p>';
+        break;
+    case 'impression':
+        $journal->impression($reference, $texte);
+        $page = '<pre>' . html($reference . "\n" . $fiches[$reference]) . '</pre>';
+        break;
+    case 'transmission':
+        $journal->communication($reference, array('Parquet d\'Albi'), $texte);
+        $page = '<p>Procès-verbal transmis.</p>';
+        break;
+    case 'suppression':
+        unset($fiches[$reference]);
+        fiches($fiches);
+        $journal->suppression($reference);
+        $page = '<p>Supprimée.</p>';
+        break;
+}
+?>
+<!doctype html>
+<html lang="fr">
+<meta charset="utf-8">
+<title>Main courante (exemple)</title>
+<h1><a href="?">Main courante</a></h1>
+<?= $page ?>

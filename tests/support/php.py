@@ -1,0 +1,120 @@
+"""The connector of PHP modules, run by a real PHP against a real service."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import subprocess
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from tests.support.rig import CATEGORY, SOURCE, TENANTS
+
+if TYPE_CHECKING:
+    from tests.support.serving import Site
+
+DIRECTORY = Path(__file__).parents[2] / "deploy" / "openepm"
+COMMAND_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connector:
+    """A connector's settings and spool, for one commune of a site."""
+
+    site: Site
+    home: Path
+    tenant: str = TENANTS[0]
+
+    @classmethod
+    def install(cls, site: Site, home: Path, **settings: object) -> Connector:
+        """Write the token and the settings as the connector's page says."""
+        connector = cls(site=site, home=home)
+        home.mkdir(exist_ok=True)
+        connector.token.write_text(site.modules[connector.tenant], encoding="ascii")
+        chosen = {
+            "url": site.url,
+            "token_file": str(connector.token),
+            "source": SOURCE,
+            "spool": str(connector.spool),
+            **settings,
+        }
+        lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in chosen.items()]
+        connector.config.write_text("".join(lines), encoding="utf-8")
+        return connector
+
+    @property
+    def config(self) -> Path:
+        """Its settings."""
+        return self.home / "journal.ini"
+
+    @property
+    def token(self) -> Path:
+        """The file of its token."""
+        return self.home / "journal.token"
+
+    @property
+    def spool(self) -> Path:
+        """Its spool, of all categories."""
+        return self.home / "spool"
+
+    def program(self, code: str) -> list[str]:
+        """Return the command that runs PHP code in which `$j` is the connector and an agent is known."""
+        start = (
+            f"require {str(DIRECTORY / 'OpenepmJournal.php')!r};"
+            f"$j = OpenepmJournal::fromFile({str(self.config)!r}); $j->agent('c.martin');"
+        )
+        return ["php", "-d", "error_log=", "-r", start + code]
+
+    def run(self, code: str) -> str:
+        """Run PHP code; return what it printed."""
+        done = subprocess.run(self.program(code), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def command(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Run the connector's command."""
+        return subprocess.run(
+            [DIRECTORY / "openepm-journal-php", name, "--config", self.config],
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
+    def flush(self) -> str:
+        """Send what waits; return what stopped it."""
+        # The pause after a failure is for cron; a test does not wait for it.
+        for state in self.spool.glob("*/state.json"):
+            kept = json.loads(state.read_text(encoding="utf-8"))
+            kept.pop("retry_at", None)
+            state.write_text(json.dumps(kept), encoding="utf-8")
+        return self.command("flush").stderr.strip()
+
+    async def entries(self, category: str = CATEGORY) -> list[dict[str, Any]]:
+        """Return the events of the commune's category that the journal shows, in the order of their indexes."""
+        today = datetime.now(UTC).date()
+        asked = {
+            "from": (today - timedelta(days=1)).isoformat(),
+            "to": today.isoformat(),
+            "purpose": "lawfulness",
+            "requester": "DPD",
+        }
+        headers = {"Authorization": f"Bearer {self.site.clients[self.tenant]}"}
+        url = f"{self.site.url}/v1/categories/{category}/extracts"
+        async with aiohttp.ClientSession() as session, session.post(url, json=asked, headers=headers) as answer:
+            body = await answer.read()
+            assert answer.status == 200, body
+        with zipfile.ZipFile(io.BytesIO(body)) as container:
+            lines = container.read("entries.ndjson").splitlines()
+        return [json.loads(line)["event"] for line in lines]
+
+
+async def in_thread(function: Any, *arguments: Any) -> Any:
+    """Run a blocking call of a connector beside the event loop."""
+    return await asyncio.to_thread(function, *arguments)
