@@ -58,6 +58,7 @@ check: install  ## check format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy deploy/openepm/openepm_journal.py
 	@$(BIN)/mypy --python-version 3.10 -p journal.core -p journal.pki -p journal.extract -m journal.verifier.cli
 	@$(BIN)/lint-imports
 

@@ -1,4 +1,4 @@
-"""`kill -9` of PHP and of the service while the connector records and sends: what it accepted is stored once, in order."""
+"""`kill -9` of PHP and of the service beside: what the connector accepted is stored once, in order."""
 
 from __future__ import annotations
 
