@@ -46,7 +46,7 @@ final class OpenepmJournal
         'ca_file' => '',            // certificate of the authority, where the system does not know it
         'send' => 'later',          // later: by the command; after-response: when the page has been answered
         'max_mib' => 256,           // of a category's spool
-        'max_age_days' => 6,        // the journal refuses what is older than 7 days
+        'max_age_days' => 6,        // the journal refuses what is too old (7 days unless its operator chose otherwise)
         'receipts_days' => 70,      // how long receipts are kept; they hold nothing personal
         'timeout_seconds' => 5,
         'strict' => false,          // true: an event that cannot be spooled is an exception, and the page shall stop
@@ -171,7 +171,7 @@ final class OpenepmJournal
         $act = bin2hex(random_bytes(8));
         $all = true;
         foreach ($references as $reference) {
-            $data = array('justification' => $motif, 'act' => $act);
+            $data = array('justification' => $motif, 'act' => $act, 'count' => count($references));
             $all = $this->record('combination', null, $reference, $data, $options) && $all;
         }
         return $all;
@@ -281,8 +281,8 @@ final class OpenepmJournal
     }
 
     /**
-     * Return the health of each category: waiting (events), oldest (RFC 3339), bytes, aside, lost, error, since,
-     * acknowledged_at, clock_seconds.
+     * Return the health of each category: waiting (events), oldest (RFC 3339), bytes, aside, losses (first, last, reason),
+     * epoch, error, since, acknowledged_at, clock_seconds.
      *
      * @return array<string, array<string, mixed>>
      */
@@ -397,8 +397,6 @@ final class OpenepmJournalSpool
     public $directory;
     /** @var int */
     private $limit;
-    /** @var string */
-    private $source;
 
     /** @param array<string, mixed> $settings */
     public function __construct(array $settings, string $category)
@@ -406,7 +404,6 @@ final class OpenepmJournalSpool
         $this->category = $category;
         $this->directory = $settings['spool'] . '/' . $category;
         $this->limit = (int) $settings['max_mib'] * 1048576;
-        $this->source = (string) $settings['source'];
     }
 
     /**
@@ -414,7 +411,7 @@ final class OpenepmJournalSpool
      *
      * @param array<string, mixed> $event without its sequence
      */
-    public function append(array $event, bool $isBounded = true): void
+    public function append(array $event): void
     {
         $this->prepare();
         $lock = $this->lock('write.lock', LOCK_EX);
@@ -423,18 +420,14 @@ final class OpenepmJournalSpool
             $path = $segments === array() ? $this->start(1) : end($segments);
             $next = $this->next($path);
             list($count, $first, $since) = $this->lost();
-            $lines = '';
-            if ($count > 0) {
-                $lines = self::line($this->declaration($first, $first + $count - 1, 'spool-full', $since), $next++);
-            }
-            $line = self::line($event, $next);
             try {
-                $this->write($path, $lines . $line, $isBounded);
+                $this->write($path, $this->line($event, $next), true);
             } catch (OpenepmJournalException $error) {
-                $this->lose($count + 1, $count > 0 ? $first : $this->next($path), $count > 0 ? $since : $event['time']);
+                $this->lose($count + 1, $count > 0 ? $first : $next, $count > 0 ? $since : $event['time']);
                 throw $error;
             }
             if ($count > 0) {
+                $this->noteLoss($first, $first + $count - 1, 'attente pleine', $since);
                 $this->lose(0, 0, '');
             }
         } finally {
@@ -502,21 +495,17 @@ final class OpenepmJournalSpool
         return count($parts) === 3 ? array((int) $parts[0], (int) $parts[1], $parts[2]) : array(0, 0, '');
     }
 
-    /**
-     * Return the event that declares numbers lost.
-     *
-     * @return array<string, mixed>
-     */
-    public function declaration(int $first, int $last, string $reason, string $since): array
+    /** Keep for good which numbers the journal will never get; the operator declares them. */
+    public function noteLoss(int $first, int $last, string $reason, string $since): void
     {
-        return array(
-            'specversion' => '1.0',
-            'id' => bin2hex(random_bytes(16)),
-            'source' => $this->source,
-            'type' => OpenepmJournal::TYPE . 'loss',
-            'time' => OpenepmJournal::now(),
-            'data' => array('first' => (string) $first, 'last' => (string) $last, 'reason' => $reason),
-        );
+        $loss = array('first' => $first, 'last' => $last, 'reason' => $reason, 'since' => $since);
+        $this->add('losses.ndjson', json_encode($loss, JSON_UNESCAPED_UNICODE) . "\n");
+    }
+
+    /** Return the name of this spool's count: another spool, with the same source, counts from 1 under another name. */
+    public function epoch(): string
+    {
+        return trim((string) @file_get_contents($this->directory . '/epoch'));
     }
 
     /** Write a small file as a whole: it is the old one or the new one, whatever happens. */
@@ -551,7 +540,8 @@ final class OpenepmJournalSpool
             throw new OpenepmJournalException($this->directory . ' : le répertoire d\'attente ne peut être créé');
         }
         @chmod($this->directory, 0700);
-        // Its blocks are taken now, so that a loss can be noted on a full disk.
+        $this->replace('epoch', gmdate('Ymd') . '-' . bin2hex(random_bytes(4)) . "\n");
+        // Its blocks are taken now, so that a loss can be noted on a full disk; the last file to appear.
         $this->replace('lost', str_pad('0 0 -', self::LOST_BYTES) . "\n");
     }
 
@@ -645,7 +635,7 @@ final class OpenepmJournalSpool
 
     /**
      * @param array<string, mixed> $state of the sender
-     * @return array<string, mixed> waiting, oldest, bytes, aside, lost
+     * @return array<string, mixed> waiting, oldest, bytes, aside, losses, epoch
      */
     public function measure(array $state): array
     {
@@ -666,8 +656,13 @@ final class OpenepmJournalSpool
             fclose($file);
         }
         $aside = @file($this->directory . '/quarantine.ndjson') ?: array();
+        $losses = array_map('json_decode', @file($this->directory . '/losses.ndjson') ?: array());
+        list($count, $first, $since) = $this->lost();
+        if ($count > 0) {
+            $losses[] = (object) array('first' => $first, 'last' => $first + $count - 1, 'reason' => 'attente pleine');
+        }
         return array('waiting' => $waiting, 'oldest' => $oldest, 'bytes' => $this->bytes(), 'aside' => count($aside),
-            'lost' => $this->lost()[0]);
+            'losses' => array_values(array_filter($losses)), 'epoch' => $this->epoch());
     }
 
     private function lose(int $count, int $first, string $since): void
@@ -684,10 +679,11 @@ final class OpenepmJournalSpool
     }
 
     /** @param array<string, mixed> $event */
-    private static function line(array $event, int $sequence): string
+    private function line(array $event, int $sequence): string
     {
         $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES;
-        $line = json_encode(array('sequence' => (string) $sequence) + $event, $flags);
+        $numbered = array('sequence' => (string) $sequence, 'epoch' => $this->epoch()) + $event;
+        $line = json_encode($numbered, $flags);
         if ($line === false) {
             throw new OpenepmJournalException('événement impossible à écrire en JSON : ' . json_last_error_msg());
         }
@@ -836,7 +832,7 @@ final class OpenepmJournalSender
         return '';
     }
 
-    /** @return string[] of lines, those that the journal still takes; the others are declared lost */
+    /** @return string[] of lines, those that the journal still takes; the others are noted as lost */
     private function recent(array $lines): array
     {
         $oldest = gmdate('Y-m-d\TH:i:s', time() - 86400 * (int) $this->settings['max_age_days']);
@@ -858,7 +854,7 @@ final class OpenepmJournalSender
             $this->setAside($line, 'trop ancien');
         }
         foreach ($runs as $run) {
-            $this->spool->append($this->spool->declaration($run[0], $run[1], 'too-old', ''), false);
+            $this->spool->noteLoss($run[0], $run[1], 'trop anciens', '');
         }
         return array_values(array_diff_key($lines, $late));
     }

@@ -169,9 +169,8 @@ class Spool:
         self.category = category
         self.directory = Path(settings.spool) / category
         self._limit = settings.max_mib * 1024 * 1024
-        self._source = settings.source
 
-    def append(self, event: Mapping[str, object], *, is_bounded: bool = True) -> None:
+    def append(self, event: Mapping[str, object]) -> None:
         """Write an event, with its number, for good; nothing of it stays where that fails. Raises EmitterError."""
         try:
             self._prepare()
@@ -180,16 +179,13 @@ class Spool:
                 path = segments[-1] if segments else self._start(1)
                 count, first, since = self.lost()
                 number = self._next(path)
-                lines = b""
-                if count:
-                    declared = self.declaration(first, first + count - 1, "spool-full")
-                    lines, number = _line(declared, number), number + 1
                 try:
-                    self._write(path, lines + _line(event, number), is_bounded=is_bounded)
+                    self._write(path, _line(event, number, self.epoch), is_bounded=True)
                 except (EmitterError, OSError):
                     self._lose(count + 1, first if count else number, since if count else str(event["time"]))
                     raise
                 if count:
+                    self.note_loss(first, first + count - 1, "the spool was full")
                     self._lose(0, 0, "-")
         except OSError as error:
             raise EmitterError(f"{self.directory}: the event cannot be written: {error.strerror}") from error
@@ -227,16 +223,15 @@ class Spool:
             return 0, 0, "-"
         return int(count), int(first), since
 
-    def declaration(self, first: int, last: int, reason: str) -> dict[str, object]:
-        """Return the event that declares numbers lost."""
-        return {
-            "specversion": "1.0",
-            "id": secrets.token_hex(16),
-            "source": self._source,
-            "type": TYPE_PREFIX + "loss",
-            "time": _now(),
-            "data": {"first": str(first), "last": str(last), "reason": reason},
-        }
+    @property
+    def epoch(self) -> str:
+        """The name of this spool's count: another spool, with the same source, counts from 1 under another name."""
+        return (self.directory / "epoch").read_text(encoding="ascii").strip()
+
+    def note_loss(self, first: int, last: int, reason: str) -> None:
+        """Keep for good which numbers the journal will never get; the operator declares them."""
+        loss = {"first": first, "last": last, "reason": reason, "since": _now()}
+        self.add("losses.ndjson", json.dumps(loss).encode() + b"\n")
 
     def replace(self, name: str, content: str) -> None:
         """Write a small file as a whole: it is the old one or the new one, whatever happens."""
@@ -257,7 +252,8 @@ class Spool:
         if (self.directory / "lost").exists():
             return
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Its blocks are taken now, so that a loss can be noted on a full disk.
+        self.replace("epoch", f"{_now()[:10].replace('-', '')}-{secrets.token_hex(4)}\n")
+        # Its blocks are taken now, so that a loss can be noted on a full disk; the last file to appear.
         self.replace("lost", "0 0 -".ljust(LOST_BYTES) + "\n")
 
     def _start(self, first: int) -> Path:
@@ -369,7 +365,7 @@ class Sender:
         return ""
 
     def _recent(self, lines: list[bytes]) -> list[bytes]:
-        """Return the lines that the journal still takes; the others are set aside and declared lost."""
+        """Return the lines that the journal still takes; the others are set aside and noted as lost."""
         oldest = (datetime.now(UTC) - timedelta(days=self._settings.max_age_days)).isoformat().encode()
         late = [line for line in lines if (found := _TIME.search(line)) and found[1] < oldest[:26]]
         runs: list[list[int]] = []
@@ -381,7 +377,7 @@ class Sender:
             else:
                 runs.append([number, number])
         for first, last in runs:
-            self._spool.append(self._spool.declaration(first, last, "too-old"), is_bounded=False)
+            self._spool.note_loss(first, last, "too old")
         return [line for line in lines if line not in late]
 
     def _is_clock(self, status: int) -> bool:
@@ -463,8 +459,8 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _line(event: Mapping[str, object], number: int) -> bytes:
-    spelt = json.dumps({"sequence": str(number), **event}, ensure_ascii=False, separators=(",", ":"))
+def _line(event: Mapping[str, object], number: int, epoch: str) -> bytes:
+    spelt = json.dumps({"sequence": str(number), "epoch": epoch, **event}, ensure_ascii=False, separators=(",", ":"))
     return spelt.encode() + b"\n"
 
 
