@@ -87,7 +87,8 @@ class Service:
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
-        sources = [self._stopped_chains, self._suspended_facts, self._lost_timestamps, self._missing_numbers]
+        sources = [self._stopped_chains, self._suspended_facts, self._lost_timestamps]
+        sources += [self._missing_numbers, self._silent_sources]
         self.sources = SourceWatch(
             store=store, keyring=keyring, service=name, clock=clock, instruments=self.instruments
         )
@@ -181,6 +182,12 @@ class Service:
         return [
             Alarm(what="numbers", tenant=missing.tenant, subject=missing.category, reason=missing.describe())
             for missing in self.sources.lasting()
+        ]
+
+    def _silent_sources(self) -> list[Alarm]:
+        return [
+            Alarm(what="rhythm", tenant=silent.tenant, subject=silent.category, reason=silent.describe())
+            for silent in self.sources.silent
         ]
 
     def _suspended_facts(self) -> list[Alarm]:

@@ -28,6 +28,10 @@ SELECT journal.revoke_credential($1)
 -- It expires then, if not earlier; false if there is nothing to limit.
 SELECT journal.limit_credential($1, $2)
 
+-- name: set_rhythm
+-- How often a source is to send something; null: no more.
+SELECT journal.set_rhythm($1, $2, $3, $4, $5)
+
 -- name: declare_loss
 -- Of numbers of a source, that their events are lost.
 SELECT journal.declare_loss($1, $2, $3, $4, $5, $6)

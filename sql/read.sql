@@ -34,8 +34,13 @@ SELECT category, day, action, count FROM journal.read_activity($1)
 
 -- name: read_sources
 -- What the numbers of sources say.
-SELECT tenant, category, source_key, name, last, numbers, events, missing, missing_low, missing_high, declared, last_day
+SELECT tenant, category, source_key, name, last, numbers, events, missing, missing_low, missing_high, declared, last_day,
+       last_at
   FROM journal.read_sources($1, $2)
+
+-- name: read_rhythms
+-- How often sources are to send something.
+SELECT tenant, category, source_key, name, minutes, declared_at FROM journal.read_rhythms($1)
 
 -- name: count_elsewhere
 -- Entries of accesses on days of a period, recorded on others.

@@ -247,6 +247,7 @@ CREATE TABLE journal.lateness (
 CREATE TABLE journal.source_span (
   count bigint NOT NULL CHECK (count > 0), -- of events: more than numbers where some came twice
   filled bigint NOT NULL DEFAULT 0, -- missing numbers that `numbers` holds nevertheless: see `journal.bounded`
+  last_at timestamptz NOT NULL, -- when the last event was recorded
   day date NOT NULL,
   tenant text NOT NULL,
   category text NOT NULL,
@@ -260,12 +261,24 @@ CREATE TABLE journal.source_span (
 CREATE TABLE journal.source_past (
   count bigint NOT NULL,
   filled bigint NOT NULL,
+  last_at timestamptz NOT NULL,
   last_day date NOT NULL,
   tenant text NOT NULL,
   category text NOT NULL,
   source_key bytea NOT NULL,
   name bytea NOT NULL,
   numbers int8multirange NOT NULL,
+  PRIMARY KEY (tenant, category, source_key)
+);
+
+-- How often a source is to send something, in whatever epoch of its counter: it is silent if nothing came for longer.
+CREATE TABLE journal.source_rhythm (
+  minutes integer NOT NULL CHECK (minutes BETWEEN 1 AND 43200),
+  declared_at timestamptz NOT NULL,
+  tenant text NOT NULL,
+  category text NOT NULL,
+  source_key bytea NOT NULL, -- of the epoch without a name
+  name bytea NOT NULL,
   PRIMARY KEY (tenant, category, source_key)
 );
 
@@ -1007,16 +1020,16 @@ BEGIN
    GROUP BY 1, 2, 3, 4
   ON CONFLICT (tenant, category, day, occurred) DO UPDATE SET count = l.count + excluded.count;
 
-  INSERT INTO journal.source_span AS s (tenant, category, day, source_key, name, numbers, count)
+  INSERT INTO journal.source_span AS s (tenant, category, day, source_key, name, numbers, count, last_at)
   SELECT c.tenant, c.category, journal.day_of(c.at), n.source_key, (array_agg(n.name))[1],
-         range_agg(int8range(n.low, n.high, '[]')), sum(n.count)
+         range_agg(int8range(n.low, n.high, '[]')), sum(n.count), max(c.at)
     FROM unnest(chain_tenant, chain_category, chain_recorded_at) WITH ORDINALITY
            AS c (tenant, category, at, place)
     JOIN unnest(span_chain, span_source, span_name, span_low, span_high, span_count)
            AS n (chain, source_key, name, low, high, count) ON n.chain = c.place
    GROUP BY 1, 2, 3, 4
   ON CONFLICT (tenant, category, day, source_key)
-  DO UPDATE SET count = s.count + excluded.count,
+  DO UPDATE SET count = s.count + excluded.count, last_at = excluded.last_at,
                 (numbers, filled) = (SELECT b.numbers, s.filled + b.filled
                                        FROM journal.bounded(s.numbers + excluded.numbers) AS b);
 
@@ -1530,12 +1543,12 @@ BEGIN
   DELETE FROM journal.lateness AS l WHERE l.category = of_category AND l.day <= of_day;
   WITH gone AS (
     DELETE FROM journal.source_span AS s WHERE s.category = of_category AND s.day <= of_day RETURNING s.*)
-  INSERT INTO journal.source_past AS p (tenant, category, source_key, name, numbers, count, filled, last_day)
+  INSERT INTO journal.source_past AS p (tenant, category, source_key, name, numbers, count, filled, last_at, last_day)
   SELECT g.tenant, g.category, g.source_key, (array_agg(g.name))[1], range_agg(g.numbers), sum(g.count),
-         sum(g.filled), max(g.day)
+         sum(g.filled), max(g.last_at), max(g.day)
     FROM gone AS g GROUP BY 1, 2, 3
   ON CONFLICT (tenant, category, source_key)
-  DO UPDATE SET count = p.count + excluded.count, last_day = excluded.last_day,
+  DO UPDATE SET count = p.count + excluded.count, last_at = excluded.last_at, last_day = excluded.last_day,
                 (numbers, filled) = (SELECT b.numbers, p.filled + excluded.filled + b.filled
                                        FROM journal.bounded(p.numbers + excluded.numbers) AS b);
   leaf := journal.leaf_name(kept.id, of_day);
@@ -2013,6 +2026,7 @@ BEGIN
   DELETE FROM journal.source_span AS s WHERE s.tenant = of_tenant;
   DELETE FROM journal.source_past AS p WHERE p.tenant = of_tenant;
   DELETE FROM journal.source_loss AS l WHERE l.tenant = of_tenant;
+  DELETE FROM journal.source_rhythm AS r WHERE r.tenant = of_tenant;
   DELETE FROM journal.recipient AS r WHERE r.tenant = of_tenant;
   DELETE FROM journal.handover AS o WHERE o.tenant = of_tenant;
   DELETE FROM journal.handover_lapse AS p WHERE p.tenant = of_tenant;
@@ -2212,19 +2226,22 @@ $$;
 -- tenant or all, of one category or all.
 CREATE FUNCTION journal.read_sources(of_tenant text, of_category text)
   RETURNS TABLE (tenant text, category text, source_key bytea, name bytea, last bigint, numbers bigint, events bigint,
-                 missing bigint, missing_low bigint[], missing_high bigint[], declared bigint, last_day date)
+                 missing bigint, missing_low bigint[], missing_high bigint[], declared bigint, last_day date,
+                 last_at timestamptz)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   SELECT g.tenant, g.category, g.source_key, g.name, upper(g.came) - 1,
          journal.cardinality_of(g.came) - g.filled, g.events,
          journal.cardinality_of(open.numbers) + g.filled, shown.low, shown.high,
-         journal.cardinality_of((whole.numbers - g.came) * coalesce(l.numbers, '{}')), g.last_day
+         journal.cardinality_of((whole.numbers - g.came) * coalesce(l.numbers, '{}')), g.last_day, g.last_at
     FROM (SELECT s.tenant, s.category, s.source_key, (array_agg(s.name))[1] AS name, range_agg(s.numbers) AS came,
-                 sum(s.count)::bigint AS events, sum(s.filled)::bigint AS filled, max(s.day) AS last_day
-            FROM (SELECT d.tenant, d.category, d.source_key, d.name, d.numbers, d.count, d.filled, d.day
+                 sum(s.count)::bigint AS events, sum(s.filled)::bigint AS filled, max(s.day) AS last_day,
+                 max(s.last_at) AS last_at
+            FROM (SELECT d.tenant, d.category, d.source_key, d.name, d.numbers, d.count, d.filled, d.day, d.last_at
                     FROM journal.source_span AS d
                   UNION ALL
-                  SELECT p.tenant, p.category, p.source_key, p.name, p.numbers, p.count, p.filled, p.last_day
+                  SELECT p.tenant, p.category, p.source_key, p.name, p.numbers, p.count, p.filled, p.last_day,
+                         p.last_at
                     FROM journal.source_past AS p) AS s
            WHERE (of_tenant IS NULL OR s.tenant = of_tenant) AND (of_category IS NULL OR s.category = of_category)
            GROUP BY 1, 2, 3) AS g
@@ -2236,6 +2253,18 @@ AS $$
       SELECT coalesce(array_agg(lower(r.range)), '{}') AS low, coalesce(array_agg(upper(r.range) - 1), '{}') AS high
         FROM (SELECT u.range FROM unnest(open.numbers) AS u (range) ORDER BY u.range LIMIT 20) AS r) AS shown
    ORDER BY g.tenant, g.category, g.source_key
+$$;
+
+-- The rhythms that sources are to keep, of one tenant or all, of those whose contract runs.
+CREATE FUNCTION journal.read_rhythms(of_tenant text)
+  RETURNS TABLE (tenant text, category text, source_key bytea, name bytea, minutes integer, declared_at timestamptz)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT r.tenant, r.category, r.source_key, r.name, r.minutes, r.declared_at
+    FROM journal.source_rhythm AS r
+    JOIN journal.tenant AS t ON t.code = r.tenant AND t.closed_at IS NULL
+   WHERE of_tenant IS NULL OR r.tenant = of_tenant
+   ORDER BY r.tenant, r.category, r.source_key
 $$;
 
 -- How many entries still kept are of accesses on days of a period, but recorded on others.
@@ -2323,7 +2352,7 @@ GRANT EXECUTE ON FUNCTION
     journal.read_tenants, journal.latest_seal, journal.latest_close_seal, journal.read_seal_heads,
     journal.read_entries, journal.scan_entries, journal.read_seal, journal.read_seals,
     journal.read_close_seals, journal.read_timestamp, journal.read_base_moves,
-    journal.read_activity, journal.read_sources, journal.count_elsewhere, journal.read_status, journal.read_retention
+    journal.read_activity, journal.read_sources, journal.read_rhythms, journal.count_elsewhere, journal.read_status, journal.read_retention
   TO journal_read;
 
 -- -----------------------------------------------------------------------------------------------------------
@@ -2534,6 +2563,21 @@ AS $$
   ON CONFLICT (tenant, category, source_key) DO UPDATE SET numbers = l.numbers + excluded.numbers
 $$;
 
+-- Declare how often a source is to send something; null: no more.
+CREATE FUNCTION journal.set_rhythm(
+    of_tenant text, of_category text, of_source_key bytea, of_name bytea, of_minutes integer) RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM journal.source_rhythm AS r
+   WHERE r.tenant = of_tenant AND r.category = of_category AND r.source_key = of_source_key;
+  IF of_minutes IS NOT NULL THEN
+    INSERT INTO journal.source_rhythm (tenant, category, source_key, name, minutes, declared_at)
+    VALUES (of_tenant, of_category, of_source_key, of_name, of_minutes, journal.now());
+  END IF;
+END
+$$;
+
 -- Register a tenant's certificate, or with null end its hand-over; false if there was none to end.
 CREATE FUNCTION journal.set_recipient(of_tenant text, of_certificate bytea) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -2701,7 +2745,7 @@ GRANT EXECUTE ON FUNCTION
     journal.add_tenant, journal.add_category, journal.set_category, journal.add_credential,
     journal.revoke_credential, journal.limit_credential, journal.set_recipient, journal.end_contract, journal.note_export,
     journal.waive_export, journal.begin_destruction, journal.finish_destruction, journal.read_ending,
-    journal.read_ended_chains, journal.declare_loss
+    journal.read_ended_chains, journal.declare_loss, journal.set_rhythm
   TO journal_admin;
 
 -- -----------------------------------------------------------------------------------------------------------

@@ -260,6 +260,19 @@ def add_sources(actions: Actions) -> None:
     add_json(parser)
     parser = add_command(
         actions,
+        "rhythm",
+        sources.rhythm,
+        "declare how often a source is to send a numbered event; silence beyond it is told",
+        "rhythm --tenant albi --category ecrits --source /openepm/albi/ecrits --minutes 1440",
+    )
+    parser.add_argument("--tenant", required=True, metavar="CODE")
+    parser.add_argument("--category", required=True, metavar="CODE")
+    parser.add_argument("--source", required=True, help="as the module spells it")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--minutes", type=int, metavar="N", help="1 to 43200")
+    choice.add_argument("--none", action="store_true", help="no rhythm any more")
+    parser = add_command(
+        actions,
         "loss",
         sources.loss,
         "declare that events a source numbered are lost, for ever: an entry of the commune's journal",

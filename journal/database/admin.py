@@ -163,6 +163,10 @@ class AdminStatements(ChangeStatements):
         )
         return changed
 
+    async def set_rhythm(self, compartment: Compartment, *, key: bytes, name: bytes, minutes: int | None) -> None:
+        """Declare how often a source, by its key and encrypted name, is to send something; None: no more."""
+        await self._fetch("admin", "set_rhythm", compartment.tenant, compartment.category, key, name, minutes)
+
     async def declare_loss(self, compartment: Compartment, *, key: bytes, name: bytes, first: int, last: int) -> None:
         """Count the numbers from `first` to `last` of a source, by its key and encrypted name, as declared lost."""
         await self._fetch("admin", "declare_loss", compartment.tenant, compartment.category, key, name, first, last)

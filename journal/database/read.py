@@ -45,7 +45,7 @@ class SourceRow:
 
     `last` is the highest number received, `numbers` how many different ones, `events` how many events had one,
     `missing` how many from 1 to `last` were neither received nor declared lost (`gaps` are the first 20 ranges of
-    them, both ends included), `declared` how many are declared lost, `last_day` the last day on which one came.
+    them, both ends included), `declared` how many are declared lost, `last_day` and `last_at` when one came last.
     """
 
     tenant: str
@@ -60,6 +60,7 @@ class SourceRow:
     missing_high: list[int]
     declared: int
     last_day: date
+    last_at: datetime
 
     @property
     def repeated(self) -> int:
@@ -70,6 +71,18 @@ class SourceRow:
     def gaps(self) -> list[tuple[int, int]]:
         """The first ranges of missing numbers."""
         return list(zip(self.missing_low, self.missing_high, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RhythmRow:
+    """How often a source is to send something, since when; `name` is encrypted, `source_key` of no epoch."""
+
+    tenant: str
+    category: str
+    source_key: bytes
+    name: bytes
+    minutes: int
+    declared_at: datetime
 
 
 class ReadStatements(Pools):
@@ -135,6 +148,10 @@ class ReadStatements(Pools):
     async def read_sources(self, tenant: str | None = None, category: str | None = None) -> list[SourceRow]:
         """Return what numbers say of every source that ever numbered its events, of one tenant or category or all."""
         return [SourceRow(**row) for row in await self._fetch("read", "read_sources", tenant, category)]
+
+    async def read_rhythms(self, tenant: str | None = None) -> list[RhythmRow]:
+        """Return the rhythms declared, of one tenant or all."""
+        return [RhythmRow(**row) for row in await self._fetch("read", "read_rhythms", tenant)]
 
     async def count_elsewhere(self, tenant: str, category: str, first: date, last: date) -> int:
         """Return how many entries still kept are of accesses on these days, but recorded on others."""

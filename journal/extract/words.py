@@ -98,6 +98,7 @@ MEMBERS = {
     "until": "jusqu'au",
     "detail": "précision",
     "source": "source",
+    "minutes": "minutes",
     "first_number": "premier numéro",
     "last_number": "dernier numéro",
     "sequence": "séquence",

@@ -1,19 +1,22 @@
-"""What the numbers of sources say, by name; and alarms about numbers that stay missing."""
+"""What the numbers of sources say, by name; alarms about numbers that stay missing, and about silent sources."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
 from journal.core.entry import Compartment
 from journal.core.errors import JournalError, KeyStoreError
+from journal.core.times import format_seconds
 from journal.extract.numbering import GAPS_LIMIT, SourceNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from journal.clock import Clock
     from journal.database.read import SourceRow
@@ -80,8 +83,43 @@ class Missing:
         return f"the source {self.source}{epoch} gave the number {self.first} to an event that never came"
 
 
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A source that has sent nothing for longer than its rhythm allows: since its last numbered event, or ever."""
+
+    tenant: str
+    category: str
+    source: str
+    minutes: int
+    since: datetime
+
+    def describe(self) -> str:
+        """Return why an alarm is raised; the same while nothing comes."""
+        since = format_seconds(self.since.replace(microsecond=0))
+        return (
+            f"the source {self.source} has sent nothing numbered since {since}, and is to every {self.minutes} minutes"
+        )
+
+
+async def read_silent(store: Store, keyring: Keyring, service: str, sources: list[NamedSource]) -> list[Silent]:
+    """Return which of the sources with a rhythm are silent by the database's clock; `sources` are all of them."""
+    last: dict[tuple[str, str, str], datetime] = {}
+    for one in sources:
+        place = (one.row.tenant, one.row.category, one.source)
+        last[place] = max(one.row.last_at, last.get(place, one.row.last_at))
+    found: list[Silent] = []
+    now = await store.read_now()
+    for row in await store.read_rhythms():
+        names = keyring.source_names(Compartment(service, row.tenant, row.category))
+        source, _ = names.open(row.name, key=row.source_key)
+        since = max(row.declared_at, last.get((row.tenant, row.category, source), row.declared_at))
+        if now - since > timedelta(minutes=row.minutes):
+            found.append(Silent(row.tenant, row.category, source, row.minutes, since))
+    return found
+
+
 class SourceWatch:
-    """Looks once a minute for numbers that stay missing."""
+    """Looks once a minute for numbers that stay missing, and for sources that are silent."""
 
     def __init__(self, *, store: Store, keyring: Keyring, service: str, clock: Clock, instruments: Instruments) -> None:
         """Watch every source of one service."""
@@ -91,6 +129,7 @@ class SourceWatch:
         self._clock = clock
         self._instruments = instruments
         self._since: dict[Missing, float] = {}
+        self.silent: list[Silent] = []
 
     async def run(self) -> None:
         """Look for ever."""
@@ -99,9 +138,10 @@ class SourceWatch:
             await self.look()
 
     async def look(self) -> None:
-        """Note what is missing now."""
+        """Note what is missing now, and who is silent."""
         try:
             sources = await read_sources(self._store, self._keyring, self._service)
+            self.silent = await read_silent(self._store, self._keyring, self._service, sources)
         except JournalError as error:
             log.warning("the numbers of sources cannot be looked at", reason=str(error))
             return
@@ -113,6 +153,7 @@ class SourceWatch:
         }
         self._since = {missing: self._since.get(missing, now) for missing in current}
         self._instruments.missing_numbers.set(sum(one.row.missing for one in sources))
+        self._instruments.silent_sources.set(len(self.silent))
 
     def lasting(self) -> Iterator[Missing]:
         """Yield what has been missing for longer than events take to come."""

@@ -61,6 +61,11 @@ class Instruments:
             "Numbers of events that neither came nor are declared lost; openepm-journal sources tells whose.",
             merge="max",
         )
+        self.silent_sources = metrics.gauge(
+            "openepm_journal_silent_sources",
+            "Sources that sent nothing for longer than declared; openepm-journal sources tells which.",
+            merge="max",
+        )
         self.audit_findings = metrics.gauge(
             "openepm_journal_audit_findings",
             "What the audit inside the service finds wrong; openepm-journal verify-store names it.",

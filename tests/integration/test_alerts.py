@@ -82,6 +82,9 @@ async def test_every_alert_says_what_to_do(name: str) -> None:
         "purge",
         "handover",
         "recover",
+        "sources",
+        "loss",
+        "rhythm",
         "verify-store",
     }
 

@@ -37,6 +37,8 @@ CALLS: Final = {
     "count_elsewhere": {"journal_read"},
     "find_recorded": {"journal_ingest"},
     "declare_loss": {"journal_admin"},
+    "set_rhythm": {"journal_admin"},
+    "read_rhythms": {"journal_read"},
     "latest_seal": {"journal_read", "journal_seal"},
     "latest_close_seal": {"journal_read", "journal_seal"},
     "read_seal_heads": {"journal_read", "journal_seal"},

@@ -79,3 +79,24 @@ async def test_what_is_missing_is_told_and_stays_known(world: World, monkeypatch
         await world.installation.purger.run()
     assert await numbers(world) == lost
     assert await world.audit() == []
+
+
+async def test_a_silent_source_is_told(world: World) -> None:
+    """Once it has sent nothing for longer than declared: by name in an alarm entry, until something comes."""
+    await world.travel_to(FIRST + DAY)
+    await world.record(0, category=BRIEF, events=[numbered(world.clock.now(), 1)])
+    compartment = Compartment(SERVICE, TENANT, BRIEF)
+    key, name = world.service.keyring.source(compartment, SOURCE, "")
+    await world.service.store.set_rhythm(compartment, key=key, name=name, minutes=60)
+    await world.service.sources.look()
+    assert world.service.sources.silent == []
+    await world.travel_to(FIRST + DAY, hour=11)
+    await world.service.sources.look()
+    (silent,) = world.service.sources.silent
+    await world.service.alarms.look()
+    entries = [entry async for entry in world.service.chronicle.entries(TENANT, "alarm", since=FIRST)]
+    assert silent.describe() in {entry.event["data"]["reason"] for entry in entries}
+    assert silent.describe().endswith("and is to every 60 minutes")
+    await world.service.store.set_rhythm(compartment, key=key, name=name, minutes=None)
+    await world.service.sources.look()
+    assert world.service.sources.silent == []
