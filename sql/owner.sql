@@ -4,7 +4,8 @@
 -- name: vacuum_removed
 -- Give the room of removed rows back to the partitions. TRUNCATE would stop reads and appends for a moment.
 VACUUM (TRUNCATE false, INDEX_CLEANUP on)
-  journal.entry, journal.activity, journal.lateness, journal.source_span, journal.source_past, journal.credential, journal.recipient, journal.handover,
+  journal.entry, journal.activity, journal.lateness, journal.source_span, journal.source_past, journal.source_loss,
+  journal.source_rhythm, journal.credential, journal.recipient, journal.handover,
   journal.handover_lapse, journal.handover_fault
 
 -- name: read_stored_chains
