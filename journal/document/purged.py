@@ -58,5 +58,5 @@ def _when(days: PurgedDays) -> str:
         return "à une date qu'ils ne montrent pas, et que donne l'attestation de ces jours"
     least, most = days.late_days
     unit = "jour" if most == 1 else "jours"
-    span = f"au plus {most} {unit}" if least == 0 else f"{most} {unit}" if least == most else f"{least} à {most} {unit}"
-    return f"avec un retard de {span}"
+    span = f"d'au plus {most} {unit}" if least == 0 else f"de {most} {unit}"
+    return f"avec un retard {span if least in {0, most} else f'de {least} à {most} {unit}'}"
