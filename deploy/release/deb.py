@@ -90,7 +90,9 @@ def _add_files(tree: Path, parts: Parts) -> None:
     for path in (*DEPLOY.iterdir(), *(DEPLOY / "backup" / "systemd").glob("openepm-journal-keys.*")):
         if path.suffix in UNITS:
             _copy(path, units / path.name)
-    shutil.copytree(DEPLOY, tree / HOME / "deploy", ignore=shutil.ignore_patterns("debian", "release", "__pycache__"))
+    shutil.copytree(
+        DEPLOY, tree / HOME / "deploy", ignore=shutil.ignore_patterns("container", "debian", "release", "__pycache__")
+    )
     _copy(DEBIAN / "sysusers.conf", tree / f"usr/lib/sysusers.d/{PROJECT}.conf")
     _copy(DEBIAN / "tmpfiles.conf", tree / f"usr/lib/tmpfiles.d/{PROJECT}.conf")
     _copy(DEBIAN / "openepm-journal", tree / "usr/bin/openepm-journal", mode=0o755)
