@@ -18,6 +18,7 @@ from journal.core.errors import (
     InvalidEventError,
     JournalError,
     KnownEventError,
+    LateEventError,
     OversizeEventError,
     PurgedDayError,
     StoreError,
@@ -329,10 +330,16 @@ async def test_a_day_without_key_is_refused_for_now(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     ("minutes_ago", "error"),
-    [(-6, InvalidEventError), (-4, None), (59 * 24 * 60, None), (61 * 24 * 60, PurgedDayError)],
+    [
+        (-6, InvalidEventError),
+        (-4, None),
+        (6 * 24 * 60, None),
+        (8 * 24 * 60, LateEventError),
+        (61 * 24 * 60, PurgedDayError),
+    ],
 )
 async def test_times_that_are_taken(rig: Rig, minutes_ago: float, error: type[JournalError] | None) -> None:
-    """Five minutes ahead are forgiven; what may have been recorded and purged is refused."""
+    """Five minutes ahead are forgiven; what is too late, or may have been recorded and purged, is refused."""
     now = rig.clock.now()
     (event,) = rig.events("a")
     object.__setattr__(event, "time", now - timedelta(minutes=minutes_ago))
