@@ -111,7 +111,7 @@ _SUSPECT = re.compile(f"[{UNSEEN}]".replace("\0-", "\1-"))
 _SUSPECT_START = re.compile(f"\0(?={_START})")
 _SUSPECT_WITHIN = _FORMULA_WITHIN
 _UNSEEN_STARTS = re.compile("\0[\t\r\n]")
-# And for many lines: what may begin a formula within a cell is told by two bytes, each standing for its kind.
+# And for many lines: what may begin a formula within a cell is told by two bytes, each of which says which kind it is.
 _PLAIN_LINES = _PLAIN + b"\r\n"
 _KINDS = bytes.maketrans(b",;|\"'=+-@", b",,,  ----")
 _DELETE = 0x7F

@@ -98,7 +98,7 @@ async def test_a_shorter_rule(world: World) -> None:
     assert (report.purged.through, report.purged.before_index) == (FIRST + 5 * DAY, 10)
     assert any("entries are kept 4 days; before, 10" in remark for remark in report.remarks)
     await live(world, 8, 12)
-    assert await check_every_extract(world, stride=4) > 30 / 4
+    assert await check_every_extract(world, stride=stride) > 30 / stride
     told = [day for entry in await purge_entries(world) for day in entry["days"] if day["category"] == LONG.code]
     assert [(day["count"], day["retention_days"]) for day in told[:3]] == [(2, 4)] * 3
     assert sum(day["count"] for day in told) == 2 * 10
