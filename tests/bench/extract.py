@@ -12,6 +12,7 @@ from journal.core.times import day_of
 from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.reading.plan import ExtractRequest
+from journal.verifier.processes import spread
 from tests.bench.append import BATCH_EVENTS
 from tests.bench.figures import measure
 from tests.support.world import PERSON
@@ -19,6 +20,7 @@ from tests.support.world import PERSON
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from journal.extract.sweep import Run
     from tests.bench.site import Site
 
 
@@ -59,13 +61,13 @@ class Extracts:
         finally:
             await connection.close()
 
-    async def verify(self) -> float:
+    async def verify(self, run: Run | None = map) -> float:
         """Return entries/s verified offline."""
         anchors = pem_to_der(self._site.service.settings.trust_path.read_bytes())
         entries = await self._site.size()
         started = time.perf_counter()
         with self._path.open("rb") as file:
-            verify_extract(file, anchors=anchors)
+            verify_extract(file, anchors=anchors, run=run)
         return entries / (time.perf_counter() - started)
 
     async def sha256_floor(self) -> float:
@@ -83,4 +85,6 @@ async def measure_extracts(extracts: Extracts, runs: int) -> None:
     cursor = await measure("database cursor alone (floor)", "rows/s", extracts.cursor_floor, runs)
     await measure("extract", "entries/s", extracts.extract, runs, cursor)
     hashing = await measure("SHA-256 loop alone (floor)", "entries/s", extracts.sha256_floor, runs)
-    await measure("journal-verify", "entries/s", extracts.verify, runs, hashing)
+    await measure("journal-verify on one processor", "entries/s", extracts.verify, runs, hashing)
+    await measure("journal-verify on all", "entries/s", lambda: extracts.verify(spread), runs, hashing)
+    await measure("journal-verify --strict", "entries/s", lambda: extracts.verify(None), runs, hashing)
