@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from journal.core.entry import Compartment
+from journal.extract.grounds import Authorisation
 from journal.extract.layout import DIGESTS, DOCUMENT, NAMES, SIGNATURE
 from journal.reading.plan import ExtractRequest
 from journal.reading.stream import ExtractStream
@@ -30,9 +31,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("opens
 
 KINDS: dict[str, dict[str, Any]] = {
     "unfiltered": {},
-    "filtered": {"account": "agent-1"},
+    "filtered": {"account": "agent-1", "authorisation": Authorisation("Parquet d'Albi", FIRST, "OP-1")},
     "auditor": {"disclose": False},
-    "nothing disclosed": {"action": "erasure"},
+    "nothing disclosed": {"action": "erasure", "even_if_empty": True},
 }
 
 
@@ -89,7 +90,7 @@ async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> li
             requester=opened._requester,
             authorisation=opened._authorisation,
             person=opened._person,
-            even_if_empty=False,
+            even_if_empty=True,
             request=opened._request,
             reader=opened._reader,
             keyring=opened._keyring,
