@@ -73,7 +73,8 @@ async def settings(world: World, tenant: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_a_shorter_rule(world: World) -> None:
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.campaign)])
+async def test_a_shorter_rule(world: World, stride: int) -> None:
     """Days past it are read no more at once, go with the next run, and the seals state both in one step."""
     await live(world, 0, 7, empty=(3,))
     row = await set_days(world, 4)
