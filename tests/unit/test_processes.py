@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.verifier import processes
 from journal.verifier.processes import ALONE, spread
 
 if TYPE_CHECKING:
@@ -28,16 +27,16 @@ def test_answers_come_in_order(count: int) -> None:
 
 def test_little_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process begins for it, nor where there is one processor; otherwise others do it."""
-    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     assert set(spread(process_of, range(ALONE - 1))) == {os.getpid()}
     assert os.getpid() not in set(spread(process_of, range(20)))
-    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
     assert set(spread(process_of, range(20))) == {os.getpid()}
 
 
 def test_work_is_taken_a_little_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """An extract is never read whole before its first slices are checked."""
-    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     taken: list[int] = []
 
     def works() -> Iterator[int]:
