@@ -160,7 +160,7 @@ class TestRetention:
         keys = world.settings.keystore_path / "days" / BRIEF
         (keys / f"{FIRST + 2 * DAY}").unlink()
         async with world.superuser() as connection:
-            await connection.execute(f"DROP TABLE journal.entry_5_{FIRST:%Y%m%d}")
+            await connection.execute(f"DROP TABLE journal.entry_6_{FIRST:%Y%m%d}")
         found, ready = await told(world)
         assert (found.value("keys_ready_days", BRIEF), found.value("partitions_ready_days", BRIEF)) == (2, 0)
         assert (found.value("keys_ready_days", CATEGORY), found.value("partitions_ready_days", CATEGORY)) == (8, 8)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Kept three days: purged from the third day on, gone before the fourth.
 BRIEF, BRIEF_DAYS = "breve", 3
-LEAF = "journal.entry_5_{:%Y%m%d}"
+LEAF = "journal.entry_6_{:%Y%m%d}"
 
 
 @copied
