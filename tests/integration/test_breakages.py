@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
+import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +22,7 @@ from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.seals.dev_authority import make_development_authority
 from journal.service import Service
 from journal.settings import load_settings
-from tests.support.broken import Broken, running
+from tests.support.broken import Broken, running, small_disk, wait_for
 from tests.support.commands import environment
 
 if TYPE_CHECKING:
@@ -174,3 +177,47 @@ def test_the_clock_of_the_host_is_wrong_from_the_start(broken: Broken, hours: in
     assert re.match("the system clock was moved by 1(79|80) minutes while the service ran: nothing more", said["clock"])
     assert said["clock"].endswith("correct the clock (timedatectl), then restart the service")
     assert asyncio.run(look(SimulatedClock())).keys() <= {"identity"}
+
+
+@pytest.mark.campaign
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+@pytest.mark.parametrize("what", ["database", "WAL"])
+def test_the_disk_of_the_database_is_full(what: str, tmp_path: Path) -> None:
+    """Doctor names which; where the server ends of it, the service does too, and starts again once there is room."""
+    home = tmp_path / "var"
+    with running(home, JOURNAL_SERVICE_NAME="journal.example.fr") as full:
+        full.stop()
+        data = home / "postgresql" / "data"
+        with small_disk(data if what == "database" else data / "pg_wal", "200m"):
+            full.start()
+            full.await_listening()
+            full.await_failing()
+            disk = data if what == "database" else data / "pg_wal"
+            filler = disk / "filler"
+            subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], capture_output=True, check=False)
+            assert f"{what} {disk}: 0 MiB free" in full.bad()["disk"]
+            # More than the segment under way has room for.
+            noise = "SELECT pg_logical_emit_message(true, 'fill', repeat(md5(random()::text), 1000000))"
+            with suppress(OSError, asyncpg.PostgresError):
+                asyncio.run(execute(EmbeddedPostgres(home).dsn(), noise))
+            wait_for(lambda: is_over(full) or "database" in failing(full), lambda: f"{failing(full)}")
+            filler.unlink()
+            if is_over(full):  # systemd starts it again
+                full.start()
+                full.await_listening()
+            full.await_failing()
+            full.stop()
+
+
+def failing(broken: Broken) -> set[str]:
+    """Return the readiness checks that fail; none if nobody answers."""
+    try:
+        return broken.failing()
+    except OSError:
+        return set()
+
+
+def is_over(broken: Broken) -> bool:
+    """Tell whether the service has ended."""
+    assert broken.process is not None
+    return broken.process.poll() is not None
