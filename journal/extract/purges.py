@@ -116,14 +116,12 @@ def _judge(day: date, size: int, entries: int | None, seals: Sequence[Stating]) 
 
 
 def _joined(days: Sequence[PurgedDays]) -> Iterator[PurgedDays]:
-    """Join what was purged with the same outcome, day after day."""
-    current: PurgedDays | None = None
-    for one in days:
-        if current is not None and current.outcome == one.outcome:
+    """Join what was purged with the same outcome, day after day; there is one day or more."""
+    current = days[0]
+    for one in days[1:]:
+        if current.outcome == one.outcome:
             current = current.joined(one)
-            continue
-        if current is not None:
+        else:
             yield current
-        current = one
-    if current is not None:
-        yield current
+            current = one
+    yield current

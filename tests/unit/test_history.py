@@ -19,6 +19,7 @@ from journal.core.errors import (
     VerificationError,
 )
 from journal.core.times import purgeable_through
+from journal.extract.grounds import Rule, RuleChange
 from journal.extract.verify import verify_extract
 from tests.support.extracts import ANCHORS, Extract, World, march, noon, opened
 
@@ -241,6 +242,14 @@ def test_one_late_close_seal_covers_only_a_period_of_which_nothing_is_left() -> 
     assert (type(error), error.part) == (MismatchedPartError, "seals.json")
 
 
+def test_a_list_may_begin_after_a_period_of_a_chain_that_was_always_empty() -> None:
+    """Heads of its days are forgotten, and nothing was ever purged of it: one close seal after the period is enough."""
+    world = World().live(1, 3, entries=0)
+    seals = [world.closes[march(3)], world.seal(noon(march(5)))]
+    report = verify(world.extract(march(1), march(2), at=noon(march(5), minutes=1), seals=seals))
+    assert (report.manifest.disclosed, report.purged) == (0, None)
+
+
 def test_a_list_that_begins_at_the_last_day_purged_is_enough() -> None:
     """Heads of older close seals are forgotten with the entries they counted."""
     world = night(purged(3), 6, 4)
@@ -427,6 +436,11 @@ def test_a_shorter_retention_takes_effect_at_once() -> None:
     report = verify(world.extract(march(2), march(5), at=noon(march(6), hour=13)))
     assert report.purged is not None
     assert any("entries are kept 3 days; before, 60" in remark for remark in report.remarks)
+    assert "The service names no instruction for the change of the retention." in report.remarks
+    rule = Rule("contrat, art. 13.2", (RuleChange(noon(march(1)), 3, "AVENANT-2026-3"),))
+    report = verify(world.extract(march(2), march(5), at=noon(march(6), hour=14), rule=rule))
+    said = "By the service's word, instruction AVENANT-2026-3 of 2026-03-01 asked for 3 days."
+    assert said in report.remarks
 
 
 def test_days_long_ago_and_the_end_of_the_calendar_are_compared_without_harm() -> None:

@@ -30,6 +30,7 @@ from journal.core.errors import (
     VerificationError,
 )
 from journal.extract import layout, table
+from journal.extract.grounds import Authorisation, Person
 from journal.extract.layout import DIGESTS, DOCUMENT, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.listing import disclosed_line, withheld_line
 from journal.extract.manifest import Filter, Request
@@ -150,7 +151,13 @@ def test_a_report_is_json_whole() -> None:
     report = verify(world.extract(march(1), march(5), at=noon(march(5))))
     value = json.loads(json.dumps(report.as_json()))
     assert value["covered_until"] == "2026-03-05T12:00:00Z"
-    assert value["purged"] == {"through": "2026-03-02", "before_index": 4}
+    late = {"from": "2026-03-01", "to": "2026-03-02", "when": "late", "late_days": [0, 1]}
+    assert value["purged"] == {"through": "2026-03-02", "before_index": 4, "days": [late]}
+    granted = {"authorisation": Authorisation("Parquet", march(1), "12"), "person": Person("Jeanne", "DPD")}
+    value = verify(sample(**granted)).as_json()
+    assert value["authorisation"] == {"date": "2026-03-01", "issuer": "Parquet", "reference": "12"}
+    assert (value["person"], value["rule"]) == ({"function": "DPD", "name": "Jeanne"}, {"basis": "contrat, art. 13.2"})
+    value = json.loads(json.dumps(report.as_json()))
     assert value["seals"][0] == {"number": 1, "day": "2026-03-01", "sealed_at": "2026-03-02T00:00:05Z"}
     assert value["seals"][-1]["day"] == "open"
     assert (value["verdict"], value["sentence"]) == ("verified", report.verdict)
