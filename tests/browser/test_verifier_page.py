@@ -17,7 +17,9 @@ from journal.extract.layout import DOCUMENT
 from journal.extract.listing import encode_head_answer
 from tests.browser.chromium import PAGE, TRUST
 from tests.browser.kinds import STAMPED, container
+from tests.support import authority
 from tests.support.extracts import World, march, noon, sample
+from tests.support.receipts import answered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +110,7 @@ def test_a_rule_that_grows_is_told_once(page: Page, files: Path) -> None:
     choose(page, files, (PAGE.parents[2] / "tests/vectors/v1/extracts/rule-lengthened-whole.asice").read_bytes())
     assert "Authentique et complet" in verdict(page)
     remarks = page.locator(".remarks").inner_text()
-    assert remarks.count("durée de conservation") == 1
+    assert remarks.count("la durée de conservation passe") == 1
     assert "la durée de conservation passe de 5 à 8 jours" in remarks
 
 
@@ -193,6 +195,44 @@ def test_known_seals_and_time_stamps_say_since_when_nothing_was_rewritten(page: 
     )
 
 
+def test_receipts_say_whether_the_host_shows_what_it_acknowledged(page: Page, files: Path) -> None:
+    """Covered, missing, or not authentic: each in its words; a missing entry decides the verdict."""
+    world = World().live(1, 4)
+    extract = world.extract(march(2), march(3), at=noon(march(5))).pack()
+    lost = World().live(1, 1)
+    lost.append(noon(march(2)), subject="ce qui a été supprimé")
+    answers = {
+        "couvert.json": answered(world, 2, 3),
+        "manquant.json": answered(lost, 2),
+        "faux.json": answered(world, 2, signing_key=authority.new_key(61)),
+    }
+    for name, answer in answers.items():
+        (files / name).write_bytes(answer.encode())
+    choose(page, files, extract, receipts="couvert.json")
+    assert verdict(page).startswith("VÉRIFIÉ\nAuthentique et complet")
+    said = page.get_by_role("heading", name="Les reçus").locator("..").inner_text()
+    assert "couvert.json, entrée 2 du 2 mars 2026" in said
+    assert said.count(" : couvert ; ") == 2
+    choose(page, files, extract, receipts="couvert.json manquant.json")
+    found = verdict(page)
+    assert "Entrée manquante" in found
+    assert "manquant.json : le service a accusé réception de ce qu’il ne montre pas : l’entrée 2 est une autre" in found
+    assert "Conservez le reçu et l’extrait" in found
+    choose(page, files, extract, receipts="faux.json")
+    found = verdict(page)
+    assert "Signature invalide" in found
+    assert "ne dit rien du service" in found
+
+
+def test_receipts_alone(page: Page, files: Path) -> None:
+    """Without an extract, only their own authenticity is said."""
+    (files / "seul.json").write_bytes(answered(World().live(1, 2), 2).encode())
+    page.set_input_files("#trust", files / "trust.pem")
+    page.set_input_files("#receipts", files / "seul.json")
+    assert "1 reçu vérifié." in verdict(page)
+    assert "authentique" in page.get_by_role("heading", name="Les reçus").locator("..").inner_text()
+
+
 def test_texts_of_an_extract_cannot_act(page: Page, files: Path) -> None:
     """Markup is text, and what hides or reorders is made visible."""
     choose(page, files, sample(requester="<img src=x onerror=alert(1)> \u202egnp.exe").pack())
@@ -220,10 +260,10 @@ def test_the_keyboard_is_enough(page: Page, files: Path) -> None:
     choose(page, files, container("complete"))
     page.locator("body").focus()
     reached = []
-    for _ in range(6):
+    for _ in range(7):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
-    assert reached == ["extract", "trust", "known", "stampers", "start", "clear"]
+    assert reached == ["extract", "trust", "known", "receipts", "stampers", "start", "clear"]
     page.focus("#start")
     page.keyboard.press("Enter")
     page.locator(".verdict").wait_for()
@@ -232,7 +272,7 @@ def test_the_keyboard_is_enough(page: Page, files: Path) -> None:
 
 def test_every_field_has_a_name(page: Page) -> None:
     """As assistive software reads it."""
-    for name in ("L’extrait", "Le certificat de confiance", "Sceaux déjà connus", "Certificat d’horodatage"):
+    for name in ("L’extrait", "Le certificat de confiance", "Sceaux déjà connus", "Reçus", "Certificat d’horodatage"):
         assert page.get_by_label(name).count() == 1
 
 
