@@ -49,10 +49,11 @@ class Receipt(NamedTuple):
     @property
     def text(self) -> bytes:
         """The receipt in canonical JSON, hashes in lower-case hexadecimal."""
+        source, name, time, origin, index, recorded_at, leaf, chain = self
         return (
-            f'{{"chain_hash":"{self.chain_hash.hex()}","id":{encode_basestring(self.id)},"index":{self.index},'
-            f'"leaf_hash":"{self.leaf_hash.hex()}","origin":"{self.origin}","recorded_at":"{self.recorded_at}",'
-            f'"source":{encode_basestring(self.source)},"time":"{self.time}"}}'
+            f'{{"chain_hash":"{chain.hex()}","id":{encode_basestring(name)},"index":{index},'
+            f'"leaf_hash":"{leaf.hex()}","origin":"{origin}","recorded_at":"{recorded_at}",'
+            f'"source":{encode_basestring(source)},"time":"{time}"}}'
         ).encode()
 
 
