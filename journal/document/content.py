@@ -67,8 +67,12 @@ class Gathered:
         for (action, day), number in told.items():
             self.by_action[action] += number
             self.by_day[date.fromisoformat(day)] += number
-        for index, one in zip(indexes, read, strict=True):
-            self.identities.extend(index, [hash(name_of(one))])
+        names = [hash(name_of(one)) for one in read]
+        if indexes and indexes[-1] - indexes[0] == len(names) - 1:
+            self.identities.extend(indexes[0], names)
+            return
+        for index, name in zip(indexes, names, strict=True):
+            self.identities.extend(index, [name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

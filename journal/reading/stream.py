@@ -122,6 +122,7 @@ class ExtractStream:
         # One bit an entry: which ones the first pass disclosed, so that the later ones agree with it; and their salts.
         self._shown = bytearray((plan.head.size - plan.base.size + 7) // 8)
         self._salts = bytearray()
+        self._is_whole = selection == Filter()
         self._disclosed = 0
         # Whether it is still to be seen that an entry matches the filter: until then nothing is given out.
         self._awaits_a_match = not (even_if_empty or selection.withhold_all or selection == Filter())
@@ -200,7 +201,7 @@ class ExtractStream:
         first, last = self._period
         self._here += sum([not first <= _occurred(record) <= last for _, record in opened])
         indexes = [row.index for row in rows]
-        if self._selection != Filter():
+        if not self._is_whole:
             shown = self._select([record for _, record in opened])
             opened, indexes = list(compress(opened, shown)), list(compress(indexes, shown))
         self._remember(indexes)
@@ -218,7 +219,7 @@ class ExtractStream:
         return [is_likely and is_wanted(next(read), self._selection) for is_likely in likely]
 
     def _remember(self, indexes: list[int]) -> None:
-        for index in indexes:
+        for index in () if self._is_whole else indexes:
             place = index - self._plan.base.size
             self._shown[place >> 3] |= 1 << (place & 7)
         self._disclosed += len(indexes)
@@ -247,6 +248,9 @@ class ExtractStream:
 
     def _ranges_shown(self) -> Iterator[DayRange]:
         """Yield the ranges of entries to be read for the table: pages, from the first disclosed to the last."""
+        if self._is_whole:
+            yield from self._plan.ranges
+            return
         for part in self._plan.ranges:
             for first in range(part.start, part.end, PAGE_ENTRIES):
                 end = min(first + PAGE_ENTRIES, part.end)
@@ -255,7 +259,7 @@ class ExtractStream:
 
     def _table(self, box: Box, rows: list[EntryRow]) -> bytes:
         """Return the lines of the entries disclosed, and count them for the document."""
-        shown = [row for row in rows if self._is_shown(row.index)]
+        shown = rows if self._is_whole else [row for row in rows if self._is_shown(row.index)]
         records = [box.open(row.index, row.ciphertext, row.leaf_hash)[1] for row in shown]
         read = self._shapes.read(records, [record.decode() for record in records])
         place = 0
