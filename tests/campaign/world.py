@@ -25,6 +25,7 @@ from journal.pki.certificates import der_to_pem
 from journal.settings import Settings
 from tests.campaign.serving import SERVICE, Running, make_events, served, stamping
 from tests.support.authority import Holder, issue, key_usage, new_key
+from tests.support.world import PERSON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,11 @@ class Builder:
         """Make a credential, and keep its token under a name."""
         prefix = f"/openepm/{tenant}/" if role == "module" else ""
         made = await running.installation.administration.credentials.add(
-            role=role, tenant=tenant, categories=CATEGORIES, source_prefix=prefix
+            role=role,
+            tenant=tenant,
+            categories=CATEGORIES,
+            source_prefix=prefix,
+            person=PERSON if role == "client" else None,
         )
         self.witness.ids[name], self.witness.tokens[name] = made
 

@@ -17,7 +17,7 @@ from tests.support.contents import purge_entries
 from tests.support.ports import free_port
 from tests.support.rig import SOURCE, TENANTS
 from tests.support.serving import CATEGORIES, Serving, Site
-from tests.support.world import DAY, World, new_world
+from tests.support.world import DAY, PERSON, World, new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,11 @@ async def site_of(world: World) -> Site:
     for tenant in TENANTS:
         for role, tokens, source in (("module", site.modules, SOURCE), ("client", site.clients, "")):
             _, tokens[tenant] = await world.installation.administration.credentials.add(
-                role=role, tenant=tenant, categories=CATEGORIES, source_prefix=source
+                role=role,
+                tenant=tenant,
+                categories=CATEGORIES,
+                source_prefix=source,
+                person=PERSON if role == "client" else None,
             )
     return site
 

@@ -18,7 +18,7 @@ from ingest.server import Runner
 from journal.core.errors import VerificationError
 from tests.support.brief import BRIEF, brief_world
 from tests.support.commands import VERIFY
-from tests.support.world import DAY, FIRST, TENANT, World
+from tests.support.world import DAY, FIRST, PERSON, TENANT, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -37,7 +37,9 @@ PIECE_BYTES = 1 << 14
 @asynccontextmanager
 async def listening(world: World) -> AsyncIterator[aiohttp.ClientSession]:
     """Serve the world over HTTP, with a client's credential."""
-    _, token = await world.installation.administration.credentials.add(role="client", tenant=TENANT, categories=[BRIEF])
+    _, token = await world.installation.administration.credentials.add(
+        role="client", tenant=TENANT, categories=[BRIEF], person=PERSON
+    )
     runner = Runner(create_app(world.service, None))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -205,7 +205,7 @@ async def test_rows_from_a_backup(world: World) -> None:
         await superuser.execute(f"INSERT INTO {leaf} SELECT * FROM journal.backup; DROP TABLE journal.backup")
         await superuser.execute(f"ALTER TABLE {leaf} OWNER TO journal_owner")
         limits = f"FROM ('{FIRST}') TO ('{FIRST + DAY}')"
-        await superuser.execute(f"ALTER TABLE journal.entry_5 ATTACH PARTITION {leaf} FOR VALUES {limits}")
+        await superuser.execute(f"ALTER TABLE journal.entry_6 ATTACH PARTITION {leaf} FOR VALUES {limits}")
     copy.write_bytes(content)
     with pytest.raises(StoreError, match="is purged"):
         await world.service.store.read_entries(TENANT, BRIEF, FIRST, 0, 10)
