@@ -119,7 +119,7 @@ class TestReceipts:
 
 
 class TestKnownWithOtherContent:
-    """The same source and id, and something else."""
+    """The same source, id and time, and something else."""
 
     async def test_recorded_before(self, edge: RunningEdge) -> None:
         """409 names the event; the first content stays."""
@@ -136,7 +136,8 @@ class TestKnownWithOtherContent:
     async def test_within_one_batch(self, edge: RunningEdge) -> None:
         """A batch that contradicts itself is refused whole."""
         before = await edge.size()
-        answer = await edge.post([fresh("self"), fresh("self", subject="other")])
+        event = fresh("self")
+        answer = await edge.post([event, event | {"subject": "other"}])
         assert (answer.status, answer.faults) == (409, [(1, "/id")])
         assert await edge.size() == before
 

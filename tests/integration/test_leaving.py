@@ -14,6 +14,7 @@ from journal.core.envelope import Box, derive_data_key
 from journal.core.errors import VerificationError
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
+from journal.extract.grounds import Authorisation
 from tests.support.ending import PEM, check_signed, destroy, make_no_documents, open_export, rows_of
 from tests.support.markers import Markers
 from tests.support.world import CATEGORY, FIRST, SERVICE, World, make_event, new_world
@@ -138,8 +139,9 @@ async def live(world: World, communes: list[str], markers: Markers) -> list[tupl
         await world.record(3, tenant=LEAVING, category=category, events=[marked(markers, world) for _ in range(3)])
     earlier = []
     for category in (CATEGORY, "ecrits", JOURNAL_CATEGORY):
-        words = {name: markers.draw() for name in ("requester", "request_reference", "authorisation")}
-        extract = await world.extract(FIRST, FIRST, tenant=LEAVING, category=category, **words)
+        words = {name: markers.draw() for name in ("requester", "request_reference")}
+        given = Authorisation(markers.draw(), FIRST, markers.draw())
+        extract = await world.extract(FIRST, FIRST, tenant=LEAVING, category=category, authorisation=given, **words)
         earlier.append((extract, await world.service.reader.head(Compartment(SERVICE, LEAVING, category))))
     return earlier
 
