@@ -68,7 +68,7 @@ async def test_killed_at_every_stage(
         await world.installation.closing.close(TENANT, tmp_path)
         reports = open_export(world, tmp_path)
         assert [reports[category][0].manifest.disclosed for category in CATEGORIES] == [ENTRIES] * 3
-        assert len(json.loads((box / f"{TENANT}_export.json").read_bytes())["chains"]) == 4
+        assert len(json.loads((box / f"{TENANT}_export.json").read_bytes())["chains"]) == 5
 
         whole = await rows_of(world)
         keys = world.settings.keystore_path

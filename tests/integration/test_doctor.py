@@ -208,7 +208,7 @@ def greet(listener: socket.socket) -> None:
 def test_the_key_copy_ages(broken: Broken) -> None:
     """Noted until a first copy is made, then dated; an old one is a warning, with the command."""
     copy = broken.home.parent / "copy"
-    copy.mkdir()
+    copy.mkdir(exist_ok=True)
     assert command(broken.home, "keys", "backup", "--to", str(copy), **broken.settings).returncode == 0
     _, found = broken.doctor()
     assert found["key copy"][0]["severity"] == "ok"
@@ -225,6 +225,7 @@ def test_the_key_copy_ages(broken: Broken) -> None:
 def test_master_key_replaced_while_it_runs(broken: Broken) -> None:
     """The service, a reader of keys ever since, stays ready, takes a commune, and the store verifies."""
     copy = broken.home.parent / "copy"
+    copy.mkdir(exist_ok=True)
     old = (broken.home / "master.key").read_text()
     done = command(broken.home, "keys", "rotate", "--copy", str(copy), **broken.settings)
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("no_documents")
 
 # Two tenants in four categories, and the reserved tenant's one chain.
-CHAINS = 9
+CHAINS = 11
 FIRST_DAY = START.date()
 
 
@@ -120,7 +120,7 @@ async def test_every_chain_is_in_every_seal(world: World) -> None:
     await world.travel_to(FIRST_DAY + 2 * DAY)
     await world.seal()
     seals = await seals_of(world)
-    assert [seal.chains for seal in seals] == [CHAINS, *[CHAINS + 4] * (len(seals) - 1)]
+    assert [seal.chains for seal in seals] == [CHAINS, *[CHAINS + 5] * (len(seals) - 1)]
     assert await head_at(world, seals[-1], tenant="castres") == 0
     assert await head_at(world, seals[-1], OTHER_TENANT, JOURNAL_CATEGORY) == 2
     assert await head_at(world, seals[-1], RESERVED_TENANT, JOURNAL_CATEGORY) == 0
