@@ -260,6 +260,17 @@ def test_a_list_that_begins_at_the_last_day_purged_is_enough() -> None:
     assert (report.purged.through, report.purged.count) == (march(4), None)
 
 
+def test_a_list_that_begins_with_the_first_day_of_a_purged_period() -> None:
+    """The head of the eve is forgotten: when that day went is shown, and not how much it held."""
+    world = night(purged(3), 6, 4)
+    seals = [world.closes[march(4)], world.closes[march(5)], world.seal(noon(march(6), hour=13))]
+    report = verify(world.extract(march(4), march(6), at=noon(march(6), hour=14), seals=seals, base=world.head(4)))
+    assert report.purged is not None
+    assert [(days.days_text, days.entries, days.outcome) for days in report.purged.days] == [
+        ("2026-03-04", None, "in time")
+    ]
+
+
 def test_when_each_day_was_purged_is_told_as_the_seals_show_it() -> None:
     """In time, late by how much, or not shown; days without entries are passed over."""
     world = World(retention_days=3).live(1, 2).live(3, 3, entries=0).live(4, 4)

@@ -12,6 +12,7 @@ import pytest
 from journal.core.entry import Compartment
 from journal.core.errors import (
     BadSignatureError,
+    BrokenChainError,
     ForkError,
     MalformedError,
     MismatchedPartError,
@@ -19,7 +20,7 @@ from journal.core.errors import (
     VerificationError,
 )
 from journal.core.seal import parse_seal
-from journal.extract.known import Known, read_known
+from journal.extract.known import Known, check_known, read_known
 from journal.extract.listing import ListedSeal, encode_head_answer
 from journal.extract.verify import verify_extract
 from tests.support import authority
@@ -327,3 +328,14 @@ def test_a_known_seal_is_of_the_same_origin_and_well_signed() -> None:
     self_made = authority.issue("Seals and extracts", authority.new_key(9))
     signature = authority.sign(fetched.text, chain=(self_made,), at=parse_seal(fetched.text).sealed_at)
     assert type(failure(extract, kept(replace(fetched, signature=signature)))) is UntrustedError
+
+
+def test_an_empty_chain_begins_as_its_origin_says() -> None:
+    """Known seals alone: the chain hash of a chain without entries is computed, not believed."""
+    right = World().seal(noon(march(1)))
+    (found,) = check_known([kept(right)], anchors=ANCHORS).values()
+    assert [checked.head.size for checked in found] == [0]
+    wrong = World().seal(noon(march(1)), chain_hash=b"x" * 32)
+    with pytest.raises(BrokenChainError, match="another chain hash") as caught:
+        check_known([kept(wrong)], anchors=ANCHORS)
+    assert caught.value.part == f"{NAME} seal 1"

@@ -48,7 +48,9 @@ def test_the_numbers_of_sources_are_told() -> None:
         "A source in the epoch b of its counter gave numbers up to 9: 2 numbers are missing (1, 3), "
         "1 are declared lost, 2 events repeat a number."
     )
-    manifest = replace(MANIFEST, numbering=(full,))
+    none = SourceNumbers(9, 0, (), 1, 0, "/openepm", None)
+    assert none.describe() == "The source /openepm gave numbers up to 9: 1 are declared lost."
+    manifest = replace(MANIFEST, numbering=(full, none))
     assert parse_manifest(manifest.encode()) == manifest
     with pytest.raises(ValueError, match="30 sources"):
         replace(MANIFEST, numbering=(full,) * 31)
