@@ -232,3 +232,13 @@ def test_what_nothing_binds_to_the_service_is_said() -> None:
     assert any("Ville d'Essai (NTRFR-210000017) runs journal.example.fr" in sentence for sentence in told)
     assert not any("runs" in sentence for sentence in judged(seal(), seal(), seal(), seal()).not_checked)
     assert not any("runs" in sentence for sentence in judged(*3 * (made.LEAF,)).not_checked)
+
+
+@pytest.mark.parametrize("identifier", ["NTRFR-210000017", ""])
+def test_a_report_tells_the_organisation_and_its_identifier(identifier: str) -> None:
+    """As JSON; a certificate may name an organisation by its name alone, and another one names none."""
+    signer = seal(made.seal_name(identifier=identifier))
+    members = judged(signer, signer, signer).as_json()["signature"]
+    assert members["organisation"] == "Ville d'Essai"
+    assert members.get("organisation_identifier") == (identifier or None)
+    assert not {"organisation", "organisation_identifier"} & judged(*3 * (made.LEAF,)).as_json()["signature"].keys()
