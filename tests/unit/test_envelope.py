@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from journal.core.chain import leaf_hash
 from journal.core.entry import event_key
-from journal.core.envelope import Box, derive_data_key, derive_event_key_key
+from journal.core.envelope import Box, derive_data_key, derive_event_key_key, derive_source_name_key
 from journal.core.errors import BrokenChainError
 
 CHAIN = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["chain"]
@@ -41,6 +41,21 @@ def test_keys_are_those_of_the_vectors() -> None:
     event_key_key = derive_event_key_key(tenant_key=TENANT_KEY, origin=ORIGIN)
     assert data_key.hex() == CHAIN["data_key"]
     assert event_key_key.hex() == CHAIN["event_key_key"]
+
+
+def test_the_key_of_names_is_of_one_compartment_and_one_use() -> None:
+    """Derived from its tenant's key: another tenant, compartment or use has another one."""
+    key = derive_source_name_key(tenant_key=TENANT_KEY, origin=ORIGIN)
+    others = {
+        derive_source_name_key(tenant_key=bytes(32), origin=ORIGIN),
+        derive_source_name_key(tenant_key=TENANT_KEY, origin=ORIGIN + "s"),
+        derive_event_key_key(tenant_key=TENANT_KEY, origin=ORIGIN),
+    }
+    assert len(key) == 32
+    assert len(others - {key}) == 3
+    assert derive_source_name_key(tenant_key=TENANT_KEY, origin=ORIGIN) == key
+    with pytest.raises(ValueError, match="32"):
+        derive_source_name_key(tenant_key=TENANT_KEY[1:], origin=ORIGIN)
 
 
 def test_ciphertexts_are_those_of_the_vectors() -> None:

@@ -425,7 +425,8 @@ def test_any_spelling_is_kept_in_the_canonical_one(data: st.DataObject, event: d
     decoded = decode_single(body, NOW, SOURCE_PREFIX)
     assert decoded.canonical == reference(event)
     assert canonical.decode(decoded.canonical, limit_bytes=EVENT_LIMIT_BYTES) == json.loads(decoded.canonical)
-    assert decoded.time == parse_time(json.loads(decoded.canonical)["time"])
+    time = json.loads(decoded.canonical)["time"]
+    assert (decoded.time, decoded.time_text) == (parse_time(time), time)
 
 
 @given(st.data(), EVENTS)

@@ -372,6 +372,27 @@ class TestShown:
         receipt = receipt_of(world, 0)._replace(recorded_at="2026-03-01T12:00:00.000000Z")
         assert verdicts(extract, Answered((receipt,))) == ["purged"]
 
+    def test_a_purge_before_the_period(self) -> None:
+        """No seal listed shows which earlier days went: the receipt of a day that could not go does."""
+        world = World(retention_days=4).live(1, 4)
+        answers = answered(world, 0), answered(world, 5), answered(world, 6)
+        world.kept_from = world.closes[march(3)].head.size
+        extract = world.extract(march(4), march(4), at=noon(march(5)))
+        purged, convicted, covered = judged(extract, *answers)
+        assert [one.verdict for one in (purged, convicted, covered)] == ["purged", "missing", "covered"]
+        assert convicted.reason.endswith("seal 5 says that it is purged, when its day could not be")
+
+    def test_both_ways_of_reading_find_the_entries(self) -> None:
+        """Slice by slice, or entry by entry: what is said of receipts is the same."""
+        world, forged = lived(), World().live(1, 1).live(2, 4, entries=3)
+        extract = world.extract(march(2), march(3), at=noon(march(5))).pack()
+        receipts = [checked(answered(world, 2, 5)), checked(answered(forged, 5))]
+        by_slice, by_entry = (
+            verify_extract(opened(extract), anchors=ANCHORS, receipts=receipts, run=run).receipts for run in (map, None)
+        )
+        assert by_slice == by_entry
+        assert [one.verdict for one in by_entry] == ["covered", "covered", "missing"]
+
     def test_another_chain(self) -> None:
         """A receipt of another compartment, or of another service under the same trust, says nothing here."""
         world = lived()

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.core.entry import Compartment, parse_record
+from journal.core.entry import Compartment, Entry, parse_record
 from journal.core.errors import VerificationError
 from journal.extract import slices, sweep, walk
 from journal.extract.layout import ENTRIES, PROOF, TABLE
-from journal.extract.manifest import Filter
+from journal.extract.manifest import Filter, action_of
 from journal.extract.shape import GROUPS_LIMIT, RECORD_LIMIT_BYTES
-from journal.extract.slices import Matched, Shapes, attributes_of, check, check_alone
+from journal.extract.slices import Matched, Shapes, action_and_day, attributes_of, check, check_alone, is_wanted
 from journal.extract.verify import verify_extract
 from tests.support import authority
 from tests.support.extracts import ANCHORS, COMPARTMENT, World, event, march, noon, opened, sample
-from tests.support.sliced import change_record, odd_event, record_of, slice_of, strictly, usual_event
+from tests.support.sliced import DAY, change_record, odd_event, record_of, slice_of, strictly, usual_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,3 +301,19 @@ def test_the_attributes_of_an_entry_are_those_that_the_strict_way_reads() -> Non
     groups = tuple("2026-02-30T00:00:00.000000Z" if "T08" in text else text for text in matched[0].groups)
     with pytest.raises(VerificationError):
         attributes_of(matched[0]._replace(groups=groups), COMPARTMENT)
+
+
+def test_what_is_told_of_an_entry_is_the_same_whichever_way_it_is_read() -> None:
+    """Its action, the day it was recorded, and whether a filter asks for it."""
+    random, known = Random(5), shapes()
+    records = [record_of(usual_event(random, index), index) for index in range(100)]
+    filters = Filter(), Filter(account="agent-1"), Filter(action="access"), Filter(withhold_all=True)
+    read = known.read(records, [record.decode() for record in records])
+    assert {type(one) for one in read} == {Matched, Entry}
+    actions = set()
+    for one, record in zip(read, records, strict=True):
+        entry = parse_record(record)
+        assert action_and_day(one) == action_and_day(entry) == (action_of(entry), DAY)
+        assert [is_wanted(one, wanted) for wanted in filters] == [wanted.matches(entry) for wanted in filters]
+        actions.add(action_of(entry))
+    assert actions == {"consultation", "access", "modification"}
