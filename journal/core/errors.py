@@ -23,6 +23,7 @@ Exception
 │   │   ├── PurgedDayError             its first copy may be in a day already purged
 │   │   └── LateEventError             longer ago than an access may be recorded, and not recorded before
 │   ├── RequestError                   a request cannot be served as it was made
+│   │   └── EmptyError                 no entry that is still kept matches a filter
 │   ├── BusyError                      come back later: queue full, or a purge is being completed
 │   ├── KeyStoreError                  a key cannot be had
 │   │   ├── AbsentKeyError             it is not there
@@ -39,6 +40,8 @@ Exception
 │       └── ExpiredCertificateError    the service's own certificate has expired: nothing is signed
 ├── ProblemError                   a refusal decided at the edge, as the problem it is answered with
 ├── NotRunError                    what the verifier was given cannot be used
+├── UnlearntError                      a record is of a form that is not learnt: it is read strictly
+├── _NotUsualError                     an extract is to be walked entry by entry, which tells what is wrong
 ├── HeldError                      another run is at work in an outbox
 └── LargeFileError                 a file outgrows what its recipient can open
 """

@@ -107,7 +107,9 @@ def test_it_holds_the_verifier_and_nothing_else(pyz: Path) -> None:
     out = subprocess.run(command, cwd=pyz.parent, capture_output=True, text=True, check=True).stdout
     assert set(out.splitlines()[-1].split()) <= {"core", "extract", "pki", "verifier", *modules()}
     others = {name for name in modules() if not name.startswith(("core.", "extract.", "pki."))}
-    assert others == {"verifier.cli", "verifier.files", "verifier.repair"}
+    french = {"verifier.french", "verifier.french_reasons", "verifier.french_sentences"}
+    program = {f"verifier.{name}" for name in ("cli", "files", "processes", "receipts", "repair", "text")}
+    assert others == program | french
 
 
 def test_a_missing_library_is_named(pyz: Path) -> None:
