@@ -127,7 +127,7 @@ async def test_a_life_in_slices(postgres: EmbeddedPostgres, tmp_path: Path) -> N
         async with world.superuser() as superuser:
             used = [
                 await superuser.fetchval(f"SELECT count(*) FROM {name}")
-                for name in await tables_of(superuser, first, 5)
+                for name in await tables_of(superuser, first, 6)
             ]
         assert len(used) == 3
         assert min(used) > 0, "each slice holds somebody's rows"
