@@ -43,13 +43,13 @@ def test_an_honest_service_is_never_accused(
     at = noon(today, hour=13)
     fresh = world.seal(at - timedelta(seconds=1))
     eve = period_first - DAY
-    listed = [day for day in sorted(world.closes) if eve <= day <= last]
-    if forgets and world.purged_through > eve:
-        # The heads of close seals before the last day purged are gone: the list begins there.
-        done = world.purged_through
-        listed = [day for day in sorted(world.closes) if done <= day <= max(last, done)]
-    start = world.closes[eve].head.size if eve in listed else 0
-    end = fresh.head if last == today else world.closes[listed[-1]].head
+    # The heads of close seals before the last day purged may be gone: then the list begins there.
+    begin = max(eve, world.purged_through) if forgets else eve
+    start = world.closes[eve].head.size if begin == eve in world.closes else 0
+    end = fresh.head if last == today else world.closes[max(begin, last)].head
+    # What is purged is listed up to yesterday, to show when it went.
+    until = today - DAY if min(world.kept_from, end.size) > start else max(begin, last)
+    listed = [day for day in sorted(world.closes) if begin <= day <= until]
     base = max(start, min(world.kept_from, end.size))
     extract = world.extract(
         period_first,
