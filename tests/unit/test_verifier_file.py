@@ -34,6 +34,7 @@ from journal.extract import verify
 from journal.pki.certificates import pem_to_der
 from journal.core.errors import VerificationError
 from journal.extract.known import read_known
+from journal.verifier.receipts import judge_by_seals, read_all
 assert verify.__file__.startswith(sys.argv[1]), verify.__file__
 verdicts = {}
 for case in json.loads((folder / "index.json").read_text(encoding="utf-8"))["cases"]:
@@ -42,10 +43,14 @@ for case in json.loads((folder / "index.json").read_text(encoding="utf-8"))["cas
         for kept in case["known"]:
             with (folder / kept["file"]).open("rb") as file:
                 known.append(read_known(file, kept["name"]))
-        with (folder / case["file"]).open("rb") as file:
-            brought = [(folder / case[name]).read_bytes() if name in case else b"" for name in ("trust", "tsa_trust")]
-            anchors, tsa = (pem_to_der(pem) if pem else None for pem in brought)
-            verify.verify_extract(file, anchors=anchors, tsa_anchors=tsa, known=known)
+        brought = [(folder / case[name]).read_bytes() if name in case else b"" for name in ("trust", "tsa_trust")]
+        anchors, tsa = (pem_to_der(pem) if pem else None for pem in brought)
+        receipts, _ = read_all([folder / kept["file"] for kept in case.get("receipts", ())], anchors)
+        if "file" in case:
+            with (folder / case["file"]).open("rb") as file:
+                verify.verify_extract(file, anchors=anchors, tsa_anchors=tsa, known=known, receipts=receipts)
+        else:
+            judge_by_seals(receipts, known, anchors, tsa)
         verdicts[case["name"]] = "verified"
     except VerificationError as error:
         verdicts[case["name"]] = error.verdict
