@@ -44,7 +44,7 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     assert "--certificate cannot be combined with --without-export" in plain_line(command(home, *both))
     done = command(home, "tenant", "close", "albi", "--certificate", certificate, "--export-to", str(tmp_path))
     assert done.returncode == DONE, done.stderr
-    assert f"{tmp_path / 'albi.export'}: 4 files, listed with their hashes in albi_export.json" in done.stdout
+    assert f"{tmp_path / 'albi.export'}: 5 files, listed with their hashes in albi_export.json" in done.stdout
     assert "openepm-journal tenant destroy albi --confirm albi --report FILE" in done.stdout
     # Neither by a slip of the pen, nor over another file.
     assert "--confirm says sete, not albi" in plain_line(command(home, *destroy, "sete"))
