@@ -406,4 +406,8 @@ async def _prune(scene: Scene) -> None:
 DAY_BEFORE = f"{CHAIN} AND day = (SELECT closed_day FROM journal.service)"
 statement("A01", f"UPDATE journal.activity SET count = count + 1 WHERE {DAY_BEFORE}")
 statement("A02", f"DELETE FROM journal.activity WHERE {DAY_BEFORE}")
-statement("A03", f"UPDATE journal.source_span SET low = high - count + 1, high = high + 1 WHERE {DAY_BEFORE}")
+statement(
+    "A03",
+    "UPDATE journal.source_span SET numbers = (SELECT range_agg(int8range(lower(r) + 1, upper(r) + 1)) FROM unnest(numbers) AS r) "
+    f"WHERE {DAY_BEFORE}",
+)

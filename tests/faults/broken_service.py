@@ -60,9 +60,9 @@ async def believe(memory: Memory, heads: Mapping[Compartment, HeadState]) -> lis
     return []
 
 
-def forget(key: bytes, source: str, event_id: str) -> bytes:
+def forget(key: bytes, source: str, event_id: str, time: str) -> bytes:
     """Return another key for the same event every time."""
-    del key, source, event_id
+    del key, source, event_id, time
     return os.urandom(16)
 
 

@@ -151,7 +151,11 @@ async def passed(world: World) -> list[str]:
 COUNTERS = {
     "A01": ("UPDATE journal.activity SET count = count + 1", "its activity"),
     "A02": ("DELETE FROM journal.activity", "its activity"),
-    "A03": ("UPDATE journal.source_span SET low = high - count + 1", "the numbers of its sources"),
+    "A03": (
+        "UPDATE journal.source_span "
+        "SET numbers = (SELECT range_agg(int8range(lower(r) + 1, upper(r) + 1)) FROM unnest(numbers) AS r)",
+        "the numbers of its sources",
+    ),
 }
 
 
