@@ -408,6 +408,6 @@ statement("A01", f"UPDATE journal.activity SET count = count + 1 WHERE {DAY_BEFO
 statement("A02", f"DELETE FROM journal.activity WHERE {DAY_BEFORE}")
 statement(
     "A03",
-    "UPDATE journal.source_span SET numbers = (SELECT range_agg(int8range(lower(r) + 1, upper(r) + 1)) FROM unnest(numbers) AS r) "
-    f"WHERE {DAY_BEFORE}",
+    "UPDATE journal.source_span SET numbers = "
+    f"(SELECT range_agg(int8range(lower(r) + 1, upper(r) + 1)) FROM unnest(numbers) AS r) WHERE {DAY_BEFORE}",
 )

@@ -152,8 +152,10 @@ COUNTERS = {
     "A01": ("UPDATE journal.activity SET count = count + 1", "its activity"),
     "A02": ("DELETE FROM journal.activity", "its activity"),
     "A03": (
-        "UPDATE journal.source_span "
-        "SET numbers = (SELECT range_agg(int8range(lower(r) + 1, upper(r) + 1)) FROM unnest(numbers) AS r)",
+        (
+            "UPDATE journal.source_span SET numbers = "
+            "(SELECT range_agg(int8range(lower(r) + 1, upper(r) + 1)) FROM unnest(numbers) AS r)"
+        ),
         "the numbers of its sources",
     ),
 }
