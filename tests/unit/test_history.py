@@ -196,6 +196,21 @@ def purged(through: int, *, last: int = 5, retention_days: int = 3) -> World:
     return world
 
 
+def test_a_period_without_entries_is_shown_long_after() -> None:
+    """What came before it is purged, and so would it be: the list ends with its last day, and nothing is accused."""
+    world = World(retention_days=2)
+    for day in map(march, range(1, 9)):
+        if (due := purgeable_through(day, 2)) in world.closes:
+            world.purge(due)
+        if day <= march(2):
+            world.append(noon(day))
+        world.close(day)
+    at = noon(march(9))
+    seals = [*(world.closes[march(day)] for day in (2, 3, 4)), world.seal(at - timedelta(seconds=1))]
+    report = verify(world.extract(march(3), march(4), at=at, seals=seals))
+    assert (report.manifest.disclosed, report.purged) == (0, None)
+
+
 def night(world: World, day: int, due: int) -> World:
     """Let the purge of one more day be done on a day."""
     world.append(noon(march(day)))
