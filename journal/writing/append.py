@@ -106,6 +106,7 @@ class Appender:
         if compartment not in self._heads:
             wanted = [compartment, *islice(self._expected - {compartment}, HEADS_AT_ONCE - 1)]
             self._expected.difference_update(wanted)
+            acknowledged = self.memory.acknowledged(wanted)
             try:
                 rows = await self._store.read_heads([c.tenant for c in wanted], [c.category for c in wanted])
             except StoreError:
@@ -114,7 +115,7 @@ class Appender:
                 self._heads[compartment] = HeadState(size=0, chain_hash=start.chain_hash, recorded_at=None)
             else:
                 # A head learnt meanwhile may be ahead of what was read.
-                self._learn([c for c in wanted if c not in self._heads], rows)
+                self._learn([c for c in wanted if c not in self._heads], rows, acknowledged)
         steps = self._extending(draft, submission)
         for _ in steps or ():
             await asyncio.sleep(0)  # other requests are served meanwhile
@@ -165,6 +166,7 @@ class Appender:
                 draft = self._rewind(draft)
                 continue
             started_at = self._clock.monotonic()
+            acknowledged = self.memory.acknowledged(draft.compartments)
             try:
                 if conflicts < CONFLICTS_BEFORE_LOCK:
                     result = await self._store.append(draft.finish())
@@ -185,7 +187,7 @@ class Appender:
                 await self._acknowledge(draft)
                 return
             conflicts += result.answer == "conflict"
-            await self._amend(draft, result)
+            await self._amend(draft, result, acknowledged)
             draft = self._redraft(draft.submissions)
 
     async def _acknowledge(self, draft: Draft) -> None:
@@ -218,9 +220,10 @@ class Appender:
         """Append under the row locks of the draft's chains, so that a contended chain makes progress."""
         drafts = [draft]
         compartments = draft.compartments
+        acknowledged = self.memory.acknowledged(compartments)
 
         def build(rows: Sequence[HeadRow]) -> AppendBatch:
-            self._learn(compartments, rows)
+            self._learn(compartments, rows, acknowledged)
             drafts.append(self._redraft(draft.submissions))
             return drafts[-1].finish()
 
@@ -250,7 +253,7 @@ class Appender:
             part = [submission for submission in draft.submissions if submission.compartment in half]
             await self.commit(self._redraft(part), deadline=deadline)
 
-    async def _amend(self, draft: Draft, result: AppendResult) -> None:
+    async def _amend(self, draft: Draft, result: AppendResult, acknowledged: Mapping[Compartment, HeadState]) -> None:
         """Update heads and submissions after a refusal: nothing of the draft was written."""
         for compartment in draft.compartments:
             self._heads[compartment] = draft.base(compartment)
@@ -258,8 +261,9 @@ class Appender:
         match result.answer:
             case "conflict":
                 for head in result.moved:
-                    self.memory.compare(compartments[head.position - 1], head.size, head.chain_hash)
-                    self._heads[compartments[head.position - 1]] = HeadState(
+                    compartment = compartments[head.position - 1]
+                    self.memory.compare(compartment, head.size, head.chain_hash, acknowledged)
+                    self._heads[compartment] = HeadState(
                         size=head.size, chain_hash=head.chain_hash, recorded_at=head.recorded_at
                     )
             case "known":
@@ -302,12 +306,13 @@ class Appender:
         """Read the heads and draft again; keep the draft while the database does not answer and a caller waits."""
         await self._clock.sleep(PAUSE_SECONDS)
         compartments = draft.compartments
+        acknowledged = self.memory.acknowledged(compartments)
         try:
             rows = await self._store.read_heads([c.tenant for c in compartments], [c.category for c in compartments])
         except StoreError:
             waits = any(not submission.future.done() for submission in draft.submissions)
             return draft if waits else Draft(self._keyring)
-        self._learn(compartments, rows)
+        self._learn(compartments, rows, acknowledged)
         return self._redraft(draft.submissions)
 
     def _redraft(self, submissions: Iterable[Submission]) -> Draft:
@@ -343,14 +348,19 @@ class Appender:
         yield from steps
         self._heads[compartment] = draft.head(compartment)
 
-    def _learn(self, compartments: Iterable[Compartment], rows: Iterable[HeadRow]) -> None:
+    def _learn(
+        self,
+        compartments: Iterable[Compartment],
+        rows: Iterable[HeadRow],
+        acknowledged: Mapping[Compartment, HeadState],
+    ) -> None:
         found = {(row.tenant, row.category): row for row in rows}
         for compartment in compartments:
             row = found.get((compartment.tenant, compartment.category))
             if row is None:
                 self._heads.pop(compartment, None)
             else:
-                self.memory.compare(compartment, row.size, row.chain_hash)
+                self.memory.compare(compartment, row.size, row.chain_hash, acknowledged)
                 self._heads[compartment] = HeadState(
                     size=row.size, chain_hash=row.chain_hash, recorded_at=row.recorded_at
                 )

@@ -67,9 +67,22 @@ class Memory:
             return f"{chain.tenant}/{chain.category}: {reason}{more}"
         return self._blind
 
-    def compare(self, compartment: Compartment, size: int, chain_hash: bytes | None) -> None:
-        """Stop the chain if a head read from the database is behind the one acknowledged."""
-        known = self._heads.get(compartment)
+    def acknowledged(self, compartments: Iterable[Compartment]) -> Mapping[Compartment, HeadState]:
+        """Return the heads acknowledged so far, for `compare` with what is read from now on."""
+        return {compartment: self._heads[compartment] for compartment in compartments if compartment in self._heads}
+
+    def compare(
+        self,
+        compartment: Compartment,
+        size: int,
+        chain_hash: bytes | None,
+        acknowledged: Mapping[Compartment, HeadState],
+    ) -> None:
+        """Stop the chain if a head read from the database is behind the one acknowledged before it was asked.
+
+        What is acknowledged while the answer is on its way contradicts nothing.
+        """
+        known = acknowledged.get(compartment)
         if known is not None and (reason := _contradiction(known, size, chain_hash)):
             self._stop(self._behind, compartment, reason)
 

@@ -625,6 +625,21 @@ async def test_backends_that_die_at_random(rig: Rig, superuser: asyncpg.Connecti
     assert await rig.audit() == []
 
 
+async def test_what_is_acknowledged_while_heads_are_read(rig: Rig) -> None:
+    """A head that was read before an acknowledgement, and arrives after it, contradicts nothing; a later one does."""
+    chain, memory = rig.compartment(), rig.service.writer.appender.memory
+    await rig.submit(rig.events("first"))
+    (stale,) = await rig.service.store.read_heads([chain.tenant], [chain.category])
+    before = memory.acknowledged([chain])
+    await rig.submit(rig.events("second"))
+    memory.compare(chain, stale.size, stale.chain_hash, before)
+    assert not memory.stops(chain)
+    memory.compare(chain, stale.size, stale.chain_hash, memory.acknowledged([chain]))
+    assert memory.stops(chain)
+    await memory.look()
+    assert indexes(await rig.submit(rig.events("third"))) == [2]
+
+
 async def test_a_database_that_takes_no_connection_is_waited_for(rig: Rig, superuser: asyncpg.Connection) -> None:
     """Events sent while the database cannot be reached are answered once it can."""
     await rig.submit(rig.events("before"))
