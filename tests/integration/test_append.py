@@ -441,16 +441,17 @@ async def test_killed_connections_lose_and_double_nothing(store: Store, superuse
     await add_chains(store, TENANTS)
     day = (await store.read_now()).date()
     workers = [Appending(store, seed) for seed in (1, 2)]
-    running = asyncio.gather(*(worker.run(10) for worker in workers))
     kills = 0
-    while not running.done():
-        kills += await superuser.fetchval(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-            "WHERE usename = 'journal_ingest' AND datname = current_database() AND state = 'active'"
-        )
-        await asyncio.wait([running], timeout=0.02)
-    await running
-    assert kills > 0
+    # A backend may be found idle each time.
+    while kills < 2:
+        running = asyncio.gather(*(worker.run(10) for worker in workers))
+        while not running.done():
+            kills += await superuser.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE usename = 'journal_ingest' AND datname = current_database() AND state = 'active'"
+            )
+            await asyncio.wait([running], timeout=0.02)
+        await running
     await check_everything(store, day, {line for worker in workers for line in worker.recorded})
 
 
