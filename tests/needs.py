@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Program to Debian package.
 PACKAGES = {
+    "amtool": "prometheus-alertmanager",
     "barman": "barman",
     "caddy": "caddy",
     "chromium": "chromium",
@@ -30,6 +31,7 @@ PACKAGES = {
     "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",
+    "promtool": "prometheus",
     "psql": "postgresql-client",
     "soffice": "libreoffice-calc",
     "systemd-analyze": "systemd",

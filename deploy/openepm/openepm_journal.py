@@ -397,10 +397,13 @@ class Sender:
             "Content-Type": "application/cloudevents-batch+json",
             "User-Agent": f"openepm-journal-python/{VERSION}",
         }
-        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 (the operator's)
-        context = ssl.create_default_context(cafile=self._settings.ca_file or None)
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 (the settings' own)
+        context, seconds = (
+            ssl.create_default_context(cafile=self._settings.ca_file or None),
+            self._settings.timeout_seconds,
+        )
         try:
-            with urllib.request.urlopen(request, timeout=self._settings.timeout_seconds, context=context) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=seconds, context=context) as answer:  # noqa: S310 (same)
                 self._note(answer.headers)
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:

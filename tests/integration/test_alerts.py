@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,7 +113,7 @@ async def test_the_dashboard_asks_for_what_there_is(edge: RunningEdge) -> None:
             } <= found.labels().keys() | LABEL_VALUES.keys()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not here")
+@pytest.mark.needs("promtool")
 async def test_prometheus_takes_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     """Each is an expression that it can parse."""
     queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
@@ -125,7 +124,7 @@ async def test_prometheus_takes_the_queries_of_the_dashboard(tmp_path: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool (Debian: prometheus-alertmanager) is not here")
+@pytest.mark.needs("amtool")
 async def test_alertmanager_takes_its_configuration() -> None:
     """The example is valid, wakes the one on call for what is critical, and names alerts that there are."""
     path = MONITORING / "alertmanager.yml"
@@ -139,7 +138,7 @@ async def test_alertmanager_takes_its_configuration() -> None:
     assert set(re.findall(r'alertname="(\w+)"', path.read_text(encoding="utf-8"))) <= ALERTS.keys()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not here")
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize(
     "arguments", [("check", "rules", "openepm-journal.rules.yml"), ("test", "rules", "openepm-journal.test.yml")]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import stat
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -66,6 +67,9 @@ async def test_every_row_of_the_table(dsn: str, tmp_path: Path) -> None:
             assert last["type"] == TYPE_PREFIX + action, call
             assert last["data"].get("operation", "") == operation, call
         assert categories == {CATEGORY, "ecrits"}
+        # What is in clear is for PHP's account alone.
+        assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*")} == {0o700}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*/*.ndjson")} == {0o600}
         assert connector.command("status").returncode == 0
 
 
