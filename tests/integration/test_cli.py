@@ -271,12 +271,12 @@ def test_a_credential(running: tuple[Path, str]) -> None:
     assert re.fullmatch(r"oej_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", token)
     assert token not in done.stderr
     identifier = token.split("_")[1]
-    until(lambda: post_event(address, token, 1) == 201)
+    until(lambda: post_event(address, token) == 201)
     listed = command(home, "credential", "list").stdout
     assert f"{identifier}\tmodule\talbi\tmain-courante\tuntil 2098-12-31\tessai\n" in listed
     assert token.split("_", 2)[2] not in listed
     assert command(home, "credential", "revoke", identifier).returncode == DONE
-    until(lambda: post_event(address, token, 2) == 401)
+    until(lambda: post_event(address, token) == 401)
     assert "revoked" in command(home, "credential", "list").stdout
     assert "there is no credential 0123" in plain_line(command(home, "credential", "revoke", "0123"))
 
@@ -342,7 +342,7 @@ def test_an_extract_that_fails_on_the_way(running: tuple[Path, str], tmp_path: P
         *("credential", "add", "--role", "module", "--tenant", "albi", "--category", "main-courante"),
         *("--source-prefix", "/openepm/"),
     )
-    until(lambda: post_event(address, done.stdout.strip(), 3) == 201)
+    until(lambda: post_event(address, done.stdout.strip()) == 201)
     key = home / "keys" / "days" / "main-courante" / f"{TODAY()}"
     content = key.read_bytes()
     asked = ["extract", "--tenant", "albi", "--category", "main-courante", "--purpose", "lawfulness"]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import orjson
 
@@ -65,13 +66,13 @@ def serving(home: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen
                 process.wait(timeout=60)
 
 
-def post_event(address: str, token: str, number: int) -> int:
-    """Post an event; return the status."""
+def post_event(address: str, token: str) -> int:
+    """Post an event of its own, however often it is called; return the status."""
     event = {
         "specversion": "1.0",
         "type": "fr.openepm.journal.access",
         "source": "/openepm/albi/main-courante",
-        "id": f"{number}",
+        "id": f"{uuid4()}",
         "time": datetime.now(UTC).isoformat(),
         "data": {"actor": {"account": "c.martin"}, "outcome": "success"},
     }

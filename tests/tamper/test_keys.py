@@ -61,12 +61,12 @@ def test_the_day_key_of_today_removed_and_the_service_restarted(tmp_path: Path) 
         asked = ("--role", "module", "--tenant", "albi", "--category", CATEGORY, "--source-prefix", "/openepm/")
         token = command(home, "credential", "add", *asked).stdout.strip()
     with serving(home) as (address, _):
-        assert post_event(address, token, 1) == 201
+        assert post_event(address, token) == 201
     assert command(home, "keys", "backup", "--to", str(copy)).returncode == DONE
     key.unlink()
     with serving(home) as (address, _):
         assert not key.exists()
-        assert post_event(address, token, 2) == 503
+        assert post_event(address, token) == 503
         assert status_of(f"{address}/readyz") == 503
         told = command(home, "doctor", JOURNAL_LISTEN=address.removeprefix("http://"))
         assert told.returncode == NOT_RUN
@@ -75,7 +75,7 @@ def test_the_day_key_of_today_removed_and_the_service_restarted(tmp_path: Path) 
         assert "openepm-journal keys restore" in line
         assert not key.exists()
         assert command(home, "keys", "restore", "--from", str(copy)).returncode == DONE
-        assert post_event(address, token, 2) == 201
+        assert post_event(address, token) == 201
         made = command(
             home,
             *(
