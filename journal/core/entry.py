@@ -50,6 +50,7 @@ ACTIONS = {
     "service.setting": "réglage",
     "service.tenant": "commune",
     "service.alarm": "alarme",
+    "service.person": "personne",
 }
 OUTCOMES = {"success": "succès", "denied": "refusé", "failure": "échec"}
 # What an agent did in the module, in its own words: optional beside the action, which the law names.

@@ -29,6 +29,13 @@ CHANGES = {
     "attestation made": "attestation établie",
     "key copied": "copie de la clé",
     "confirmed after a restore": "confirmation après une restauration",
+    "invited": "invitation",
+    "invitation accepted": "invitation acceptée",
+    "signed in": "connexion",
+    "sign-in refused": "connexion refusée",
+    "hand-over confirmed": "remise ouverte par la commune",
+    "document made": "document établi",
+    "preservation asked": "conservation demandée",
 }
 ALARMS = {
     "chain not sealed": "chaîne non scellée",
@@ -39,8 +46,24 @@ ALARMS = {
     "hand-over not of this service removed": "remise étrangère au service retirée",
     "lapse not of this service removed": "abandon étranger au service retiré",
 }
+# What a credential or a person may do.
+ROLES = {
+    "module": "module",
+    "client": "client",
+    "auditor": "auditeur",
+    "operator": "exploitant",
+    "referent": "référent",
+    "reader": "lecteur",
+}
 # Members whose value is a code, with the words of their codes.
-CODES = {"action": ACTIONS, "alarm": ALARMS, "change": CHANGES, "outcome": OUTCOMES, "purpose": PURPOSES}
+CODES = {
+    "action": ACTIONS,
+    "alarm": ALARMS,
+    "change": CHANGES,
+    "outcome": OUTCOMES,
+    "purpose": PURPOSES,
+    "role": ROLES,
+}
 # Members that have no column, in the order in which they are told.
 MEMBERS = {
     "act": "acte",

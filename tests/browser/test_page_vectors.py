@@ -15,7 +15,7 @@ from journal.core.entry import ACTIONS, OPERATIONS, OUTCOMES, TYPE_PREFIX, encod
 from journal.extract import table
 from journal.extract.known import read_known
 from journal.extract.verify import verify_extract
-from journal.extract.words import CHANGES, CODES, PURPOSES
+from journal.extract.words import CHANGES, CODES, PURPOSES, ROLES
 from journal.extract.words import MEMBERS as MEMBERS_WITH_WORDS
 from journal.pki.certificates import der_to_pem, pem_to_der
 from journal.verifier import french
@@ -246,8 +246,8 @@ NAMES = (
     '"',
 )
 MEMBERS = ("actor", "client", "justification", "recipients", "outcome", "fields", "y", "__proto__", "toString")
-MEMBERS += ("operation", "count", "purpose", "reason", "requester", "change", "filter", "days", "act")
-CODED = (*OUTCOMES, *OPERATIONS, *PURPOSES, *CHANGES, "access")
+MEMBERS += ("operation", "count", "purpose", "reason", "requester", "change", "filter", "days", "act", "role")
+CODED = (*OUTCOMES, *OPERATIONS, *PURPOSES, *CHANGES, *ROLES, "access")
 TIMES = ("0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z", "2026-03-29T00:59:59.999999Z")
 TIMES += ("2026-03-29T01:00:00.000000Z", "2026-10-25T00:59:59.000000Z", "2026-10-25T01:00:00.000000Z")
 TIMES += ("2026-10-25T02:00:00.000000Z", "0096-02-29T12:00:00.000000Z", "2026-12-31T23:30:00.000000Z")

@@ -34,7 +34,7 @@ from journal.extract.layout import ENTRIES, MANIFEST, PROOF, SEALS, TABLE
 from journal.extract.listed_seal import check_seal
 from journal.extract.listing import ListedSeal, encode_seals, parse_proof_line, parse_seals
 from journal.extract.manifest import Manifest, parse_manifest
-from journal.extract.words import ALARMS, CHANGES, MEMBERS, PURPOSES
+from journal.extract.words import ALARMS, CHANGES, MEMBERS, PURPOSES, ROLES
 from journal.pki.certificates import pem_to_der
 
 if TYPE_CHECKING:
@@ -266,6 +266,7 @@ def test_the_words_of_the_table_are_those_of_the_code() -> None:
         found = [pair for part in words_of(section, heading) for pair in part.items()]
         assert found == list(words.items())
     assert words_of(section, "code of `change`") == [CHANGES, ALARMS]
+    assert words_of(section, "code of `role`") == [ROLES]
     assert f"`{TYPE_PREFIX}`" in section
 
 
