@@ -10,7 +10,7 @@ WORKERS ?= $(shell expr $(PROCESSORS) + 2)
 unexport PYTHONDONTWRITEBYTECODE
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test coverage test-wheel check catalog bench campaign campaign-tamper verifier release clean
+.PHONY: help install demo run tools test coverage test-wheel check catalog openapi bench campaign campaign-tamper verifier release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ check: install  ## check format, lint, types, import contracts
 
 catalog: install  ## make sql/catalog.json anew, after a change of sql/schema.sql
 	@$(BIN)/python -m tests.support.catalog
+
+openapi: install  ## make the parts of ingest/openapi.json that follow from the code anew
+	@$(BIN)/python -m tests.support.openapi
 
 bench: install  ## measure, several runs each, and compare with the floors
 	@$(BIN)/python -m tests.bench

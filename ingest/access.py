@@ -34,6 +34,7 @@ from ingest.problems import (
 )
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, StoreError, UnavailableError
+from journal.core.faults import BODY_TOO_LARGE, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,7 +251,7 @@ async def read_body(request: web.Request, *, limit_bytes: int, limits: Limits, b
         raise ProblemError(LENGTH, "Send Content-Length: chunked bodies are not accepted.", close=True)
     if length > limit_bytes:
         reason = f"is larger than {limit_bytes // 1024} KiB"
-        raise ProblemError(OVERSIZE, f"The body {reason}.", faults=[(0, "", reason)], close=True)
+        raise ProblemError(OVERSIZE, f"The body {reason}.", faults=[Fault(0, "", BODY_TOO_LARGE, reason)], close=True)
     with bodies.hold(commune, length):
         try:
             async with asyncio.timeout(limits.body_seconds):

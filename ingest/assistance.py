@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from journal.core.errors import InvalidEventError
+from journal.core import faults
+from journal.core.faults import Fault
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class _Event(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Event)
 
 
-def check(category: str, events: Sequence[Event]) -> None:
-    """Raise InvalidEventError, with every fault, for events of this category that say too little; of another, never."""
+def check(category: str, events: Sequence[Event]) -> list[Fault]:
+    """Return every fault of events of this category that say too little; of another category, none."""
     if category != CATEGORY:
-        return
-    faults: list[tuple[int, str, str]] = []
+        return []
+    found: list[Fault] = []
     for position, event in enumerate(events):
         said = _DECODER.decode(event.canonical)
         members = {
@@ -47,8 +48,10 @@ def check(category: str, events: Sequence[Event]) -> None:
             "/data/justification": said.data.justification,
             "/data/authorisation": said.data.authorisation,
         }
-        faults += [(position, pointer, _WHY) for pointer, value in members.items() if not value]
+        found += [
+            Fault(position, pointer, faults.CATEGORY_RULE, _WHY) for pointer, value in members.items() if not value
+        ]
         if said.data.authorisation and said.data.authorisation["date"] > format_day(event.time.date()):
-            faults.append((position, "/data/authorisation/date", "is after the access"))
-    if faults:
-        raise InvalidEventError(faults)
+            pointer = "/data/authorisation/date"
+            found.append(Fault(position, pointer, faults.CATEGORY_RULE, "is after the access"))
+    return found

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
+from journal.core import faults as codes
+
 # A body of 10,000 events holds about 400,000 values; one made to be expensive holds millions.
 VALUES_LIMIT = 1_000_000
 POINTER_LIMIT = 300
@@ -21,9 +23,10 @@ INTEGER_DIGITS = 16
 
 
 class Fault(NamedTuple):
-    """One fault: a JSON Pointer (RFC 6901) and a reason that continues the member's name."""
+    """One fault: a JSON Pointer (RFC 6901), a code, and a reason that continues the member's name."""
 
     pointer: str
+    code: codes.Code
     reason: str
 
 
@@ -70,17 +73,19 @@ def is_costly(body: bytes) -> bool:
 def parse(body: bytes) -> Any:
     """Decode a body for `check`; return a Fault if it is not JSON."""
     if body.startswith(b"\xef\xbb\xbf"):
-        return Fault("", "the body begins with a byte order mark")
+        return Fault("", codes.NOT_JSON, "the body begins with a byte order mark")
     if is_costly(body):
-        return Fault("", f"the body holds more than {VALUES_LIMIT:,} values")
+        return Fault("", codes.BODY_TOO_LARGE, f"the body holds more than {VALUES_LIMIT:,} values")
     try:
         return _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
-        return Fault("", f"the body is not UTF-8 at byte {error.start}")
+        return Fault("", codes.NOT_UTF8, f"the body is not UTF-8 at byte {error.start}")
     except json.JSONDecodeError as error:
-        return Fault("", f"the body is not JSON at character {error.pos}" if body else "the body is empty")
+        return Fault(
+            "", codes.NOT_JSON, f"the body is not JSON at character {error.pos}" if body else "the body is empty"
+        )
     except RecursionError:
-        return Fault("", "the body is nested too deeply")
+        return Fault("", codes.NOT_JSON, "the body is nested too deeply")
 
 
 def repeats_a_member(body: bytes) -> bool:
@@ -123,76 +128,83 @@ def _check(value: Any, shape: inspect.Type, pointer: str, faults: list[Fault]) -
         extra = shape.extra or {}
         shape = shape.type
     if value is None:
-        faults.append(Fault(pointer, "must not be null"))
+        faults.append(Fault(pointer, codes.WRONG_TYPE, "must not be null"))
     elif isinstance(shape, inspect.StructType):
         _check_object(value, shape, pointer, faults)
     elif isinstance(shape, inspect.ListType):
         _check_list(value, shape, pointer, faults)
-    elif reason := _fault_of_plain(value, shape, extra):
-        faults.append(Fault(pointer, reason))
+    elif found := _fault_of_plain(value, shape, extra):
+        faults.append(Fault(pointer, *found))
 
 
 def _check_object(value: Any, shape: inspect.StructType, pointer: str, faults: list[Fault]) -> None:
     if not isinstance(value, Object):
-        faults.append(Fault(pointer, f"must be an object, not {_kind(value)}"))
+        faults.append(Fault(pointer, codes.WRONG_TYPE, f"must be an object, not {_kind(value)}"))
         return
-    faults.extend(Fault(step(pointer, name), "is given twice") for name in value.repeated)
+    faults.extend(Fault(step(pointer, name), codes.DUPLICATE_MEMBER, "is given twice") for name in value.repeated)
     fields = {field.encode_name: field for field in shape.fields}
-    faults.extend(Fault(step(pointer, name), "is not a known member") for name in value if name not in fields)
+    faults.extend(
+        Fault(step(pointer, name), codes.UNKNOWN_MEMBER, "is not a known member")
+        for name in value
+        if name not in fields
+    )
     for name, field in fields.items():
         if name in value:
             _check(value[name], field.type, step(pointer, name), faults)
         elif field.required:
-            faults.append(Fault(step(pointer, name), "is required"))
+            faults.append(Fault(step(pointer, name), codes.MISSING, "is required"))
 
 
 def _check_list(value: Any, shape: inspect.ListType, pointer: str, faults: list[Fault]) -> None:
     if not isinstance(value, list):
-        faults.append(Fault(pointer, f"must be a list, not {_kind(value)}"))
+        faults.append(Fault(pointer, codes.WRONG_TYPE, f"must be a list, not {_kind(value)}"))
         return
     if shape.max_length is not None and len(value) > shape.max_length:
-        faults.append(Fault(pointer, f"holds more than {shape.max_length} items"))
+        faults.append(Fault(pointer, codes.TOO_LONG, f"holds more than {shape.max_length} items"))
         return
     if shape.min_length is not None and len(value) < shape.min_length:
-        faults.append(Fault(pointer, "is empty"))
+        faults.append(Fault(pointer, codes.BLANK, "is empty"))
     for position, item in enumerate(value):
         _check(item, shape.item_type, step(pointer, position), faults)
 
 
-def _fault_of_plain(value: Any, shape: inspect.Type, extra: dict[str, Any]) -> str:
+def _fault_of_plain(value: Any, shape: inspect.Type, extra: dict[str, Any]) -> tuple[codes.Code, str] | None:
     if isinstance(shape, inspect.IntType):
         return _fault_of_integer(value, shape)
     if isinstance(shape, inspect.BoolType):
-        return "" if isinstance(value, bool) else f"must be true or false, not {_kind(value)}"
+        return None if isinstance(value, bool) else (codes.WRONG_TYPE, f"must be true or false, not {_kind(value)}")
     if not isinstance(value, str):
-        return f"must be a string, not {_kind(value)}"
+        return codes.WRONG_TYPE, f"must be a string, not {_kind(value)}"
     if isinstance(shape, inspect.LiteralType):
-        return "" if value in shape.values else f"must be {_one_of(shape.values)}"
-    return _fault_of_text(value, shape, extra) if isinstance(shape, inspect.StrType) else ""
+        return None if value in shape.values else (codes.UNKNOWN_VALUE, f"must be {_one_of(shape.values)}")
+    return _fault_of_text(value, shape, extra) if isinstance(shape, inspect.StrType) else None
 
 
-def _fault_of_integer(value: Any, shape: inspect.IntType) -> str:
+def _fault_of_integer(value: Any, shape: inspect.IntType) -> tuple[codes.Code, str] | None:
     least, most = shape.ge or 0, shape.le or 0
     if isinstance(value, int) and not isinstance(value, bool):
-        return "" if least <= value <= most else f"is not from {least} to {most}"
-    is_number = isinstance(value, _Number)
-    return f"must be an integer from {least} to {most}" + ("" if is_number else f", not {_kind(value)}")
+        return None if least <= value <= most else (codes.OUT_OF_RANGE, f"is not from {least} to {most}")
+    wanted = f"must be an integer from {least} to {most}"
+    if isinstance(value, _Number):
+        return codes.OUT_OF_RANGE, wanted
+    return codes.WRONG_TYPE, f"{wanted}, not {_kind(value)}"
 
 
-def _fault_of_text(text: str, shape: inspect.StrType, extra: dict[str, Any]) -> str:
+def _fault_of_text(text: str, shape: inspect.StrType, extra: dict[str, Any]) -> tuple[codes.Code, str] | None:
     allowed = extra.get("controls", "")
     if not text and shape.min_length:
-        return "is empty"
+        return codes.BLANK, "is empty"
     if shape.max_length is not None and len(text) > shape.max_length:
-        return f"is longer than {shape.max_length} characters"
+        return codes.TOO_LONG, f"is longer than {shape.max_length} characters"
     if "\0" in text:
-        return "holds the character U+0000"
+        return codes.CHARACTER, "holds the character U+0000"
     if any(character < " " and character not in allowed for character in text):
-        return "holds a control character"
+        return codes.CHARACTER, "holds a control character"
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        return "holds a lone surrogate"
+        return codes.CHARACTER, "holds a lone surrogate"
     rule = extra.get("rule")
-    return str(rule(text)) if rule else ""
+    reason = rule(text) if rule else ""
+    return (codes.BLANK if text.isspace() else extra["code"], reason) if reason else None
 
 
 def _kind(value: Any) -> str:

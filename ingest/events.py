@@ -4,15 +4,11 @@ The rules are in `shapes`; this module checks them in a few microseconds per eve
 typed values in one pass, which checks types, lengths, required and unknown members. The rest is checked on the
 canonical bytes: a control character appears there as an escape, and a duplicate member as a colon of the body that the
 canonical bytes lack. At the first fault, or an unusual spelling (`spellings`), this fast path gives up; a slow one
-lists every fault of the body, or spells it as the fast one reads it.
-
-A body is refused as *misshapen* if it breaks the published schema, as *oversize*, or as *invalid* if the fault depends
-on the time or the credential: a time ahead of now, a source outside the credential's prefix.
+(`examination`) lists every fault of the body, or spells it as the fast one reads it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import re
@@ -23,6 +19,7 @@ import msgspec
 from msgspec import UNSET
 
 from ingest import diagnosis, spellings
+from ingest.examination import BATCH_LIMIT_EVENTS, Examination, Faults, Reading
 from ingest.shapes import (
     NEED_RECIPIENTS,
     NO_SUBJECT,
@@ -39,8 +36,8 @@ from ingest.shapes import (
     fault_of_tracestate,
     needs_justification,
 )
-from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, OPERATIONS, SKEW, TYPE_PREFIX, Event
-from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
+from journal.core.entry import EVENT_LIMIT_BYTES, SKEW, TYPE_PREFIX, Event
+from journal.core.errors import MalformedError
 from journal.core.times import normalise_time
 from journal.extract.table import UNSEEN
 
@@ -49,13 +46,10 @@ if TYPE_CHECKING:
 
 # White space and escapes are free, up to here.
 SINGLE_LIMIT_BYTES = 4 * EVENT_LIMIT_BYTES
-BATCH_LIMIT_EVENTS = 10_000
-FAULTS_LIMIT = 10_000
 
 _SINGLE = msgspec.json.Decoder(CloudEvent)
 _BATCH = msgspec.json.Decoder(list[CloudEvent])
 _ENCODER = msgspec.json.Encoder()
-_SHAPE = diagnosis.shape_of(CloudEvent)
 _PREFIX_LENGTH = len(TYPE_PREFIX)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -72,47 +66,56 @@ _CONTROL_ESCAPE = re.compile(rb"\\[bfnrtu]")
 
 
 def decode_single(body: bytes, now: datetime, source_prefix: str) -> Event:
-    """Decode one event, at most EVENT_LIMIT_BYTES in canonical form; `now` is aware, in UTC.
+    """Decode one event, as `read_single` does. Raises MisshapenEventError, OversizeEventError or InvalidEventError."""
+    return _accepted(read_single(body, now, source_prefix))[0]
 
-    Raises MisshapenEventError, OversizeEventError or InvalidEventError, with every fault found.
-    """
-    events = _read_single(body, now, source_prefix)
+
+def decode_batch(body: bytes, now: datetime, source_prefix: str) -> Sequence[Event]:
+    """Decode a batch, as `read_batch` does. Raises MisshapenEventError, OversizeEventError or InvalidEventError."""
+    return _accepted(read_batch(body, now, source_prefix))
+
+
+def _accepted(reading: Reading) -> Sequence[Event]:
+    if reading.faults.count:
+        raise reading.faults.error()
+    return reading.events
+
+
+def read_single(body: bytes, now: datetime, source_prefix: str) -> Reading:
+    """Read one event, at most EVENT_LIMIT_BYTES in canonical form, or its faults; `now` is aware, in UTC."""
+    events = _read_one(body, now, source_prefix)
     if events and len(events[0].canonical) <= EVENT_LIMIT_BYTES:
-        return events[0]
-    found = _Faults(now, source_prefix)
-    value = spellings.plain_event(diagnosis.parse(body))
-    found.examine_single(value)
-    if found.is_empty and (events := _read_single(_spell(value), now, source_prefix)):
-        return events[0]
-    raise found.error()
+        return Reading(events, (0,), Faults())
+    return _examination(now, source_prefix).single(spellings.plain_event(diagnosis.parse(body)))
 
 
-def _read_single(body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
+def read_batch(body: bytes, now: datetime, source_prefix: str) -> Reading:
+    """Read at most BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form, and every fault."""
+    events = None if diagnosis.is_costly(body) else _read_all(body, now, source_prefix)
+    if events is not None and max((len(event.canonical) for event in events), default=0) <= EVENT_LIMIT_BYTES:
+        return Reading(events, range(len(events)), Faults())
+    value = diagnosis.parse(body)
+    if isinstance(value, list):
+        value = [spellings.plain_event(event) for event in value]
+    return _examination(now, source_prefix).batch(value)
+
+
+def _examination(now: datetime, source_prefix: str) -> Examination:
+    def read(value: Any) -> Event | None:
+        events = _read_one(_spell(value), now, source_prefix)
+        return events[0] if events else None
+
+    return Examination(now, source_prefix, read)
+
+
+def _read_one(body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
     try:
         return _accept([_SINGLE.decode(body)], body, now, source_prefix)
     except _UNREADABLE:
         return None
 
 
-def decode_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event]:
-    """Decode at most BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form.
-
-    Raises MisshapenEventError, OversizeEventError or InvalidEventError, with every fault found.
-    """
-    events = None if diagnosis.is_costly(body) else _read_batch(body, now, source_prefix)
-    if events is not None and max((len(event.canonical) for event in events), default=0) <= EVENT_LIMIT_BYTES:
-        return events
-    found = _Faults(now, source_prefix)
-    value = diagnosis.parse(body)
-    if isinstance(value, list):
-        value = [spellings.plain_event(event) for event in value]
-    found.examine_batch(value)
-    if found.is_empty and (events := _read_batch(_spell(value), now, source_prefix)):
-        return events
-    raise found.error()
-
-
-def _read_batch(body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
+def _read_all(body: bytes, now: datetime, source_prefix: str) -> list[Event] | None:
     try:
         values = _BATCH.decode(body)
     except _UNREADABLE:
@@ -237,110 +240,3 @@ def _holds_control(canonical: bytes, justification: str | msgspec.UnsetType) -> 
         return False  # only quotation marks and backslashes were escaped
     allowed = 0 if justification is UNSET else sum(justification.count(mark) for mark in "\t\n\r")
     return len(escapes) != allowed
-
-
-class _Faults:
-    """The faults of a body, by the kind of error they raise."""
-
-    def __init__(self, now: datetime, source_prefix: str) -> None:
-        self._latest = now + SKEW
-        self._source_prefix = source_prefix
-        self._misshapen: list[tuple[int, str, str]] = []
-        self._oversize: list[tuple[int, str, str]] = []
-        self._invalid: list[tuple[int, str, str]] = []
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no fault was found."""
-        return not (self._misshapen or self._oversize or self._invalid)
-
-    def error(self) -> InvalidEventError:
-        """Return the error to raise; faults that do not depend on the clock take precedence."""
-        kind: type[InvalidEventError] = InvalidEventError
-        if self._oversize:
-            kind = OversizeEventError
-        if self._misshapen:
-            kind = MisshapenEventError
-        faults = sorted(self._misshapen + self._oversize + self._invalid, key=lambda fault: fault[0])
-        # What the fast path refuses twice stays refused, even if the slow path finds no fault.
-        return kind(faults[:FAULTS_LIMIT] or [(0, "", "cannot be read as an event")])
-
-    def oversize(self, position: int, reason: str = f"is larger than {EVENT_LIMIT_BYTES // 1024} KiB") -> None:
-        """Note an event, or a batch, that is too large."""
-        self._oversize.append((position, "", reason))
-
-    def examine_single(self, value: Any) -> None:
-        """Note every fault of what was sent as one event."""
-        if isinstance(value, list):
-            self._misshapen.append((0, "", "must be one event: send a list as application/cloudevents-batch+json"))
-        elif _compact_size(value) > EVENT_LIMIT_BYTES:
-            self.oversize(0)
-        else:
-            self.examine(0, value)
-
-    def examine_batch(self, value: Any) -> None:
-        """Note every fault of a parsed batch."""
-        if isinstance(value, diagnosis.Fault):
-            self._misshapen.append((0, *value))
-        elif not isinstance(value, list):
-            hint = ": send one event as application/cloudevents+json" if isinstance(value, dict) else ""
-            self._misshapen.append((0, "", f"must be a list{hint}"))
-        elif len(value) > BATCH_LIMIT_EVENTS:
-            self.oversize(BATCH_LIMIT_EVENTS, f"the batch holds more than {BATCH_LIMIT_EVENTS:,} events")
-        else:
-            for position, event in enumerate(value):
-                if len(self._misshapen) >= FAULTS_LIMIT:
-                    break  # enough to correct; the list must not become larger than the body
-                if _compact_size(event) > EVENT_LIMIT_BYTES:
-                    self.oversize(position)
-                else:
-                    self.examine(position, event)
-
-    def examine(self, position: int, event: Any) -> None:
-        """Collect every fault of one parsed event."""
-        faults = diagnosis.check(event, _SHAPE)
-        at_fault = {fault.pointer for fault in faults}
-        if isinstance(event, dict):
-            faults += [fault for fault in _contradictions(event) if fault.pointer not in at_fault]
-            self._examine_circumstances(position, event, at_fault)
-        self._misshapen.extend((position, *fault) for fault in faults)
-
-    def _examine_circumstances(self, position: int, event: dict[str, Any], at_fault: set[str]) -> None:
-        source, time = event.get("source"), event.get("time")
-        if isinstance(source, str) and "/source" not in at_fault and not source.startswith(self._source_prefix):
-            self._invalid.append(
-                (position, "/source", f"does not begin with {self._source_prefix}, the prefix of this credential")
-            )
-        if isinstance(time, str) and "/time" not in at_fault and _normalise(time)[1] > self._latest:
-            self._invalid.append((position, "/time", "is more than 5 minutes ahead of the service's clock"))
-
-
-def _contradictions(event: dict[str, Any]) -> list[diagnosis.Fault]:
-    """Return the missing members that the event's action requires, and an operation that does not fit it."""
-    kind, data = event.get("type"), event.get("data")
-    action = kind.removeprefix(TYPE_PREFIX) if isinstance(kind, str) else ""
-    if action not in MODULE_ACTIONS or not isinstance(data, dict):
-        return []
-    needs = [
-        ("/subject", "subject" in event or action in NO_SUBJECT),
-        ("/data/justification", "justification" in data or not needs_justification(action, data.get("outcome"))),
-        ("/data/recipients", "recipients" in data or action not in NEED_RECIPIENTS),
-    ]
-    faults = [diagnosis.Fault(pointer, f"is required for {action}") for pointer, met in needs if not met]
-    operation = data.get("operation")
-    if isinstance(operation, str) and operation in OPERATIONS:
-        reason = fault_of_operation(action, operation, data.get("outcome"))
-        faults += [diagnosis.Fault("/data/operation", reason)] if reason else []
-    return faults
-
-
-def _compact_size(event: Any) -> int:
-    """Return the size of an event in canonical form, or an estimate if it has none, in bytes."""
-    if isinstance(event, dict) and isinstance(event.get("time"), str):
-        with contextlib.suppress(MalformedError):  # reported by `examine`
-            event = {**event, "time": _normalise(event["time"])[0]}
-    try:
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=lambda _: 0)
-    except RecursionError:
-        return 0  # inside an unknown member, which `examine` reports
-    return len(text.encode("utf-8", "replace"))

@@ -17,6 +17,7 @@ from ingest.edge import CALLER
 from ingest.problems import MISSHAPEN, ProblemError, about
 from ingest.shapes import Day, Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
 from journal.core.entry import ACTIONS
+from journal.core.faults import Fault
 from journal.core.times import format_day, parse_day
 from journal.extract.grounds import Authorisation
 from journal.reading.plan import ExtractRequest
@@ -62,7 +63,7 @@ async def post_extract(request: web.Request, edge: Edge, caller: CredentialRow) 
 
 def _fault_of(problem: ProblemError) -> str:
     """Return the first fault of a body that is no request: where it is and why, never what was sent."""
-    return next((f"{pointer}: {reason}" for _, pointer, reason in problem.faults), problem.detail)
+    return next((f"{fault.pointer}: {fault.reason}" for fault in problem.faults), problem.detail)
 
 
 def _file_name(compartment: Compartment, first: date, last: date) -> str:
@@ -156,9 +157,8 @@ def decode_request(body: bytes) -> ExtractRequest:
     """Decode a request. Raises ProblemError (400) with every fault of its shape."""
     value: dict[str, Any] = diagnosis.parse(body)
     if faults := diagnosis.check(value, _SHAPE):
-        raise ProblemError(
-            MISSHAPEN, "The body is not a valid request for an extract.", faults=[(0, *fault) for fault in faults]
-        )
+        detail = "The body is not a valid request for an extract."
+        raise ProblemError(MISSHAPEN, detail, faults=[Fault(0, *fault) for fault in faults])
     wanted, given = value.get("filter", {}), value.get("authorisation")
     return ExtractRequest(
         from_day=parse_day(value["from"]),

@@ -1,8 +1,9 @@
-"""Every refusal of the HTTP edge as a problem (RFC 9457): `type`, `title`, `status`, `detail`, and `faults`.
+"""Every refusal of the HTTP edge as a problem (RFC 9457): `type`, `title`, `status`, `detail`, `retryable`, `faults`.
 
 All errors of the project are translated into the kinds below, here. A kind's `type` is a URN that never changes;
-`detail` is a sentence for a person; `faults` lists the faults of the body: the position of the event (0 if there is
-only one), a JSON Pointer within it, and a reason.
+`detail` is a sentence for a person; `retryable` says whether the same request, byte for byte, can succeed later;
+`faults` lists the faults of the request (`journal.core.faults`), and `more_faults` counts those that the list has no
+room for. Where faults are of several kinds, the problem is of the first of them in the order of the kinds below.
 """
 
 from __future__ import annotations
@@ -18,26 +19,19 @@ from journal.core.errors import (
     BusyError,
     EmptyError,
     ExpiredCertificateError,
-    InvalidEventError,
     JournalError,
     KeyStoreError,
-    KnownEventError,
-    LateEventError,
-    MisshapenEventError,
     OperatorError,
-    OversizeEventError,
-    PurgedDayError,
     RequestError,
     SignerError,
     StoreError,
     SubmissionError,
 )
+from journal.core.faults import Fault
 from journal.core.times import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    Faults = Sequence[tuple[int, str, str]]
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:openepm-journal:problem:"
@@ -48,11 +42,15 @@ _OPERATORS = (KeyStoreError, OperatorError, SignerError, StoreError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of problem: its name (the end of its URN), status and title."""
+    """One kind of problem: its name (the end of its URN), status and title, and whether time alone cures it.
+
+    Where a problem lists faults, they decide: it is retryable if all of them are.
+    """
 
     name: str
     status: int
     title: str
+    retryable: bool = False
 
     @property
     def type(self) -> str:
@@ -65,8 +63,7 @@ MISSHAPEN = Kind(name="misshapen", status=400, title="The body does not follow t
 UNAUTHENTICATED = Kind(name="unauthenticated", status=401, title="A valid credential is needed")
 ABSENT = Kind(name="absent", status=404, title="Not found")
 METHOD = Kind(name="method", status=405, title="Method not allowed")
-TIMEOUT = Kind(name="timeout", status=408, title="The body took too long to arrive")
-KNOWN = Kind(name="known", status=409, title="Already recorded with other content")
+TIMEOUT = Kind(name="timeout", status=408, title="The body took too long to arrive", retryable=True)
 LENGTH = Kind(name="length-required", status=411, title="Content-Length is required")
 OVERSIZE = Kind(name="oversize", status=413, title="Too large")
 MEDIA = Kind(name="media-type", status=415, title="Media type not supported")
@@ -75,10 +72,12 @@ INVALID = Kind(name="invalid", status=422, title="Well formed but not acceptable
 EMPTY = Kind(name="empty", status=422, title="No entry matches the filter")
 PURGED = Kind(name="purged", status=422, title="Too old: its first copy may have been purged")
 LATE = Kind(name="late", status=422, title="Too late: not recorded in time, and not any more")
-RATE = Kind(name="rate", status=429, title="Too many requests")
-INTERNAL = Kind(name="internal", status=500, title="The service failed")
-BUSY = Kind(name="busy", status=503, title="Busy; try again later")
-UNAVAILABLE = Kind(name="unavailable", status=503, title="The service is unavailable")
+KNOWN = Kind(name="known", status=409, title="Already recorded with other content")
+HEAD_TOO_LARGE = Kind(name="head-too-large", status=431, title="The head of the request is too large")
+RATE = Kind(name="rate", status=429, title="Too many requests", retryable=True)
+INTERNAL = Kind(name="internal", status=500, title="The service failed", retryable=True)
+BUSY = Kind(name="busy", status=503, title="Busy; try again later", retryable=True)
+UNAVAILABLE = Kind(name="unavailable", status=503, title="The service is unavailable", retryable=True)
 
 KINDS = (
     BAD_REQUEST,
@@ -87,7 +86,6 @@ KINDS = (
     ABSENT,
     METHOD,
     TIMEOUT,
-    KNOWN,
     LENGTH,
     OVERSIZE,
     MEDIA,
@@ -96,7 +94,9 @@ KINDS = (
     EMPTY,
     PURGED,
     LATE,
+    KNOWN,
     RATE,
+    HEAD_TOO_LARGE,
     INTERNAL,
     BUSY,
     UNAVAILABLE,
@@ -115,7 +115,8 @@ class ProblemError(Exception):
         kind: Kind,
         detail: str,
         *,
-        faults: Faults = (),
+        faults: Sequence[Fault] = (),
+        more: int = 0,
         headers: dict[str, str] | None = None,
         close: bool = False,
     ) -> None:
@@ -124,8 +125,14 @@ class ProblemError(Exception):
         self.kind = kind
         self.detail = detail
         self.faults = faults
+        self.more = more
         self.headers = headers or {}
         self.close = close
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request, byte for byte, can succeed later."""
+        return all(fault.code.retryable for fault in self.faults) if self.faults else self.kind.retryable
 
 
 def absent() -> ProblemError:
@@ -141,12 +148,12 @@ def problem_of(error: Exception) -> ProblemError | None:
         case web.HTTPException():
             problem = _of_aiohttp(error)
         case SubmissionError():
-            problem = ProblemError(_kind_of(error), _summary(error.faults), faults=error.faults)
+            problem = refusal(error.faults, error.more)
         case EmptyError():
             detail = "No entry of these days matches the filter. To have that signed, ask with even_if_empty."
-            problem = ProblemError(EMPTY, detail, faults=[(0, error.pointer, error.reason)])
+            problem = ProblemError(EMPTY, detail, faults=[_of_request(error)])
         case RequestError():
-            problem = ProblemError(INVALID, error.reason, faults=[(0, error.pointer, error.reason)])
+            problem = ProblemError(INVALID, error.reason, faults=[_of_request(error)])
         case BusyError():
             problem = ProblemError(BUSY, str(error), headers=_retry(error.retry_after_seconds))
         case ExpiredCertificateError():
@@ -175,11 +182,17 @@ def about(error: Exception) -> dict[str, str]:
 def response_of(problem: ProblemError, **members: Any) -> web.Response:
     """Return a problem as an answer, with `members` added to its body."""
     kind = problem.kind
-    body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": problem.detail}
+    body: dict[str, Any] = {
+        "type": kind.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "retryable": problem.retryable,
+    }
     if problem.faults:
-        body["faults"] = [
-            {"position": position, "pointer": pointer, "reason": reason} for position, pointer, reason in problem.faults
-        ]
+        body["faults"] = [_as_json(fault) for fault in problem.faults]
+    if problem.more:
+        body["more_faults"] = problem.more
     response = web.Response(
         body=orjson.dumps(body | members), status=kind.status, content_type=MEDIA_TYPE, headers=problem.headers
     )
@@ -188,16 +201,24 @@ def response_of(problem: ProblemError, **members: Any) -> web.Response:
     return response
 
 
-def _kind_of(error: SubmissionError) -> Kind:
-    kinds = {
-        MisshapenEventError: MISSHAPEN,
-        OversizeEventError: OVERSIZE,
-        InvalidEventError: INVALID,
-        KnownEventError: KNOWN,
-        PurgedDayError: PURGED,
-        LateEventError: LATE,
-    }
-    return kinds[type(error)]
+def refusal(faults: Sequence[Fault], more: int = 0) -> ProblemError:
+    """Return the problem of a body that has these faults, and `more` that are not listed."""
+    named = {fault.code.kind for fault in faults}
+    kind = next(kind for kind in KINDS if kind.name in named)
+    count = len({fault.position for fault in faults})
+    events = f"{count}{' events or more have' if more else ' events have' if count > 1 else ' event has'}"
+    return ProblemError(kind, f"Nothing was recorded: {events} faults.", faults=faults, more=more)
+
+
+def _of_request(error: RequestError) -> Fault:
+    return Fault(0, error.pointer, error.code, error.reason)
+
+
+def _as_json(fault: Fault) -> dict[str, Any]:
+    code = fault.code
+    members = {"position": fault.position, "pointer": fault.pointer, "code": code.name, "reason": fault.reason}
+    where = {name: value for name in ("header", "parameter") if (value := getattr(fault, name))}
+    return members | where | {"retryable": code.retryable}
 
 
 def _of_aiohttp(error: web.HTTPException) -> ProblemError:
@@ -206,11 +227,6 @@ def _of_aiohttp(error: web.HTTPException) -> ProblemError:
     kind = _OF_STATUS.get(error.status, BAD_REQUEST)
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return ProblemError(kind, f"{kind.title}.", headers=headers, close=kind is OVERSIZE)
-
-
-def _summary(faults: Faults) -> str:
-    count = len({position for position, _, _ in faults})
-    return f"Nothing was recorded: {count} event{'s have' if count > 1 else ' has'} faults."
 
 
 def _retry(seconds: int) -> dict[str, str]:

@@ -62,6 +62,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from journal.core import faults
 from journal.core.entry import (
     MODULE_ACTIONS,
     OPERATIONS,
@@ -184,6 +185,7 @@ def fault_of_time(text: str) -> str:
 def _text(limit: int, **extra: Any) -> Meta:
     """Describe a text of 1 to `limit` code points; `rule` finds faults, `pattern` is published in the schema."""
     pattern = extra.pop("pattern", _NAME)
+    extra.setdefault("code", faults.MALFORMED if "rule" in extra else faults.CHARACTER)
     extra.setdefault("rule", fault_of_name)
     return Meta(min_length=1, max_length=limit, extra=extra, extra_json_schema={"pattern": f"^{pattern}$"})
 
@@ -199,12 +201,15 @@ Sequence = Annotated[str, _text(16, rule=fault_of_sequence, pattern=_SEQUENCE)]
 Source = Annotated[str, _text(256, rule=fault_of_source, pattern=_SOURCE)]
 Time = Annotated[
     str,
-    Meta(extra={"rule": fault_of_time}, extra_json_schema={"format": "date-time", "pattern": f"^{_TIME}$"}),
+    Meta(
+        extra={"rule": fault_of_time, "code": faults.MALFORMED},
+        extra_json_schema={"format": "date-time", "pattern": f"^{_TIME}$"},
+    ),
 ]
 Day = Annotated[
     str,
     Meta(
-        extra={"rule": fault_of_day},
+        extra={"rule": fault_of_day, "code": faults.MALFORMED},
         extra_json_schema={"format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
     ),
 ]

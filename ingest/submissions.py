@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -11,15 +11,20 @@ from aiohttp import web
 from ingest import assistance
 from ingest.access import compartment_of, media_type, read_body
 from ingest.edge import COUNT
-from ingest.events import SINGLE_LIMIT_BYTES, decode_batch, decode_single
+from ingest.events import SINGLE_LIMIT_BYTES, read_batch, read_single
 from ingest.problems import absent
 from journal.core.entry import JOURNAL_CATEGORY
+from journal.core.errors import JournalError, SubmissionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from ingest.edge import Edge
+    from ingest.examination import Reading
+    from journal.core.entry import Compartment
+    from journal.core.faults import Fault
     from journal.database.ingest import CredentialRow
+    from journal.writing.answers import Answer
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -49,22 +54,43 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     is_large = kind == BATCH and len(body) > INLINE_LIMIT_BYTES
     async with _turn(edge, caller.tenant, is_large=is_large) as is_alone:
         now, prefix = edge.service.clock.now(), caller.source_prefix or ""
-        if kind == SINGLE:
-            events = [decode_single(body, now, prefix)]
-        elif not is_large:
-            events = decode_batch(body, now, prefix)
+        if not is_large:
+            reading = read_single(body, now, prefix) if kind == SINGLE else read_batch(body, now, prefix)
         else:
             async with nullcontext() if is_alone else edge.decoding.hold(caller.tenant):
-                events = await asyncio.to_thread(decode_batch, body, now, prefix)
-        assistance.check(compartment.category, events)
-        request[COUNT] = len(events)
-        answer = await edge.service.writer.submit(compartment, caller.id, events, len(body))
+                reading = await asyncio.to_thread(read_batch, body, now, prefix)
+        request[COUNT] = len(reading.events)
+        answer = await _record(edge, caller, compartment, reading, len(body))
     edge.instruments.settled(answer)
     return web.Response(
         body=answer.body,
         status=201 if any(acknowledgement.created for acknowledgement in answer) else 200,
         content_type="application/json",
     )
+
+
+async def _record(
+    edge: Edge, caller: CredentialRow, compartment: Compartment, reading: Reading, size_bytes: int
+) -> Answer:
+    """Record what was read, if nothing is wrong with it; else raise a SubmissionError with every fault there is."""
+    found = reading.faults
+    found.extend(_at(reading, assistance.check(compartment.category, reading.events)))
+    if not found.count:
+        try:
+            return await edge.service.writer.submit(compartment, caller.id, reading.events, size_bytes)
+        except SubmissionError as error:
+            found.extend(_at(reading, error.faults))
+    # Without an answer of the database, what is certain is told.
+    with suppress(JournalError):
+        outlook = await edge.service.writer.look_ahead(compartment, reading.events)
+        told = {fault[:3] for fault in found.listed}
+        found.extend(fault for fault in _at(reading, outlook.faults) if fault[:3] not in told)
+    raise found.error()
+
+
+def _at(reading: Reading, found: Iterable[Fault]) -> Iterator[Fault]:
+    """Give faults of the events that were read the positions that these have in their body."""
+    return (fault._replace(position=reading.positions[fault.position]) for fault in found)
 
 
 @asynccontextmanager

@@ -51,7 +51,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
+
+    from journal.core.faults import Code, Fault
 
 
 class JournalError(Exception):
@@ -153,14 +156,15 @@ class NotCoveredError(VerificationError):
 class SubmissionError(JournalError):
     """An event cannot be recorded as submitted.
 
-    `faults` lists (position in the batch, JSON Pointer within the event, reason), every fault found.
+    `faults` lists the faults found, in the order of the events; `more` counts those that the list has no room for.
     """
 
-    def __init__(self, faults: list[tuple[int, str, str]]) -> None:
+    def __init__(self, faults: Sequence[Fault], *, more: int = 0) -> None:
         """Keep the faults; the message shows the first."""
-        position, pointer, reason = faults[0]
-        super().__init__(f"event {position}{': ' + pointer if pointer else ''}: {reason}")
+        first = faults[0]
+        super().__init__(f"event {first.position}{': ' + first.pointer if first.pointer else ''}: {first.reason}")
         self.faults = faults
+        self.more = more
 
 
 class InvalidEventError(SubmissionError):
@@ -190,10 +194,11 @@ class LateEventError(SubmissionError):
 class RequestError(JournalError):
     """A request cannot be served as it was made; `pointer` is the JSON Pointer of the member at fault."""
 
-    def __init__(self, pointer: str, reason: str) -> None:
-        """Keep which member is at fault, and why."""
+    def __init__(self, pointer: str, code: Code, reason: str) -> None:
+        """Keep which member is at fault, the code of the fault, and why."""
         super().__init__(f"{pointer}: {reason}")
         self.pointer = pointer
+        self.code = code
         self.reason = reason
 
 

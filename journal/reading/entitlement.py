@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from journal.core import faults
 from journal.core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def check_entitled(request: ExtractRequest, *, needs_authorisation: bool) -> Non
     if request.person is None:
         raise RequestError(
             "",
+            faults.NO_PERSON,
             "this credential names no person: it may ask for extracts that withhold all, as an auditor does; who asks "
             "for entries is named when a credential is added (--person, --function)",
         )
@@ -30,6 +32,7 @@ def check_entitled(request: ExtractRequest, *, needs_authorisation: bool) -> Non
         what = f"one {about[0]}" if about else f"the purpose {request.purpose}" if not needs_authorisation else ""
         raise RequestError(
             "/authorisation",
+            faults.AUTHORISATION,
             f"an extract {f'for {what}' if what else 'of this category'} needs an authorisation: its issuer, date and "
             "reference",
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from journal.core import canonical
+from journal.core import canonical, faults
 from journal.core.errors import RequestError, StoreError
 from journal.core.times import day_of, format_day
 from journal.document.render import Spare
@@ -187,9 +187,9 @@ class Extraction:
         tenant = self._snapshot.tenant(compartment.tenant)
         is_known = self._snapshot.category(compartment.category) is not None
         if not is_known or not await self._store.read_heads([compartment.tenant], [compartment.category]):
-            raise RequestError("", "this compartment does not exist")
+            raise RequestError("", faults.DAY, "this compartment does not exist")
         if tenant is not None and tenant.closed:
-            raise RequestError("", "the contract has ended: no request can be recorded any more")
+            raise RequestError("", faults.CONTRACT_ENDED, "the contract has ended: no request can be recorded any more")
 
     async def _check(
         self, compartment: Compartment, request: ExtractRequest, *, disclose: bool, before_purge: bool
@@ -210,11 +210,11 @@ class Extraction:
                 occurred_to=request.occurred_to,
             )
         except ValueError as error:
-            raise RequestError("/filter", str(error)) from error
+            raise RequestError("/filter", faults.FILTER, str(error)) from error
         if disclose:
             return selection
         if selection != Filter():
-            raise RequestError("/filter", "an extract that withholds every entry has no other filter")
+            raise RequestError("/filter", faults.FILTER, "an extract that withholds every entry has no other filter")
         return Filter(withhold_all=True)
 
     async def _record(
@@ -281,19 +281,21 @@ def _is_recordable(value: Any) -> bool:
 def _check_days(request: ExtractRequest, today: date) -> None:
     """Raise RequestError where a day is none that can be asked for, or the authorisation is of one to come."""
     if request.from_day < FIRST_DAY:
-        raise RequestError("/from", f"it is before {format_day(FIRST_DAY)}")
+        raise RequestError("/from", faults.DAY, f"it is before {format_day(FIRST_DAY)}")
     if request.from_day > request.to_day:
-        raise RequestError("/to", "the last day is before the first")
+        raise RequestError("/to", faults.DAY, "the last day is before the first")
     if request.to_day > today:
-        raise RequestError("/to", "this day has not begun: ask for days up to today (UTC)")
+        raise RequestError("/to", faults.DAY, "this day has not begun: ask for days up to today (UTC)")
     if request.authorisation is not None and request.authorisation.day > today:
-        raise RequestError("/authorisation/date", "it is in the future")
+        raise RequestError("/authorisation/date", faults.AUTHORISATION, "it is in the future")
 
 
 def _check_words(request: ExtractRequest) -> None:
     """Raise RequestError where requester, purpose or authorisation is missing or malformed."""
     if request.purpose not in PURPOSES:
-        raise RequestError("/purpose", f"not one of the purposes that the law allows: {', '.join(PURPOSES)}")
+        raise RequestError(
+            "/purpose", faults.UNKNOWN_VALUE, f"not one of the purposes that the law allows: {', '.join(PURPOSES)}"
+        )
     texts = {f"/{name}": getattr(request, name) for name in ("requester", "request_reference")}
     texts |= {f"/filter/{name}": getattr(request, name) for name in FILTERS}
     if request.authorisation is not None:
@@ -302,8 +304,8 @@ def _check_words(request: ExtractRequest) -> None:
         if text is None:
             continue
         if not text.strip() or len(text) > TEXT_LIMIT_CHARACTERS:
-            raise RequestError(pointer, f"blank, or longer than {TEXT_LIMIT_CHARACTERS} characters")
+            raise RequestError(pointer, faults.BLANK, f"blank, or longer than {TEXT_LIMIT_CHARACTERS} characters")
         try:
             canonical.encode(text)
         except ValueError as error:
-            raise RequestError(pointer, str(error)) from error
+            raise RequestError(pointer, faults.CHARACTER, str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from journal.core import faults
 from journal.core.chain import Head, genesis
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import BusyError, RequestError, StoreError, UnavailableError
@@ -72,7 +73,7 @@ class Planner:
         closes, is_forgotten = await self._closes(compartment, eve, last, fence)
         before = is_forgotten and request.to_day < min(closes, default=request.to_day)
         if request.to_day < today and request.to_day not in closes and not before:
-            raise RequestError("/to", "this compartment did not exist on that day")
+            raise RequestError("/to", faults.DAY, "this compartment did not exist on that day")
         start = _head(closes[eve]) if eve in closes else genesis(compartment.origin)
         base = start
         if fence is not None:

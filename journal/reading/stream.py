@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from journal import __version__
-from journal.core import canonical
+from journal.core import canonical, faults
 from journal.core.chain import SALT_BYTES
 from journal.core.entry import parse_record
 from journal.core.errors import EmptyError, StoreError, VerificationError
@@ -149,7 +149,9 @@ class ExtractStream:
                 held.append(chunk)
                 if self._awaits_a_match and not self._disclosed:
                     if self._entries_read:
-                        raise EmptyError("/filter", "no entry of these days that is still kept matches it")
+                        raise EmptyError(
+                            "/filter", faults.NOTHING_MATCHES, "no entry of these days that is still kept matches it"
+                        )
                     continue
                 yield b"".join(held)
                 held.clear()

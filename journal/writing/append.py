@@ -21,6 +21,7 @@ from journal.core.errors import (
     StoreError,
     UnavailableError,
 )
+from journal.core.faults import ID_REUSED, TIME_PURGED, Fault
 from journal.core.receipt import Receipt
 from journal.core.times import day_of, format_time
 from journal.writing import answers
@@ -404,7 +405,7 @@ def recognise(draft: Draft, entries: Iterable[KnownEntry], keyring: Keyring) -> 
 def _other_content(submission: Submission, ordinals: Iterable[int]) -> KnownEventError:
     positions = submission.first_positions()
     found = sorted(positions[ordinal] for ordinal in ordinals)
-    return KnownEventError([(position, "/id", _OTHER_CONTENT) for position in found])
+    return KnownEventError([Fault(position, "/id", ID_REUSED, _OTHER_CONTENT) for position in found])
 
 
 def refuse_ahead(draft: Draft, database_now: datetime) -> None:
@@ -430,8 +431,9 @@ def refuse_fenced(draft: Draft, fenced: Container[Compartment], fences: Mapping[
         if submission.compartment not in fenced or fence is None:
             continue
         positions = submission.first_positions()
+        reason = f"too old: {fence} is purged"
         if gone := sorted(positions[ordinal] for ordinal, since in enumerate(submission.since) if since <= fence):
-            submission.fail(PurgedDayError([(position, "/time", f"too old: {fence} is purged") for position in gone]))
+            submission.fail(PurgedDayError([Fault(position, "/time", TIME_PURGED, reason) for position in gone]))
 
 
 def refuse_absent(draft: Draft, absent: Container[Compartment]) -> None:

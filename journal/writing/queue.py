@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from journal.core.errors import BusyError, KnownEventError
+from journal.core.faults import ID_REUSED, Fault
 from journal.writing.answers import Acknowledgement
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
     distinct: list[Event] = []
     positions: list[int] = []  # of the first copies
     places: list[int] = []
-    faults: list[tuple[int, str, str]] = []
+    found: list[Fault] = []
     for position, event in enumerate(events):
         place = first.setdefault((event.source, event.id, event.time), len(distinct))
         if place == len(distinct):
@@ -91,12 +92,11 @@ def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
             positions.append(position)
         elif distinct[place].canonical != event.canonical:
             earlier = positions[place]
-            faults.append(
-                (position, "/id", f"same source, id and time as event {earlier} of this batch, other content")
-            )
+            reason = f"same source, id and time as event {earlier} of this batch, other content"
+            found.append(Fault(position, "/id", ID_REUSED, reason))
         places.append(place)
-    if faults:
-        raise KnownEventError(faults)
+    if found:
+        raise KnownEventError(found)
     return distinct, places
 
 

@@ -9,11 +9,11 @@ database compares the heads, and refuses a draft made from stale ones as a whole
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from journal.clock import Clock, ClockGuard
-from journal.core.entry import JOURNAL_CATEGORY, RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_key, identity_time
+from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import (
     BusyError,
     InvalidEventError,
@@ -22,20 +22,24 @@ from journal.core.errors import (
     PurgedDayError,
     StoreError,
 )
-from journal.core.times import day_of, format_time, midnight
 from journal.settings import LATENESS_DAYS
+from journal.writing import rules
 from journal.writing.append import Appender
 from journal.writing.draft import STEP_EVENTS, Draft
 from journal.writing.instruments import Instruments
-from journal.writing.queue import FairQueue, Submission, distinct_events
+from journal.writing.queue import FairQueue, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from journal.core.entry import Compartment, Event
+    from journal.database.ingest import CategoryRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring
     from journal.snapshot import Snapshot
     from journal.writing.answers import Answer, Notary
+    from journal.writing.rules import Outlook
 
 DRAFT_EVENTS = 2_000
 # A heavy commune's, while another has submitted something in the last seconds: so long may a commit keep it waiting.
@@ -43,8 +47,6 @@ SHORT_DRAFT_EVENTS = 250
 RECENT_SECONDS = 10.0
 STOPPING_RETRY_SECONDS = 5
 ANSWER_LIMIT_SECONDS = 30.0
-# The other members of a record (names, an index, a time) always fit in the rest.
-EVENT_LIMIT_BYTES = RECORD_LIMIT_BYTES - 1024
 
 
 class Writer:
@@ -109,18 +111,10 @@ class Writer:
         if self._closing:
             raise BusyError("the service is stopping", retry_after_seconds=STOPPING_RETRY_SECONDS)
         self._refuse_times(compartment, events, now)
-        _refuse_oversize(events)
-        distinct, places = distinct_events(events)
-        key = self._keyring.event_key_key(compartment)
-        submission = Submission(
-            compartment=compartment,
-            submitted_by=submitted_by,
-            events=distinct,
-            keys=[_event_key(key, compartment, event) for event in distinct],
-            since=[day_of(event.time - SKEW) for event in distinct],
-            places=places,
-            size_bytes=size_bytes,
-            future=asyncio.get_running_loop().create_future(),
+        if large := rules.oversize(events):
+            raise OversizeEventError(large)
+        submission = rules.new_submission(
+            compartment, submitted_by, events, key=self._keyring.event_key_key(compartment), size_bytes=size_bytes
         )
         await self._recall_late(submission, now)
         heavy = self._queue.put(submission)
@@ -225,48 +219,34 @@ class Writer:
         await self.appender.recall(submission, late, self._lateness)
         positions = submission.first_positions()
         if unknown := sorted(positions[ordinal] for ordinal in late if ordinal not in submission.known):
-            days = self._lateness.days
-            reason = (
-                f"more than {days} days ago ({format_time(oldest)}), and not recorded before: an access is recorded at "
-                f"most {days} days late; do not give it another time, but declare its number lost (its operator does, "
-                "with openepm-journal loss, or lengthens JOURNAL_LATENESS_DAYS)"
-            )
-            raise LateEventError([(position, "/time", reason) for position in unknown])
+            raise LateEventError(rules.times_too_old(unknown, now, self._lateness))
 
-    def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
-        if ahead := [
-            (position, "/time", f"more than 5 minutes after the service's clock ({format_time(now)})")
-            for position, event in enumerate(events)
-            if event.time > now + SKEW
-        ]:
-            raise InvalidEventError(ahead)
+    async def look_ahead(self, compartment: Compartment, events: Sequence[Event]) -> Outlook:
+        """Say what would become of events if they were submitted now; nothing is stored.
+
+        Raises OperatorError (clock), StoreError (no such compartment, or the database does not answer).
+        """
+        return await rules.look_ahead(
+            self.appender,
+            compartment,
+            events,
+            key=self._keyring.event_key_key(compartment),
+            category=self._category(compartment),
+            now=self._guard.check(),
+            lateness=self._lateness,
+        )
+
+    def _category(self, compartment: Compartment) -> CategoryRow:
         category = self._snapshot.category(compartment.category)
         if category is None:
             raise StoreError(f"category {compartment.category} does not exist")
-        # Events this old may have been recorded and purged: a copy could not be recognised.
-        gone = day_of(now) - timedelta(days=category.retention_days)
-        gone = max(gone, category.fence) if category.fence else gone
-        oldest = midnight(gone + timedelta(days=1)) + SKEW
-        if late := [
-            (position, "/time", f"too old: this category takes events from {format_time(oldest)} on")
-            for position, event in enumerate(events)
-            if event.time < oldest
-        ]:
-            raise PurgedDayError(late)
+        return category
 
-
-def _event_key(key: bytes, compartment: Compartment, event: Event) -> bytes:
-    return event_key(key, event.source, event.id, identity_time(compartment.category, format_time(event.time)))
-
-
-def _refuse_oversize(events: Sequence[Event]) -> None:
-    """Refuse events too large for a record before they reach a draft shared with others."""
-    if faults := [
-        (position, "", "is larger than a record may be")
-        for position, event in enumerate(events)
-        if len(event.canonical) > EVENT_LIMIT_BYTES
-    ]:
-        raise OversizeEventError(faults)
+    def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
+        if ahead := rules.times_ahead(events, now):
+            raise InvalidEventError(ahead)
+        if gone := rules.times_purged(events, now, self._category(compartment)):
+            raise PurgedDayError(gone)
 
 
 def _expire(submission: Submission) -> None:

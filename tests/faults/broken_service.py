@@ -17,7 +17,7 @@ import sql
 from journal.cli.main import main
 from journal.database.ingest import _arguments, _read_result
 from journal.database.store import Store
-from journal.writing import writer
+from journal.writing import rules
 from journal.writing.memory import Memory
 
 if TYPE_CHECKING:
@@ -71,5 +71,5 @@ if __name__ == "__main__":
         Store.append = append_hastily  # type: ignore[method-assign, assignment]  # the fault
         Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
     else:
-        writer.event_key = forget  # type: ignore[attr-defined, assignment]  # the fault
+        rules.event_key = forget  # type: ignore[attr-defined, assignment]  # the fault
     sys.exit(main())

@@ -100,7 +100,7 @@ async def test_copies_with_other_content_within_a_batch_are_refused_whole(rig: R
     first, second = rig.events("a", "b")
     with pytest.raises(KnownEventError) as caught:
         await rig.submit([first, second, rig.rival(first), rig.rival(second)])
-    assert [position for position, _, _ in caught.value.faults] == [2, 3]
+    assert [fault.position for fault in caught.value.faults] == [2, 3]
     assert await rig.size() == 0
 
 
@@ -214,10 +214,10 @@ async def test_known_with_other_content_in_the_middle_leaves_neighbours(rig: Rig
         return_exceptions=True,
     )
     assert isinstance(answers[1], KnownEventError)
-    ((position, pointer, reason),) = answers[1].faults
-    assert (position, pointer) == (1, "/id")
-    assert reason.startswith("already recorded with other content: ")
-    assert "use another id" in reason
+    (fault,) = answers[1].faults
+    assert (fault.position, fault.pointer, fault.code.name) == (1, "/id", "id-reused")
+    assert fault.reason.startswith("already recorded with other content: ")
+    assert "use another id" in fault.reason
     assert [indexes(answers[0]), indexes(answers[2])] == [[1], [2]]
     recorded = await rig.submit(mates)
     assert indexes(recorded) == [3, 4]
@@ -520,7 +520,7 @@ async def test_the_largest_batch(rig: Rig) -> None:
     rivals = [rig.rival(events[number]) for number in (0, 5_000, 9_999)]
     with pytest.raises(KnownEventError) as caught:
         await rig.submit([*rig.events("new"), *rivals])
-    assert [position for position, _, _ in caught.value.faults] == [1, 2, 3]
+    assert [fault.position for fault in caught.value.faults] == [1, 2, 3]
     assert await rig.audit() == []
 
 
@@ -530,7 +530,7 @@ async def test_an_event_beyond_the_record_limit_is_refused_before_it_waits(rig: 
     object.__setattr__(large, "canonical", large.canonical.replace(b"Relecture", b"R" * 20 * 1024))
     with pytest.raises(OversizeEventError) as caught:
         await rig.submit([good, large])
-    assert [position for position, _, _ in caught.value.faults] == [1]
+    assert [fault.position for fault in caught.value.faults] == [1]
     assert indexes(await rig.submit([good])) == [0]
 
 

@@ -55,7 +55,7 @@ def changed(body: dict[str, Any], reason: str) -> dict[str, Any]:
     return body | {"data": body["data"] | {"justification": reason}}
 
 
-def read_events(bodies: Sequence[dict[str, Any]], now: datetime) -> list[Event]:
+def read_events(bodies: Sequence[dict[str, Any]], now: datetime) -> Sequence[Event]:
     """Return events as the edge reads them."""
     return decode_batch(orjson.dumps(bodies), now, "")
 
@@ -83,7 +83,7 @@ class Rig:
         """Return one of its compartments."""
         return Compartment(SERVICE, tenant, category)
 
-    def events(self, *ids: object, minutes_ago: float = 1, **members: Any) -> list[Event]:
+    def events(self, *ids: object, minutes_ago: float = 1, **members: Any) -> Sequence[Event]:
         """Return an event per id, of some minutes ago."""
         now = self.clock.now()
         moment = now - timedelta(minutes=minutes_ago)

@@ -12,6 +12,7 @@ import retention
 import sql
 from journal.core import errors
 from journal.core.errors import BusyError, ExpiredCertificateError, JournalError, OperatorError, RequestError
+from journal.core.faults import UNKNOWN_VALUE
 
 PACKAGES = {package.__name__: package for package in (journal, ingest, retention, sql)}
 PROGRAM = "journal.verifier.opening"  # importing it runs the verifier
@@ -53,11 +54,12 @@ def test_the_tree_is_whole() -> None:
 
 def test_a_request_that_cannot_be_served() -> None:
     """It names the member at fault, and says it in its words too."""
-    error = RequestError("/purpose", "not one of the purposes")
+    error = RequestError("/purpose", UNKNOWN_VALUE, "not one of the purposes")
     assert isinstance(error, JournalError)
-    assert (str(error), error.pointer, error.reason) == (
+    assert (str(error), error.pointer, error.code.name, error.reason) == (
         "/purpose: not one of the purposes",
         "/purpose",
+        "unknown-value",
         "not one of the purposes",
     )
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.events import BATCH_LIMIT_EVENTS, FAULTS_LIMIT, decode_batch, decode_single
+from ingest.events import decode_batch, decode_single
+from ingest.examination import BATCH_LIMIT_EVENTS, FAULTS_LIMIT
 from ingest.shapes import FITTING, fault_of_name
 from journal.core import canonical
 from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, OPERATIONS
@@ -45,6 +46,11 @@ def refusal(body: bytes, *, batch: bool = False) -> InvalidEventError:
     with pytest.raises(InvalidEventError) as caught:
         (decode_batch if batch else decode_single)(body, NOW, SOURCE_PREFIX)
     return caught.value
+
+
+def told(error: InvalidEventError) -> list[tuple[int, str, str]]:
+    """Return where each fault is, and its reason."""
+    return [(fault.position, fault.pointer, fault.reason) for fault in error.faults]
 
 
 def decoded_or_refused(body: bytes) -> Event | InvalidEventError:
@@ -163,7 +169,7 @@ class TestAccepted:
         assert len(decode_single(body.encode(), NOW, SOURCE_PREFIX).canonical) == EVENT_LIMIT_BYTES
         longer = body.replace("jj", "jjj", 1).encode()
         assert len(longer) < EVENT_LIMIT_BYTES
-        assert refusal(longer).faults == [(0, "", "is larger than 16 KiB")]
+        assert told(refusal(longer)) == [(0, "", "is larger than 16 KiB")]
 
     def test_the_trace_is_kept(self) -> None:
         """A W3C trace context links an entry to the request that made it."""
@@ -211,7 +217,7 @@ class TestRefused:
         """The kind of error gives the status; a fault points at the member."""
         error = refusal(case.body)
         assert STATUS[type(error)] == case.status
-        assert (0, case.pointer) in [(position, pointer) for position, pointer, _ in error.faults]
+        assert (0, case.pointer) in [(fault.position, fault.pointer) for fault in error.faults]
         assert "cannot be read as an event" not in str(error)
 
     @pytest.mark.parametrize("case", [case for case in REFUSED if case.pointer], ids=str)
@@ -219,8 +225,8 @@ class TestRefused:
         """The one refused event is named by its position, and none of its neighbours is."""
         error = refusal(batch_of(case), batch=True)
         assert STATUS[type(error)] == case.status
-        assert {position for position, _, _ in error.faults} == {2}
-        assert case.pointer in [pointer for _, pointer, _ in error.faults]
+        assert {fault.position for fault in error.faults} == {2}
+        assert case.pointer in [fault.pointer for fault in error.faults]
 
     def test_every_fault_is_named_at_once(self) -> None:
         """A module's author corrects everything after one answer."""
@@ -229,7 +235,7 @@ class TestRefused:
         event["data"]["actor"]["account"] = "a\0"
         del event["data"]["recipients"]
         error = refusal(json.dumps(event).encode())
-        assert sorted(error.faults) == [
+        assert sorted(told(error)) == [
             (0, "/data/actor/account", "holds the character U+0000"),
             (0, "/data/recipients", "is required for disclosure"),
             (0, "/extra", "is not a known member"),
@@ -244,7 +250,7 @@ class TestRefused:
         events[3]["data"]["justification"] = " "
         error = refusal(json.dumps(events).encode(), batch=True)
         assert isinstance(error, MisshapenEventError)
-        assert [(position, pointer) for position, pointer, _ in error.faults] == [
+        assert [(fault.position, fault.pointer) for fault in error.faults] == [
             (1, "/time"),
             (3, "/data/justification"),
         ]
@@ -253,7 +259,7 @@ class TestRefused:
         """A clock may be a little wrong; an event of the future is refused."""
         late = (NOW + timedelta(minutes=5, microseconds=1)).isoformat()
         error = refusal(json.dumps(valid_event(time=late)).encode())
-        assert error.faults == [(0, "/time", "is more than 5 minutes ahead of the service's clock")]
+        assert told(error) == [(0, "/time", "is more than 5 minutes ahead of the service's clock")]
         assert type(error) is InvalidEventError
 
     def test_a_refused_value_is_not_repeated(self) -> None:
@@ -283,49 +289,56 @@ class TestBatch:
         assert first == second
 
     @pytest.mark.parametrize(
-        ("body", "reason"),
+        ("body", "code", "reason"),
         [
-            (b"{}", "must be a list: send one event as application/cloudevents+json"),
-            (json.dumps(valid_event()).encode(), "must be a list: send one event as application/cloudevents+json"),
-            (b'"event"', "must be a list"),
-            (b"", "the body is empty"),
-            (b" ", "the body is not JSON at character 1"),
-            (b"[" * 5_000, "the body is nested too deeply"),
-            (b"[" + b"0," * 1_000_000 + b"0]", "the body holds more than 1,000,000 values"),
+            (b"{}", "wrong-type", "must be a list: send one event as application/cloudevents+json"),
+            (
+                json.dumps(valid_event()).encode(),
+                "wrong-type",
+                "must be a list: send one event as application/cloudevents+json",
+            ),
+            (b'"event"', "wrong-type", "must be a list"),
+            (b"", "not-json", "the body is empty"),
+            (b" ", "not-json", "the body is not JSON at character 1"),
+            (b"[" * 5_000, "not-json", "the body is nested too deeply"),
+            (b"[" + b"0," * 1_000_000 + b"0]", "body-too-large", "the body holds more than 1,000,000 values"),
         ],
     )
-    def test_not_a_batch(self, body: bytes, reason: str) -> None:
+    def test_not_a_batch(self, body: bytes, code: str, reason: str) -> None:
         """What is no list of events is refused in words, at no event in particular."""
         error = refusal(body, batch=True)
-        assert isinstance(error, MisshapenEventError)
-        assert error.faults == [(0, "", reason)]
+        assert isinstance(error, OversizeEventError if code == "body-too-large" else MisshapenEventError)
+        assert told(error) == [(0, "", reason)]
+        assert error.faults[0].code.name == code
 
     def test_a_batch_sent_as_one_event(self) -> None:
         """A list sent as one event is refused with how to send a list."""
         error = refusal(json.dumps([valid_event()]).encode())
         assert isinstance(error, MisshapenEventError)
-        assert error.faults == [(0, "", "must be one event: send a list as application/cloudevents-batch+json")]
+        assert told(error) == [(0, "", "must be one event: send a list as application/cloudevents-batch+json")]
 
     def test_what_is_no_event_is_named_by_position(self) -> None:
         """A batch of anything but objects is refused item by item."""
         error = refusal(b'[1, null, "a", [], true]', batch=True)
-        assert [position for position, _, _ in error.faults] == [0, 1, 2, 3, 4]
+        assert [fault.position for fault in error.faults] == [0, 1, 2, 3, 4]
 
     def test_depth_is_never_an_accident(self) -> None:
         """Unknown content is refused at any depth of nesting, also near Python's recursion limit."""
         template = json.dumps(valid_event(extra="@")).encode()
         for depth in range(1, 1_100):
             body = b"[" + template.replace(b'"@"', b"[" * depth + b"]" * depth) + b"]"
-            assert refusal(body, batch=True).faults in (
+            assert told(refusal(body, batch=True)) in (
                 [(0, "/extra", "is not a known member")],
                 [(0, "", "the body is nested too deeply")],
             )
 
     def test_faults_without_end_are_cut(self) -> None:
-        """However much is wrong, the list of faults is bounded."""
+        """However much is wrong, the list of faults is bounded: the first are in it, the others are counted."""
         event = b'{"' + b'":1,"'.join(f"m{number}".encode() for number in range(1_000)) + b'":1}'
         error = refusal(b"[" + b",".join([event] * 100) + b"]", batch=True)
-        assert len(error.faults) == FAULTS_LIMIT
+        # Each has 1,000 unknown members, lacks six, and is no event.
+        assert (len(error.faults), error.more) == (FAULTS_LIMIT, 100 * 1_006 - FAULTS_LIMIT)
+        assert {fault.position for fault in error.faults} == {0}
 
     def test_at_most_10_000_events(self) -> None:
         """The limit is inclusive; one more is named by the position of the first event too many."""
@@ -347,7 +360,7 @@ class TestBatch:
         event["subject"] += "s"
         error = refusal(json.dumps([valid_event(id="x"), event]).encode(), batch=True)
         assert isinstance(error, OversizeEventError)
-        assert error.faults == [(1, "", "is larger than 16 KiB")]
+        assert told(error) == [(1, "", "is larger than 16 KiB")]
 
 
 TEXT = (
@@ -445,7 +458,7 @@ def test_a_member_given_twice_is_never_accepted(data: st.DataObject, event: dict
     body = body.replace(f'"@": {mark}', extra)
     error = refusal(body.encode())
     pointer = "".join(f"/{step}" for step in (*path, name))
-    assert (0, pointer, "is given twice") in error.faults
+    assert (0, pointer, "is given twice") in told(error)
 
 
 @given(st.data(), EVENTS)
