@@ -2,8 +2,8 @@
 /**
  * Connector of OpenEPM's modules to the access journal: one file, PHP 7.4 or later, no dependency.
  *
- * A page records an event into a local spool (no network); `flush`, by cron, systemd or after the response, sends
- * what the spool holds, in order and byte for byte, until the journal has acknowledged it. LISEZMOI.md says how to use it.
+ * A page records an event into a local spool (no network); `flush`, by cron, systemd or after the response, sends what
+ * the spool holds, in order and byte for byte, until the journal has acknowledged it. LISEZMOI.md says how to use it.
  *
  *     $journal = OpenepmJournal::fromFile('/etc/openepm/journal.ini');
  *     $journal->agent('c.martin', array('name' => 'Martin, Claire', 'role' => 'brigadier'));
@@ -24,6 +24,9 @@ final class OpenepmJournal
 {
     const VERSION = '1.0';
     const TYPE = 'fr.openepm.journal.';
+    const CATEGORY = '/\A[a-z0-9][a-z0-9-]{0,62}\z/';
+    // Who is named in a sign of life.
+    const SELF = 'openepm-journal';
 
     /** @var array<string, mixed> */
     private $settings;
@@ -46,8 +49,10 @@ final class OpenepmJournal
         'ca_file' => '',            // certificate of the authority, where the system does not know it
         'send' => 'later',          // later: by the command; after-response: when the page has been answered
         'max_mib' => 256,           // of a category's spool
-        'max_age_days' => 6,        // the journal refuses what is too old (7 days unless its operator chose otherwise)
+        'max_age_days' => 7,        // what waits longer, while the journal does not answer, is set aside and lost
+        'quarantine_days' => 50,    // how long what was refused is kept, in clear
         'receipts_days' => 70,      // how long receipts are kept; they hold nothing personal
+        'rhythm_minutes' => 0,      // `flush` sends a sign of life after so long without an event; 0: never
         'timeout_seconds' => 5,
         'strict' => false,          // true: an event that cannot be spooled is an exception, and the page shall stop
     );
@@ -63,6 +68,11 @@ final class OpenepmJournal
         foreach (self::SETTINGS as $name => $default) {
             if ($default === null && !is_string($this->settings[$name])) {
                 throw new OpenepmJournalException("réglage manquant : $name");
+            }
+        }
+        foreach (array_filter(self::SETTINGS, 'is_int') as $name => $default) {
+            if (!is_numeric($this->settings[$name])) {
+                throw new OpenepmJournalException("$name : un nombre est attendu");
             }
         }
         if (!in_array($this->settings['send'], array('later', 'after-response'), true)) {
@@ -86,66 +96,67 @@ final class OpenepmJournal
      * @param array<string, string> $about name, role, unit
      * @param array<string, string> $client address, workstation, session
      */
-    public function agent(string $account, array $about = array(), array $client = array()): self
+    public function agent(?string $account, array $about = array(), array $client = array()): self
     {
-        $this->actor = array('account' => self::text($account)) + array_map(array(self::class, 'text'), $about);
+        $account = self::text($account);
+        $this->actor = $account === '' ? null : array('account' => $account) + self::words($about);
         if ($client === array() && isset($_SERVER['REMOTE_ADDR'])) {
             $client = array('address' => (string) $_SERVER['REMOTE_ADDR']);
         }
-        $this->client = array_map(array(self::class, 'text'), $client);
+        $this->client = self::words($client);
         return $this;
     }
 
     /** A sheet was shown. */
-    public function consultation(string $reference, string $motif, array $options = array()): bool
+    public function consultation(?string $reference, ?string $motif, array $options = array()): bool
     {
         return $this->record('consultation', 'view', $reference, array('justification' => $motif), $options);
     }
 
     /** A sheet was printed or turned into a PDF. */
-    public function impression(string $reference, string $motif, array $options = array()): bool
+    public function impression(?string $reference, ?string $motif, array $options = array()): bool
     {
         return $this->record('consultation', 'print', $reference, array('justification' => $motif), $options);
     }
 
     /** A sheet was taken out of the software as a file (CSV, spreadsheet). */
-    public function export(string $reference, string $motif, array $options = array()): bool
+    public function export(?string $reference, ?string $motif, array $options = array()): bool
     {
         return $this->record('consultation', 'export', $reference, array('justification' => $motif), $options);
     }
 
     /** An attached document was opened. */
-    public function pieceJointe(string $reference, string $motif, array $options = array()): bool
+    public function pieceJointe(?string $reference, ?string $motif, array $options = array()): bool
     {
         return $this->record('consultation', 'attachment', $reference, array('justification' => $motif), $options);
     }
 
     /** A sheet was written for the first time. */
-    public function creation(string $reference, array $options = array()): bool
+    public function creation(?string $reference, array $options = array()): bool
     {
         return $this->record('collection', 'create', $reference, array(), $options);
     }
 
     /** A sheet was changed; option `fields`: the names of the fields, never their values. */
-    public function modification(string $reference, array $options = array()): bool
+    public function modification(?string $reference, array $options = array()): bool
     {
         return $this->record('modification', 'update', $reference, array(), $options);
     }
 
     /** A sheet was validated, or signed. */
-    public function validation(string $reference, array $options = array()): bool
+    public function validation(?string $reference, array $options = array()): bool
     {
         return $this->record('modification', 'validate', $reference, array(), $options);
     }
 
     /** Rights of an account were changed; the reference is the account. */
-    public function droits(string $reference, array $options = array()): bool
+    public function droits(?string $reference, array $options = array()): bool
     {
         return $this->record('modification', 'rights', $reference, array(), $options);
     }
 
     /** A sheet was removed. */
-    public function suppression(string $reference, array $options = array()): bool
+    public function suppression(?string $reference, array $options = array()): bool
     {
         return $this->record('erasure', 'delete', $reference, array(), $options);
     }
@@ -155,9 +166,9 @@ final class OpenepmJournal
      *
      * @param string[] $recipients
      */
-    public function communication(string $reference, array $recipients, string $motif, array $options = array()): bool
+    public function communication(?string $reference, array $recipients, ?string $motif, array $options = array()): bool
     {
-        $data = array('justification' => $motif, 'recipients' => array_map(array(self::class, 'text'), $recipients));
+        $data = array('justification' => $motif, 'recipients' => array_values(self::words($recipients)));
         return $this->record('disclosure', 'transmit', $reference, $data, $options);
     }
 
@@ -166,7 +177,7 @@ final class OpenepmJournal
      *
      * @param string[] $references
      */
-    public function rapprochement(array $references, string $motif, array $options = array()): bool
+    public function rapprochement(array $references, ?string $motif, array $options = array()): bool
     {
         $act = bin2hex(random_bytes(8));
         $all = true;
@@ -225,10 +236,13 @@ final class OpenepmJournal
         try {
             $category = (string) ($options['category'] ?? $this->settings['category']);
             $this->spool($category)->append($this->event($action, $operation, $reference, $data, $options));
-        } catch (OpenepmJournalException $error) {
-            error_log('openepm-journal: ' . $error->getMessage());
+        } catch (Throwable $error) {
+            // No fault of this file may stop a page that did not ask for it.
+            $told = $error instanceof OpenepmJournalException ? $error->getMessage()
+                : get_class($error) . ', ligne ' . $error->getLine();
+            error_log('openepm-journal: ' . $told);
             if ($this->settings['strict']) {
-                throw $error;
+                throw $error instanceof OpenepmJournalException ? $error : new OpenepmJournalException($told);
             }
             return false;
         }
@@ -239,7 +253,7 @@ final class OpenepmJournal
     /** Return the spool of a category. */
     public function spool(string $category): OpenepmJournalSpool
     {
-        if (preg_match('/\A[a-z0-9][a-z0-9-]{0,62}\z/', $category) !== 1) {
+        if (preg_match(self::CATEGORY, $category) !== 1) {
             throw new OpenepmJournalException('catégorie mal formée');
         }
         if (!isset($this->spools[$category])) {
@@ -253,7 +267,9 @@ final class OpenepmJournal
     {
         $found = array();
         foreach (glob($this->settings['spool'] . '/*', GLOB_ONLYDIR) ?: array() as $directory) {
-            $found[] = $this->spool(basename($directory));
+            if (preg_match(self::CATEGORY, basename($directory)) === 1) {  // a disk of its own has a lost+found
+                $found[] = $this->spool(basename($directory));
+            }
         }
         return $found;
     }
@@ -267,6 +283,7 @@ final class OpenepmJournal
     {
         $until = microtime(true) + $seconds;
         $stopped = array();
+        $this->beat();
         foreach ($this->spools() as $spool) {
             try {
                 $reason = (new OpenepmJournalSender($this->settings, $spool))->run($until);
@@ -302,8 +319,8 @@ final class OpenepmJournal
     /** @return array<string, mixed> */
     private function event(string $action, ?string $operation, ?string $reference, array $data, array $options): array
     {
-        $actor = $options['actor'] ?? $this->actor;
-        if ($actor === null) {
+        $actor = isset($options['actor']) ? self::words($options['actor']) : $this->actor;
+        if (!isset($actor['account'])) {
             throw new OpenepmJournalException('aucun agent : appelez agent() avant');
         }
         $known = array('category', 'outcome', 'fields', 'count', 'traceparent', 'time', 'actor');
@@ -311,7 +328,10 @@ final class OpenepmJournal
         if ($unknown !== array()) {
             throw new OpenepmJournalException('option inconnue : ' . implode(', ', $unknown));
         }
-        $data += array_intersect_key($options, array('fields' => 1, 'count' => 1));
+        $data += array_intersect_key($options, array('count' => 1));
+        if (isset($options['fields'])) {
+            $data['fields'] = array_values(self::words($options['fields']));
+        }
         $data += array('actor' => $actor, 'outcome' => $options['outcome'] ?? 'success');
         if ($this->client !== array()) {
             $data['client'] = $this->client;
@@ -319,11 +339,10 @@ final class OpenepmJournal
         if ($operation !== null) {
             $data['operation'] = $operation;
         }
-        if (isset($data['justification'])) {
-            $data['justification'] = self::text((string) $data['justification']);
-            if ($data['justification'] === '') {
-                unset($data['justification']);
-            }
+        if (array_key_exists('justification', $data)) {
+            $data = array_merge(array_diff_key($data, array('justification' => 1)), self::words(
+                array('justification' => $data['justification'])
+            ));
         }
         $event = array(
             'specversion' => '1.0',
@@ -333,7 +352,7 @@ final class OpenepmJournal
             'time' => $options['time'] ?? self::now(),
             'data' => $data,
         );
-        if ($reference !== null) {
+        if (self::text($reference) !== '') {
             $event['subject'] = self::text($reference);
         }
         if (isset($options['traceparent'])) {
@@ -348,9 +367,14 @@ final class OpenepmJournal
         return (new DateTimeImmutable('now', new DateTimeZone('UTC')))->format('Y-m-d\TH:i:s.u\Z');
     }
 
-    /** Return a text in UTF-8; what is not is taken for Windows-1252, which Latin-1 pages use. */
-    public static function text(string $text): string
+    /**
+     * Return a text in UTF-8; what is not is taken for Windows-1252, which Latin-1 pages use.
+     *
+     * @param mixed $text of no text (null, a list) nothing stays
+     */
+    public static function text($text): string
     {
+        $text = is_scalar($text) ? (string) $text : '';
         if (preg_match('//u', $text) === 1) {
             return trim($text);
         }
@@ -358,24 +382,49 @@ final class OpenepmJournal
         return trim($converted !== false ? $converted : (string) preg_replace('/[^\x20-\x7e]/', '?', $text));
     }
 
+    /** @return array<mixed, string> the texts of an array, without the empty ones: the journal takes no empty member */
+    private static function words(array $texts): array
+    {
+        return array_filter(array_map(array(self::class, 'text'), $texts), 'strlen');
+    }
+
+    /** Put a sign of life into each spool that is empty and had no event for the time that is set. */
+    private function beat(): void
+    {
+        $minutes = (int) $this->settings['rhythm_minutes'];
+        foreach ($minutes > 0 ? $this->spools() : array() as $spool) {
+            if ($spool->stillSince() <= time() - 60 * $minutes) {
+                $actor = array('account' => self::SELF);
+                $this->record('access', null, null, array(), array('category' => $spool->category, 'actor' => $actor));
+            }
+        }
+    }
+
     private function sendAfterResponse(): void
     {
-        if ($this->sends || $this->settings['send'] !== 'after-response') {
+        // Only php-fpm lets the browser have its page first: elsewhere sending would be in the page's time.
+        if ($this->sends || $this->settings['send'] !== 'after-response' || !function_exists('fastcgi_finish_request')) {
             return;
         }
         $this->sends = true;
         register_shutdown_function(function (): void {
-            // Only here has the browser its page: elsewhere sending would be in the page's time.
-            if (!function_exists('fastcgi_finish_request')) {
-                return;
-            }
-            fastcgi_finish_request();
-            try {
-                $this->flush((float) $this->settings['timeout_seconds']);
-            } catch (OpenepmJournalException $error) {
-                error_log('openepm-journal: ' . $error->getMessage());
-            }
+            // Once more, so that it comes after every function that the page has registered.
+            register_shutdown_function(array($this, 'finish'));
         });
+    }
+
+    /** End the response, then send; the session is closed before: its next page must not wait for the journal. */
+    public function finish(): void
+    {
+        if (function_exists('session_status') && session_status() === PHP_SESSION_ACTIVE) {
+            session_write_close();
+        }
+        fastcgi_finish_request();
+        try {
+            $this->flush((float) $this->settings['timeout_seconds']);
+        } catch (Throwable $error) {
+            error_log('openepm-journal: ' . get_class($error) . ', ligne ' . $error->getLine());
+        }
     }
 }
 
@@ -389,6 +438,9 @@ final class OpenepmJournalSpool
 {
     const SEGMENT_BYTES = 4194304;
     const LOST_BYTES = 128;
+    const STATE_BYTES = 4096;
+    // The journal takes 16 KiB; a line is always shorter than the tail that is read of a segment.
+    const LINE_BYTES = 65536;
     const TAIL_BYTES = 131072;
 
     /** @var string */
@@ -413,26 +465,35 @@ final class OpenepmJournalSpool
      */
     public function append(array $event): void
     {
-        $this->prepare();
-        $lock = $this->lock('write.lock', LOCK_EX);
+        $lock = $this->prepare();
         try {
             $segments = $this->segments();
-            $path = $segments === array() ? $this->start(1) : end($segments);
-            $next = $this->next($path);
+            $path = end($segments);
+            $next = $path === false ? 1 : $this->next($path);
             list($count, $first, $since) = $this->lost();
+            $next = $count > 0 ? max($next, $first + $count) : $next;
             try {
-                $this->write($path, $this->line($event, $next), true);
+                $this->write($path === false ? $this->start(1) : $path, $this->line($event, $next), true);
             } catch (OpenepmJournalException $error) {
                 $this->lose($count + 1, $count > 0 ? $first : $next, $count > 0 ? $since : $event['time']);
                 throw $error;
             }
             if ($count > 0) {
-                $this->noteLoss($first, $first + $count - 1, 'attente pleine', $since);
+                $this->noteLoss($first, $first + $count - 1, 'non écrits', $since);
                 $this->lose(0, 0, '');
             }
         } finally {
             fclose($lock);
         }
+    }
+
+    /** Return since when (Unix time) the spool is empty; the present if something waits. */
+    public function stillSince(): int
+    {
+        $segments = $this->segments();
+        clearstatcache();
+        $last = end($segments);
+        return $last !== false && count($segments) === 1 && filesize($last) === 0 ? (int) filemtime($last) : time();
     }
 
     /** @return string[] the paths of the segments, in order */
@@ -461,10 +522,12 @@ final class OpenepmJournalSpool
             if ($last === false) {
                 return array();
             }
-            $this->mend($last);
+            $this->tail($last);
             $size = filesize($last);
             if ($size > 0 && (count($segments) === 1 || $size >= self::SEGMENT_BYTES)) {
-                $this->start($this->next($last));
+                $next = $this->next($last);
+                list($count, $first) = $this->lost();
+                $this->start($count > 0 ? max($next, $first + $count) : $next);
                 return $segments;
             }
             return array_slice($segments, 0, -1);
@@ -476,6 +539,10 @@ final class OpenepmJournalSpool
     /** Take a lock of the directory; it ends with the process. @return resource|null null if it is taken */
     public function lock(string $name, int $how)
     {
+        if (function_exists('posix_geteuid') && @fileowner($this->directory) !== posix_geteuid()) {
+            // What another account (root, by hand) makes here could not be written by the pages afterwards.
+            throw new OpenepmJournalException($this->directory . ' : appartient à un autre compte ; utilisez celui de PHP');
+        }
         $file = @fopen($this->directory . '/' . $name, 'c');
         if ($file === false) {
             throw new OpenepmJournalException($this->directory . ' : le répertoire d\'attente ne peut être écrit');
@@ -514,15 +581,12 @@ final class OpenepmJournalSpool
         $path = $this->directory . '/' . $name;
         $temporary = $path . '.new';
         $file = @fopen($temporary, 'wb');
-        if ($file === false || @fwrite($file, $content) !== strlen($content) || !fflush($file)) {
-            throw new OpenepmJournalException("$path : écriture impossible");
+        if ($file === false || !@chmod($temporary, 0600) || @fwrite($file, $content) !== strlen($content)
+            || !self::sync($file) || !@rename($temporary, $path)) {
+            throw new OpenepmJournalException("$path : écriture impossible (disque plein ?)");
         }
-        self::sync($file);
         fclose($file);
-        @chmod($temporary, 0600);
-        if (!@rename($temporary, $path)) {
-            throw new OpenepmJournalException("$path : écriture impossible");
-        }
+        self::syncDirectory($this->directory);
     }
 
     /** Add lines to a file, for good. */
@@ -531,18 +595,23 @@ final class OpenepmJournalSpool
         $this->write($this->directory . '/' . $name, $lines, false);
     }
 
-    private function prepare(): void
+    /** Make the directory, if need be, and return its lock. @return resource */
+    private function prepare()
     {
-        if (is_file($this->directory . '/lost')) {
-            return;
-        }
         if (!is_dir($this->directory) && !@mkdir($this->directory, 0700, true) && !is_dir($this->directory)) {
             throw new OpenepmJournalException($this->directory . ' : le répertoire d\'attente ne peut être créé');
         }
-        @chmod($this->directory, 0700);
-        $this->replace('epoch', gmdate('Ymd') . '-' . bin2hex(random_bytes(4)) . "\n");
-        // Its blocks are taken now, so that a loss can be noted on a full disk; the last file to appear.
-        $this->replace('lost', str_pad('0 0 -', self::LOST_BYTES) . "\n");
+        $lock = $this->lock('write.lock', LOCK_EX);
+        clearstatcache();
+        if (!is_file($this->directory . '/lost')) {
+            @chmod($this->directory, 0700);
+            self::syncDirectory(dirname($this->directory));
+            $this->replace('epoch', gmdate('Ymd') . '-' . bin2hex(random_bytes(4)) . "\n");
+            // Their blocks are taken now, so that a full disk can be told and emptied; `lost` is the last to appear.
+            $this->replace('state.json', str_pad('{}', self::STATE_BYTES));
+            $this->replace('lost', str_pad('0 0 -', self::LOST_BYTES));
+        }
+        return $lock;
     }
 
     private function start(int $first): string
@@ -552,54 +621,39 @@ final class OpenepmJournalSpool
         if ($file === false) {
             throw new OpenepmJournalException($this->directory . ' : le fichier d\'attente ne peut être créé');
         }
+        @chmod($path, 0600);
         self::sync($file);
         fclose($file);
-        @chmod($path, 0600);
+        // Its name holds the number that comes next: after a crash of the machine it must be there.
+        self::syncDirectory($this->directory);
         return $path;
     }
 
-    /** Return the number that follows what a segment holds and what was lost since; an unfinished line is cut off. */
+    /** Return the number that follows what a segment holds. */
     private function next(string $path): int
     {
-        $this->mend($path);
-        $next = (int) basename($path, '.ndjson');
-        $last = $this->lastLine($path);
-        if ($last !== '') {
-            $next = self::sequence($last) + 1;
-        }
-        list($count, $first) = $this->lost();
-        return $count > 0 ? max($next, $first + $count) : $next;
+        $lines = explode("\n", $this->tail($path));
+        $last = count($lines) > 1 ? $lines[count($lines) - 2] : '';
+        return $last === '' ? (int) basename($path, '.ndjson') : self::sequence($last) + 1;
     }
 
-    private function lastLine(string $path): string
-    {
-        $size = (int) filesize($path);
-        $start = max(0, $size - self::TAIL_BYTES);
-        $tail = rtrim((string) file_get_contents($path, false, null, $start), "\n");
-        $end = strrpos($tail, "\n");
-        return $end === false ? $tail : substr($tail, $end + 1);
-    }
-
-    /** Cut off a line that a killed process has not ended; nobody was told that it was recorded. */
-    private function mend(string $path): void
+    /** Return the last lines; one that a killed process has not ended is cut off: nobody was told that it was recorded. */
+    private function tail(string $path): string
     {
         clearstatcache(true, $path);
-        $size = (int) filesize($path);
-        if ($size === 0) {
-            return;
-        }
-        $start = max(0, $size - self::TAIL_BYTES);
+        $start = max(0, (int) filesize($path) - self::TAIL_BYTES);
         $tail = (string) file_get_contents($path, false, null, $start);
-        if (substr($tail, -1) === "\n") {
-            return;
-        }
         $end = strrpos($tail, "\n");
-        $file = fopen($path, 'r+b');
-        if ($file === false || !ftruncate($file, $end === false ? $start : $start + $end + 1)) {
-            throw new OpenepmJournalException("$path : ligne inachevée");
+        $length = $end === false ? 0 : $end + 1;
+        if ($length < strlen($tail)) {
+            $file = fopen($path, 'r+b');
+            if ($file === false || !ftruncate($file, $start + $length)) {
+                throw new OpenepmJournalException("$path : ligne inachevée");
+            }
+            fclose($file);
+            clearstatcache(true, $path);
         }
-        fclose($file);
-        clearstatcache(true, $path);
+        return substr($tail, 0, $length);
     }
 
     private function write(string $path, string $lines, bool $isBounded): void
@@ -614,7 +668,7 @@ final class OpenepmJournalSpool
         @chmod($path, 0600);
         $before = (int) fstat($file)['size'];
         $written = @fwrite($file, $lines);
-        if ($written !== strlen($lines) || !fflush($file) || !self::sync($file)) {
+        if ($written !== strlen($lines) || !self::sync($file)) {
             ftruncate($file, $before);
             fclose($file);
             throw new OpenepmJournalException("$path : écriture impossible (disque plein ?)");
@@ -655,37 +709,58 @@ final class OpenepmJournalSpool
             }
             fclose($file);
         }
-        $aside = @file($this->directory . '/quarantine.ndjson') ?: array();
+        $aside = 0;
+        foreach (glob($this->directory . '/quarantine-*.ndjson') ?: array() as $path) {
+            $aside += count(@file($path) ?: array());
+        }
         $losses = array_map('json_decode', @file($this->directory . '/losses.ndjson') ?: array());
         list($count, $first, $since) = $this->lost();
         if ($count > 0) {
-            $losses[] = (object) array('first' => $first, 'last' => $first + $count - 1, 'reason' => 'attente pleine');
+            $losses[] = (object) array('first' => $first, 'last' => $first + $count - 1, 'reason' => 'non écrits');
         }
-        return array('waiting' => $waiting, 'oldest' => $oldest, 'bytes' => $this->bytes(), 'aside' => count($aside),
+        return array('waiting' => $waiting, 'oldest' => $oldest, 'bytes' => $this->bytes(), 'aside' => $aside,
             'losses' => array_values(array_filter($losses)), 'epoch' => $this->epoch());
+    }
+
+    /** Keep the sender's state; it stays one block, so that a kill leaves the old one or the new one. */
+    public function keepState(array $state): void
+    {
+        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
+        if (isset($state['error'])) {
+            $state['error'] = substr($state['error'], 0, 1000);
+        }
+        $this->overwrite('state.json', (string) json_encode($state, $flags), self::STATE_BYTES);
     }
 
     private function lose(int $count, int $first, string $since): void
     {
-        $text = $count > 0 ? "$count $first $since" : '0 0 -';
-        $file = @fopen($this->directory . '/lost', 'r+b');
-        if ($file === false || fwrite($file, str_pad($text, self::LOST_BYTES)) !== self::LOST_BYTES) {
+        try {
+            $this->overwrite('lost', $count > 0 ? "$count $first $since" : '0 0 -', self::LOST_BYTES);
+        } catch (OpenepmJournalException $error) {
             error_log('openepm-journal: perte non consignée');
-            return;
         }
-        fflush($file);
-        self::sync($file);
+    }
+
+    private function overwrite(string $name, string $content, int $bytes): void
+    {
+        $file = @fopen($this->directory . '/' . $name, 'r+b');
+        if ($file === false || @fwrite($file, str_pad($content, $bytes)) < $bytes || !self::sync($file)) {
+            throw new OpenepmJournalException("{$this->directory}/$name : écriture impossible");
+        }
         fclose($file);
     }
 
     /** @param array<string, mixed> $event */
     private function line(array $event, int $sequence): string
     {
-        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES;
+        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
         $numbered = array('sequence' => (string) $sequence, 'epoch' => $this->epoch()) + $event;
         $line = json_encode($numbered, $flags);
         if ($line === false) {
             throw new OpenepmJournalException('événement impossible à écrire en JSON : ' . json_last_error_msg());
+        }
+        if (strlen($line) >= self::LINE_BYTES) {
+            throw new OpenepmJournalException('événement trop grand : ' . strlen($line) . ' octets');
         }
         return $line . "\n";
     }
@@ -703,7 +778,16 @@ final class OpenepmJournalSpool
     private static function sync($file): bool
     {
         // Before PHP 8.1 there is none: a crash of the machine, not of PHP, may then lose its last seconds.
-        return !function_exists('fsync') || fsync($file);
+        return function_exists('fsync') ? fsync($file) : fflush($file);
+    }
+
+    private static function syncDirectory(string $path): void
+    {
+        $directory = @fopen($path, 'rb');
+        if ($directory !== false) {
+            self::sync($directory);
+            fclose($directory);
+        }
     }
 }
 
@@ -711,9 +795,19 @@ final class OpenepmJournalSpool
 final class OpenepmJournalSender
 {
     const BATCH_EVENTS = 500;
-    const BATCH_BYTES = 1048576;
+    const BATCH_BYTES = 1000000;
+    const ANSWER_BYTES = 16777216;
+    const PROBLEM = 'urn:openepm-journal:problem:';
     // Beyond this the journal may refuse what this clock says.
     const CLOCK_SECONDS = 60;
+    const LONGEST_PAUSE_SECONDS = 60;
+    const LONGEST_RETRY_AFTER_SECONDS = 300;
+    const TIME_OVER = 'le temps donné est écoulé';
+    const TOO_OLD = 'trop ancien';
+    // What the journal may say of events themselves; verdicts: a line is set aside, or all waits.
+    const FOR_GOOD = array(400, 409, 413, 422);
+    const REFUSED = 'refused';
+    const WAITS = 'waits';
 
     /** @var array<string, mixed> */
     private $settings;
@@ -721,6 +815,8 @@ final class OpenepmJournalSender
     private $spool;
     /** @var array<string, mixed> */
     private $state = array();
+    /** @var string receipts that no disk has taken yet */
+    private $receipts = '';
 
     /** @param array<string, mixed> $settings */
     public function __construct(array $settings, OpenepmJournalSpool $spool)
@@ -738,21 +834,13 @@ final class OpenepmJournalSender
         }
         try {
             $this->state = $this->read();
-            if (($this->state['retry_at'] ?? 0) > microtime(true)) {
+            $pause = ($this->state['retry_at'] ?? 0) - microtime(true);
+            if ($pause > 0 && $pause <= self::LONGEST_RETRY_AFTER_SECONDS) {  // longer: the clock was put back
                 return (string) ($this->state['error'] ?? '');
             }
-            $stopped = '';
-            while ($stopped === '' && ($segments = $this->spool->closed()) !== array()) {
-                foreach ($segments as $path) {
-                    $stopped = $this->segment($path, $until);
-                    if ($stopped !== '') {
-                        break;
-                    }
-                    unlink($path);
-                }
-            }
-            $this->keep($stopped);
             $this->forget();
+            $stopped = $this->sendAll($until);
+            $this->keep($stopped === self::TIME_OVER ? '' : $stopped);
             return $stopped;
         } finally {
             fclose($lock);
@@ -766,28 +854,41 @@ final class OpenepmJournalSender
         return is_array($state) ? $state : array();
     }
 
+    private function sendAll(float $until): string
+    {
+        while (($segments = $this->spool->closed()) !== array()) {
+            foreach ($segments as $path) {
+                $stopped = $this->segment($path, $until);
+                if ($stopped !== '') {
+                    return $stopped;
+                }
+                if (!@unlink($path)) {
+                    return "$path : suppression impossible";
+                }
+                $this->keepReceipts('');
+            }
+        }
+        return $this->receipts === '' ? '' : 'des reçus n\'ont pu être gardés (disque plein ?)';
+    }
+
     private function segment(string $path, float $until): string
     {
         $name = basename($path);
-        $offset = ($this->state['segment'] ?? '') === $name ? (int) $this->state['offset'] : 0;
+        if (($this->state['segment'] ?? '') !== $name) {
+            $this->state['segment'] = $name;
+            $this->state['offset'] = 0;
+        }
         $file = fopen($path, 'rb');
         if ($file === false) {
             return "$path : illisible";
         }
-        fseek($file, $offset);
+        fseek($file, (int) $this->state['offset']);
         try {
             while (($lines = self::lines($file)) !== array()) {
-                if (microtime(true) > $until) {
-                    return 'le temps donné est écoulé';
-                }
-                $stopped = $this->send($lines);
+                $stopped = $this->settle($lines, $until);
                 if ($stopped !== '') {
                     return $stopped;
                 }
-                $offset += strlen(implode('', $lines));
-                $this->state['segment'] = $name;
-                $this->state['offset'] = $offset;
-                $this->keep('');
             }
         } finally {
             fclose($file);
@@ -795,97 +896,156 @@ final class OpenepmJournalSender
         return '';
     }
 
-    /** Send lines until each is acknowledged or set aside; return what stopped it. @param string[] $lines */
-    private function send(array $lines): string
+    /**
+     * Settle lines in order, run by run: each is acknowledged or set aside, and that is kept; return what stopped it.
+     *
+     * @param string[] $lines
+     */
+    private function settle(array $lines, float $until): string
     {
-        $lines = $this->recent($lines);
-        while ($lines !== array()) {
-            $batch = '[' . implode(',', array_map('rtrim', $lines)) . ']';
-            list($status, $answer) = $this->post($batch);
-            if ($status === 200 || $status === 201) {
-                $this->spool->add('receipts-' . gmdate('Y-m-d') . '.ndjson', $answer . "\n");
-                $this->state['acknowledged_at'] = gmdate('c');
-                return '';
+        $verdicts = array();  // by position
+        $most = count($lines);
+        for ($done = 0; $done < count($lines); $done += count($run)) {
+            if (microtime(true) > $until) {
+                return self::TIME_OVER;
             }
-            $problem = json_decode($answer, true);
-            $problem = is_array($problem) ? $problem : array();
-            if (!in_array($status, array(400, 409, 413, 422), true) || $this->isClock($problem)) {
-                return $this->why($status, $problem);
+            $verdict = $verdicts[$done] ?? null;
+            if ($verdict !== null && $verdict[0] === self::WAITS) {
+                return $verdict[1];
             }
-            $refused = $this->refused($lines, $problem);
-            if ($refused === array()) {
-                // No fault names an event: each half is sent on its own.
-                $half = intdiv(count($lines), 2);
-                $stopped = $this->send(array_slice($lines, 0, $half));
-                if ($stopped !== '') {
-                    return $stopped;
+            $run = array();
+            do {
+                $run[] = $lines[$done + count($run)];
+                $next = $done + count($run);
+            } while ($next < count($lines) && count($run) < $most && ($verdicts[$next] ?? null) === $verdict);
+            if ($verdict !== null) {
+                $this->setAside($run, $verdict[1]);
+            } elseif (($found = $this->ask($run)) !== array()) {
+                // Where no fault names an event, each half is sent on its own.
+                $most = $found === null ? max(1, intdiv(count($run), 2)) : $most;
+                foreach ($found ?? array() as $position => $named) {
+                    $verdicts[$done + $position] = $named;
                 }
-                $lines = array_slice($lines, $half);
+                $run = array();
                 continue;
             }
-            foreach ($refused as $position => $reason) {
-                $this->setAside($lines[$position], $reason);
-                unset($lines[$position]);
-            }
-            $lines = array_values($lines);
+            $this->state['offset'] += strlen(implode('', $run));
+            $this->keep('');
         }
         return '';
     }
 
-    /** @return string[] of lines, those that the journal still takes; the others are noted as lost */
-    private function recent(array $lines): array
+    /**
+     * Ask the journal to record lines.
+     *
+     * @param string[] $lines
+     * @return array<int, array{string, string}>|null verdicts by position: none if all is acknowledged; null: no line is named
+     */
+    private function ask(array $lines): ?array
     {
+        list($status, $answer) = $this->post('[' . implode(',', array_map('rtrim', $lines)) . ']');
+        if ($status === 200 || $status === 201) {
+            $this->keepReceipts($answer . "\n");
+            $this->state['acknowledged_at'] = gmdate('c');
+            return array();
+        }
+        if ($status === 413 && count($lines) > 1) {
+            return null;  // of the journal, or of a proxy before it
+        }
+        $problem = json_decode($answer, true);
+        $problem = is_array($problem) ? $problem : array();
+        $isOurs = strpos((string) ($problem['type'] ?? ''), self::PROBLEM) === 0;
+        if (!$isOurs || !in_array($status, self::FOR_GOOD, true) || ($problem['retryable'] ?? false) === true) {
+            // Nothing is wrong with the events, or it is not the journal that says so.
+            return $this->tooOld($lines) ?: array(array(self::WAITS, $this->why($status, $problem)));
+        }
+        $verdicts = array();
+        foreach ($problem['faults'] ?? array() as $fault) {
+            $position = $fault['position'] ?? -1;
+            if (isset($lines[$position]) && ($verdicts[$position][0] ?? '') !== self::REFUSED) {
+                $verdicts[$position] = $this->verdict(self::withCode($fault, $problem), $lines[$position]);
+            }
+        }
+        if ($verdicts === array()) {
+            return count($lines) > 1 ? null : array(array(self::REFUSED, (string) ($problem['detail'] ?? 'refusé')));
+        }
+        return $verdicts;
+    }
+
+    private static function withCode(array $fault, array $problem): array
+    {
+        $kind = substr((string) $problem['type'], strlen(self::PROBLEM));
+        $codes = array('late' => 'time-too-old', 'purged' => 'time-purged');
+        if ($kind === 'invalid') {
+            $codes['invalid'] = array('/time' => 'time-ahead', '/source' => 'source-prefix')[$fault['pointer']] ?? '';
+        }
+        $code = $codes[$kind] ?? '';
+        return $fault + array('code' => $code, 'retryable' => $code === 'time-ahead');
+    }
+
+    /** @return array{string, string} what becomes of a line with this fault, and why; its bytes are kept either way */
+    private function verdict(array $fault, string $line): array
+    {
+        $code = $fault['code'] ?? '';
+        $why = trim(($fault['pointer'] ?? '') . ' ' . ($fault['reason'] ?? ''));
+        $event = json_decode($line, true);
+        if ($code === 'time-too-old' || $code === 'time-purged') {
+            return array(self::REFUSED, self::TOO_OLD);
+        }
+        if ($code === 'source-prefix' && $event['source'] === $this->settings['source']) {
+            // So are all: the token or the setting is wrong, not the event.
+            return array(self::WAITS, "jeton et réglage « source » ne vont pas ensemble : $why");
+        }
+        $ahead = strtotime((string) $event['time']) - time();
+        $clock = $this->state['clock_seconds'] ?? 0;
+        if (($fault['retryable'] ?? false) === true && ($ahead < 86400 || $clock > self::CLOCK_SECONDS)) {
+            // The clock is put right, or time passes; what is dated a day ahead does not hold up the others.
+            return array(self::WAITS, $this->why(422, array('detail' => $why)));
+        }
+        return array(self::REFUSED, $why);
+    }
+
+    /** @return array<int, array{string, string}> the lines that have waited for too long, as far as this clock is right */
+    private function tooOld(array $lines): array
+    {
+        if (abs($this->state['clock_seconds'] ?? 0) > self::CLOCK_SECONDS) {
+            return array();
+        }
         $oldest = gmdate('Y-m-d\TH:i:s', time() - 86400 * (int) $this->settings['max_age_days']);
-        $late = array_filter($lines, function (string $line) use ($oldest): bool {
+        $old = array_filter($lines, function (string $line) use ($oldest): bool {
             return preg_match('/"time":"([^"]+)"/', $line, $found) === 1 && strcmp($found[1], $oldest) < 0;
         });
-        if ($late === array()) {
-            return $lines;
+        return array_fill_keys(array_keys($old), array(self::REFUSED, self::TOO_OLD));
+    }
+
+    /** @param string[] $lines */
+    private function setAside(array $lines, string $reason): void
+    {
+        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
+        $kept = '';
+        foreach ($lines as $line) {
+            $kept .= json_encode(array('at' => gmdate('c'), 'reason' => $reason, 'event' => rtrim($line)), $flags) . "\n";
         }
-        $runs = array();
-        foreach ($late as $line) {
-            $number = OpenepmJournalSpool::sequence($line);
-            $last = end($runs);
-            if ($last !== false && $last[1] === $number - 1) {
-                $runs[count($runs) - 1][1] = $number;
-            } else {
-                $runs[] = array($number, $number);
+        $this->spool->add('quarantine-' . gmdate('Y-m-d') . '.ndjson', $kept);
+        if ($reason === self::TOO_OLD) {
+            $first = OpenepmJournalSpool::sequence($lines[0]);
+            $this->spool->noteLoss($first, OpenepmJournalSpool::sequence(end($lines)), 'trop anciens', '');
+        }
+        error_log('openepm-journal: ' . $this->spool->category . ' : refusé et mis de côté (' . count($lines) . ') : ' . $reason);
+    }
+
+    /** Keep receipts, now or when a segment that was sent has made room for them: events go first. */
+    private function keepReceipts(string $receipts): void
+    {
+        $this->receipts .= $receipts;
+        try {
+            if ($this->receipts !== '') {
+                $this->spool->add('receipts-' . gmdate('Y-m-d') . '.ndjson', $this->receipts);
             }
-            $this->setAside($line, 'trop ancien');
+            $this->receipts = '';
+        } catch (OpenepmJournalException $error) {
+            return;
         }
-        foreach ($runs as $run) {
-            $this->spool->noteLoss($run[0], $run[1], 'trop anciens', '');
-        }
-        return array_values(array_diff_key($lines, $late));
-    }
-
-    /** @return array<int, string> by position, why an event is refused for good */
-    private function refused(array $lines, array $problem): array
-    {
-        $refused = array();
-        foreach ($problem['faults'] ?? array() as $fault) {
-            if (isset($fault['position'], $lines[$fault['position']])) {
-                $refused[$fault['position']] = ($fault['pointer'] ?? '') . ' ' . ($fault['reason'] ?? '');
-            }
-        }
-        if ($refused === array() && count($lines) === 1) {
-            $refused[0] = (string) ($problem['detail'] ?? 'refusé');
-        }
-        return $refused;
-    }
-
-    private function isClock(array $problem): bool
-    {
-        // A clock ahead is put right, or time passes: nothing is wrong with the events.
-        return ($problem['status'] ?? 0) === 422 && ($this->state['clock_seconds'] ?? 0) > self::CLOCK_SECONDS;
-    }
-
-    private function setAside(string $line, string $reason): void
-    {
-        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES;
-        $kept = json_encode(array('at' => gmdate('c'), 'reason' => trim($reason), 'event' => rtrim($line)), $flags);
-        $this->spool->add('quarantine.ndjson', $kept . "\n");
-        error_log('openepm-journal: ' . $this->spool->category . ' : un événement est refusé et mis de côté : ' . $reason);
     }
 
     /** @return array{int, string} status (0 without an answer) and body */
@@ -895,10 +1055,14 @@ final class OpenepmJournalSender
         if ($token === '') {
             return array(0, '{"detail":"jeton illisible (token_file)"}');
         }
+        if (!ini_get('allow_url_fopen')) {
+            return array(0, '{"detail":"allow_url_fopen est désactivé dans php.ini : l\'envoi en a besoin"}');
+        }
         $ssl = $this->settings['ca_file'] !== '' ? array('cafile' => $this->settings['ca_file']) : array();
         $context = stream_context_create(array(
             'http' => array(
                 'method' => 'POST',
+                'protocol_version' => '1.1',
                 'header' => "Authorization: Bearer $token\r\nContent-Type: application/cloudevents-batch+json\r\n"
                     . 'Content-Length: ' . strlen($body) . "\r\nConnection: close\r\n",
                 'content' => $body,
@@ -911,23 +1075,24 @@ final class OpenepmJournalSender
         ));
         $url = rtrim($this->settings['url'], '/') . '/v1/categories/' . $this->spool->category . '/events';
         $before = ini_set('default_socket_timeout', (string) $this->settings['timeout_seconds']);
-        $http_response_header = array();
-        $answer = @file_get_contents($url, false, $context);
+        $stream = @fopen($url, 'rb', false, $context);
         ini_set('default_socket_timeout', (string) $before);
-        $headers = $http_response_header;
-        if ($answer === false || $headers === array()) {
+        $answer = $stream === false ? '' : (string) stream_get_contents($stream, self::ANSWER_BYTES);
+        $about = $stream === false ? array('timed_out' => true) : stream_get_meta_data($stream);
+        if ($about['timed_out']) {
             return array(0, '{"detail":"aucune réponse"}');
         }
-        foreach ($headers as $header) {
-            if (stripos($header, 'Date:') === 0 && ($date = strtotime(substr($header, 5))) !== false) {
+        $status = 0;
+        foreach ($about['wrapper_data'] as $header) {
+            if (preg_match('/\AHTTP\/\S+ (\d{3})/', $header, $found) === 1) {
+                $status = (int) $found[1];
+            } elseif (stripos($header, 'Date:') === 0 && ($date = strtotime(substr($header, 5))) !== false) {
                 $this->state['clock_seconds'] = time() - $date;
-            }
-            if (stripos($header, 'Retry-After:') === 0) {
+            } elseif (stripos($header, 'Retry-After:') === 0) {
                 $this->state['retry_after'] = (int) trim(substr($header, 12));
             }
         }
-        preg_match('/\AHTTP\/\S+ (\d{3})/', $headers[0], $found);
-        return array((int) ($found[1] ?? 0), $answer);
+        return array($status, $answer);
     }
 
     private function why(int $status, array $problem): string
@@ -946,22 +1111,25 @@ final class OpenepmJournalSender
         if ($error === '') {
             unset($this->state['error'], $this->state['since'], $this->state['retry_at'], $this->state['pause']);
         } else {
-            $this->state['pause'] = min(60, max(1, 2 * (int) ($this->state['pause'] ?? 0)));
-            $pause = max($this->state['pause'], (int) ($this->state['retry_after'] ?? 0));
-            $this->state['retry_at'] = microtime(true) + $pause;
+            $this->state['pause'] = min(self::LONGEST_PAUSE_SECONDS, max(1, 2 * (int) ($this->state['pause'] ?? 0)));
+            $asked = min(self::LONGEST_RETRY_AFTER_SECONDS, (int) ($this->state['retry_after'] ?? 0));
+            $this->state['retry_at'] = microtime(true) + max($this->state['pause'], $asked);
             $this->state['error'] = $error;
             $this->state += array('since' => gmdate('c'));
         }
         unset($this->state['retry_after']);
-        $this->spool->replace('state.json', (string) json_encode($this->state, JSON_UNESCAPED_UNICODE));
+        $this->spool->keepState($this->state);
     }
 
+    /** Remove what is older than its settings say. */
     private function forget(): void
     {
-        $oldest = 'receipts-' . gmdate('Y-m-d', time() - 86400 * (int) $this->settings['receipts_days']);
-        foreach (glob($this->spool->directory . '/receipts-*.ndjson') ?: array() as $path) {
-            if (strcmp(basename($path), $oldest) < 0) {
-                unlink($path);
+        foreach (array('receipts' => 'receipts_days', 'quarantine' => 'quarantine_days') as $kind => $setting) {
+            $oldest = $kind . '-' . gmdate('Y-m-d', time() - 86400 * (int) $this->settings[$setting]);
+            foreach (glob($this->spool->directory . "/$kind-*.ndjson") ?: array() as $path) {
+                if (strcmp(basename($path), $oldest) < 0) {
+                    unlink($path);
+                }
             }
         }
     }

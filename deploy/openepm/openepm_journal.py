@@ -42,16 +42,27 @@ VERSION = "1.0"
 TYPE_PREFIX = "fr.openepm.journal."
 SEGMENT_BYTES = 4 * 1024 * 1024
 BATCH_EVENTS = 500
-BATCH_BYTES = 1024 * 1024
+BATCH_BYTES = 1_000_000  # with a line more, less than what proxies take
 TAIL_BYTES = 128 * 1024
+# The journal takes 16 KiB; a line is always shorter than the tail that is read of a segment.
+LINE_BYTES = 64 * 1024
+# Files that are written over in place, so that a full disk can be told and emptied.
 LOST_BYTES = 128
+STATE_BYTES = 4096
+ERROR_CHARACTERS = 500
 # Beyond this the journal may refuse what this clock says.
 CLOCK_SECONDS = 60
 LONGEST_PAUSE_SECONDS = 60
+LONGEST_RETRY_AFTER_SECONDS = 300
 DAY_SECONDS = 86_400
-UNACCEPTABLE = 422
-REFUSED_FOR_GOOD = (400, 409, 413, UNACCEPTABLE)
+# What the journal may say of events themselves.
+TOO_LARGE, UNACCEPTABLE = 413, 422
+FOR_GOOD = (400, 409, TOO_LARGE, UNACCEPTABLE)
 NOT_ALLOWED = (401, 403, 404)
+PROBLEM = "urn:openepm-journal:problem:"
+TIME_OVER = "the time given is over"
+TOO_OLD = "too old"
+SELF = "openepm-journal"
 _SEGMENT = re.compile(r"\d{16}\.ndjson")
 _SEQUENCE = re.compile(rb'\{"sequence":"(\d{1,16})"')
 _TIME = re.compile(rb'"time":"([^"]+)"')
@@ -74,8 +85,10 @@ class Settings:
     ca_file: str = ""
     send: str = "later"  # for PHP alone: this module never sends within a request
     max_mib: int = 256
-    max_age_days: int = 6
+    max_age_days: int = 7
+    quarantine_days: int = 50
     receipts_days: int = 70
+    rhythm_minutes: int = 0
     timeout_seconds: float = 5
     strict: bool = False  # for PHP alone: `record` always raises
 
@@ -141,12 +154,14 @@ class Journal:
     def spools(self) -> list[Spool]:
         """Return those that exist on the disk."""
         root = Path(self.settings.spool)
-        return [self.spool(path.name) for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+        found = sorted(root.iterdir()) if root.is_dir() else []
+        return [self.spool(path.name) for path in found if path.is_dir() and _CATEGORY.fullmatch(path.name)]
 
     def flush(self, seconds: float = 50.0) -> dict[str, str]:
         """Send what waits, for some seconds at most; return by category what stopped it, nothing if all is sent."""
         until = time.monotonic() + seconds
         stopped: dict[str, str] = {}
+        self._beat()
         for spool in self.spools():
             try:
                 reason = Sender(self.settings, spool).run(until)
@@ -155,6 +170,13 @@ class Journal:
             if reason:
                 stopped[spool.category] = reason
         return stopped
+
+    def _beat(self) -> None:
+        """Put a sign of life into each spool that is empty and had no event for the time that is set."""
+        seconds = 60 * self.settings.rhythm_minutes
+        for spool in self.spools() if seconds else []:
+            if spool.still_since() <= time.time() - seconds:
+                self.record("access", account=SELF, category=spool.category)
 
 
 class Spool:
@@ -173,22 +195,29 @@ class Spool:
     def append(self, event: Mapping[str, object]) -> None:
         """Write an event, with its number, for good; nothing of it stays where that fails. Raises EmitterError."""
         try:
-            self._prepare()
-            with self.lock("write.lock"):
+            with self._prepared():
                 segments = self.segments()
-                path = segments[-1] if segments else self._start(1)
+                path = segments[-1] if segments else None
                 count, first, since = self.lost()
-                number = self._next(path)
+                number = self._next(path) if path else 1
+                number = max(number, first + count) if count else number
                 try:
-                    self._write(path, _line(event, number, self.epoch), is_bounded=True)
+                    line = _line(event, number, self.epoch)
+                    self._write(path or self._start(1), line, is_bounded=True)
                 except (EmitterError, OSError):
                     self._lose(count + 1, first if count else number, since if count else str(event["time"]))
                     raise
                 if count:
-                    self.note_loss(first, first + count - 1, "the spool was full")
+                    self.note_loss(first, first + count - 1, "not written")
                     self._lose(0, 0, "-")
         except OSError as error:
             raise EmitterError(f"{self.directory}: the event cannot be written: {error.strerror}") from error
+
+    def still_since(self) -> float:
+        """Return since when (Unix time) the spool is empty; the present if something waits."""
+        segments = self.segments()
+        status = segments[0].stat() if len(segments) == 1 else None
+        return status.st_mtime if status and not status.st_size else time.time()
 
     def segments(self) -> list[Path]:
         """Return the segments, in order."""
@@ -201,16 +230,21 @@ class Spool:
             if not segments:
                 return []
             last = segments[-1]
-            _mend(last)
+            _tail(last)
             size = last.stat().st_size
             if size and (len(segments) == 1 or size >= SEGMENT_BYTES):
-                self._start(self._next(last))
+                number = self._next(last)
+                count, first, _ = self.lost()
+                self._start(max(number, first + count) if count else number)
                 return segments
             return segments[:-1]
 
     @contextlib.contextmanager
     def lock(self, name: str, *, waits: bool = True) -> Iterator[None]:
         """Hold a lock of the directory; it ends with the process. Raises BlockingIOError unless it waits."""
+        if self.directory.stat().st_uid != os.geteuid():
+            # What another account (root, by hand) makes here could not be written by the module afterwards.
+            raise EmitterError(f"{self.directory}: belongs to another account; use the module's own")
         with (self.directory / name).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -239,6 +273,12 @@ class Spool:
         with _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
             _write_all(file, content.encode())
         temporary.replace(path)
+        _sync_directory(self.directory)
+
+    def keep_state(self, state: Mapping[str, object]) -> None:
+        """Keep the sender's state; it stays one block, so that a kill leaves the old one or the new one."""
+        kept = {**state, "error": str(state["error"])[:ERROR_CHARACTERS]} if "error" in state else state
+        self._overwrite("state.json", json.dumps(kept), STATE_BYTES)
 
     def add(self, name: str, lines: bytes) -> None:
         """Add lines to a file, for good."""
@@ -248,13 +288,19 @@ class Spool:
         """Return the bytes that wait."""
         return sum(path.stat().st_size for path in self.segments())
 
-    def _prepare(self) -> None:
-        if (self.directory / "lost").exists():
-            return
+    @contextlib.contextmanager
+    def _prepared(self) -> Iterator[None]:
+        """Make the directory, if need be, and hold its lock."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.replace("epoch", f"{_now()[:10].replace('-', '')}-{secrets.token_hex(4)}\n")
-        # Its blocks are taken now, so that a loss can be noted on a full disk; the last file to appear.
-        self.replace("lost", "0 0 -".ljust(LOST_BYTES) + "\n")
+        with self.lock("write.lock"):
+            if not (self.directory / "lost").exists():
+                self.directory.chmod(0o700)
+                _sync_directory(self.directory.parent)
+                self.replace("epoch", f"{_now()[:10].replace('-', '')}-{secrets.token_hex(4)}\n")
+                # Their blocks are taken now; `lost` is the last to appear.
+                self.replace("state.json", "{}".ljust(STATE_BYTES))
+                self.replace("lost", "0 0 -".ljust(LOST_BYTES))
+            yield
 
     def _start(self, first: int) -> Path:
         path = self.directory / f"{first:016d}.ndjson"
@@ -264,12 +310,9 @@ class Spool:
         return path
 
     def _next(self, path: Path) -> int:
-        """Return the number that follows what a segment holds and what was lost since."""
-        _mend(path)
-        lines = _tail(path)[1].splitlines()
-        number = sequence_of(lines[-1]) + 1 if lines else int(path.stem)
-        count, first, _ = self.lost()
-        return max(number, first + count) if count else number
+        """Return the number that follows what a segment holds."""
+        lines = _tail(path).splitlines()
+        return sequence_of(lines[-1]) + 1 if lines else int(path.stem)
 
     def _write(self, path: Path, lines: bytes, *, is_bounded: bool) -> None:
         if is_bounded and self.size() + len(lines) > self._limit:
@@ -283,8 +326,11 @@ class Spool:
                 raise
 
     def _lose(self, count: int, first: int, since: str) -> None:
-        with _open(self.directory / "lost", os.O_WRONLY) as file:
-            _write_all(file, (f"{count} {first} {since}" if count else "0 0 -").ljust(LOST_BYTES).encode())
+        self._overwrite("lost", f"{count} {first} {since}" if count else "0 0 -", LOST_BYTES)
+
+    def _overwrite(self, name: str, content: str, size: int) -> None:
+        with _open(self.directory / name, os.O_WRONLY) as file:
+            _write_all(file, content.encode().ljust(size))
 
 
 class Sender:
@@ -295,17 +341,19 @@ class Sender:
         self._settings = settings
         self._spool = spool
         self._state: dict[str, Any] = {}
+        self._receipts = b""  # that no disk has taken yet
 
     def run(self, until: float) -> str:
         """Send until a moment (monotonic); return what stopped it, or an empty text. Raises EmitterError, OSError."""
         try:
             with self._spool.lock("send.lock", waits=False):
                 self._state = self.read()
-                if self._state.get("retry_at", 0) > time.time():
+                pause = self._state.get("retry_at", 0) - time.time()
+                if 0 < pause <= LONGEST_RETRY_AFTER_SECONDS:  # longer: the clock was put back
                     return str(self._state.get("error", ""))
-                stopped = self._send_all(until)
-                self._keep(stopped)
                 self._forget()
+                stopped = self._send_all(until)
+                self._keep("" if stopped == TIME_OVER else stopped)
                 return stopped
         except BlockingIOError:
             return ""  # another process sends
@@ -324,69 +372,107 @@ class Sender:
                 if stopped := self._send_segment(path, until):
                     return stopped
                 path.unlink()
-        return ""
+                self._keep_receipts(b"")
+        return "some receipts could not be kept: is the disk full?" if self._receipts else ""
 
     def _send_segment(self, path: Path, until: float) -> str:
-        offset = int(self._state["offset"]) if self._state.get("segment") == path.name else 0
+        if self._state.get("segment") != path.name:
+            self._state |= {"segment": path.name, "offset": 0}
         with path.open("rb") as file:
-            file.seek(offset)
+            file.seek(self._state["offset"])
             while lines := _batch(file):
-                if time.monotonic() > until:
-                    return "the time given is over"
-                if stopped := self._send(lines):
+                if stopped := self._settle(lines, until):
                     return stopped
-                offset += sum(map(len, lines))
-                self._state |= {"segment": path.name, "offset": offset}
-                self._keep("")
         return ""
 
-    def _send(self, lines: list[bytes]) -> str:
-        """Send lines until each is acknowledged or set aside; return what stopped it."""
-        lines = self._recent(lines)
-        while lines:
-            status, answer = self._post(b"[" + b",".join(line.rstrip() for line in lines) + b"]")
-            if status in (200, 201):
-                self._spool.add(f"receipts-{_now()[:10]}.ndjson", answer + b"\n")
-                self._state["acknowledged_at"] = _now()
-                return ""
-            problem = _problem(answer)
-            if status not in REFUSED_FOR_GOOD or self._is_clock(status):
-                return self._why(status, problem)
-            refused = _refused(lines, problem)
-            if not refused:
+    def _settle(self, lines: list[bytes], until: float) -> str:
+        """Settle lines in order, run by run: acknowledged or set aside, and that is kept; return what stopped it."""
+        verdicts: dict[int, Verdict] = {}
+        done, most = 0, len(lines)
+        while done < len(lines):
+            if time.monotonic() > until:
+                return TIME_OVER
+            verdict = verdicts.get(done)
+            if verdict is not None and verdict.waits:
+                return verdict.reason
+            end = done + 1
+            while end < min(len(lines), done + most) and verdicts.get(end) == verdict:
+                end += 1
+            run = lines[done:end]
+            if verdict is not None:
+                self._set_aside(run, verdict.reason)
+            elif (found := self._ask(run)) is None:
                 # No fault names an event: each half is sent on its own.
-                half = len(lines) // 2
-                if stopped := self._send(lines[:half]):
-                    return stopped
-                lines = lines[half:]
-            for position, reason in refused.items():
-                self._set_aside(lines[position], reason)
-            lines = [line for position, line in enumerate(lines) if position not in refused]
+                most = max(1, len(run) // 2)
+                continue
+            elif found:
+                verdicts |= {done + position: named for position, named in found.items()}
+                continue
+            self._state["offset"] += sum(map(len, run))
+            self._keep("")
+            done = end
         return ""
 
-    def _recent(self, lines: list[bytes]) -> list[bytes]:
-        """Return the lines that the journal still takes; the others are set aside and noted as lost."""
+    def _ask(self, lines: list[bytes]) -> dict[int, Verdict] | None:
+        """Return by position what becomes of lines: nothing if all are acknowledged, None if no line is named."""
+        status, answer = self._post(b"[" + b",".join(line.rstrip() for line in lines) + b"]")
+        if status in (200, 201):
+            self._keep_receipts(answer + b"\n")
+            self._state["acknowledged_at"] = _now()
+            return {}
+        if status == TOO_LARGE and len(lines) > 1:
+            return None  # of the journal, or of a proxy before it
+        problem = _problem(answer)
+        is_ours = str(problem.get("type", "")).startswith(PROBLEM)
+        if not is_ours or status not in FOR_GOOD or problem.get("retryable") is True:
+            # Nothing is wrong with the events, or it is not the journal that says so.
+            return self._too_old(lines) or {0: Verdict(self._why(status, problem), waits=True)}
+        verdicts: dict[int, Verdict] = {}
+        for fault in problem.get("faults", ()):
+            position = fault.get("position", -1)
+            if 0 <= position < len(lines) and (position not in verdicts or verdicts[position].waits):
+                verdicts[position] = self._verdict(_with_code(fault, problem), lines[position])
+        if verdicts:
+            return verdicts
+        return None if len(lines) > 1 else {0: Verdict(str(problem.get("detail", "refused")))}
+
+    def _verdict(self, fault: Mapping[str, Any], line: bytes) -> Verdict:
+        """Return what becomes of a line with this fault; its bytes are kept either way."""
+        code, event = fault.get("code"), json.loads(line)
+        why = f"{fault.get('pointer', '')} {fault.get('reason', '')}".strip()
+        if code in ("time-too-old", "time-purged"):
+            return Verdict(TOO_OLD)
+        if code == "source-prefix" and event["source"] == self._settings.source:
+            # So are all: the token or the setting is wrong, not the event.
+            return Verdict(f"the token does not go with the setting `source`: {why}", waits=True)
+        ahead = datetime.fromisoformat(event["time"]).timestamp() - time.time()
+        if fault.get("retryable") and (ahead < DAY_SECONDS or self._state.get("clock_seconds", 0) > CLOCK_SECONDS):
+            # The clock is put right, or time passes; what is dated a day ahead does not hold up the others.
+            return Verdict(self._why(UNACCEPTABLE, {"detail": why}), waits=True)
+        return Verdict(why)
+
+    def _too_old(self, lines: list[bytes]) -> dict[int, Verdict]:
+        """Return the lines that have waited for too long, as far as this clock is right."""
+        if abs(self._state.get("clock_seconds", 0)) > CLOCK_SECONDS:
+            return {}
         oldest = (datetime.now(UTC) - timedelta(days=self._settings.max_age_days)).isoformat().encode()
-        late = [line for line in lines if (found := _TIME.search(line)) and found[1] < oldest[:26]]
-        runs: list[list[int]] = []
-        for line in late:
-            self._set_aside(line, "too old")
-            number = sequence_of(line)
-            if runs and runs[-1][1] == number - 1:
-                runs[-1][1] = number
-            else:
-                runs.append([number, number])
-        for first, last in runs:
-            self._spool.note_loss(first, last, "too old")
-        return [line for line in lines if line not in late]
+        old = (number for number, line in enumerate(lines) if (found := _TIME.search(line)) and found[1] < oldest[:26])
+        return dict.fromkeys(old, Verdict(TOO_OLD))
 
-    def _is_clock(self, status: int) -> bool:
-        # A clock ahead is put right, or time passes: nothing is wrong with the events.
-        return status == UNACCEPTABLE and float(self._state.get("clock_seconds", 0)) > CLOCK_SECONDS
+    def _set_aside(self, lines: list[bytes], reason: str) -> None:
+        kept = [{"at": _now(), "reason": reason, "event": line.decode().rstrip()} for line in lines]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+        self._spool.add(f"quarantine-{_now()[:10]}.ndjson", text.encode())
+        if reason == TOO_OLD:
+            self._spool.note_loss(sequence_of(lines[0]), sequence_of(lines[-1]), TOO_OLD)
 
-    def _set_aside(self, line: bytes, reason: str) -> None:
-        kept = {"at": _now(), "reason": reason.strip(), "event": line.decode().rstrip()}
-        self._spool.add("quarantine.ndjson", json.dumps(kept, ensure_ascii=False).encode() + b"\n")
+    def _keep_receipts(self, receipts: bytes) -> None:
+        """Keep receipts, now or when a segment that was sent has made room for them: events go first."""
+        self._receipts += receipts
+        with contextlib.suppress(OSError):
+            if self._receipts:
+                self._spool.add(f"receipts-{_now()[:10]}.ndjson", self._receipts)
+            self._receipts = b""
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         """Return the status (0 without an answer) and the body."""
@@ -427,7 +513,7 @@ class Sender:
         return (f"answer {status}: {detail}" if status else detail) + told
 
     def _keep(self, error: str) -> None:
-        retry_after = int(self._state.pop("retry_after", 0))
+        retry_after = min(LONGEST_RETRY_AFTER_SECONDS, int(self._state.pop("retry_after", 0)))
         if error:
             pause = min(LONGEST_PAUSE_SECONDS, max(1, 2 * int(self._state.get("pause", 0))))
             self._state |= {"pause": pause, "retry_at": time.time() + max(pause, retry_after), "error": error}
@@ -435,13 +521,23 @@ class Sender:
         else:
             for name in ("error", "since", "retry_at", "pause"):
                 self._state.pop(name, None)
-        self._spool.replace("state.json", json.dumps(self._state))
+        self._spool.keep_state(self._state)
 
     def _forget(self) -> None:
-        oldest = datetime.now(UTC) - timedelta(days=self._settings.receipts_days)
-        for path in self._spool.directory.glob("receipts-*.ndjson"):
-            if path.name < f"receipts-{oldest:%Y-%m-%d}":
-                path.unlink()
+        """Remove what is older than the settings say."""
+        for kind, days in (("receipts", self._settings.receipts_days), ("quarantine", self._settings.quarantine_days)):
+            oldest = datetime.now(UTC) - timedelta(days=days)
+            for path in self._spool.directory.glob(f"{kind}-*.ndjson"):
+                if path.name < f"{kind}-{oldest:%Y-%m-%d}":
+                    path.unlink()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a line: it is set aside for this reason, or all waits for it."""
+
+    reason: str
+    waits: bool = False
 
 
 def sequence_of(line: bytes) -> int:
@@ -464,7 +560,10 @@ def _now() -> str:
 
 def _line(event: Mapping[str, object], number: int, epoch: str) -> bytes:
     spelt = json.dumps({"sequence": str(number), "epoch": epoch, **event}, ensure_ascii=False, separators=(",", ":"))
-    return spelt.encode() + b"\n"
+    line = spelt.encode() + b"\n"
+    if len(line) >= LINE_BYTES:
+        raise EmitterError(f"the event is too large: {len(line)} bytes")
+    return line
 
 
 def _batch(file: IO[bytes]) -> list[bytes]:
@@ -484,15 +583,11 @@ def _problem(answer: bytes) -> dict[str, Any]:
     return problem if isinstance(problem, dict) else {}
 
 
-def _refused(lines: Sequence[bytes], problem: Mapping[str, Any]) -> dict[int, str]:
-    """Return by position why an event is refused for good."""
-    refused: dict[int, str] = {}
-    for fault in problem.get("faults", ()):
-        if 0 <= fault.get("position", -1) < len(lines):
-            refused[fault["position"]] = f"{fault.get('pointer', '')} {fault.get('reason', '')}"
-    if not refused and len(lines) == 1:
-        refused[0] = str(problem.get("detail", "refused"))
-    return refused
+def _with_code(fault: Mapping[str, Any], problem: Mapping[str, Any]) -> dict[str, Any]:
+    kind = str(problem["type"]).removeprefix(PROBLEM)
+    invalid = {"/time": "time-ahead", "/source": "source-prefix"}.get(str(fault.get("pointer")), "")
+    code = {"late": "time-too-old", "purged": "time-purged", "invalid": invalid}.get(kind, "")
+    return {"code": code, "retryable": code == "time-ahead", **fault}
 
 
 def _open(path: Path, flags: int) -> IO[bytes]:
@@ -513,19 +608,16 @@ def _sync_directory(path: Path) -> None:
         os.close(number)
 
 
-def _tail(path: Path) -> tuple[int, bytes]:
-    """Return where the last bytes of a segment begin, and these."""
+def _tail(path: Path) -> bytes:
+    """Return the last lines; one that a killed process has not ended is cut off: nobody was told that it was kept."""
     with path.open("rb") as file:
         start = max(0, path.stat().st_size - TAIL_BYTES)
         file.seek(start)
-        return start, file.read()
-
-
-def _mend(path: Path) -> None:
-    """Cut off a line that a killed process has not ended; nobody was told that it was recorded."""
-    start, tail = _tail(path)
-    if tail and not tail.endswith(b"\n"):
-        os.truncate(path, start + tail.rfind(b"\n") + 1)
+        tail = file.read()
+    length = tail.rfind(b"\n") + 1
+    if length < len(tail):
+        os.truncate(path, start + length)
+    return tail[:length]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

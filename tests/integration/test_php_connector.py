@@ -1,156 +1,389 @@
-"""The connector of PHP modules: each act of its table reaches the journal, and the usual mistakes end well."""
+"""The connector of modules: each act of its table reaches the journal, and the usual mistakes end well."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import stat
+import subprocess
 import sys
-from contextlib import asynccontextmanager
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
+from aiohttp import web
 
 from journal.core.entry import TYPE_PREFIX
+from tests.support.databases import fresh_database
 from tests.support.php import DIRECTORY, Connector
+from tests.support.ports import free_port
 from tests.support.rig import CATEGORY, SOURCE
-from tests.support.serving import Serving, found_site
+from tests.support.serving import Serving, Site, found_site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from journal.database.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.needs("php")
+
+pytestmark = [pytest.mark.needs("php"), pytest.mark.asyncio(loop_scope="module")]
 
 VALUES = (
     "$reference = 'MC-1'; $a = 'MC-2'; $b = 'MC-3'; $compte = 'j.dupont'; $motif = 'Relecture'; $nombre = 3; $o = [];"
 )
+WORDS = {"php": "mis de côté", "python": "set aside"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """One service for all: each test has a source of its own."""
+    async with fresh_database(postgres) as name:
+        founded = await found_site(tmp_path_factory.mktemp("service"), postgres.dsn(database=name))
+        async with await Serving.start(founded):
+            yield founded
+
+
+@pytest.fixture
+def connector(site: Site, tmp_path: Path) -> Connector:
+    """A connector with a source of its own."""
+    return Connector.install(site, tmp_path / "module", source=f"{SOURCE}:{tmp_path.name}")
+
+
+async def run(connector: Connector, code: str) -> str:
+    """Run PHP code; return what it printed."""
+    return await asyncio.to_thread(connector.run, code)
+
+
+async def flush(connector: Connector, emitter: str = "php") -> str:
+    """Send what waits, with either connector; return what stopped it, but for what it says of events set aside."""
+    if emitter == "php":
+        said = await asyncio.to_thread(connector.flush)
+    else:
+        said = await python(
+            connector, str(DIRECTORY / "openepm_journal.py"), "flush", "--config", str(connector.config)
+        )
+    return "\n".join(line for line in said.splitlines() if not line.startswith("openepm-journal: "))
+
+
+async def python(connector: Connector, *arguments: str) -> str:
+    """Run the module in Python; return what it said of faults."""
+    for state in connector.spool.glob("*/state.json"):  # a test does not wait for the pause after a failure
+        kept = json.loads(state.read_text(encoding="utf-8"))
+        kept.pop("retry_at", None)
+        state.write_text(json.dumps(kept).ljust(4096), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    return said.decode()
+
+
+async def status(connector: Connector) -> str:
+    """Return what the connector says of its health."""
+    return (await asyncio.to_thread(connector.command, "status")).stdout
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Return the rows of the page: the call, the action and the operation it announces."""
+    """Return the calls of the page's tables, with the action and the operation that their row announces."""
     found = []
     for line in (DIRECTORY / "EVENEMENTS.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        call = re.match(r"`([a-zA-Z]+\(.*?\))`( |$)", cells[-3]) if len(cells) > 3 else None
-        if call:
-            found.append((call[1], cells[-2].strip("`"), cells[-1].strip("`")))
+        if len(cells) == 5 or (len(cells) == 4 and "(" in line):
+            calls = re.findall(r"`([a-zA-Z]+\(.*?\))`", cells[-3])
+            found += [(call, cells[-2].strip("`"), cells[-1].strip("`")) for call in calls[:1]]
     return found
 
 
-@asynccontextmanager
-async def installed(dsn: str, home: Path, **settings: object) -> AsyncIterator[Connector]:
-    """Run a service, and install a connector beside it."""
-    site = await found_site(home / "service", dsn)
-    async with await Serving.start(site):
-        yield Connector.install(site, home / "module", **settings)
+def table_lines() -> int:
+    """Return how many rows the page's tables have."""
+    lines = (DIRECTORY / "EVENEMENTS.md").read_text(encoding="utf-8").splitlines()
+    bars = [line for line in lines if line.startswith("|")]
+    return len(bars) - 2 * sum(line.startswith("|---") for line in bars)
 
 
-async def test_every_row_of_the_table(dsn: str, tmp_path: Path) -> None:
+async def test_every_row_of_the_table(connector: Connector) -> None:
     """Each call of EVENEMENTS.md is accepted, and found in an extract with the type and operation announced."""
-    async with installed(dsn, tmp_path) as connector:
-        calls = rows()
-        assert len(calls) > 20
-        categories = set()
-        for call, action, operation in calls:
-            category = "ecrits" if "'ecrits'" in call else "comptes" if "'comptes'" in call else CATEGORY
-            if category == "comptes":  # found_site gives no right to it: what is asked is the same in another
-                call = call.replace("'comptes'", "'ecrits'")  # noqa: PLW2901
-                category = "ecrits"
-            categories.add(category)
-            made = await asyncio.to_thread(connector.run, f"{VALUES} echo json_encode($j->{call});")
-            assert made == "true", call
-            assert await asyncio.to_thread(connector.flush) == "", call
-            last = (await connector.entries(category))[-1]
-            assert last["type"] == TYPE_PREFIX + action, call
-            assert last["data"].get("operation", "") == operation, call
-        assert categories == {CATEGORY, "ecrits"}
-        # What is in clear is for PHP's account alone.
-        assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*")} == {0o700}
-        assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*/*.ndjson")} == {0o600}
-        assert connector.command("status").returncode == 0
+    calls = rows()
+    assert len(calls) == table_lines() > 25
+    expected: dict[str, list[tuple[str, str]]] = {CATEGORY: [], "ecrits": []}
+    code = VALUES
+    for call, action, operation in calls:
+        # The site gives no right to `comptes`: what is asked is the same in another category.
+        said = call.replace("'comptes'", "'ecrits'")
+        code += f"if ($j->{said} !== true) {{ echo {json.dumps(call)}, ' '; }}"
+        both = 2 if call.startswith("rapprochement") else 1
+        expected["ecrits" if "'ecrits'" in said else CATEGORY] += [(TYPE_PREFIX + action, operation)] * both
+    assert await run(connector, code) == ""
+    assert await flush(connector) == ""
+    for category, wanted in expected.items():
+        events = await connector.entries(category)
+        assert [(event["type"], event["data"].get("operation", "")) for event in events] == wanted
+        assert [int(event["sequence"]) for event in events] == list(range(1, len(wanted) + 1))
+    # What is in clear is for PHP's account alone.
+    assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*")} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*/[!ws]*")} == {0o600}
+    assert (await asyncio.to_thread(connector.command, "status")).returncode == 0
 
 
-async def test_the_usual_mistakes(dsn: str, tmp_path: Path) -> None:
+async def test_the_usual_mistakes(connector: Connector) -> None:
     """Nothing is lost, nothing doubled in silence, and the author is told what to do."""
-    async with installed(dsn, tmp_path) as connector:
-
-        async def told(code: str) -> tuple[str, str]:
-            await asyncio.to_thread(connector.run, code)
-            stopped = await asyncio.to_thread(connector.flush)
-            return stopped, (await asyncio.to_thread(connector.command, "status")).stdout
-
-        # Text that is not UTF-8 is converted.
-        assert await told("$j->consultation('MC-1', \"Relev\\xe9\");") == (
-            "",
-            "main-courante : 0 en attente, 0 mis de côté\n",
-        )
-        # A token that is no longer valid: all waits; a new one in its file, and all is sent once.
-        token = connector.token.read_text(encoding="ascii")
-        connector.token.write_text("0" * len(token), encoding="ascii")
-        stopped, status = await told("$j->consultation('MC-2', 'Relecture');")
-        assert "jeton refusé (401)" in stopped
-        assert "1 en attente" in status
-        connector.token.write_text(token, encoding="ascii")
-        assert (await told(""))[0] == ""
-        # A category that the token has no right to: it waits, and the others pass.
-        stopped, status = await told("$j->consultation('X', 'M', ['category' => 'comptes']); $j->connexion();")
-        assert "jeton refusé (404)" in stopped
-        assert "comptes : 1 en attente" in status
-        for path in (connector.spool / "comptes").iterdir():
-            path.unlink()
-        (connector.spool / "comptes").rmdir()
-        # A moment to come, or too long ago: set aside with the reason; what is too old is counted as lost.
-        ahead = "['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() + 3600)]"
-        stopped, status = await told(f"$j->consultation('MC-3', 'M', {ahead});")
-        assert "mis de côté : /time is more than 5 minutes ahead" in stopped
-        assert "1 mis de côté" in status
-        late = "['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 8 * 86400)]"
-        stopped, status = await told(f"$j->consultation('MC-4', 'M', {late});")
-        assert "mis de côté : trop ancien" in stopped
-        assert "2 mis de côté" in status
-        assert re.search(r"perdus : 5 à 5 \(époque \S+\), trop anciens ; à déclarer au journal", status)
-        aside = (connector.spool / CATEGORY / "quarantine.ndjson").read_text(encoding="utf-8").splitlines()
-        assert ["MC-3" in aside[0], "MC-4" in aside[1]] == [True, True]
-        # A spool that is full: the page is told, the number is counted as lost, the next one follows it.
-        connector.install(connector.site, connector.home, max_mib=0)
-        assert await asyncio.to_thread(connector.run, "echo json_encode($j->connexion());") == "false"
-        connector.install(connector.site, connector.home)
-        stopped, status = await told("$j->deconnexion();")
-        assert "perdus : 6 à 6" in status
-        events = await connector.entries()
-        assert [event.get("subject") for event in events] == ["MC-1", "MC-2", None, None]
-        assert [event["sequence"] for event in events] == ["1", "2", "3", "7"]
-        assert len({event["epoch"] for event in events}) == 1
-        assert events[0]["data"]["justification"] == "Relevé"
+    # Text that is not UTF-8 is converted; no motive, no name and no text at all stop no page.
+    await run(
+        connector, "$j->consultation('MC-1', \"Relev\\xe9\"); $j->agent('c.martin', ['name' => null, 'unit' => '']);"
+    )
+    # A token that is no longer valid: all waits; a new one in its file, and all is sent once.
+    token = connector.token.read_text(encoding="ascii")
+    connector.token.write_text("0" * len(token), encoding="ascii")
+    assert "jeton refusé (401)" in await flush(connector)
+    assert "1 en attente" in await status(connector)
+    connector.token.write_text(token, encoding="ascii")
+    # A category that the token has no right to: it waits, and the others pass.
+    await run(connector, "$j->consultation('X', 'M', ['category' => 'comptes']); $j->connexion();")
+    assert "jeton refusé (404)" in await flush(connector)
+    assert "comptes : 1 en attente" in await status(connector)
+    for path in (connector.spool / "comptes").iterdir():
+        path.unlink()
+    (connector.spool / "comptes").rmdir()
+    # Refused for good: set aside with the reason, and the others pass, in order.
+    await run(connector, "$j->connexion(); $j->consultation('MC-3', null); $j->deconnexion();")
+    assert await flush(connector) == ""
+    assert "1 mis de côté" in await status(connector)
+    (aside,) = connector.aside()
+    assert "justification" in aside["reason"]
+    assert json.loads(aside["event"])["subject"] == "MC-3"
+    # Too long ago: set aside, and its number counted as lost.
+    await run(connector, "$j->consultation('MC-4', 'M', ['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 8 * 86400)]);")
+    assert await flush(connector) == ""
+    assert re.search(r"perdus : 6 à 6 \(époque \S+\), trop anciens ; à déclarer", await status(connector))
+    # A spool that is full: the page is told, the number is counted as lost, the next one follows it.
+    Connector.install(connector.site, connector.home, source=connector.source, max_mib=0)
+    assert await run(connector, "echo json_encode($j->connexion());") == "false"
+    Connector.install(connector.site, connector.home, source=connector.source)
+    await run(connector, "$j->deconnexion();")
+    assert await flush(connector) == ""
+    assert "perdus : 7 à 7" in await status(connector)
+    # A spool that is deleted counts anew, under another name.
+    for path in (connector.spool / CATEGORY).iterdir():
+        path.unlink()
+    await run(connector, "$j->deconnexion();")
+    assert await flush(connector) == ""
+    events = await connector.entries()
+    assert [event["sequence"] for event in events] == ["1", "2", "3", "5", "8", "1"]
+    assert len({event["epoch"] for event in events[:5]}) == 1
+    assert events[5]["epoch"] != events[0]["epoch"]
+    assert events[0]["data"]["justification"] == "Relevé"
 
 
-async def test_both_connectors_on_one_spool(dsn: str, tmp_path: Path) -> None:
-    """What the Python module records follows what PHP has recorded, and either sends both."""
-    async with installed(dsn, tmp_path) as connector:
-        await asyncio.to_thread(connector.run, "$j->consultation('MC-1', 'Relecture');")
-        record = (
-            "import sys; sys.path.insert(0, sys.argv[1]); from openepm_journal import Journal;"
-            "Journal.from_file(sys.argv[2]).record('consultation', 'MC-2', account='c', justification='Relecture')"
-        )
-        await _python("-c", record, str(DIRECTORY), str(connector.config))
-        await asyncio.to_thread(connector.run, "$j->consultation('MC-3', 'Relecture');")
-        await _python(str(DIRECTORY / "openepm_journal.py"), "flush", "--config", str(connector.config))
-        events = await connector.entries()
-        assert [(event["subject"], event["sequence"]) for event in events] == [
-            ("MC-1", "1"),
-            ("MC-2", "2"),
-            ("MC-3", "3"),
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_a_time_to_come(connector: Connector, emitter: str) -> None:
+    """A clock that was ahead: the events before go, it waits with the others, and is stored when its time has come."""
+    ahead = "gmdate('Y-m-d\\TH:i:s\\Z', time() + 303)"
+    await run(connector, f"$j->connexion(); $j->consultation('MC-2', 'M', ['time' => {ahead}]); $j->deconnexion();")
+    assert "ahead" in await flush(connector, emitter)
+    assert [event["sequence"] for event in await connector.entries()] == ["1"]
+    assert connector.aside() == []
+    while await flush(connector, emitter):
+        pass
+    assert [event["sequence"] for event in await connector.entries()] == ["1", "2", "3"]
+    # A day ahead, it would hold up the others: it is set aside.
+    await run(connector, "$j->connexion(['time' => '2099-01-01T00:00:00Z']); $j->deconnexion();")
+    assert await flush(connector, emitter) == ""
+    assert len(connector.aside()) == 1
+    assert [event["sequence"] for event in await connector.entries()] == ["1", "2", "3", "5"]
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_a_source_that_is_not_the_tokens(connector: Connector, emitter: str) -> None:
+    """All waits, as all are so; once the setting is changed, what has the old source is set aside, the rest goes."""
+    wrong = Connector.install(connector.site, connector.home, source="/elsewhere")
+    await run(wrong, "$j->connexion(); $j->deconnexion();")
+    assert "source" in await flush(wrong, emitter)
+    assert len(wrong.waiting()) == 2
+    Connector.install(connector.site, connector.home, source=connector.source)
+    await run(connector, "$j->connexion();")
+    assert await flush(connector, emitter) == ""
+    assert len(connector.aside()) == 2
+    assert [event["sequence"] for event in await connector.entries()] == ["3"]
+
+
+async def other_journal(answer: Callable[[list[dict[str, str]]], web.Response]) -> tuple[web.AppRunner, str, list[int]]:
+    """Start what answers in the journal's place; return it, its address, and the sizes of the batches that it got."""
+    sizes: list[int] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        events = await request.json()
+        sizes.append(len(events))
+        return answer(events)
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner, f"http://127.0.0.1:{port}", sizes
+
+
+def problem(status: int, **members: object) -> web.Response:
+    """Return a problem of the journal."""
+    body = {"type": "urn:openepm-journal:problem:misshapen", "status": status, "detail": "…", **members}
+    return web.json_response(body, status=status, content_type="application/problem+json")
+
+
+def recorded() -> web.Response:
+    """Return the answer to what is recorded."""
+    return web.json_response({"receipts": []}, status=201)
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_only_the_journal_refuses_for_good(connector: Connector, emitter: str) -> None:
+    """A proxy's pages, statuses unknown and what may be retried set nothing aside; a code that is unknown keeps all."""
+    answers = [
+        *(
+            web.Response(status=code, text="<h1>no</h1>", content_type="text/html")
+            for code in (400, 403, 413, 422, 502)
+        ),
+        problem(418),
+        problem(422, retryable=True, faults=[{"position": 0, "pointer": "", "code": "new", "retryable": True}]),
+        problem(503, retryable=False),
+    ]
+    said = iter(answers)
+    runner, url, _ = await other_journal(lambda _: next(said))
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        await run(connector, "$j->connexion();")
+        for answer in answers:
+            assert str(answer.status) in await flush(connector, emitter) or answer.status == 403
+        assert connector.aside() == []
+        assert len(connector.waiting()) == 1
+    finally:
+        await runner.cleanup()
+    fault = {"position": 1, "pointer": "/data", "code": "of another year", "reason": "is not so", "retryable": False}
+    runner, url, sizes = await other_journal(
+        lambda events: problem(400, faults=[fault], retryable=False) if len(events) > 1 else recorded()
+    )
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        await run(connector, "$j->agent('b'); $j->connexion(); $j->deconnexion();")
+        assert await flush(connector, emitter) == ""
+        (aside,) = connector.aside()
+        assert json.loads(aside["event"])["sequence"] == "3"
+        assert sizes == [1, 2, 1]
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_an_outage_between_two_answers(connector: Connector, emitter: str) -> None:
+    """What was settled before the journal fell silent is settled once: nothing is set aside or declared twice."""
+    bad = {"position": 1, "pointer": "/data", "code": "blank", "reason": "is empty", "retryable": False}
+    late = {"position": 0, "pointer": "/time", "code": "time-too-old", "reason": "too old", "retryable": False}
+    answers = iter([problem(422, faults=[late, bad]), *(web.Response(status=503) for _ in range(3))])
+    runner, url, sizes = await other_journal(lambda _: next(answers, recorded()))
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        await run(connector, "for ($i = 0; $i < 4; $i++) { $j->connexion(); }")
+        for _ in range(3):
+            assert "503" in await flush(connector, emitter)
+        assert await flush(connector, emitter) == ""
+        assert [json.loads(line["event"])["sequence"] for line in connector.aside()] == ["1", "2"]
+        losses = (connector.spool / CATEGORY / "losses.ndjson").read_text(encoding="utf-8").splitlines()
+        assert [(json.loads(loss)["first"], json.loads(loss)["last"]) for loss in losses] == [(1, 1)]
+        assert sizes == [4, 2, 2, 2, 2]
+    finally:
+        await runner.cleanup()
+
+
+async def test_what_waits_too_long(connector: Connector) -> None:
+    """While nobody answers, what is too old leaves the spool; where this clock may be wrong, the journal is asked."""
+    old = "['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 9 * 86400)]"
+    Connector.install(connector.site, connector.home, source=connector.source, url=f"http://127.0.0.1:{free_port()}")
+    await run(connector, f"for ($i = 0; $i < 3; $i++) {{ $j->connexion({old}); }} $j->deconnexion();")
+    assert "aucune réponse" in await flush(connector)
+    assert "perdus : 1 à 3" in await status(connector)
+    # What was set aside is kept for a time, then removed.
+    (aside,) = (connector.spool / CATEGORY).glob("quarantine-*.ndjson")
+    aside.rename(aside.with_name("quarantine-2026-01-01.ndjson"))
+    await flush(connector)
+    assert connector.aside() == []
+    runner, url, _ = await other_journal(
+        lambda _: web.Response(status=503, headers={"Date": "Sat, 01 Jan 2000 00:00:00 GMT"})
+    )
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        await run(connector, f"$j->connexion({old});")
+        assert "l'horloge de cet hôte s'écarte" in await flush(connector)
+        assert connector.aside() == []
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_sign_of_life(connector: Connector) -> None:
+    """A source that is still beats the rhythm that it is to keep, and says that it is not a person's act."""
+    Connector.install(connector.site, connector.home, source=connector.source, rhythm_minutes=30)
+    await run(connector, "$j->connexion();")
+    assert await flush(connector) == ""
+    assert len(await connector.entries()) == 1
+    for emitter in ("php", "python"):
+        (segment,) = (connector.spool / CATEGORY).glob("0*.ndjson")
+        os.utime(segment, times=(time.time() - 1801, time.time() - 1801))
+        assert await flush(connector, emitter) == ""
+        assert await flush(connector, emitter) == ""
+    events = await connector.entries()
+    assert [event["data"]["actor"]["account"] for event in events] == ["c.martin", "openepm-journal", "openepm-journal"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs commands as another account")
+async def test_another_account(connector: Connector) -> None:
+    """A command run as root, by mistake, leaves nothing that pages cannot write; a disk's lost+found is no category."""
+    (connector.spool / "lost+found").mkdir(parents=True)
+    await run(connector, "$j->connexion();")
+    for path in (connector.spool / CATEGORY, *(connector.spool / CATEGORY).iterdir()):
+        os.chown(path, 65534, 65534)
+    before = sorted(path.name for path in (connector.spool / CATEGORY).iterdir())
+    assert "appartient à un autre compte" in await flush(connector)
+    assert await run(connector, "echo json_encode($j->connexion());") == "false"
+    assert sorted(path.name for path in (connector.spool / CATEGORY).iterdir()) == before
+
+
+async def test_two_at_once(connector: Connector) -> None:
+    """Pages that begin together on a new spool share one count; senders beside them take nothing from each other."""
+    code = "for ($i = 0; $i < 25; $i++) { $j->consultation(\"$argv[1]-$i\", 'M'); }"
+    pages = [
+        asyncio.create_task(asyncio.to_thread(subprocess.run, [*connector.program(code), "--", str(page)], check=True))
+        for page in range(4)
+    ]
+    while not all(page.done() for page in pages):
+        await flush(connector)
+    await asyncio.gather(*pages)
+    assert await flush(connector) == ""
+    events = await connector.entries()
+    assert [int(event["sequence"]) for event in events] == list(range(1, 101))
+    assert len({event["epoch"] for event in events}) == 1
+    for page in range(4):
+        assert [event["subject"] for event in events if event["subject"].startswith(f"{page}-")] == [
+            f"{page}-{number}" for number in range(25)
         ]
-        assert {event["source"] for event in events} == {SOURCE}
-        receipts = next((connector.spool / CATEGORY).glob("receipts-*.ndjson")).read_text(encoding="utf-8")
-        assert [receipt["index"] for receipt in json.loads(receipts)["receipts"]] == [0, 1, 2]
-        assert connector.command("status").returncode == 0
 
 
-async def _python(*arguments: str) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=asyncio.subprocess.PIPE)
-    _, said = await process.communicate()
-    assert process.returncode == 0, said.decode()
+async def test_both_connectors_on_one_spool(connector: Connector) -> None:
+    """What the Python module records follows what PHP has recorded, and either sends both."""
+    await run(connector, "$j->consultation('MC-1', 'Relecture');")
+    record = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from openepm_journal import Journal;"
+        "Journal.from_file(sys.argv[2]).record('consultation', 'MC-2', account='c', justification='Relecture')"
+    )
+    assert await python(connector, "-c", record, str(DIRECTORY), str(connector.config)) == ""
+    await run(connector, "$j->consultation('MC-3', 'Relecture');")
+    assert await flush(connector, "python") == ""
+    events = await connector.entries()
+    assert [(event["subject"], event["sequence"]) for event in events] == [
+        ("MC-1", "1"),
+        ("MC-2", "2"),
+        ("MC-3", "3"),
+    ]
+    receipts = next((connector.spool / CATEGORY).glob("receipts-*.ndjson")).read_text(encoding="utf-8")
+    assert len(json.loads(receipts)["receipts"]) == 3
+    assert (await asyncio.to_thread(connector.command, "status")).returncode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import subprocess
@@ -29,18 +28,19 @@ class Connector:
 
     site: Site
     home: Path
+    source: str = SOURCE
     tenant: str = TENANTS[0]
 
     @classmethod
-    def install(cls, site: Site, home: Path, **settings: object) -> Connector:
+    def install(cls, site: Site, home: Path, *, source: str = SOURCE, **settings: object) -> Connector:
         """Write the token and the settings as the connector's page says."""
-        connector = cls(site=site, home=home)
+        connector = cls(site=site, home=home, source=source)
         home.mkdir(exist_ok=True)
         connector.token.write_text(site.modules[connector.tenant], encoding="ascii")
         chosen = {
             "url": site.url,
             "token_file": str(connector.token),
-            "source": SOURCE,
+            "source": source,
             "spool": str(connector.spool),
             **settings,
         }
@@ -93,11 +93,23 @@ class Connector:
         for state in self.spool.glob("*/state.json"):
             kept = json.loads(state.read_text(encoding="utf-8"))
             kept.pop("retry_at", None)
-            state.write_text(json.dumps(kept), encoding="utf-8")
+            state.write_text(json.dumps(kept).ljust(4096), encoding="utf-8")
         return self.command("flush").stderr.strip()
 
+    def aside(self, category: str = CATEGORY) -> list[dict[str, str]]:
+        """Return what was set aside: at, reason, event."""
+        lines = [
+            path.read_text(encoding="utf-8") for path in sorted(self.spool.glob(f"{category}/quarantine-*.ndjson"))
+        ]
+        return [json.loads(line) for line in "".join(lines).splitlines()]
+
+    def waiting(self, category: str = CATEGORY) -> list[dict[str, Any]]:
+        """Return the events of the segments that are on the disk."""
+        lines = [path.read_bytes() for path in sorted((self.spool / category).glob("0*.ndjson"))]
+        return [json.loads(line) for line in b"".join(lines).splitlines()]
+
     async def entries(self, category: str = CATEGORY) -> list[dict[str, Any]]:
-        """Return the events of the commune's category that the journal shows, in the order of their indexes."""
+        """Return the source's events of the category that the journal shows, in the order of their indexes."""
         today = datetime.now(UTC).date()
         asked = {
             "from": (today - timedelta(days=1)).isoformat(),
@@ -112,9 +124,5 @@ class Connector:
             assert answer.status == 200, body
         with zipfile.ZipFile(io.BytesIO(body)) as container:
             lines = container.read("entries.ndjson").splitlines()
-        return [json.loads(line)["event"] for line in lines]
-
-
-async def in_thread(function: Any, *arguments: Any) -> Any:
-    """Run a blocking call of a connector beside the event loop."""
-    return await asyncio.to_thread(function, *arguments)
+        events = [json.loads(line)["event"] for line in lines]
+        return [event for event in events if event["source"] == self.source]
