@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,7 @@ PACKAGES = {
     "nsenter": "util-linux",
     "openssl": "openssl",
     "php": "php-cli",
+    "php-fpm": "php-fpm",
     "pdfinfo": "poppler-utils",
     "pdfsig": "poppler-utils",
     "pdftotext": "poppler-utils",
@@ -38,7 +40,20 @@ PACKAGES = {
     "systemd-nspawn": "systemd-container",
 }
 CAMPAIGN_ONLY = {"debootstrap", "soffice", "systemd-nspawn"}
+# Debian names these by their version, outside a user's PATH.
+VERSIONED = {"php-fpm": "php-fpm[0-9]*"}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+def is_here(program: str) -> bool:
+    """Tell whether a program is on this machine."""
+    return shutil.which(program) is not None or versioned(program) is not None
+
+
+def versioned(program: str) -> Path | None:
+    """Return the newest program of this name with a version."""
+    found = sorted(Path("/usr/sbin").glob(VERSIONED[program])) if program in VERSIONED else []
+    return found[-1] if found else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     for item in items:
         needed = [program for mark in item.iter_markers("needs") for program in mark.args]
-        absent = [program for program in needed if shutil.which(program) is None]
+        absent = [program for program in needed if not is_here(program)]
         for program in absent:
             missing[program] = missing.get(program, 0) + 1
         (left_out if absent else kept).append(item)
@@ -68,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_header() -> list[str]:
     """Say at the beginning which programs are missing, as xdist's workers cannot."""
-    absent = {program: 0 for program in PACKAGES if shutil.which(program) is None}
+    absent = {program: 0 for program in PACKAGES if not is_here(program)}
     if not absent:
         return []
     return [f"NOT RUN HERE: tests that need {', '.join(absent)} (Debian: apt-get install {_packages(absent)})"]
@@ -87,6 +102,6 @@ def _packages(programs: dict[str, int]) -> str:
 
 if __name__ == "__main__":
     # For `make tools`: the packages that are missing, but for the campaign's own.
-    wanted = {program: 0 for program in PACKAGES if program not in CAMPAIGN_ONLY and shutil.which(program) is None}
+    wanted = {program: 0 for program in PACKAGES if program not in CAMPAIGN_ONLY and not is_here(program)}
     if wanted:
         print(_packages(wanted))
