@@ -439,9 +439,9 @@ final class OpenepmJournalSpool
     const SEGMENT_BYTES = 4194304;
     const LOST_BYTES = 128;
     const STATE_BYTES = 4096;
-    // The journal takes 16 KiB; a line is always shorter than the tail that is read of a segment.
+    // The journal takes 16 KiB; a line is always shorter than the longest tail that is read of a segment.
     const LINE_BYTES = 65536;
-    const TAIL_BYTES = 131072;
+    const TAILS = array(4096, 131072);
 
     /** @var string */
     public $category;
@@ -522,7 +522,7 @@ final class OpenepmJournalSpool
             if ($last === false) {
                 return array();
             }
-            $this->tail($last);
+            $this->last($last);
             $size = filesize($last);
             if ($size > 0 && (count($segments) === 1 || $size >= self::SEGMENT_BYTES)) {
                 $next = $this->next($last);
@@ -632,28 +632,33 @@ final class OpenepmJournalSpool
     /** Return the number that follows what a segment holds. */
     private function next(string $path): int
     {
-        $lines = explode("\n", $this->tail($path));
-        $last = count($lines) > 1 ? $lines[count($lines) - 2] : '';
+        $last = $this->last($path);
         return $last === '' ? (int) basename($path, '.ndjson') : self::sequence($last) + 1;
     }
 
-    /** Return the last lines; one that a killed process has not ended is cut off: nobody was told that it was recorded. */
-    private function tail(string $path): string
+    /** Return the last line; one that a killed process has not ended is cut off: nobody was told that it was recorded. */
+    private function last(string $path): string
     {
         clearstatcache(true, $path);
-        $start = max(0, (int) filesize($path) - self::TAIL_BYTES);
-        $tail = (string) file_get_contents($path, false, null, $start);
-        $end = strrpos($tail, "\n");
-        $length = $end === false ? 0 : $end + 1;
-        if ($length < strlen($tail)) {
+        $size = (int) filesize($path);
+        foreach (self::TAILS as $bytes) {
+            $start = max(0, $size - $bytes);
+            $tail = (string) file_get_contents($path, false, null, $start);
+            $lines = explode("\n", $tail);
+            if ($start === 0 || count($lines) > 2) {
+                break;
+            }
+        }
+        $unfinished = strlen((string) array_pop($lines));
+        if ($unfinished > 0) {
             $file = fopen($path, 'r+b');
-            if ($file === false || !ftruncate($file, $start + $length)) {
+            if ($file === false || !ftruncate($file, $size - $unfinished)) {
                 throw new OpenepmJournalException("$path : ligne inachevée");
             }
             fclose($file);
             clearstatcache(true, $path);
         }
-        return substr($tail, 0, $length);
+        return (string) end($lines);
     }
 
     private function write(string $path, string $lines, bool $isBounded): void
@@ -665,8 +670,10 @@ final class OpenepmJournalSpool
         if ($file === false) {
             throw new OpenepmJournalException("$path : écriture impossible");
         }
-        @chmod($path, 0600);
         $before = (int) fstat($file)['size'];
+        if ($before === 0) {
+            @chmod($path, 0600);
+        }
         $written = @fwrite($file, $lines);
         if ($written !== strlen($lines) || !self::sync($file)) {
             ftruncate($file, $before);

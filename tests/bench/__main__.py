@@ -6,6 +6,7 @@ Machines differ and are noisy: only the ratios travel. Nothing here is asserted.
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,13 @@ from journal.cli.installation import open_database, open_service, prepare
 from journal.clock import SystemClock
 from journal.settings import Settings
 from tests.bench.append import Appends, measure_appends
+from tests.bench.connector import measure_connector
 from tests.bench.extract import Extracts, measure_extracts
 from tests.bench.purge import LARGE_ENTRIES, SMALL_ENTRIES, measure_purges
 from tests.bench.site import CHAINS, Site
 
 RUNS = 5
-SUBJECTS = ("append", "extract", "purge")
+SUBJECTS = ("append", "extract", "purge", "connector")
 
 
 async def measure_service(events: int, entries: int, runs: int, subjects: set[str]) -> None:
@@ -51,6 +53,8 @@ async def run(arguments: argparse.Namespace) -> None:
         await measure_service(arguments.events, arguments.entries, runs, subjects)
     if "purge" in subjects:
         await measure_purges(arguments.small, arguments.large, runs)
+    if "connector" in subjects and shutil.which("php"):
+        await measure_connector(arguments.pages)
 
 
 def main() -> None:
@@ -61,6 +65,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=200_000, help="entries extracted and verified")
     parser.add_argument("--small", type=int, default=SMALL_ENTRIES, help="entries of a small day that is purged")
     parser.add_argument("--large", type=int, default=LARGE_ENTRIES, help="entries of a large one")
+    parser.add_argument("--pages", type=int, default=1_000, help="pages of a module, in each state of the journal")
     parser.add_argument("--runs", type=int, default=RUNS)
     uvloop.run(run(parser.parse_args()))
 
