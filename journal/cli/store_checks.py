@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from journal.audit.watch import check_catalog
 from journal.cli.finding import failure, note, ok, warning
-from journal.core.errors import OperatorError
+from journal.clock import CLOCK_DEPARTURE_LIMIT
+from journal.core.errors import NotStampedError, OperatorError
 from journal.core.times import format_seconds
 from journal.notices.host import is_local
 
@@ -27,6 +28,10 @@ SILENT: Final = timedelta(days=7)
 EXPIRY_WARNING: Final = timedelta(days=30)
 ARCHIVED_LATE: Final = timedelta(hours=1)
 TOLD_AT_ONCE: Final = 5
+ASKED_AGAIN: Final = (
+    "nothing else waits for it, and it is asked again by itself, at least every ten minutes; see JOURNAL_TSA_URL and "
+    "JOURNAL_TSA_TRUST, the way to it (curl -v), and what the authority announces"
+)
 BRING_BACK: Final = "bring it back from sql/schema.sql as the owner"
 
 
@@ -181,13 +186,26 @@ def judge_archive(row: Mapping[str, Any], now: datetime) -> Finding:
 
 
 async def check_authority(installation: Installation) -> AsyncIterator[Finding]:
-    """Say whether time-stamps are configured, and how many close seals wait for one."""
-    stamper = installation.service.stamper
+    """Say whether the time-stamping authority answers, by whose clock, and how many close seals wait for it."""
+    service = installation.service
+    stamper = service.stamper
     if stamper is None:
         yield note("time-stamping", "no time-stamping authority is configured (JOURNAL_TSA_URL)")
         return
-    waiting = len(await stamper.waiting())
-    yield ok("time-stamping", f"{waiting} close seals wait for a time-stamp")
+    wait = f"{len(await stamper.waiting())} close seals wait for a time-stamp"
+    try:
+        theirs = await stamper.ask_time()
+    except NotStampedError as error:
+        since = await service.store.stamping_failed_since()
+        known = f", since {format_seconds(since.replace(microsecond=0))}" if since is not None else ""
+        yield warning("time-stamping", f"{stamper.authority}: {error}{known}; {wait}", ASKED_AGAIN)
+        return
+    departure = abs(theirs - service.clock.now())
+    if departure > CLOCK_DEPARTURE_LIMIT:
+        told = f"this machine's clock and that of {stamper.authority} differ by {departure.total_seconds():.0f} s"
+        yield failure("time-stamping", told, "correct the clock of this machine: timedatectl")
+    else:
+        yield ok("time-stamping", f"{stamper.authority} answers; {wait}")
 
 
 def _is_valid(row: CredentialRow, now: datetime) -> bool:

@@ -6,6 +6,7 @@ token is checked as an auditor would check it before it is stored, because a sto
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 INTERVAL_SECONDS = 60.0
-RETRY_LIMIT_SECONDS = 3600.0
+RETRY_LIMIT_SECONDS = 600.0
 FAILING_LIMIT = timedelta(days=1)
 TIMEOUT_LIMIT_SECONDS = 300
 # Stricter than a verifier (timestamp.CLOCK_TOLERANCE), so that a stored token always passes.
@@ -107,6 +108,11 @@ class Stamper:
             clock=clock,
         )
 
+    @property
+    def authority(self) -> str:
+        """Return the authority's host, and its port where the address has one."""
+        return self._client.host
+
     async def waiting(self) -> list[SealRow]:
         """Return the close seals that wait for a time-stamp, oldest first.
 
@@ -162,7 +168,7 @@ class Stamper:
         )
 
     async def run(self) -> None:
-        """Time-stamp what waits every minute, for ever; after failures with growing pauses, up to an hour."""
+        """Time-stamp what waits every minute, for ever; after failures with growing pauses, up to ten minutes."""
         failures = 0
         while True:
             failures = 0 if await self._try() else failures + 1
@@ -178,7 +184,8 @@ class Stamper:
                 log.info("seal time-stamped", seal=stamped.number, at=at, authority=stamped.timestamp.authority)
         except (JournalError, OSError) as error:
             if str(error) != self._told:
-                log.warning("not time-stamped yet", kind=type(error).__name__, reason=str(error))
+                kind = type(error).__name__
+                log.warning("not time-stamped yet", authority=self.authority, kind=kind, reason=str(error))
             self._told = str(error)
             return False
         self._told = ""
@@ -247,6 +254,7 @@ class TsaClient:
         """Set address and timeout; this opens no connection."""
         self._url = url
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self.host = urlsplit(url).netloc.rpartition("@")[2]
 
     async def ask(self, query: bytes) -> bytes:
         """Post a TimeStampReq and return the body of the answer, of at most REPLY_LIMIT_BYTES.
@@ -270,7 +278,13 @@ class TsaClient:
         except TimeoutError as error:
             raise NotStampedError(f"the authority did not answer within {self._timeout.total:g} s") from error
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            raise NotStampedError(f"the authority could not be asked ({type(error).__name__})") from error
+            raise NotStampedError(f"the authority could not be asked ({_why(error)})") from error
+
+
+def _why(error: Exception) -> str:
+    """Return the system's reason, else the kind of error: other words may quote the address."""
+    code = error.errno if isinstance(error, OSError) else None
+    return os.strerror(code) if code is not None and code > 0 else type(error).__name__
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

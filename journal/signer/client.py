@@ -33,11 +33,18 @@ class Connector(Protocol):
     """A way to the signer."""
 
     remedy: str
-    # How long its greeting may take.
-    greeting_seconds: float
+
+    @property
+    def greeting_seconds(self) -> float:
+        """Return how long its greeting may take."""
+        ...
 
     def connect(self) -> AbstractAsyncContextManager[Streams]:
         """Open a connection. Raises SignerError, OperatorError, OSError."""
+        ...
+
+    async def replace(self) -> None:
+        """End a signer of its own that hangs: the next connection starts another."""
         ...
 
     async def close(self) -> None:
@@ -102,7 +109,12 @@ class SignerClient:
                 reason = error.strerror or type(error).__name__
                 raise SignerError(f"the signer cannot be reached ({reason}): {remedy}") from error
             exchange = _Exchange(reader, writer, remedy)
-            greeting = await exchange.read(protocol.Greeting, self._connector.greeting_seconds)
+            try:
+                greeting = await exchange.read(protocol.Greeting, self._connector.greeting_seconds)
+            except SignerError as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    await self._connector.replace()
+                raise
             if greeting.certificate != self.identity.fingerprint:
                 raise SignerError(
                     f"the signer signs under another certificate than JOURNAL_SIGNING_CERT names: {remedy}; then "

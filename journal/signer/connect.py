@@ -28,6 +28,8 @@ NOT_SEPARATED = "it runs as the service's own account, and keeps the signing key
 # One that runs greets at once; of a child, the interpreter may have to start first, on a machine that has much to do.
 CONNECT_SECONDS = 5.0
 START_SECONDS = 30.0
+# A child that has had time to start, and is silent for so long, is killed; another is started.
+HUNG_SECONDS = 10.0
 END_SECONDS = 5.0
 
 
@@ -54,15 +56,17 @@ class AtPath:
         finally:
             writer.close()
 
+    async def replace(self) -> None:
+        """Leave it to its own supervisor."""
+
     async def close(self) -> None:
         """Leave it running."""
 
 
 class Child:
-    """A signer of this process alone, started at the first use, and again if it has ended."""
+    """A signer of this process alone, started at the first use, and again if it has ended or hangs."""
 
     remedy = "it is started again at the next attempt"
-    greeting_seconds = START_SECONDS
 
     def __init__(self, settings: Settings, service: str) -> None:
         """Start it with the files that these settings name, to sign for this service."""
@@ -76,6 +80,15 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._starting = asyncio.Lock()
+        self._started_at = float("-inf")
+
+    @property
+    def greeting_seconds(self) -> float:
+        """Return how long its greeting may take."""
+        return START_SECONDS if self._age() < START_SECONDS else HUNG_SECONDS
+
+    def _age(self) -> float:
+        return asyncio.get_running_loop().time() - self._started_at
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Streams]:
@@ -101,6 +114,7 @@ class Child:
     async def _started(self) -> socket.socket:
         if self._control is None:
             self._control, theirs = socket.socketpair()
+            self._started_at = asyncio.get_running_loop().time()
             # A child that is stopped must not block its parent.
             self._control.setblocking(False)
             with theirs:
@@ -119,6 +133,15 @@ class Child:
                     pass_fds=[theirs.fileno()],
                 )
         return self._control
+
+    async def replace(self) -> None:
+        """Kill it: the next use starts another, which goes on from the memory in its file."""
+        async with self._starting:
+            # Of two that waited for the same child, the second finds another, which has only just been started.
+            if self._process is not None and self._age() >= START_SECONDS:
+                with suppress(ProcessLookupError):
+                    self._process.kill()
+                await self.close()
 
     async def close(self) -> None:
         """End it: it goes when its control socket is closed; one that hangs is killed."""
@@ -157,6 +180,9 @@ class Task:
         serving.add_done_callback(self._serving.discard)
         async with _streams(ours) as streams:
             yield streams
+
+    async def replace(self) -> None:
+        """Leave it: it hangs only as this process does."""
 
     async def close(self) -> None:
         """Wait for what is still answered."""

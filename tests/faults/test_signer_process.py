@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from journal.cli.installation import open_service
 from journal.clock import SystemClock
 from journal.core.errors import SignerError
 from journal.core.seal import parse_seal
+from journal.signer import connect
 from tests.support.commands import command
 from tests.support.rig import CATEGORY, TENANTS, event_body
 from tests.support.serving import Serving
@@ -189,8 +191,8 @@ def arguments(signer: SignerProcess) -> list[str]:
     return ["--socket", signer.site.signer_socket, *map(str, files)]
 
 
-async def test_the_child_of_an_embedded_service(dsn: str, tmp_path: Path) -> None:
-    """A signer that was killed is started again; it ends with its parent's use of it."""
+async def test_the_child_of_an_embedded_service(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signer that was killed is started again, one that hangs is killed; it ends with its parent's use of it."""
     async with a_site_with_a_signer(dsn, tmp_path) as signer:
         shutil.move(signer.directory / "signing.key", signer.site.settings.signing_key_path)
     async with open_service(dsn, signer.site.settings.__class__(**own(signer.site)), SystemClock()) as installation:
@@ -198,13 +200,21 @@ async def test_the_child_of_an_embedded_service(dsn: str, tmp_path: Path) -> Non
         sealer = installation.service.sealer
         assert await sealer.seal_open(even_if_still=True) is not None
         [first] = children()
+        os.kill(first, signal.SIGKILL)
         child: Any = installation.service.signer._connector
-        child._process.kill()
         await child._process.wait()
         assert await sealer.seal_open(even_if_still=True) is not None
         [second] = children()
+        monkeypatch.setattr(connect, "START_SECONDS", 0.0)  # it has had its time to start
+        monkeypatch.setattr(connect, "HUNG_SECONDS", 0.5)
+        os.kill(second, signal.SIGSTOP)
+        with pytest.raises(SignerError, match="has not answered for .* it is started again at the next attempt"):
+            await sealer.seal_open(even_if_still=True)
+        monkeypatch.undo()
+        assert await sealer.seal_open(even_if_still=True) is not None
+        [third] = children()
     assert children() == []
-    assert first != second
+    assert len({first, second, third}) == 3
 
 
 def own(site: Site) -> dict[str, Any]:

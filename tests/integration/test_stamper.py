@@ -515,7 +515,7 @@ async def test_what_no_auditor_could_check_is_not_stamped(world: World, tsa: Tsa
 
 
 async def test_the_commands_stamp_and_count(world: World, tsa: TsaServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """`seal` stamps what waits, and says what could not be; `doctor` says how many wait."""
+    """`seal` stamps what waits, and says what could not be; `doctor` asks the authority, and says how many wait."""
     settings = settings_of(world)
     tsa.answer = fixed(b"", status=500)
     assert await commands.seal(settings, argparse.Namespace(clock_is_right=False)) == 0
@@ -525,13 +525,18 @@ async def test_the_commands_stamp_and_count(world: World, tsa: TsaServer, capsys
     await doctor.doctor(settings, argparse.Namespace(clock_is_right=False))
     out, _ = capsys.readouterr()
     assert "ok   timestamps\n" in out
-    assert "ok   time-stamping: 1 close seals wait for a time-stamp\n" in out
+    host = tsa.url.split("/")[2]
+    wait = "1 close seals wait for a time-stamp"
+    assert f"WARN time-stamping: {host}: the authority answered with status 500, since 20" in out
+    assert f"; {wait}; nothing else waits for it, and it is asked again by itself" in out
     tsa.answer = honest
     assert await commands.seal(settings, argparse.Namespace(clock_is_right=False)) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("nothing has changed since the last seal\nseal 1\ttime-stamped ")
     assert out.endswith("Z\tCN=Time stamper\n")
+    await doctor.doctor(settings, argparse.Namespace(clock_is_right=False))
+    assert f"ok   time-stamping: {host} answers; {wait.replace('1', '0')}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
