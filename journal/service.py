@@ -123,6 +123,7 @@ class Service:
             alarms=self.alarms,
             identity=self.identity,
             stamper=self.stamper,
+            receipt_keys=self.receipt_keys,
             clock=clock,
             guard=self.guard,
             settings=settings,

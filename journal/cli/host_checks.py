@@ -168,7 +168,7 @@ def check_service(settings: Settings) -> Iterator[Finding]:
         checks = orjson.loads(body).get("checks", {})
         failing = [name for name, result in checks.items() if result != "ok"]
     told = f"it answers on {settings.listen}, and is not ready: {', '.join(failing) or f'status {status}'}"
-    yield failure("service", told, f"each is named below; its log: journalctl -u {UNIT} -n 50")
+    yield failure("service", told, f"each is named below, or in its log: journalctl -u {UNIT} -g 'not ready' -n 1")
 
 
 def _get(host: str, port: int, path: str) -> tuple[int, str, bytes]:

@@ -14,6 +14,7 @@ from journal.clock import CLOCK_DEPARTURE_LIMIT
 from journal.core.errors import NotStampedError, OperatorError
 from journal.core.times import format_seconds
 from journal.notices.host import is_local
+from journal.reading.sources import read_silent, read_sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -118,7 +119,10 @@ async def check_credentials(installation: Installation) -> AsyncIterator[Finding
 
 
 async def check_sources(installation: Installation) -> AsyncIterator[Finding]:
-    """Name the chains into which a module may post, and that have recorded nothing for a week."""
+    """Name the chains into which a module may post, and that have recorded nothing for a week; sources out of rhythm.
+
+    Readiness does not tell of them: the service is well, and somebody else's module is not.
+    """
     service = installation.service
     now = service.clock.now()
     since: dict[tuple[str, str], datetime] = {}
@@ -133,7 +137,14 @@ async def check_sources(installation: Installation) -> AsyncIterator[Finding]:
         named = ", ".join(tenants[:TOLD_AT_ONCE]) + (" and others" if len(tenants) > TOLD_AT_ONCE else "")
         told = f"{len(tenants)} communes have recorded nothing in {category} for {SILENT.days} days: {named}"
         yield warning("sources", told, "ask their module's operator; credential list shows what may post")
-    if not silent:
+    sources = await read_sources(service.store, service.keyring, service.name)
+    late = await read_silent(service.store, service.keyring, service.name, sources)
+    for one in late[:TOLD_AT_ONCE]:
+        told = f"{one.tenant} {one.category}: {one.describe()}"
+        yield warning("sources", told, "ask its module's operator; if its rhythm has changed: openepm-journal rhythm")
+    if len(late) > TOLD_AT_ONCE:
+        yield warning("sources", f"{len(late) - TOLD_AT_ONCE} more are silent", "openepm-journal sources names them")
+    if not silent and not late:
         yield ok("sources", f"each of {len(since)} chains with a module has recorded something this week")
 
 

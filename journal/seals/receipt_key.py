@@ -101,11 +101,14 @@ class ReceiptKeys:
         return SignedRoot(key=held.json, signature=held.key.sign(text, ec.ECDSA(hashes.SHA256())), signed_at=signed_at)
 
     def problem(self) -> str | None:
-        """Return why receipts are not signed now, else None."""
+        """Return why receipts are not signed now, else None, also in a process that has looked for no key."""
         held, now = self._held, self._clock.now().replace(microsecond=0)
-        if held is not None and held.delegation.valid_from <= now <= held.delegation.valid_until:
+        if held is None:
+            return f"receipts are not signed: {self._told}" if self._told else None
+        if held.delegation.valid_from <= now <= held.delegation.valid_until:
             return None
-        return f"receipts are not signed: {self._told or 'no receipt key is vouched for'}"
+        ended = f"{self._path} is valid until {format_seconds(held.delegation.valid_until)}"
+        return f"receipts are not signed: {self._told or ended}"
 
     async def prepare(self) -> None:
         """Read the key, or make one if it is due, before the first receipt; without the signer, go on without."""

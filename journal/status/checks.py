@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from journal.clock import Clock, ClockGuard
     from journal.database.store import Store
     from journal.keys.store import KeyStore
+    from journal.seals.receipt_key import ReceiptKeys
     from journal.seals.sealer import Sealer
     from journal.seals.stamper import Stamper
     from journal.settings import Settings
@@ -53,6 +54,7 @@ class Checks:
         alarms: Alarms,
         identity: Certified,
         stamper: Stamper | None,
+        receipt_keys: ReceiptKeys,
         clock: Clock,
         guard: ClockGuard,
         settings: Settings,
@@ -68,6 +70,7 @@ class Checks:
         self._sealer = sealer
         self._identity = identity
         self._stamper = stamper
+        self._receipt_keys = receipt_keys
         self._clock = clock
         self._guard = guard
         self._settings = settings
@@ -85,6 +88,7 @@ class Checks:
             "handover": self._check_handover,
             "keys": self._check_keys,
             "partitions": self._check_partitions,
+            "receipts": self._check_receipts,
             "retention": self._check_retention,
             "seals": partial(self._check_seals, status),
             "timestamps": self._check_timestamps,
@@ -174,6 +178,9 @@ class Checks:
                 if (category.code, day) not in made:
                     return f"no partition for {category.code} {format_day(day)}"
         return None
+
+    async def _check_receipts(self) -> str | None:
+        return self._receipt_keys.problem()
 
     async def _check_retention(self) -> str | None:
         limits = {
