@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clean_host import CleanHost, can_run, make_root
+from tests.support.clean_host import CleanHost, can_run, copy_root
 from tests.support.guide import install_commands
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ INSTALLED_LIMIT_KIB = 200 * 1024
 EXPOSURE_LIMIT = 2.0
 EVENTS = "/v1/categories/main-courante/events"
 LOG = HERE / "var" / "clean-host.log"
+# What the guide has apt install.
+FETCHED = ("postgresql", "nginx", "curl", "python3", "openssl")
 # What restarts the service, and how long it is under load meanwhile.
 RESTARTS = {
     "restart": ("systemctl restart openepm-journal-signer openepm-journal", 25),
@@ -51,7 +53,7 @@ def make_package(directory: Path) -> Path:
 @pytest.mark.campaign
 @pytest.mark.needs("debootstrap", "systemd-nspawn", "nsenter", "dpkg-deb")
 @pytest.mark.skipif(can_run() is not None, reason=str(can_run()))
-def test_a_clean_host(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_a_clean_host(debian: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """One host, in the order in which an operator does these things: each function below says what it shows."""
 
     def tell(line: str) -> None:
@@ -63,7 +65,7 @@ def test_a_clean_host(tmp_path: Path, record_property: Callable[[str, object], N
     LOG.write_text("", encoding="utf-8")
     package = make_package(tmp_path / "dist")
     root = tmp_path / "debian"
-    make_root(root)
+    copy_root(debian, root, fetched=FETCHED)
     shutil.copy(package, root / "root")
     with CleanHost(root, LOG) as host:
         from_nothing_to_a_verified_extract(host, tell)

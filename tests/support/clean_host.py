@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 SUITE = "bookworm"
 # What a Debian with systemd has; nothing of ours, nothing that a guide installs.
 BASE = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "apt-utils")
-FETCHED = ("postgresql", "nginx", "curl", "python3", "openssl")
+HERE = Path(__file__).parents[2]
 BOOT_LIMIT_SECONDS = 120
 LOOK_SECONDS = 0.2
 SHELL_ENVIRONMENT = {
@@ -49,17 +52,30 @@ def mirror() -> str:
 
 
 def make_root(root: Path) -> None:
-    """Make a clean Debian in a directory."""
-    told = root.with_name(root.name + ".debootstrap")
-    with told.open("w", encoding="utf-8") as log:
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={','.join(BASE)}", SUITE, root, mirror()],
-            stdout=log,
-            stderr=log,
-            check=True,
-        )
-        fetch = f"apt-get update -qq && apt-get install -y -qq --download-only {' '.join(FETCHED)}"
-        subprocess.run(["chroot", root, "sh", "-c", fetch], stdout=log, stderr=log, check=True)
+    """Make a clean Debian in a directory, which knows the packages there are."""
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(BASE)}", SUITE, str(root), mirror()]
+    _log(root, command)
+    _log(root, ["chroot", str(root), "apt-get", "update", "-qq"])
+
+
+def copy_root(root: Path, to: Path, *, fetched: Sequence[str]) -> None:
+    """Copy a clean Debian that runs nowhere, with these packages, and what they need, in its apt's cache."""
+    subprocess.run(["cp", "--archive", "--reflink=auto", root, to], check=True)
+    _log(to, ["chroot", str(to), "apt-get", "install", "-y", "-qq", "--download-only", *fetched])
+
+
+def fetch_wheels(directory: Path) -> None:
+    """Fetch what `make install` installs, and what it builds with, from wherever this machine's pip gets it."""
+    project = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", str(directory)]
+    _log(directory, [*pip, "--require-hashes", "--no-deps", "--requirement", str(HERE / "requirements.lock")])
+    _log(directory, [*pip, *project["build-system"]["requires"], "editables"])
+
+
+def _log(place: Path, command: Sequence[str]) -> None:
+    """Run a command that must succeed; what it says is beside the directory that it fills."""
+    with place.with_name(place.name + ".log").open("a", encoding="utf-8") as log:
+        subprocess.run(command, stdout=log, stderr=log, check=True)
 
 
 class CleanHost:
