@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from journal import __version__
 from tests.support.clean_host import CleanHost, can_run, copy_root
 from tests.support.guide import install_commands
+from tests.support.later import ADDED, LATER, make_later_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from journal.database.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).parents[2]
 LOAD = HERE / "tests" / "support" / "steady_load.py"
@@ -30,30 +31,33 @@ EVENTS = "/v1/categories/main-courante/events"
 LOG = HERE / "var" / "clean-host.log"
 # What the guide has apt install.
 FETCHED = ("postgresql", "nginx", "curl", "python3", "openssl")
-# What restarts the service, and how long it is under load meanwhile.
+# What restarts the service under load, and the version that then runs; the next one's schema has a table more.
 RESTARTS = {
-    "restart": ("systemctl restart openepm-journal-signer openepm-journal", 25),
-    "upgrade": ("apt-get install -y --reinstall ./openepm-journal_*.deb", 120),
+    "restart": ("systemctl restart openepm-journal-signer openepm-journal", __version__),
+    "upgrade": (f"apt-get install -y ./openepm-journal_{LATER}_*.deb", LATER),
+    "return": (f"apt-get install -y --allow-downgrades ./openepm-journal_{__version__}_*.deb", __version__),
 }
+# Each client's, and how long it has at most; it goes on for a while after what it is there for.
+RATE = 100
+LOAD_SECONDS = 900
+AFTER_SECONDS = 10
 REPLACED_SECONDS = 30
 CURL_REFUSED = 7
 LOOK_SECONDS = 0.2
 PYTHON = "/opt/openepm-journal/bin/python3"
 
 
-def make_package(directory: Path) -> Path:
-    """Return the Debian package: the one that TEST_DEB names, or one made now."""
-    if given := os.environ.get("TEST_DEB"):
-        return Path(given)
-    subprocess.run([sys.executable, "-m", "deploy.release", directory], cwd=HERE, check=True)
-    [made] = directory.glob("*.deb")
-    return made
-
-
 @pytest.mark.campaign
+@pytest.mark.timeout(2 * 3600)
 @pytest.mark.needs("debootstrap", "systemd-nspawn", "nsenter", "dpkg-deb")
 @pytest.mark.skipif(can_run() is not None, reason=str(can_run()))
-def test_a_clean_host(debian: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+async def test_a_clean_host(
+    debian: Path,
+    package: Path,
+    tmp_path: Path,
+    postgres: EmbeddedPostgres,
+    record_property: Callable[[str, object], None],
+) -> None:
     """One host, in the order in which an operator does these things: each function below says what it shows."""
 
     def tell(line: str) -> None:
@@ -63,7 +67,7 @@ def test_a_clean_host(debian: Path, tmp_path: Path, record_property: Callable[[s
 
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("", encoding="utf-8")
-    package = make_package(tmp_path / "dist")
+    later = await make_later_package(package, tmp_path, postgres)
     root = tmp_path / "debian"
     copy_root(debian, root, fetched=FETCHED)
     shutil.copy(package, root / "root")
@@ -73,8 +77,11 @@ def test_a_clean_host(debian: Path, tmp_path: Path, record_property: Callable[[s
         everything_works_behind_the_walls_of_the_units(host, tell)
         setup_repeated_changes_nothing(host)
         a_worker_that_dies_is_replaced(host)
-        for what, (command, seconds) in RESTARTS.items():
-            restarted_under_load_nothing_is_refused(host, what, command, seconds, tell)
+        shutil.copy(later, root / "root")
+        for what in RESTARTS:
+            restarted_under_load_nothing_is_refused(host, what, tell)
+            assert _has_migration(host) == (what != "restart")
+        (root / "root" / later.name).unlink()
         purged_it_leaves_what_cannot_be_made_again(host)
     shutil.rmtree(root)
 
@@ -131,7 +138,10 @@ def everything_works_behind_the_walls_of_the_units(host: CleanHost, tell: Callab
     host.must("install -d -o openepm-journal -g openepm-journal /mnt/openepm-journal-keys/copy")
     for unit in ("purge", "keys"):
         host.must(f"systemctl start openepm-journal-{unit}.service")
-    added = host.must("openepm-journal credential add --role client --tenant albi --category main-courante")
+    added = host.must(
+        "openepm-journal credential add --role client --tenant albi --category main-courante "
+        "--person 'Jeanne Obé' --function 'déléguée à la protection des données'"
+    )
     token = added.split()[-1]
     today = host.must("date -u +%F").strip()
     asked = {"from": today, "to": today, "purpose": "lawfulness", "requester": "DPD", "request_reference": "DPD-15"}
@@ -182,30 +192,44 @@ def a_worker_that_dies_is_replaced(host: CleanHost) -> None:
     assert host.must("systemctl show -P MainPID openepm-journal").strip() == process
 
 
-def restarted_under_load_nothing_is_refused(
-    host: CleanHost, what: str, command: str, seconds: int, tell: Callable[[str], None]
-) -> None:
+def restarted_under_load_nothing_is_refused(host: CleanHost, what: str, tell: Callable[[str], None]) -> None:
     """Two clients at 100 events a second each, who ask for nothing twice: every one is accepted, and stored once."""
+    command, version = RESTARTS[what]
     (host.root / "root" / LOAD.name).write_bytes(LOAD.read_bytes())
     before = _count_entries(host)
-    arguments = f"http://127.0.0.1:8470{EVENTS} {host.variables['TOKEN']} {seconds} 100"
-    clients = [host.start(f"{PYTHON} {LOAD.name} {arguments} {what}-{number}") for number in range(2)]
-    time.sleep(5)  # what is restarted is under load, and so is what follows
+    names = [f"{what}-{number}" for number in range(2)]
+    arguments = f"http://127.0.0.1:8470{EVENTS} {host.variables['TOKEN']} {LOAD_SECONDS} {RATE}"
+    clients = [host.start(f"{PYTHON} {LOAD.name} {arguments} {name}") for name in names]
+    time.sleep(AFTER_SECONDS)  # what is restarted is under load, and so is what follows
     process = host.must("systemctl show -P MainPID openepm-journal")
     done = host.run(command)
     assert done.code == 0, done.said
     assert host.must("systemctl show -P MainPID openepm-journal") != process
-    assert [client.poll() for client in clients] == [None, None], "the restart took longer than the load"
+    time.sleep(AFTER_SECONDS)
+    assert [client.poll() for client in clients] == [None, None], "it took longer than the load"
+    host.must(f"touch {' '.join(f'{name}.end' for name in names)}")
     told = [json.loads(client.communicate()[0].splitlines()[-1]) for client in clients]
-    tell(f"{what} in {done.seconds:.1f} s under 200 events/s: {json.dumps(told)}")
-    assert [one["told"] for one in told] == [{"201": 100 * seconds}] * 2
-    assert _count_entries(host) - before == 2 * 100 * seconds
+    tell(f"{what} in {done.seconds:.1f} s under {2 * RATE} events/s: {json.dumps(told)}")
+    sent = sum(one["sent"] for one in told)
+    assert [one["told"] for one in told] == [{"201": one["sent"]} for one in told]
+    assert sent > 2 * RATE * 2 * AFTER_SECONDS
+    assert _count_entries(host) - before == sent
+    assert version in host.must("openepm-journal --version")
     assert "everything verifies" in host.must("openepm-journal verify-store")
+    host.must("openepm-journal doctor")
 
 
 def _count_entries(host: CleanHost) -> int:
-    query = "SELECT count(*) FROM journal.entry WHERE tenant = 'albi' AND category = 'main-courante'"
-    return int(host.must(f'cd / && runuser -u postgres -- psql -XAtc "{query}" journal'))
+    return int(_query(host, "SELECT count(*) FROM journal.entry WHERE tenant = 'albi' AND category = 'main-courante'"))
+
+
+def _has_migration(host: CleanHost) -> bool:
+    """Return whether the next version's migration is applied: it stays when this one comes back."""
+    return _query(host, f"SELECT count(*) FROM journal.migration WHERE name = '{ADDED}'") == "1"
+
+
+def _query(host: CleanHost, query: str) -> str:
+    return host.must(f'cd / && runuser -u postgres -- psql -XAtc "{query}" journal').strip()
 
 
 def purged_it_leaves_what_cannot_be_made_again(host: CleanHost) -> None:

@@ -24,6 +24,7 @@ SAMPLE = "make test -o tools -o coverage WORKERS=2 PYTEST_ADDOPTS='-k test_appen
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 @pytest.mark.needs("debootstrap", "systemd-nspawn", "nsenter", "git")
 @pytest.mark.skipif(can_run() is not None, reason=str(can_run()))
 def test_readmes_two_commands(debian: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:

@@ -19,11 +19,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-import sql
-from journal import __version__
-from journal.database.migrate import migrate
-from tests.support.catalog import describe
-from tests.support.databases import fresh_database
+from tests.support.later import ADDED, make_later
 from tests.support.posting import CLIENTS, posting
 from tests.support.serving import SERVICE_PROGRAM, Site, found_site
 from tests.support.supervisor import heard, listen, start
@@ -35,9 +31,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parents[2]
 PACKAGES = ("journal", "ingest", "retention", "sql")
-ADDED = "0002_expand_remarks.sql"
-ADDS = "CREATE TABLE journal.remark (number integer PRIMARY KEY, made_at timestamptz NOT NULL DEFAULT journal.now());\n"
-LATER = "0.2.0"
 STOP_SECONDS = 120
 READY_SECONDS = 60
 
@@ -48,16 +41,7 @@ async def later(tmp_path: Path, postgres: EmbeddedPostgres) -> Path:
     tree = tmp_path / "next"
     for name in PACKAGES:
         shutil.copytree(HERE / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    start_of = tree / "journal" / "__init__.py"
-    start_of.write_text(start_of.read_text(encoding="utf-8").replace(__version__, LATER), encoding="utf-8")
-    migrations = tree / "sql" / "migrations"
-    migrations.mkdir(exist_ok=True)
-    files = [*sql.read_migrations(), (ADDED, ADDS.encode())]
-    for name, content in files:
-        (migrations / name).write_bytes(content)
-    async with fresh_database(postgres) as database:
-        await migrate(postgres.dsn(database=database), files=files)
-        (tree / "sql" / "catalog.json").write_text(await describe(postgres.dsn(database=database)), encoding="utf-8")
+    await make_later(tree, postgres)
     return tree
 
 

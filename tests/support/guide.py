@@ -35,8 +35,8 @@ def _typed(command: str) -> str:
 
 
 def install_commands() -> list[str]:
-    """Return what the install chapter says to type."""
+    """Return what the install chapter says to type, to the first verified extract."""
     text = GUIDE.read_text(encoding="utf-8")
-    chapter = text[text.index("## 1. Installer") : text.index("## 2. ")]
-    blocks = re.findall(r"^```\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
+    steps = text[text.index("## 1. Installer") : text.index("### Une identité d'une autorité")]
+    blocks = re.findall(r"^```\n(.*?)^```$", steps, re.MULTILINE | re.DOTALL)
     return [command.strip() for block in blocks for command in re.split(r"(?m)^\$ ", block)[1:]]

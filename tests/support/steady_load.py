@@ -2,7 +2,8 @@
 
     python steady_load.py URL CREDENTIAL SECONDS EVENTS_PER_SECOND NAME [CERTIFICATE]
 
-Its last line is JSON: how many it sent, how often each status came, what was not answered, the longest wait.
+It ends before its time once there is a file NAME.end here. Its last line is JSON: how many it sent, how often each
+status came, what was not answered, the longest wait.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 import aiohttp
 
@@ -46,6 +48,7 @@ async def post(
 
 async def main(url: str, token: str, seconds: str, rate: str, name: str, certificate: str = "") -> None:
     """Post `rate` events a second for `seconds`, each when its time has come, whether or not others wait."""
+    end = Path(f"{name}.end")
     waits: list[float] = []
     told: Counter[str] = Counter()
     context = ssl.create_default_context(cafile=certificate) if certificate else False
@@ -65,6 +68,8 @@ async def main(url: str, token: str, seconds: str, rate: str, name: str, certifi
         tasks = []
         for number in range(int(float(seconds) * float(rate))):
             await asyncio.sleep(max(0.0, begin + number / float(rate) - time.monotonic()))
+            if end.exists():  # noqa: ASYNC240 - a look, before each event
+                break
             tasks.append(asyncio.create_task(one(number)))
         await asyncio.gather(*tasks)
     print(json.dumps({"sent": len(waits), "told": told, "longest_seconds": round(max(waits), 2)}))  # noqa: T201
