@@ -27,6 +27,7 @@ from tests.campaign.scripts import KINDS
 from tests.campaign.serving import stamping
 from tests.campaign.table import read_list
 from tests.campaign.world import Witness, build_world, copy_directory, read_witness
+from tests.support.documents import start_nothing
 from tests.support.memory import choose_directory
 from tests.support.programs import copy_programs
 
@@ -41,7 +42,7 @@ FIXED = ("fsync", "full_page_writes", "synchronous_commit", "data_sync_retry")
 def quiet() -> None:
     """Log nothing; make no documents, which are not what is tampered with."""
     logged.keep_quiet()
-    render.DEADLINE_SECONDS = 0.0
+    render._start = start_nothing
     cluster.SETTINGS = {name: value for name, value in cluster.SETTINGS.items() if name not in FIXED}  # type: ignore[misc]
 
 

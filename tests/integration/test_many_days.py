@@ -19,8 +19,8 @@ from journal.cli.installation import open_service
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, JournalError, OperatorError
 from journal.core.times import overdue_through, purgeable_through
-from journal.document import render
 from tests.support.clocks import FaultyClock, midnight
+from tests.support.ending import make_no_documents
 from tests.support.world import DAY, SERVICE, World, make_event, new_world
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ DENSE = Plan(
 @pytest.fixture(autouse=True)
 def in_paris(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Live where clocks are changed twice a year, and make extracts without the people's view: many are made."""
-    monkeypatch.setattr(render, "DEADLINE_SECONDS", 0.0)
+    make_no_documents(monkeypatch)
     monkeypatch.setenv("TZ", "Europe/Paris")
     time.tzset()
     assert time.localtime(datetime(2028, 7, 1, tzinfo=UTC).timestamp()).tm_hour == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from asyncio.subprocess import DEVNULL, PIPE
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from journal.core.chain import Head
 from journal.core.entry import Entry
@@ -13,11 +15,22 @@ from journal.extract.manifest import Filter, Lateness, Manifest, Request
 from journal.extract.purges import IN_TIME, PurgedDays
 from journal.pki.trust import Anchor
 
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+
 SERVICE = "journal.test"
 ORIGIN = f"openepm-journal/v1/{SERVICE}/albi/main-courante"
 AT = datetime(2026, 11, 23, 9, 41, 52, tzinfo=UTC)
 FIRST = date(2026, 9, 25)
 GONE = PurgedDays(FIRST, FIRST, 12, IN_TIME)
+
+
+async def start_nothing() -> Process:
+    """Start, in the place of the process that makes documents, one that ends at once: an extract goes without.
+
+    No time for them would not do: every extract starts that process, whose imports take half a second.
+    """
+    return await asyncio.create_subprocess_exec("true", stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
 
 
 def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: str = "Relecture", **more: Any) -> Entry:
