@@ -1,36 +1,54 @@
-"""A process that ends a contract, on the tests' clock (DSN, home, seconds ahead, step, certificate), to be killed."""
+"""A process that ends a contract, on the tests' clock, to be killed; its extracts have no documents."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from datetime import timedelta
-from pathlib import Path
+import multiprocessing
+from typing import TYPE_CHECKING
 
 from journal.cli.installation import open_service
+from journal.cli.main import configure_logs
 from journal.clock import SimulatedClock
 from journal.document import render
-from journal.settings import Settings
 from tests.support.documents import start_nothing
-from tests.support.world import SERVICE, TENANT
+from tests.support.ending import PEM
+from tests.support.world import TENANT
 
-# Extracts without their documents prove as much, in a tenth of the time.
-render._start = start_nothing
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
+
+    from journal.settings import Settings
 
 
-async def main(dsn: str, home: str, ahead_seconds: str, step: str, root: str, pem: bytes) -> None:
+async def end(dsn: str, settings: Settings, offset: timedelta, step: str, root: Path, begins: Connection) -> None:
     """Say that it begins, then close the commune or destroy it."""
-    clock = SimulatedClock(timedelta(seconds=float(ahead_seconds)))
-    settings = Settings(home=home, service_name=SERVICE, keystore_replicas=(f"{home}/replica",))
-    async with open_service(dsn, settings, clock) as installation:
-        sys.stdout.write("begins\n")
-        sys.stdout.flush()
+    async with open_service(dsn, settings, SimulatedClock(offset)) as installation:
+        begins.send_bytes(b"begins")
         if step == "close":
-            await installation.closing.close(TENANT, Path(root), pem)
+            await installation.closing.close(TENANT, root, PEM)
         else:
             await installation.destruction.run(TENANT, lambda _: None)
 
 
-if __name__ == "__main__":
-    DSN, HOME, AHEAD_SECONDS, STEP, ROOT = sys.argv[1:]
-    asyncio.run(main(DSN, HOME, AHEAD_SECONDS, STEP, ROOT, Path(ROOT, "commune.pem").read_bytes()))
+def main(dsn: str, settings: Settings, offset: timedelta, step: str, root: Path, begins: Connection) -> None:
+    """Be the process."""
+    configure_logs(quiet=True)
+    render._start = start_nothing
+    asyncio.run(end(dsn, settings, offset, step, root, begins))
+
+
+async def start(dsn: str, settings: Settings, offset: timedelta, step: str, root: Path) -> ForkServerProcess:
+    """Start a step, from a process that has imported everything; return it once it begins."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    ours, theirs = context.Pipe(duplex=False)
+    arguments = (dsn, settings, offset, step, root, theirs)
+    process = context.Process(target=main, args=arguments, daemon=True)
+    process.start()
+    theirs.close()
+    assert await asyncio.to_thread(ours.recv_bytes) == b"begins"
+    ours.close()
+    return process

@@ -1,25 +1,47 @@
-"""A process that hands over what is due, on the tests' clock (DSN, home, seconds ahead), to be killed."""
+"""A process that hands over what is due, on the tests' clock, to be killed; its extracts have no documents."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from datetime import timedelta
+import multiprocessing
+from typing import TYPE_CHECKING
 
 from journal.cli.installation import open_service
+from journal.cli.main import configure_logs
 from journal.clock import SimulatedClock
-from journal.settings import Settings
+from journal.document import render
+from tests.support.documents import start_nothing
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerProcess
+
+    from journal.settings import Settings
 
 
-async def main(dsn: str, home: str, ahead_seconds: str) -> None:
+async def hand_over(dsn: str, settings: Settings, offset: timedelta, begins: Connection) -> None:
     """Say that it begins, then hand over."""
-    clock = SimulatedClock(timedelta(seconds=float(ahead_seconds)))
-    settings = Settings(home=home, service_name="journal.test")
-    async with open_service(dsn, settings, clock) as installation:
-        sys.stdout.write("begins\n")
-        sys.stdout.flush()
+    async with open_service(dsn, settings, SimulatedClock(offset)) as installation:
+        begins.send_bytes(b"begins")
         await installation.handover.run()
 
 
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+def main(dsn: str, settings: Settings, offset: timedelta, begins: Connection) -> None:
+    """Be the process."""
+    configure_logs(quiet=True)
+    render._start = start_nothing
+    asyncio.run(hand_over(dsn, settings, offset, begins))
+
+
+async def start(dsn: str, settings: Settings, offset: timedelta) -> ForkServerProcess:
+    """Start a hand-over, from a process that has imported everything; return it once it begins."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=main, args=(dsn, settings, offset, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    assert await asyncio.to_thread(ours.recv_bytes) == b"begins"
+    ours.close()
+    return process

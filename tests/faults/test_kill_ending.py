@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
+import signal
 from typing import TYPE_CHECKING
 
 from journal.core.entry import JOURNAL_CATEGORY
-from tests.support.ending import PEM, destroy, make_no_documents, open_export, rows_of
+from tests.faults.ending import start
+from tests.faults.purging import ended
+from tests.support.ending import destroy, make_no_documents, open_export, rows_of
 from tests.support.world import CATEGORY, OTHER_TENANT, TENANT, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    import asyncpg
     import pytest
 
     from journal.database.embedded import EmbeddedPostgres
@@ -26,21 +29,13 @@ CATEGORIES = (CATEGORY, "ecrits", "assistance")
 
 async def kill_when(world: World, step: str, directory: Path, happens: Callable[[], Awaitable[bool]]) -> bool:
     """Take a step in a process of its own, and kill it once something happens; False if it ended before."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.ending",
-        world.dsn, world.settings.home, str(world.clock.offset.total_seconds()), step, str(directory),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"begins\n"
-    while process.returncode is None and not await happens():  # noqa: ASYNC110  (a file tells nobody that it appears)
+    process = await start(world.dsn, world.settings, world.clock.offset, step, directory)
+    while process.is_alive() and not await happens():  # noqa: ASYNC110  (a file tells nobody that it appears)
         await asyncio.sleep(0.001)
-    killed = process.returncode is None
-    if killed:
-        process.kill()
-    await process.communicate()
+    process.kill()
+    status = await ended(process)
     await world.service.snapshot.refresh()
-    return killed
+    return status == -signal.SIGKILL
 
 
 async def test_killed_at_every_stage(
@@ -48,7 +43,6 @@ async def test_killed_at_every_stage(
 ) -> None:
     """While it closes, writes, signs, destroys the key, removes rows: all of it is given, then all of it is gone."""
     make_no_documents(monkeypatch)
-    (tmp_path / "commune.pem").write_bytes(PEM)
     home = tmp_path / "home"
     async with new_world(postgres, home, keystore_replicas=[str(home / "replica")]) as world:
         for category, tenant in [(CATEGORY, OTHER_TENANT), *((category, TENANT) for category in CATEGORIES)]:
@@ -73,11 +67,12 @@ async def test_killed_at_every_stage(
         whole = await rows_of(world)
         keys = world.settings.keystore_path
         kills = 0
-        for happens in (
-            within(chance, 0.2), there(keys / "ended", TENANT), fewer(world, whole), fewer(world, whole - ENTRIES),
-            within(chance, 0.2), emptied(world),
-        ):  # fmt: skip
-            kills += await kill_when(world, "destroy", tmp_path, happens)
+        async with world.superuser() as superuser:
+            for happens in (
+                within(chance, 0.2), there(keys / "ended", TENANT), fewer(superuser, whole),
+                fewer(superuser, whole - ENTRIES), within(chance, 0.2), emptied(world),
+            ):  # fmt: skip
+                kills += await kill_when(world, "destroy", tmp_path, happens)
         assert kills >= 3
         record = await destroy(world)
         assert record["entries"] == whole
@@ -90,11 +85,15 @@ async def test_killed_at_every_stage(
 
 
 def within(chance: random.Random, seconds: float) -> Callable[[], Awaitable[bool]]:
-    """Wait for a moment."""
-    end = asyncio.get_running_loop().time() + 1 + chance.random() * seconds
+    """Wait for a moment, from the first look on."""
+    seconds *= chance.random()
+    end = 0.0
 
     async def happens() -> bool:
-        return asyncio.get_running_loop().time() > end
+        nonlocal end
+        now = asyncio.get_running_loop().time()
+        end = end or now + seconds
+        return now > end
 
     return happens
 
@@ -123,11 +122,11 @@ def closed(world: World) -> Callable[[], Awaitable[bool]]:
     return happens
 
 
-def fewer(world: World, rows: int) -> Callable[[], Awaitable[bool]]:
+def fewer(superuser: asyncpg.Connection, rows: int) -> Callable[[], Awaitable[bool]]:
     """Wait until there are fewer rows of the commune than these."""
 
     async def happens() -> bool:
-        return await rows_of(world) < rows
+        return bool(await superuser.fetchval("SELECT count(*) FROM journal.entry WHERE tenant = $1", TENANT) < rows)
 
     return happens
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
+import signal
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ import pytest
 
 from journal.admin.administration import NewCategory
 from journal.pki.certificates import der_to_pem
+from tests.faults.handing_over import start
+from tests.faults.purging import ended
 from tests.support.communes import commune, opened
 from tests.support.world import DAY, START, TENANT, World, new_world
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
+
+pytestmark = pytest.mark.usefixtures("no_documents")
 
 CATEGORIES = ("un", "deux", "trois")
 ENTRIES = 3_000
@@ -44,20 +48,11 @@ async def due_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[Wor
 
 async def kill_when(world: World, happens: Callable[[], bool]) -> bool:
     """Run the hand-over in a process of its own, and kill it once something happens; False if it ended before."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.handing_over",
-        world.dsn, world.settings.home, str(world.clock.offset.total_seconds()),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"begins\n"
-    while process.returncode is None and not happens():  # noqa: ASYNC110  (a file tells nobody that it appears)
+    process = await start(world.dsn, world.settings, world.clock.offset)
+    while process.is_alive() and not happens():  # noqa: ASYNC110  (a file tells nobody that it appears)
         await asyncio.sleep(0.001)
-    killed = process.returncode is None
-    if killed:
-        process.kill()
-    await process.communicate()
-    return killed
+    process.kill()
+    return await ended(process) == -signal.SIGKILL
 
 
 async def test_killed_at_every_stage(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
@@ -68,15 +63,30 @@ async def test_killed_at_every_stage(postgres: EmbeddedPostgres, tmp_path: Path)
         loop = asyncio.get_running_loop()
 
         def within(seconds: float) -> Callable[[], bool]:
-            end = loop.time() + chance.random() * seconds
-            return lambda: loop.time() > end
+            seconds *= chance.random()
+            end = 0.0
+
+            def happens() -> bool:
+                nonlocal end
+                end = end or loop.time() + seconds
+                return loop.time() > end
+
+            return happens
 
         def count(pattern: str) -> Callable[[], bool]:
             before = len(list(box.glob(pattern)))
             return lambda: len(list(box.glob(pattern))) > before
 
         kills = 0
-        stages = [count("*.part"), within(1), count("*.p7m"), within(1), count("*.p7m.part"), within(2), count("*.p7s")]
+        stages = [
+            count("*.part"),
+            within(0.1),
+            count("*.p7m"),
+            within(0.1),
+            count("*.p7m.part"),
+            within(0.2),
+            count("*.p7s"),
+        ]
         for happens in stages:
             kills += await kill_when(world, happens)
         assert kills >= 3
@@ -113,7 +123,7 @@ async def test_killed_many_times(postgres: EmbeddedPostgres, tmp_path: Path) -> 
         chance = random.Random(17)
         loop = asyncio.get_running_loop()
         for _ in range(30):
-            end = loop.time() + 2 + chance.random() * 3
+            end = loop.time() + chance.random()
             await kill_when(world, lambda end=end: loop.time() > end)  # type: ignore[misc]  # bound at each turn
         await world.installation.handover.run()
         check(world, world.settings.handover_path / TENANT, tmp_path)
