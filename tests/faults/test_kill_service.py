@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Record = Callable[[str, object], None]
 
 CLIENTS = 8
-LOAD_SECONDS = 0.8
+LOAD_SECONDS = 0.4
 SEED = 20261123
 
 
@@ -92,7 +92,7 @@ async def test_kill_9_of_a_service_with_a_fault(
 ) -> None:
     """The same kills show what a service loses that acknowledges early, and what one repeats that forgets."""
     site = await found_site(tmp_path, cluster.dsn())
-    kills = 4
+    kills = 2
     # One process: what is lost then is lost by the kills, not by the conflicts of two.
     program = ("-m", "tests.faults.broken_service", fault)
     load, starts = await campaign(site, kills, seed=SEED, workers=1, program=program)

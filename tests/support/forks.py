@@ -1,29 +1,35 @@
-"""Operator's commands without the start of a Python each: processes forked from one that has imported them.
+"""Operator's commands, and makers of documents, without the start of a Python each: forked from one that has it all.
 
-The command is a process of its own with its arguments, variables and files; only its interpreter is not begun anew,
+Each is a process of its own with its arguments, variables and files; only its interpreter is not begun anew,
 which takes most of its time. `python -m tests.support.forks SOCKET` serves one test process, and ends with it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import functools
+import importlib
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from journal.cli.main import main
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+COMMANDS, DOCUMENTS = "journal.cli.main", "journal.document.worker"
+LINE_BYTES = 65536
 
 
 def run(
@@ -39,6 +45,40 @@ def run(
         status = int(_read(connection))
         line = ["openepm-journal", *arguments]
         return subprocess.CompletedProcess(line, status, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+class DocumentMaker:
+    """A maker of documents, forked: all that `journal.document.render` uses of the process that it starts."""
+
+    def __init__(self, control: socket.socket, stdout: asyncio.StreamReader, stdin: asyncio.StreamWriter) -> None:
+        """Be the process at the other end of these."""
+        self.stdin, self.stdout = stdin, stdout
+        self.returncode: int | None = None
+        self._control = control
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Start one."""
+        control = socket.socket(socket.AF_UNIX)
+        control.connect(_server())
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(control, [b"\0"], [theirs.fileno()])
+        control.setblocking(False)
+        return cls(control, *await asyncio.open_unix_connection(sock=ours))
+
+    def kill(self) -> None:
+        """Kill it, by the process that waits for its end."""
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+
+    async def wait(self) -> int:
+        """Wait for its end; return its status."""
+        if self.returncode is None:
+            self.returncode = int(await asyncio.get_running_loop().sock_recv(self._control, LINE_BYTES))
+            self._control.close()
+            self.stdin.close()
+        return self.returncode
 
 
 @functools.cache
@@ -68,7 +108,7 @@ def _server() -> str:
 def _read(connection: socket.socket) -> bytes:
     """Read to the end."""
     content = b""
-    while piece := connection.recv(65536):
+    while piece := connection.recv(LINE_BYTES):
         content += piece
     return content
 
@@ -83,11 +123,24 @@ def _be(request: dict[str, Any]) -> int:
     os.environ.update(request["environment"])
     time.tzset()
     os.chdir(request["directory"])
-    return main(request["arguments"])
+    status: int = importlib.import_module(COMMANDS).main(request["arguments"])
+    return status
+
+
+def _make_document(stream: int) -> int:
+    """Be a maker of documents, whose standard input and output are a socket."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number, opened in enumerate([stream, stream, nowhere]):
+        os.dup2(opened, number)
+    os.close(stream)
+    os.close(nowhere)
+    importlib.import_module(DOCUMENTS).main()
+    return 0
 
 
 def _serve(address: str) -> int:
-    """Fork for every request, until standard input ends; in a fork, return the command's status."""
+    """Fork for every request, until standard input ends; in a fork, return the process's status."""
+    importlib.import_module(COMMANDS)
     servers: list[int] = []
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(address)
@@ -100,17 +153,36 @@ def _serve(address: str) -> int:
                 return 0
             connection, _ = listening.accept()
             with connection:
+                content, descriptors, _, _ = socket.recv_fds(connection, LINE_BYTES, 1)
+                if descriptors:
+                    importlib.import_module(DOCUMENTS)  # once, for all that are forked
                 if server := os.fork():
                     servers.append(server)
                     servers[:] = [pid for pid in servers if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+                    for descriptor in descriptors:
+                        os.close(descriptor)
                     continue
-                request = orjson.loads(_read(connection))
-                if command := os.fork():
-                    _, status = os.waitpid(command, 0)
-                    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
-                    os._exit(0)
+                if process := os.fork():
+                    _await(process, connection, descriptors)
             break
-    return _be(request)
+    return _make_document(*descriptors) if descriptors else _be(orjson.loads(content + _read(connection)))
+
+
+def _await(process: int, connection: socket.socket, descriptors: Sequence[int]) -> None:
+    """Say how a process ended, and end; one that makes a document is killed once nobody writes to it any more."""
+    if descriptors:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        Thread(target=_kill_once_left, args=[connection, process], daemon=True).start()
+    _, status = os.waitpid(process, 0)
+    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def _kill_once_left(connection: socket.socket, process: int) -> None:
+    connection.recv(1)
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
 
 
 if __name__ == "__main__":
