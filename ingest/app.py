@@ -18,6 +18,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from ingest.access import Limits
+from ingest.console.routes import PATHS, add_console
 from ingest.downloads import get_verifier, get_verifier_digest, get_verifier_page
 from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
@@ -40,9 +41,12 @@ from journal.core.errors import BusyError, JournalError, SubmissionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import date
 
     from ingest.edge import Handler, PublicHandler
     from journal.service import Service
+
+    Attest = Callable[[str, date], Awaitable[bytes]]
 
 log = structlog.get_logger()
 
@@ -99,13 +103,18 @@ CALLS = (
 )
 
 
-def create_app(service: Service, limits: Limits | None = None) -> web.Application:
-    """Return the application for a started service; serve it with `server.Runner`."""
+def create_app(service: Service, limits: Limits | None = None, attest: Attest | None = None) -> web.Application:
+    """Return the application for a started service; serve it with `server.Runner`.
+
+    `attest` makes the document of a commune and day that says what was destroyed.
+    """
     app = web.Application(middlewares=[_observe], client_max_size=BATCH_LIMIT_BYTES)
-    app[EDGE] = make_edge(service, limits or Limits(), [call.path for call in CALLS])
+    app[EDGE] = make_edge(service, limits or Limits(), [*(call.path for call in CALLS), *PATHS])
     app[DRAINS] = asyncio.Event()
     for call in CALLS:
         app.router.add_route(call.method, call.path, partial(_answer, call), expect_handler=_expect)
+    if service.settings.console:
+        add_console(app, app[EDGE], attest, service.settings.console_host)
     app.on_response_prepare.append(_set_headers)
     # The first receipt is signed already.
     app.on_startup.append(lambda _: service.receipt_keys.prepare())

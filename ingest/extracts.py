@@ -13,7 +13,6 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ingest import diagnosis
 from ingest.access import compartment_of, media_type, read_body
-from ingest.edge import CALLER
 from ingest.problems import MISSHAPEN, ProblemError, about
 from ingest.shapes import Day, Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
 from journal.core.entry import ACTIONS
@@ -58,7 +57,7 @@ async def post_extract(request: web.Request, edge: Edge, caller: CredentialRow) 
         )
         # A generator: it must be closed in any case, which releases what it holds.
         container = cast("AsyncGenerator[bytes, None]", chunks)
-        return await _stream(request, container, _file_name(compartment, wanted.from_day, wanted.to_day), edge)
+        return await stream(request, container, file_name(compartment, wanted), edge, caller.id)
 
 
 def _fault_of(problem: ProblemError) -> str:
@@ -66,19 +65,22 @@ def _fault_of(problem: ProblemError) -> str:
     return next((f"{fault.pointer}: {fault.reason}" for fault in problem.faults), problem.detail)
 
 
-def _file_name(compartment: Compartment, first: date, last: date) -> str:
-    return f"{compartment.tenant}_{compartment.category}_{format_day(first)}_{format_day(last)}.asice"
+def file_name(compartment: Compartment, wanted: ExtractRequest) -> str:
+    """Return the name of an extract's file."""
+    first, last = format_day(wanted.from_day), format_day(wanted.to_day)
+    return f"{compartment.tenant}_{compartment.category}_{first}_{last}.asice"
 
 
-async def _stream(
-    request: web.Request, chunks: AsyncGenerator[bytes, None], file_name: str, edge: Edge
+async def stream(
+    request: web.Request, chunks: AsyncGenerator[bytes, None], name: str, edge: Edge, asked_by: str
 ) -> web.StreamResponse:
+    """Answer a container under this name; one that was cut off does not verify."""
     # Before the answer begins: whether anything is disclosed is known with the first bytes.
     first = await anext(chunks)
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: MEDIA_TYPE,
-            hdrs.CONTENT_DISPOSITION: f'attachment; filename="{file_name}"',
+            hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}"',
         }
     )
     await response.prepare(request)
@@ -91,7 +93,7 @@ async def _stream(
     except ConnectionError:
         pass  # the caller has disconnected
     except Exception as error:  # noqa: BLE001  (after any error the answer must not look complete)
-        log.error("an extract was cut off", **about(error), credential=request[CALLER].id)
+        log.error("an extract was cut off", **about(error), credential=asked_by)
         if request.transport is not None:
             request.transport.abort()
     return response

@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `service_name` (default: journal.localhost) is fixed by the first start, which writes it into the database and every
     origin; later starts refuse another name. `trusted_proxies` are addresses and networks of reverse proxies: their
     word is taken for a caller's address and client certificate, nobody else's. `operator` is who runs the commands.
+    `console` serves the pages of the communes, with `console_host` under this name alone.
     """
 
     home: str = "var"
@@ -68,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_bytes: Positive = 64 * 1024 * 1024
     workers: Positive = 1
     operator: str | None = None
+    console: bool = True
+    console_host: str | None = None
     audit_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     notify_mail_to: tuple[str, ...] = ()
     notify_mail_from: str | None = None

@@ -1,4 +1,4 @@
-"""Tenants, categories and credentials in memory, refreshed every half second.
+"""Tenants, categories, credentials and persons in memory, refreshed every half second.
 
 Only rows for which the key store vouches are here (`journal.database.facts`). What the ledger says has changed is read
 again at once, whatever the database's own version says; everything is read again every 20 seconds, so that a row that
@@ -17,6 +17,7 @@ from journal.core.errors import StoreError
 if TYPE_CHECKING:
     from journal.clock import Clock
     from journal.database.ingest import CategoryRow, CredentialRow, TenantRow
+    from journal.database.persons import PersonRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring
 
@@ -48,6 +49,7 @@ class Snapshot:
         self._categories: dict[str, CategoryRow] = {}
         self._tenants: dict[str, TenantRow] = {}
         self._credentials: dict[str, CredentialRow] = {}
+        self._persons: dict[str, PersonRow] = {}
 
     def category(self, code: str) -> CategoryRow | None:
         """Return the category, or None."""
@@ -68,6 +70,18 @@ class Snapshot:
     def credential(self, credential_id: str) -> CredentialRow | None:
         """Return the credential, revoked and expired ones included, or None."""
         return self._credentials.get(credential_id)
+
+    def credentials(self) -> list[CredentialRow]:
+        """Return every credential, revoked and expired ones included."""
+        return list(self._credentials.values())
+
+    def person(self, identifier: str) -> PersonRow | None:
+        """Return the person of this id, revoked ones included, or None."""
+        return self._persons.get(identifier)
+
+    def persons(self) -> list[PersonRow]:
+        """Return every person, revoked ones included."""
+        return list(self._persons.values())
 
     def age_seconds(self) -> float:
         """Return how long ago the database last confirmed this snapshot."""
@@ -114,6 +128,7 @@ class Snapshot:
         await self._store.read_endings()
         self._tenants = {row.code: row for row in await self._store.read_tenants()}
         self._credentials = {row.id: row for row in await self._store.read_credentials()}
+        self._persons = {row.id: row for row in await self._store.read_persons()}
         for tenant in self._tenants.values():
             self._learn(tenant)
         for code in self._store.facts.said_destroyed if self._store.facts is not None else ():
@@ -130,6 +145,10 @@ class Snapshot:
                 self._credentials.pop(name, None)
                 for credential in await self._store.read_credentials(name):
                     self._credentials[name] = credential
+            elif kind == "person":
+                self._persons.pop(name, None)
+                for person in await self._store.read_persons(name):
+                    self._persons[name] = person
 
     async def _read_categories(self) -> None:
         self._categories = {row.code: row for row in await self._store.read_categories()}

@@ -1,7 +1,4 @@
-"""The attestation that a commune's entries of a day were purged: gathers its facts, then makes and signs it.
-
-Making one is not recorded in the journal: it discloses no entry, and nothing that the seals and status do not.
-"""
+"""The attestation that a commune's entries of a day were purged: gathers its facts, then makes and records it."""
 
 from __future__ import annotations
 
@@ -40,6 +37,17 @@ class Attestations:
         """Return the signed document. Raises DocumentError, OperatorError."""
         content = attestation_content(attestation)
         return await render(content, self._service.signer, attestation.issued_at, ATTESTATION)
+
+    async def issue(self, tenant: str, day: date) -> bytes:
+        """Return the signed document for whoever may have it, its making recorded first; errors as for `gather`."""
+        return await self.record(await self.gather(tenant, day))
+
+    async def record(self, attested: Attestation) -> bytes:
+        """Return the signed document, its making recorded as that of an extract is. Raises DocumentError."""
+        document = await self.make(attested)
+        data = {"change": "attestation made", "day": format_day(attested.day), "sha256": sha256(document).hexdigest()}
+        await self._service.chronicle.write("setting", tenant=attested.tenant, subject="attestation", data=data)
+        return document
 
     async def gather(self, tenant_code: str, day: date) -> Attestation:
         """Return what can be attested of a commune's day.

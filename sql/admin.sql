@@ -28,6 +28,30 @@ SELECT journal.revoke_credential($1)
 -- It expires then, if not earlier; false if there is nothing to limit.
 SELECT journal.limit_credential($1, $2)
 
+-- name: add_person
+-- With an invitation, hashed.
+SELECT journal.add_person($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: set_person
+-- Password and second factor, or another invitation.
+SELECT journal.set_person($1, $2, $3, $4)
+
+-- name: revoke_person
+-- False if there is nothing to revoke.
+SELECT journal.revoke_person($1)
+
+-- name: use_code
+-- False if this code of the second factor, or a later one, was used.
+SELECT journal.use_code($1, $2)
+
+-- name: sign_out
+-- The sessions that began before are over.
+SELECT journal.sign_out($1)
+
+-- name: signed_out_at
+-- Null if they are not.
+SELECT journal.signed_out_at($1)
+
 -- name: set_rhythm
 -- How often a source is to send something; null: no more.
 SELECT journal.set_rhythm($1, $2, $3, $4, $5)

@@ -36,6 +36,11 @@ SELECT id, secret_hash, role, tenant, categories, source_prefix, certificate_sha
        expires_at, revoked_at
   FROM journal.read_credentials($1)
 
+-- name: person
+-- Revoked ones too: the caller judges.
+SELECT id, tenant, role, categories, login_key, sealed, invitation_hash, invited_until, created_at, revoked_at
+  FROM journal.read_persons($1)
+
 -- name: recipient
 -- The certificates that days are handed over to.
 SELECT tenant, registered_at, certificate FROM journal.read_recipients($1)

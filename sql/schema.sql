@@ -355,6 +355,34 @@ CREATE TABLE journal.credential (
 CREATE TRIGGER credential_kept BEFORE DELETE OR TRUNCATE ON journal.credential
   FOR EACH STATEMENT EXECUTE FUNCTION journal.refuse_change();
 
+-- Who may sign in to the console. Nothing personal is in clear: `login_key` is a keyed hash of the login, `sealed` holds
+-- name, function, password hash and second factor, encrypted under the tenant's key.
+CREATE TABLE journal.person (
+  id text PRIMARY KEY,
+  tenant text NOT NULL REFERENCES journal.tenant, -- of the host's own operators: the reserved one
+  role text NOT NULL CHECK (role IN ('referent', 'reader', 'auditor', 'operator')),
+  categories text[] NOT NULL,
+  login_key bytea NOT NULL CHECK (octet_length(login_key) = 32),
+  sealed bytea NOT NULL,
+  invitation_hash bytea CHECK (octet_length(invitation_hash) = 32), -- until the invitation is accepted
+  invited_until timestamptz,
+  created_at timestamptz NOT NULL,
+  revoked_at timestamptz,
+  CHECK ((role = 'operator') = (tenant = '_service')),
+  CHECK ((invitation_hash IS NULL) = (invited_until IS NULL))
+);
+-- A login is one person's, among those who may sign in.
+CREATE UNIQUE INDEX person_login ON journal.person (login_key) WHERE revoked_at IS NULL;
+CREATE TRIGGER person_kept BEFORE DELETE OR TRUNCATE ON journal.person
+  FOR EACH STATEMENT EXECUTE FUNCTION journal.refuse_change();
+
+-- What of a second factor was used: no code is taken twice. It grants nothing, and no fact covers it.
+CREATE TABLE journal.person_code (
+  person text PRIMARY KEY REFERENCES journal.person,
+  step bigint NOT NULL, -- RFC 6238 section 4.2: the number of 30 s since 1970
+  signed_out_at timestamptz -- sessions that began before are over
+);
+
 -- What a purge took of each chain, until it is recorded as an entry of the tenant's `journal` category.
 CREATE TABLE journal.purge_span (
   first_index bigint NOT NULL CHECK (first_index >= 0),
@@ -614,6 +642,19 @@ BEGIN
 END
 $$;
 
+-- All of them, revoked ones too.
+CREATE FUNCTION journal.read_persons(of_id text DEFAULT NULL)
+  RETURNS TABLE (id text, tenant text, role text, categories text[], login_key bytea, sealed bytea,
+                 invitation_hash bytea, invited_until timestamptz, created_at timestamptz, revoked_at timestamptz)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT p.id, p.tenant, p.role, p.categories, p.login_key, p.sealed, p.invitation_hash, p.invited_until,
+         p.created_at, p.revoked_at
+    FROM journal.person AS p
+   WHERE of_id IS NULL OR p.id = of_id
+   ORDER BY p.created_at, p.id
+$$;
+
 -- Who wants its days handed over. Open tenants alone have a row: an extract is an entry of the tenant's own
 -- journal, and a closed one's takes nothing more.
 CREATE FUNCTION journal.read_recipients(of_tenant text DEFAULT NULL)
@@ -677,7 +718,7 @@ $$;
 -- journal_ingest: the process that appends
 -- -----------------------------------------------------------------------------------------------------------
 
--- Moves with tenants, categories, fences and credentials: a process then reads those again.
+-- Moves with tenants, categories, fences, credentials and persons: a process then reads those again.
 CREATE FUNCTION journal.snapshot_version() RETURNS bigint
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1041,7 +1082,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
-    journal.read_tenants, journal.read_credentials, journal.snapshot_version, journal.read_heads,
+    journal.read_tenants, journal.read_credentials, journal.read_persons, journal.snapshot_version, journal.read_heads,
     journal.lock_heads, journal.find_recorded, journal.append
   TO journal_ingest;
 
@@ -2014,7 +2055,7 @@ END
 $$;
 
 -- Remove what else there is of a destroyed tenant: counters, what was noted of its hand-overs, and all of its
--- credentials but their ids, which no other will have. What the journal of the service is still to say of it
+-- credentials and persons but their ids, which no other will have. What the journal of the service is still to say of it
 -- stays until it is said.
 CREATE FUNCTION journal.remove_traces(of_tenant text) RETURNS void
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -2035,6 +2076,11 @@ BEGIN
      SET secret_hash = decode(repeat('00', 32), 'hex'), categories = '{}', source_prefix = NULL,
          certificate_sha256 = NULL, label = '', revoked_at = coalesce(c.revoked_at, journal.now())
    WHERE c.tenant = of_tenant AND c.secret_hash <> decode(repeat('00', 32), 'hex');
+  DELETE FROM journal.person_code AS o USING journal.person AS p WHERE p.id = o.person AND p.tenant = of_tenant;
+  UPDATE journal.person AS p
+     SET sealed = '', categories = '{}', login_key = decode(repeat('00', 32), 'hex'), invitation_hash = NULL,
+         invited_until = NULL, revoked_at = coalesce(p.revoked_at, journal.now())
+   WHERE p.tenant = of_tenant AND p.sealed <> '';
 END
 $$;
 
@@ -2552,6 +2598,80 @@ BEGIN
 END
 $$;
 
+-- Store a person who is invited.
+CREATE FUNCTION journal.add_person(
+    of_id text, of_tenant text, of_role text, of_categories text[], of_login_key bytea, of_sealed bytea,
+    of_invitation_hash bytea, of_invited_until timestamptz)
+  RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  INSERT INTO journal.person (
+      id, tenant, role, categories, login_key, sealed, invitation_hash, invited_until, created_at)
+  VALUES (of_id, of_tenant, of_role, of_categories, of_login_key, of_sealed, of_invitation_hash, of_invited_until,
+          journal.now());
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
+END
+$$;
+
+-- Keep the password and the second factor of a person who accepts an invitation, or the invitation to choose new
+-- ones; false if there is none of that name, or it is revoked.
+CREATE FUNCTION journal.set_person(
+    of_id text, of_sealed bytea, of_invitation_hash bytea, of_invited_until timestamptz)
+  RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE journal.person AS p
+     SET sealed = of_sealed, invitation_hash = of_invitation_hash, invited_until = of_invited_until
+   WHERE p.id = of_id AND p.revoked_at IS NULL;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
+  RETURN true;
+END
+$$;
+
+-- False if there is none of that name, or it is already revoked.
+CREATE FUNCTION journal.revoke_person(of_id text) RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE journal.person AS p SET revoked_at = journal.now() WHERE p.id = of_id AND p.revoked_at IS NULL;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
+  RETURN true;
+END
+$$;
+
+-- Note that a person's code of this step was used; false if it, or a later one, was used before.
+CREATE FUNCTION journal.use_code(of_person text, of_step bigint) RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  INSERT INTO journal.person_code AS o (person, step) VALUES (of_person, of_step)
+      ON CONFLICT (person) DO UPDATE SET step = of_step WHERE o.step < of_step;
+  RETURN FOUND;
+END
+$$;
+
+-- End the sessions of a person that began before now.
+CREATE FUNCTION journal.sign_out(of_person text) RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE journal.person_code AS o SET signed_out_at = journal.now() WHERE o.person = of_person
+$$;
+
+-- Since when sessions of a person are over; null if they are not.
+CREATE FUNCTION journal.signed_out_at(of_person text) RETURNS timestamptz
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT o.signed_out_at FROM journal.person_code AS o WHERE o.person = of_person
+$$;
+
 -- Count numbers of a source as declared lost. The entry that tells of it is written before.
 CREATE FUNCTION journal.declare_loss(
     of_tenant text, of_category text, of_source_key bytea, of_name bytea, first_number bigint, last_number bigint)
@@ -2745,7 +2865,8 @@ GRANT EXECUTE ON FUNCTION
     journal.add_tenant, journal.add_category, journal.set_category, journal.add_credential,
     journal.revoke_credential, journal.limit_credential, journal.set_recipient, journal.end_contract, journal.note_export,
     journal.waive_export, journal.begin_destruction, journal.finish_destruction, journal.read_ending,
-    journal.read_ended_chains, journal.declare_loss, journal.set_rhythm
+    journal.read_ended_chains, journal.declare_loss, journal.set_rhythm, journal.read_persons, journal.add_person,
+    journal.set_person, journal.revoke_person, journal.use_code, journal.sign_out, journal.signed_out_at
   TO journal_admin;
 
 -- -----------------------------------------------------------------------------------------------------------

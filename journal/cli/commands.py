@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -189,10 +188,7 @@ async def write_attestation(installation: Installation, tenant: str, day: date, 
     if output is None:
         output = Path(f"attestation-{tenant}-{format_day(day)}.pdf")
         check_free(output, "-o", "an attestation")
-    document = await attestations.make(attested)
-    # Recorded before it is given out, as an extract is.
-    data = {"change": "attestation made", "day": format_day(day), "sha256": sha256(document).hexdigest()}
-    await installation.service.chronicle.write("setting", tenant=tenant, subject="attestation", data=data)
+    document = await attestations.record(attested)
     with appear_whole(output.absolute()) as file:
         file.write(document)
     destroyed = attested.of_state("destroyed")

@@ -15,6 +15,7 @@ from journal.cli.parser_communes import (
     add_tenants,
 )
 from journal.cli.parser_host import add_keys, add_running, add_setup, add_upkeep
+from journal.cli.parser_persons import add_persons
 from journal.cli.parsing import Parser
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_tenants(actions)
     add_categories(actions)
     add_credentials(actions)
+    add_persons(actions)
     add_provision(actions)
     add_extract(actions)
     add_sources(actions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from journal.admin.persons import People
 from journal.cli.installation import open_database, opened
 from journal.clock import SystemClock
 from journal.core.entry import RESERVED_TENANT
@@ -99,13 +100,15 @@ async def _confirm_facts(settings: Settings, code: str) -> int:
             if not code or code != listed:
                 return _list_facts(suspended, listed, code)
             await store.confirm_facts({key: fact.digest for key, fact in suspended.items()})
-        # Whatever changed a credential after it was made was its revocation.
-        revoked = [
-            name for (kind, name), fact in suspended.items() if kind == "credential" and fact.is_known and fact.row
-        ]
+        # Whatever changed a credential after it was made was its revocation; of a person, another password may have.
+        known = [key for key, fact in suspended.items() if fact.is_known and fact.row]
+        revoked = [name for kind, name in known if kind in {"credential", "person"}]
         async with opened(settings, recovers=True) as installation:
-            for name in revoked:
-                await installation.administration.credentials.revoke(name)
+            for kind, name in known:
+                if kind == "credential":
+                    await installation.administration.credentials.revoke(name)
+                elif kind == "person":
+                    await People(installation.service).revoke(name)
             await _record_confirmed(installation, suspended)
     print(f"confirmed: {len(suspended)} administrative facts are obeyed as the database has them")
     if revoked:
@@ -124,7 +127,8 @@ def _list_facts(suspended: Mapping[Key, SuspendedFact], listed: str, code: str) 
         print(f"openepm-journal: {code} is not the code of this list: nothing was confirmed", file=sys.stderr)
     print(
         f"if a backup was restored and these are as they were: openepm-journal recover --confirm-facts {listed}; a "
-        "credential that differs is revoked then. If nothing was restored, somebody changed the database by hand"
+        "credential or person that differs is revoked then. If nothing was restored, somebody changed the database by "
+        "hand"
     )
     return 1
 
@@ -151,7 +155,8 @@ async def _record_confirmed(installation: Installation, suspended: Mapping[Key, 
             event_id = f"confirmed-{kind}-{name}-{format_time(at)}"
             await chronicle.write_everywhere("setting", subject=name, data=data, event_id=event_id, at=at)
         else:
-            tenant = name if kind != "credential" else fact.row["tenant"] if fact.row is not None else RESERVED_TENANT
+            is_somebody = kind in {"credential", "person"}
+            tenant = name if not is_somebody else fact.row["tenant"] if fact.row is not None else RESERVED_TENANT
             is_there = installation.service.snapshot.tenant(tenant) is not None
             await chronicle.write("setting", tenant=tenant if is_there else RESERVED_TENANT, subject=name, data=data)
 

@@ -32,6 +32,7 @@ from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.metrics import Metrics, make_shared_memory
 from journal.signer.connect import NOT_SEPARATED
+from retention.attestation import Attestations
 
 if TYPE_CHECKING:
     import argparse
@@ -208,7 +209,7 @@ async def listening(
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
-    runner = Runner(create_app(installation.service))
+    runner = Runner(create_app(installation.service, attest=Attestations(installation.service).issue))
     await runner.setup()
     site = web.SockSite(runner, listener)
     await site.start()

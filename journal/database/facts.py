@@ -1,8 +1,8 @@
 """Administrative facts: rows that command, obeyed only if the ledger vouches for them as the latest of their kind.
 
-A fact is a row of `service`, `tenant`, `category`, `credential`, `recipient` or `ending`; its digest covers every
-column that commands. Rows that are altered, forged or replayed, and vouched facts without a row, are suspended: not
-obeyed, and named by `problems`. A process that has read the vouched row before goes on with that one.
+A fact is a row of `service`, `tenant`, `category`, `credential`, `person`, `recipient` or `ending`; its digest covers
+every column that commands. Rows that are altered, forged or replayed, and vouched facts without a row, are suspended:
+not obeyed, and named by `problems`. A process that has read the vouched row before goes on with that one.
 
 Trust sentence: the database is a store here, never an authority. Whoever writes any row of it, or replays an older one,
 without the key store, can at most have a fact suspended.
@@ -44,6 +44,10 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "person"),
         *("label", "created_at", "expires_at", "revoked_at"),
     ),
+    "person": (
+        *("id", "tenant", "role", "categories", "login_key", "sealed", "invitation_hash", "invited_until"),
+        *("created_at", "revoked_at"),
+    ),
     "recipient": ("tenant", "registered_at", "certificate"),
     "ending": (
         *("tenant", "certificate", "request_index", "request_leaf", "exported_at", "export_sha256", "waived_at"),
@@ -54,6 +58,7 @@ NAMED_BY: Final = {
     "tenant": "code",
     "category": "code",
     "credential": "id",
+    "person": "id",
     "recipient": "tenant",
     "ending": "tenant",
 }
@@ -201,8 +206,12 @@ class Facts:
         return True
 
     def _is_wiped(self, kind: str, row: Mapping[str, Any]) -> bool:
-        """Tell whether a row is what the destruction of its tenant leaves of a credential: an id, refused for ever."""
-        if kind != "credential" or row["secret_hash"] != bytes(32) or row["revoked_at"] is None or row["categories"]:
+        """Tell whether a row is what the destruction of its tenant leaves: an id, refused for ever."""
+        emptied = {"credential": ("secret_hash", bytes(32)), "person": ("sealed", b"")}
+        if kind not in emptied or row["revoked_at"] is None or row["categories"]:
+            return False
+        column, empty = emptied[kind]
+        if row[column] != empty:
             return False
         tenant = self._kept.get(("tenant", row["tenant"]))
         return tenant is not None and tenant[1]["destroyed_at"] is not None

@@ -74,6 +74,8 @@ CONSTRAINTS: Final[Mapping[str, str]] = {
     "credential_pkey": "there is already a credential of this id",
     "credential_role_check": "a credential's role is module, client, auditor or operator",
     "credential_tenant_fkey": "there is no such tenant",
+    "person_tenant_fkey": "there is no such tenant",
+    "person_login": "somebody signs in with this login already: persons have one each, of one commune or of the host",
 }
 
 # 08 connection, 40 rolled back (deadlock, serialization), 53 resources, 57P0x shutdown, 57014 cancelled by hand.

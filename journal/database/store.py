@@ -17,6 +17,7 @@ from journal.database.ingest import (
     IngestStatements,
 )
 from journal.database.owner import OwnerStatements
+from journal.database.persons import PersonStatements
 from journal.database.probe import ProbeStatements
 from journal.database.purge import PurgeStatements
 from journal.database.read import ReadStatements
@@ -32,6 +33,7 @@ class Store(
     PurgeStatements,
     HandoverStatements,
     AdminStatements,
+    PersonStatements,
     EndingStatements,
     OwnerStatements,
     ProbeStatements,

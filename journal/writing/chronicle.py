@@ -54,7 +54,7 @@ SUBMITTED_BY = "_service"
 SUBMITTED_TOGETHER = 1_000
 PAGE_ENTRIES = 500
 # What people do, and not the service by itself: the entries of a command name who ran it.
-ACTS = frozenset({"credential", "extract", "setting", "tenant"})
+ACTS = frozenset({"credential", "extract", "person", "setting", "tenant"})
 
 log = structlog.get_logger()
 

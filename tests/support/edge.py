@@ -89,6 +89,7 @@ class RunningEdge:
             data=None if body is None else io.BytesIO(body),
             headers=sent,
             skip_auto_headers=["Content-Type"],
+            allow_redirects=False,
         ) as got:
             return Answer(status=got.status, headers=dict(got.headers), body=await got.read())
 

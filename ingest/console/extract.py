@@ -1,0 +1,185 @@
+"""Asking for an extract: the form, what will be asked and recorded, then the file."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, cast
+
+from ingest.console.texts import REFUSED, REFUSED_OTHERWISE
+from ingest.extracts import file_name, stream
+from ingest.problems import ABSENT, ProblemError
+from journal.core.entry import ACTIONS, Compartment
+from journal.core.errors import EmptyError, RequestError
+from journal.core.times import day_of
+from journal.extract.grounds import Authorisation
+from journal.extract.words import PURPOSES
+from journal.reading.entitlement import check_entitled
+from journal.reading.plan import ExtractRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from aiohttp import web
+
+    from ingest.console.pages import Visit
+
+# Of a day in Paris, the first hours are of the UTC day before.
+_ONE_DAY = timedelta(days=1)
+FIELDS = (
+    *("category", "first", "last", "purpose", "reference", "account", "subject", "action"),
+    *("issuer", "authorised_on", "authorisation", "fingerprint"),
+)
+
+
+@dataclass(slots=True)
+class Asked:
+    """A form as it was sent: its fields, the request it makes if it can be made, and what is wrong by field."""
+
+    fields: dict[str, str]
+    request: ExtractRequest | None = None
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+async def get_form(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
+    """Show the form."""
+    today = day_of(seen.console.edge.service.clock.now())
+    given = {name: fields.get(name, "") for name in FIELDS}
+    given["first"] = given["first"] or (today - 7 * _ONE_DAY).isoformat()
+    given["last"] = given["last"] or (today - _ONE_DAY).isoformat()
+    return _form(seen, Asked(given))
+
+
+async def post_form(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
+    """Show what will be asked and recorded; or the form again, with what is wrong."""
+    asked = _read(seen, fields)
+    if asked.request is None:
+        return _form(seen, asked, status=422)
+    return seen.page(
+        "extrait_verifier.html",
+        asked=asked,
+        category=_labels(seen)[asked.fields["category"]],
+        is_withheld=seen.row.role == "auditor",
+        paris=(date.fromisoformat(asked.fields["first"]), date.fromisoformat(asked.fields["last"])),
+        purpose=PURPOSES[asked.request.purpose],
+        words=ACTIONS,
+    )
+
+
+async def post_file(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
+    """Record the request and answer the extract; or say that no entry matches."""
+    even_if_empty = fields.get("even_if_empty") == "1"
+    asked = _read(seen, fields, even_if_empty=even_if_empty)
+    if asked.request is None:
+        return _form(seen, asked, status=422)
+    edge, row = seen.console.edge, seen.row
+    compartment = Compartment(edge.service.name, row.tenant, asked.fields["category"])
+    async with edge.extracts.hold(row.tenant):
+        try:
+            chunks = await edge.service.extraction.extract(
+                compartment, asked.request, requested_by=row.id, disclose=row.role == "referent"
+            )
+            container = cast("AsyncGenerator[bytes, None]", chunks)
+            return await stream(seen.request, container, file_name(compartment, asked.request), edge, row.id)
+        except EmptyError:
+            return seen.page(
+                "extrait_vide.html", status=422, asked=asked, category=_labels(seen)[asked.fields["category"]]
+            )
+        except RequestError as error:
+            asked.faults[_field_of(error.pointer)] = REFUSED.get(error.pointer, REFUSED_OTHERWISE)
+            return _form(seen, asked, status=422)
+
+
+def _labels(seen: Visit) -> dict[str, str]:
+    known = seen.console.edge.service.snapshot.categories()
+    return {row.code: row.label for row in known if row.code in seen.row.categories}
+
+
+def _form(seen: Visit, asked: Asked, *, status: int = 200) -> web.Response:
+    return seen.page(
+        "extrait.html",
+        status=status,
+        actions=ACTIONS,
+        asked=asked,
+        categories=_labels(seen),
+        is_withheld=seen.row.role == "auditor",
+        purposes=PURPOSES,
+        today=day_of(seen.console.edge.service.clock.now()),
+    )
+
+
+def _read(seen: Visit, given: Mapping[str, str], *, even_if_empty: bool = False) -> Asked:
+    """Read a form; what is wrong is noted by field, in French."""
+    asked = Asked({name: given.get(name, "").strip() for name in FIELDS})
+    said, faults = asked.fields, asked.faults
+    if said["category"] not in _labels(seen):
+        # Only a form that this page did not make.
+        raise ProblemError(ABSENT, "")
+    today = day_of(seen.console.edge.service.clock.now())
+    days: dict[str, date] = {}
+    for name in ("first", "last", *(("authorised_on",) if said["authorised_on"] else ())):
+        with suppress(ValueError):
+            days[name] = date.fromisoformat(said[name])
+        if name not in days:
+            faults[name] = "Indiquez un jour, par exemple 2026-03-14."
+        elif days[name] > today + _ONE_DAY:
+            faults[name] = "Ce jour n’est pas encore arrivé."
+    if not faults and days["first"] > days["last"]:
+        faults["last"] = "Le dernier jour précède le premier."
+    if said["purpose"] not in PURPOSES:
+        faults["purpose"] = "Choisissez la finalité de la demande."
+    authorisation = _authorisation(said, days, faults)
+    if faults:
+        return asked
+    asked.request = ExtractRequest(
+        from_day=days["first"] - _ONE_DAY,
+        to_day=min(days["last"], today),
+        purpose=said["purpose"],
+        requester=seen.identity.person.name,
+        account=said["account"] or None,
+        subject=said["subject"] or None,
+        action=said["action"] or None,
+        request_reference=said["reference"] or None,
+        authorisation=authorisation,
+        person=seen.identity.person,
+        withhold_all=seen.row.role == "auditor",
+        even_if_empty=even_if_empty,
+    )
+    category = seen.console.edge.service.snapshot.category(said["category"])
+    if seen.row.role == "referent" and category is not None:
+        try:
+            check_entitled(asked.request, needs_authorisation=category.needs_authorisation)
+        except RequestError as error:
+            faults[_field_of(error.pointer)] = REFUSED.get(error.pointer, REFUSED_OTHERWISE)
+            asked.request = None
+    return asked
+
+
+def _authorisation(said: Mapping[str, str], days: Mapping[str, date], faults: dict[str, str]) -> Authorisation | None:
+    if not (said["issuer"] or said["authorised_on"] or said["authorisation"]):
+        return None
+    for name in ("issuer", "authorised_on", "authorisation"):
+        if not said[name]:
+            faults.setdefault(name, "Une autorisation a un auteur, une date et une référence.")
+    if faults:
+        return None
+    fingerprint = f" (document SHA-256 {said['fingerprint']})" if said["fingerprint"] else ""
+    return Authorisation(said["issuer"], days["authorised_on"], said["authorisation"] + fingerprint)
+
+
+def _field_of(pointer: str) -> str:
+    places: dict[str, str] = {
+        "/from": "first",
+        "/to": "last",
+        "/purpose": "purpose",
+        "/request_reference": "reference",
+        "/filter/account": "account",
+        "/filter/subject": "subject",
+        "/filter/action": "action",
+        "/authorisation": "issuer",
+        "/authorisation/issuer": "issuer",
+        "/authorisation/date": "authorised_on",
+        "/authorisation/reference": "authorisation",
+    }
+    return places.get(pointer, "category")

@@ -1,0 +1,85 @@
+"""The first page: what of each category is recorded, kept and purged, and whether anything is wrong."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, RESERVED_TENANT
+from journal.core.times import day_of, format_day, parse_day
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from aiohttp import web
+
+    from ingest.console.pages import Visit
+    from journal.status.figures import CategoryStatus
+
+SHOWN_DAYS = 14
+
+
+async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
+    """Show the state of the commune's categories; to an operator of the host, that of the service."""
+    service = seen.console.edge.service
+    status = await service.status()
+    kept = {category.category: category for category in status.categories}
+    wrong = [alarm.reason for alarm in service.alarms.findings if alarm.tenant in {seen.row.tenant, RESERVED_TENANT}]
+    answers, __ = await seen.console.edge.readiness.ask()
+    values: dict[str, Any] = {
+        "is_ready": not any(answers.values()),
+        "is_whole": not wrong and service.alarms.problem() is None and not service.snapshot.problems(),
+        "sealed_at": status.row.sealed_at,
+        "stamped": status.is_stamping,
+        "today": day_of(service.clock.now()),
+        "waiting_stamps": status.unstamped_seals,
+    }
+    if seen.row.role == "operator":
+        return seen.page("hebergeur.html", categories=status.categories, **values)
+    rows = await service.reader.status(seen.row.tenant)
+    silent = [one for one in service.sources.silent if one.tenant == seen.row.tenant]
+    categories = [
+        _category(
+            row,
+            kept.get(row["category"]),
+            values["today"],
+            [one for one in silent if one.category == row["category"]],
+        )
+        for row in rows
+        if row["category"] in seen.row.categories or row["category"] == JOURNAL_CATEGORY
+    ]
+    return seen.page("vue.html", categories=categories, **values)
+
+
+async def get_help(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
+    """Show the help: what to ask, how to keep the file, what each verdict means, whom to call."""
+    return seen.page("aide.html")
+
+
+def _category(row: dict[str, Any], kept: CategoryStatus | None, today: date, silent: list[Any]) -> dict[str, Any]:
+    days = [today - timedelta(days=back) for back in range(SHOWN_DAYS - 1, -1, -1)]
+    totals = {day: sum(row["days"].get(format_day(day), {}).values()) for day in days}
+    highest = max(totals.values(), default=0)
+    actions: dict[str, int] = {}
+    for day in days:
+        for action, count in row["days"].get(format_day(day), {}).items():
+            word = ACTIONS.get(action, ACTIONS.get(f"service.{action}", action))
+            actions[word] = actions.get(word, 0) + count
+    return {
+        "actions": sorted(actions.items(), key=lambda item: -item[1]),
+        # Heights in tenths of the highest: a class each, since the policy allows no style in a page.
+        "bars": [(day, count, -(-10 * count // highest) if highest else 0) for day, count in totals.items()],
+        "is_own": row["category"] == JOURNAL_CATEGORY,
+        "kept": row["size"] - row["base"],
+        "label": row["label"],
+        "missing": row["missing"],
+        "next_day": kept.next_day if kept else None,
+        "next_limit": kept.next_limit if kept else None,
+        "oldest_day": kept.oldest_day if kept else None,
+        "purged_day": parse_day(row["last_purged_day"]) if row["last_purged_day"] else None,
+        "retention_days": row["retention_days"],
+        "silent": [(one.source, one.since) for one in silent],
+        "size": row["size"],
+        "sources": [source for source in row["sources"] if source.get("missing") or source.get("declared")],
+        "total": sum(totals.values()),
+    }

@@ -1,0 +1,170 @@
+"""The table of pages, and what applies to all of them: who may see which, forms, refusals as pages.
+
+`routes.PAGES` is the one list: a page that is not in it does not exist, and one for another role looks as if it did
+not. A form is taken only from a page of this site (Fetch Metadata, Origin) and with the token of its session.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import structlog
+from aiohttp import hdrs, web
+
+from ingest.access import RequestRate, read_body
+from ingest.console import sessions
+from ingest.console.rendering import page
+from ingest.problems import ABSENT, BAD_REQUEST, ProblemError, about, problem_of
+from journal.core.errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ingest.console.sessions import Session
+    from ingest.edge import Edge
+    from journal.admin.persons import People
+    from journal.database.persons import PersonRow
+    from journal.keys.persons import Identity
+
+log = structlog.get_logger()
+
+ROOT = "/console"
+FORM_LIMIT_BYTES = 16 * 1024
+FORM_LIMIT_FIELDS = 64
+FORM_TYPE = "application/x-www-form-urlencoded"
+ATTEMPTS_PER_SECOND = 5 / 900
+ATTEMPTS = 5
+LOGINS_REMEMBERED = 10_000
+
+COMMUNE = frozenset({"referent", "reader", "auditor"})
+ALL = COMMUNE | {"operator"}
+
+
+@dataclass(slots=True)
+class Console:
+    """The console of an edge; `attest` makes the document that says what a purge destroyed."""
+
+    edge: Edge
+    people: People
+    attest: Callable[[str, Any], Awaitable[bytes]] | None = None
+    attempts: RequestRate = field(init=False)
+    attempts_from: RequestRate = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to count attempts to sign in, by login and by network."""
+        clock = self.edge.service.clock
+        self.attempts = RequestRate(clock, ATTEMPTS_PER_SECOND, ATTEMPTS, buckets=LOGINS_REMEMBERED)
+        self.attempts_from = RequestRate(clock, 10 * ATTEMPTS_PER_SECOND, 10 * ATTEMPTS, buckets=LOGINS_REMEMBERED)
+
+    def now(self) -> float:
+        """Return the service's clock, in seconds since 1970."""
+        return self.edge.service.clock.now().timestamp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request of a signed-in person."""
+
+    console: Console
+    request: web.Request
+    session: Session
+    row: PersonRow
+    identity: Identity
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> web.Response:
+        """Return a page with its head and navigation."""
+        service = self.console.edge.service
+        tenant = service.snapshot.tenant(self.row.tenant)
+        common = {
+            "commune": tenant.name if tenant is not None else "",
+            "identity": self.identity,
+            "path": self.request.path,
+            "role": self.row.role,
+            "row": self.row,
+            "service": service.name,
+            "token": self.session.form_token(self.console.people.mac),
+        }
+        return page(template, common | values, status=status)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page for some roles: its handler is given the visit and the fields of the form or query."""
+
+    method: str
+    path: str
+    roles: frozenset[str]
+    handler: Callable[[Visit, dict[str, str]], Awaitable[web.StreamResponse]]
+
+
+async def visit(page_: Page, console: Console, request: web.Request) -> web.StreamResponse:
+    """Answer a page, or say in a page why not."""
+    people = console.people
+    session = sessions.read_session(request, people.mac, console.now())
+    row = people.current(session.person) if session is not None else None
+    if session is None or row is None or await _is_signed_out(console, session):
+        response = web.Response(status=303, headers={hdrs.LOCATION: f"{ROOT}/connexion"})
+        sessions.forget(response)
+        return response
+    seen = Visit(console=console, request=request, session=session, row=row, identity=people.identity(row))
+    try:
+        response_ = await page_.handler(seen, await _fields(page_, seen))
+    except (ProblemError, JournalError, web.HTTPException) as error:
+        response_ = _refusal(seen, error)
+    # Who signs out is given nothing.
+    if not response_.prepared and sessions.COOKIE not in response_.cookies:
+        session.give(response_, people.mac, console.now())
+    return response_
+
+
+async def _fields(page_: Page, seen: Visit) -> dict[str, str]:
+    """Return the fields of the form, or of the query, of somebody who may see a page. Raises ProblemError."""
+    if seen.row.role not in page_.roles:
+        raise ProblemError(ABSENT, "")
+    if page_.method != hdrs.METH_POST:
+        return dict(seen.request.query)
+    fields = await read_form(seen.console.edge, seen.request, seen.row.tenant)
+    if not hmac.compare_digest(fields.pop("token", ""), seen.session.form_token(seen.console.people.mac)):
+        raise ProblemError(BAD_REQUEST, "")
+    return fields
+
+
+async def _is_signed_out(console: Console, session: Session) -> bool:
+    ended = await console.edge.service.store.signed_out_at(session.person)
+    return ended is not None and session.began_at <= ended.timestamp()
+
+
+async def read_form(edge: Edge, request: web.Request, commune: str) -> dict[str, str]:
+    """Return the fields of a form that a page of this site sent. Raises ProblemError."""
+    if not _is_from_here(request):
+        raise ProblemError(BAD_REQUEST, "")
+    if request.content_type != FORM_TYPE:
+        raise ProblemError(BAD_REQUEST, "")
+    body = await read_body(
+        request, limit_bytes=FORM_LIMIT_BYTES, limits=edge.limits, bodies=edge.bodies, commune=commune
+    )
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_LIMIT_FIELDS, strict_parsing=False)
+    except ValueError as error:
+        raise ProblemError(BAD_REQUEST, "") from error
+    return dict(pairs)
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """Tell whether a page of this site sent the request; browsers say so (Fetch Metadata, or Origin, RFC 6454)."""
+    if (site := request.headers.get("Sec-Fetch-Site")) is not None:
+        return site == "same-origin"
+    return urlsplit(request.headers.get(hdrs.ORIGIN, "")).netloc == request.host
+
+
+def _refusal(seen: Visit, error: Exception) -> web.Response:
+    problem = problem_of(error)
+    assert problem is not None  # of the kinds that `visit` catches
+    if isinstance(error, JournalError):
+        log.warning("a page was not served", **about(error))
+    response = seen.page("refus.html", status=problem.kind.status, kind=problem.kind.name)
+    response.headers.update(problem.headers)
+    return response

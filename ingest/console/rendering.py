@@ -1,0 +1,82 @@
+"""Templates, and the French of what pages say of moments, days and numbers."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from journal.core.paris import paris_time
+from journal.core.times import format_time
+from journal.document.french import MONTHS, WEEKDAYS, french_day, french_number, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Nothing from elsewhere, no inline script or style, no frame around a page; a form goes to this site alone.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+FILES = {"console.css": "text/css", "console.js": "text/javascript"}
+
+
+def _moment(moment: datetime) -> str:
+    """Write a moment in Paris time, to the minute."""
+    local = paris_time(format_time(moment.astimezone(UTC)))
+    day, _, hour = local.partition(" à ")
+    return f"{french_day(date.fromisoformat(day))} à {hour.rpartition(':')[0].replace(':', ' h ')}" if local else ""
+
+
+def _weekday(day: date) -> str:
+    return f"{WEEKDAYS[day.weekday()]} {french_day(day)}"
+
+
+def _short_day(day: date) -> str:
+    return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]}"
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ingest.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "jour": french_day,
+        "jour_court": _short_day,
+        "jour_semaine": _weekday,
+        "moment": _moment,
+        "nombre": french_number,
+        "visible": printable,
+    }
+    environment.globals["versions"] = {name: _version(name) for name in FILES}
+    return environment
+
+
+def page(template: str, values: Mapping[str, Any], *, status: int = 200) -> web.Response:
+    """Return a page."""
+    text = _environment().get_template(template).render(**values)
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=HEADERS)
+
+
+@functools.cache
+def read_file(name: str) -> bytes:
+    """Return the style sheet or the script of the pages."""
+    return resources.files("ingest.console").joinpath("templates", name).read_bytes()
+
+
+def _version(name: str) -> str:
+    """Return what changes in the address of a file with its content, so that browsers may keep it."""
+    return sha256(read_file(name)).hexdigest()[:12]

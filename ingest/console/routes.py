@@ -1,0 +1,70 @@
+"""The pages of the console: which roles see which, and the routes of the application."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ingest.console import extract, overview, people, register, sign_in
+from ingest.console.pages import ALL, COMMUNE, ROOT, Console, Page, visit
+from ingest.problems import absent
+from journal.admin.persons import People
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import date
+
+    from aiohttp import web
+
+    from ingest.edge import Edge
+
+REFERENT = frozenset({"referent"})
+ASKING = frozenset({"referent", "auditor"})
+
+PAGES = (
+    Page(method="GET", path="", roles=ALL, handler=overview.get_overview),
+    Page(method="GET", path="/extrait", roles=ASKING, handler=extract.get_form),
+    Page(method="POST", path="/extrait", roles=ASKING, handler=extract.post_form),
+    Page(method="POST", path="/extrait/fichier", roles=ASKING, handler=extract.post_file),
+    Page(method="GET", path="/registre", roles=COMMUNE, handler=register.get_register),
+    Page(method="GET", path="/attestation", roles=COMMUNE, handler=register.get_attestation),
+    Page(method="GET", path="/sceau", roles=COMMUNE, handler=register.get_head),
+    Page(method="GET", path="/trust.pem", roles=COMMUNE, handler=register.get_trust),
+    Page(method="GET", path="/personnes", roles=REFERENT, handler=people.get_people),
+    Page(method="POST", path="/personnes/inviter", roles=REFERENT, handler=people.post_invite),
+    Page(method="POST", path="/personnes/reinviter", roles=REFERENT, handler=people.post_invite_again),
+    Page(method="POST", path="/personnes/revoquer", roles=REFERENT, handler=people.post_revoke),
+    Page(method="GET", path="/aide", roles=ALL, handler=overview.get_help),
+    Page(method="POST", path="/deconnexion", roles=ALL, handler=sign_in.post_sign_out),
+)
+# Of nobody yet.
+OPEN = (
+    ("GET", "/connexion", sign_in.get_sign_in),
+    ("POST", "/connexion", sign_in.post_sign_in),
+    ("GET", "/invitation/{invitation}", sign_in.get_invitation),
+    ("POST", "/invitation/{invitation}", sign_in.post_invitation),
+    ("GET", "/fichiers/{name}", sign_in.get_file),
+)
+PATHS = [ROOT + path for path in (*(page.path for page in PAGES), *(path for _, path, _ in OPEN))]
+
+
+def add_console(
+    app: web.Application, edge: Edge, attest: Callable[[str, date], Awaitable[bytes]] | None, host: str | None
+) -> None:
+    """Add the console to an application; with a `host`, it answers under this name alone."""
+    console = Console(edge=edge, people=People(edge.service), attest=attest)
+    for page in PAGES:
+        app.router.add_route(page.method, ROOT + page.path, _only_at(host, partial(visit, page, console)))
+    for method, path, handler in OPEN:
+        app.router.add_route(method, ROOT + path, _only_at(host, partial(handler, console)))
+
+
+def _only_at(
+    host: str | None, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if host is not None and request.host.partition(":")[0] != host:
+            raise absent()
+        return await handler(request)
+
+    return answer

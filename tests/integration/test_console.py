@@ -1,0 +1,270 @@
+"""The console over HTTP: who gets in, who sees which page, what is recorded, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import orjson
+import pytest
+
+from ingest.console import sign_in
+from ingest.console.routes import OPEN, PAGES
+from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
+from journal.admin.persons import ROLES, People
+from journal.core.errors import OperatorError, StoreError
+from journal.core.times import day_of, format_day, format_time
+from journal.keys.persons import Identity
+from tests.support.console import PASSWORD, REFERENT, Visitor, invited, signed_in
+from tests.support.edge import CATEGORY, OTHER_TENANT, TENANT
+from tests.support.refused_events import valid_event
+
+if TYPE_CHECKING:
+    from tests.support.edge import RunningEdge
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def somebody(name: str) -> Identity:
+    """Somebody whom nobody else is in these tests."""
+    return Identity(name=f"Agent {name}", function="agent", login=f"{name}@albi.example")
+
+
+async def told(edge: RunningEdge, identifier: str, tenant: str = TENANT) -> list[str]:
+    """What entries say that happened to a person, in order."""
+    today = day_of(edge.clock.now())
+    return [
+        entry.event["data"]["change"]
+        async for entry in edge.service.chronicle.entries(tenant, "person", since=today)
+        if entry.event["subject"] == identifier
+    ]
+
+
+async def test_from_the_invitation_to_the_extract(edge: RunningEdge) -> None:
+    """A référent accepts, signs in, asks, receives a container that says who asked, and is in the register."""
+    await edge.post(valid_event(time=format_time(edge.clock.now())))
+    visitor, row, invitation = await invited(edge, identity=somebody("first"))
+    assert (await visitor.accept(invitation)).status == 303
+    assert (await visitor.get(f"/invitation/{invitation}")).status == 404
+    assert (await visitor.sign_in()).status == 303
+    overview = visitor.seen[-1]
+    assert "Tout est en ordre" in overview or "Le service a un défaut" in overview
+    assert "consultation" in overview
+    today = format_day(day_of(edge.clock.now()))
+    asked = {"category": CATEGORY, "first": today, "last": today, "purpose": "lawfulness", "reference": "courrier 12"}
+    shown = await visitor.post("/extrait", asked)
+    assert shown.status == 200
+    assert "courrier 12" in visitor.seen[-1]
+    got = await visitor.post("/extrait/fichier", asked)
+    assert got.status == 200, visitor.seen[-1]
+    assert got.headers["Content-Type"] == "application/vnd.etsi.asic-e+zip"
+    with zipfile.ZipFile(io.BytesIO(got.body)) as container:
+        manifest = orjson.loads(container.read("manifest.json"))
+    assert manifest["person"] == {"function": "agent", "name": "Agent first"}
+    await visitor.get("/registre")
+    assert "courrier 12" in visitor.seen[-1]
+    assert "Agent first" in visitor.seen[-1]
+    assert await told(edge, row.id) == ["invited", "invitation accepted", "signed in"]
+
+
+async def test_an_extract_that_shows_nothing(edge: RunningEdge) -> None:
+    """A filter that matches nothing is said before anything is signed; a missing authorisation is asked for."""
+    visitor, _ = await signed_in(edge, identity=somebody("nothing"))
+    today = format_day(day_of(edge.clock.now()))
+    asked = {"category": CATEGORY, "first": today, "last": today, "purpose": "lawfulness", "subject": "fiche-absente"}
+    refused = await visitor.post("/extrait", asked)
+    assert refused.status == 422
+    assert "Il faut une autorisation" in visitor.seen[-1]
+    asked |= {"issuer": "Parquet d'Albi", "authorised_on": today, "authorisation": "2026/77", "fingerprint": "ab" * 32}
+    assert (await visitor.post("/extrait", asked)).status == 200
+    assert (await visitor.post("/extrait/fichier", asked)).status == 422
+    assert "Aucune entrée ne correspond" in visitor.seen[-1]
+    empty = await visitor.post("/extrait/fichier", asked | {"even_if_empty": "1"})
+    assert empty.status == 200
+    assert empty.body.startswith(b"PK")
+
+
+async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
+    """The table of routes decides; what is another role's looks as if it did not exist, and nobody sees nothing."""
+    nobody = Visitor(edge)
+    visitors: dict[str, Visitor] = {}
+    for role in ROLES:
+        place: dict[str, Any] = {"tenant": "_service", "categories": ()} if role == "operator" else {}
+        visitors[role], _ = await signed_in(edge, role=role, identity=somebody(f"role-{role}"), **place)
+    for page in PAGES:
+        if page.path == "/deconnexion":
+            continue
+        for role, visitor in visitors.items():
+            await visitor.get("")
+            answer = await (visitor.get(page.path) if page.method == "GET" else visitor.post(page.path, {}))
+            is_absent = answer.status == 404 and "n’existe pas pour vous" in visitor.seen[-1]
+            if role not in page.roles:
+                assert is_absent, (role, page.path, answer.status)
+            elif (
+                page.path in {"", "/extrait", "/registre", "/personnes", "/aide", "/trust.pem"} and page.method == "GET"
+            ):
+                assert answer.status == 200, (role, page.path)
+        answer = await (nobody.get(page.path) if page.method == "GET" else nobody.post(page.path, {}))
+        assert (answer.status, answer.headers["Location"]) == (303, "/console/connexion")
+    assert len(OPEN) == 5
+
+
+async def test_what_does_not_sign_in(edge: RunningEdge) -> None:
+    """Unknown login, wrong password, wrong code, used code: one answer; five in a quarter of an hour, then none."""
+    visitor, row = await signed_in(edge, identity=somebody("sign"))
+    right = visitor.code()
+    other = Visitor(edge, login="nobody@albi.example", totp_secret=visitor.totp_secret)
+    answers = [
+        await other.sign_in(code=right),
+        await Visitor(edge, login=visitor.login, totp_secret=visitor.totp_secret).sign_in("faux", code=right),
+        await Visitor(edge, login=visitor.login, totp_secret=visitor.totp_secret).sign_in(code="000000"),
+    ]
+    assert {(answer.status, answer.body) for answer in answers} == {(403, answers[0].body)}
+    assert (await Visitor(edge, login=visitor.login.upper()).sign_in(code=right)).status == 303
+    assert (await Visitor(edge, login=visitor.login).sign_in(code=right)).status == 403  # used
+    for _ in range(2):
+        await Visitor(edge, login=visitor.login).sign_in("faux", code="000000")
+    blocked = await Visitor(edge, login=visitor.login).sign_in(code="000000")
+    assert blocked.status == 429
+    assert "Retry-After" in blocked.headers
+    await asyncio.gather(*sign_in.in_background())
+    assert "sign-in refused" in await told(edge, row.id)
+
+
+async def test_a_session_that_is_over_or_forged(edge: RunningEdge) -> None:
+    """Too long idle, too old, signed out, altered, of somebody revoked: the browser is sent to sign in."""
+    visitor, row = await signed_in(edge, identity=somebody("session"))
+    people = People(edge.service)
+    now = edge.clock.now().timestamp()
+
+    def cookie(session: Session) -> str:
+        text = session.text
+        return f"{text}.{people.mac(b'session ' + text.encode()).hex()}"
+
+    base = Session.new(row.id, now)
+    good = cookie(base)
+    cases = {
+        cookie(replace(base, seen_at=int(now - IDLE_SECONDS - 5))),
+        cookie(replace(base, began_at=int(now - LIFE_SECONDS - 5))),
+        good[:-1] + ("0" if good[-1] != "0" else "1"),
+        good.replace(row.id, "0" * 12),
+        "",
+        "x",
+    }
+    visitor.cookie = good
+    assert (await visitor.get("")).status == 200
+    for text in cases:
+        other = Visitor(edge, cookie=text)
+        assert (await other.get("")).headers.get("Location") == "/console/connexion"
+    kept = visitor.cookie
+    assert (await visitor.post("/deconnexion", {})).status == 303
+    assert (await Visitor(edge, cookie=kept).get("")).status == 303
+    again, row = await signed_in(edge, identity=somebody("revoked"))
+    await people.revoke(row.id)
+    assert (await again.get("")).status == 303
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Sec_Fetch_Site": "none"},
+    ],
+)
+async def test_a_form_of_another_site(edge: RunningEdge, headers: dict[str, str]) -> None:
+    """It is not taken, whoever is signed in; neither is one without the session's token."""
+    visitor, _ = await signed_in(edge, identity=somebody(f"forms-{headers['Sec_Fetch_Site']}"))
+    assert (await visitor.post("/personnes/inviter", {"role": "reader"}, **headers)).status == 400
+    assert (await visitor.post("/personnes/inviter", {"role": "reader", "token": "0" * 64})).status == 400
+    assert (await Visitor(edge, login="x@y").post("/connexion", {"login": "x@y"}, **headers)).status == 400
+
+
+async def test_a_referent_invites_and_revokes(edge: RunningEdge) -> None:
+    """Of the own commune alone; the address is shown once; who did it is in the entry."""
+    visitor, _ = await signed_in(edge, identity=somebody("inviting"))
+    fields = {
+        "name": "<b>Zoé</b> \u202eMartin",
+        "function": "DPD",
+        "login": "zoe@albi.example",
+        "role": "auditor",
+        f"category-{CATEGORY}": "1",
+    }
+    assert (await visitor.post("/personnes/inviter", fields)).status == 422  # the direction of text is changed
+    answer = await visitor.post("/personnes/inviter", fields | {"name": "<b>Zoé</b> Martin"})
+    assert answer.status == 200
+    assert b"&lt;b&gt;" in answer.body
+    assert b"<b>Zo" not in answer.body
+    address = visitor.seen[-1].split("/console/invitation/")[1].split("<")[0]
+    person = edge.service.snapshot.person(address.split("_", maxsplit=1)[0])
+    assert person is not None
+    new = Visitor(edge, login="zoe@albi.example")
+    assert (await new.accept(address)).status == 303
+    assert (await new.sign_in()).status == 303
+    assert (await visitor.post("/personnes/reinviter", {"person": person.id})).status == 200
+    assert (await new.get("")).status == 303  # until the invitation is accepted again
+    assert (await visitor.post("/personnes/revoquer", {"person": person.id})).status == 200
+    assert (await new.sign_in()).status == 403
+    stranger, row = await signed_in(
+        edge, identity=somebody("stranger"), tenant=OTHER_TENANT
+    )  # fmt: skip
+    assert (await visitor.post("/personnes/revoquer", {"person": row.id})).status == 404
+    assert (await stranger.get("")).status == 200
+    assert await told(edge, person.id) == ["invited", "invitation accepted", "signed in", "invited", "revoked"]
+
+
+async def test_invitations_end(edge: RunningEdge) -> None:
+    """After their hours, with a wrong secret, for another person; weak passwords and wrong codes are not taken."""
+    people = People(edge.service)
+    visitor, row, invitation = await invited(edge, identity=somebody("invited"))
+    assert (await visitor.get(f"/invitation/{row.id}_{'A' * 43}")).status == 404
+    page = await visitor.get(f"/invitation/{invitation}")
+    assert page.status == 200
+    weak = [("court", "court"), ("a" * 20, "a" * 20), (PASSWORD, PASSWORD + "x"), (visitor.login, visitor.login)]
+    for password, repeated in weak:
+        fields = {"password": password, "repeated": repeated, "code": "000000"}
+        assert (await visitor.post(f"/invitation/{invitation}", fields)).status == 422
+    fields = {"password": PASSWORD, "repeated": PASSWORD, "code": "000000"}
+    assert (await visitor.post(f"/invitation/{invitation}", fields)).status == 422
+    _, late = await people.invite_again(row.id, hours=0)
+    assert (await visitor.get(f"/invitation/{row.id}_{late}")).status == 404
+    with pytest.raises(OperatorError, match="signs in with this login"):
+        await people.invite(tenant=TENANT, role="reader", categories=[CATEGORY], identity=somebody("INVITED"))
+    with pytest.raises(OperatorError, match="operator"):
+        await people.invite(tenant=TENANT, role="operator", categories=[CATEGORY], identity=somebody("op"))
+
+
+async def test_rows_that_the_key_store_does_not_vouch_for(own_edge: RunningEdge) -> None:
+    """A person forged, altered or given somebody's password in the database signs nobody in."""
+    visitor, row = await signed_in(own_edge, identity=REFERENT)
+    superuser = await asyncpg.connect(own_edge.superuser_dsn)
+    await superuser.execute(
+        "INSERT INTO journal.person (id, tenant, role, categories, login_key, sealed, created_at) SELECT "
+        f"'0123456789ab', tenant, 'referent', categories, sha256(login_key), sealed, created_at FROM journal.person "
+        f"WHERE id = '{row.id}'",
+    )
+    await superuser.execute(f"UPDATE journal.person SET role = 'auditor' WHERE id = '{row.id}'")
+    await superuser.close()
+    await own_edge.service.snapshot.refresh(whole=True)
+    assert own_edge.service.snapshot.person("0123456789ab") is None
+    kept = own_edge.service.snapshot.person(row.id)
+    assert kept is None or kept.role == "referent"
+    assert len([line for line in own_edge.service.snapshot.problems() if line.startswith("person ")]) == 2
+    with pytest.raises(StoreError):
+        await own_edge.service.store.revoke_person("0123456789ab")
+    assert visitor.login
+    assert timedelta(seconds=IDLE_SECONDS) < timedelta(seconds=LIFE_SECONDS)
+
+
+async def test_nothing_personal_is_in_the_database(edge: RunningEdge) -> None:
+    """Names, logins and passwords are in no row, in clear."""
+    await signed_in(edge, identity=somebody("secret-marker"))
+    rows = await edge.service.store.read_persons()
+    text = repr(rows)
+    for part in ("secret-marker", "Agent secret", PASSWORD, "argon2"):
+        assert part not in text
