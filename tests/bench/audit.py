@@ -19,7 +19,6 @@ import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -32,6 +31,7 @@ from journal.clock import SimulatedClock
 from journal.core.times import format_day
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.settings import Settings
+from tests.bench.processor import seconds_of
 from tests.bench.site import CATEGORY, Site
 
 if TYPE_CHECKING:
@@ -44,24 +44,11 @@ COMMUNES = 20
 BATCH_EVENTS = 100
 PATIENCE_SECONDS = 300.0
 WEEK_SECONDS = 7 * 86_400
-TICKS = os.sysconf("SC_CLK_TCK")
 FLIP = """
 UPDATE journal.entry SET ciphertext = set_byte(ciphertext, 20, 255 - get_byte(ciphertext, 20))
  WHERE category = $1 AND day = $2 AND tenant = 't0' AND index = (
        SELECT max(index) FROM journal.entry WHERE category = $1 AND day = $2 AND tenant = 't0')
 """
-
-
-def processor_seconds(postmaster: int) -> float:
-    """Return the processor time that this process and a PostgreSQL with its children have had, threads included."""
-    ticks = 0
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text(encoding="ascii").split()
-    for process in [str(postmaster), *children]:
-        with suppress(OSError):  # it has ended: its parent has its time
-            fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            # utime, stime; of the postmaster, cutime and cstime too: those of children that have ended.
-            ticks += sum(int(field) for field in fields[11 : 15 if process == str(postmaster) else 13])
-    return time.process_time() + ticks / TICKS
 
 
 @dataclass(slots=True)
@@ -97,6 +84,10 @@ class AuditBench:
                 )
             await self._service.sealer.seal_open(even_if_still=False)
 
+    def _processor_seconds(self) -> float:
+        """Return the processor time that this process and PostgreSQL have had."""
+        return time.process_time() + seconds_of(self._postmaster)
+
     @asynccontextmanager
     async def load(self) -> AsyncIterator[Load]:
         """Append as fast as it goes."""
@@ -117,10 +108,10 @@ class AuditBench:
 
     async def cost(self) -> float:
         """Return how many seconds of a processor it takes to check an entry."""
-        audit, before = Audit(self._service), processor_seconds(self._postmaster)
+        audit, before = Audit(self._service), self._processor_seconds()
         found = await audit.run(lambda _: None)
         assert not found, found
-        return (processor_seconds(self._postmaster) - before) / audit.entries
+        return (self._processor_seconds() - before) / audit.entries
 
     async def rate(self, seconds: float) -> float:
         """Return events/s appended in a while."""

@@ -10,6 +10,7 @@ from time import perf_counter
 
 from journal.cli.installation import open_database
 from journal.settings import Settings
+from tests.bench.figures import say
 from tests.support.fpm import Fpm, running_fpm
 from tests.support.php import DIRECTORY, Connector
 from tests.support.ports import free_port
@@ -51,7 +52,7 @@ def show(title: str, milliseconds: list[float], floor: list[float] | None = None
     if floor:
         least = statistics.quantiles(floor, n=100)
         ratio = f"   {p50 / least[49]:5.2f} and {p99 / least[98]:5.2f} of its floor"
-    print(f"{title:<56} p50 {p50:8.2f}   p99 {p99:8.2f} ms{ratio}", flush=True)
+    say(f"{title:<56} p50 {p50:8.2f}   p99 {p99:8.2f} ms{ratio}")
 
 
 async def measure_connector(count: int) -> None:

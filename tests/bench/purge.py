@@ -42,7 +42,7 @@ from journal.settings import Settings
 from retention.maintenance import DAYS_AHEAD
 from retention.purge import REST_SECONDS
 from retention.purge_steps import Step
-from tests.bench.figures import show
+from tests.bench.figures import say, show
 from tests.bench.generator import RATE_PER_SECOND, Generator
 from tests.bench.site import Site
 from tests.support.relations import table_files
@@ -113,7 +113,7 @@ class Purges:
 
     def show(self) -> tuple[float, float, float]:
         """Print it; return the medians of the time under lock, of the drop's rest, and of unlinking."""
-        print(f"purge of a day of {self.entries:,} entries, in {median(self.slices):.0f} slices")
+        say(f"purge of a day of {self.entries:,} entries, in {median(self.slices):.0f} slices")
         show("  the whole run", "ms", self.whole, digits=1)
         under_lock = show("  under the lock", "ms", self.under_lock, digits=2)
         unlinking = show("  unlinking files of that size (floor)", "ms", self.unlinking, digits=1)
@@ -259,20 +259,20 @@ async def measure_purges(small: int, large: int, runs: int) -> None:
 def _report(small: Purges, large: Purges, quiet: list[float]) -> None:
     lock_small, _, _ = small.show()
     lock_large, rest, unlinking = large.show()
-    print(f"time under lock, {large.entries:,} entries to {small.entries:,}: {lock_large / lock_small:.2f}")
-    print(f"the rest of dropping {large.entries:,} entries, to unlinking such files: {rest / unlinking:.2f}")
-    print(
+    say(f"time under lock, {large.entries:,} entries to {small.entries:,}: {lock_large / lock_small:.2f}")
+    say(f"the rest of dropping {large.entries:,} entries, to unlinking such files: {rest / unlinking:.2f}")
+    say(
         f"events submitted one by one, {RATE_PER_SECOND}/s, answered after (ms)         median      p99     most     of"
     )
     before = _quantiles("between purges", quiet)
     floor = _quantiles(f"while files of {large.entries:,} entries are unlinked (floor)", large.latencies_unlinking)
     _quantiles(f"during the purge of {small.entries:,} entries", small.latencies)
     during = _quantiles(f"during the purge of {large.entries:,} entries", large.latencies)
-    print(f"p99 during the purge of {large.entries:,} entries, to that between purges: {during / before:.2f}, ", end="")
-    print(f"to that while such files are unlinked: {during / floor:.2f}")
+    say(f"p99 during the purge of {large.entries:,} entries, to that between purges: {during / before:.2f}")
+    say(f"to that while such files are unlinked: {during / floor:.2f}")
 
 
 def _quantiles(title: str, latencies: list[float]) -> float:
     p99 = quantiles(latencies, n=100, method="inclusive")[98]
-    print(f"  {title:<58} {median(latencies):>8.2f} {p99:>8.2f} {max(latencies):>8.2f} {len(latencies):>6}", flush=True)
+    say(f"  {title:<58} {median(latencies):>8.2f} {p99:>8.2f} {max(latencies):>8.2f} {len(latencies):>6}")
     return p99
