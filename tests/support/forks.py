@@ -164,8 +164,9 @@ def _serve(address: str) -> int:
                     continue
                 if process := os.fork():
                     _await(process, connection, descriptors)
+                request = b"" if descriptors else content + _read(connection)
             break
-    return _make_document(*descriptors) if descriptors else _be(orjson.loads(content + _read(connection)))
+    return _make_document(*descriptors) if descriptors else _be(orjson.loads(request))
 
 
 def _await(process: int, connection: socket.socket, descriptors: Sequence[int]) -> None:
