@@ -77,7 +77,6 @@ def serve_database(host: CleanHost) -> None:
     host.must(f"echo '{ADDRESS} {DATABASE}' >> /etc/hosts")
     host.must("sed -i '/^host/d' /etc/postgresql/15/main/pg_hba.conf")
     host.must(f"echo \"listen_addresses = '{ADDRESS}'\" > /etc/postgresql/15/main/conf.d/address.conf")
-    host.must("cp /opt/openepm-journal/deploy/postgresql/openepm-journal.conf /etc/postgresql/15/main/conf.d/")
     host.must("systemctl restart postgresql")
 
 
@@ -85,6 +84,8 @@ def do_what_it_says(host: CleanHost, told: str) -> None:
     """Type the lines that `setup` printed, with passwords in their places."""
     [file] = re.findall(r"with (/\S+) copied there", told)
     host.must(f"cp {file} /tmp && cd /tmp && runuser -u postgres -- psql -X -d postgres -f {Path(file).name}")
+    [settings] = re.findall(r"in its conf.d, a copy of (/\S+);", told)
+    host.must(f"cp {settings} /etc/postgresql/15/main/conf.d/ && systemctl restart postgresql")
     [place] = re.findall(r"the passwords in (/\S+), of the account", told)
     lines = [
         line.replace("HOST", DATABASE).replace("PASSWORD", f"word{number}")

@@ -30,7 +30,7 @@ EXPOSURE_LIMIT = 2.0
 EVENTS = "/v1/categories/main-courante/events"
 LOG = HERE / "var" / "clean-host.log"
 # What the guide has apt install.
-FETCHED = ("postgresql", "nginx", "curl", "python3", "openssl")
+FETCHED = ("postgresql", "nginx", "curl", "python3", "openssl", "faketime")
 # What restarts the service under load, and the version that then runs; the next one's schema has a table more.
 RESTARTS = {
     "restart": ("systemctl restart openepm-journal-signer openepm-journal", __version__),
@@ -81,6 +81,7 @@ async def test_a_clean_host(
         for what in RESTARTS:
             restarted_under_load_nothing_is_refused(host, what, tell)
             assert _has_migration(host) == (what != "restart")
+        what_is_due_is_handed_over_then_purged(host, tell)
         (root / "root" / later.name).unlink()
         purged_it_leaves_what_cannot_be_made_again(host)
     shutil.rmtree(root)
@@ -230,6 +231,41 @@ def _has_migration(host: CleanHost) -> bool:
 
 def _query(host: CleanHost, query: str) -> str:
     return host.must(f'cd / && runuser -u postgres -- psql -XAtc "{query}" journal').strip()
+
+
+def what_is_due_is_handed_over_then_purged(host: CleanHost, tell: Callable[[str], None]) -> None:
+    """Seventy days later, the night's unit encrypts the days to the commune's certificate, then destroys them."""
+    host.must("apt-get install -y faketime")
+    host.must(
+        'openssl req -x509 -newkey rsa:3072 -nodes -days 400 -subj "/O=Ville d\'Albi" -keyout albi.key -out albi.pem'
+    )
+    host.must("openepm-journal tenant handover albi --certificate albi.pem")
+    kept = _count_entries(host)
+    clock = "LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) FAKETIME=+70d FAKETIME_DONT_FAKE_MONOTONIC=1"
+    clock += " FAKETIME_DISABLE_SHM=1"
+    host.must("systemctl stop openepm-journal.socket openepm-journal openepm-journal-signer postgresql")
+    for unit in ("", "-signer", "-purge"):
+        place = f"/etc/systemd/system/openepm-journal{unit}.service.d"
+        host.must(f'mkdir -p {place} && echo "[Service]\nEnvironment={clock}" > {place}/90-clock.conf')
+    # The unit of PostgreSQL takes no variable from its environment, but those of this file.
+    host.must(
+        f"for one in {clock}; do echo \"${{one%%=*}} = '${{one#*=}}'\"; done >> /etc/postgresql/15/main/environment"
+    )
+    host.must("systemctl daemon-reload && systemctl start postgresql openepm-journal.socket openepm-journal")
+    host.must("systemctl start openepm-journal-purge.service")
+    assert _count_entries(host) == 0
+    found = host.must("cd /var/lib/openepm-journal/handover/albi && ls *.p7m").split()
+    [sealed] = [name for name in found if "main-courante" in name]
+    host.must(
+        f"openssl cms -decrypt -binary -inform DER -in /var/lib/openepm-journal/handover/albi/{sealed} "
+        "-recip albi.pem -inkey albi.key -out handed-over.asice"
+    )
+    said = host.must("journal-verify handed-over.asice --trust /etc/openepm-journal/trust.pem")
+    assert said.startswith("VERIFIED")
+    assert f"all {kept} entries" in said
+    host.must(f"{clock} openepm-journal doctor")
+    assert "everything verifies" in host.must(f"{clock} openepm-journal verify-store")
+    tell(f"70 days later: {kept} entries handed over in {sealed}, opened by the commune, and purged")
 
 
 def purged_it_leaves_what_cannot_be_made_again(host: CleanHost) -> None:

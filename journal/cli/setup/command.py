@@ -44,7 +44,7 @@ async def setup(_: Settings, arguments: argparse.Namespace) -> int:
     check_root()
     # What the commands started here say must follow what was said before.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    settings = read_settings()
+    settings = known = read_settings()
     remote = arguments.dsn is not None or (settings is not None and "@/" not in (settings.dsn or ""))
     check_accounts(has_database=not remote)
     if settings is None:
@@ -62,6 +62,9 @@ async def setup(_: Settings, arguments: argparse.Namespace) -> int:
         return FAILED
     _link_trust(settings)
     if run_own("found") != 0:
+        if remote and known is not None:
+            # Said when the settings were written; the operator may have that no more.
+            postgresql.explain_remote(settings.dsn or "", POSTGRESQL_SETTINGS)
         return FAILED
     if not arguments.no_start:
         _start()
@@ -78,7 +81,7 @@ def _configure(arguments: argparse.Namespace) -> Settings:
     else:
         dsn = arguments.dsn
         postgresql.refuse_password(dsn)
-        postgresql.explain_remote(dsn)
+        postgresql.explain_remote(dsn, POSTGRESQL_SETTINGS)
     settings = write_settings(service_name=name, dsn=dsn, replicas=arguments.replica)
     print(f"written: {SETTINGS}")
     return settings

@@ -83,14 +83,14 @@ def refuse_password(dsn: str) -> None:
         raise OperatorError(f"--dsn holds a password, and the settings are no place for it: put it in {PASSWORDS}")
 
 
-def explain_remote(dsn: str) -> None:
-    """Say what to do on the database's host, and write the SQL for it here."""
+def explain_remote(dsn: str, settings_file: Path) -> None:
+    """Say what to do on the database's host, and write the SQL for it here; `settings_file` is PostgreSQL's."""
     replace_text(REMOTE_SQL, "".join(sql.read(name) for name in SQL_TEXT))
     print(
         f"On the database's host, for {dsn}:",
         f"  psql -d postgres -f {REMOTE_SQL.name}          (as postgres, with {REMOTE_SQL} copied there)",
         "  psql -d postgres -c '\\password ROLE'       (for each role below)",
-        "in its pg_hba.conf, this host's address in place of ADDRESS:",
+        f"in its conf.d, a copy of {settings_file}; in its pg_hba.conf, this host's address in place of ADDRESS:",
         f"  hostssl   journal   {','.join(NAMES)}   ADDRESS/32   scram-sha-256",
         f"On this host, the passwords in {PASSWORDS}, of the account {SERVICE}, mode 0600, a line each:",
         *(f"  HOST:5432:journal:{name}:PASSWORD" for name in NAMES),
