@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from tests.support.rig import SOURCE
-from tests.support.steady_load import post
+from tests.support.steady_load import CONNECTIONS, PATIENCE, post
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.support.serving import Site
 
 CLIENTS = 2
-CONNECTIONS = 16
 
 
 @asynccontextmanager
@@ -31,7 +30,10 @@ async def posting(site: Site, told: Counter[str], rate: int) -> AsyncIterator[No
         connector = aiohttp.TCPConnector(limit=CONNECTIONS)
         headers = {"Authorization": f"Bearer {token}"}
         loop = asyncio.get_running_loop()
-        async with aiohttp.ClientSession(connector=connector, headers=headers) as session, asyncio.TaskGroup() as group:
+        async with (
+            aiohttp.ClientSession(connector=connector, headers=headers, timeout=PATIENCE) as session,
+            asyncio.TaskGroup() as group,
+        ):
 
             async def one(identifier: str) -> None:
                 told[await post(session, url, identifier, SOURCE)] += 1

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import aiohttp
 
-PATIENCE_SECONDS = 60
-# As a module has: what it cannot send waits in it.
+# For an answer. As a module has, so many connections: what it cannot send yet waits in it, however long.
+PATIENCE_SECONDS = 300
 CONNECTIONS = 16
+PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE_SECONDS, sock_read=PATIENCE_SECONDS)
 
 
 async def post(
@@ -53,10 +54,9 @@ async def main(url: str, token: str, seconds: str, rate: str, name: str, certifi
     told: Counter[str] = Counter()
     context = ssl.create_default_context(cafile=certificate) if certificate else False
     connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context)
-    limit = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
     # One event fails for good at its first error: aiohttp itself repeats only what is idempotent.
     async with aiohttp.ClientSession(
-        connector=connector, timeout=limit, headers={"Authorization": f"Bearer {token}"}
+        connector=connector, timeout=PATIENCE, headers={"Authorization": f"Bearer {token}"}
     ) as session:
 
         async def one(number: int) -> None:
