@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.core.times import format_day
+from journal.writing.alarm_reasons import french_reason
 
 if TYPE_CHECKING:
     from journal.service import Service
@@ -36,7 +37,7 @@ async def enter_alarms(service: Service) -> int:
             data={
                 "category": alarm.category,
                 "day": format_day(alarm.day) if alarm.day is not None else None,
-                "reason": alarm.reason,
+                "reason": french_reason(alarm.reason),
                 "what": "handover",
             },
             for_operator={"detail": alarm.detail, "tenant": alarm.tenant},

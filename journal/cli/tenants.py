@@ -126,7 +126,7 @@ async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> i
     signature = _signature_of(output)
     print(f"tenant {code} destroyed: its key and its entries are deleted, which the seals show from now on")
     print(f"{output}, signed in {signature}; check it with: openssl cms -verify -binary -inform DER -in {signature} "
-          f"-content {output} -CAfile {settings.trust_path} -out /dev/null")  # fmt: skip
+          f"-content {output} -CAfile {settings.trust_path} -purpose any -out /dev/null")  # fmt: skip
     return 0
 
 

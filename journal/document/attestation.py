@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.times import format_day
 from journal.document.french import (
+    TRIALS,
     cell,
     french_number,
     french_range,
@@ -38,6 +39,7 @@ def attestation_content(attestation: Attestation) -> dict[str, Any]:
         "service": attestation.service,
         "reference": solid(f"réf. {attestation.tenant} / {format_day(attestation.day)}"),
         "tenant_name": tenant_name(attestation),
+        "warning": typeset(TRIALS) if attestation.anchor and attestation.anchor.is_development else "",
         "lead": lead(attestation),
         "columns": ["Catégorie", "Entrées détruites", "Conservation et terme, à 0 h", "Destruction"],
         "gone": [_gone(facts) for facts in gone],
@@ -54,6 +56,8 @@ def attestation_content(attestation: Attestation) -> dict[str, Any]:
             ["Signée par", printable(attestation.signer)],
             ["Certificat", f"valable jusqu’au {solid_day(attestation.signer_until.date())}"],
             ["Son SHA-256", attestation.signer_sha256.hex()],
+            ["Confiance", printable(attestation.anchor.subject if attestation.anchor else "inconnue")],
+            *([["SHA-256, à comparer", attestation.anchor.sha256.hex()]] if attestation.anchor else []),
         ],
         "software": attestation.software,
     }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from journal.core.chain import Head
+    from journal.pki.trust import Anchor
 
 State = Literal["destroyed", "untold", "kept"]
 
@@ -69,7 +70,10 @@ class CategoryFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
-    """What is attested, by whom and when; `key_copies` is the number of places where the day's keys were destroyed."""
+    """What is attested, by whom and when; `key_copies` is the number of places where the day's keys were destroyed.
+
+    `anchor` is whom a reader must trust, None if that cannot be told.
+    """
 
     service: str
     tenant: str
@@ -82,6 +86,7 @@ class Attestation:
     signer: str
     signer_sha256: bytes
     signer_until: datetime
+    anchor: Anchor | None
     software: str
 
     def of_state(self, *states: State) -> list[CategoryFacts]:

@@ -8,7 +8,16 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import ACTIONS, SERVICE_PREFIX
-from journal.document.french import cell, french_day, french_moment, french_number, french_range, printable, typeset
+from journal.document.french import (
+    TRIALS,
+    bounded,
+    cell,
+    french_day,
+    french_moment,
+    french_number,
+    french_range,
+    typeset,
+)
 from journal.document.purged import period, purge_sentence, purge_text, rule_text
 from journal.extract import table
 from journal.extract.identities import Identities
@@ -29,16 +38,13 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 2_000
 MAX_CELL_CHARACTERS = 240
+MAX_NAME_CHARACTERS = 120
 # Of entries that share source and identifier, at other times.
 MAX_GROUPS, MAX_INDEXES = 5, 10
 
 # The words of extrait.csv.
 COLUMNS = ("N°", "Survenu le (heure de Paris)", "Action", "Compte", "Objet", "Motif", "Destinataires", "Résultat")
 CHART_DAYS = 92
-TRIALS = (
-    "Pour essais seulement : le certificat de confiance est d'une autorité de développement, que le service s'est "
-    "faite. Personne d'autre ne répond de qui a signé."
-)
 
 
 @dataclass(slots=True)
@@ -105,8 +111,8 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
     return {
         "title": "Extrait du journal des accès",
         "service": circumstances.service,
-        "tenant_name": printable(circumstances.tenant_name),
-        "category_label": printable(circumstances.category_label),
+        "tenant_name": bounded(circumstances.tenant_name, MAX_NAME_CHARACTERS),
+        "category_label": bounded(circumstances.category_label, MAX_NAME_CHARACTERS),
         "period": period(manifest.first_day, manifest.last_day),
         "origin": manifest.origin,
         "warning": typeset(TRIALS) if circumstances.anchor and circumstances.anchor.is_development else "",
@@ -134,7 +140,7 @@ def document_content(manifest: Manifest, gathered: Gathered, circumstances: Circ
             "Ce document est une vue, signée mais établie pour la lecture. Font foi les entrées (entries.ndjson) et "
             "leur preuve, que la vérification contrôle une à une. Jours et heures en temps universel (UTC), "
             "sauf dans le tableau des entrées. Les jours de l'extrait sont ceux de l'enregistrement, qui peut suivre "
-            f"l'accès de {manifest.lateness.days} jours."
+            f"l'accès de {manifest.lateness.days} jours. Ce qui finit ici par […] est entier dans manifest.json."
         ),
         "truncated": typeset("Les suivantes se trouvent dans extrait.csv et entries.ndjson, dans le même fichier."),
         "columns": list(COLUMNS),
@@ -168,7 +174,7 @@ def _summary(manifest: Manifest, circumstances: Circumstances) -> str:
         sentences.append("Aucune entrée n'est conservée pour cette période, et la suite des empreintes le prouve.")
     if circumstances.purged:
         said = purge_sentence(circumstances.purged, manifest.rule, circumstances.retention_days)
-        sentences.append(printable(said))
+        sentences.append(said)
     if circumstances.covered_at is not None:
         sentences.append(f"Le dernier jour n'est couvert que jusqu'au {french_moment(circumstances.covered_at)}.")
     return " ".join(sentences)
@@ -184,28 +190,39 @@ def _filtered_summary(manifest: Manifest) -> str:
     return f"{answering} ; {others}, mais leur nombre est prouvé."
 
 
+def _fact(text: str) -> str:
+    return bounded(text, MAX_CELL_CHARACTERS)
+
+
 def _request(manifest: Manifest) -> list[list[str]]:
-    person = manifest.person
     asked = manifest.filter.as_json()
     if "action" in asked:
         asked["action"] = ACTIONS.get(asked["action"], asked["action"])
-    scope = " ; ".join(f"{MEMBERS[name]} : {value}" for name, value in asked.items())
+    scope = " ; ".join(f"{MEMBERS[name]} : {_fact(value)}" for name, value in asked.items())
     if manifest.filter.withhold_all:
         scope = "preuve sans contenu"
     return [
-        ["Demandeur", printable(manifest.requester + (f" ({person.name}, {person.function})" if person else ""))],
+        ["Demandeur", _requester(manifest)],
         ["Finalité", PURPOSES[manifest.purpose]],
-        ["Référence de la demande", printable(manifest.request.reference or "sans")],
-        ["Autorisation", printable(_authorisation(manifest))],
-        ["Portée", printable(scope or "toutes les entrées")],
+        ["Référence de la demande", _fact(manifest.request.reference or "sans")],
+        ["Autorisation", _authorisation(manifest)],
+        ["Portée", scope or "toutes les entrées"],
         ["Inscription de la demande", f"entrée n° {french_number(manifest.request.index)} de la catégorie « journal »"],
         ["Établi le", french_moment(manifest.issued_at)],
     ]
 
 
+def _requester(manifest: Manifest) -> str:
+    person = manifest.person
+    named = f" ({_fact(person.name)}, {_fact(person.function)})" if person else ""
+    return _fact(manifest.requester) + named
+
+
 def _authorisation(manifest: Manifest) -> str:
     given = manifest.authorisation
-    return f"{given.issuer}, le {french_day(given.day)}, réf. {given.reference}" if given else "aucune"
+    if given is None:
+        return "aucune"
+    return f"{_fact(given.issuer)}, le {french_day(given.day)}, réf. {_fact(given.reference)}"
 
 
 def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[str]]:
@@ -223,12 +240,12 @@ def _integrity(manifest: Manifest, circumstances: Circumstances) -> list[list[st
         ["Dernier sceau", french_moment(circumstances.sealed_at)],
         ["Accès d'autres jours, enregistrés ici", _late(manifest.lateness.here)],
         ["Accès de ces jours, enregistrés d'autres jours", _late(manifest.lateness.elsewhere)],
-        ["Purge", typeset(printable(f"{purged} ; règle : {rule}"))],
+        ["Purge", typeset(f"{purged} ; règle : {rule}")],
         ["Empreinte du manifeste", circumstances.manifest_sha256],
-        ["Signataire", printable(circumstances.signer)],
-        ["Certificat de confiance", printable(circumstances.anchor.subject if circumstances.anchor else "inconnu")],
+        ["Signataire", _fact(circumstances.signer)],
+        ["Certificat de confiance", _fact(circumstances.anchor.subject if circumstances.anchor else "inconnu")],
         ["Son SHA-256, à comparer", circumstances.anchor.sha256.hex() if circumstances.anchor else "inconnu"],
-        ["Logiciel", manifest.software],
+        ["Logiciel", _fact(manifest.software)],
     ]
 
 
@@ -277,8 +294,8 @@ def _numbering(manifest: Manifest) -> list[list[str]]:
             parts.append(f"{french_number(one.declared)} déclarés perdus")
         if one.repeated:
             parts.append(f"{french_number(one.repeated)} répétés")
-        name = f"{one.source or 'une source'}{f', époque {one.epoch}' if one.epoch else ''}"
-        rows.append(["Numéros d'une source", printable(f"{name} : {', '.join(parts)}")])
+        name = f"{_fact(one.source or 'une source')}{f', époque {_fact(one.epoch)}' if one.epoch else ''}"
+        rows.append(["Numéros d'une source", f"{name} : {', '.join(parts)}"])
     return rows
 
 

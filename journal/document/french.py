@@ -14,6 +14,10 @@ MONTHS = (
     *("janvier", "février", "mars", "avril", "mai", "juin"),
     *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
 )
+TRIALS = (
+    "Pour essais seulement : le certificat de confiance est d'une autorité de développement, que le service s'est "
+    "faite. Personne d'autre ne répond de qui a signé."
+)
 WEEKDAYS = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
 
 # All but what the two fonts of typst can show: Latin, Greek, Cyrillic, usual signs. PDF/A forbids characters without
@@ -52,11 +56,16 @@ def french_range(first: int, last: int) -> str:
     return f"n° {french_number(first)}" if first == last else f"n° {french_number(first)} à {french_number(last)}"
 
 
-def cell(text: str, limit_characters: int) -> str:
-    """Return a cell's text: printable, of bounded length, with break points in long words."""
+def bounded(text: str, limit_characters: int) -> str:
+    """Return the text printable, with single spaces, and of bounded length."""
     if len(text) > limit_characters:
         text = text[:limit_characters] + " […]"
-    text = printable(" ".join(text.split()))
+    return printable(" ".join(text.split()))
+
+
+def cell(text: str, limit_characters: int) -> str:
+    """Return a cell's text: printable, of bounded length, with break points in long words."""
+    text = bounded(text, limit_characters)
     return _UNBROKEN.sub(lambda match: match[0] + "\u200b", text)
 
 

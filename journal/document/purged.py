@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.core.times import day_of
-from journal.document.french import french_day, french_number
+from journal.document.french import bounded, french_day, french_number
 from journal.extract.purges import IN_TIME, LATE
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from journal.extract.grounds import Rule
     from journal.extract.purges import PurgedDays
 
+MAX_TEXT_CHARACTERS = 240
+
 
 def period(first: date, last: date) -> str:
     """Write the days from the first to the last."""
@@ -23,10 +25,10 @@ def period(first: date, last: date) -> str:
 
 def rule_text(rule: Rule, retention_days: int) -> str:
     """Write a rule: how many days, what it rests on, and by which instructions it was changed."""
-    said = f"{retention_days} jours, {rule.basis}"
+    said = f"{retention_days} jours, {_text(rule.basis)}"
     for change in rule.changes:
         day = french_day(day_of(change.changed_at))
-        said += f" ; instruction {change.instruction} du {day} : {change.retention_days} jours"
+        said += f" ; instruction {_text(change.instruction)} du {day} : {change.retention_days} jours"
     return said
 
 
@@ -37,12 +39,16 @@ def purge_text(days: Sequence[PurgedDays]) -> str:
 
 def purge_sentence(days: Sequence[PurgedDays], rule: Rule, retention_days: int) -> str:
     """Write, in one sentence, that days were purged, under which rule, and when."""
-    under = f"au terme de la règle de conservation ({retention_days} jours, {rule.basis})"
+    under = f"au terme de la règle de conservation ({retention_days} jours, {_text(rule.basis)})"
     first, last = days[0].first, days[-1].last
     which = f"du {french_day(first)}" if first == last else period(first, last)
     if all(one.outcome == IN_TIME for one in days):
         return f"Les entrées {which} ont été détruites {under}, dans le délai, comme le montrent les sceaux."
     return f"Les entrées {which} ont été détruites {under}. Les sceaux montrent quand : {purge_text(days)}."
+
+
+def _text(text: str) -> str:
+    return bounded(text, MAX_TEXT_CHARACTERS)
 
 
 def _count(days: PurgedDays) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal.core.errors import JournalError, KnownEventError
+from journal.writing.alarm_reasons import french_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -101,7 +102,7 @@ class Alarms:
                     "alarm",
                     tenant=alarm.tenant,
                     subject=alarm.subject,
-                    data={"reason": alarm.reason, "what": alarm.what},
+                    data={"reason": french_reason(alarm.reason), "what": alarm.what},
                     for_operator={"tenant": alarm.tenant},
                     event_id=alarm.event_id,
                     at=at,

@@ -229,10 +229,12 @@ def sentences() -> Iterator[tuple[str, str]]:
 MEANINGS = dict(_pairs(_MEANINGS))
 
 
-# Of several that match, the one with the most words of its own is meant.
-_CATALOGUE = [
-    (_pattern(english), text) for english, text in sorted(sentences(), key=lambda pair: -len(_PLACE.sub("", pair[0])))
-]
+def _order(english: str) -> tuple[bool, int]:
+    """Of several that match, the one that holds a whole verdict is meant, else that with the most words of its own."""
+    return "{class}: {sentence}" not in english, -len(_PLACE.sub("", english))
+
+
+_CATALOGUE = [(_pattern(english), text) for english, text in sorted(sentences(), key=lambda pair: _order(pair[0]))]
 
 
 def translate(sentence: str) -> str | None:

@@ -936,6 +936,9 @@ entry {n} of {time} (event {text} of {text2}): {class}: {sentence}
 {text}: entry {n} of {time} (event {text2} of {text3}): {class}: {sentence}
 = {text} : entrée {n} du {time} (événement {text2} de {text3}) : {class} : {sentence}
 
+{class}: {text}: {sentence}
+= {class} : {text} : {sentence}
+
 {text}: {n} more, {class}
 = {text} : {n} autres, {class}
 """

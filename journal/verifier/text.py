@@ -107,7 +107,10 @@ class Text:
         if not self._is_french:
             return found
         counts = (one.partition(" ") for one in found.split(", ") if one)
-        return ", ".join(f"{count} {french.OUTCOMES.get(verdict, verdict)}" for count, _, verdict in counts)
+        return ", ".join(
+            f"{count} {'reçu' if count == '1' else 'reçus'} : {french.OUTCOMES.get(verdict, verdict)}"
+            for count, _, verdict in counts
+        )
 
     def _scope(self, manifest: Manifest) -> list[str]:
         """Return what was left out of a filtered extract, and who allowed the question."""

@@ -21,12 +21,13 @@ from tests.bench.extract import Extracts, measure_extracts
 from tests.bench.figures import take_printed
 from tests.bench.http import measure_http
 from tests.bench.purge import LARGE_ENTRIES, SMALL_ENTRIES, measure_purges
+from tests.bench.receipts import measure_receipts
 from tests.bench.report import write_section
 from tests.bench.site import CHAINS, Site
 
 RUNS = 3
 SECONDS = 2.0
-SUBJECTS = ("http", "append", "extract", "purge", "connector")
+SUBJECTS = ("http", "append", "receipts", "extract", "purge", "connector")
 SHORT = ("http", "append", "extract")
 
 
@@ -40,12 +41,14 @@ async def measure_service(events: int, entries: int, runs: int, subjects: set[st
             await prepare(dsn, settings, clock)
             async with open_service(dsn, settings, clock) as installation:
                 site = Site(installation, dsn)
-                await site.add_communes(CHAINS)
+                await site.add_communes(CHAINS if "append" in subjects else 1)
                 appends = Appends(site, events)
                 await installation.service.receipt_keys.prepare()  # receipts are signed, as in `serve`
                 if "append" in subjects:
                     await measure_appends(appends, dsn, server.pid or 0, runs, SECONDS)
                     write_section("append", take_printed())
+                if "receipts" in subjects:
+                    await measure_receipts(site, runs)
                 if "extract" in subjects:
                     await appends.fill(entries)
                     await measure_extracts(Extracts(site, Path(home) / "bench.asice"), runs)
@@ -60,7 +63,7 @@ async def run(arguments: argparse.Namespace) -> None:
     if "http" in subjects:
         await measure_http(runs, SECONDS)
         write_section("http", take_printed())
-    if subjects & {"append", "extract"}:
+    if subjects & {"append", "receipts", "extract"}:
         await measure_service(arguments.events, arguments.entries, runs, subjects)
     if "purge" in subjects:
         await measure_purges(arguments.small, arguments.large, runs)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
 
 # The rule is made shorter on this day; nothing is purged from the next on until the host is back.
-SHORTENED, BACK, DAYS_KEPT = 30, 44, 40
+SHORTENED, BACK, DAYS_KEPT = 30, 59, 55
 SOURCE = "/openepm/numbered"
 
 TOLD = """async ({ extract, trust }) => {
@@ -105,7 +105,7 @@ async def test_they_agree(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         assert [done.file.category for done in await world.installation.handover.run()] == []
         (fault,) = await world.service.store.read_handover_faults()
         assert "the purge is late" in fault.reason
-        lapsed = [one["day"] for one in await entries(world, "alarm") if "reached its limit" in one.get("reason", "")]
+        lapsed = [one["day"] for one in await entries(world, "alarm") if "arrivé à son terme" in one.get("reason", "")]
         assert lapsed == [str(FIRST + number * DAY) for number in range(4)]
         await world.installation.purger.run(max_days=None)
         done = {handed.file.category: handed for handed in await world.installation.handover.run()}

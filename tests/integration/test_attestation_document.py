@@ -18,6 +18,7 @@ from journal.core.chain import Head
 from journal.document.attestation import attestation_content
 from journal.document.attested import Attestation, CategoryFacts, NamedSeal
 from journal.document.render import ATTESTATION, EXTRACT, DocumentError, render
+from journal.pki.trust import Anchor
 from journal.seals.dev_authority import make_development_authority
 from retention.policy import goes_at
 from tests.support.pdf import base_revision, check_signature, read_text
@@ -85,6 +86,7 @@ def make_attestation(*categories: CategoryFacts, **changed: Any) -> Attestation:
         "signer": "CN=journal.test",
         "signer_sha256": sha256(b"certificate").digest(),
         "signer_until": datetime(2028, 3, 1, tzinfo=UTC),
+        "anchor": Anchor("CN=Racine", b"\4" * 32, is_development=False),
         "software": "openepm-journal/0",
     }
     return Attestation(**values | changed)
@@ -143,8 +145,11 @@ async def test_every_figure_is_on_the_page(signer: LocalSigner, tmp_path: Path) 
         "1er mai 2026 à 9 h 41 min 52 s",
         "CN=journal.test",
         sha256(b"certificate").hexdigest(),
+        "CN=Racine",
+        "04" * 32,
     ):
         assert said in text, said
+    assert "essais" not in text
     assert "règlement (UE) 2016/679" not in text
 
 
@@ -169,6 +174,11 @@ KEPT = make_facts("Écrits", 0, 0, state="kept", gone_at=None, closing=None)
             make_attestation(LATE),
             ["avec le retard indiqué ci-dessous", "retard : 2 jours et 3 h ; sceau"],
             id="late",
+        ),
+        pytest.param(
+            make_attestation(LATE, anchor=Anchor("CN=x", bytes(32), is_development=True)),
+            ["Pour essais seulement", "d’une autorité de développement"],
+            id="for trials",
         ),
         pytest.param(
             make_attestation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import re
 import shlex
 import signal
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import asyncpg
 import pytest
@@ -332,6 +334,24 @@ def test_an_extract(running: tuple[Path, str], tmp_path: Path) -> None:
     for arguments, reason in refused:
         assert reason in plain_line(command(home, *asked, *arguments, "-o", str(tmp_path / "other")))
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_who_ran_a_command(running: tuple[Path, str], tmp_path: Path) -> None:
+    """The person of `--operator`, else of JOURNAL_OPERATOR, is in the command's entry, and in the extract it makes."""
+    home, _ = running
+    added = ("credential", "add", "--role", "auditor", "--tenant", "albi", "--category", "main-courante")
+    since = TODAY()
+    assert command(home, *added, JOURNAL_OPERATOR="Ana Sol").returncode == DONE
+    assert command(home, *added, "--operator", "Paul Roux").returncode == DONE
+    output = tmp_path / "journal.asice"
+    asked = ["extract", "--tenant", "albi", "--category", "journal", "--purpose", "lawfulness", "--requester", "DPD"]
+    asked += ["--request-reference", "R-2", "--from", f"{since}", "--to", f"{TODAY()}", "-o", str(output)]
+    done = command(home, *asked, JOURNAL_OPERATOR="Ana Sol")
+    assert done.returncode == DONE, done.stderr
+    with ZipFile(output) as archive:
+        assert json.loads(archive.read("manifest.json"))["person"]["name"] == "Ana Sol"
+        data = [json.loads(line)["event"]["data"] for line in archive.read("entries.ndjson").splitlines()]
+    assert [one["operator"] for one in data if one.get("role") == "auditor"] == ["Ana Sol", "Paul Roux"]
 
 
 def test_an_extract_that_fails_on_the_way(running: tuple[Path, str], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from journal.core.entry import MODULE_ACTIONS
 from journal.document.content import MAX_ROWS, action_cell
-from journal.document.french import printable
+from journal.document.french import printable, typeset
 from journal.document.render import DocumentError, render
 from journal.extract import table
-from journal.extract.manifest import Filter
+from journal.extract.grounds import Authorisation, Person, Rule, RuleChange
+from journal.extract.manifest import Filter, Request
+from journal.extract.numbering import SourceNumbers
 from journal.extract.purges import IN_TIME, PurgedDays
 from journal.pki.trust import Anchor
 from journal.seals.dev_authority import make_development_authority
@@ -129,6 +131,57 @@ async def test_the_first_page_holds_all_but_the_entries(signer: LocalSigner, tmp
     first, *_ = read_text(await render(content, signer, AT), tmp_path / "a.pdf").split("\f")
     assert "sauf dans le tableau des entrées" in re.sub(r"\s+", " ", first)
     assert "Destinataires" not in first
+
+
+def _named(characters: int) -> dict[str, Any]:
+    """Who asked, by whose authorisation, under which rule, in texts of this length."""
+    name = ("Procureure de la République près le tribunal judiciaire de Villefranche-de-Rouergue, " * 13)[:characters]
+    return {
+        "requester": name,
+        "authorisation": Authorisation(name, AT.date(), name),
+        "person": Person(name, name),
+        "request": Request(index=2**53 - 1, leaf=b"\3" * 32, reference=name),
+        "rule": Rule(name, (RuleChange(AT, 30, name),)),
+    }
+
+
+async def test_an_authorisation_with_long_names_is_still_on_the_first_page(signer: LocalSigner, tmp_path: Path) -> None:
+    """The text is smaller where there is more to say."""
+    content = make_content([make_entry(n, days=n % 8) for n in range(40)], covered_at=AT, purged=(GONE,), **_named(90))
+    content["by_action"] = [[action_cell(action), 3] for action in MODULE_ACTIONS]
+    first, second, _ = read_text(await render(content, signer, AT), tmp_path / "a.pdf").split("\f")
+    assert "entier dans manifest.json" in re.sub(r"\s+", " ", first)
+    assert "Destinataires" in second
+
+
+async def test_the_longest_values_go_on_overleaf(signer: LocalSigner, tmp_path: Path) -> None:
+    """Of each as much as can be read; nothing is lost between pages, and the entries begin a page of their own."""
+    word = "W" * 1024
+    sources = tuple(
+        SourceNumbers(9, 1, ((3, 3),), 0, 0, source=f"/{n}{word}"[:1024], epoch="W" * 64) for n in range(30)
+    )
+    content = make_content(
+        [make_entry(n, days=n % 8) for n in range(40)],
+        selection=Filter(account=word, subject=word, action=word, occurred_from=FIRST, occurred_to=FIRST),
+        withheld=40,
+        anchor=Anchor(word, b"\4" * 32, is_development=True),
+        covered_at=AT,
+        purged=(GONE,),
+        numbering=sources,
+        software=word,
+        signer=word,
+        tenant_name=word,
+        category_label=word,
+        **_named(1024),
+    )
+    *pages, entries, _ = read_text(await render(content, signer, AT), tmp_path / "a.pdf").split("\f")
+    assert 4 <= len(pages) <= 8
+    assert "z.vidal" in entries
+    text = re.sub(r"\s+", " ", "".join(pages))
+    for name, _ in content["request"] + content["integrity"]:
+        assert typeset(name) in text or name in text
+    assert "entier dans manifest.json" in text
+    assert text.count("[…]") > 40
 
 
 async def test_every_day_of_the_period_is_in_the_chart() -> None:

@@ -119,7 +119,7 @@ async def test_a_hand_over_that_is_forgotten(postgres: EmbeddedPostgres, tmp_pat
         assert (due.day, due.begun, due.again, due.forgotten) == (FIRST, True, False, True)
         await world.installation.purger.run(max_days=0)
         [alarm] = await entries(world, "alarm")
-        assert alarm["reason"].startswith("the database was restored from before the day's purge")
+        assert alarm["reason"].startswith("la base de données a été restaurée d'avant la purge")
         assert date.fromisoformat(alarm["day"]) == FIRST
         assert TENANT in {row.code for row in await world.service.store.read_tenants()}
         assert await world.audit() == []

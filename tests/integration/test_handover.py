@@ -131,7 +131,7 @@ async def test_by_hand_on_a_late_host(world: World, tmp_path: Path) -> None:
     (fault,) = await world.service.store.read_handover_faults()
     assert fault.reason == "the purge is late: what is handed over now would not verify"
     assert f"{SHORT.code} {FIRST} is past its limit and not purged: run openepm-journal purge" in fault.detail
-    lapsed = [alarm["day"] for alarm in await entries(world, "alarm") if "reached its limit" in alarm["reason"]]
+    lapsed = [alarm["day"] for alarm in await entries(world, "alarm") if "arrivé à son terme" in alarm["reason"]]
     assert lapsed == [str(FIRST), str(FIRST + 2 * DAY)]
     await world.installation.purger.run(max_days=None)
     (handed,) = await run(world)
@@ -338,7 +338,7 @@ class TestFailure:
         (told,) = await entries(blocked, "alarm")
         assert told == {
             "category": SHORT.code, "day": FIRST.isoformat(), "what": "handover",
-            "reason": "the directory of the hand-over cannot be written",
+            "reason": "le répertoire des remises n'est pas accessible en écriture",
         }  # fmt: skip
         (ours,) = await entries(blocked, "alarm", "_service")
         assert ours == told | {"detail": error["detail"], "tenant": TENANT}
@@ -355,7 +355,7 @@ class TestFailure:
             assert [due.day for due in await blocked.installation.purger.run()] == [FIRST]
         assert "it cannot be recovered" in str(logs)
         lapsed = (await entries(blocked, "alarm"))[-1]
-        assert lapsed["reason"] == "the day reached its limit before it was handed over: it was purged"
+        assert lapsed["reason"] == "le jour est arrivé à son terme avant d'être remis : il a été purgé"
         assert lapsed["day"] == FIRST.isoformat()
         assert "it cannot be recovered" in (await entries(blocked, "alarm", "_service"))[-1]["detail"]
         assert await status(blocked) == (0, 1, 1)
@@ -408,7 +408,7 @@ class TestFailure:
             (fault,) = await world.service.store.read_handover_faults()
             for word in (TENANT, "valid from", "2026-03-03", "tenant handover albi --certificate PEM"):
                 assert word in fault.detail
-            assert (await entries(world, "alarm"))[0]["reason"].startswith("the certificate registered")
+            assert (await entries(world, "alarm"))[0]["reason"].startswith("le certificat enregistré")
             await world.travel_to(FIRST + 3 * DAY)
             assert await run(world) == []
             with pytest.raises(OperatorError, match="ask the commune for a current one"):

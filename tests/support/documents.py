@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.subprocess import DEVNULL, PIPE
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +52,13 @@ def make_entry(index: int, *, days: int = 0, account: str = "z.vidal", reason: s
 def make_content(
     entries: list[Entry], *, selection: Filter | None = None, withheld: int = 0, **changed: Any
 ) -> dict[str, Any]:
-    """What the document of an extract of these entries says."""
+    """What the document of an extract of these entries says; `changed` are members of the manifest or circumstances."""
     gathered = Gathered()
     for entry in entries:
         gathered.add(entry)
     manifest = Manifest(
         origin=ORIGIN,
-        first_day=changed.pop("first_day", FIRST),
+        first_day=FIRST,
         last_day=date(2026, 11, 23),
         base=Head(0, b"\1" * 32),
         head=Head(len(entries) + withheld, b"\2" * 32),
@@ -65,13 +66,15 @@ def make_content(
         withheld=withheld,
         filter=selection or Filter(),
         purpose="lawfulness",
-        requester=changed.pop("requester", "Déléguée à la protection des données"),
+        requester="Déléguée à la protection des données",
         lateness=Lateness(7, 0, None if selection is not None and selection.withhold_all else 0),
         request=Request(index=7, leaf=b"\3" * 32, reference="DPD-2026-14"),
         issued_at=AT,
         software="openepm-journal/0",
         rule=Rule("contrat, art. 13.2"),
     )
+    stated = changed.keys() & {field.name for field in fields(Manifest)}
+    manifest = replace(manifest, **{name: changed.pop(name) for name in stated})
     circumstances: dict[str, Any] = {
         "tenant_name": "Ville d'Albi",
         "category_label": "Main courante",

@@ -110,6 +110,10 @@ def test_receipts_without_an_extract(files: Path, capsys: pytest.CaptureFixture[
     """By themselves, or by known seals."""
     assert run(files, "--receipt", "covered.json") == 0
     assert capsys.readouterr().out.startswith("VERIFIED  2 authentic")
+    assert run(files, "--lang", "fr", "--receipt", "covered.json") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("VÉRIFIÉ  2 reçus : authentique")
+    assert ") : authentique : journal.example.fr l’a reçue comme entrée" in told
     assert run(files, "--known-seal", "known.json", "--receipt", "covered.json") == 2
     assert capsys.readouterr().out.startswith("VERIFIED  1 not shown, 1 covered")
     assert run(files, "--json", "--known-seal", "known.json", "--receipt", "absent.json") == 1
