@@ -24,6 +24,7 @@ from journal.cli import serve
 from journal.cli.demo_client import DemoClient
 from journal.cli.demo_events import TENANTS, DemoActivity
 from journal.cli.installation import Installation, open_database, open_service, prepare, simulate_clock
+from journal.cli.sandbox import open_sandbox
 from journal.clock import SimulatedClock
 from journal.core.errors import JournalError, OperatorError
 from journal.core.times import day_of
@@ -251,8 +252,10 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
             serve.run_forever(installation)
             with contextlib.suppress(asyncio.CancelledError):
                 serve.stop_at_signals()
-                _print_usage(f"http://{host}:{port}", client, settings)
-                return await serve.until_failed(installation)
+                url = f"http://{host}:{port}"
+                async with open_sandbox(installation, url, TENANTS[0].code, CATEGORIES) as told:
+                    _print_usage(url, client, settings, told)
+                    return await serve.until_failed(installation)
     return 0
 
 
@@ -279,7 +282,7 @@ def _print_table(table: list[tuple[str, str, float]], seconds: float) -> None:
     print(f"  {'in all':<{width}}  {seconds:6.1f} s\n")
 
 
-def _print_usage(url: str, client: DemoClient, settings: Settings) -> None:
+def _print_usage(url: str, client: DemoClient, settings: Settings, told: str) -> None:
     print(f"The service runs on {url}; stop it with Ctrl-C. Record an event, then fetch the seal an auditor keeps:\n")
     print(
         f"curl -sS {url}/v1/categories/main-courante/events \\\n"
@@ -293,4 +296,5 @@ def _print_usage(url: str, client: DemoClient, settings: Settings) -> None:
         f"curl -sS {url}/v1/categories/main-courante/head \\\n"
         f"  -H 'Authorization: Bearer {client.tokens['albi', 'client']}'\n"
     )
-    print(f"The trust anchor for auditors is {settings.trust_path}; the demo's extracts are in extracts/ beside it.")
+    print(f"The trust anchor for auditors is {settings.trust_path}; the demo's extracts are in extracts/ beside it.\n")
+    print(f"{told}\n\nWhat arrives:", flush=True)

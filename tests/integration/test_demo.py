@@ -18,9 +18,9 @@ from tests.support.ports import free_port
 COMMAND = str(Path(sys.executable).with_name("openepm-journal"))
 
 
-@pytest.mark.needs("openssl", "curl")
+@pytest.mark.needs("openssl", "curl", "php")
 def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
-    """Every step holds; the service left up records the pasted event, answers the head, and stops when asked."""
+    """Every step holds; the service left up records the pasted event, and shows it; so it does a page of the sample."""
     environment = os.environ | {"JOURNAL_LISTEN": f"127.0.0.1:{free_port()}", "PYTHONUNBUFFERED": "1"}
     command = [COMMAND, "demo", "--keep-running", "--directory", str(tmp_path / "demo")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
@@ -28,7 +28,7 @@ def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
         printed = ""
         for line in demo.stdout:
             printed += line
-            if "The trust anchor for auditors is" in line:
+            if line == "What arrives:\n":
                 break
         try:
             assert "Every step succeeded." in printed, printed
@@ -36,6 +36,13 @@ def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
             (receipt,) = orjson.loads(paste(post))["receipts"]
             assert receipt["origin"] == "openepm-journal/v1/journal.example.fr/albi/main-courante"
             assert orjson.loads(paste(head))["origin"] == receipt["origin"]
+            assert (
+                f"albi/main-courante #{receipt['index']}  consultation  c.martin  MC-2026-0001"
+                in demo.stdout.readline()
+            )
+            (sample,) = re.findall(r"^The sample module in PHP: (\S+)$", printed, flags=re.MULTILINE)
+            assert "MC-2026-00001" in paste(f"curl -sS --retry-connrefused --retry 20 {sample}").decode()
+            assert f"albi/main-courante #{receipt['index'] + 1}  access  list  c.martin" in demo.stdout.readline()
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait(timeout=60)

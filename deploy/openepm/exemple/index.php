@@ -15,7 +15,7 @@ $journal = OpenepmJournal::fromFile(getenv('OPENEPM_JOURNAL') ?: '/etc/openepm/j
 // A real module takes these from its session.
 $journal->agent('c.martin', array('name' => 'Martin, Claire', 'role' => 'brigadier', 'unit' => 'Poste centre'));
 
-/** The sheets, in a file beside the session's; a real module has its database. */
+/** The sheets, in a file; a real module has its database. */
 function fiches(?array $changed = null): array
 {
     $path = sys_get_temp_dir() . '/openepm-exemple.json';
@@ -43,7 +43,7 @@ $reference = (string) ($_GET['fiche'] ?? '');
 $texte = trim((string) ($_POST['texte'] ?? ''));
 $page = '';
 
-if ($acte !== 'liste' && $acte !== 'recherche' && $acte !== 'creation' && !isset($fiches[$reference])) {
+if (!in_array($acte, array('liste', 'recherche', 'creation'), true) && !isset($fiches[$reference])) {
     http_response_code(404);
     $acte = 'absente';
     $page = '<p>Cette fiche n\'existe pas.</p>';
@@ -53,50 +53,53 @@ if ($acte !== 'liste' && $acte !== 'recherche' && $acte !== 'creation' && !isset
 }
 switch ($acte) {
     case 'liste':
-        $journal->liste(count($fiches));
         foreach ($fiches as $nom => $faits) {
             $page .= '<h2>' . html($nom) . '</h2>' . formulaire('consultation', $nom, 'Motif', 'Ouvrir');
         }
         $page .= formulaire('recherche', '', 'Mot', 'Chercher') . formulaire('creation', '', 'Faits', 'Nouvelle fiche');
+        $journal->liste(count($fiches));
         break;
     case 'recherche':
         $trouves = array_filter($fiches, function (string $faits) use ($texte): bool {
             return stripos($faits, $texte) !== false;
         });
-        $journal->recherche(count($trouves));  // how many, not what was looked for
         $page = '<p>' . html(implode(', ', array_keys($trouves))) . '</p>';
+        $journal->recherche(count($trouves));  // how many, not what was looked for
         break;
     case 'creation':
-        $reference = sprintf('MC-2026-%05d', count($fiches) + 1);
-        $fiches = fiches(array($reference => $texte) + $fiches);
-        $journal->creation($reference);
+        $reference = sprintf('MC-2026-%05d', 1 + (int) substr((string) max(array_keys($fiches + array('MC-2026-00000' => ''))), -5));
+        fiches(array($reference => $texte) + $fiches);
         $page = '<p>Fiche ' . html($reference) . ' créée.</p>';
+        $journal->creation($reference);
         break;
     case 'consultation':
-        $journal->consultation($reference, $texte);
         $page = '<h2>' . html($reference) . '</h2><p>' . html($fiches[$reference]) . '</p>'
-            . formulaire('modification', $reference, 'Faits', 'Corriger') . formulaire('impression', $reference, 'Motif', 'Imprimer')
-            . formulaire('transmission', $reference, 'Motif', 'Transmettre au parquet')
+            . formulaire('modification', $reference, 'Faits', 'Corriger')
+            . formulaire('impression', $reference, 'Motif', 'Imprimer')
+            . formulaire('transmission', $reference, 'Motif', 'Transmettre le procès-verbal au parquet')
             . formulaire('suppression', $reference, '', 'Supprimer');
+        $journal->consultation($reference, $texte);
         break;
     case 'modification':
-        $fiches = fiches(array($reference => $texte) + $fiches);
-        $journal->modification($reference, array('fields' => array('faits')));
+        fiches(array($reference => $texte) + $fiches);
         $page = '<p>Corrigée.</p>';
+        $journal->modification($reference, array('fields' => array('faits')));
         break;
     case 'impression':
-        $journal->impression($reference, $texte);
         $page = '<pre>' . html($reference . "\n" . $fiches[$reference]) . '</pre>';
+        $journal->impression($reference, $texte);
         break;
     case 'transmission':
-        $journal->communication($reference, array('Parquet d\'Albi'), $texte);
-        $page = '<p>Procès-verbal transmis.</p>';
+        $pv = 'PV-' . substr($reference, 3);
+        $page = '<p>Procès-verbal ' . html($pv) . ' transmis.</p>';
+        $journal->creation($pv, array('category' => 'ecrits'));
+        $journal->communication($pv, array('Parquet d\'Albi'), $texte, array('category' => 'ecrits'));
         break;
     case 'suppression':
         unset($fiches[$reference]);
         fiches($fiches);
-        $journal->suppression($reference);
         $page = '<p>Supprimée.</p>';
+        $journal->suppression($reference);
         break;
 }
 ?>

@@ -1,0 +1,141 @@
+"""What `demo --keep-running` adds for authors of modules: the sample module in PHP, and what arrives, line by line.
+
+Entries leave the journal by extracts alone; here they are shown as they come, since all of them are made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from journal.core.times import format_seconds
+from journal.keys.files import make_private_directory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from journal.cli.installation import Installation
+    from journal.core.entry import Compartment, Event
+    from journal.writing.answers import Answer
+    from journal.writing.writer import Writer
+
+CONNECTOR = Path(__file__).parents[2] / "deploy" / "openepm"
+SENDING_SECONDS = 1.0
+SETTINGS = """\
+url = "{url}"
+token_file = "{home}/journal.token"
+source = "/openepm/{tenant}/sandbox"
+spool = "{home}/spool"
+category = "{category}"
+"""
+
+
+class Watched:
+    """A writer that shows what it has recorded."""
+
+    def __init__(self, writer: Writer) -> None:
+        """Record with this writer."""
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        """Do all else as the writer does."""
+        return getattr(self._writer, name)
+
+    async def submit(
+        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
+    ) -> Answer:
+        """Record the events, then print one line for each that is new."""
+        answer = await self._writer.submit(compartment, submitted_by, events, size_bytes)
+        for event, acknowledgement in zip(events, answer, strict=True):
+            if acknowledgement.created:
+                print(describe(compartment, acknowledgement.receipt.index, event), flush=True)
+        return answer
+
+
+def describe(compartment: Compartment, index: int, event: Event) -> str:
+    """Return an entry in a line: when, where, what, who, about what, why."""
+    sent = msgspec.json.decode(event.canonical)
+    data = sent["data"]
+    told = [
+        event.action,
+        data.get("operation"),
+        data["actor"]["account"],
+        sent.get("subject"),
+        data.get("justification"),
+    ]
+    words = "  ".join(str(word) for word in told if word)
+    return f"{format_seconds(event.time)}  {compartment.tenant}/{compartment.category} #{index}  {words}"
+
+
+@asynccontextmanager
+async def open_sandbox(
+    installation: Installation, url: str, tenant: str, categories: Sequence[str]
+) -> AsyncIterator[str]:
+    """Show what is recorded, and serve the sample module where there is a PHP; give what to tell about it."""
+    installation.service.writer = cast("Writer", Watched(installation.service.writer))
+    php = shutil.which("php")
+    if php is None or not CONNECTOR.is_dir():
+        yield "There is no sample module here: it needs php (Debian: php-cli) and a checkout of this repository."
+        return
+    home = installation.service.settings.home_path.absolute() / "sandbox"
+    _, token = await installation.administration.credentials.add(
+        role="module", tenant=tenant, categories=list(categories), source_prefix=f"/openepm/{tenant}/", label="sandbox"
+    )
+    _configure(home, url, token, tenant, categories[0])
+    address = f"127.0.0.1:{_free_port(int(url.rpartition(':')[2]) + 1)}"
+    command = [php, "-S", address, "-t", str(CONNECTOR / "exemple")]
+    environment = {"OPENEPM_JOURNAL": str(home / "journal.ini"), "TMPDIR": str(home)}
+    with (home / "php.log").open("wb") as log:
+        server = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=environment)
+    sending = asyncio.create_task(_send(php, home))
+    try:
+        yield (
+            f"The sample module in PHP: http://{address}/\nOpen it, click « Ouvrir », « Corriger », « Imprimer »: each "
+            f"act appears below within seconds.\nIts calls are in {CONNECTOR}/exemple/index.php, its settings in "
+            f"{home}/journal.ini."
+        )
+    finally:
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+        with contextlib.suppress(ProcessLookupError):
+            server.terminate()
+        await server.wait()
+
+
+def _configure(home: Path, url: str, token: str, tenant: str, category: str) -> None:
+    make_private_directory(home)
+    (home / "journal.token").touch(mode=0o600)
+    (home / "journal.token").write_text(token, encoding="ascii")
+    settings = SETTINGS.format(url=url, home=home, tenant=tenant, category=category)
+    (home / "journal.ini").write_text(settings, encoding="utf-8")
+
+
+def _free_port(wanted: int) -> int:
+    """Return the port wanted, or one that is free."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", wanted))
+        return wanted
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def _send(php: str, home: Path) -> None:
+    """Send what the sample module has spooled, as cron does elsewhere."""
+    while True:
+        await asyncio.sleep(SENDING_SECONDS)
+        if any(path.stat().st_size for path in home.glob("spool/*/0*.ndjson")):
+            command = [php, str(CONNECTOR / "openepm-journal-php"), "flush", "--config", str(home / "journal.ini")]
+            process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+            _, said = await process.communicate()
+            sys.stderr.write(said.decode())
