@@ -23,7 +23,7 @@ NOT_SENT, CUT_OFF = -1, 0
 REFUSED = frozenset({400, 409, 422})
 ANSWER_LIMIT_SECONDS = 60
 PATIENCE_SECONDS = 90
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.1
 BATCH_EVENTS = 12
 # Of a hundred requests, so many send again what was acknowledged, contradict it, or make no sense.
 AGAIN, RIVAL, SENSELESS = 6, 3, 2

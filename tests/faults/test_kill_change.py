@@ -84,7 +84,7 @@ async def problems(dsn: str, settings: Settings) -> list[str]:
         return installation.service.snapshot.problems()
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("what", ["credential", "revocation", "category", "closing"])
 async def test_killed_at_every_operation(
     what: str, step: int, postgres: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
 
 CLIENTS = 8
-LOAD_SECONDS = 0.5
+LOAD_SECONDS = 0.3
+LOOK_SECONDS = 0.1
 SEED = 20261124
 
 
@@ -100,6 +101,7 @@ async def become(probe: aiohttp.ClientSession, status: int, database: str) -> No
             found, answer = await ask(probe, "/readyz")
             if (found, answer["checks"]["database"]) == (status, database):
                 return
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def ask(probe: aiohttp.ClientSession, path: str) -> tuple[int, Any]:

@@ -37,6 +37,7 @@ NOBODY = 65534
 EVENTS = f"/v1/categories/{CATEGORY}/events"
 EXTRACTS = f"/v1/categories/{CATEGORY}/extracts"
 HEALED_SECONDS = 60
+LOOK_SECONDS = 0.1
 STEPS = [
     f"{step} {when}"
     for step in ("session.compare", "session.propose", "memory.sign", "identity.sign_seal", "memory.done")
@@ -96,8 +97,8 @@ class Client:
     async def healed(self) -> None:
         """Wait until readiness has nothing to say; then an extract can be made."""
         async with asyncio.timeout(HEALED_SECONDS):
-            while await self.seals():
-                pass
+            while await self.seals():  # noqa: ASYNC110  (readiness tells nobody that it changes)
+                await asyncio.sleep(LOOK_SECONDS)
         assert (await self.extract())[0] == 200
 
     async def check_refused(self, *said: str) -> None:
@@ -109,6 +110,7 @@ class Client:
         async with asyncio.timeout(HEALED_SECONDS):
             found = await self.seals()
             while not all(words in found for words in said):
+                await asyncio.sleep(LOOK_SECONDS)
                 found = await self.seals()
         assert await self.record() == 201
 
