@@ -20,7 +20,7 @@ from tests.browser.lives import recovery
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CASES = 400
+CASES = 200
 BATCH_CASES = 200
 # Of two faults one verifier may meet the one first, the other the other; it has not happened for long.
 SAME_CLASS_SHARE = 0.95

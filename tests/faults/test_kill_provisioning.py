@@ -59,7 +59,7 @@ categories = ["journal"]
 tenant = "albi{n}"
 certificate = "albi.pem"
 """
-SAMPLED = 4
+SAMPLED = 6
 
 
 async def entries_about(installation: Installation, tenant: str) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ async def campaign(
     return load, starts
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.campaign)])
 async def test_kill_9_of_the_service(
     kills: int, cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
 ) -> None:
