@@ -52,7 +52,7 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     assert "record.json exists: choose another name with --report; a report is never" in plain_line(
         command(home, *destroy, "albi")
     )
-    assert not (home / "keys" / "ended").exists()
+    assert not (home / "keys" / "ended" / "albi").exists()
     signature = record.rename(tmp_path / "record.json.p7s")
     assert "record.json.p7s exists: choose another name with --report" in plain_line(command(home, *destroy, "albi"))
     signature.unlink()
