@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Union
 
 from cryptography.exceptions import InvalidSignature
@@ -29,6 +30,8 @@ CERTIFICATE_LIMIT_BYTES = 8 * 1024
 PEM_LIMIT_BYTES = 4 * 1024 * 1024  # the root certificates of a whole system fit
 RSA_MODULUS_BITS = range(2048, 8192 + 1)
 RSA_EXPONENT = 65537
+# Many seals are signed by few certificates: what depends on their bytes alone is found out once.
+REMEMBERED = 256
 
 _EC_PUBLIC_KEY = der.object_identifier("1.2.840.10045.2.1")
 _NULL = der.encode(der.NULL)
@@ -135,6 +138,7 @@ def der_to_pem(certificates: Sequence[bytes]) -> bytes:
     )
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse(encoded: bytes) -> Certificate:
     """Read one certificate (RFC 5280 §4.1: version 3, extensions, no unique identifiers); MalformedError."""
     return read(der.decode(encoded, limit_bytes=CERTIFICATE_LIMIT_BYTES))
@@ -191,7 +195,7 @@ def public_key(certificate: Certificate) -> PublicKey:
         if len(octets) != 1 + 2 * curve.key_size // 8:
             raise MalformedError("a public key is not an uncompressed point", part=certificate.name)
         try:
-            return ec.EllipticCurvePublicKey.from_encoded_point(curve, octets)
+            return _point(algorithm.encoded, octets)
         except ValueError as error:
             raise MalformedError("a public key is not on its curve", part=certificate.name) from error
     if algorithm.encoded != RSA_KEY:
@@ -201,6 +205,11 @@ def public_key(certificate: Certificate) -> PublicKey:
     if modulus.bit_length() not in RSA_MODULUS_BITS or modulus < 0 or not modulus & 1 or exponent != RSA_EXPONENT:
         raise UntrustedError("its RSA key is of a size or form we do not accept", part=certificate.name)
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _point(curve: bytes, octets: bytes) -> ec.EllipticCurvePublicKey:
+    return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve], octets)
 
 
 def has_rsa_key(certificate: Certificate) -> bool:
@@ -219,7 +228,12 @@ def read_ecdsa(signature: bytes) -> tuple[int, int]:
 
 def is_signed_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Tell whether the issuer's key signed it; UntrustedError for an algorithm we do not accept."""
-    key = public_key(issuer)
+    return _is_signed_by(certificate.encoded, issuer.encoded)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _is_signed_by(encoded: bytes, issuer: bytes) -> bool:
+    certificate, key = parse(encoded), public_key(parse(issuer))
     algorithm = ALGORITHMS.get(certificate.algorithm)
     if algorithm is None or algorithm.by_rsa != isinstance(key, rsa.RSAPublicKey):
         raise UntrustedError("it is signed with an algorithm we do not accept", part=certificate.name)
@@ -287,11 +301,13 @@ def name_text(name: der.Element) -> str:
     return ", ".join(parts)
 
 
+_ESCAPED = {ord(character): f"\\{character}" for character in '\\,+"<>;=#'}
+
+
 def _escape(text: str) -> str:
-    return "".join(_escape_character(character) for character in text)
+    escaped = text.translate(_ESCAPED)
+    return escaped if escaped.isprintable() else "".join(map(_escape_character, escaped))
 
 
 def _escape_character(character: str) -> str:
-    if not character.isprintable():
-        return "".join(f"\\{octet:02x}" for octet in character.encode())
-    return f"\\{character}" if character in '\\,+"<>;=#' else character
+    return character if character.isprintable() else "".join(f"\\{octet:02x}" for octet in character.encode())
