@@ -47,6 +47,7 @@ class Plan:
     between_faults: int  # in days
     rules: dict[int, int]  # what is changed of a rule, by the number of the day
     audits: tuple[int, ...]  # the days on which the whole store is checked
+    asking: int  # how many communes then ask for extracts
 
 
 PLAN = Plan(
@@ -56,10 +57,17 @@ PLAN = Plan(
     between_faults=4,
     rules={45: 10, 60: 25, 95: 3, 100: 8},
     audits=(39, 79),
+    asking=2,
 )
 # In as few days as an entry of the leap day can live: each fault and each jump, and not each with each.
 DENSE = Plan(
-    begin=date(2028, 2, 28), days=62, faults=10, between_faults=5, rules={15: 10, 32: 25, 46: 3, 54: 8}, audits=(39,)
+    begin=date(2028, 2, 28),
+    days=62,
+    faults=10,
+    between_faults=5,
+    rules={15: 10, 32: 25, 46: 3, 54: 8},
+    audits=(39,),
+    asking=1,
 )
 
 
@@ -213,7 +221,7 @@ class Life:
             return
         await self.world.service.snapshot.refresh()
         self.tally.alarms += [str(finding) for finding in await self.world.audit()]
-        for tenant, category in product(self.tenants[:2], (*WRITTEN, JOURNAL_CATEGORY)):
+        for tenant, category in product(self.tenants[: self.plan.asking], (*WRITTEN, JOURNAL_CATEGORY)):
             known = self.known.setdefault((tenant, category), [])
             first = max(self.plan.begin, self.today - self.random.randrange(1, 70) * DAY)
             last = first + self.random.randrange((self.today - first).days + 1) * DAY

@@ -29,11 +29,13 @@ from journal.database.embedded import OWNER
 from tests.support.catalog import FILE, describe
 from tests.support.catalog_harm import ROLE_HARMS, catalog_harms
 from tests.support.rig import open_rig
-from tests.support.world import CATEGORY, DAY, START, TENANT, World, make_event
+from tests.support.world import CATEGORY, DAY, START, TENANT, World, copied, make_event, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from journal.database.embedded import EmbeddedPostgres
 
 PATIENCE_SECONDS = 60
 LEAF = "journal.entry_1_20260302"
@@ -61,17 +63,26 @@ async def look(world: World) -> list[str]:
     return [alarm.reason for alarm in world.service.alarms.findings]
 
 
+@copied
+@asynccontextmanager
+async def filled_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
+    """Make two closed days, of which the first holds numbered events, and a third that is open."""
+    async with new_world(postgres, home) as world:
+        for number in range(3):
+            await world.travel_to(FIRST + number * DAY)
+            numbers = [7 * number + skipping for skipping in (1, 2, 4)]
+            events = [replace(make_event(world.clock.now(), sequence=f"{n}"), sequence=n) for n in numbers]
+            await world.record(0, events=events)
+            await world.record(2, category="ecrits")
+            await world.seal()
+        yield world
+
+
 @pytest.fixture
-async def filled(world: World) -> World:
-    """Two closed days, of which the first holds numbered events, and a third that is open."""
-    for number in range(3):
-        await world.travel_to(FIRST + number * DAY)
-        numbers = [7 * number + skipping for skipping in (1, 2, 4)]
-        events = [replace(make_event(world.clock.now(), sequence=f"{n}"), sequence=n) for n in numbers]
-        await world.record(0, events=events)
-        await world.record(2, category="ecrits")
-        await world.seal()
-    return world
+async def filled(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+    """One of those."""
+    async with filled_world(postgres, tmp_path) as world:
+        yield world
 
 
 async def test_catalog(filled: World) -> None:

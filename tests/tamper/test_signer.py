@@ -241,7 +241,7 @@ async def test_the_first_index_kept(postgres: EmbeddedPostgres, tmp_path: Path) 
         assert await problem(world) == ""
 
 
-@pytest.mark.parametrize("days", [5, 50])
+@pytest.mark.parametrize("days", [5, pytest.param(50, marks=pytest.mark.campaign)])
 async def test_a_rule_that_nothing_was_purged_by(world: World, days: int) -> None:
     """R01: a rule that the key store does not vouch for is not stated; the row is suspended, the entries are sealed."""
     await world.travel_to(START.date() + 58 * DAY)

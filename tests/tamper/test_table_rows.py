@@ -5,6 +5,7 @@ Each test does what took effect on a service that believed its database.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from tests.support.authority import issue, key_usage, new_key
 from tests.support.communes import commune, commune_world, opened
 from tests.support.edge import CATEGORY, EVENTS, HEAD, TENANT, running_edge
 from tests.support.refused_events import valid_event
-from tests.support.world import DAY, FIRST, OTHER_TENANT, START, World, new_world
+from tests.support.world import DAY, FIRST, OTHER_TENANT, START, World, copied, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,15 +44,23 @@ async def edge(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Runn
         yield running
 
 
-@pytest.fixture
-async def lived(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
-    """An installation with a category kept 30 days, nine days old."""
-    async with new_world(postgres, tmp_path) as world:
+@copied
+@asynccontextmanager
+async def lived_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
+    """Make an installation with a category kept 30 days, nine days old."""
+    async with new_world(postgres, home) as world:
         await world.installation.administration.add_category(LONG)
         for number in range(LIVED):
             await world.travel_to(FIRST + number * DAY)
             await world.record(2, category=LONG.code)
             await world.seal()
+        yield world
+
+
+@pytest.fixture
+async def lived(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[World]:
+    """One of those."""
+    async with lived_world(postgres, tmp_path) as world:
         yield world
 
 
