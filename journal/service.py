@@ -112,6 +112,7 @@ class Service:
             signer=signer,
             clock=clock,
             lateness_days=settings.lateness_days,
+            folder=settings.home_path,
         )
         self.checks = Checks(
             store=store,

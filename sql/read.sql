@@ -4,6 +4,10 @@
 -- A page of a chain's day, straight in its partition.
 SELECT index, event_key, leaf_hash, chain_hash, ciphertext FROM journal.read_entries($1, $2, $3, $4, $5)
 
+-- name: read_page
+-- A page of a chain's day: what is needed to open it.
+SELECT index, leaf_hash, ciphertext FROM journal.read_entries($1, $2, $3, $4, $5)
+
 -- name: read_seal
 -- One seal by its number.
 SELECT number, day, sealed_at, text, signature, journal.read_timestamp(number) AS timestamp

@@ -9,7 +9,7 @@ from journal.core.chain import Head, extend
 from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, Entry, event_key, identity_time, parse_record, source_key
 from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
 from journal.core.times import day_of, format_day, parse_day
-from journal.extract.slices import Shapes, attributes_of
+from journal.extract.shapes import Shapes, attributes_of
 
 if TYPE_CHECKING:
     from datetime import date, datetime

@@ -29,8 +29,9 @@ from journal.clock import SimulatedClock
 from journal.core.errors import JournalError, OperatorError
 from journal.core.times import day_of
 from journal.extract import layout
-from journal.extract.container import Container, ContainerWriter
+from journal.extract.container import Container
 from journal.extract.grounds import Person
+from journal.extract.packing import ContainerWriter
 from journal.keys.files import make_private_directory
 
 if TYPE_CHECKING:

@@ -33,7 +33,12 @@ def leaf_hash(salt: bytes, record: bytes) -> bytes:
     """
     if len(salt) != SALT_BYTES:
         raise ValueError("a salt is 16 bytes")
-    return sha256(b"\x00" + salt + record).digest()
+    return salted_hash(salt + record)
+
+
+def salted_hash(salted: bytes) -> bytes:
+    """Return the leaf hash of a record that its salt precedes."""
+    return sha256(b"\x00" + salted).digest()
 
 
 def extend(chain_hash: bytes, leaf: bytes) -> bytes:

@@ -13,17 +13,22 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from journal.core.chain import SALT_BYTES, leaf_hash
+from journal.core.chain import SALT_BYTES, salted_hash
 from journal.core.errors import BrokenChainError
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 
+# Index, leaf hash, ciphertext.
+Row = tuple[int, bytes, bytes]
+
 _TAG_BYTES = 16
+_CIPHERTEXT_BYTES = NONCE_BYTES + SALT_BYTES + _TAG_BYTES
 _DATA_KEY = b"openepm-journal/v1/data-key\0"
 _EVENT_KEY = b"openepm-journal/v1/event-key\0"
 _SOURCE_NAME = b"openepm-journal/v1/source-name\0"
@@ -92,15 +97,25 @@ class Box:
 
         BrokenChainError if the ciphertext or the leaf hash was altered, or belongs to another origin, index or key.
         """
-        part = f"entry {index}"
-        if len(ciphertext) < NONCE_BYTES + SALT_BYTES + _TAG_BYTES:
-            raise BrokenChainError("its ciphertext is cut short", part=part)
-        try:
-            associated_data = self._origin_prefix + index.to_bytes(8, "big")
-            opened = self._cipher.decrypt(ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:], associated_data)
-        except (InvalidTag, OverflowError) as error:
-            raise BrokenChainError("its ciphertext does not decrypt at this place of the chain", part=part) from error
-        salt, record = opened[:SALT_BYTES], opened[SALT_BYTES:]
-        if leaf_hash(salt, record) != leaf:
-            raise BrokenChainError("its leaf hash is not the hash of its salt and record", part=part)
+        (salt,), (record,) = self.open_all([(index, leaf, ciphertext)])
         return salt, record
+
+    def open_all(self, rows: Iterable[Row]) -> tuple[list[bytes], list[bytes]]:
+        """Open entries as `open` does; return their salts and their records."""
+        decrypt, origin_prefix = self._cipher.decrypt, self._origin_prefix
+        salts, records = [], []
+        for index, leaf, ciphertext in rows:
+            if len(ciphertext) < _CIPHERTEXT_BYTES:
+                raise BrokenChainError("its ciphertext is cut short", part=f"entry {index}")
+            try:
+                associated_data = origin_prefix + index.to_bytes(8, "big")
+                opened = decrypt(ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:], associated_data)
+            except (InvalidTag, OverflowError) as error:
+                raise BrokenChainError(
+                    "its ciphertext does not decrypt at this place of the chain", part=f"entry {index}"
+                ) from error
+            if salted_hash(opened) != leaf:
+                raise BrokenChainError("its leaf hash is not the hash of its salt and record", part=f"entry {index}")
+            salts.append(opened[:SALT_BYTES])
+            records.append(opened[SALT_BYTES:])
+        return salts, records

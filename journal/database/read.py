@@ -17,6 +17,8 @@ from journal.database.seal import BaseMove, SealRow
 if TYPE_CHECKING:
     from datetime import date, datetime
 
+    from journal.core.envelope import Row
+
 
 @dataclass(slots=True)
 class EntryRow:
@@ -96,6 +98,10 @@ class ReadStatements(Pools):
         """
         rows = await self._fetch("read", "read_entries", tenant, category, day, first_index, limit)
         return [EntryRow(*row) for row in rows]
+
+    async def read_page(self, tenant: str, category: str, day: date, first_index: int, limit: int) -> list[Row]:
+        """Return the same entries as index, leaf hash and ciphertext: what is needed to open them."""
+        return await self._fetch("read", "read_page", tenant, category, day, first_index, limit)
 
     async def scan_entries(
         self, category: str, day: date, after_tenant: str, after_index: int, limit: int

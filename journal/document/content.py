@@ -23,7 +23,7 @@ from journal.extract import table
 from journal.extract.identities import Identities
 from journal.extract.manifest import Filter, action_of
 from journal.extract.numbering import ranges_text
-from journal.extract.slices import action_and_day, name_of
+from journal.extract.shapes import count_kinds, names_of
 from journal.extract.words import MEMBERS, PURPOSES
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from journal.core.entry import Entry
     from journal.extract.manifest import Manifest
     from journal.extract.purges import PurgedDays
-    from journal.extract.slices import Read
+    from journal.extract.shapes import Read
     from journal.pki.trust import Anchor
 
 MAX_ROWS = 2_000
@@ -69,11 +69,10 @@ class Gathered:
 
     def count(self, read: Sequence[Read], indexes: Sequence[int]) -> None:
         """Count disclosed entries that are not shown."""
-        told = Counter(map(action_and_day, read))
-        for (action, day), number in told.items():
-            self.by_action[action] += number
-            self.by_day[date.fromisoformat(day)] += number
-        names = [hash(name_of(one)) for one in read]
+        for kind, number in count_kinds(read).items():
+            self.by_action[kind.action] += number
+            self.by_day[date.fromisoformat(kind.day)] += number
+        names = names_of(read)
         if indexes and indexes[-1] - indexes[0] == len(names) - 1:
             self.identities.extend(indexes[0], names)
             return

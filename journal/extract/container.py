@@ -1,4 +1,4 @@
-"""Writes and reads the container of an extract, in the one layout of `journal.extract.layout`.
+"""Reads the container of an extract, in the one layout of `journal.extract.layout`.
 
 The reader takes three numbers per member (CRC, packed and plain size), rebuilds the layout from them and refuses
 a file that differs by one byte.
@@ -10,7 +10,7 @@ import zlib
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
-from journal.core.errors import MalformedError, OperatorError
+from journal.core.errors import MalformedError
 from journal.extract.layout import (
     FILE_LIMIT_BYTES,
     LIMITS_BYTES,
@@ -18,6 +18,7 @@ from journal.extract.layout import (
     MIMETYPE_CONTENT,
     NAMES,
     OPTIONAL,
+    RAW_DEFLATE,
     STREAMED,
     Member,
     Part,
@@ -30,95 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CHUNK_BYTES = 128 * 1024
-_RAW_DEFLATE = -15
-# Half the time of zlib's default, for an eighth more bytes.
-_LEVEL = 3
 REQUIRED = tuple(name for name in NAMES if name not in OPTIONAL)
-
-
-class ContainerWriter:
-    """Writes a container without doing I/O: every call returns the next bytes of the file, possibly none.
-
-    Members come in the order of NAMES; a reader requires all but the optional one. Compression happens in
-    `write`, which an event loop should call in a thread. OperatorError when the file or a member exceeds
-    the format's limits; ValueError for calls out of order.
-    """
-
-    def __init__(self, *, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
-        """Begin an empty file; `limit_bytes` is the largest size of the file, and of a member's content."""
-        self._limit_bytes = limit_bytes
-        self._members: list[Member] = []
-        self._digests: dict[str, bytes] = {}
-        self._offset = 0
-        self._name = ""
-
-    def add(self, name: str, content: bytes) -> bytes:
-        """Write a whole member."""
-        return self.start(name) + self.write(content) + self.finish()
-
-    def start(self, name: str) -> bytes:
-        """Begin a member."""
-        place = NAMES.index(self._members[-1].name) + 1 if self._members else 0
-        if self._name or name not in NAMES[place:]:
-            raise ValueError(f"{name} cannot begin here")
-        self._name = name
-        self._begun = self._offset
-        self._crc = self._plain_bytes = self._packed_bytes = 0
-        self._hash = sha256()
-        self._whole = b""
-        self._deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
-        return self._count(Member(name, self._begun, 0, 0, 0).local_header) if name in STREAMED else b""
-
-    def write(self, content: bytes) -> bytes:
-        """Continue the current member."""
-        self._plain_bytes += len(content)
-        limit_bytes = LIMITS_BYTES.get(self._begun_name())
-        if self._plain_bytes > (self._limit_bytes if limit_bytes is None else limit_bytes):
-            raise OperatorError(f"{self._name} is larger than an extract may hold: ask for fewer days")
-        self._crc = zlib.crc32(content, self._crc)
-        self._hash.update(content)
-        if limit_bytes is not None:
-            self._whole += content
-            return b""
-        return self._pack(self._deflater.compress(content))
-
-    def finish(self) -> bytes:
-        """End the current member."""
-        name = self._begun_name()
-        rest = self._pack(self._deflater.flush()) if name in STREAMED else b""
-        packed_bytes = self._packed_bytes if name in STREAMED else self._plain_bytes
-        member = Member(name, self._begun, self._crc, packed_bytes, self._plain_bytes)
-        self._members.append(member)
-        self._digests[name] = self._hash.digest()
-        self._name = ""
-        if name in STREAMED:
-            return rest + self._count(member.descriptor)
-        return self._count(member.local_header + self._whole)
-
-    def digest(self, name: str) -> bytes:
-        """Return the SHA-256 of the content of a finished member; KeyError for any other."""
-        return self._digests[name]
-
-    def close(self) -> bytes:
-        """End the file."""
-        if self._name or not self._members:
-            raise ValueError("a container ends after a whole member")
-        return self._count(write_directory(self._members))
-
-    def _begun_name(self) -> str:
-        if not self._name:
-            raise ValueError("no member has begun")
-        return self._name
-
-    def _pack(self, packed: bytes) -> bytes:
-        self._packed_bytes += len(packed)
-        return self._count(packed)
-
-    def _count(self, data: bytes) -> bytes:
-        self._offset += len(data)
-        if self._offset > self._limit_bytes:
-            raise OperatorError("an extract is at most 4 GiB: ask for fewer days")
-        return data
 
 
 class Parts:
@@ -205,7 +118,7 @@ class Parts:
 
     def _inflate(self, part: Part) -> Iterator[bytes]:
         """Yield the inflated content; the deflate stream (RFC 1951) must end with the part."""
-        inflater = zlib.decompressobj(_RAW_DEFLATE)
+        inflater = zlib.decompressobj(RAW_DEFLATE)
         for packed in self._pieces(part):
             rest, full = packed, False
             # After a full piece, output may be pending although all input has been consumed.

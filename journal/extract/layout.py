@@ -32,6 +32,7 @@ MIMETYPE_CONTENT = b"application/vnd.etsi.asic-e+zip"  # ETSI EN 319 162-1, clau
 NAMES = (MIMETYPE, ENTRIES, PROOF, SEALS, MANIFEST, TABLE, DOCUMENT, INSTRUCTIONS, DIGESTS, SIGNATURE)
 STREAMED = (ENTRIES, PROOF, TABLE)
 OPTIONAL = (DOCUMENT,)
+RAW_DEFLATE = -15  # zlib's sign for a deflate stream (RFC 1951) without header
 # The largest content of a member that is read whole.
 LIMITS_BYTES = {
     MIMETYPE: len(MIMETYPE_CONTENT),

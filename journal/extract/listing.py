@@ -184,7 +184,13 @@ def parse_head_answer(data: bytes) -> ListedSeal:
 
 def disclosed_line(index: int, salt: bytes) -> bytes:
     """Write the line of a disclosed entry, its LF included."""
-    return b'{"index":%d,"salt":"%b"}\n' % (index, salt.hex().encode())
+    return disclosed_lines([index], [salt])
+
+
+def disclosed_lines(indexes: Iterable[int], salts: Iterable[bytes]) -> bytes:
+    """Write the lines of disclosed entries."""
+    lines = [f'{{"index":{index},"salt":"{salt.hex()}"}}\n' for index, salt in zip(indexes, salts)]
+    return "".join(lines).encode()
 
 
 def withheld_line(index: int, leaf: bytes) -> bytes:

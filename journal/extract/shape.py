@@ -48,16 +48,27 @@ _NUMBERS, _TIMES = {("index",), _COUNT}, {_TIMED, ("recorded_at",)}
 _FIXED = {("category",), ("tenant",), ("v",), ("event", "specversion")}
 _NEVER_EMPTY = {("submitted_by",), ("event", "source"), ("event", "id")}
 
+# Members whose values the table shows as words, or beside others in their columns.
+_SAID_OTHERWISE = frozenset((*CODES, "actor", "client", "purpose", "reason", "requester"))
 # What stands for a text while the cells of a shape are made. It is of characters for private use.
 _MARK = "\ue000"
 _MARKED = re.compile(f"{_MARK}([0-9]+){_MARK}")
 _OPENING = '"%s";"%s";"%s";"%s";"{action}";"{operation}";"{count}";"{outcome}'
 OPENING_CELLS = 8
+DAY_CHARACTERS = len("YYYY-MM-DD")
 CLOSING = '"\r\n'
 
 
 class UnlearntError(Exception):
     """A record is of a form that is not learnt."""
+
+
+class Kind(NamedTuple):
+    """What entries are counted by: action, day of recording, day of the access."""
+
+    action: str
+    day: str
+    occurred: str
 
 
 class Line(NamedTuple):
@@ -87,9 +98,10 @@ class Shape:
         ]
         self._lines: dict[Any, Line] = {}
         self._codes = itemgetter(*[self.places[path] for path in _CODES if path in self.places])
-        self.time_place, self.source_place, self.id_place, self.type_place = (
-            self.places["event", name] for name in ("time", "source", "id", "type")
-        )
+        self.time_place = self.places[_TIMED]
+        # Source and id.
+        self.name = itemgetter(self.places["event", "source"], self.places["event", "id"])
+        self._kind = itemgetter(self.places[_TYPE], self.places["recorded_at",], self.time_place)
 
     def match_escaped(self, line: str) -> Groups | None:
         """Return the groups of a record whose texts may be escaped, without their escapes."""
@@ -106,6 +118,11 @@ class Shape:
         template, shown = self._lines[codes]
         return template % shown((*groups, paris_time(groups[self.time_place])))
 
+    def kind(self, groups: Groups) -> Kind:
+        """Return what a match is counted by."""
+        action, recorded_at, time = self._kind(groups)
+        return Kind(action, recorded_at[:DAY_CHARACTERS], time[:DAY_CHARACTERS])
+
     def attributes(self, groups: Groups) -> dict[str, Any]:
         """Return the members of the event that are texts."""
         event = {name: groups[place] for name, place in self._attributes}
@@ -117,7 +134,7 @@ class Shape:
         for path, text in ((_ACCOUNT, wanted.account), (_SUBJECT, wanted.subject), (_TYPE, wanted.action)):
             if text is not None and (path not in self.places or groups[self.places[path]] != text):
                 return False
-        occurred = groups[self.time_place][: len("YYYY-MM-DD")]
+        occurred = groups[self.time_place][:DAY_CHARACTERS]
         first, last = wanted.occurred_from, wanted.occurred_to
         if (first and occurred < format_day(first)) or (last and occurred > format_day(last)):
             return False
@@ -168,9 +185,16 @@ class Shape:
 
 
 def _is_learnt(event: dict[str, Any]) -> bool:
-    """Tell whether the table says of an event nothing but its values, and the words of `_CODES`."""
-    others = [name for name in event if not table.is_usual({name: event[name], "data": {}})]
-    return table.is_usual({"data": event.get("data")}) and not any(name in CODES for name in others)
+    """Tell whether the table says of an event nothing but its values, and the words of `_CODES`.
+
+    Where no column shows a member (`sequence`, `act`), the details say it by its name.
+    """
+    data = event.get("data")
+    if not isinstance(data, dict):
+        return False
+    usual = {name: value for name, value in data.items() if table.is_usual({"data": {name: value}})}
+    others = [*(event.keys() - table.EVENT), *(data.keys() - usual.keys())]
+    return table.is_usual({"data": usual}) and not _SAID_OTHERWISE.intersection(others)
 
 
 def _learn_number(value: Any) -> str:

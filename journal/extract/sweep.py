@@ -104,7 +104,7 @@ class _Sweep:
 
     def _note(self, checked: Checked) -> None:
         first, last = self._period
-        self._here += sum(count for day, count in checked.occurred.items() if not first <= day <= last)
+        self._here += sum(count for kind, count in checked.kinds.items() if not first <= kind.occurred <= last)
         indexes, names = checked.disclosed, checked.names
         if isinstance(indexes, range):
             self._found.identities.extend(indexes.start, names)

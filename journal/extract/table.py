@@ -42,7 +42,7 @@ COLUMNS = (
     "événement",
     "détails",
 )
-_EVENT = frozenset(("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data"))
+EVENT = frozenset(("specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data"))
 _MODULE_DATA = frozenset(("actor", "client", "count", "fields", "justification", "operation", "outcome", "recipients"))
 _DATA = _MODULE_DATA | {"purpose", "reason", "requester"}
 _ACTOR = frozenset(("account", "name", "role", "unit"))
@@ -192,7 +192,7 @@ def _said(value: Mapping[str, Any], *names: str) -> str:
 
 def _details(event: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Return what no column shows of an event, and of its data."""
-    hidden, of_data = event.keys() - _EVENT, data.keys() - _DATA
+    hidden, of_data = event.keys() - EVENT, data.keys() - _DATA
     for name, shown in (("actor", _ACTOR), ("client", _CLIENT)):
         value = data.get(name, _NOTHING)
         rest = {each: value[each] for each in value.keys() - shown} if isinstance(value, dict) else value
@@ -224,7 +224,7 @@ def _object(value: Any) -> dict[str, Any]:
 def is_usual(event: Mapping[str, Any]) -> bool:
     """Tell whether an event holds nothing but what modules submit, and columns show."""
     data = event.get("data")
-    if not (isinstance(data, dict) and event.keys() <= _EVENT and data.keys() <= _MODULE_DATA):
+    if not (isinstance(data, dict) and event.keys() <= EVENT and data.keys() <= _MODULE_DATA):
         return False
     actor, client = data.get("actor", _NOTHING), data.get("client", _NOTHING)
     return isinstance(actor, dict) and isinstance(client, dict) and actor.keys() <= _ACTOR and client.keys() <= _CLIENT

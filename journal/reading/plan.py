@@ -18,6 +18,7 @@ from journal.reading.stream import ExtractStream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from datetime import date
+    from pathlib import Path
 
     from journal.clock import Clock
     from journal.core.entry import Compartment
@@ -81,8 +82,9 @@ class Extraction:
         signer: SignerClient,
         clock: Clock,
         lateness_days: int,
+        folder: Path,
     ) -> None:
-        """Use the parts of the running service."""
+        """Use the parts of the running service; `folder` is where extracts under way keep what they must."""
         self._store = store
         self._keyring = keyring
         self._snapshot = snapshot
@@ -92,6 +94,7 @@ class Extraction:
         self._signer = signer
         self._clock = clock
         self._spare = Spare()
+        self._folder = folder
         self._planner = Planner(
             store=store,
             keyring=keyring,
@@ -176,6 +179,7 @@ class Extraction:
             signer=self._signer,
             clock=self._clock,
             spare=self._spare,
+            folder=self._folder,
         )
 
     async def close(self) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.core.entry import Compartment
+    from journal.core.envelope import Row
     from journal.core.seal import SealedHead
-    from journal.database.read import EntryRow
     from journal.database.seal import SealRow
     from journal.database.store import Store
     from journal.keys.ring import Keyring
@@ -90,7 +90,7 @@ class Reader:
 
     async def pages(
         self, compartment: Compartment, ranges: Iterable[DayRange]
-    ) -> AsyncGenerator[tuple[date, list[EntryRow]], None]:
+    ) -> AsyncGenerator[tuple[date, list[Row]], None]:
         """Yield (day, its next entries) in order, in short pages, each its own transaction.
 
         Raises StoreError as soon as one is missing: it was purged, or the row is gone.
@@ -99,10 +99,8 @@ class Reader:
             expected = part.start
             while expected < part.end:
                 limit = min(PAGE_ENTRIES, part.end - expected)
-                rows = await self._store.read_entries(
-                    compartment.tenant, compartment.category, part.day, expected, limit
-                )
-                if [row.index for row in rows] != list(range(expected, expected + limit)):
+                rows = await self._store.read_page(compartment.tenant, compartment.category, part.day, expected, limit)
+                if [row[0] for row in rows] != list(range(expected, expected + limit)):
                     raise StoreError(f"entries from index {expected} on are missing on {part.day}")
                 yield part.day, rows
                 expected += limit

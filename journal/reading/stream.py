@@ -1,9 +1,8 @@
-"""The bytes of one extract, in passes over a fixed range, in little memory.
+"""The bytes of one extract, in one pass over a fixed range, in little memory.
 
-No content is kept anywhere: the pass that writes the table reads and opens the disclosed entries anew, page by page,
-and checks every leaf hash again. Of the first pass only the salts stay, 16 bytes an entry, until the proof is written.
-Opening, hashing and compressing happen in threads, so that others are served; a page is compressed while the next is
-opened, and the one after that read.
+Each page of rows is read while the one before is opened, and that is deflated meanwhile, in threads, so that others are
+served. Records are given out at once; of the proof and the table, which come after them in the container, the deflated
+bytes are kept aside (`journal.reading.spool`). The document is made while these are given out.
 
 Nothing is served of a day whose limit has come: the clock is asked before each chunk is given out, whichever member it
 is of (the table and the document hold content too), and the container then breaks off. What of it was given out before
@@ -16,53 +15,47 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import compress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
 from journal import __version__
-from journal.core import canonical, faults
-from journal.core.chain import SALT_BYTES
-from journal.core.entry import parse_record
+from journal.core import faults
 from journal.core.errors import EmptyError, StoreError, VerificationError
-from journal.core.times import day_of, format_day, overdue_through
-from journal.document.content import Circumstances, Gathered, document_content
+from journal.core.times import day_of, overdue_through
+from journal.document.content import Circumstances, document_content
 from journal.document.render import DocumentError, Spare, render
 from journal.extract import layout, table
-from journal.extract.container import ContainerWriter
-from journal.extract.listing import disclosed_line, encode_seals, withheld_line
+from journal.extract.listing import encode_seals
 from journal.extract.manifest import Filter, Lateness, Manifest
-from journal.extract.slices import Shapes, is_wanted, write_rows
+from journal.extract.packing import ContainerWriter, Packing
 from journal.extract.texts import signed_names, write_digests, write_instructions
 from journal.pki.certificates import pem_to_der
-from journal.reading.reader import PAGE_ENTRIES, DayRange
+from journal.reading.disclosure import Disclosure
+from journal.reading.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from datetime import date
+    from pathlib import Path
 
     from journal.clock import Clock
     from journal.core.chain import Head
     from journal.core.entry import Compartment
-    from journal.core.envelope import Box
-    from journal.database.read import EntryRow
     from journal.extract.grounds import Authorisation, Person, Rule
     from journal.extract.manifest import Request
     from journal.extract.numbering import SourceNumbers
     from journal.extract.purges import PurgedDays
     from journal.keys.ring import Keyring
     from journal.pki.trust import Anchor
-    from journal.reading.reader import ChainSeal, Reader
+    from journal.reading.disclosure import Page
+    from journal.reading.reader import ChainSeal, DayRange, Reader
     from journal.signer.client import SignerClient
-
-    Render = Callable[[Box, list[EntryRow]], bytes]
 
 Item = TypeVar("Item")
 
 log = structlog.get_logger()
 
-_TIME = b'"time":"'
 SOFTWARE = f"openepm-journal/{__version__}"
 
 
@@ -105,8 +98,9 @@ class ExtractStream:
         signer: SignerClient,
         clock: Clock,
         spare: Spare,
+        folder: Path,
     ) -> None:
-        """Prepare; `chunks` does the work."""
+        """Prepare; `chunks` does the work, and keeps in `folder` what comes late in the container."""
         self._spare = spare
         self._plan = plan
         self._selection = selection
@@ -119,18 +113,11 @@ class ExtractStream:
         self._keyring = keyring
         self._signer = signer
         self._clock = clock
-        # One bit an entry: which ones the first pass disclosed, so that the later ones agree with it; and their salts.
-        self._shown = bytearray((plan.head.size - plan.base.size + 7) // 8)
-        self._salts = bytearray()
-        self._is_whole = selection == Filter()
-        self._disclosed = 0
+        self._folder = folder
         # Whether it is still to be seen that an entry matches the filter: until then nothing is given out.
         self._awaits_a_match = not (even_if_empty or selection.withhold_all or selection == Filter())
         self._entries_read = False
-        self._here = 0
-        self._period = format_day(plan.first_day).encode(), format_day(plan.last_day).encode()
-        self._gathered = Gathered()
-        self._shapes = Shapes(plan.compartment.tenant, plan.compartment.category)
+        self._made = Disclosure(plan.compartment, selection, plan.first_day, plan.last_day)
 
     @property
     def plan(self) -> Plan:
@@ -147,7 +134,7 @@ class ExtractStream:
             async for chunk in chunks:
                 self._refuse_overdue()
                 held.append(chunk)
-                if self._awaits_a_match and not self._disclosed:
+                if self._awaits_a_match and not self._made.disclosed:
                     if self._entries_read:
                         raise EmptyError(
                             "/filter", faults.NOTHING_MATCHES, "no entry of these days that is still kept matches it"
@@ -166,19 +153,27 @@ class ExtractStream:
         await self._spare.start()
         container = ContainerWriter()
         yield container.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)
-        content = self._opened_pages(self._entries, [] if self._selection.withhold_all else self._plan.ranges)
-        async for chunk in _member(container, layout.ENTRIES, content):
-            yield chunk
-        self._entries_read = True
-        async for chunk in _member(container, layout.PROOF, self._proof()):
-            yield chunk
-        yield container.add(layout.SEALS, encode_seals(stated.listed() for stated in self._plan.seals))
-        manifest = self._manifest()
-        yield container.add(layout.MANIFEST, manifest.encode())
-        content = self._opened_pages(self._table, self._ranges_shown())
-        async for chunk in _member(container, layout.TABLE, content, table.HEADER):
-            yield chunk
-        document = await self._document(manifest)
+        with _Aside(layout.PROOF, self._folder) as proof, _Aside(layout.TABLE, self._folder) as rows:
+            rows.write(table.HEADER)
+            yield container.start(layout.ENTRIES)
+            async with aclosing(_ahead(self._packed(container, proof, rows))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            yield container.finish()
+            self._entries_read = True
+            manifest = self._manifest()
+            making = asyncio.ensure_future(self._document(manifest))
+            try:
+                for chunk in proof.copy(container):
+                    yield chunk
+                yield container.add(layout.SEALS, encode_seals(stated.listed() for stated in self._plan.seals))
+                yield container.add(layout.MANIFEST, manifest.encode())
+                for chunk in rows.copy(container):
+                    yield chunk
+                document = await making
+            finally:
+                making.cancel()
+                await asyncio.wait([making])
         await self._spare.start()
         if document is not None:
             yield container.add(layout.DOCUMENT, document)
@@ -189,91 +184,25 @@ class ExtractStream:
         yield container.add(layout.SIGNATURE, await self._signer.sign(digests, manifest.issued_at))
         yield container.close()
 
-    async def _opened_pages(self, render: Render, ranges: Iterable[DayRange]) -> AsyncGenerator[bytes, None]:
-        """Yield what `render` makes of each page, in threads; the next page is read meanwhile."""
+    async def _packed(self, container: ContainerWriter, proof: _Aside, rows: _Aside) -> AsyncGenerator[bytes, None]:
+        """Yield the deflated records of each page that gives some; the rest of the page is kept aside."""
+
+        def pack(page: Page) -> bytes:
+            proof.write(page.proof)
+            rows.write(page.table)
+            return container.write(page.entries)
+
+        async with aclosing(_ahead(self._opened())) as pages:
+            async for page in pages:
+                yield await asyncio.to_thread(pack, page)
+
+    async def _opened(self) -> AsyncGenerator[Page, None]:
+        """Yield what each page says."""
         compartment = self._plan.compartment
-        async with aclosing(_ahead(self._reader.pages(compartment, ranges))) as pages:
-            async for day, rows in pages:
+        async with aclosing(_ahead(self._reader.pages(compartment, self._plan.ranges))) as pages:
+            async for day, page in pages:
                 box = self._keyring.box(compartment, day)
-                yield await asyncio.to_thread(render, box, rows)
-
-    def _entries(self, box: Box, rows: list[EntryRow]) -> bytes:
-        """Return the records that are disclosed, and remember which they are, and their salts."""
-        opened = [box.open(row.index, row.ciphertext, row.leaf_hash) for row in rows]
-        first, last = self._period
-        self._here += sum([not first <= _occurred(record) <= last for _, record in opened])
-        indexes = [row.index for row in rows]
-        if not self._is_whole:
-            shown = self._select([record for _, record in opened])
-            opened, indexes = list(compress(opened, shown)), list(compress(indexes, shown))
-        self._remember(indexes)
-        self._salts += b"".join([salt for salt, _ in opened])
-        return b"".join([record + b"\n" for _, record in opened])
-
-    def _select(self, records: list[bytes]) -> list[bool]:
-        """Tell which records match the filter. One that does not hold the value as it is spelt is not read."""
-        wanted = self._selection
-        texts = (wanted.account, wanted.subject, wanted.action)
-        spelt = [canonical.encode(text)[1:-1] for text in texts if text is not None]
-        likely = [all(text in record for text in spelt) for record in records]
-        kept = list(compress(records, likely))
-        read = iter(self._shapes.read(kept, [record.decode() for record in kept]))
-        return [is_likely and is_wanted(next(read), self._selection) for is_likely in likely]
-
-    def _remember(self, indexes: list[int]) -> None:
-        for index in () if self._is_whole else indexes:
-            place = index - self._plan.base.size
-            self._shown[place >> 3] |= 1 << (place & 7)
-        self._disclosed += len(indexes)
-
-    async def _proof(self) -> AsyncGenerator[bytes, None]:
-        """Yield the proof, page by page; rows are read only where entries are withheld."""
-        base, head, salts = self._plan.base.size, self._plan.head.size, self._salts
-        self._salts = bytearray()
-        if self._disclosed == head - base:
-            for first in range(base, head, PAGE_ENTRIES):
-                yield await asyncio.to_thread(
-                    _disclosed_lines, salts, base, range(first, min(first + PAGE_ENTRIES, head))
-                )
-            return
-        place = 0
-        async with aclosing(_ahead(self._reader.pages(self._plan.compartment, self._plan.ranges))) as pages:
-            async for _, rows in pages:
-                lines = []
-                for row in rows:
-                    if self._is_shown(row.index):
-                        lines.append(disclosed_line(row.index, bytes(salts[place : place + SALT_BYTES])))
-                        place += SALT_BYTES
-                    else:
-                        lines.append(withheld_line(row.index, row.leaf_hash))
-                yield b"".join(lines)
-
-    def _ranges_shown(self) -> Iterator[DayRange]:
-        """Yield the ranges of entries to be read for the table: pages, from the first disclosed to the last."""
-        if self._is_whole:
-            yield from self._plan.ranges
-            return
-        for part in self._plan.ranges:
-            for first in range(part.start, part.end, PAGE_ENTRIES):
-                end = min(first + PAGE_ENTRIES, part.end)
-                if shown := [index for index in range(first, end) if self._is_shown(index)]:
-                    yield DayRange(day=part.day, start=shown[0], end=shown[-1] + 1)
-
-    def _table(self, box: Box, rows: list[EntryRow]) -> bytes:
-        """Return the lines of the entries disclosed, and count them for the document."""
-        shown = rows if self._is_whole else [row for row in rows if self._is_shown(row.index)]
-        records = [box.open(row.index, row.ciphertext, row.leaf_hash)[1] for row in shown]
-        read = self._shapes.read(records, [record.decode() for record in records])
-        place = 0
-        while place < len(records) and self._gathered.has_room:
-            self._gathered.add(parse_record(records[place]))
-            place += 1
-        self._gathered.count(read[place:], [row.index for row in shown[place:]])
-        return write_rows(read)
-
-    def _is_shown(self, index: int) -> bool:
-        place = index - self._plan.base.size
-        return bool(self._shown[place >> 3] >> (place & 7) & 1)
+                yield await asyncio.to_thread(self._made.page, box, page)
 
     async def _document(self, manifest: Manifest) -> bytes | None:
         """Make the people's view; the extract proves as much without it, so its failure ends nothing."""
@@ -294,7 +223,7 @@ class ExtractStream:
             retention_days=plan.seals[-1].head.retention_days,
         )
         try:
-            content = document_content(manifest, self._gathered, circumstances)
+            content = document_content(manifest, self._made.gathered, circumstances)
             return await render(content, self._signer, manifest.issued_at, spare=self._spare)
         except DocumentError as error:
             log.error("an extract goes without its document", reason=str(error))
@@ -317,12 +246,12 @@ class ExtractStream:
             last_day=plan.last_day,
             base=plan.base,
             head=plan.head,
-            disclosed=self._disclosed,
-            withheld=plan.head.size - plan.base.size - self._disclosed,
+            disclosed=self._made.disclosed,
+            withheld=plan.head.size - plan.base.size - self._made.disclosed,
             filter=self._selection,
             purpose=self._purpose,
             requester=self._requester,
-            lateness=replace(plan.lateness, here=None if self._selection.withhold_all else self._here),
+            lateness=replace(plan.lateness, here=None if self._selection.withhold_all else self._made.here),
             request=self._request,
             issued_at=max(now, plan.seals[-1].seal.sealed_at),
             software=SOFTWARE,
@@ -339,36 +268,27 @@ class ExtractStream:
         return tuple(replace(one, source=None, epoch=None) for one in self._plan.numbering)
 
 
-def _occurred(record: bytes) -> bytes:
-    """Return the day of the access, as the event's `time` spells it: of what follows, nothing has such a member."""
-    start = record.rfind(_TIME) + len(_TIME)
-    return record[start : start + 10]
+class _Aside:
+    """A member that comes later in the container than it is made."""
 
+    def __init__(self, name: str, folder: Path) -> None:
+        self._packing = Packing(name)
+        self._spool = Spool(folder)
 
-def _disclosed_lines(salts: bytearray, base: int, indexes: range) -> bytes:
-    lines = []
-    for index in indexes:
-        place = SALT_BYTES * (index - base)
-        lines.append(disclosed_line(index, bytes(salts[place : place + SALT_BYTES])))
-    return b"".join(lines)
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
 
-async def _member(
-    container: ContainerWriter, name: str, contents: AsyncGenerator[bytes, None], opening: bytes = b""
-) -> AsyncGenerator[bytes, None]:
-    """Yield a member of the container; each piece of content is compressed while the next is made."""
-    yield container.start(name)
-    yield container.write(opening)
+    def write(self, content: bytes) -> None:
+        """Continue it, before it is in the container."""
+        self._spool.add(self._packing.write(content))
 
-    async def packed() -> AsyncGenerator[bytes, None]:
-        async for content in contents:
-            yield await asyncio.to_thread(container.write, content)
-
-    async with aclosing(contents), aclosing(_ahead(packed())) as chunks:
-        async for chunk in chunks:
-            if chunk:
-                yield chunk
-    yield container.finish()
+    def copy(self, container: ContainerWriter) -> Iterator[bytes]:
+        """Write all of it into the container."""
+        self._spool.add(self._packing.finish())
+        yield from container.copy(self._packing, self._spool.take())
 
 
 async def _ahead(items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.core.errors import JournalError
-from journal.extract.container import ContainerWriter
+from journal.extract.packing import ContainerWriter
 from journal.extract.verify import open_container
 from journal.verifier.files import NotRunError, opened
 

@@ -11,10 +11,10 @@ from journal.core.chain import Head, extend, genesis, leaf_hash
 from journal.core.entry import encode_record, parse_record
 from journal.core.times import format_time
 from journal.extract import layout, table
-from journal.extract.container import ContainerWriter
 from journal.extract.grounds import Rule
 from journal.extract.listing import disclosed_line, encode_seals
 from journal.extract.manifest import Filter, Lateness, Manifest, Request
+from journal.extract.packing import ContainerWriter
 from journal.extract.texts import SIGNED, write_digests, write_instructions
 from tests.support import authority
 from tests.support.extracts import World, event, march, noon

@@ -97,6 +97,7 @@ async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> li
             signer=opened._signer,
             clock=clock,
             spare=opened._spare,
+            folder=opened._folder,
         )
         whole = b"".join([chunk async for chunk in stream.chunks()])
         assert world.verify(whole).verdict

@@ -19,11 +19,12 @@ from journal.core.seal import NOTHING_HASH, Seal, SealedHead
 from journal.core.times import format_time
 from journal.core.tree import Trie
 from journal.extract import layout, table
-from journal.extract.container import Container, ContainerWriter
+from journal.extract.container import Container
 from journal.extract.grounds import Rule
 from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
 from journal.extract.listing import ListedSeal, disclosed_line, encode_seals, withheld_line
 from journal.extract.manifest import Filter, Lateness, Manifest, Request, occurred
+from journal.extract.packing import ContainerWriter
 from journal.extract.texts import SIGNED, write_digests, write_instructions
 from tests.support import authority
 

@@ -14,7 +14,8 @@ from journal.core.errors import VerificationError
 from journal.core.times import format_time
 from journal.extract import table
 from journal.extract.listing import PROOF_LINE_LIMIT_BYTES, disclosed_line, parse_proof_line, withheld_line
-from journal.extract.manifest import Filter
+from journal.extract.manifest import Filter, action_of
+from journal.extract.shape import Kind
 from journal.extract.slices import Checked, Slice
 from journal.extract.walk import TABLE_LINE_LIMIT_BYTES
 from tests.support.extracts import COMPARTMENT, event
@@ -74,6 +75,8 @@ def usual_event(random: Random, number: int) -> dict[str, Any]:
         data["operation"] = random.choice(CODES["operation"][:2])
     if random.random() < 0.3:
         data["count"] = random.randrange(100)
+    if number % 3 == 0:
+        data["act"] = f"a-{number}"
     if random.random() < 0.3:
         made["sequence"] = str(number)
     if random.random() < 0.3:
@@ -88,7 +91,9 @@ def odd_event(random: Random, number: int) -> dict[str, Any]:
     for _ in range(random.randrange(1, 4)):
         places: list[tuple[Any, Any]] = [(made, "subject"), (made, "sequence"), (made, "traceparent"), (made, "action")]
         places += [(data["actor"], name) for name in ("account", "name", "role", "unit", "other")]
-        places += [(data, name) for name in ("justification", "fields", "recipients", "extra", "reason", "requester")]
+        places += [
+            (data, name) for name in ("justification", "fields", "recipients", "extra", "reason", "act", "change")
+        ]
         if "client" in data:
             places += [(data["client"], name) for name in ("address", "session", "workstation")]
         target, name = random.choice(places)
@@ -173,7 +178,7 @@ def _strictly(part: Slice) -> Checked | None:
     )
     if proof is None or records is None or rows is None or len(proof) != part.size or len(records) != len(rows):
         return None
-    leaves, times, indexes, names, occurred = b"", [""], [], [], Counter[str]()
+    leaves, times, indexes, names, kinds = b"", [""], [], [], Counter[Kind]()
     remaining = iter(zip(records, rows, strict=True))
     for index, line in enumerate(proof, part.first):
         found, disclosed, value = parse_proof_line(line)
@@ -192,12 +197,12 @@ def _strictly(part: Slice) -> Checked | None:
             return None
         times.append(time)
         indexes.append(index)
-        occurred[entry.event["time"][:10]] += 1
+        kinds[Kind(action_of(entry), time[:10], entry.event["time"][:10])] += 1
         names.append(hash((entry.event["source"], entry.event["id"])))
         leaves += leaf_hash(value, record)
     if next(remaining, None) is not None:
         return None
-    return Checked(leaves, times[1] if indexes else "", times[-1], indexes, names, dict(occurred))
+    return Checked(leaves, times[1] if indexes else "", times[-1], indexes, names, kinds)
 
 
 SPELLINGS: tuple[tuple[bytes, bytes], ...] = (
@@ -309,4 +314,4 @@ def _reorder(random: Random, record: bytes) -> bytes:
         value = json.loads(record)
     except ValueError:
         return record
-    return json.dumps(turned(value), ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(turned(value), ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")

@@ -15,8 +15,9 @@ import pytest
 
 from journal.core.errors import MalformedError, OperatorError
 from journal.extract import layout
-from journal.extract.container import Container, ContainerWriter
+from journal.extract.container import Container
 from journal.extract.layout import DOCUMENT, ENTRIES, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
+from journal.extract.packing import ContainerWriter
 from tests.support.containers import assembled, deflated, over
 from tests.support.extracts import opened, pack
 

@@ -11,11 +11,12 @@ import pytest
 
 from journal.core.entry import Compartment, Entry, parse_record
 from journal.core.errors import VerificationError
-from journal.extract import slices, sweep, walk
+from journal.extract import sweep, walk
 from journal.extract.layout import ENTRIES, PROOF, TABLE
 from journal.extract.manifest import Filter, action_of
-from journal.extract.shape import GROUPS_LIMIT, RECORD_LIMIT_BYTES
-from journal.extract.slices import Matched, Shapes, action_and_day, attributes_of, check, check_alone, is_wanted
+from journal.extract.shape import GROUPS_LIMIT, RECORD_LIMIT_BYTES, Kind
+from journal.extract.shapes import Matched, Shapes, attributes_of, count_kinds, is_wanted, names_of
+from journal.extract.slices import check, check_alone
 from journal.extract.verify import verify_extract
 from tests.support import authority
 from tests.support.extracts import ANCHORS, COMPARTMENT, World, event, march, noon, opened, sample
@@ -143,7 +144,7 @@ def test_what_is_unusual_is_read_strictly(changes: dict[str, Any]) -> None:
 
 def test_no_more_shapes_are_learnt_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """An extract of nothing but new shapes costs what the strict way costs."""
-    monkeypatch.setattr(slices, "SHAPES_LIMIT", 1)
+    monkeypatch.setattr("journal.extract.shapes.SHAPES_LIMIT", 1)
     known = shapes()
     records = [record_of(event(index, subject=["a"] * index), index) for index in range(3)] * 2
     read = known.read(records, [record.decode() for record in records])
@@ -313,7 +314,9 @@ def test_what_is_told_of_an_entry_is_the_same_whichever_way_it_is_read() -> None
     actions = set()
     for one, record in zip(read, records, strict=True):
         entry = parse_record(record)
-        assert action_and_day(one) == action_and_day(entry) == (action_of(entry), DAY)
+        kind = Kind(action_of(entry), DAY, entry.event["time"][:10])
+        assert count_kinds([one]) == count_kinds([entry]) == {kind: 1}
+        assert names_of([one]) == names_of([entry])
         assert [is_wanted(one, wanted) for wanted in filters] == [wanted.matches(entry) for wanted in filters]
         actions.add(action_of(entry))
     assert actions == {"consultation", "access", "modification"}

@@ -1,0 +1,144 @@
+"""Records read by the shapes that are known of them, or strictly: the same is said of them either way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, Union
+
+from journal.core.entry import Entry, parse_record
+from journal.core.times import format_time, parse_time
+from journal.extract import table
+from journal.extract.manifest import Filter, action_of
+from journal.extract.shape import CLOSING, DAY_CHARACTERS, Kind, Shape, UnlearntError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journal.core.entry import Compartment
+
+SHAPES_LIMIT = 256
+
+
+class Matched(NamedTuple):
+    """A record as its shape gives it; `is_plain` where none of its texts was escaped."""
+
+    shape: Shape
+    groups: tuple[str, ...]
+    is_plain: bool
+
+
+Read = Union[Matched, Entry]
+
+
+class Shapes:
+    """The shapes that the records of one compartment come in."""
+
+    def __init__(self, tenant: str, category: str) -> None:
+        """Know none yet."""
+        self._compartment = (tenant, category)
+        # By the number of quotation marks, which tells most of them apart; the one met last is tried first.
+        self._known: dict[int, list[Shape]] = {}
+        self._tried = 0
+
+    def read(self, records: Sequence[bytes], lines: Sequence[str]) -> list[Read]:
+        """Read records, given as bytes and as text. Raises VerificationError for one that `parse_record` refuses."""
+        known = self._known
+        found: list[Read] = []
+        for record, line in zip(records, lines):
+            if "\\" in line:
+                found.append(self._read_escaped(record, line))
+                continue
+            shapes = known.get(line.count('"'), [])
+            for shape in shapes:
+                match = shape.match(line)
+                if match:
+                    if shape is not shapes[0]:
+                        shapes.remove(shape)
+                        shapes.insert(0, shape)
+                    found.append(Matched(shape, match.groups(), True))
+                    break
+            else:
+                found.append(self._read_strictly(record, line))
+        return found
+
+    def _read_escaped(self, record: bytes, line: str) -> Read:
+        for shape in self._known.get(_marks(line), []):
+            groups = shape.match_escaped(line)
+            if groups:
+                return Matched(shape, groups, False)
+        return self._read_strictly(record, line)
+
+    def _read_strictly(self, record: bytes, line: str) -> Entry:
+        entry = parse_record(record)
+        if (entry.tenant, entry.category) == self._compartment and self._tried < SHAPES_LIMIT:
+            self._tried += 1
+            with suppress(UnlearntError):
+                self._known.setdefault(_marks(line), []).append(Shape(entry))
+        return entry
+
+
+def _marks(line: str) -> int:
+    """Count the quotation marks that are not escaped: most shapes differ in them."""
+    return line.count('"') - line.count('\\"')
+
+
+def is_wanted(one: Read, wanted: Filter) -> bool:
+    """Tell whether a filter matches what was read."""
+    return wanted.matches(one) if isinstance(one, Entry) else one.shape.is_wanted(one.groups, wanted)
+
+
+def attributes_of(one: Matched, compartment: Compartment) -> Entry:
+    """Return an entry of its compartment with the attributes of its event, and not its data or its record.
+
+    Raises MalformedError for a time that is not one.
+    """
+    shape, groups, _ = one
+    event = shape.attributes(groups)
+    parse_time(event["time"])
+    return Entry(
+        index=int(groups[-3]),
+        recorded_at=parse_time(groups[-2]),
+        tenant=compartment.tenant,
+        category=compartment.category,
+        submitted_by=groups[-1],
+        event=event,
+        record=b"",
+    )
+
+
+def names_of(read: Sequence[Read]) -> list[int]:
+    """Return the hashes of source and id, which are of this process and of those it was forked from or into."""
+    return [
+        hash((one.event["source"], one.event["id"])) if isinstance(one, Entry) else hash(one.shape.name(one.groups))
+        for one in read
+    ]
+
+
+def count_kinds(read: Sequence[Read]) -> Counter[Kind]:
+    """Count what is alike."""
+    return Counter([_kind(one) if isinstance(one, Entry) else one.shape.kind(one.groups) for one in read])
+
+
+def _kind(entry: Entry) -> Kind:
+    day, occurred = format_time(entry.recorded_at)[:DAY_CHARACTERS], entry.event["time"][:DAY_CHARACTERS]
+    return Kind(action_of(entry), day, occurred)
+
+
+def write_rows(read: Sequence[Read]) -> bytes:
+    """Return the lines of the table for what `Shapes.read` read."""
+    lines = [one.shape.line(one.groups) if isinstance(one, Matched) and one.is_plain else "" for one in read]
+    whole = table.safe_lines(lines)
+    if whole is None:
+        return b"".join([(line and table.safe_lines([line])) or _write_row(one) for one, line in zip(read, lines)])
+    if all(lines):
+        return whole
+    return b"".join([table.finish(line).encode() if line else _write_row(one) for one, line in zip(read, lines)])
+
+
+def _write_row(one: Read) -> bytes:
+    if isinstance(one, Entry):
+        return table.row(one)
+    opening, *texts = one.shape.line(one.groups).split(table.APART)
+    texts[-1] = texts[-1][: -len(CLOSING)]
+    return f'{opening}";"{table.join(texts)}{CLOSING}'.encode()
