@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from datetime import timedelta
-from itertools import product
+from itertools import groupby, product
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from journal.admin.rules import is_asked_for
@@ -155,16 +156,14 @@ class Audit:
             self._findings.report("mismatched part", where, "its partition is detached from the journal")
         self._check_overdue(category, day)
         walks: dict[ExpectedChain, ChainDay] = {}
-        async for row in self._readable_rows(category, day, progress):
-            chain = self._expected.chains.get((row.tenant, category))
+        async for tenant, rows in self._readable_rows(category, day, progress):
+            chain = self._expected.chains.get((tenant, category))
             if chain is None:
-                name = row.tenant if is_tenant(row.tenant) else "?"
-                where = f"{name}/{category} {format_day(day)} entry {row.index}"
-                self._findings.report("foreign entry", where, "there is no such chain")
+                self._report_foreign(rows, f"{category} {format_day(day)}")
                 continue
             if chain not in walks:
                 walks[chain] = self._begin(chain, day)
-            walks[chain].check(row)
+            walks[chain].check_all(rows)
         for chain in self._readable(self._expected.of_category(category)):
             walk = walks.get(chain) or self._begin(chain, day)
             chain.walked = walk.finish()
@@ -177,6 +176,12 @@ class Audit:
             del self._findings[before:]
             for chain in walks:
                 chain.walked = None
+
+    def _report_foreign(self, rows: Iterable[StoredRow], leaf: str) -> None:
+        for row in rows:
+            name = row.tenant if is_tenant(row.tenant) else "?"
+            where = f"{name}/{leaf} entry {row.index}"
+            self._findings.report("foreign entry", where, "there is no such chain")
 
     async def _check_counters(self, category: str, day: date, walks: dict[ExpectedChain, ChainDay]) -> None:
         """Compare the activity, the lateness and the numbers of sources with what the entries of the day say."""
@@ -202,16 +207,17 @@ class Audit:
 
     async def _readable_rows(
         self, category: str, day: date, progress: Callable[[int], object]
-    ) -> AsyncIterator[StoredRow]:
-        """Yield the leaf's rows without those of destroyed tenants, which are counted and reported."""
+    ) -> AsyncIterator[tuple[str, list[StoredRow]]]:
+        """Yield the leaf's rows by tenant without those of destroyed ones, which are counted and reported."""
         reappeared: Counter[str] = Counter()
-        async for row in self._rows(category, day, progress):
-            if row.tenant in self._ended.unreadable:
-                reappeared[row.tenant] += 1
-            else:
-                yield row
-        for tenant, rows in reappeared.items():
-            self._ended.report_rows(self._findings, f"{tenant}/{category} {format_day(day)}", rows)
+        async for page in self._pages(category, day, progress):
+            for tenant, rows in groupby(page, attrgetter("tenant")):
+                if tenant in self._ended.unreadable:
+                    reappeared[tenant] += len(list(rows))
+                else:
+                    yield tenant, list(rows)
+        for tenant, count in reappeared.items():
+            self._ended.report_rows(self._findings, f"{tenant}/{category} {format_day(day)}", count)
 
     def _begin(self, chain: ExpectedChain, day: date) -> ChainDay:
         return ChainDay(
@@ -225,7 +231,9 @@ class Audit:
             identities=self._identities[chain],
         )
 
-    async def _rows(self, category: str, day: date, progress: Callable[[int], object]) -> AsyncIterator[StoredRow]:
+    async def _pages(
+        self, category: str, day: date, progress: Callable[[int], object]
+    ) -> AsyncIterator[list[StoredRow]]:
         """Yield the leaf's rows by tenant and index; one that cannot be read is reported, and ends the leaf."""
         tenant, index, limit = "", -1, self._page_rows
         while True:
@@ -242,10 +250,9 @@ class Audit:
                     return
                 limit = 1
                 continue
-            for row in rows:
-                yield row
             if not rows:
                 return
+            yield rows
             self.entries += len(rows)
             progress(len(rows))
             tenant, index = rows[-1].tenant, rows[-1].index

@@ -108,7 +108,7 @@ class ReadStatements(Pools):
     ) -> list[StoredRow]:
         """Return at most `limit` rows of one leaf after (tenant, index), in that order, all columns as stored."""
         rows = await self._fetch("read", "scan_entries", category, day, after_tenant, after_index, limit)
-        return [StoredRow(**row) for row in rows]
+        return [StoredRow(*row) for row in rows]
 
     async def read_seal(self, number: int) -> SealRow | None:
         """Return one seal; None if there is none of that number, or it was thinned."""

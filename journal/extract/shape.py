@@ -41,6 +41,7 @@ _TIME = r'"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9
 
 _DATA, _ACTOR = ("event", "data"), ("event", "data", "actor")
 _ACCOUNT, _SUBJECT, _TIMED, _TYPE = (*_ACTOR, "account"), ("event", "subject"), ("event", "time"), ("event", "type")
+_NAMED = (("event", "source"), ("event", "id"))
 _OPERATION, _OUTCOME, _COUNT = (*_DATA, "operation"), (*_DATA, "outcome"), (*_DATA, "count")
 _CODES = {_TYPE: (TYPE_PREFIX, ACTIONS), _OPERATION: ("", OPERATIONS), _OUTCOME: ("", OUTCOMES)}
 _OBJECTS = {(), ("event",), _DATA, _ACTOR, (*_DATA, "client")}
@@ -100,7 +101,9 @@ class Shape:
         self._codes = itemgetter(*[self.places[path] for path in _CODES if path in self.places])
         self.time_place = self.places[_TIMED]
         # Source and id.
-        self.name = itemgetter(self.places["event", "source"], self.places["event", "id"])
+        self.name = itemgetter(*[self.places[path] for path in _NAMED])
+        self.facts = itemgetter(*[self.places[path] for path in (("index",), ("recorded_at",), *_NAMED, _TIMED)])
+        self._numbered = [self.places.get(("event", name)) for name in ("source", "epoch", "sequence")]
         self._kind = itemgetter(self.places[_TYPE], self.places["recorded_at",], self.time_place)
 
     def match_escaped(self, line: str) -> Groups | None:
@@ -122,6 +125,13 @@ class Shape:
         """Return what a match is counted by."""
         action, recorded_at, time = self._kind(groups)
         return Kind(action, recorded_at[:DAY_CHARACTERS], time[:DAY_CHARACTERS])
+
+    def numbered(self, groups: Groups) -> tuple[str, str, str] | None:
+        """Return source, epoch and number of a match that has a number."""
+        source, epoch, sequence = self._numbered
+        if source is None or sequence is None:
+            return None
+        return groups[source], "" if epoch is None else groups[epoch], groups[sequence]
 
     def attributes(self, groups: Groups) -> dict[str, Any]:
         """Return the members of the event that are texts."""

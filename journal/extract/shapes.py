@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Union
 
 from journal.core.entry import Entry, parse_record
+from journal.core.errors import ForeignEntryError
 from journal.core.times import format_time, parse_time
 from journal.extract import table
 from journal.extract.manifest import Filter, action_of
@@ -105,6 +106,27 @@ def attributes_of(one: Matched, compartment: Compartment) -> Entry:
         event=event,
         record=b"",
     )
+
+
+def facts_of(one: Read, compartment: Compartment) -> tuple[str, str, str, str, str]:
+    """Return index and `recorded_at`, source, id and time of the event, as they are spelt.
+
+    Raises ForeignEntryError for an entry of another compartment.
+    """
+    if not isinstance(one, Entry):
+        index, recorded_at, source, identifier, time = one.shape.facts(one.groups)
+        return index, recorded_at, source, identifier, time
+    if (one.tenant, one.category) != (compartment.tenant, compartment.category):
+        raise ForeignEntryError("its record belongs to another chain")
+    return str(one.index), format_time(one.recorded_at), one.event["source"], one.event["id"], one.event["time"]
+
+
+def numbered(one: Read) -> tuple[str, str, str] | None:
+    """Return source, epoch and number; None for an entry without one."""
+    if not isinstance(one, Entry):
+        return one.shape.numbered(one.groups)
+    event = one.event
+    return (event["source"], event.get("epoch", ""), event["sequence"]) if "sequence" in event else None
 
 
 def names_of(read: Sequence[Read]) -> list[int]:

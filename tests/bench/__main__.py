@@ -51,7 +51,7 @@ async def measure_service(events: int, entries: int, runs: int, subjects: set[st
                     await measure_receipts(site, runs)
                 if "extract" in subjects:
                     await appends.fill(entries)
-                    await measure_extracts(Extracts(site, Path(home) / "bench.asice"), runs)
+                    await measure_extracts(Extracts(site, Path(home) / "bench.asice", server.pid or 0), runs)
                     write_section("extract", take_printed())
 
 

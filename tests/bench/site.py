@@ -39,12 +39,12 @@ class Site:
         """Record events."""
         await self.service.writer.submit(compartment, "bench", events, 0)
 
-    async def size(self) -> int:
-        """Return how many entries the first compartment has."""
-        rows = await self.service.store.read_heads(["t0"], [CATEGORY])
+    async def size(self, number: int = 0) -> int:
+        """Return how many entries a compartment has."""
+        rows = await self.service.store.read_heads([f"t{number}"], [CATEGORY])
         return rows[0].size
 
-    def make(self, count: int) -> list[Event]:
+    def make(self, count: int, *, account: str = "z.vidal") -> list[Event]:
         """Return new events of the moment, of the usual size."""
         now = self.service.clock.now()
         events = []
@@ -53,7 +53,7 @@ class Site:
             identifier = f"e{self._number:09d}"
             body = {
                 "data": {
-                    "actor": {"account": "z.vidal", "name": "Zoé Vidal", "role": "agent"},
+                    "actor": {"account": account, "name": "Zoé Vidal", "role": "agent"},
                     "justification": "Relecture avant transmission au chef de service",
                     "outcome": "success",
                 },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -58,8 +59,14 @@ class Attacked:
     rows: list[asyncpg.Record]
 
     async def leaves(self, *days: date, category: str = CATEGORY) -> str:
-        """Return what the check of these days says, one finding a line."""
-        return "\n".join([str(found) for day in days for found in await self.audit.check_leaf(category, day)])
+        """Return what the check of these days says, one finding a line: rows together or one by one, the same."""
+        said = []
+        for together in (1, sys.maxsize):
+            with pytest.MonkeyPatch.context() as changed:
+                changed.setattr("journal.audit.entries.TOGETHER", together)
+                said.append([str(found) for day in days for found in await self.audit.check_leaf(category, day)])
+        assert said[0] == said[1]
+        return "\n".join(said[0])
 
     async def heads(self) -> str:
         """Return what the check of seals and heads says, one finding a line."""
