@@ -15,11 +15,12 @@ from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import hdrs, web
 
+from ingest.context import bound_of
 from ingest.problems import (
     BAD_REQUEST,
     LENGTH,
@@ -34,7 +35,8 @@ from ingest.problems import (
 )
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, StoreError, UnavailableError
-from journal.core.faults import BODY_TOO_LARGE, Fault
+from journal.core.faults import BINARY_MODE, BODY_TOO_LARGE, CONTENT_ENCODING, CONTENT_TYPE, Code, Fault
+from journal.core.faults import LENGTH as LENGTH_MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +57,12 @@ SUSPENDED_RETRY_SECONDS = 30
 LOOKS_PER_SECOND = 4
 FAILING_ADDRESSES = 10_000
 MEBIBYTE = 1024 * 1024
+# The line of each CloudEvents SDK that switches the mode.
+STRUCTURED_MODE = {
+    "php": "Marshaller::createJsonMarshaller()->marshalStructuredRequest($event, 'POST', $url)",
+    "python": "headers, body = cloudevents.http.to_structured(event)",
+    "javascript": "const message = HTTP.structured(event)",
+}
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] oej_([0-9a-z]{1,64})_([A-Za-z0-9_-]{1,128})").fullmatch
 # Compared with if there is no such credential, so that the answer takes the same time.
@@ -230,7 +238,8 @@ def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
     """Return the body's media type, one of `accepted`. Raises ProblemError (415)."""
     if hdrs.CONTENT_ENCODING in request.headers:
         # Even "identity": bodies are never decompressed, so a decompression bomb is impossible.
-        raise ProblemError(MEDIA, "Send the body without Content-Encoding: compressed bodies are not accepted.")
+        detail = "Send the body without Content-Encoding: compressed bodies are not accepted."
+        raise _refused_media(CONTENT_ENCODING, hdrs.CONTENT_ENCODING, detail)
     given = request.headers.getall(hdrs.CONTENT_TYPE, [])
     kind = request.content_type.lower()
     # Other parameters mean nothing for these types (RFC 6838 section 4.3), and are ignored.
@@ -238,21 +247,33 @@ def media_type(request: web.Request, accepted: tuple[str, ...]) -> str:
         return kind
     wanted = " or ".join(accepted)
     if any(name.lower().startswith("ce-") for name in request.headers):
-        raise ProblemError(
-            MEDIA, f"CloudEvents in binary mode (ce-… headers) are not accepted: use structured mode, {wanted}."
-        )
-    raise ProblemError(MEDIA, f"Send {wanted}, in UTF-8.", headers={"Accept": ", ".join(accepted)})
+        detail = f"CloudEvents in binary mode (ce-… headers) are not accepted: use structured mode, {wanted}."
+        raise _refused_media(BINARY_MODE, hdrs.CONTENT_TYPE, detail, structured_mode=STRUCTURED_MODE)
+    raise _refused_media(CONTENT_TYPE, hdrs.CONTENT_TYPE, f"Send {wanted}, in UTF-8.", accept=", ".join(accepted))
+
+
+def _refused_media(code: Code, header: str, detail: str, *, accept: str = "", **members: Any) -> ProblemError:
+    found = [Fault(0, "", code, "is not accepted", header=header)]
+    headers = {"Accept": accept} if accept else {}
+    return ProblemError(MEDIA, detail, faults=found, headers=headers, members=members)
 
 
 async def read_body(request: web.Request, *, limit_bytes: int, limits: Limits, bodies: Shares, commune: str) -> bytes:
-    """Read the whole body. Raises ProblemError (400, 408, 411, 413), or BusyError if too much memory is in use."""
+    """Read the whole body; only then the time for the answer runs.
+
+    Raises ProblemError (400, 408, 411, 413), or BusyError if too much memory is in use.
+    """
     length = request.content_length
     if length is None:
-        raise ProblemError(LENGTH, "Send Content-Length: chunked bodies are not accepted.", close=True)
+        found = [Fault(0, "", LENGTH_MISSING, "is missing", header=hdrs.CONTENT_LENGTH)]
+        detail = "Send Content-Length: chunked bodies are not accepted."
+        raise ProblemError(LENGTH, detail, faults=found, close=True)
     if length > limit_bytes:
         reason = f"is larger than {limit_bytes // 1024} KiB"
         raise ProblemError(OVERSIZE, f"The body {reason}.", faults=[Fault(0, "", BODY_TOO_LARGE, reason)], close=True)
+    bound = bound_of(request)
     with bodies.hold(commune, length):
+        bound.stop()
         try:
             async with asyncio.timeout(limits.body_seconds):
                 return await request.read()
@@ -261,3 +282,5 @@ async def read_body(request: web.Request, *, limit_bytes: int, limits: Limits, b
             raise ProblemError(TIMEOUT, detail, close=True) from error
         except web.RequestPayloadError as error:
             raise ProblemError(BAD_REQUEST, "The body cannot be read.", close=True) from error
+        finally:
+            bound.begin()

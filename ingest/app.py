@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPMethod
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import structlog
 from aiohttp import hdrs, web
 
+from ingest import context
 from ingest.access import Limits
 from ingest.console.routes import PATHS, add_console
 from ingest.downloads import get_verifier, get_verifier_digest, get_verifier_page
 from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
 from ingest.instruments import UNKNOWN_ROUTE
+from ingest.me import BATCH_LIMIT_BYTES, get_me
 from ingest.probes import get_health, get_metrics, get_openapi, get_readiness
 from ingest.problems import (
     BAD_REQUEST,
@@ -36,8 +37,9 @@ from ingest.problems import (
     response_of,
 )
 from ingest.reading import get_extracts, get_head, get_seals, get_status, get_trust
-from ingest.submissions import BATCH_LIMIT_BYTES, post_events
+from ingest.submissions import post_events
 from journal.core.errors import BusyError, JournalError, SubmissionError
+from journal.core.faults import EXPECT, HEADER, PARAMETER, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,13 +56,16 @@ SERVER = "openepm-journal"
 # Set when the service is stopped and another process will answer: every answer then ends its connection.
 DRAINS: web.AppKey[asyncio.Event] = web.AppKey("DRAINS", asyncio.Event)
 _METHODS = frozenset(HTTPMethod)
+# Of what a caller calls a parameter, so much is repeated to it.
+NAME_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call: method, path, its handler for these roles or `public` for everyone, the query parameters it takes.
 
-    A call of the host alone is absent for whoever comes through a trusted proxy.
+    A call of the host alone is absent for whoever comes through a trusted proxy. It is answered within `wait_seconds`,
+    or as many as the caller prefers.
     """
 
     method: str
@@ -70,18 +75,27 @@ class Call:
     public: PublicHandler | None = None
     query: frozenset[str] = frozenset()
     host_only: bool = False
+    wait_seconds: float = context.WAIT_SECONDS
 
 
 EVENTS = "/v1/categories/{category}/events"
 
 MODULE = frozenset({"module"})
 READERS = frozenset({"client", "auditor"})
+EVERYONE = MODULE | READERS | {"operator"}
 # Load balancers and monitors use either method; the server sends no body for HEAD.
 PROBE = ("GET", "HEAD")
 
 CALLS = (
-    Call(method="POST", path=EVENTS, roles=MODULE, handler=post_events),
-    Call(method="POST", path="/v1/categories/{category}/extracts", roles=READERS, handler=post_extract),
+    Call(method="POST", path=EVENTS, roles=MODULE, handler=post_events, query=frozenset({"dry_run"})),
+    Call(method="GET", path="/v1/me", roles=EVERYONE, handler=get_me),
+    Call(
+        method="POST",
+        path="/v1/categories/{category}/extracts",
+        roles=READERS,
+        handler=post_extract,
+        wait_seconds=context.EXTRACT_WAIT_SECONDS,
+    ),
     Call(
         method="GET",
         path="/v1/extracts",
@@ -122,6 +136,12 @@ def create_app(service: Service, limits: Limits | None = None, attest: Attest | 
 
 
 async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
+    """Answer a request within the time its caller waits."""
+    async with context.bind(request, call.wait_seconds).running():
+        return await _pass(call, request)
+
+
+async def _pass(call: Call, request: web.Request) -> web.StreamResponse:
     """Pass a request to its handler, or refuse it."""
     edge = request.app[EDGE]
     if call.host_only and edge.proxies.passed_on(request):
@@ -142,9 +162,10 @@ async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
 
 
 def _check_query(request: web.Request, call: Call) -> None:
-    if set(request.query) - call.query:
+    if unknown := sorted(set(request.query) - call.query):
         taken = ", ".join(sorted(call.query)) or "none"
-        raise ProblemError(BAD_REQUEST, f"Unknown query parameter; this call takes: {taken}.")
+        found = [Fault(0, "", PARAMETER, "is not known here", parameter=name[:NAME_LIMIT]) for name in unknown[:10]]
+        raise ProblemError(BAD_REQUEST, f"Unknown query parameter; this call takes: {taken}.", faults=found)
 
 
 @web.middleware
@@ -155,6 +176,8 @@ async def _observe(
     edge = request.app[EDGE]
     clock = edge.service.clock
     started_at = clock.monotonic()
+    request[context.REQUEST_ID] = context.identify(request)
+    trace = context.traceparent(request)
     status = 0  # the caller disconnected before an answer
     try:
         response = await _guarded(request, handler)
@@ -172,6 +195,8 @@ async def _observe(
             duration_seconds=round(duration_seconds, 6),
             credential=caller.id if caller else None,
             count=request.get(COUNT),
+            request_id=request[context.REQUEST_ID],
+            traceparent=trace,
         )
         edge.instruments.answered(route, status, duration_seconds)
         if route == EVENTS and (reason := request.get(REFUSAL)):
@@ -184,7 +209,7 @@ async def _guarded(
 ) -> web.StreamResponse:
     if hdrs.UPGRADE in request.headers:
         # A reverse proxy might not read what follows as HTTP (request smuggling).
-        return _refuse(request, ProblemError(BAD_REQUEST, "Upgrade to another protocol is not supported.", close=True))
+        return _refuse(request, _no_upgrade())
     try:
         return await handler(request)
     except ConnectionError:
@@ -198,24 +223,33 @@ async def _guarded(
         return _refuse(request, problem)
 
 
-def _refuse(request: web.Request, problem: ProblemError, **members: str) -> web.Response:
+def _no_upgrade() -> ProblemError:
+    detail = "Upgrade to another protocol is not supported."
+    found = [Fault(0, "", HEADER, "is not supported", header=hdrs.UPGRADE)]
+    return ProblemError(BAD_REQUEST, detail, faults=found, close=True)
+
+
+def _refuse(request: web.Request, problem: ProblemError) -> web.Response:
     request[REFUSAL] = problem.kind.name
-    return response_of(problem, **members)
+    return response_of(problem, request_id=request[context.REQUEST_ID])
 
 
 def _failed(request: web.Request, error: Exception) -> web.Response:
-    """Answer an unexpected error: an identifier links the answer to the log, which holds places but no values."""
-    error_id = uuid4().hex
+    """Answer an unexpected error: the request's identifier links it to the log, which holds places but no values."""
+    request_id = request[context.REQUEST_ID]
     places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
-    log.error("a request failed", error_id=error_id, kind=type(error).__name__, places=places)
-    detail = f"The failure is logged under {error_id}. Whether the request took effect is unknown: send it again."
-    return _refuse(request, ProblemError(INTERNAL, detail), error_id=error_id)
+    log.error("a request failed", request_id=request_id, kind=type(error).__name__, places=places)
+    detail = f"The failure is logged under {request_id}. Whether the request took effect is unknown: send it again."
+    return _refuse(request, ProblemError(INTERNAL, detail))
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:
     """Answer 100-continue; refuse any other expectation (RFC 9110 section 10.1.1)."""
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
-        return response_of(ProblemError(EXPECTATION, "The only expectation supported is 100-continue.", close=True))
+        request[context.REQUEST_ID] = context.identify(request)
+        detail = "The only expectation supported is 100-continue."
+        found = [Fault(0, "", EXPECT, "is not supported", header=hdrs.EXPECT)]
+        return _refuse(request, ProblemError(EXPECTATION, detail, faults=found, close=True))
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0
     return None
@@ -227,6 +261,12 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers[hdrs.CONNECTION] = (
             "close"  # by now aiohttp has written this header for a connection that stays
         )
+    if (request_id := request.get(context.REQUEST_ID)) is not None:
+        response.headers[context.REQUEST_ID_HEADER] = request_id
+    if (trace := context.traceparent(request)) is not None:
+        response.headers[context.TRACEPARENT_HEADER] = trace
+    if (wait := context.preferred_wait(request)) is not None:
+        response.headers[context.APPLIED_HEADER] = f"wait={wait}"
     response.headers[hdrs.SERVER] = SERVER
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"

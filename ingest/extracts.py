@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ingest import diagnosis
 from ingest.access import compartment_of, media_type, read_body
+from ingest.context import bound_of
 from ingest.problems import MISSHAPEN, ProblemError, about
 from ingest.shapes import Day, Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
 from journal.core.entry import ACTIONS
@@ -77,6 +78,7 @@ async def stream(
     """Answer a container under this name; one that was cut off does not verify."""
     # Before the answer begins: whether anything is disclosed is known with the first bytes.
     first = await anext(chunks)
+    bound_of(request).stop()
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: MEDIA_TYPE,

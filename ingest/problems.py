@@ -119,8 +119,9 @@ class ProblemError(Exception):
         more: int = 0,
         headers: dict[str, str] | None = None,
         close: bool = False,
+        members: dict[str, Any] | None = None,
     ) -> None:
-        """Set the content of the answer."""
+        """Set the content of the answer; `members` are added to its body."""
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
@@ -128,6 +129,7 @@ class ProblemError(Exception):
         self.more = more
         self.headers = headers or {}
         self.close = close
+        self.members = members or {}
 
     @property
     def retryable(self) -> bool:
@@ -194,7 +196,10 @@ def response_of(problem: ProblemError, **members: Any) -> web.Response:
     if problem.more:
         body["more_faults"] = problem.more
     response = web.Response(
-        body=orjson.dumps(body | members), status=kind.status, content_type=MEDIA_TYPE, headers=problem.headers
+        body=orjson.dumps(body | problem.members | members),
+        status=kind.status,
+        content_type=MEDIA_TYPE,
+        headers=problem.headers,
     )
     if problem.close:
         response.force_close()

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ingest.access import compartment_of
 from ingest.problems import BAD_REQUEST, ProblemError
+from journal.core.faults import PARAMETER, Fault
 from journal.reading.register import Register
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def get_extracts(request: web.Request, edge: Edge, caller: CredentialRow) 
     after = _number(request, "after", "the index of an entry", "0") if "after" in request.query else -1
     limit = _number(request, "limit", f"a number from 1 to {EXTRACTS_LIMIT}", str(EXTRACTS_LIMIT))
     if not 1 <= limit <= EXTRACTS_LIMIT:
-        raise ProblemError(BAD_REQUEST, f"The parameter limit must be a number from 1 to {EXTRACTS_LIMIT}, given once.")
+        raise _refused("limit", f"a number from 1 to {EXTRACTS_LIMIT}")
     page = await Register(edge.service.chronicle).page(
         caller.tenant, caller.categories, after=after, limit=limit, values=caller.role == "client"
     )
@@ -67,8 +68,14 @@ def _number(request: web.Request, name: str, what: str, default: str) -> int:
     """Return a numeric parameter given at most once. Raises ProblemError (400)."""
     given = request.query.getall(name, [default])
     if len(given) != 1 or not _NUMBER(given[0]):
-        raise ProblemError(BAD_REQUEST, f"The parameter {name} must be {what}, given once.")
+        raise _refused(name, what)
     return int(given[0])
+
+
+def _refused(name: str, what: str) -> ProblemError:
+    reason = f"must be {what}, given once"
+    found = [Fault(0, "", PARAMETER, reason, parameter=name)]
+    return ProblemError(BAD_REQUEST, f"The parameter {name} {reason}.", faults=found)
 
 
 def _json(value: object) -> web.Response:

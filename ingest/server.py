@@ -10,23 +10,40 @@ import asyncio
 import re
 import sys
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import aiohttp
 import structlog
 from aiohttp import hdrs, http_parser, web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from ingest.app import DRAINS, SERVER
 from ingest.connections import Connections
+from ingest.context import REQUEST_ID_HEADER
 from ingest.edge import EDGE
-from ingest.problems import BAD_REQUEST, BUSY, INTERNAL, MEDIA_TYPE, ProblemError, problem_of, response_of
+from ingest.problems import (
+    BAD_REQUEST,
+    BUSY,
+    HEAD_TOO_LARGE,
+    INTERNAL,
+    MEDIA_TYPE,
+    ProblemError,
+    problem_of,
+    response_of,
+)
 from journal.core.errors import OperatorError
+from journal.core.faults import HEADER, HEADER_TOO_LARGE, Fault
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
 log = structlog.get_logger()
 
+# aiohttp's own limit; and how its parser names the header at fault.
+HEADER_LIMIT_BYTES = 8190
+_TOO_MANY_HEADERS = "Too many headers"
+_NAMED_HEADER = re.compile(r"Duplicate '([A-Za-z0-9-]{1,64})' header|b'([A-Za-z0-9-]{1,64})\s*:").search
 OLDEST_AIOHTTP = (3, 14, 3)
 # Also the deadline for the first complete request of a connection: until then it counts as idle.
 KEEPALIVE_SECONDS = 75.0
@@ -85,14 +102,15 @@ class Connection(RequestHandler):
         message: str | None = None,  # noqa: ARG002  (it quotes the request)
     ) -> web.StreamResponse:
         """Answer an error raised outside the application."""
-        log.warning("a connection was refused", status=status, kind=type(exc).__name__)
+        request_id = uuid4().hex
+        log.warning("a connection was refused", status=status, kind=type(exc).__name__, request_id=request_id)
         if request.writer.output_size > 0:
             raise ConnectionError("part of an answer has been sent and cannot be replaced")
         if status == BAD_REQUEST.status:
-            problem = ProblemError(BAD_REQUEST, "We cannot parse this HTTP request.", close=True)
+            problem = _of_head(exc)
         else:
             problem = ProblemError(INTERNAL, "The request could not be handled.", close=True)
-        return _bare(problem)
+        return _bare(problem, request_id)
 
     def log_exception(self, *_: Any, **fields: Any) -> None:
         """Log that a connection failed, without its content."""
@@ -145,7 +163,7 @@ class Runner(web.AppRunner):
                 # Raised outside the application, for an Expect header on an unknown path.
                 problem = problem_of(error)
                 assert problem is not None
-                return _bare(problem)
+                return _bare(problem, uuid4().hex)
 
         server = Server(answer, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001  (no public way to set the class of connections)
         edge = self.app[EDGE]
@@ -167,8 +185,22 @@ def _too_many() -> bytes:
 TOO_MANY = _too_many()
 
 
-def _bare(problem: ProblemError) -> web.Response:
-    response = response_of(problem)
+def _of_head(error: BaseException | None) -> ProblemError:
+    """Return what is wrong with the head of a request, with the name of the header if the parser tells it."""
+    told = str(error)
+    named = _NAMED_HEADER(told)
+    header = next((name for name in named.groups() if name), "") if named else ""
+    if isinstance(error, LineTooLong) or _TOO_MANY_HEADERS in told:
+        reason = f"is larger than {HEADER_LIMIT_BYTES:,} bytes, or one of too many"
+        found = [Fault(0, "", HEADER_TOO_LARGE, reason, header=header)]
+        return ProblemError(HEAD_TOO_LARGE, "The target or the headers are too large.", faults=found, close=True)
+    faults = [Fault(0, "", HEADER, "cannot be parsed, or is given twice", header=header)] if header else []
+    return ProblemError(BAD_REQUEST, "We cannot parse this HTTP request.", faults=faults, close=True)
+
+
+def _bare(problem: ProblemError, request_id: str) -> web.Response:
+    response = response_of(problem, request_id=request_id)
+    response.headers[REQUEST_ID_HEADER] = request_id
     response.headers[hdrs.SERVER] = SERVER
     return response
 

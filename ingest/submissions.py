@@ -6,29 +6,32 @@ import asyncio
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
+import orjson
 from aiohttp import web
 
 from ingest import assistance
 from ingest.access import compartment_of, media_type, read_body
+from ingest.context import bound_of
 from ingest.edge import COUNT
 from ingest.events import SINGLE_LIMIT_BYTES, read_batch, read_single
-from ingest.problems import absent
+from ingest.me import BATCH_LIMIT_BYTES
+from ingest.problems import BAD_REQUEST, ProblemError, absent
 from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import JournalError, SubmissionError
+from journal.core.faults import PARAMETER, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
+    from datetime import datetime
 
     from ingest.edge import Edge
     from ingest.examination import Reading
     from journal.core.entry import Compartment
-    from journal.core.faults import Fault
     from journal.database.ingest import CredentialRow
     from journal.writing.answers import Answer
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
-BATCH_LIMIT_BYTES = 16 * 1024 * 1024
 # Decoding up to here holds the event loop for a few milliseconds; larger bodies are decoded in a thread.
 INLINE_LIMIT_BYTES = 256 * 1024
 
@@ -42,6 +45,7 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     compartment = compartment_of(request, edge.service, caller)
     if compartment.category == JOURNAL_CATEGORY:
         raise absent()
+    is_dry = _is_dry(request)
     kind = media_type(request, (SINGLE, BATCH))
     body = await read_body(
         request,
@@ -60,7 +64,9 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
             async with nullcontext() if is_alone else edge.decoding.hold(caller.tenant):
                 reading = await asyncio.to_thread(read_batch, body, now, prefix)
         request[COUNT] = len(reading.events)
-        answer = await _record(edge, caller, compartment, reading, len(body))
+        if is_dry:
+            return await _look_ahead(edge, compartment, reading)
+        answer = await _record(request, edge, caller, compartment, reading)
     edge.instruments.settled(answer)
     return web.Response(
         body=answer.body,
@@ -69,15 +75,47 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     )
 
 
+def _is_dry(request: web.Request) -> bool:
+    given = request.query.getall("dry_run", ["false"])
+    if len(given) != 1 or given[0] not in ("true", "false"):
+        reason = "is true or false, given once"
+        found = [Fault(0, "", PARAMETER, reason, parameter="dry_run")]
+        raise ProblemError(BAD_REQUEST, f"The parameter dry_run {reason}.", faults=found)
+    return given == ["true"]
+
+
+async def _look_ahead(edge: Edge, compartment: Compartment, reading: Reading) -> web.StreamResponse:
+    """Answer what would become of each event; nothing is stored. Raises SubmissionError with every fault there is."""
+    found = reading.faults
+    found.extend(_at(reading, assistance.check(compartment.category, reading.events)))
+    outlook = await edge.service.writer.look_ahead(compartment, reading.events)
+    found.extend(_at(reading, outlook.faults))
+    if found.count:
+        raise found.error()
+    outcomes: dict[tuple[str, str, datetime], str] = {}
+    answered: list[str] = []
+    for position, event in enumerate(reading.events):
+        name = (event.source, event.id, event.time)
+        answered.append("known" if position in outlook.known or name in outcomes else "new")
+        outcomes[name] = answered[-1]
+    return web.Response(body=orjson.dumps({"dry_run": True, "outcomes": answered}), content_type="application/json")
+
+
 async def _record(
-    edge: Edge, caller: CredentialRow, compartment: Compartment, reading: Reading, size_bytes: int
+    request: web.Request, edge: Edge, caller: CredentialRow, compartment: Compartment, reading: Reading
 ) -> Answer:
     """Record what was read, if nothing is wrong with it; else raise a SubmissionError with every fault there is."""
     found = reading.faults
     found.extend(_at(reading, assistance.check(compartment.category, reading.events)))
     if not found.count:
         try:
-            return await edge.service.writer.submit(compartment, caller.id, reading.events, size_bytes)
+            return await edge.service.writer.submit(
+                compartment,
+                caller.id,
+                reading.events,
+                request.content_length or 0,
+                answer_seconds=bound_of(request).left_seconds,
+            )
         except SubmissionError as error:
             found.extend(_at(reading, error.faults))
     # Without an answer of the database, what is certain is told.

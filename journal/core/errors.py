@@ -33,6 +33,7 @@ Exception
 │   │   ├── LockedError                another transaction holds it: ask again in a moment
 │   │   ├── SuspendedError             an administrative row that the key store does not vouch for
 │   │   └── UnavailableError           no definite answer: a write may have happened or not
+│   │       └── NoRoomError            it answers that it lacks the room to write: disk, memory
 │   ├── DocumentError                  the document could not be made; an extract is complete without it
 │   ├── SignerError                    the signer cannot be asked, or signs no such thing
 │   ├── NotStampedError                a time-stamping authority gave nothing to be used, this time
@@ -244,6 +245,10 @@ class UnavailableError(StoreError):
 
     Asking again on another connection, with the same events, finds out.
     """
+
+
+class NoRoomError(UnavailableError):
+    """The database answers that it has no room to write: its disk or its memory is full."""
 
 
 class SignerError(JournalError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import asyncpg
 
 import sql
-from journal.core.errors import LockedError, StoreError, UnavailableError
+from journal.core.errors import LockedError, NoRoomError, StoreError, UnavailableError
 from journal.database.refusals import describe_refusal, describe_silence, read_place
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ CONSTRAINTS: Final[Mapping[str, str]] = {
 
 # 08 connection, 40 rolled back (deadlock, serialization), 53 resources, 57P0x shutdown, 57014 cancelled by hand.
 _TRANSIENT: Final = ("08", "40", "53", "57P", "57014")
+_NO_ROOM: Final = ("53100", "53200")
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _DATA: Final = "22"
 
@@ -117,7 +118,8 @@ def _translate(error: asyncpg.PostgresError, place: Place) -> StoreError:
     told = f"{state} {type(error).__name__}"
     sentence = describe_refusal(state, place)
     if state.startswith(_TRANSIENT):
-        return UnavailableError(f"{sentence or 'the database is unavailable'} ({told})")
+        kind = NoRoomError if state in _NO_ROOM else UnavailableError
+        return kind(f"{sentence or 'the database is unavailable'} ({told})")
     if state.startswith(_DATA):  # the driver's own refusals too
         return StoreError(f"a value does not fit the database ({state})")
     if constraint in CONSTRAINTS:

@@ -17,6 +17,7 @@ from journal.core.errors import (
     JournalError,
     KnownEventError,
     LockedError,
+    NoRoomError,
     PurgedDayError,
     StoreError,
     UnavailableError,
@@ -48,6 +49,8 @@ CONFLICTS_BEFORE_LOCK = 3
 HEADS_AT_ONCE = 5_000
 DEADLINE_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
+# While the database refuses to write, one submission in so much time finds out whether it does again.
+PROBE_SECONDS = 1.0
 # Deadlocks and a restart of the database take less; without new events, nobody tries for longer.
 FAILING_SECONDS = 5.0
 FAILED_LONG_AGO_SECONDS = 60.0
@@ -55,6 +58,7 @@ BUSY_RETRY_SECONDS = 5
 # The difference the append accepts between a chain's `recorded_at` and the database's clock.
 CLOCK_TOLERANCE_SECONDS = 2.0
 STOPPED = "the database does not hold what was acknowledged: nothing is accepted here until the operator has looked"
+NO_ROOM = "the database has no room to write: nothing was recorded; send the same events again later"
 _OTHER_CONTENT = "already recorded with other content: a recorded event cannot change, use another id"
 
 
@@ -84,6 +88,16 @@ class Appender:
         self.memory = Memory(store, clock, self._instruments)
         # Since when appends have failed, when the last one did, and why.
         self._failing: tuple[float, float, str] | None = None
+        # Until when nothing is appended, as the database answers that it has no room to write.
+        self._refused_until = float("-inf")
+
+    def check_writing(self) -> None:
+        """Raise BusyError while the database has no room to write; one caller a second asks it again."""
+        now = self._clock.monotonic()
+        if now < self._refused_until:
+            raise come_back(NO_ROOM)
+        if self._refused_until > float("-inf"):
+            self._refused_until = now + PROBE_SECONDS
 
     def problem(self) -> str | None:
         """Return why appends have failed for a while, else None: with a full disk a database still answers queries."""
@@ -175,6 +189,10 @@ class Appender:
                     draft, result = await self._append_locked(draft)
             except (UnavailableError, LockedError) as error:
                 self._note_failure(error, "unavailable")
+                if isinstance(error, NoRoomError):
+                    self._refused_until = self._clock.monotonic() + PROBE_SECONDS
+                    self._give_up(draft, NO_ROOM)
+                    return
                 # Committed or not: the same events, appended again, are found or written.
                 draft = await self._redraft_from_database(draft)
                 continue
@@ -214,6 +232,7 @@ class Appender:
 
     def _note_success(self, draft: Draft, started_at: float) -> None:
         self._failing = None
+        self._refused_until = float("-inf")
         self._instruments.entries_appended.add(draft.events)
         self._instruments.append_seconds.observe(self._clock.monotonic() - started_at)
 

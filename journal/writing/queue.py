@@ -7,8 +7,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from journal.core.errors import BusyError, KnownEventError
-from journal.core.faults import ID_REUSED, Fault
+from journal.core.errors import BusyError, KnownEventError, OversizeEventError
+from journal.core.faults import BATCH_TOO_LARGE, BODY_TOO_LARGE, ID_REUSED, Fault
 from journal.writing.answers import Acknowledgement
 
 if TYPE_CHECKING:
@@ -153,9 +153,15 @@ class FairQueue:
     def put(self, submission: Submission) -> bool:
         """Add a submission at the end of its tenant's line; tell whether the tenant is heavy now.
 
-        Raises BusyError if it does not fit.
+        Raises BusyError if it does not fit, OversizeEventError if it never will.
         """
         events, size = len(submission.events), submission.size_bytes
+        if events > self._max_events:
+            reason = f"the batch holds more than {self._max_events:,} events, which is all that this service takes"
+            raise OversizeEventError([Fault(0, "", BATCH_TOO_LARGE, reason)])
+        if size > self._max_bytes:
+            reason = f"the batch is larger than {self._max_bytes:,} bytes, which is all that this service takes"
+            raise OversizeEventError([Fault(0, "", BODY_TOO_LARGE, reason)])
         line = self._lines.get(submission.compartment.tenant)
         if (
             self.events + events > self._max_events

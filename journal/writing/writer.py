@@ -99,17 +99,25 @@ class Writer:
         return asyncio.get_running_loop().time() - self._light_at < RECENT_SECONDS
 
     async def submit(
-        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
+        self,
+        compartment: Compartment,
+        submitted_by: str,
+        events: Sequence[Event],
+        size_bytes: int,
+        *,
+        answer_seconds: float | None = None,
     ) -> Answer:
-        """Record the events, all or none, and return an acknowledgement for each, in order.
+        """Record the events, all or none, and return an acknowledgement for each, in order, within `answer_seconds`.
 
         Returns only once they are committed. Raises InvalidEventError (time too far ahead), OversizeEventError,
-        PurgedDayError, LateEventError, KnownEventError, BusyError (full, closing, or not known whether they are
-        recorded: submit the same events again), OperatorError (clock), StoreError (no such compartment).
+        PurgedDayError, LateEventError, KnownEventError, BusyError (full, closing, the database writes nothing, or not
+        known whether they are recorded: submit the same events again), OperatorError (clock), StoreError (no such
+        compartment).
         """
         now = self._guard.check()
         if self._closing:
             raise BusyError("the service is stopping", retry_after_seconds=STOPPING_RETRY_SECONDS)
+        self.appender.check_writing()
         self._refuse_times(compartment, events, now)
         if large := rules.oversize(events):
             raise OversizeEventError(large)
@@ -121,7 +129,8 @@ class Writer:
         self.appender.expect(compartment)
         self._instruments.set_queue(self._queue)
         self._open.add(submission)
-        limit = asyncio.get_running_loop().call_later(self._answer_limit_seconds, _expire, submission)
+        seconds = self._answer_limit_seconds if answer_seconds is None else answer_seconds
+        limit = asyncio.get_running_loop().call_later(seconds, _expire, submission)
         submission.future.add_done_callback(lambda future: self._closed(submission, future, limit))
         if not heavy:
             self._light_at = asyncio.get_running_loop().time()

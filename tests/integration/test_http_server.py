@@ -8,6 +8,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 import structlog
 
@@ -17,6 +18,7 @@ from ingest.edge import EDGE
 from journal.core.errors import OperatorError
 from tests.support.clocks import hold_time
 from tests.support.edge import CATEGORY, EVENTS, HEAD, OTHER_TENANT, SINGLE, TENANT, RunningEdge, running_edge
+from tests.support.raw import raw, request_head
 from tests.support.refused_events import valid_event
 
 if TYPE_CHECKING:
@@ -35,23 +37,6 @@ def fresh(name: str, **members: Any) -> dict[str, Any]:
     return valid_event(id=name, time=moment.isoformat(), **members)
 
 
-async def raw(edge: RunningEdge, data: bytes, *, ends: bool = False) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes and read one answer: status, headers, body; where it `ends`, see that the server closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(data)
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    if head.startswith("HTTP/1.1 100"):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    lines = head.strip().split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    body = await reader.readexactly(int(headers["content-length"]))
-    if ends:
-        assert await reader.read() == b""
-    writer.close()
-    await writer.wait_closed()
-    return int(lines[0].split()[1]), headers, body
-
-
 async def hang_up(edge: RunningEdge, data: bytes) -> None:
     """Send bytes, and close without reading the answer."""
     _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
@@ -59,12 +44,6 @@ async def hang_up(edge: RunningEdge, data: bytes) -> None:
     await writer.drain()
     writer.close()
     await writer.wait_closed()
-
-
-def request_head(edge: RunningEdge, *headers: str, method: str = "POST", path: str = EVENTS) -> bytes:
-    """Return the head of a request by the module."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: journal", f"Authorization: Bearer {edge.tokens['module']}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 class TestNotQuiteHttp:
@@ -104,10 +83,12 @@ class TestNotQuiteHttp:
         ],
     )
     async def test_it_is_refused(self, edge: RunningEdge, data: bytes) -> None:
-        """400 as a problem that quotes nothing, and the connection ends."""
+        """400 as a problem that quotes nothing, 431 where it is the size, and the connection ends."""
         status, headers, body = await raw(edge, data, ends=True)
-        assert (status, headers["content-type"]) == (400, PROBLEM)
-        assert json.loads(body)["type"] == "urn:openepm-journal:problem:bad-request"
+        is_large = len(data) > 1_000
+        assert (status, headers["content-type"]) == (431 if is_large else 400, PROBLEM)
+        kind = "head-too-large" if is_large else "bad-request"
+        assert json.loads(body)["type"] == f"urn:openepm-journal:problem:{kind}"
         assert headers["server"] == "openepm-journal"
         assert (await edge.ask("GET", "/healthz")).status == 200
 
@@ -197,13 +178,23 @@ class TestTooMuch:
             assert (await edge.ask("GET", "/v1/trust", token="client")).status == 200
 
     async def test_a_full_queue(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-        """What does not fit is refused with a moment to come back at; what fits is recorded."""
+        """What does not fit now is refused with a moment to come back at; what fits is recorded."""
         async with running_edge(postgres, tmp_path, queue_events=10) as edge:
-            answer = await edge.post([fresh(f"{number}") for number in range(11)])
-            assert (answer.status, answer.json["type"]) == (503, "urn:openepm-journal:problem:busy")
-            assert 2 <= int(answer.headers["Retry-After"]) <= 4
-            assert await edge.size() == 0
-            assert (await edge.post([fresh(f"{number}") for number in range(10)])).status == 201
+            connection = await asyncpg.connect(edge.superuser_dsn)
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE journal.head IN ACCESS EXCLUSIVE MODE")
+                waiting: list[asyncio.Task[Any]] = []
+                while edge.service.writer.waiting_events < 5:
+                    waiting.append(asyncio.create_task(edge.post(fresh(f"first {len(waiting)}"))))
+                    await edge.ask("GET", "/healthz")
+                answer = await edge.post([fresh(f"{number}") for number in range(10)])
+                assert (answer.status, answer.json["type"]) == (503, "urn:openepm-journal:problem:busy")
+                assert 2 <= int(answer.headers["Retry-After"]) <= 4
+            await connection.close()
+            await asyncio.gather(*waiting)
+            async with asyncio.timeout(60):
+                while (await edge.post([fresh(f"{number}") for number in range(10)])).status != 201:
+                    pass
 
     async def test_too_many_bodies(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         """Memory for bodies is shared: one commune cannot take another's part, with however many credentials."""
@@ -252,7 +243,7 @@ class TestFailure:
             answer = await own_edge.ask("GET", "/v1/trust", token="client")
         assert (answer.status, answer.headers["Content-Type"]) == (500, PROBLEM)
         (line,) = [line for line in lines if line["event"] == "a request failed"]
-        assert line["error_id"] == answer.json["error_id"]
+        assert line["request_id"] == answer.json["request_id"] == answer.headers["X-Request-Id"]
         assert str(own_edge.service.settings.trust_path) not in answer.body.decode() + str(lines)
 
     async def test_the_database_is_gone(self, own_edge: RunningEdge) -> None:
@@ -315,7 +306,7 @@ class TestLog:
     async def test_one_line(self, edge: RunningEdge) -> None:
         """Method, pattern of the path, status, duration, credential, count of events."""
         with structlog.testing.capture_logs() as lines:
-            await edge.post([fresh("logged 1"), fresh("logged 2")])
+            answer = await edge.post([fresh("logged 1"), fresh("logged 2")])
         (line,) = [line for line in lines if line["event"] == "request answered"]
         assert line.pop("duration_seconds") > 0
         assert line == {
@@ -326,6 +317,8 @@ class TestLog:
             "status": 201,
             "credential": edge.ids["module"],
             "count": 2,
+            "request_id": answer.headers["X-Request-Id"],
+            "traceparent": None,
         }
 
     async def test_nothing_that_was_sent(self, edge: RunningEdge, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver
 
 from ingest.access import Limits
 from ingest.edge import EDGE
-from ingest.submissions import BATCH_LIMIT_BYTES
+from ingest.me import BATCH_LIMIT_BYTES
 from tests.support.edge import BATCH, EVENTS, HEAD, SINGLE, Answer, RunningEdge, running_edge
 from tests.support.proxies import NAME, Pair, Proxy, make_pair, running_proxy
 from tests.support.refused_events import valid_event

@@ -23,7 +23,7 @@ from tests.support.refused_events import SOURCE_PREFIX
 from tests.support.world import PERSON
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from ingest.access import Limits
@@ -44,7 +44,7 @@ class Answer:
     """An HTTP answer, read whole."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]  # names in any case
     body: bytes
 
     @property
@@ -91,7 +91,7 @@ class RunningEdge:
             skip_auto_headers=["Content-Type"],
             allow_redirects=False,
         ) as got:
-            return Answer(status=got.status, headers=dict(got.headers), body=await got.read())
+            return Answer(status=got.status, headers=got.headers, body=await got.read())
 
     async def post(
         self, value: Any, *, token: str = "module", path: str = EVENTS, media_type: str | None = None, **headers: str
