@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import structlog
 from aiohttp import hdrs, web
 
+from ingest import context
 from ingest.access import RequestRate, read_body
 from ingest.console import sessions
 from ingest.console.rendering import page
@@ -111,7 +112,8 @@ async def visit(page_: Page, console: Console, request: web.Request) -> web.Stre
         return response
     seen = Visit(console=console, request=request, session=session, row=row, identity=people.identity(row))
     try:
-        response_ = await page_.handler(seen, await _fields(page_, seen))
+        async with context.bind(request, context.EXTRACT_WAIT_SECONDS).running():
+            response_ = await page_.handler(seen, await _fields(page_, seen))
     except (ProblemError, JournalError, web.HTTPException) as error:
         response_ = _refusal(seen, error)
     # Who signs out is given nothing.

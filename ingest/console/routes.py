@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ingest import context
 from ingest.console import extract, overview, people, register, sign_in
 from ingest.console.pages import ALL, COMMUNE, ROOT, Console, Page, visit
 from ingest.problems import absent
@@ -56,7 +57,14 @@ def add_console(
     for page in PAGES:
         app.router.add_route(page.method, ROOT + page.path, _only_at(host, partial(visit, page, console)))
     for method, path, handler in OPEN:
-        app.router.add_route(method, ROOT + path, _only_at(host, partial(handler, console)))
+        app.router.add_route(method, ROOT + path, _only_at(host, partial(_bound, partial(handler, console))))
+
+
+async def _bound(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], request: web.Request
+) -> web.StreamResponse:
+    async with context.bind(request, context.WAIT_SECONDS).running():
+        return await handler(request)
 
 
 def _only_at(
