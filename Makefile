@@ -10,7 +10,7 @@ WORKERS ?= $(shell expr $(PROCESSORS) + 2)
 unexport PYTHONDONTWRITEBYTECODE
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test coverage test-wheel check catalog openapi bench campaign campaign-tamper verifier release clean
+.PHONY: help install demo run tools test coverage test-wheel check catalog openapi bench campaign campaign-tamper campaign-breakages verifier release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,9 @@ campaign: install  ## run the long tests: kills, every bit, every byte, thousand
 
 campaign-tamper: install  ## tamper in every way of tests/tamper/KINDS.md, and write tests/tamper/REPORT.md
 	@$(BIN)/python -m tests.campaign
+
+campaign-breakages: install  ## break a host in every way, as root, and write tests/faults/BREAKAGES.md
+	@$(BIN)/python -m tests.support.breakage_report
 
 clean:  ## remove what install and run made here
 	rm -rf $(VENV) var dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

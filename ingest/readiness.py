@@ -6,6 +6,7 @@ It also answers while the database does not: metrics must stay available then.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 FRESH_SECONDS = 1.0
 # Shorter than the usual timeout of a scraper.
 PATIENCE_SECONDS = 3.0
+FIGURES = re.compile(r"\d+")
 LATE: dict[str, str | None] = {"database": f"the checks had no answer within {PATIENCE_SECONDS:g} s"}
 
 
@@ -31,6 +33,7 @@ class Readiness:
         """Start without results."""
         self._service = service
         self._answers: dict[str, str | None] = {}
+        self._told: dict[str, str] = {}
         self._status: Status | None = None
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
@@ -67,7 +70,8 @@ class Readiness:
             return None
 
     def _tell(self, answers: dict[str, str | None]) -> None:
-        """Keep the results; log the failures if they have changed."""
-        if answers != self._answers and any(answers.values()):
+        """Keep the results; log the failures if their words have changed: figures, as of seconds, always do."""
+        words = {name: FIGURES.sub("", reason) for name, reason in answers.items() if reason}
+        if words and words != self._told:
             log.warning("not ready", **{name: reason for name, reason in answers.items() if reason})
-        self._answers = answers
+        self._answers, self._told = answers, words

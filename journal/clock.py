@@ -79,7 +79,8 @@ class ClockGuard:
             minutes = int(departure.total_seconds() // 60)
             raise OperatorError(
                 f"the system clock was moved by {minutes} minutes while the service ran: nothing more "
-                "is written, sealed or purged; correct the clock (timedatectl), then restart the service"
+                "is written, sealed or purged; correct the clock (timedatectl), and it goes on; if it is right now and "
+                "was wrong before, restart the service"
             )
         return now
 

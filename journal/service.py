@@ -141,6 +141,7 @@ class Service:
         the database belongs to another service.
         """
         keyring = Keyring(open_keystore(settings))
+        keyring.keystore.check_master_key()
         store = await Store.connect(dsn, application="openepm-journal", facts=open_facts(keyring.keystore, clock))
         try:
             await _check_durability(store)

@@ -78,7 +78,7 @@ class Watch:
             faults = faults and await check_catalog(self._service, self._expected)
             keys = await check_keys(self._service)
             keys = keys and await check_keys(self._service)
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             log.warning("the audit could not look", reason=str(error))
             return
         self._tell("catalog", faults)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from journal.cli import host_checks, store_checks
 from journal.cli.finding import CODES, failure, note, ok
-from journal.cli.host_checks import describe
 from journal.cli.installation import check_schema, is_made, open_still
 from journal.cli.listing import as_json, print_json
 from journal.core.errors import JournalError
@@ -18,6 +17,7 @@ from journal.core.times import format_day
 from journal.database.catalog import find_catalog_faults, load_expected
 from journal.database.embedded import EmbeddedPostgres
 from journal.database.store import Store
+from journal.keys.files import describe
 from journal.signer.connect import NOT_SEPARATED
 
 if TYPE_CHECKING:

@@ -90,6 +90,11 @@ def check_keystore(settings: Settings, now: datetime) -> Iterator[Finding]:
             told = f"{directory}: {why}"
             yield failure("key store", told, "mount it, or make it writable for the account of the service")
     try:
+        keystore.check_master_key()
+    except KeyStoreError as error:
+        yield failure("key store", str(error))
+        return  # nothing of it can be judged
+    try:
         keystore.check_mounted()
     except KeyStoreError as error:
         yield failure("key store", str(error))
@@ -195,12 +200,5 @@ def _is_only_held() -> bool:
 
 
 def now_of_host() -> datetime:
-    """Return this machine's time."""
-    return datetime.now(UTC)
-
-
-def describe(error: Exception) -> str:
-    """Return what an error says, with its file."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+    """Return this machine's time, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)

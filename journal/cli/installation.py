@@ -96,6 +96,7 @@ async def prepare(dsn: str, settings: Settings, clock: Clock, *, simulate: timed
     if settings.dsn is None:
         _make_master_key(settings)
     keystore = open_keystore(settings)
+    keystore.check_master_key()
     facts = open_facts(keystore, clock)
     store = await Store.connect(dsn, application="openepm-journal prepare", facts=facts)
     try:
@@ -296,11 +297,17 @@ async def check_schema(dsn: str) -> None:
     """Refuse a database whose schema is not this software's, without changing it. Raises OperatorError, StoreError."""
     with translated(read_place(dsn)):
         pending = await read_pending(dsn)
-    if pending:
+    if not pending:
+        return
+    if pending[0].startswith("0001"):
         raise OperatorError(
-            f"the schema of the database is older than this software: it lacks {', '.join(pending)}; openepm-journal "
-            "migrate, or the start of this version's service, adds it; a command that only reads does not"
+            f"{read_place(dsn)} holds no journal: it is new, or another server answers at its address; see which with "
+            "pg_lsclusters, start the one that has the journal, or correct JOURNAL_DSN, or restore the database"
         )
+    raise OperatorError(
+        f"the schema of the database is older than this software: it lacks {', '.join(pending)}; openepm-journal "
+        "migrate, or the start of this version's service, adds it; a command that only reads does not"
+    )
 
 
 class Installation:

@@ -18,6 +18,7 @@ from journal.cli.parser import make_parser
 from journal.cli.parsing import NOT_RUN
 from journal.cli.serve import serve
 from journal.core.errors import BusyError, JournalError
+from journal.keys.files import describe
 from journal.keys.protection import forget_variable, protect_memory
 from journal.settings import DSN_VARIABLE, load_settings
 
@@ -49,16 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"openepm-journal: {error}", file=sys.stderr)
         return NOT_RUN
     except OSError as error:
-        print(f"openepm-journal: {_describe(error)}", file=sys.stderr)
+        print(f"openepm-journal: {describe(error)}", file=sys.stderr)
         return NOT_RUN
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
-
-
-def _describe(error: OSError) -> str:
-    """Return the system's message, after the file's name if there is one."""
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror}" if error.strerror else str(error)
 
 
 def configure_logs(*, quiet: bool) -> None:

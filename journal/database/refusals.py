@@ -26,7 +26,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "42883": "a function is missing in {where}, or has other arguments: openepm-journal verify-store names it; bring "
     "it back from sql/schema.sql as the owner, or update the software to the version that migrated the database",
     "42P01": "a table is missing in {where}: openepm-journal verify-store names it; restore the database",
-    "53100": "the disk of {where} is full: make room on the server; what waits is then written",
+    "53100": "the disk of {where} is full: make room on its server, where df -h shows none "
+    "(data, or pg_wal); what waits is then written",
     "53200": "the server of {where} has no memory left: end what uses it, or lower its settings",
     "53300": "the server of {where} has no connection left for {role}: raise max_connections or the CONNECTION LIMIT "
     "of the database or role, or end other sessions",

@@ -65,6 +65,19 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
+def describe(error: Exception) -> str:
+    """Return what an error says; the system's with its file, and what to do where that is always the same."""
+    if not isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    what = error.strerror or str(error) or type(error).__name__
+    told = f"{error.filename}: {what}" if error.filename else what
+    if error.filename and error.errno in {errno.EACCES, errno.EPERM}:
+        return f"{told}; let the account of the service read it (namei -l {error.filename} shows where it may not)"
+    if error.filename and error.errno == errno.ENOSPC:
+        return f"{told}; make room (df -h {error.filename})"
+    return told
+
+
 def sync_directory(directory: Path) -> None:
     """Make the entries of a directory durable, as a rename requires."""
     descriptor = use_reserve(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))

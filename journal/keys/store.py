@@ -43,7 +43,7 @@ from journal.keys.files import (
     use_reserve,
 )
 from journal.keys.ledger import Ledger
-from journal.keys.wrapped import SERVICE_KEY, MasterKey, WrappedKeys
+from journal.keys.wrapped import SERVICE_KEY, MasterKey, WrappedKeys, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -297,6 +297,10 @@ class KeyStore:
         """Return the directories of the copies that are mounted."""
         return self._keys.mounted()
 
+    def check_master_key(self) -> None:
+        """Raise KeyStoreError if there are tenants' keys, and the master key opens none of them; OSError."""
+        self._keys.check_master_key()
+
     def check_mounted(self) -> None:
         """Raise KeyStoreError, naming it, if a copy is not mounted."""
         self._keys.check_mounted()
@@ -361,7 +365,10 @@ class KeyStore:
             raise FencedDayError(f"{category} {day} is purged (fence {fence}): its key is never made or read again")
 
     def _refuse_ended(self, tenant: str) -> None:
-        if tenant in self._learnt_ended or any((copy / "ended" / tenant).exists() for copy in self._directories):
+        with unreadable():
+            copies = (copy / "ended" / tenant for copy in self._directories)
+            is_ended = tenant in self._learnt_ended or any(path.exists() for path in copies)
+        if is_ended:
             raise EndedTenantError(
                 f"the contract of {tenant} has ended: its key is destroyed, and is never made or read again"
             )

@@ -18,6 +18,7 @@ from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, KeyStoreError, OperatorError
 from journal.keys.files import (
     create_durably,
+    describe,
     list_directory,
     make_private_directory,
     read_file,
@@ -89,6 +90,10 @@ class MasterKey:
         made.mark = mark
         return made
 
+    def __str__(self) -> str:
+        """Return it with its file, not its value."""
+        return f"master key {self._path}" if self._path is not None else "master key"
+
     def write(self, path: Path) -> None:
         """Write the file, whole and durable, with the owner and mode it has. Raises OSError."""
         lines = [self.current.hex()] + ([f"{self.other.hex()} {self.word}"] if self.other is not None else [])
@@ -134,6 +139,15 @@ def _mark(path: Path | None) -> tuple[int, int, int] | None:
     return None
 
 
+@contextmanager
+def unreadable() -> Iterator[None]:
+    """Turn an error of reading the key store's directories into a KeyStoreError, which names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise KeyStoreError(describe(error)) from error
+
+
 def _unwrap(key: bytes, name: str, wrapped: bytes) -> bytes | None:
     try:
         return AESGCM(key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _LABEL + name.encode())
@@ -164,7 +178,7 @@ class WrappedKeys:
             return False
         if is_used:
             raise self.lost(name)
-        self._check_master_key()
+        self.check_master_key()
         return self._create(name, os.urandom(KEY_BYTES))
 
     def put(self, name: str, key: bytes) -> None:
@@ -248,11 +262,15 @@ class WrappedKeys:
     def mounted(self) -> list[Path]:
         """Return the directories that are mounted; all of them before the first key is made."""
         first, *replicas = self._directories
-        is_new = not (first / SERVICE_KEY).exists()
-        return [first, *(replica for replica in replicas if is_new or (replica / SERVICE_KEY).exists())]
+        with unreadable():
+            is_new = not (first / SERVICE_KEY).exists()
+            return [first, *(replica for replica in replicas if is_new or (replica / SERVICE_KEY).exists())]
 
-    def _check_master_key(self) -> None:
-        """Refuse another master key than that of the existing keys: a new key could not be read with the right one."""
+    def check_master_key(self) -> None:
+        """Refuse another master key than that of the existing keys: a new key could not be read with the right one.
+
+        Raises KeyStoreError, OSError.
+        """
         failure: KeyStoreError | None = None
         for tenant in self.names("tenants"):
             try:
@@ -261,8 +279,13 @@ class WrappedKeys:
                 failure = error
             else:
                 return
+        if failure is not None and isinstance(failure.__cause__, OSError):
+            raise failure  # it may be the right one
         if failure is not None:
-            raise KeyStoreError("the master key opens none of the tenants' keys: is it another one's?") from failure
+            raise KeyStoreError(
+                f"the {self.master} opens none of the tenants' keys in {self._directories[0]}: it is another one; put "
+                "this journal's back, from the paper in the safe, or correct JOURNAL_MASTER_KEY_FILE"
+            ) from failure
 
     def repair(self, name: str, failures: list[KeyStoreError]) -> None:
         """Update every copy of a key from the first that opens; add the error to `failures` if none does."""
@@ -322,7 +345,9 @@ class WrappedKeys:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                failure = failure or KeyStoreError(f"key {name} cannot be read: {error.strerror}")
+                unreadable = KeyStoreError(f"key {name} cannot be read in {directory}: {error.strerror}")
+                unreadable.__cause__ = error
+                failure = failure or unreadable
             except KeyStoreError as error:
                 failure = failure or error
         if failure is not None:
@@ -345,10 +370,14 @@ class WrappedKeys:
         return self.master.open(name, wrapped)
 
     def names(self, folder: str) -> list[str]:
-        """Return the names in a folder of any copy, without temporary files, whose names begin with a dot."""
+        """Return the names in a folder of any copy, without temporary files, whose names begin with a dot.
+
+        Raises KeyStoreError.
+        """
         found: set[str] = set()
-        for directory in self._directories:
-            found |= {path.name for path in list_directory(directory / folder) if not path.name.startswith(".")}
+        with unreadable():
+            for directory in self._directories:
+                found |= {path.name for path in list_directory(directory / folder) if not path.name.startswith(".")}
         return sorted(found)
 
     def shred(self, name: str) -> None:

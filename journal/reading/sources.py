@@ -142,7 +142,7 @@ class SourceWatch:
         try:
             sources = await read_sources(self._store, self._keyring, self._service)
             self.silent = await read_silent(self._store, self._keyring, self._service, sources)
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             log.warning("the numbers of sources cannot be looked at", reason=str(error))
             return
         now = self._clock.monotonic()

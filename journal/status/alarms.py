@@ -109,7 +109,7 @@ class Alarms:
                 )
             except KnownEventError:
                 pass  # entered by another process, or before a restart
-            except JournalError as error:
+            except (JournalError, OSError) as error:
                 log.warning("an alarm cannot be entered yet", reason=str(error), subject=alarm.subject)
                 self._retry_at = self._clock.monotonic() + RETRY_SECONDS
                 continue

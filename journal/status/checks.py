@@ -8,9 +8,9 @@ from datetime import time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from journal.core.errors import JournalError, KeyStoreError, LockedError
+from journal.core.errors import JournalError, KeyStoreError, LockedError, UnavailableError
 from journal.core.times import day_of, format_day, format_seconds, overdue_through, purgeable_through
-from journal.keys.files import why_unwritable
+from journal.keys.files import describe, why_unwritable
 from journal.status.probe import Probe
 from journal.status.restored import communes_back, describe_back, describe_lost, forgotten_purges, forgotten_seal
 
@@ -37,6 +37,7 @@ DAYS_AHEAD_WANTED = 3
 HANDOVER_BY = time(3)
 STALE_SNAPSHOT_SECONDS = 5.0
 STALE_SEAL = timedelta(minutes=10)
+UNANSWERED = "the database does not answer"
 
 
 class Checks:
@@ -97,8 +98,12 @@ class Checks:
         for name, check in checks.items():
             try:
                 answers[name] = await check()
+            except UnavailableError as error:
+                # Why is said once, by the check of the database, which may have been fine a moment before.
+                answers["database"] = answers.get("database") or str(error)
+                answers.setdefault(name, UNANSWERED)
             except (JournalError, OSError) as error:
-                answers[name] = str(error)
+                answers[name] = describe(error)
         return answers
 
     async def _check_audit(self) -> str | None:

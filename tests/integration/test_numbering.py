@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from journal.cli.store_checks import check_sources
 from journal.core.entry import Compartment
 from journal.extract.numbering import SourceNumbers
 from journal.reading.sources import read_sources
@@ -94,6 +95,8 @@ async def test_a_silent_source_is_told(world: World) -> None:
     await world.travel_to(FIRST + DAY, hour=11)
     await world.service.sources.look()
     (silent,) = world.service.sources.silent
+    told = [finding.told async for finding in check_sources(world.installation) if finding.severity == "warning"]
+    assert f"{silent.tenant} {silent.category}: {silent.describe()}" in told
     await world.service.alarms.look()
     entries = [entry async for entry in world.service.chronicle.entries(TENANT, "alarm", since=FIRST)]
     assert silent.describe().endswith("and is to every 60 minutes")

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
+from tests.support import bound, moved_clock
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -33,14 +35,17 @@ LINE_BYTES = 65536
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], here: Path | None = None
+    arguments: Sequence[str], environment: Mapping[str, str], here: Path | None = None, *, is_bound: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run openepm-journal to its end in a directory, by default ours, as `subprocess.run` would with captured text."""
+    """Run openepm-journal to its end in a directory, by default ours, as `subprocess.run` would with captured text.
+
+    One that `is_bound` passes over no file's mode, as root's would.
+    """
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as connection:
         out, err = Path(directory) / "out", Path(directory) / "err"
         request = {"arguments": arguments, "environment": dict(environment), "directory": str(here or Path.cwd())}
         connection.connect(_server())
-        connection.sendall(orjson.dumps(request | {"out": str(out), "err": str(err)}))
+        connection.sendall(orjson.dumps(request | {"out": str(out), "err": str(err), "is_bound": is_bound}))
         connection.shutdown(socket.SHUT_WR)
         status = int(_read(connection))
         line = ["openepm-journal", *arguments]
@@ -123,6 +128,9 @@ def _be(request: dict[str, Any]) -> int:
     os.environ.update(request["environment"])
     time.tzset()
     os.chdir(request["directory"])
+    if request["is_bound"]:
+        bound.bind()
+    moved_clock.take()
     status: int = importlib.import_module(COMMANDS).main(request["arguments"])
     return status
 
