@@ -22,10 +22,13 @@ PACKAGES = {
     "barman": "barman",
     "caddy": "caddy",
     "chromium": "chromium",
+    "composer": "composer",
     "curl": "curl",
     "debootstrap": "debootstrap",
     "dpkg-deb": "dpkg",
     "nginx": "nginx",
+    "node": "nodejs",
+    "npm": "npm",
     "nsenter": "util-linux",
     "openssl": "openssl",
     "php": "php-cli",
@@ -39,7 +42,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
 }
-CAMPAIGN_ONLY = {"debootstrap", "soffice", "systemd-nspawn"}
+CAMPAIGN_ONLY = {"composer", "debootstrap", "node", "npm", "soffice", "systemd-nspawn"}
 # Debian names these by their version, outside a user's PATH.
 VERSIONED = {"php-fpm": "php-fpm[0-9]*"}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()

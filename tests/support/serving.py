@@ -91,7 +91,7 @@ class Site:
         }
 
 
-async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS) -> Site:
+async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS, *, source_prefix: str = SOURCE) -> Site:
     """Make an installation with communes, and a module's and a client's credential for each."""
     site = Site(home=home, dsn=dsn, port=free_port())
     clock = SystemClock()
@@ -106,7 +106,7 @@ async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS) -> 
             administration = installation.administration
             await administration.add_tenant(tenant, tenant.capitalize())
             _, site.modules[tenant] = await administration.credentials.add(
-                role="module", tenant=tenant, categories=CATEGORIES, source_prefix=SOURCE
+                role="module", tenant=tenant, categories=CATEGORIES, source_prefix=source_prefix
             )
             _, site.clients[tenant] = await administration.credentials.add(
                 role="client", tenant=tenant, categories=CATEGORIES, person=PERSON
