@@ -38,6 +38,7 @@ HANDOVER_BY = time(3)
 STALE_SNAPSHOT_SECONDS = 5.0
 STALE_SEAL = timedelta(minutes=10)
 UNANSWERED = "the database does not answer"
+SAME = "the same as of the database"
 
 
 class Checks:
@@ -103,15 +104,22 @@ class Checks:
                 answers["database"] = answers.get("database") or str(error)
                 answers.setdefault(name, UNANSWERED)
             except (JournalError, OSError) as error:
-                answers[name] = describe(error)
+                told = describe(error)
+                answers[name] = SAME if told in (answers.get("database") or "") else told
         return answers
 
     async def _check_audit(self) -> str | None:
         return self._alarms.problem()
 
     async def _check_certificate(self) -> str | None:
-        if self._identity.not_before <= self._clock.now() <= self._identity.not_after:
+        now = self._clock.now().replace(microsecond=0)
+        if self._identity.not_before <= now <= self._identity.not_after:
             return None
+        if now < self._identity.not_before:
+            return (
+                f"the signing certificate is valid only from {format_seconds(self._identity.not_before)}, and this "
+                f"machine says {format_seconds(now)}: nothing is sealed or extracted; correct the clock (timedatectl)"
+            )
         return (
             f"the signing certificate is valid from {format_seconds(self._identity.not_before)} to "
             f"{format_seconds(self._identity.not_after)}: nothing is sealed or extracted until it is renewed"

@@ -55,7 +55,7 @@ def read_sections() -> dict[str, str]:
 
 def main(names: list[str]) -> int:
     """Play, and write."""
-    sections, failed = read_sections(), 0
+    failed = 0
     with running() as broken:
         for row in ALL:
             if names and row.name not in names:
@@ -67,7 +67,7 @@ def main(names: list[str]) -> int:
                 print(f"{row.name}: FAILED: {error}", flush=True)  # noqa: T201
                 continue
             print(f"{row.name}: doctor {seen.code}, {seen.readiness}; ready again after {seconds:.1f} s", flush=True)  # noqa: T201
-            sections[row.name] = section(row, seen, seconds)
+            sections = read_sections() | {row.name: section(row, seen, seconds)}
             REPORT.write_text(
                 HEAD + "\n".join(sections[each.name] for each in ALL if each.name in sections), encoding="utf-8"
             )
