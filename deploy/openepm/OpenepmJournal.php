@@ -183,7 +183,7 @@ final class OpenepmJournal
         $all = true;
         foreach ($references as $reference) {
             $data = array('justification' => $motif, 'act' => $act, 'count' => count($references));
-            $all = $this->record('combination', null, $reference, $data, $options) && $all;
+            $all = $this->record('combination', 'link', $reference, $data, $options) && $all;
         }
         return $all;
     }

@@ -10,13 +10,16 @@ import stat
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from journal.core.entry import TYPE_PREFIX
+from journal.core.times import format_time
 from tests.support.databases import fresh_database
 from tests.support.php import DIRECTORY, Connector
 from tests.support.ports import free_port
@@ -96,6 +99,12 @@ def rows() -> list[tuple[str, str, str]]:
     return found
 
 
+def examples() -> list[dict[str, Any]]:
+    """Return the examples of the page."""
+    page = (DIRECTORY / "EVENEMENTS.md").read_text(encoding="utf-8")
+    return [json.loads(line) for line in page.partition("```json\n")[2].partition("```")[0].splitlines()]
+
+
 def table_lines() -> int:
     """Return how many rows the page's tables have."""
     lines = (DIRECTORY / "EVENEMENTS.md").read_text(encoding="utf-8").splitlines()
@@ -117,6 +126,9 @@ async def test_every_row_of_the_table(connector: Connector) -> None:
         expected["ecrits" if "'ecrits'" in said else CATEGORY] += [(TYPE_PREFIX + action, operation)] * both
     assert await run(connector, code) == ""
     assert await flush(connector) == ""
+    assert {(TYPE_PREFIX + action, operation) for _, action, operation in calls} == {
+        (example["type"], example["data"]["operation"]) for example in examples()
+    }
     for category, wanted in expected.items():
         events = await connector.entries(category)
         assert [(event["type"], event["data"].get("operation", "")) for event in events] == wanted
@@ -125,6 +137,23 @@ async def test_every_row_of_the_table(connector: Connector) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*")} == {0o700}
     assert {stat.S_IMODE(path.stat().st_mode) for path in connector.spool.glob("*/[!ws]*")} == {0o600}
     assert (await asyncio.to_thread(connector.command, "status")).returncode == 0
+
+
+async def test_every_example(connector: Connector) -> None:
+    """Each example of EVENEMENTS.md, with what belongs to a sending, is accepted as it is written, and found again."""
+    sent = [
+        {"specversion": "1.0", "id": str(number), "time": format_time(datetime.now(UTC)), "source": connector.source}
+        | example
+        for number, example in enumerate(examples())
+    ]
+    url = f"{connector.site.url}/v1/categories/{CATEGORY}/events"
+    headers = {
+        "Authorization": f"Bearer {connector.site.modules[connector.tenant]}",
+        "Content-Type": "application/cloudevents-batch+json",
+    }
+    async with aiohttp.ClientSession() as session, session.post(url, json=sent, headers=headers) as answer:
+        assert answer.status == 201, await answer.text()
+    assert await connector.entries() == sent
 
 
 async def test_the_usual_mistakes(connector: Connector) -> None:
