@@ -24,7 +24,7 @@ from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
 from ingest.instruments import UNKNOWN_ROUTE
 from ingest.me import BATCH_LIMIT_BYTES, get_me
-from ingest.probes import get_health, get_metrics, get_openapi, get_readiness
+from ingest.probes import get_health, get_metrics, get_readiness
 from ingest.problems import (
     BAD_REQUEST,
     EXPECTATION,
@@ -37,6 +37,7 @@ from ingest.problems import (
     response_of,
 )
 from ingest.reading import get_extracts, get_head, get_seals, get_status, get_trust
+from ingest.reference import get_docs, get_openapi
 from ingest.submissions import post_events
 from journal.core.errors import BusyError, JournalError, SubmissionError
 from journal.core.faults import EXPECT, HEADER, PARAMETER, Fault
@@ -108,6 +109,7 @@ CALLS = (
     Call(method="GET", path="/v1/trust", roles=READERS, handler=get_trust),
     Call(method="GET", path="/v1/status", roles=frozenset({"client", "operator"}), handler=get_status),
     Call(method="GET", path="/v1/openapi.json", public=get_openapi),
+    Call(method="GET", path="/docs", public=get_docs),
     Call(method="GET", path="/verifier", public=get_verifier_page),
     Call(method="GET", path="/journal-verify.pyz", public=get_verifier),
     Call(method="GET", path="/journal-verify.pyz.sha256", public=get_verifier_digest),

@@ -1,8 +1,7 @@
-"""The calls for probes, without a credential: liveness, readiness, metrics, the OpenAPI document."""
+"""The calls for probes, without a credential: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,8 +13,6 @@ from ingest.problems import UNAVAILABLE, ProblemError, response_of
 
 if TYPE_CHECKING:
     from ingest.edge import Edge
-
-OPENAPI = resources.files("ingest").joinpath("openapi.json").read_bytes()
 
 
 async def get_health(_: web.Request, __: Edge) -> web.StreamResponse:
@@ -41,8 +38,3 @@ async def get_metrics(request: web.Request, edge: Edge) -> web.StreamResponse:
     exposition = Exposition(edge.service.instruments.metrics, checks, status, edge.service.settings)
     text, content_type = exposition.write(request.headers.get(hdrs.ACCEPT, ""))
     return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
-
-
-async def get_openapi(_: web.Request, __: Edge) -> web.StreamResponse:
-    """Answer the description of every call (OpenAPI 3.1)."""
-    return web.Response(body=OPENAPI, content_type="application/json")

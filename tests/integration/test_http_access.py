@@ -34,6 +34,7 @@ ALLOWED = {
     ("GET", "/v1/status"): {"client", "operator"},
     ("GET", "/v1/me"): {"module", "client", "auditor", "operator"},
     ("GET", "/v1/openapi.json"): set(),
+    ("GET", "/docs"): set(),
     ("GET", "/verifier"): set(),
     ("GET", "/journal-verify.pyz"): set(),
     ("GET", "/journal-verify.pyz.sha256"): set(),

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from ingest.probes import OPENAPI
+from ingest.reference import OPENAPI
 
 DOCUMENT = json.loads(OPENAPI)
 SCHEMAS = DOCUMENT["components"]["schemas"]

@@ -12,9 +12,9 @@ import pytest
 
 from ingest.app import CALLS
 from ingest.examination import BATCH_LIMIT_EVENTS
-from ingest.probes import OPENAPI
 from ingest.problems import KINDS
 from ingest.reading import EXTRACTS_LIMIT, SEALS_LIMIT
+from ingest.reference import OPENAPI
 from ingest.shapes import CloudEvent
 from ingest.submissions import BATCH, SINGLE
 from journal.core.entry import ACTIONS, MODULE_ACTIONS, OUTCOMES, TYPE_PREFIX
