@@ -242,6 +242,11 @@ class Pools:
             alarm = asyncio.get_running_loop().call_later(CONNECT_LIMIT_SECONDS, connection.terminate)
             try:
                 yield connection
+            except AttributeError as error:
+                # asyncpg has no protocol any more where a connection ends between preparing a statement and running it.
+                if not connection.is_closed():
+                    raise
+                raise UnavailableError("the connection ended before its statement ran") from error
             finally:
                 alarm.cancel()
                 await connection.close(timeout=CONNECT_LIMIT_SECONDS)

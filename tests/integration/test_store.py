@@ -255,6 +255,25 @@ async def test_a_killed_connection_is_unavailable_and_replaced(store: Store, sup
     await store.read_now()
 
 
+async def test_a_connection_that_ends_before_its_statement_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver has no protocol any more for what it has just prepared: an outage, and the next one gets another."""
+    prepare = asyncpg.Connection._get_statement
+
+    async def end(connection: asyncpg.Connection, *arguments: Any, **options: Any) -> Any:
+        statement = await prepare(connection, *arguments, **options)
+        connection.terminate()
+        return statement
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "_get_statement", end)
+        with pytest.raises(UnavailableError):
+            await store.read_now()
+        with pytest.raises(UnavailableError):
+            async with store.connect_anew("ingest") as connection:
+                await connection.fetch("SELECT 1")
+    await store.read_now()
+
+
 async def test_a_statement_that_never_answers_is_abandoned(dsn: str, owner: asyncpg.Connection) -> None:
     """Its outcome is unknown, for it may still happen; asked again, the event is recorded once."""
     async with await Store.connect(dsn, application="test", limits_seconds={"ingest": 0.3}) as store:
