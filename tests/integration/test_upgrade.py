@@ -78,7 +78,7 @@ async def await_ready(site: Site, tree: Path | None) -> None:
             await asyncio.sleep(0.2)
 
 
-@pytest.mark.parametrize("rate", [10, pytest.param(100, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("rate", [5, pytest.param(100, marks=pytest.mark.campaign)])
 async def test_upgraded_and_brought_back_under_load(
     rate: int, dsn: str, tmp_path: Path, later: Path, record_property: Callable[[str, object], None]
 ) -> None:
