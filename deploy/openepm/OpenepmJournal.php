@@ -962,7 +962,8 @@ final class OpenepmJournalSender
         $problem = json_decode($answer, true);
         $problem = is_array($problem) ? $problem : array();
         $isOurs = strpos((string) ($problem['type'] ?? ''), self::PROBLEM) === 0;
-        if (!$isOurs || !in_array($status, self::FOR_GOOD, true) || ($problem['retryable'] ?? false) === true) {
+        $isLater = ($problem['retryable'] ?? false) === true && empty($problem['faults']);
+        if (!$isOurs || !in_array($status, self::FOR_GOOD, true) || $isLater) {
             // Nothing is wrong with the events, or it is not the journal that says so.
             return $this->tooOld($lines) ?: array(array(self::WAITS, $this->why($status, $problem)));
         }

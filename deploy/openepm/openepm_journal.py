@@ -424,7 +424,8 @@ class Sender:
             return None  # of the journal, or of a proxy before it
         problem = _problem(answer)
         is_ours = str(problem.get("type", "")).startswith(PROBLEM)
-        if not is_ours or status not in FOR_GOOD or problem.get("retryable") is True:
+        is_later = problem.get("retryable") is True and not problem.get("faults")
+        if not is_ours or status not in FOR_GOOD or is_later:
             # Nothing is wrong with the events, or it is not the journal that says so.
             return self._too_old(lines) or {0: Verdict(self._why(status, problem), waits=True)}
         verdicts: dict[int, Verdict] = {}
