@@ -78,7 +78,7 @@ class Breakage:
         began = time.monotonic()
         broken.await_failing()
         seconds = time.monotonic() - began
-        assert broken.doctor()[1] == []
+        wait_for(lambda: broken.doctor()[1] == [], lambda: f"{broken.doctor()[1]}")
         return seen, seconds
 
     def _missing(self) -> str:
@@ -663,11 +663,11 @@ def time_stamping_authority_down(broken: Broken) -> Iterator[str]:
     try:
         broken.started()
         broken.await_failing()
-        assert broken.doctor()[1] == []
+        wait_for(lambda: broken.doctor()[1] == [], lambda: "doctor has something to say")
         end(server)
         yield ""
         server = serve_time(authority, server.server_port)
-        assert broken.doctor()[1] == []
+        wait_for(lambda: broken.doctor()[1] == [], lambda: "doctor has something to say")
     finally:
         end(server)
         broken.stop()
@@ -720,12 +720,14 @@ def end(server: ThreadingHTTPServer) -> None:
 def port_taken(broken: Broken) -> Iterator[str]:
     """Take it, as something that is no HTTP server."""
     broken.stop()
+    taken = socket.create_server(("127.0.0.1", broken.port))
+    answering = Thread(target=greet, args=(taken,), daemon=True)
+    answering.start()
     try:
-        with socket.create_server(("127.0.0.1", broken.port)) as taken:
-            Thread(target=greet, args=(taken,), daemon=True).start()
-            yield broken.refused()
-            taken.shutdown(socket.SHUT_RDWR)  # the thread that accepts would hold it
+        yield broken.refused()
     finally:
+        taken.shutdown(socket.SHUT_RDWR)
+        answering.join()  # which closes it
         broken.started()
 
 
