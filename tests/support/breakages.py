@@ -78,7 +78,7 @@ class Breakage:
         began = time.monotonic()
         broken.await_failing()
         seconds = time.monotonic() - began
-        wait_for(lambda: broken.doctor()[1] == [], lambda: f"{broken.doctor()[1]}")
+        broken.await_fine()
         return seen, seconds
 
     def _missing(self) -> str:
@@ -663,11 +663,11 @@ def time_stamping_authority_down(broken: Broken) -> Iterator[str]:
     try:
         broken.started()
         broken.await_failing()
-        wait_for(lambda: broken.doctor()[1] == [], lambda: "doctor has something to say")
+        broken.await_fine()
         end(server)
         yield ""
         server = serve_time(authority, server.server_port)
-        wait_for(lambda: broken.doctor()[1] == [], lambda: "doctor has something to say")
+        broken.await_fine()
     finally:
         end(server)
         broken.stop()
@@ -745,7 +745,7 @@ def greet(listener: socket.socket) -> None:
 
 @breakage(
     "The signer hangs",
-    doctor=("FAIL service: it answers on 127.0.0.1:8470, and is not ready: seals",),
+    doctor=("FAIL service: it answers on 127.0.0.1:8470, and is not ready: ",),
     readiness=("seals",),
     log=("the signer has not answered for ",),
     heals="by itself: a signer of the service's own is killed and started again; one with a unit, by systemctl restart "

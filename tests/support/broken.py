@@ -217,6 +217,10 @@ class Broken:
         """Return the warnings of the log since the harm."""
         return [self.plain(told) for line in self.log[self.before :] if (told := warning_in(line))]
 
+    def await_fine(self) -> None:
+        """Wait until doctor has nothing to say: the checks of a busy machine may have been late."""
+        wait_for(lambda: self.doctor()[1] == [], lambda: f"{self.doctor()[1]}")
+
     def look(self, refusal: str = "") -> Seen:
         """Look as an operator does; a `refusal` is the last line of the log of a service that does not start."""
         code, lines = self.doctor()
