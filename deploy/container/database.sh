@@ -2,7 +2,8 @@
 # Run once by the image of PostgreSQL, as its superuser, on a new cluster: roles, their password, the database.
 set -eu
 
-JOURNAL_PASSWORD=$(cat "${POSTGRES_PASSWORD_FILE:?}")
+# The image has read the file of the password, and forgotten its name.
+JOURNAL_PASSWORD=${POSTGRES_PASSWORD:?}
 export JOURNAL_PASSWORD
 psql -v ON_ERROR_STOP=1 --quiet --no-psqlrc --dbname postgres --file "${JOURNAL_ROLES:-/openepm-journal/roles.sql}"
 psql -v ON_ERROR_STOP=1 --quiet --no-psqlrc --dbname postgres <<'SQL'

@@ -100,14 +100,13 @@ async def test_the_database_of_the_container(server: EmbeddedPostgres, tmp_path:
     [(place, port)] = await superuser.fetch(
         "SELECT current_setting('unix_socket_directories'), current_setting('port')"
     )
-    (tmp_path / "password").write_text("ge'heim\n", encoding="utf-8")
     (tmp_path / "postgresql.conf").touch()
     environment = os.environ | {
         "PGHOST": place,
         "PGPORT": port,
         "PGUSER": SUPERUSER,
         "PGDATA": str(tmp_path),
-        "POSTGRES_PASSWORD_FILE": str(tmp_path / "password"),
+        "POSTGRES_PASSWORD": "ge'heim",
         "JOURNAL_ROLES": str(DEPLOY.parent / "sql" / "roles.sql"),
     }
     done = subprocess.run([CONTAINER / "database.sh"], env=environment, capture_output=True, text=True, check=False)

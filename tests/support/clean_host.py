@@ -6,10 +6,12 @@ install are fetched before, into its own cache, from wherever this machine's apt
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from dataclasses import dataclass
@@ -90,7 +92,10 @@ class CleanHost:
         self.variables: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        """Boot, and wait until systemd says that everything it starts is started."""
+        """Boot, and wait until systemd says that everything it starts is started; one host at a time."""
+        # Without a unit of its own each systemd takes this process's control group: two would meet in it.
+        self._alone = (Path(tempfile.gettempdir()) / "openepm-journal-clean-host.lock").open("w", encoding="ascii")
+        fcntl.flock(self._alone, fcntl.LOCK_EX)
         console = self.root.with_name(self.root.name + ".console")
         command = ["systemd-nspawn", "--quiet", "--directory", str(self.root), "--boot", "--register=no", "--keep-unit"]
         command += ["--private-network", "--console=read-only", f"--machine={self.root.name}"]
@@ -118,6 +123,7 @@ class CleanHost:
         assert self._container is not None
         self._container.send_signal(signal.SIGTERM)
         self._container.wait(timeout=BOOT_LIMIT_SECONDS)
+        self._alone.close()
 
     def start(self, command: str) -> subprocess.Popen[str]:
         """Start a command of a shell, in root's home."""
