@@ -971,24 +971,13 @@ final class OpenepmJournalSender
         foreach ($problem['faults'] ?? array() as $fault) {
             $position = $fault['position'] ?? -1;
             if (isset($lines[$position]) && ($verdicts[$position][0] ?? '') !== self::REFUSED) {
-                $verdicts[$position] = $this->verdict(self::withCode($fault, $problem), $lines[$position]);
+                $verdicts[$position] = $this->verdict($fault, $lines[$position]);
             }
         }
         if ($verdicts === array()) {
             return count($lines) > 1 ? null : array(array(self::REFUSED, (string) ($problem['detail'] ?? 'refusé')));
         }
         return $verdicts;
-    }
-
-    private static function withCode(array $fault, array $problem): array
-    {
-        $kind = substr((string) $problem['type'], strlen(self::PROBLEM));
-        $codes = array('late' => 'time-too-old', 'purged' => 'time-purged');
-        if ($kind === 'invalid') {
-            $codes['invalid'] = array('/time' => 'time-ahead', '/source' => 'source-prefix')[$fault['pointer']] ?? '';
-        }
-        $code = $codes[$kind] ?? '';
-        return $fault + array('code' => $code, 'retryable' => $code === 'time-ahead');
     }
 
     /** @return array{string, string} what becomes of a line with this fault, and why; its bytes are kept either way */

@@ -432,7 +432,7 @@ class Sender:
         for fault in problem.get("faults", ()):
             position = fault.get("position", -1)
             if 0 <= position < len(lines) and (position not in verdicts or verdicts[position].waits):
-                verdicts[position] = self._verdict(_with_code(fault, problem), lines[position])
+                verdicts[position] = self._verdict(fault, lines[position])
         if verdicts:
             return verdicts
         return None if len(lines) > 1 else {0: Verdict(str(problem.get("detail", "refused")))}
@@ -582,13 +582,6 @@ def _problem(answer: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return problem if isinstance(problem, dict) else {}
-
-
-def _with_code(fault: Mapping[str, Any], problem: Mapping[str, Any]) -> dict[str, Any]:
-    kind = str(problem["type"]).removeprefix(PROBLEM)
-    invalid = {"/time": "time-ahead", "/source": "source-prefix"}.get(str(fault.get("pointer")), "")
-    code = {"late": "time-too-old", "purged": "time-purged", "invalid": invalid}.get(kind, "")
-    return {"code": code, "retryable": code == "time-ahead", **fault}
 
 
 def _open(path: Path, flags: int) -> IO[bytes]:

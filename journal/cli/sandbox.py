@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from journal.core.times import format_seconds
 from journal.keys.files import make_private_directory
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def describe(compartment: Compartment, index: int, event: Event) -> str:
         data.get("justification"),
     ]
     words = "  ".join(str(word) for word in told if word)
-    return f"{format_seconds(event.time)}  {compartment.tenant}/{compartment.category} #{index}  {words}"
+    return f"{event.time_text[:19]}Z  {compartment.tenant}/{compartment.category} #{index}  {words}"
 
 
 @asynccontextmanager
