@@ -60,7 +60,7 @@ MEBIBYTE = 1024 * 1024
 # The line of each CloudEvents SDK that switches the mode.
 STRUCTURED_MODE = {
     "php": "Marshaller::createJsonMarshaller()->marshalStructuredRequest($event, 'POST', $url)",
-    "python": "headers, body = cloudevents.http.to_structured(event)",
+    "python": "message = cloudevents.core.bindings.http.to_structured_event(event)",
     "javascript": "const message = HTTP.structured(event)",
 }
 

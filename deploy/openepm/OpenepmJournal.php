@@ -228,7 +228,8 @@ final class OpenepmJournal
      * Record an act; every method above ends here.
      *
      * @param array<string, mixed> $data members of `data`
-     * @param array<string, mixed> $options category, outcome (success, denied, failure), fields, count, traceparent, time
+     * @param array<string, mixed> $options category, outcome (success, denied, failure), fields, count, actor, traceparent,
+     *   time
      * @return bool whether it is in the spool; false after a fault that PHP's error log tells
      */
     public function record(string $action, ?string $operation, ?string $reference, array $data, array $options): bool
@@ -298,8 +299,8 @@ final class OpenepmJournal
     }
 
     /**
-     * Return the health of each category: waiting (events), oldest (RFC 3339), bytes, aside, losses (first, last, reason),
-     * epoch, error, since, acknowledged_at, clock_seconds.
+     * Return the health of each category: waiting (events), oldest (RFC 3339), bytes, aside, losses (first, last,
+     * reason), epoch, error, since, acknowledged_at, clock_seconds.
      *
      * @return array<string, array<string, mixed>>
      */
@@ -403,7 +404,8 @@ final class OpenepmJournal
     private function sendAfterResponse(): void
     {
         // Only php-fpm lets the browser have its page first: elsewhere sending would be in the page's time.
-        if ($this->sends || $this->settings['send'] !== 'after-response' || !function_exists('fastcgi_finish_request')) {
+        $isAfter = $this->settings['send'] === 'after-response' && function_exists('fastcgi_finish_request');
+        if ($this->sends || !$isAfter) {
             return;
         }
         $this->sends = true;
@@ -541,7 +543,7 @@ final class OpenepmJournalSpool
     {
         if (function_exists('posix_geteuid') && @fileowner($this->directory) !== posix_geteuid()) {
             // What another account (root, by hand) makes here could not be written by the pages afterwards.
-            throw new OpenepmJournalException($this->directory . ' : appartient à un autre compte ; utilisez celui de PHP');
+            throw new OpenepmJournalException($this->directory . ' : appartient à un autre compte que celui-ci');
         }
         $file = @fopen($this->directory . '/' . $name, 'c');
         if ($file === false) {
@@ -636,7 +638,7 @@ final class OpenepmJournalSpool
         return $last === '' ? (int) basename($path, '.ndjson') : self::sequence($last) + 1;
     }
 
-    /** Return the last line; one that a killed process has not ended is cut off: nobody was told that it was recorded. */
+    /** Return the last line; one that a killed process has not ended is cut off: nobody was told that it is kept. */
     private function last(string $path): string
     {
         clearstatcache(true, $path);
@@ -664,7 +666,7 @@ final class OpenepmJournalSpool
     private function write(string $path, string $lines, bool $isBounded): void
     {
         if ($isBounded && $this->bytes() + strlen($lines) > $this->limit) {
-            throw new OpenepmJournalException($this->directory . ' : attente pleine (max_mib) ; l\'envoi est-il arrêté ?');
+            throw new OpenepmJournalException($this->directory . ' : file pleine (max_mib) ; l\'envoi est-il arrêté ?');
         }
         $file = @fopen($path, 'ab');
         if ($file === false) {
@@ -946,7 +948,8 @@ final class OpenepmJournalSender
      * Ask the journal to record lines.
      *
      * @param string[] $lines
-     * @return array<int, array{string, string}>|null verdicts by position: none if all is acknowledged; null: no line is named
+     * @return array<int, array{string, string}>|null verdicts by position, none if all is acknowledged; null if no line
+     *   is named
      */
     private function ask(array $lines): ?array
     {
@@ -1002,7 +1005,7 @@ final class OpenepmJournalSender
         return array(self::REFUSED, $why);
     }
 
-    /** @return array<int, array{string, string}> the lines that have waited for too long, as far as this clock is right */
+    /** @return array<int, array{string, string}> the lines that waited for too long, as far as this clock is right */
     private function tooOld(array $lines): array
     {
         if (abs($this->state['clock_seconds'] ?? 0) > self::CLOCK_SECONDS) {
@@ -1021,14 +1024,16 @@ final class OpenepmJournalSender
         $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
         $kept = '';
         foreach ($lines as $line) {
-            $kept .= json_encode(array('at' => gmdate('c'), 'reason' => $reason, 'event' => rtrim($line)), $flags) . "\n";
+            $noted = array('at' => gmdate('c'), 'reason' => $reason, 'event' => rtrim($line));
+            $kept .= json_encode($noted, $flags) . "\n";
         }
         $this->spool->add('quarantine-' . gmdate('Y-m-d') . '.ndjson', $kept);
         if ($reason === self::TOO_OLD) {
             $first = OpenepmJournalSpool::sequence($lines[0]);
             $this->spool->noteLoss($first, OpenepmJournalSpool::sequence(end($lines)), 'trop anciens', '');
         }
-        error_log('openepm-journal: ' . $this->spool->category . ' : refusé et mis de côté (' . count($lines) . ') : ' . $reason);
+        $count = count($lines);
+        error_log("openepm-journal: {$this->spool->category} : refusé et mis de côté ($count) : $reason");
     }
 
     /** Keep receipts, now or when a segment that was sent has made room for them: events go first. */

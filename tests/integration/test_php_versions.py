@@ -56,18 +56,25 @@ def test_no_newer_construct() -> None:
     assert len(found.stdout.splitlines()) == 3
 
 
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Install PHP of all versions; return the program, which takes the version from the variable PHP."""
+    place = tmp_path_factory.mktemp("php-wasm")
+    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(place), RUNTIME]
+    subprocess.run(install, check=True, capture_output=True)
+    return str(place / "node_modules" / ".bin" / "php-wasm-cli")
+
+
 @pytest.mark.campaign
 @pytest.mark.needs("node", "npm")
 @pytest.mark.parametrize("version", ["7.4", "8.0", "8.1", "8.2", "8.3", "8.4", "8.5"])
-async def test_versions(version: str, tmp_path: Path) -> None:
+async def test_versions(version: str, runtime: str, tmp_path: Path) -> None:
     """Each version reads the files without a word, and records and keeps events."""
-    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(tmp_path), RUNTIME]
-    await asyncio.to_thread(subprocess.run, install, check=True, capture_output=True)
-    php = str(tmp_path / "node_modules" / ".bin" / "php-wasm-cli")
     environment = os.environ | {"PHP": version}
 
     async def run(*arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(php, *arguments, env=environment, stdout=asyncio.subprocess.PIPE)
+        command = (runtime, *arguments)
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
         said, _ = await process.communicate()
         return said.decode().strip()
 

@@ -23,7 +23,8 @@ function fiches(?array $changed = null): array
         file_put_contents($path, json_encode($changed), LOCK_EX);
     }
     $kept = json_decode((string) @file_get_contents($path), true);
-    return is_array($kept) ? $kept : array('MC-2026-00001' => 'Tapage, rue des Lices', 'MC-2026-00002' => 'Véhicule gênant');
+    $first = array('MC-2026-00001' => 'Tapage, rue des Lices', 'MC-2026-00002' => 'Véhicule gênant');
+    return is_array($kept) ? $kept : $first;
 }
 
 function html(string $text): string
@@ -33,8 +34,8 @@ function html(string $text): string
 
 function formulaire(string $acte, string $reference, string $champ, string $bouton): string
 {
-    return "<form method=post action='?acte=$acte&amp;fiche=" . html($reference) . "'>"
-        . ($champ !== '' ? "<label>$champ <input name=texte required></label> " : '') . "<button>$bouton</button></form>";
+    $texte = $champ !== '' ? "<label>$champ <input name=texte required></label> " : '';
+    return "<form method=post action='?acte=$acte&amp;fiche=" . html($reference) . "'>$texte<button>$bouton</button></form>";
 }
 
 $fiches = fiches();
@@ -67,7 +68,8 @@ switch ($acte) {
         $journal->recherche(count($trouves));  // how many, not what was looked for
         break;
     case 'creation':
-        $reference = sprintf('MC-2026-%05d', 1 + (int) substr((string) max(array_keys($fiches + array('MC-2026-00000' => ''))), -5));
+        $derniere = max(array_keys($fiches + array('MC-2026-00000' => '')));
+        $reference = sprintf('MC-2026-%05d', 1 + (int) substr($derniere, -5));
         fiches(array($reference => $texte) + $fiches);
         $page = '<p>Fiche ' . html($reference) . ' créée.</p>';
         $journal->creation($reference);
