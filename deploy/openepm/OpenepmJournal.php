@@ -476,7 +476,7 @@ final class OpenepmJournalSpool
             $next = $count > 0 ? max($next, $first + $count) : $next;
             try {
                 $this->write($path === false ? $this->start(1) : $path, $this->line($event, $next), true);
-            } catch (OpenepmJournalException $error) {
+            } catch (Throwable $error) {
                 $this->lose($count + 1, $count > 0 ? $first : $next, $count > 0 ? $since : $event['time']);
                 throw $error;
             }
@@ -965,13 +965,14 @@ final class OpenepmJournalSender
         $problem = json_decode($answer, true);
         $problem = is_array($problem) ? $problem : array();
         $isOurs = strpos((string) ($problem['type'] ?? ''), self::PROBLEM) === 0;
-        $isLater = ($problem['retryable'] ?? false) === true && empty($problem['faults']);
-        if (!$isOurs || !in_array($status, self::FOR_GOOD, true) || $isLater) {
+        $faults = $problem['faults'] ?? array();
+        $isPassing = $faults === array() && ($problem['retryable'] ?? false) === true;
+        if (!$isOurs || !in_array($status, self::FOR_GOOD, true) || $isPassing) {
             // Nothing is wrong with the events, or it is not the journal that says so.
             return $this->tooOld($lines) ?: array(array(self::WAITS, $this->why($status, $problem)));
         }
         $verdicts = array();
-        foreach ($problem['faults'] ?? array() as $fault) {
+        foreach ($faults as $fault) {
             $position = $fault['position'] ?? -1;
             if (isset($lines[$position]) && ($verdicts[$position][0] ?? '') !== self::REFUSED) {
                 $verdicts[$position] = $this->verdict($fault, $lines[$position]);

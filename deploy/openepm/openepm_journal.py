@@ -424,12 +424,12 @@ class Sender:
             return None  # of the journal, or of a proxy before it
         problem = _problem(answer)
         is_ours = str(problem.get("type", "")).startswith(PROBLEM)
-        is_later = problem.get("retryable") is True and not problem.get("faults")
-        if not is_ours or status not in FOR_GOOD or is_later:
+        faults = problem.get("faults", ())
+        if not is_ours or status not in FOR_GOOD or (not faults and problem.get("retryable") is True):
             # Nothing is wrong with the events, or it is not the journal that says so.
             return self._too_old(lines) or {0: Verdict(self._why(status, problem), waits=True)}
         verdicts: dict[int, Verdict] = {}
-        for fault in problem.get("faults", ()):
+        for fault in faults:
             position = fault.get("position", -1)
             if 0 <= position < len(lines) and (position not in verdicts or verdicts[position].waits):
                 verdicts[position] = self._verdict(fault, lines[position])

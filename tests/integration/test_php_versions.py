@@ -33,7 +33,9 @@ foreach (array_slice($argv, 1) as $path) {
 FILES = [DIRECTORY / name for name in ("OpenepmJournal.php", "openepm-journal-php", "exemple/index.php")]
 RUN = """<?php
 error_reporting(E_ALL);
-set_error_handler(function ($level, $message, $file, $line) {{ throw new ErrorException("$message, line $line"); }});
+set_error_handler(function ($level, $message, $file, $line) {{
+    if (error_reporting() & $level) {{ throw new ErrorException("$message, line $line"); }}
+}});
 require '{connector}';
 $j = new OpenepmJournal(array(
     'url' => 'http://127.0.0.1:9', 'token_file' => '{token}', 'source' => '/a', 'spool' => '{spool}',
