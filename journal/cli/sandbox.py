@@ -50,10 +50,10 @@ class Watched:
         return getattr(self._writer, name)
 
     async def submit(
-        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
+        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], *others: Any, **options: Any
     ) -> Answer:
         """Record the events, then print one line for each that is new."""
-        answer = await self._writer.submit(compartment, submitted_by, events, size_bytes)
+        answer = await self._writer.submit(compartment, submitted_by, events, *others, **options)
         for event, acknowledgement in zip(events, answer, strict=True):
             if acknowledgement.created:
                 print(describe(compartment, acknowledgement.receipt.index, event), flush=True)
