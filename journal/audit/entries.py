@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from journal.core.chain import Head, extend
+from journal.core.chain import HASH_BYTES, Head, extend, extend_all
 from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, Entry, event_key, identity_time, parse_record, source_key
 from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
 from journal.core.times import day_of, format_day, format_time, parse_day, parse_time
@@ -157,11 +157,12 @@ class ChainDay:
         """Tell whether the chain hashes follow, and are those that seals and head state."""
         if len(self._hashes) != 1:
             return False
-        (chain_hash,) = self._hashes
-        for row in rows:
-            chain_hash = extend(chain_hash, row.leaf_hash)
-            if chain_hash != row.chain_hash:
-                return False
+        # A leaf hash of another length is seen where it is compared with its record.
+        leaves = b"".join([row.leaf_hash for row in rows])
+        if len(leaves) != HASH_BYTES * len(rows) or extend_all(self._hashes[0], leaves) != [
+            row.chain_hash for row in rows
+        ]:
+            return False
         first, noted = rows[0].index, self._chain.hashes
         sizes = [size for size in noted if first < size <= first + len(rows)]
         return all(rows[size - 1 - first].chain_hash == noted[size] for size in sizes)

@@ -46,3 +46,14 @@ def extend(chain_hash: bytes, leaf: bytes) -> bytes:
     if len(chain_hash) != HASH_BYTES or len(leaf) != HASH_BYTES:
         raise ValueError("a hash is 32 bytes")
     return sha256(b"\x01" + chain_hash + leaf).digest()
+
+
+def extend_all(chain_hash: bytes, leaves: bytes) -> list[bytes]:
+    """Return the chain hash after each of the leaf hashes, given one after another, as `extend` does."""
+    if len(chain_hash) != HASH_BYTES or len(leaves) % HASH_BYTES:
+        raise ValueError("a hash is 32 bytes")
+    hashes = []
+    for place in range(0, len(leaves), HASH_BYTES):
+        chain_hash = sha256(b"\x01" + chain_hash + leaves[place : place + HASH_BYTES]).digest()
+        hashes.append(chain_hash)
+    return hashes

@@ -155,7 +155,8 @@ def write_rows(read: Sequence[Read]) -> bytes:
         return b"".join([(line and table.safe_lines([line])) or _write_row(one) for one, line in zip(read, lines)])
     if all(lines):
         return whole
-    return b"".join([table.finish(line).encode() if line else _write_row(one) for one, line in zip(read, lines)])
+    written = iter(whole.splitlines(keepends=True))
+    return b"".join([next(written) if line else _write_row(one) for one, line in zip(read, lines)])
 
 
 def _write_row(one: Read) -> bytes:

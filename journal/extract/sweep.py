@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable
 
-from journal.core.chain import HASH_BYTES, extend
+from journal.core.chain import HASH_BYTES, extend_all
 from journal.core.entry import JOURNAL_CATEGORY, RECORD_LIMIT_BYTES, parse_origin
 from journal.core.errors import VerificationError
 from journal.core.times import format_day
@@ -90,12 +90,9 @@ class _Sweep:
         if checked.earliest and checked.earliest < self._latest:
             return False
         self._latest = checked.latest or self._latest
-        first, leaves, chain_hash = self._index, checked.leaves, self._chain_hash
-        hashes = []
-        for place in range(0, len(leaves), HASH_BYTES):
-            chain_hash = extend(chain_hash, leaves[place : place + HASH_BYTES])
-            hashes.append(chain_hash)
-        self._index, self._chain_hash = first + len(hashes), chain_hash
+        first, leaves = self._index, checked.leaves
+        hashes = extend_all(self._chain_hash, leaves)
+        self._index, self._chain_hash = first + len(hashes), hashes[-1]
         for index in self._found.wanted & set(range(first, self._index)) if self._found.wanted else ():
             place = index - first
             self._found.hashes[index] = leaves[HASH_BYTES * place :][:HASH_BYTES], hashes[place]

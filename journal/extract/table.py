@@ -95,7 +95,7 @@ DATE_WORDS = (
 _AFTER = f"[{_BLANK}.,/\"'-]*"
 _VALUE = (
     f"[#0-9\uff10-\uff19]|(?:{_any_case(DATE_WORDS)}{_AFTER}){{1,2}}[0-9\uff10-\uff19]"
-    f"|{_any_case(_TRUTH)}[{_BLANK}\"']*(?:\0|$)"
+    f"|{_any_case(_TRUTH)}[{_BLANK}\"']*(?:\0|\r|$)"
 )
 _START = f"'|[{_BLANK}\"']*[{_FORMULA}]|{_BEFORE}(?:{_VALUE})"
 _GUARDED = re.compile(_START)
@@ -108,12 +108,16 @@ APART = "\0"
 _BETWEEN = '";"'
 _PLAIN = bytes((0, *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC3, 0xCA)))
 _SUSPECT = re.compile(f"[{UNSEEN}]".replace("\0-", "\1-"))
-_SUSPECT_START = re.compile(f"\0(?={_START})")
+# Most cells do not even begin with a character that one of these begins with: that is looked at first.
+_FIRST = "".join(sorted({letter for word in (*DATE_WORDS, *_TRUTH) for letter in (word[0], word[0].upper())}))
+_SUSPECT_FIRST = f"[{_BLANK}\"'{_FORMULA}.,(%€$£¥#0-9\uff10-\uff19{_FIRST}]"
+_SUSPECT_START = re.compile(f"\0(?={_SUSPECT_FIRST})(?={_START})")
 _SUSPECT_WITHIN = _FORMULA_WITHIN
+_UNSEEN_IN_LINES = re.compile(f"[{UNSEEN}]".replace("\0-\x1f", "\1-\x09\x0b\x0c\x0e-\x1f"))
 _UNSEEN_STARTS = re.compile("\0[\t\r\n]")
-# And for many lines: what may begin a formula within a cell is told by two bytes, each of which says which kind it is.
+# And for many lines: what may begin a formula within a cell is told by two bytes, once each says which kind it is.
 _PLAIN_LINES = _PLAIN + b"\r\n"
-_KINDS = bytes.maketrans(b",;|\"'=+-@", b",,,  ----")
+_KINDS = bytes.maketrans(b",;| \"'=+-@", b",,,,,,----")
 _DELETE = 0x7F
 
 
@@ -271,19 +275,18 @@ def row(entry: Entry) -> bytes:
     ).encode()
 
 
-def finish(lines: str) -> str:
-    """Return lines whose cells are safe as they are in the table."""
-    return lines.replace(APART, _BETWEEN)
-
-
 def safe_lines(lines: Iterable[str]) -> bytes | None:
-    """Return lines whose cells need not be made safe, all at once; None where a closer look is needed.
+    """Return lines with their cells made safe, all at once; None where one holds what is not seen.
 
     Each is whole, but that APART stands before each cell that may hold any text but a quotation mark.
     """
     whole = "".join(lines)
     if _SUSPECT_START.search(whole):
+        whole = _SUSPECT_START.sub("\0'", whole)
+    written = whole.replace(APART, _BETWEEN).encode()
+    if b",-" in written.translate(_KINDS):
+        whole = _SUSPECT_WITHIN.sub(r"\1'", whole)
+        written = whole.replace(APART, _BETWEEN).encode()
+    if written.translate(None, _PLAIN_LINES) and _UNSEEN_IN_LINES.search(whole):
         return None
-    written = finish(whole).encode()
-    kinds = written.translate(_KINDS)
-    return None if written.translate(None, _PLAIN_LINES) or b",-" in kinds or b" -" in kinds else written
+    return written

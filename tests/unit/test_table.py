@@ -312,6 +312,21 @@ def test_the_short_way_gives_what_the_long_way_gives(cells_given: list[str]) -> 
     assert table.join(cells_given) == '";"'.join(table._safe(cell).replace('"', '""') for cell in cells_given)
 
 
+plain = texts.filter(lambda text: not re.search('["\x00-\x1f]', text))
+
+
+@given(st.lists(st.lists(st.one_of(plain, st.sampled_from(VALUES)), min_size=1, max_size=3), min_size=1, max_size=3))
+def test_many_lines_at_once_are_what_each_of_their_cells_is(lines: list[list[str]]) -> None:
+    """Whether or not one of them needs work; where a character is not seen, nothing is said."""
+    lines = [[cell for cell in line if not re.search('["\x00-\x1f]', cell)] for line in lines]
+    found = table.safe_lines('"1";"accès' + "".join(f"\0{cell}" for cell in line) + '"\r\n' for line in lines)
+    if found is None:
+        assert any(table.visible(cell) != cell for line in lines for cell in line)
+        return
+    safe = ['";"'.join(["accès", *map(table._safe, line)]) for line in lines]
+    assert found.decode() == "".join(f'"1";"{line}"\r\n' for line in safe)
+
+
 def test_a_long_run_costs_linear_time() -> None:
     """No pattern walks a run again from each of its characters."""
     for text in (" ", "\t", '"', "'", ",", ".", "(", "a", "mar ", "lun. ", "vrai "):
