@@ -2149,7 +2149,8 @@ CREATE FUNCTION journal.read_entries(
     of_tenant text, of_category text, of_day date, first_index bigint, page_size integer)
   RETURNS TABLE (index bigint, event_key bytea, leaf_hash bytea, chain_hash bytea, ciphertext bytea)
   LANGUAGE plpgsql STABLE SECURITY DEFINER
-  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+  SET jit = off
 AS $$
 DECLARE
   today CONSTANT date := journal.day_of(journal.now());
@@ -2189,7 +2190,9 @@ CREATE FUNCTION journal.scan_entries(
     of_category text, of_day date, after_tenant text, after_index bigint, page_rows integer)
   RETURNS TABLE (tenant text, category text, day date, index bigint, event_key bytea, leaf_hash bytea,
                  chain_hash bytea, ciphertext bytea)
-  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+  LANGUAGE plpgsql STABLE SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+  SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -119,14 +119,19 @@ async def render(
         async with asyncio.timeout(DEADLINE_SECONDS):
             process.stdin.write(frame(orjson.dumps(request)))
             await process.stdin.drain()
-            covered, attributes = await receive_frame(process.stdout), await receive_frame(process.stdout)
-            process.stdin.write(frame(await signer.sign_document(attributes, covered, second)))
+            process.stdin.write(frame(await _sign(process.stdout, signer, second)))
             await process.stdin.drain()
             return await receive_frame(process.stdout)
     except (TimeoutError, EOFError, ValueError, ConnectionError) as error:
         raise DocumentError(f"the document could not be made ({type(error).__name__})") from error
     finally:
         await _end(process)
+
+
+async def _sign(output: asyncio.StreamReader, signer: DocumentSigner, second: datetime) -> bytes:
+    """Return the signature of what the process sends; a long document is held no longer than that."""
+    covered, attributes = await receive_frame(output), await receive_frame(output)
+    return await signer.sign_document(attributes, covered, second)
 
 
 LENGTH_BYTES = 4

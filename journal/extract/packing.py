@@ -80,7 +80,7 @@ class ContainerWriter:
             raise ValueError(f"{name} cannot begin here")
         self._packing = Packing(name, limit_bytes=self._limit_bytes)
         self._begun = self._offset
-        self._whole = b""
+        self._whole: list[bytes] = []
         return self._count(Member(name, self._begun, 0, 0, 0).local_header) if name in STREAMED else b""
 
     def write(self, content: bytes) -> bytes:
@@ -89,7 +89,7 @@ class ContainerWriter:
         packed = packing.write(content)
         if packing.name in STREAMED:
             return self._count(packed)
-        self._whole += packed
+        self._whole.append(packed)
         return b""
 
     def finish(self) -> bytes:
@@ -130,7 +130,7 @@ class ContainerWriter:
         self._members.append(member)
         self._digests[packing.name] = packing.digest
         self._packing = None
-        return self._count(member.descriptor if member.streamed else member.local_header + self._whole)
+        return self._count(member.descriptor if member.streamed else b"".join([member.local_header, *self._whole]))
 
     def _count(self, data: bytes) -> bytes:
         self._offset += len(data)

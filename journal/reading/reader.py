@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from journal.database.store import Store
     from journal.keys.ring import Keyring
 
-PAGE_ENTRIES = 2_000
+PAGE_ENTRIES = 1_000
 # Trees and heads of 20,000 chains take 17 MB; the one in use stays, whatever its size.
 CACHED_BYTES = 64 * 1024 * 1024
 HEAD_BYTES = 350

@@ -223,7 +223,7 @@ class ExtractStream:
             retention_days=plan.seals[-1].head.retention_days,
         )
         try:
-            content = document_content(manifest, self._made.gathered, circumstances)
+            content = await asyncio.to_thread(document_content, manifest, self._made.gathered, circumstances)
             return await render(content, self._signer, manifest.issued_at, spare=self._spare)
         except DocumentError as error:
             log.error("an extract goes without its document", reason=str(error))
