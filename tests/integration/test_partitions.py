@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -221,6 +222,25 @@ async def test_pages_are_keyset_pages(store: Store) -> None:
     for first, limit in ((0, 4), (4, 4), (8, 4), (10, 4)):
         rows = await store.read_entries("albi", CATEGORY, day, first, limit)
         assert [row.index for row in rows] == list(range(first, min(first + limit, 10)))
+
+
+async def test_a_page_costs_what_it_holds(store: Store, dsn: str) -> None:
+    """It is found by its index, not among all that follow, also while the planner knows nothing of a new day."""
+    (head,) = await add_chains(store, ["albi"])
+    await append(store, head, fresh(3000))
+    day = await day_of(store)
+    connection = await asyncpg.connect(dsn)
+    try:
+        for call in ("read_entries('albi', $1, $2, 0, 10)", "scan_entries($1, $2, '', -1, 10)"):
+            # What is read of the catalog, too, is read the first time.
+            for _ in range(2):
+                explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM journal.{call}"
+                plan = json.loads(await connection.fetchval(explained, CATEGORY, day))[0]["Plan"]
+            assert plan["Actual Rows"] == 10
+            # All that follow are on a hundred.
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 30
+    finally:
+        await connection.close()
 
 
 async def test_a_read_under_way_delays_the_drop(store: Store, dsn: str, past_day: tuple[list[HeadRow], date]) -> None:

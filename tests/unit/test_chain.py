@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from journal.core.chain import SALT_BYTES, Head, extend, genesis, leaf_hash
+from journal.core.chain import SALT_BYTES, Head, extend, extend_all, genesis, leaf_hash
 
 CHAIN = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["chain"]
 HASHES = st.binary(min_size=32, max_size=32)
@@ -35,6 +35,15 @@ def test_the_chain_is_that_of_the_vectors() -> None:
         chain_hash = extend(chain_hash, leaf)
         assert leaf.hex() == vector["leaf_hash"]
         assert chain_hash.hex() == vector["chain_hash"]
+
+
+@given(HASHES, st.lists(HASHES, max_size=8))
+def test_many_leaves_at_once_give_the_same(start: bytes, leaves: list[bytes]) -> None:
+    """Each chain hash; leaf hashes of another length are refused."""
+    assert extend_all(start, b"".join(leaves)) == run(start, leaves)[1:]
+    for wrong in ((start[1:], b"".join(leaves)), (start, b"".join(leaves) + b"x")):
+        with pytest.raises(ValueError, match="32 bytes"):
+            extend_all(*wrong)
 
 
 @given(HASHES, st.lists(HASHES, max_size=8), st.lists(HASHES, max_size=8))

@@ -17,7 +17,7 @@ from journal.core.errors import MalformedError, OperatorError
 from journal.extract import layout
 from journal.extract.container import Container
 from journal.extract.layout import DOCUMENT, ENTRIES, MANIFEST, PROOF, SEALS, SIGNATURE, TABLE
-from journal.extract.packing import ContainerWriter
+from journal.extract.packing import ContainerWriter, Packing
 from tests.support.containers import assembled, deflated, over
 from tests.support.extracts import opened, pack
 
@@ -84,6 +84,20 @@ def test_writing_is_deterministic_and_the_same_in_pieces() -> None:
         pieces.append(writer.finish())
     pieces.append(writer.close())
     assert b"".join(pieces) == WHOLE
+
+
+def test_a_member_packed_beside_is_the_same() -> None:
+    """It comes later in the file than it is made; what is not all there is not taken."""
+    packing = Packing(TABLE)
+    pieces = [packing.write(CONTENTS[TABLE][:100]), packing.write(CONTENTS[TABLE][100:]), packing.finish()]
+    writer = ContainerWriter()
+    whole = writer.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)
+    for name, content in CONTENTS.items():
+        whole += b"".join(writer.copy(packing, pieces)) if name == TABLE else writer.add(name, content)
+    assert whole + writer.close() == WHOLE
+    assert writer.digest(TABLE) == sha256(CONTENTS[TABLE]).digest()
+    with pytest.raises(ValueError, match="not all there"):
+        list(ContainerWriter().copy(packing, pieces[:-1]))
 
 
 def test_digests_are_of_the_plain_content() -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.core.entry import Compartment, Entry, parse_record
-from journal.core.errors import VerificationError
+from journal.core.errors import ForeignEntryError, VerificationError
 from journal.extract import sweep, walk
 from journal.extract.layout import ENTRIES, PROOF, TABLE
 from journal.extract.manifest import Filter, action_of
 from journal.extract.shape import GROUPS_LIMIT, RECORD_LIMIT_BYTES, Kind
-from journal.extract.shapes import Matched, Shapes, attributes_of, count_kinds, is_wanted, names_of
+from journal.extract.shapes import Matched, Shapes, attributes_of, count_kinds, facts_of, is_wanted, names_of, numbered
 from journal.extract.slices import check, check_alone
 from journal.extract.verify import verify_extract
 from tests.support import authority
@@ -304,6 +304,11 @@ def test_the_attributes_of_an_entry_are_those_that_the_strict_way_reads() -> Non
         attributes_of(matched[0]._replace(groups=groups), COMPARTMENT)
 
 
+def sequence_of(entry: Entry) -> tuple[str, str, str]:
+    """Return source, epoch and number of an entry that has one."""
+    return entry.event["source"], entry.event.get("epoch", ""), entry.event["sequence"]
+
+
 def test_what_is_told_of_an_entry_is_the_same_whichever_way_it_is_read() -> None:
     """Its action, the day it was recorded, and whether a filter asks for it."""
     random, known = Random(5), shapes()
@@ -317,6 +322,10 @@ def test_what_is_told_of_an_entry_is_the_same_whichever_way_it_is_read() -> None
         kind = Kind(action_of(entry), DAY, entry.event["time"][:10])
         assert count_kinds([one]) == count_kinds([entry]) == {kind: 1}
         assert names_of([one]) == names_of([entry])
+        assert facts_of(one, COMPARTMENT) == facts_of(entry, COMPARTMENT)
+        assert numbered(one) == numbered(entry) == (sequence_of(entry) if "sequence" in entry.event else None)
         assert [is_wanted(one, wanted) for wanted in filters] == [wanted.matches(entry) for wanted in filters]
         actions.add(action_of(entry))
     assert actions == {"consultation", "access", "modification"}
+    with pytest.raises(ForeignEntryError):
+        facts_of(replace(entry, tenant="bagnolet"), COMPARTMENT)
