@@ -92,7 +92,7 @@ async def test_kill_9_of_a_service_with_a_fault(
 ) -> None:
     """The same kills show what a service loses that acknowledges early, and what one repeats that forgets."""
     site = await found_site(tmp_path, cluster.dsn())
-    kills = 2
+    kills = 3
     # One process: what is lost then is lost by the kills, not by the conflicts of two.
     program = ("-m", "tests.faults.broken_service", fault)
     load, starts = await campaign(site, kills, seed=SEED, workers=1, program=program)
