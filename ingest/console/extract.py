@@ -47,7 +47,7 @@ async def get_form(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
     today = day_of(seen.console.edge.service.clock.now())
     given = {name: fields.get(name, "") for name in FIELDS}
     given["first"] = given["first"] or (today - 7 * _ONE_DAY).isoformat()
-    given["last"] = given["last"] or (today - _ONE_DAY).isoformat()
+    given["last"] = given["last"] or today.isoformat()
     return _form(seen, Asked(given))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import OperatorError
 from journal.core.times import day_of, parse_day
 from journal.extract.table import texts
+from journal.extract.words import CHANGES
 
 if TYPE_CHECKING:
     from ingest.console.pages import Visit
@@ -30,7 +32,7 @@ KINDS = {
 }
 DEFAULT_DAYS = 30
 SHOWN_LIMIT = 500
-_ACTION, _OUTCOME, _NAME, _SUBJECT, _REASON, _DETAILS = 4, 7, 9, 11, 12, 17
+_ACTION, _NAME, _SUBJECT, _REASON, _DETAILS = 4, 9, 11, 12, 17
 
 
 async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
@@ -60,20 +62,25 @@ async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamRespons
 
 
 def _describe(entry: Entry) -> dict[str, Any]:
-    cells = texts(entry)
     data = entry.event.get("data", {})
+    # What stands in the title and in the line of the name is not told again, nor what says nothing.
+    told = {"change", "person"} | {name for name, value in data.items() if value in ({}, [], "")}
+    rest = {name: value for name, value in data.items() if name not in told}
+    cells = texts(replace(entry, event={**entry.event, "data": rest}))
+    change = CHANGES.get(data.get("change", ""), "")
+    person = data.get("person") or {}
+    who = ", ".join(filter(None, (person.get("name"), person.get("function"))))
     is_purge = entry.event["type"].endswith(".service.purge")
     return {
-        "action": cells[_ACTION],
         "at": entry.recorded_at,
         "attested_day": data.get("day") if is_purge and isinstance(data.get("day"), str) else None,
         "details": cells[_DETAILS],
         "index": entry.index,
         "is_refused": data.get("outcome") == "denied",
-        "name": cells[_NAME],
-        "outcome": cells[_OUTCOME],
+        "name": who or cells[_NAME],
         "reason": cells[_REASON],
         "subject": cells[_SUBJECT],
+        "title": f"{cells[_ACTION]} : {change}" if change else cells[_ACTION],
     }
 
 

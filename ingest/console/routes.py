@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REFERENT = frozenset({"referent"})
 ASKING = frozenset({"referent", "auditor"})
 
+ELSEWHERE = "/{rest:.+}"
+
 PAGES = (
     Page(method="GET", path="", roles=ALL, handler=overview.get_overview),
     Page(method="GET", path="/extrait", roles=ASKING, handler=extract.get_form),
@@ -37,6 +39,8 @@ PAGES = (
     Page(method="POST", path="/personnes/revoquer", roles=REFERENT, handler=people.post_revoke),
     Page(method="GET", path="/aide", roles=ALL, handler=overview.get_help),
     Page(method="POST", path="/deconnexion", roles=ALL, handler=sign_in.post_sign_out),
+    # What does not exist is said in French too.
+    Page(method="GET", path=ELSEWHERE, roles=frozenset(), handler=overview.get_help),
 )
 # Of nobody yet.
 OPEN = (
@@ -46,7 +50,8 @@ OPEN = (
     ("POST", "/invitation/{invitation}", sign_in.post_invitation),
     ("GET", "/fichiers/{name}", sign_in.get_file),
 )
-PATHS = [ROOT + path for path in (*(page.path for page in PAGES), *(path for _, path, _ in OPEN))]
+# As aiohttp names them in figures: without the pattern of a variable.
+PATHS = [ROOT + path.replace(":.+", "") for path in (*(page.path for page in PAGES), *(path for _, path, _ in OPEN))]
 
 
 def add_console(
@@ -54,10 +59,10 @@ def add_console(
 ) -> None:
     """Add the console to an application; with a `host`, it answers under this name alone."""
     console = Console(edge=edge, people=People(edge.service), attest=attest)
-    for page in PAGES:
-        app.router.add_route(page.method, ROOT + page.path, _only_at(host, partial(visit, page, console)))
     for method, path, handler in OPEN:
         app.router.add_route(method, ROOT + path, _only_at(host, partial(_bound, partial(handler, console))))
+    for page in PAGES:
+        app.router.add_route(page.method, ROOT + page.path, _only_at(host, partial(visit, page, console)))
 
 
 async def _bound(

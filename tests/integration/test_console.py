@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from ingest.console import sign_in
-from ingest.console.routes import OPEN, PAGES
+from ingest.console.routes import ELSEWHERE, OPEN, PAGES
 from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
 from journal.admin.persons import ROLES, People
 from journal.core.errors import OperatorError, StoreError
@@ -97,7 +97,7 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
         place: dict[str, Any] = {"tenant": "_service", "categories": ()} if role == "operator" else {}
         visitors[role], _ = await signed_in(edge, role=role, identity=somebody(f"role-{role}"), **place)
     for page in PAGES:
-        if page.path == "/deconnexion":
+        if page.path in {"/deconnexion", ELSEWHERE}:
             continue
         for role, visitor in visitors.items():
             await visitor.get("")
@@ -111,6 +111,9 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
                 assert answer.status == 200, (role, page.path)
         answer = await (nobody.get(page.path) if page.method == "GET" else nobody.post(page.path, {}))
         assert (answer.status, answer.headers["Location"]) == (303, "/console/connexion")
+    missing = await visitors["reader"].get("/rien")
+    assert missing.status == 404
+    assert "n’existe pas pour vous" in visitors["reader"].seen[-1]
     assert len(OPEN) == 5
 
 
