@@ -743,24 +743,6 @@ def greet(listener: socket.socket) -> None:
                 connection.sendall(b"220 mail.example.fr ESMTP\r\n")
 
 
-@breakage(
-    "The signer hangs",
-    doctor=("FAIL service: it answers on 127.0.0.1:8470, and is not ready: ",),
-    readiness=("seals",),
-    log=("the signer has not answered for ",),
-    heals="by itself: a signer of the service's own is killed and started again; one with a unit, by systemctl restart "
-    "openepm-journal-signer",
-    is_long=True,
-)
-def signer_hangs(broken: Broken) -> Iterator[str]:
-    """Stop it in its tracks; nobody has to let it go on."""
-    assert broken.process is not None
-    children = Path(f"/proc/{broken.process.pid}/task/{broken.process.pid}/children").read_text().split()
-    [signer] = [pid for pid in children if b"journal.signer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(int(signer), signal.SIGSTOP)
-    yield ""
-
-
 def execute(broken: Broken, statement: str) -> None:
     """Run a statement as the superuser."""
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,7 @@ class Broken:
         except HTTPError as error:
             with error:
                 return error.code, orjson.loads(error.read())
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return 0, {}
 
     def failing(self) -> set[str]:
