@@ -43,6 +43,7 @@ RATE = 100
 LOAD_SECONDS = 900
 AFTER_SECONDS = 10
 REPLACED_SECONDS = 30
+HANDED_OVER_SECONDS = 600
 CURL_REFUSED = 7
 LOOK_SECONDS = 0.2
 PYTHON = "/opt/openepm-journal/bin/python3"
@@ -258,7 +259,14 @@ def what_is_due_is_handed_over_then_purged(host: CleanHost, tell: Callable[[str]
     confirmed = "[Service]\\nExecStart=\\nExecStart=/opt/openepm-journal/bin/openepm-journal purge --clock-is-right\\n"
     host.must(f"printf '{confirmed}' > /etc/systemd/system/openepm-journal-purge.service.d/91-confirmed.conf")
     host.must("systemctl daemon-reload && systemctl start postgresql && systemctl start openepm-journal-purge.service")
+    # The purge waits for the hand-over, which the running service makes.
+    assert _count_entries(host) == kept
     host.must("systemctl start openepm-journal.socket openepm-journal")
+    deadline = time.monotonic() + HANDED_OVER_SECONDS
+    while host.run("ls /var/lib/openepm-journal/handover/albi/*main-courante*.p7m").code != 0:
+        assert time.monotonic() < deadline, host.must("journalctl -n 50 --no-pager -u openepm-journal")
+        time.sleep(LOOK_SECONDS)
+    host.must("systemctl start openepm-journal-purge.service")
     assert _count_entries(host) == 0
     found = host.must("cd /var/lib/openepm-journal/handover/albi && ls *.p7m").split()
     [sealed] = [name for name in found if "main-courante" in name]
