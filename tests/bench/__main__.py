@@ -48,7 +48,7 @@ async def measure_service(events: int, entries: int, runs: int, subjects: set[st
                     await measure_appends(appends, dsn, server.pid or 0, runs, SECONDS)
                     write_section("append", take_printed())
                 if "receipts" in subjects:
-                    await measure_receipts(site, runs)
+                    await measure_receipts(site, server.pid or 0, runs)
                 if "extract" in subjects:
                     await appends.fill(entries)
                     await measure_extracts(Extracts(site, Path(home) / "bench.asice", server.pid or 0), runs)

@@ -32,6 +32,11 @@ OTHER = Subject(organisation="Autre ville", country="FR", identifier="NTRFR-2100
 CONTENT = b"any text\n"
 
 
+def tomorrow() -> datetime:
+    """When what the authority dates by the machine's clock is valid, however long making keys takes."""
+    return datetime.now(UTC) + timedelta(days=1)
+
+
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     """Where the identity will be."""
@@ -64,7 +69,7 @@ def openssl_verifies(directory: Path, signature: bytes, trust: Path) -> None:
 @pytest.mark.parametrize(("kind", "next_kind"), [("rsa3072", "rsa4096"), ("p256", "p384")])
 def test_a_seal_signs_verifies_and_rolls_over(tmp_path: Path, paths: Paths, kind: str, next_kind: str) -> None:
     """Renewed with its key, then with another: old and new signatures verify, by us and by openssl."""
-    now = datetime.now(UTC) + timedelta(minutes=1)
+    now = tomorrow()
     authority = FrenchAuthority(tmp_path / "authority", kind)
     signatures = []
     for step in (
@@ -84,7 +89,7 @@ def test_a_seal_signs_verifies_and_rolls_over(tmp_path: Path, paths: Paths, kind
 
 def test_a_seal_of_somebody_else_by_the_same_authority_is_untrusted(tmp_path: Path, paths: Paths) -> None:
     """What the host gives auditors names its own organisation; the authority's root alone does not."""
-    now = datetime.now(UTC) + timedelta(minutes=1)
+    now = tomorrow()
     authority = FrenchAuthority(tmp_path / "authority", "p256")
     enrol(paths, authority, CITY, "p256", now)
     elsewhere = tmp_path / "elsewhere"
@@ -98,9 +103,7 @@ def test_a_seal_of_somebody_else_by_the_same_authority_is_untrusted(tmp_path: Pa
 
 def test_a_seal_needs_the_services_name_from_the_settings(tmp_path: Path, paths: Paths) -> None:
     """It says none itself."""
-    enrol(
-        paths, FrenchAuthority(tmp_path / "authority", "p256"), CITY, "p256", datetime.now(UTC) + timedelta(minutes=1)
-    )
+    enrol(paths, FrenchAuthority(tmp_path / "authority", "p256"), CITY, "p256", tomorrow())
     with pytest.raises(OperatorError, match="names no service: set JOURNAL_SERVICE_NAME"):
         identity.load(paths.key, paths.certificate)
 
@@ -109,7 +112,7 @@ def test_a_seal_needs_the_services_name_from_the_settings(tmp_path: Path, paths:
 @pytest.mark.parametrize("kind", ["rsa3072", "p256"])
 async def test_others_accept_a_document_under_a_seal(tmp_path: Path, paths: Paths, kind: str) -> None:
     """PyHanko under its default policy, and poppler's pdfsig."""
-    now = datetime.now(UTC) + timedelta(minutes=1)
+    now = tomorrow()
     authority = FrenchAuthority(tmp_path / "authority", kind)
     enrol(paths, authority, CITY, kind, now)
     signer = LocalSigner(identity.load(paths.key, paths.certificate, SERVICE))
