@@ -43,6 +43,7 @@ Exception
 ├── NotRunError                    what the verifier was given cannot be used
 ├── UnlearntError                      a record is of a form that is not learnt: it is read strictly
 ├── _NotUsualError                     an extract is to be walked entry by entry, which tells what is wrong
+├── RefusedError                   what a person gives at the console does not sign in, or cannot be chosen
 ├── HeldError                      another run is at work in an outbox
 └── LargeFileError                 a file outgrows what its recipient can open
 """

@@ -117,7 +117,7 @@ def facts_of(one: Read, compartment: Compartment) -> tuple[str, str, str, str, s
         index, recorded_at, source, identifier, time = one.shape.facts(one.groups)
         return index, recorded_at, source, identifier, time
     if (one.tenant, one.category) != (compartment.tenant, compartment.category):
-        raise ForeignEntryError("its record belongs to another chain")
+        raise ForeignEntryError("it belongs to another compartment")
     return str(one.index), format_time(one.recorded_at), one.event["source"], one.event["id"], one.event["time"]
 
 
