@@ -41,7 +41,7 @@ async def measure_service(events: int, entries: int, runs: int, subjects: set[st
             await prepare(dsn, settings, clock)
             async with open_service(dsn, settings, clock) as installation:
                 site = Site(installation, dsn)
-                await site.add_communes(CHAINS if "append" in subjects else 1)
+                await site.add_communes(CHAINS if "append" in subjects else 2)
                 appends = Appends(site, events)
                 await installation.service.receipt_keys.prepare()  # receipts are signed, as in `serve`
                 if "append" in subjects:
