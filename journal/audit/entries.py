@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from journal.core.envelope import Box
     from journal.database.purge import StoredRow
     from journal.extract.identities import Identities
+    from journal.extract.shape import Kind
     from journal.extract.shapes import Read
     from journal.keys.ring import Keyring
 
@@ -137,12 +138,12 @@ class ChainDay:
             _, records = self._box.open_all([(row.index, row.leaf_hash, row.ciphertext) for row in rows])
             read = self._shapes.read(records, [record.decode() for record in records])
             latest = self._are_recorded(rows, read)
-            days = {kind.occurred: parse_day(kind.occurred) for kind in count_kinds(read)}
+            kinds = {kind: (number, parse_day(kind.occurred)) for kind, number in count_kinds(read).items()}
         except (VerificationError, KeyStoreError):
             return False
         if latest is None:
             return False
-        self._note(rows[0].index, read, days)
+        self._note(rows[0].index, read, kinds)
         self._recorded_at, self._next, self._hashes = parse_time(latest), rows[-1].index + 1, [rows[-1].chain_hash]
         return True
 
@@ -182,13 +183,13 @@ class ChainDay:
         is_of_day = times[-len(rows)].startswith(day) and times[-1].startswith(day)
         return times[-1] if is_of_day and sorted(times) == times else None
 
-    def _note(self, first: int, read: Sequence[Read], days: dict[str, date]) -> None:
+    def _note(self, first: int, read: Sequence[Read], kinds: dict[Kind, tuple[int, date]]) -> None:
         """Count entries as `_count` does."""
         self._identities.extend(first, names_of(read))
-        for kind, number in count_kinds(read).items():
+        for kind, (number, occurred) in kinds.items():
             self.actions[kind.action.removeprefix(SERVICE_PREFIX)] += number
-            if days[kind.occurred] != self._day:
-                self.lateness[days[kind.occurred]] += number
+            if occurred != self._day:
+                self.lateness[occurred] += number
         key = self._keyring.event_key_key(self._chain.compartment)
         for source, epoch, sequence in filter(None, map(numbered, read)):
             self.numbers.setdefault(source_key(key, source, epoch), []).append(int(sequence))

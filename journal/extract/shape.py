@@ -116,15 +116,16 @@ class Shape:
     def line(self, groups: Groups) -> str:
         """Return the line of a match, not yet made safe."""
         codes = self._codes(groups)
-        if codes not in self._lines:
-            self._lines[codes] = self._write(groups)
-        template, shown = self._lines[codes]
+        line = self._lines.get(codes)
+        if line is None:
+            line = self._lines[codes] = self._write(groups)
+        template, shown = line
         return template % shown((*groups, paris_time(groups[self.time_place])))
 
-    def kind(self, groups: Groups) -> Kind:
-        """Return what a match is counted by."""
+    def kind(self, groups: Groups) -> tuple[str, str, str]:
+        """Return what a match is counted by, as in `Kind`."""
         action, recorded_at, time = self._kind(groups)
-        return Kind(action, recorded_at[:DAY_CHARACTERS], time[:DAY_CHARACTERS])
+        return action, recorded_at[:DAY_CHARACTERS], time[:DAY_CHARACTERS]
 
     def numbered(self, groups: Groups) -> tuple[str, str, str] | None:
         """Return source, epoch and number of a match that has a number."""

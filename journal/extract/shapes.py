@@ -139,12 +139,13 @@ def names_of(read: Sequence[Read]) -> list[int]:
 
 def count_kinds(read: Sequence[Read]) -> Counter[Kind]:
     """Count what is alike."""
-    return Counter([_kind(one) if isinstance(one, Entry) else one.shape.kind(one.groups) for one in read])
+    kinds = Counter([_kind(one) if isinstance(one, Entry) else one.shape.kind(one.groups) for one in read])
+    return Counter({Kind(*kind): number for kind, number in kinds.items()})
 
 
-def _kind(entry: Entry) -> Kind:
+def _kind(entry: Entry) -> tuple[str, str, str]:
     day, occurred = format_time(entry.recorded_at)[:DAY_CHARACTERS], entry.event["time"][:DAY_CHARACTERS]
-    return Kind(action_of(entry), day, occurred)
+    return action_of(entry), day, occurred
 
 
 def write_rows(read: Sequence[Read]) -> bytes:
