@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from journal.extract.listed_seal import CheckedSeal
     from journal.extract.manifest import Manifest
 
-SLICE_ENTRIES = 1_000
-SLICE_BYTES = 8 * 2**20
+SLICE_ENTRIES = 2_000
+SLICE_BYTES = 16 * 2**20
 
 # How slices are checked: in this process, like `map`, or in others; answers come in order.
 Run = Callable[["Callable[[Slice], Checked | None]", "Iterable[Slice]"], "Iterator[Checked | None]"]
