@@ -18,6 +18,7 @@ from aiohttp import web
 from ingest.app import create_app
 from ingest.server import Runner
 from journal.audit.watch import Watch
+from journal.cli.allocation import bound_arenas
 from journal.cli.installation import (
     Installation,
     check_identity,
@@ -58,6 +59,7 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     If stopped during its start, it undoes the start: nothing has been accepted yet.
     """
     stop_at_signals()
+    bound_arenas()
     clock = SystemClock()
     try:
         if arguments.worker_socket is None:

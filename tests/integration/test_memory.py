@@ -67,7 +67,7 @@ async def extract(site: Site) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("entries", "limit_mib"), [(40_000, 40), pytest.param(1_000_000, 100, marks=pytest.mark.campaign)]
+    ("entries", "limit_mib"), [(40_000, 32), pytest.param(1_000_000, 32, marks=pytest.mark.campaign)]
 )
 async def test_a_long_extract_takes_no_memory(
     dsn: str, tmp_path: Path, entries: int, limit_mib: int, record_property: Callable[[str, object], None]
