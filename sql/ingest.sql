@@ -1,14 +1,18 @@
 -- Statements of the role journal_ingest: the process that appends.
 
 -- name: append
--- A batch over many chains, whole or not at all; one round trip, one transaction.
+-- A batch over many chains, whole or not at all; one round trip, one transaction, which waits for no disk.
 SELECT answer, "position", size, chain_hash, recorded_at, leaf_hash, day, ciphertext
   FROM journal.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-    $23, $24, $25, $26)
+    $23, $24)
+
+-- name: flush
+-- Before anything rests on what this connection appended or found.
+SELECT journal.flush()
 
 -- name: find_recorded
 -- Which of these events, too late to be recorded now, were recorded in time.
-SELECT "position", size, chain_hash, leaf_hash, day, ciphertext FROM journal.find_recorded($1, $2, $3, $4, $5)
+SELECT "position", size, chain_hash, leaf_hash, day, ciphertext FROM journal.find_recorded($1, $2, $3, $4, $5, false)
 
 -- name: lock_heads
 -- The way through a contended chain: held until the transaction ends.

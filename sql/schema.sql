@@ -758,14 +758,12 @@ BEGIN
 END
 $$;
 
--- Which entries of a batch are already recorded: in their chain's day (`on_the_day`), or between `since` and
--- the day before. Straight in each day's partition, one index probe an entry: through the parent it costs a
--- hundred times more.
-CREATE FUNCTION journal.find_known(
-    chain_tenant text[], chain_category text[], chain_recorded_at timestamptz[],
-    entry_chain integer[], entry_key bytea[], entry_since date[], on_the_day boolean)
-  RETURNS TABLE (answer text, "position" integer, size bigint, chain_hash bytea, recorded_at timestamptz,
-                 leaf_hash bytea, day date, ciphertext bytea)
+-- Which of these events are recorded in their chains between two days, the second today at the latest. Straight in
+-- each day's partition, one index probe an event: through the parent it costs a hundred times more. Purged days are
+-- passed over; where `strict`, a missing partition of another day is an error: it would be taken for one without copy.
+CREATE FUNCTION journal.find_recorded(
+    tenants text[], categories text[], event_keys bytea[], first_days date[], last_days date[], strict boolean)
+  RETURNS TABLE ("position" integer, size bigint, chain_hash bytea, leaf_hash bytea, day date, ciphertext bytea)
   LANGUAGE plpgsql STABLE SECURITY DEFINER
   -- No sequential scan, however small the planner believes a leaf to be: it is planned now and may be full
   -- tonight.
@@ -777,69 +775,31 @@ DECLARE
 BEGIN
   FOR leaf IN
     SELECT k.code, d.day::date AS day, journal.leaf_name(k.id, d.day::date) AS name
-      FROM (SELECT c.category,
-                   min(CASE WHEN on_the_day THEN journal.day_of(c.at) ELSE e.since END) AS first_day,
-                   max(CASE WHEN on_the_day THEN journal.day_of(c.at)
-                            ELSE journal.day_of(c.at) - 1 END) AS last_day
-              FROM unnest(chain_category, chain_recorded_at) WITH ORDINALITY AS c (category, at, place)
-              JOIN unnest(entry_chain, entry_since) AS e (chain, since) ON e.chain = c.place
-             GROUP BY c.category) AS span
+      FROM (SELECT a.category, min(a.first_day) AS first_day, max(a.last_day) AS last_day
+              FROM unnest(categories, first_days, last_days) AS a (category, first_day, last_day)
+             GROUP BY a.category) AS span
       JOIN journal.category AS k ON k.code = span.category,
-           generate_series(greatest(span.first_day, k.first_day)::timestamp, span.last_day::timestamp,
-                           interval '1 day') AS d (day)
-     ORDER BY k.code, d.day
-  LOOP
-    -- Skipping it would record an event twice.
-    IF to_regclass('journal.' || leaf.name) IS NULL THEN
-      RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = format('there is no partition %s', leaf.name);
-    END IF;
-    RETURN QUERY EXECUTE format($dynamic$
-      SELECT 'known', asked.place::integer, e.index, e.chain_hash, NULL::timestamptz,
-             e.leaf_hash, e.day, e.ciphertext
-        FROM unnest($1, $2, $3) WITH ORDINALITY AS c (tenant, category, at, place)
-        JOIN unnest($4, $5, $6) WITH ORDINALITY AS asked (chain, event_key, since, place)
-          ON asked.chain = c.place
-       CROSS JOIN LATERAL (SELECT e.* FROM journal.%I AS e
-                            WHERE e.tenant = c.tenant AND e.event_key = asked.event_key LIMIT 1) AS e
-       WHERE c.category = $7 AND asked.since <= $8 AND (journal.day_of(c.at) = $8) = $9
-      $dynamic$, leaf.name)
-      USING chain_tenant, chain_category, chain_recorded_at, entry_chain, entry_key, entry_since,
-            leaf.code, leaf.day, on_the_day;
-  END LOOP;
-END
-$$;
-
--- Which of these events are recorded in a chain between two days, the second today at the latest: for events that
--- come too late to be recorded now.
-CREATE FUNCTION journal.find_recorded(
-    of_tenant text, of_category text, event_keys bytea[], first_days date[], last_days date[])
-  RETURNS TABLE ("position" integer, size bigint, chain_hash bytea, leaf_hash bytea, day date, ciphertext bytea)
-  LANGUAGE plpgsql STABLE SECURITY DEFINER
-  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
-AS $$
-#variable_conflict use_column
-DECLARE
-  leaf record;
-BEGIN
-  FOR leaf IN
-    SELECT d.day::date AS day, journal.leaf_name(k.id, d.day::date) AS name
-      FROM journal.category AS k,
-           (SELECT min(a.first_day) AS first_day, max(a.last_day) AS last_day
-              FROM unnest(first_days, last_days) AS a (first_day, last_day)) AS span,
            generate_series(greatest(span.first_day, k.first_day)::timestamp,
                            least(span.last_day, journal.day_of(journal.now()))::timestamp,
                            interval '1 day') AS d (day)
-     WHERE k.code = of_category AND (k.fence IS NULL OR d.day::date > k.fence)
+     WHERE k.fence IS NULL OR d.day::date > k.fence
+     ORDER BY k.code, d.day
   LOOP
-    CONTINUE WHEN to_regclass('journal.' || leaf.name) IS NULL;
+    IF to_regclass('journal.' || leaf.name) IS NULL THEN
+      IF strict THEN
+        RAISE EXCEPTION USING ERRCODE = 'OJ004', MESSAGE = format('there is no partition %s', leaf.name);
+      END IF;
+      CONTINUE;
+    END IF;
     RETURN QUERY EXECUTE format($dynamic$
       SELECT asked.place::integer, e.index, e.chain_hash, e.leaf_hash, e.day, e.ciphertext
-        FROM unnest($2, $3, $4) WITH ORDINALITY AS asked (event_key, first_day, last_day, place)
+        FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
+               AS asked (tenant, category, event_key, first_day, last_day, place)
        CROSS JOIN LATERAL (SELECT e.* FROM journal.%I AS e
-                            WHERE e.tenant = $1 AND e.event_key = asked.event_key LIMIT 1) AS e
-       WHERE $5 BETWEEN asked.first_day AND asked.last_day
+                            WHERE e.tenant = asked.tenant AND e.event_key = asked.event_key LIMIT 1) AS e
+       WHERE asked.category = $6 AND $7 BETWEEN asked.first_day AND asked.last_day
       $dynamic$, leaf.name)
-      USING of_tenant, event_keys, first_days, last_days, leaf.day;
+      USING tenants, categories, event_keys, first_days, last_days, leaf.code, leaf.day;
   END LOOP;
 END
 $$;
@@ -869,13 +829,59 @@ AS $$
   SELECT coalesce(sum(upper(r.range) - lower(r.range)), 0)::bigint FROM unnest(numbers) AS r (range)
 $$;
 
--- Append a batch over many chains, whole or not at all. `AppendBatch` and `AppendResult` in
--- journal/database/ingest.py say what the arrays and the answers are.
+-- Return once everything committed before is as durable as an acknowledgement promises: it commits after it, and
+-- waits for the disk and the standby. An append does not wait by itself, but is visible at once: whatever rests on
+-- what was read or appended calls this first, on the same connection, which a crash in between would have ended.
+CREATE FUNCTION journal.flush() RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- Somebody may have lowered it for this role, database or session since the service looked.
+  IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
+    RAISE EXCEPTION USING ERRCODE = 'OJ002', MESSAGE = 'flush needs synchronous_commit = on';
+  END IF;
+  -- A transaction that writes nothing would not wait for anything.
+  PERFORM pg_logical_emit_message(true, 'openepm-journal', '');
+END
+$$;
+
+-- Which entries of a batch (see `append`) are recorded already: of all, on their chain's day; of `early` ones, if
+-- given, between `since` and the day before.
+CREATE FUNCTION journal.find_copies(
+    chain_tenant text[], chain_category text[], chain_size bigint[], next_size bigint[],
+    chain_recorded_at timestamptz[], firsts bigint[], entry_hashes bytea, early_entry integer[], early_since date[])
+  RETURNS TABLE ("position" integer, size bigint, chain_hash bytea, leaf_hash bytea, day date, ciphertext bytea)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH chain AS (
+    SELECT c.*, journal.day_of(c.at) AS day
+      FROM unnest(chain_tenant, chain_category, chain_size, next_size, chain_recorded_at, firsts)
+             AS c (tenant, category, before, after, at, first)),
+  asked AS (
+    SELECT c.first + o.n + 1 AS entry, c.tenant, c.category, c.day AS first_day, c.day AS last_day
+      FROM chain AS c CROSS JOIN LATERAL generate_series(0, c.after - c.before - 1) AS o (n)
+     WHERE early_entry IS NULL
+     UNION ALL
+    SELECT e.entry, c.tenant, c.category, e.since, c.day - 1
+      FROM unnest(early_entry, early_since) AS e (entry, since)
+      JOIN chain AS c ON e.entry > c.first AND e.entry <= c.first + c.after - c.before),
+  arrays AS (
+    SELECT array_agg(a.entry) AS entries, array_agg(a.tenant) AS tenants, array_agg(a.category) AS categories,
+           array_agg(substr(entry_hashes, 80 * a.entry::integer - 79, 16)) AS keys,
+           array_agg(a.first_day) AS first_days, array_agg(a.last_day) AS last_days
+      FROM asked AS a)
+  SELECT a.entries[f.position]::integer, f.size, f.chain_hash, f.leaf_hash, f.day, f.ciphertext
+    FROM arrays AS a,
+         journal.find_recorded(a.tenants, a.categories, a.keys, a.first_days, a.last_days, true) AS f
+$$;
+
+-- Append a batch over many chains, whole or not at all, without waiting for the disk: `journal.flush` does.
+-- `AppendBatch` and `AppendResult` in journal/database/ingest.py say what the arguments and the answers are. The
+-- entries come chain by chain, their columns as bytes: an array's elements would be decoded one by one.
 CREATE FUNCTION journal.append(
     chain_tenant text[], chain_category text[], chain_size bigint[], chain_head bytea[],
     next_size bigint[], next_head bytea[], chain_recorded_at timestamptz[],
-    entry_chain integer[], entry_index bigint[], entry_key bytea[], entry_leaf bytea[], entry_head bytea[],
-    entry_ciphertext bytea[], entry_since date[],
+    entry_hashes bytea, entry_end integer[], entry_ciphertext bytea, early_entry integer[], early_since date[],
     activity_chain integer[], activity_action text[], activity_count bigint[],
     late_chain integer[], late_day date[], late_count bigint[],
     span_chain integer[], span_source bytea[], span_name bytea[], span_low bigint[], span_high bigint[],
@@ -885,20 +891,22 @@ CREATE FUNCTION journal.append(
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER
   -- No sequential scan: an empty leaf's statistics would let the planner choose one for a full leaf.
   -- No sequential scan of heads: a plan made when they were few is kept when they are many.
+  -- Heads are updated in the order given, in which every append locks them: no join but by their index.
   -- Memory for the arrays of the largest batch (16 MiB), which would go through a file otherwise.
   -- One plan for all: another for each call costs more than a small batch itself.
-  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET work_mem = '64MB'
-  SET plan_cache_mode = force_generic_plan
+  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+  SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
   chains CONSTANT integer := cardinality(chain_tenant);
+  entries CONSTANT integer := cardinality(entry_end) - 1;
   moment timestamptz;
   earliest timestamptz;
   latest timestamptz;
   closed date;
-  found_count bigint;
-  moved_count bigint;
+  firsts bigint[];
+  cause text;
   leaf record;
   affected bigint;
 BEGIN
@@ -906,7 +914,7 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ002', MESSAGE = 'append needs the isolation level read committed';
   END IF;
-  -- Somebody may have lowered it for this role, database or session since the service looked.
+  -- The flush that follows would not be one.
   IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ002', MESSAGE = 'append needs synchronous_commit = on';
   END IF;
@@ -931,77 +939,59 @@ BEGIN
     RETURN;
   END IF;
 
-  -- An entry whose earlier copy might be in a purged day cannot be told from a new one.
-  RETURN QUERY
-    SELECT DISTINCT 'fenced', e.chain, NULL::bigint, NULL::bytea, NULL::timestamptz,
-           NULL::bytea, k.fence, NULL::bytea
-      FROM unnest(entry_chain, entry_since) AS e (chain, since)
-      JOIN unnest(chain_category) WITH ORDINALITY AS c (category, place) ON c.place = e.chain
-      JOIN journal.category AS k ON k.code = c.category
-     WHERE e.since <= k.fence;
-  IF FOUND THEN
-    RETURN;
-  END IF;
-
-  -- Heads, in one order everywhere so that two batches cannot wait for each other; then compared.
-  SELECT count(*), count(*) FILTER (WHERE held.moved) INTO found_count, moved_count
-    FROM (SELECT h.size <> c.size OR h.chain_hash <> c.head OR h.recorded_at > c.at AS moved
-            FROM unnest(chain_tenant, chain_category, chain_size, chain_head, chain_recorded_at)
-                   AS c (tenant, category, size, head, at)
-            JOIN journal.head AS h ON h.tenant = c.tenant AND h.category = c.category
-           ORDER BY h.tenant, h.category
-             FOR NO KEY UPDATE OF h) AS held;
-  IF found_count < chains
-     OR EXISTS (SELECT FROM journal.tenant AS t
-                 WHERE t.closed_at IS NOT NULL AND t.code = ANY (chain_tenant)) THEN
-    RETURN QUERY
-      SELECT 'absent', c.place::integer, NULL::bigint, NULL::bytea, NULL::timestamptz,
-             NULL::bytea, NULL::date, NULL::bytea
-        FROM unnest(chain_tenant, chain_category) WITH ORDINALITY AS c (tenant, category, place)
-        LEFT JOIN journal.head AS h ON h.tenant = c.tenant AND h.category = c.category
-        LEFT JOIN journal.tenant AS t ON t.code = c.tenant
-       WHERE h.tenant IS NULL OR t.closed_at IS NOT NULL;
-    RETURN;
-  END IF;
-  IF moved_count > 0 THEN
-    RETURN QUERY
-      SELECT 'conflict', c.place::integer, h.size, h.chain_hash, h.recorded_at,
-             NULL::bytea, NULL::date, NULL::bytea
-        FROM unnest(chain_tenant, chain_category, chain_size, chain_head, chain_recorded_at)
-               WITH ORDINALITY AS c (tenant, category, size, head, at, place)
-        JOIN journal.head AS h ON h.tenant = c.tenant AND h.category = c.category
-       WHERE h.size <> c.size OR h.chain_hash <> c.head OR h.recorded_at > c.at;
-    RETURN;
-  END IF;
-
   -- A caller's mistake here would break a chain for ever.
-  IF EXISTS (
-      SELECT FROM unnest(chain_size, next_size, next_head) WITH ORDINALITY
-               AS c (size, next_size, next_head, place)
-        LEFT JOIN (SELECT e.chain, count(*), min(e.index) AS low, max(e.index) AS high
-                     FROM unnest(entry_chain, entry_index) AS e (chain, index)
-                    GROUP BY e.chain) AS e ON e.chain = c.place
-       WHERE e.count IS DISTINCT FROM c.next_size - c.size OR e.low <> c.size OR e.high <> c.next_size - 1)
-     OR (SELECT max(e.chain) FROM unnest(entry_chain) AS e (chain)) > chains
-     OR cardinality(entry_since) <> cardinality(entry_chain) THEN
+  firsts := ARRAY(SELECT sum(c.after - c.before) OVER (ORDER BY c.place) - (c.after - c.before)
+                    FROM unnest(chain_size, next_size) WITH ORDINALITY AS c (before, after, place)
+                   ORDER BY c.place);
+  IF EXISTS (SELECT FROM unnest(chain_size, next_size, next_head, firsts) AS c (before, after, head, first)
+              WHERE (c.after > c.before) IS NOT TRUE
+                 OR substr(entry_hashes, 80 * (c.first + c.after - c.before)::integer - 31, 32)
+                    IS DISTINCT FROM c.head)
+     OR octet_length(entry_hashes) <> 80 * entries OR entry_end[1] <> 0
+     OR entry_end[entries + 1] <> octet_length(entry_ciphertext)
+     OR entries <> (SELECT coalesce(sum(c.after - c.before), 0)
+                      FROM unnest(chain_size, next_size) AS c (before, after)) THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ003',
       MESSAGE = 'append: entries do not lead from the heads to the next heads';
   END IF;
 
-  -- An earlier copy in a day before: only events from around midnight, and late ones, can have one.
-  IF EXISTS (SELECT FROM unnest(entry_chain, entry_since) AS e (chain, since)
-               JOIN unnest(chain_recorded_at) WITH ORDINALITY AS c (at, place) ON c.place = e.chain
-              WHERE e.since < journal.day_of(c.at)) THEN
-    RETURN QUERY SELECT * FROM journal.find_known(
-      chain_tenant, chain_category, chain_recorded_at, entry_chain, entry_key, entry_since, false);
-    IF FOUND THEN
-      RETURN QUERY SELECT * FROM journal.find_known(
-        chain_tenant, chain_category, chain_recorded_at, entry_chain, entry_key, entry_since, true);
-      RETURN;
-    END IF;
+  -- An entry whose earlier copy might be in a purged day cannot be told from a new one.
+  RETURN QUERY
+    SELECT 'fenced', c.place::integer, NULL::bigint, NULL::bytea, NULL::timestamptz,
+           NULL::bytea, k.fence, NULL::bytea
+      FROM unnest(chain_category, chain_recorded_at, chain_size, next_size, firsts) WITH ORDINALITY
+             AS c (category, at, before, after, first, place)
+      JOIN journal.category AS k ON k.code = c.category
+     WHERE journal.day_of(c.at) <= k.fence
+        OR (cardinality(early_entry) > 0
+            AND EXISTS (SELECT FROM unnest(early_entry, early_since) AS e (entry, since)
+                         WHERE e.entry > c.first AND e.entry <= c.first + c.after - c.before AND e.since <= k.fence));
+  IF FOUND THEN
+    RETURN;
   END IF;
 
   BEGIN
+    -- Compared and moved at once, in one order everywhere so that two batches cannot wait for each other.
+    UPDATE journal.head AS h SET size = c.next_size, chain_hash = c.next_head, recorded_at = c.at
+      FROM (SELECT * FROM unnest(chain_tenant, chain_category, chain_size, chain_head, next_size, next_head,
+                                 chain_recorded_at) AS c (tenant, category, size, head, next_size, next_head, at)
+             ORDER BY c.tenant, c.category) AS c
+     WHERE h.tenant = c.tenant AND h.category = c.category
+       AND h.size = c.size AND h.chain_hash = c.head AND (h.recorded_at > c.at) IS NOT TRUE;
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    IF affected <> chains
+       OR EXISTS (SELECT FROM journal.tenant AS t
+                   WHERE t.closed_at IS NOT NULL AND t.code = ANY (chain_tenant)) THEN
+      RAISE EXCEPTION USING ERRCODE = 'OJ010', MESSAGE = 'moved';
+    END IF;
+
+    -- An earlier copy in a day before: only events from around midnight, and late ones, can have one.
+    IF cardinality(early_entry) > 0 AND EXISTS (
+         SELECT FROM journal.find_copies(chain_tenant, chain_category, chain_size, next_size, chain_recorded_at, firsts,
+                                         entry_hashes, early_entry, early_since)) THEN
+      RAISE EXCEPTION USING ERRCODE = 'OJ011', MESSAGE = 'known';
+    END IF;
+
     FOR leaf IN
       SELECT k.code, span.day, journal.leaf_name(k.id, span.day) AS name
         FROM (SELECT DISTINCT c.category, journal.day_of(c.at) AS day
@@ -1014,66 +1004,97 @@ BEGIN
       END IF;
       EXECUTE format($dynamic$
         INSERT INTO journal.%I (index, day, tenant, category, event_key, leaf_hash, chain_hash, ciphertext)
-        SELECT e.index, $11, c.tenant, c.category, e.event_key, e.leaf_hash, e.chain_hash, e.ciphertext
-          FROM unnest($1, $2, $3) WITH ORDINALITY AS c (tenant, category, at, place)
-          JOIN unnest($4, $5, $6, $7, $8, $9)
-                 AS e (chain, index, event_key, leaf_hash, chain_hash, ciphertext) ON e.chain = c.place
+        SELECT c.before + o.n, $11, c.tenant, c.category,
+               substr($7, 80 * (c.first + o.n)::integer + 1, 16), substr($7, 80 * (c.first + o.n)::integer + 17, 32),
+               substr($7, 80 * (c.first + o.n)::integer + 49, 32),
+               substr($9, $8[c.first + o.n + 1] + 1, $8[c.first + o.n + 2] - $8[c.first + o.n + 1])
+          FROM unnest($1, $2, $3, $4, $5, $6) AS c (tenant, category, at, before, after, first),
+               generate_series(0, c.after - c.before - 1) AS o (n)
          WHERE c.category = $10 AND journal.day_of(c.at) = $11
         $dynamic$, leaf.name)
-        USING chain_tenant, chain_category, chain_recorded_at,
-              entry_chain, entry_index, entry_key, entry_leaf, entry_head, entry_ciphertext,
-              leaf.code, leaf.day;
+        USING chain_tenant, chain_category, chain_recorded_at, chain_size, next_size, firsts,
+              entry_hashes, entry_end, entry_ciphertext, leaf.code, leaf.day;
     END LOOP;
-  EXCEPTION WHEN unique_violation THEN
+  EXCEPTION
     -- The leaf's own index found an earlier copy of today, at no cost to the batches that hold none. Nothing
-    -- of this block remains; the answer is which entries are known. If none is, the batch repeats itself.
-    RETURN QUERY SELECT * FROM journal.find_known(
-      chain_tenant, chain_category, chain_recorded_at, entry_chain, entry_key, entry_since, true);
+    -- of this block remains.
+    WHEN unique_violation OR SQLSTATE 'OJ010' OR SQLSTATE 'OJ011' THEN
+      cause := SQLSTATE;
+  END;
+
+  IF cause = 'OJ010' THEN
+    RETURN QUERY
+      SELECT 'absent', c.place::integer, NULL::bigint, NULL::bytea, NULL::timestamptz,
+             NULL::bytea, NULL::date, NULL::bytea
+        FROM unnest(chain_tenant, chain_category) WITH ORDINALITY AS c (tenant, category, place)
+        LEFT JOIN journal.head AS h ON h.tenant = c.tenant AND h.category = c.category
+        LEFT JOIN journal.tenant AS t ON t.code = c.tenant
+       WHERE h.tenant IS NULL OR t.closed_at IS NOT NULL;
+    IF FOUND THEN
+      RETURN;
+    END IF;
+    RETURN QUERY
+      SELECT 'conflict', c.place::integer, h.size, h.chain_hash, h.recorded_at,
+             NULL::bytea, NULL::date, NULL::bytea
+        FROM unnest(chain_tenant, chain_category, chain_size, chain_head, chain_recorded_at)
+               WITH ORDINALITY AS c (tenant, category, size, head, at, place)
+        JOIN journal.head AS h ON h.tenant = c.tenant AND h.category = c.category
+       WHERE h.size <> c.size OR h.chain_hash <> c.head OR h.recorded_at > c.at;
+    IF FOUND THEN
+      RETURN;
+    END IF;
+    IF chains <> (SELECT count(DISTINCT (c.tenant, c.category))
+                    FROM unnest(chain_tenant, chain_category) AS c (tenant, category)) THEN
+      RAISE EXCEPTION USING ERRCODE = 'OJ003', MESSAGE = 'append: a chain is named twice';
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = 'heads moved to and fro';
+  END IF;
+
+  IF cause IS NOT NULL THEN
+    -- Which entries are known. If none is, the batch repeats itself.
+    RETURN QUERY
+      SELECT 'known', e.position, e.size, e.chain_hash, NULL::timestamptz, e.leaf_hash, e.day, e.ciphertext
+        FROM journal.find_copies(chain_tenant, chain_category, chain_size, next_size, chain_recorded_at, firsts,
+                                 entry_hashes, early_entry, early_since) AS e
+       WHERE cardinality(early_entry) > 0
+       UNION ALL
+      SELECT 'known', e.position, e.size, e.chain_hash, NULL::timestamptz, e.leaf_hash, e.day, e.ciphertext
+        FROM journal.find_copies(chain_tenant, chain_category, chain_size, next_size, chain_recorded_at, firsts,
+                                 entry_hashes, NULL, NULL) AS e;
     IF NOT FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'OJ003', MESSAGE = 'append: an event or an index is in the batch twice';
     END IF;
     RETURN;
-  END;
-
-  UPDATE journal.head AS h SET size = c.size, chain_hash = c.head, recorded_at = c.at
-    FROM unnest(chain_tenant, chain_category, next_size, next_head, chain_recorded_at)
-           AS c (tenant, category, size, head, at)
-   WHERE h.tenant = c.tenant AND h.category = c.category;
-  GET DIAGNOSTICS affected = ROW_COUNT;
-  IF affected <> chains THEN
-    RAISE EXCEPTION USING ERRCODE = 'OJ003', MESSAGE = 'append: a chain is named twice';
   END IF;
 
   INSERT INTO journal.activity AS a (tenant, category, day, action, count)
-  SELECT c.tenant, c.category, journal.day_of(c.at), n.action, sum(n.count)
-    FROM unnest(chain_tenant, chain_category, chain_recorded_at) WITH ORDINALITY
-           AS c (tenant, category, at, place)
-    JOIN unnest(activity_chain, activity_action, activity_count) AS n (chain, action, count)
-      ON n.chain = c.place
-   GROUP BY 1, 2, 3, 4
+  SELECT chain_tenant[n.chain], chain_category[n.chain], journal.day_of(chain_recorded_at[n.chain]), n.action, n.count
+    FROM unnest(activity_chain, activity_action, activity_count) AS n (chain, action, count)
   ON CONFLICT (tenant, category, day, action) DO UPDATE SET count = a.count + excluded.count;
 
-  INSERT INTO journal.lateness AS l (tenant, category, day, occurred, count)
-  SELECT c.tenant, c.category, journal.day_of(c.at), n.occurred, sum(n.count)
-    FROM unnest(chain_tenant, chain_category, chain_recorded_at) WITH ORDINALITY
-           AS c (tenant, category, at, place)
-    JOIN unnest(late_chain, late_day, late_count) AS n (chain, occurred, count) ON n.chain = c.place
-   GROUP BY 1, 2, 3, 4
-  ON CONFLICT (tenant, category, day, occurred) DO UPDATE SET count = l.count + excluded.count;
+  IF cardinality(late_chain) > 0 THEN
+    INSERT INTO journal.lateness AS l (tenant, category, day, occurred, count)
+    SELECT chain_tenant[n.chain], chain_category[n.chain], journal.day_of(chain_recorded_at[n.chain]),
+           n.occurred, n.count
+      FROM unnest(late_chain, late_day, late_count) AS n (chain, occurred, count)
+    ON CONFLICT (tenant, category, day, occurred) DO UPDATE SET count = l.count + excluded.count;
+  END IF;
 
-  INSERT INTO journal.source_span AS s (tenant, category, day, source_key, name, numbers, count, last_at)
-  SELECT c.tenant, c.category, journal.day_of(c.at), n.source_key, (array_agg(n.name))[1],
-         range_agg(int8range(n.low, n.high, '[]')), sum(n.count), max(c.at)
-    FROM unnest(chain_tenant, chain_category, chain_recorded_at) WITH ORDINALITY
-           AS c (tenant, category, at, place)
-    JOIN unnest(span_chain, span_source, span_name, span_low, span_high, span_count)
-           AS n (chain, source_key, name, low, high, count) ON n.chain = c.place
-   GROUP BY 1, 2, 3, 4
-  ON CONFLICT (tenant, category, day, source_key)
-  DO UPDATE SET count = s.count + excluded.count, last_at = excluded.last_at,
-                (numbers, filled) = (SELECT b.numbers, s.filled + b.filled
-                                       FROM journal.bounded(s.numbers + excluded.numbers) AS b);
+  IF cardinality(span_chain) > 0 THEN
+    INSERT INTO journal.source_span AS s (tenant, category, day, source_key, name, numbers, count, last_at)
+    SELECT chain_tenant[n.chain], chain_category[n.chain], journal.day_of(chain_recorded_at[n.chain]), n.source_key,
+           (array_agg(n.name))[1], range_agg(int8range(n.low, n.high, '[]')), sum(n.count), chain_recorded_at[n.chain]
+      FROM unnest(span_chain, span_source, span_name, span_low, span_high, span_count)
+             AS n (chain, source_key, name, low, high, count)
+     GROUP BY n.chain, n.source_key
+    ON CONFLICT (tenant, category, day, source_key)
+    DO UPDATE SET count = s.count + excluded.count, last_at = excluded.last_at,
+                  (numbers, filled) = (SELECT b.numbers, s.filled + b.filled
+                                         FROM journal.bounded(s.numbers + excluded.numbers) AS b);
+  END IF;
 
+  -- The next batch need not wait for the disk: `journal.flush` does, before anything rests on this one.
+  PERFORM set_config('synchronous_commit', 'off', true);
   RETURN QUERY
     SELECT 'appended', NULL::integer, NULL::bigint, NULL::bytea, NULL::timestamptz,
            NULL::bytea, NULL::date, NULL::bytea;
@@ -1083,7 +1104,7 @@ $$;
 GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
     journal.read_tenants, journal.read_credentials, journal.read_persons, journal.snapshot_version, journal.read_heads,
-    journal.lock_heads, journal.find_recorded, journal.append
+    journal.lock_heads, journal.find_recorded, journal.append, journal.flush
   TO journal_ingest;
 
 -- -----------------------------------------------------------------------------------------------------------
@@ -1406,7 +1427,7 @@ GRANT EXECUTE ON FUNCTION
     journal.close_day, journal.closed_heads, journal.read_leaves, journal.close_seals, journal.put_seal,
     journal.thin_seals, journal.prune_seal_heads,
     journal.unstamped_seals, journal.put_timestamp, journal.note_stamping_failure,
-    journal.stamping_failed_since
+    journal.stamping_failed_since, journal.flush
   TO journal_seal;
 
 -- -----------------------------------------------------------------------------------------------------------

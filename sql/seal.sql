@@ -32,6 +32,10 @@ SELECT journal.close_day($1)
 -- Every chain as it stood at the end of the day that awaits its seal.
 SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days FROM journal.closed_heads($1)
 
+-- name: flush
+-- Before a seal rests on the heads that this connection read: they may be of appends that are not yet on the disk.
+SELECT journal.flush()
+
 -- name: read_leaves
 -- The leaf hashes between two sizes of many chains.
 SELECT place, first_index, leaves FROM journal.read_leaves($1, $2, $3, $4, $5, $6)

@@ -18,7 +18,7 @@ from journal.core.errors import BrokenChainError
 from journal.core.times import format_day
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import date
 
 KEY_BYTES = 32
@@ -91,6 +91,11 @@ class Box:
         if len(nonce) != NONCE_BYTES or len(salt) != SALT_BYTES:
             raise ValueError("a nonce is 12 bytes and a salt 16")
         return nonce + self._cipher.encrypt(nonce, salt + record, self._origin_prefix + index.to_bytes(8, "big"))
+
+    @property
+    def parts(self) -> tuple[Callable[[bytes, bytes, bytes], bytes], bytes]:
+        """The cipher, and the associated data before the index: `encrypt` for a loop over many entries."""
+        return self._cipher.encrypt, self._origin_prefix
 
     def open(self, index: int, ciphertext: bytes, leaf: bytes) -> tuple[bytes, bytes]:
         """Decrypt an entry, check its leaf hash, and return (salt, record).

@@ -6,14 +6,17 @@ the hashes of credentials; they can neither read nor change an entry.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import sql
 from journal.core.errors import StoreError
 from journal.database.facts import SERVICE_NAME, SuspendedError
-from journal.database.pools import Pools
+from journal.database.pools import Pools, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,8 +34,10 @@ class AppendBatch:
 
     chain_*     one place per chain: the head the batch was computed from (`chain_size`, `chain_hash`), the head it
                 leads to (`next_size`, `next_hash`), and the `recorded_at` of all its entries
-    entry_*     one place per entry: its chain (place in the chain lists, from 1), index, event key (16 bytes), leaf
-                hash, chain hash at index + 1, ciphertext, and the first day an earlier copy may be in
+    entry_*     one place per entry, chain by chain, in the order of their indexes: event key (16 bytes), leaf hash,
+                chain hash at index + 1, ciphertext
+    early_*     one place per entry of which a copy may be recorded on an earlier day than its chain's: which (place in
+                the entry lists, from 1), and the first such day
     activity_*  one place per (chain, action): how many of the batch's entries
     late_*      one place per (chain, day of the access that is not that of `recorded_at`): how many
     span_*      one place per range of sequence numbers of a (chain, source): the source's key (16 bytes) and encrypted
@@ -46,13 +51,12 @@ class AppendBatch:
     next_size: Sequence[int]
     next_hash: Sequence[bytes]
     chain_recorded_at: Sequence[datetime]
-    entry_chain: Sequence[int]
-    entry_index: Sequence[int]
     entry_key: Sequence[bytes]
     entry_leaf: Sequence[bytes]
     entry_hash: Sequence[bytes]
     entry_ciphertext: Sequence[bytes]
-    entry_since: Sequence[date]
+    early_entry: Sequence[int] = ()
+    early_since: Sequence[date] = ()
     activity_chain: Sequence[int] = ()
     activity_action: Sequence[str] = ()
     activity_count: Sequence[int] = ()
@@ -93,7 +97,7 @@ class KnownEntry:
 class AppendResult:
     """The result of appending a batch. Only `appended` wrote anything.
 
-    appended  all entries are committed
+    appended  all entries are committed, and will be durable once `flushed` has a result
     conflict  `moved`: every chain that moved
     known     `known`: every entry of the batch that is recorded already
     clock     `database_now`: more than 2 s from a chain's `recorded_at`
@@ -107,6 +111,7 @@ class AppendResult:
     known: Sequence[KnownEntry] = ()
     chains: Sequence[int] = ()
     database_now: datetime | None = None
+    flushed: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,14 +223,26 @@ class CredentialRow:
     revoked_at: datetime | None
 
 
-_FIELDS: Final = (
-    *("chain_tenant", "chain_category", "chain_size", "chain_hash", "next_size", "next_hash", "chain_recorded_at"),
-    *("entry_chain", "entry_index", "entry_key", "entry_leaf", "entry_hash", "entry_ciphertext", "entry_since"),
+_CHAIN_FIELDS: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(
+    *("chain_tenant", "chain_category", "chain_size", "chain_hash", "next_size", "next_hash", "chain_recorded_at")
+)
+_COUNT_FIELDS: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(
+    *("early_entry", "early_since"),
     *("activity_chain", "activity_action", "activity_count"),
     *("late_chain", "late_day", "late_count"),
     *("span_chain", "span_source", "span_name", "span_low", "span_high", "span_count"),
 )
-_arguments: Final[Callable[[AppendBatch], tuple[Any, ...]]] = attrgetter(*_FIELDS)
+
+
+def append_arguments(batch: AppendBatch) -> tuple[Any, ...]:
+    """Return the arguments of `append`: the driver would encode the entries' columns element by element."""
+    return (
+        *_CHAIN_FIELDS(batch),
+        b"".join(chain.from_iterable(zip(batch.entry_key, batch.entry_leaf, batch.entry_hash, strict=True))),
+        [0, *accumulate(map(len, batch.entry_ciphertext))],
+        b"".join(batch.entry_ciphertext),
+        *_COUNT_FIELDS(batch),
+    )
 
 
 def _read_result(rows: list[asyncpg.Record]) -> AppendResult:
@@ -254,18 +271,36 @@ def _known(row: asyncpg.Record) -> KnownEntry:
     return KnownEntry(index=row["size"], **{name: row[name] for name in names})
 
 
+async def _flush(connection: asyncpg.Connection, stack: AsyncExitStack) -> None:
+    """Return once what the connection appended is durable, and give it back. Raises UnavailableError, StoreError."""
+    async with stack:
+        await connection.execute(sql.load("ingest")["flush"])
+
+
 class IngestStatements(Pools):
     """Appends and the small tables they need."""
 
     async def append(self, batch: AppendBatch) -> AppendResult:
         """Append a batch computed from heads in memory: one round trip, one statement, its own transaction.
 
-        `appended` means committed and flushed. UnavailableError: the batch may be recorded or not; appended again
-        from fresh heads, it is either recorded or found `known`. StoreError: the batch is wrong, nothing was written.
+        Nothing may rest on `appended` before its `flushed`; what is `known` is durable. UnavailableError, here or from
+        `flushed`: the batch may be recorded or not; appended again from fresh heads, it is either recorded or found
+        `known`. StoreError: the batch is wrong, nothing was written.
         """
-        async with self.borrow("ingest") as connection:
-            result = _read_result(await connection.fetch(sql.load("ingest")["append"], *_arguments(batch)))
-        return self._without_forged(batch, result)
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(self.borrow("ingest"))
+            result = _read_result(await connection.fetch(sql.load("ingest")["append"], *append_arguments(batch)))
+            return await self._flushing(self._without_forged(batch, result), connection, stack)
+
+    async def _flushing(
+        self, result: AppendResult, connection: asyncpg.Connection, stack: AsyncExitStack
+    ) -> AppendResult:
+        """Flush what the result rests on, on the connection that gave it: a crash in between would have ended it."""
+        if result.answer == "known":
+            await connection.execute(sql.load("ingest")["flush"])
+        if result.answer != "appended":
+            return result
+        return replace(result, flushed=asyncio.create_task(_flush(connection, stack.pop_all())))
 
     async def find_recorded(
         self, tenant: str, category: str, keys: Sequence[bytes], since: Sequence[date], until: Sequence[date]
@@ -274,7 +309,13 @@ class IngestStatements(Pools):
 
         Purged days are passed over. StoreError.
         """
-        rows = await self._fetch("ingest", "find_recorded", tenant, category, keys, since, until)
+        places, statements = len(keys), sql.load("ingest")
+        async with self.borrow("ingest") as connection:
+            with readable():
+                asked = ([tenant] * places, [category] * places, keys, since, until)
+                rows = await connection.fetch(statements["find_recorded"], *asked)
+            if rows:
+                await connection.execute(statements["flush"])
         return [_known(row) for row in rows]
 
     async def append_locked(
@@ -286,12 +327,13 @@ class IngestStatements(Pools):
         exceptions pass through, and nothing is written. Errors as for `append`.
         """
         statements = sql.load("ingest")
-        async with self.borrow("ingest") as connection:
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(self.borrow("ingest"))
             await connection.execute(statements["begin"])
             try:
                 rows = await connection.fetch(statements["lock_heads"], tenants, categories)
                 batch = build(self._sound([HeadRow(**row) for row in rows]))
-                result = _read_result(await connection.fetch(statements["append"], *_arguments(batch)))
+                result = _read_result(await connection.fetch(statements["append"], *append_arguments(batch)))
             except BaseException:
                 if not connection.is_closed():
                     await connection.execute(statements["rollback"])
@@ -299,7 +341,7 @@ class IngestStatements(Pools):
             # PostgreSQL answers COMMIT on a failed transaction with the tag ROLLBACK and no error.
             if (tag := await connection.execute(statements["commit"])) != "COMMIT":
                 raise StoreError(f"the append was not committed: {tag}")
-            return result
+            return await self._flushing(result, connection, stack)
 
     async def read_heads(self, tenants: Sequence[str], categories: Sequence[str]) -> list[HeadRow]:
         """Return these heads, in the order given, without those that do not exist or are empty and not at genesis."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sql
 from journal.core.errors import StoreError, UnavailableError
-from journal.database.ingest import AppendBatch, judge_durability
+from journal.database.ingest import append_arguments, judge_durability
 from journal.database.pools import Pools, Role, end_if_unreplicated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-_FIELDS = [field.name for field in fields(AppendBatch)]
+    from journal.database.ingest import AppendBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ class ProbeStatements(Pools):
             await connection.execute(statements["begin"])
             if batch is not None:
                 await connection.execute(statements["savepoint"])
-                arguments = [getattr(batch, name) for name in _FIELDS]
-                answer = (await connection.fetch(sql.load("ingest")["append"], *arguments))[0]["answer"]
+                rows = await connection.fetch(sql.load("ingest")["append"], *append_arguments(batch))
+                answer = rows[0]["answer"]
                 await connection.execute(statements["take_back"])
             await connection.execute(statements["write"])
             tag = await connection.execute(statements["commit"])

@@ -75,11 +75,14 @@ class SealStatements(Pools):
     """Closing days, storing seals, keeping their storage bounded."""
 
     async def seal_state(self) -> SealState:
-        """Return everything the next seal needs, in one snapshot. StoreError before the service is created."""
+        """Return everything the next seal needs, in one snapshot, durable. StoreError before the service is created."""
         async with self.borrow("seal") as connection:
             with readable():
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    return await _read_state(connection)
+                    state = await _read_state(connection)
+            # What is sealed, and what the signer remembers, must never be lost.
+            await connection.execute(sql.load("seal")["flush"])
+            return state
 
     async def close_day(self, day: date) -> list[HeadRow]:
         """Close `day` to appends and return the head of every chain at its end, by category then tenant.
@@ -87,9 +90,14 @@ class SealStatements(Pools):
         Waits for running appends. May be repeated until the close seal is stored. StoreError if the day is not
         the next one, is not over by 5 s, is already sealed, or the day before it has no close seal.
         """
-        await self._fetch("seal", "close_day", day)
-        # Nothing can be appended to the day from here on, so its heads are read without a lock.
-        return [HeadRow(**row) for row in await self._fetch("seal", "closed_heads", day)]
+        statements = sql.load("seal")
+        async with self.borrow("seal") as connection:
+            with readable():
+                await connection.execute(statements["close_day"], day)
+                # Nothing can be appended to the day from here on, so its heads are read without a lock.
+                heads = [HeadRow(**row) for row in await connection.fetch(statements["closed_heads"], day)]
+            await connection.execute(statements["flush"])
+            return heads
 
     async def read_leaves(self, spans: Sequence[LeafSpan], since: date | None, through: date | None) -> list[LeafRun]:
         """Return the leaf hashes of these spans that the days from `since` to `through` hold (None: all days kept).

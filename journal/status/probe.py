@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from journal.core.chain import extend
 from journal.core.entry import EVENT_KEY_BYTES, JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.errors import StoreError
-from journal.core.times import day_of
 from journal.database.ingest import AppendBatch
 
 if TYPE_CHECKING:
@@ -97,11 +96,8 @@ class Probe:
             next_size=[head.size + 1],
             next_hash=[chain_hash],
             chain_recorded_at=[recorded_at],
-            entry_chain=[1],
-            entry_index=[head.size],
             entry_key=[os.urandom(EVENT_KEY_BYTES)],
             entry_leaf=[leaf],
             entry_hash=[chain_hash],
             entry_ciphertext=[os.urandom(CIPHERTEXT_BYTES)],
-            entry_since=[day_of(recorded_at)],
         )

@@ -31,7 +31,7 @@ from journal.writing.instruments import Instruments
 from journal.writing.memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date, datetime, timedelta
 
     from journal.clock import Clock
@@ -164,10 +164,13 @@ class Appender:
         if differing:
             raise _other_content(submission, differing)
 
-    async def commit(self, draft: Draft, *, deadline: float | None = None) -> None:
+    async def commit(
+        self, draft: Draft, *, deadline: float | None = None, appended: Callable[[], None] = lambda: None
+    ) -> None:
         """Append the draft, amended after each refusal; every submission is settled or failed.
 
-        `deadline` is on the clock's monotonic time; DEADLINE_SECONDS from now unless given.
+        `deadline` is on the clock's monotonic time; DEADLINE_SECONDS from now unless given. `appended` is called once
+        the draft is appended, before it is durable: the next one may follow, but nothing be answered.
         """
         if deadline is None:
             deadline = self._clock.monotonic() + DEADLINE_SECONDS
@@ -182,19 +185,18 @@ class Appender:
                 continue
             started_at = self._clock.monotonic()
             acknowledged = self.memory.acknowledged(draft.compartments)
+            is_written = False
             try:
                 if conflicts < CONFLICTS_BEFORE_LOCK:
                     result = await self._store.append(draft.finish())
                 else:
                     draft, result = await self._append_locked(draft)
+                if result.flushed is not None:
+                    is_written = True
+                    appended()
+                    await result.flushed
             except (UnavailableError, LockedError) as error:
-                self._note_failure(error, "unavailable")
-                if isinstance(error, NoRoomError):
-                    self._refused_until = self._clock.monotonic() + PROBE_SECONDS
-                    self._give_up(draft, NO_ROOM)
-                    return
-                # Committed or not: the same events, appended again, are found or written.
-                draft = await self._redraft_from_database(draft)
+                draft = await self._after_outage(draft, error, is_written=is_written)
                 continue
             except StoreError as error:
                 self._note_failure(error, "refused")
@@ -208,6 +210,16 @@ class Appender:
             conflicts += result.answer == "conflict"
             await self._amend(draft, result, acknowledged)
             draft = self._redraft(draft.submissions)
+
+    async def _after_outage(self, draft: Draft, error: StoreError, *, is_written: bool) -> Draft:
+        """Return what is to be appended now; nothing where nothing was written and there is no room to write."""
+        self._note_failure(error, "unavailable")
+        if isinstance(error, NoRoomError) and not is_written:
+            self._refused_until = self._clock.monotonic() + PROBE_SECONDS
+            self._give_up(draft, NO_ROOM)
+            return Draft(self._keyring)
+        # Committed or not: the same events, appended again, are found or written.
+        return await self._redraft_from_database(draft)
 
     async def _acknowledge(self, draft: Draft) -> None:
         """Settle the draft, but for chains of which the database does not show what it claims to have written."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_key, identity_time
+from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_keys
 from journal.core.errors import KnownEventError
 from journal.core.faults import EVENT_TOO_LARGE, TIME_AHEAD, TIME_PURGED, TIME_TOO_OLD, Code, Fault
 from journal.core.times import day_of, format_time, midnight
@@ -82,10 +82,7 @@ def new_submission(
         compartment=compartment,
         submitted_by=submitted_by,
         events=distinct,
-        keys=[
-            event_key(key, event.source, event.id, identity_time(compartment.category, format_time(event.time)))
-            for event in distinct
-        ],
+        keys=event_keys(key, compartment.category, distinct),
         since=[day_of(event.time - SKEW) for event in distinct],
         places=places,
         size_bytes=size_bytes,

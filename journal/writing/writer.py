@@ -1,7 +1,8 @@
 """The writer: events in, receipts out, once the database has committed them.
 
 Group commit without delay: everything that waits when the connection is free goes into one append. While that
-commits, the next draft is computed from the heads it will leave. Communes that submit much are drafted and committed
+commits, the next draft is computed from the heads it will leave, and where much waits it is appended while the one
+before is on its way to the disk: only then is anything answered. Communes that submit much are drafted and committed
 apart from the others, on a connection of their own. Several lanes and processes may do this at the same time: the
 database compares the heads, and refuses a draft made from stale ones as a whole.
 """
@@ -25,6 +26,7 @@ from journal.core.errors import (
 from journal.settings import LATENESS_DAYS
 from journal.writing import rules
 from journal.writing.append import Appender
+from journal.writing.commits import LARGE_DRAFT_EVENTS, Commits
 from journal.writing.draft import STEP_EVENTS, Draft
 from journal.writing.instruments import Instruments
 from journal.writing.queue import FairQueue, Submission
@@ -160,12 +162,10 @@ class Writer:
     async def _run_lane(self, *, heavy: bool) -> None:
         """Append what heavy communes, or the others, submit."""
         arrived = self._arrived[heavy]
-        commit: asyncio.Task[None] | None = None
+        commits = Commits(self.appender, arrived.set)
         try:
             while True:
-                if commit is not None and commit.done():
-                    await commit  # raises its error here, if any
-                    commit = None
+                commits.raise_errors()
                 if not self._queue.has(heavy=heavy):
                     if self._closing:
                         break
@@ -174,16 +174,12 @@ class Writer:
                     continue
                 draft = Draft(self._keyring)
                 await self._fill(draft, heavy=heavy)
-                if commit is not None:
-                    await commit
+                if await commits.wait(is_large=draft.events >= LARGE_DRAFT_EVENTS):
                     await self._fill(draft, heavy=heavy)  # with what arrived meanwhile
-                commit = asyncio.create_task(self.appender.commit(draft))
-                commit.add_done_callback(lambda _: arrived.set())
-            if commit is not None:
-                await commit
+                commits.start(draft)
+            await commits.finish()
         finally:
-            if commit is not None and not commit.done():
-                commit.cancel()
+            commits.cancel()
 
     def close(self) -> None:
         """Refuse new submissions; `run` returns once those that wait are written."""

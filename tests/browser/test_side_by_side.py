@@ -7,7 +7,6 @@ import base64
 import json
 import re
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,7 @@ def plain(text: str) -> str:
 async def numbered(world: World, *numbers: int, ago: timedelta = timedelta(0)) -> None:
     """Record events of one source with these numbers, which happened so long ago."""
     at = world.clock.now() - ago
-    events = [replace(make_event(at, source=SOURCE, sequence=str(number)), sequence=number) for number in numbers]
+    events = [make_event(at, source=SOURCE, sequence=str(number))._replace(sequence=number) for number in numbers]
     await world.record(0, events=events)
 
 

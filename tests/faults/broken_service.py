@@ -1,5 +1,6 @@
 """The service with one deliberate fault, chosen by its first argument: what the campaigns must find out.
 
+    early        acknowledges what it appended before it is durable
     hasty        acknowledges, and commits a moment later; nor does it look whether the tables have it
     forgetful    does not know again what it has recorded
 
@@ -15,18 +16,19 @@ from typing import TYPE_CHECKING
 
 import sql
 from journal.cli.main import main
-from journal.database.ingest import _arguments, _read_result
+from journal.database import ingest
+from journal.database.ingest import _read_result, append_arguments
 from journal.database.store import Store
 from journal.writing import rules
 from journal.writing.memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
     import asyncpg
 
-    from journal.core.entry import Compartment
+    from journal.core.entry import Compartment, Event
     from journal.database.ingest import AppendBatch, AppendResult
     from journal.writing.draft import HeadState
 
@@ -40,7 +42,7 @@ async def append_hastily(store: Store, batch: AppendBatch) -> AppendResult:
     borrowed = store.borrow("ingest")
     connection = await borrowed.__aenter__()
     await connection.execute("BEGIN")
-    result = _read_result(await connection.fetch(sql.load("ingest")["append"], *_arguments(batch)))
+    result = _read_result(await connection.fetch(sql.load("ingest")["append"], *append_arguments(batch)))
     _late.add(asyncio.create_task(commit_late(connection, borrowed)))
     return result
 
@@ -60,16 +62,25 @@ async def believe(memory: Memory, heads: Mapping[Compartment, HeadState]) -> lis
     return []
 
 
-def forget(key: bytes, source: str, event_id: str, time: str) -> bytes:
-    """Return another key for the same event every time."""
-    del key, source, event_id, time
-    return os.urandom(16)
+async def leave_unflushed(connection: asyncpg.Connection, stack: AsyncExitStack) -> None:
+    """Give the connection back at once."""
+    del connection
+    await stack.aclose()
+
+
+def forget(key: bytes, category: str, events: Iterable[Event]) -> list[bytes]:
+    """Return other keys for the same events every time."""
+    del key, category
+    return [os.urandom(16) for _ in events]
 
 
 if __name__ == "__main__":
-    if sys.argv.pop(1) == "hasty":
+    fault = sys.argv.pop(1)
+    if fault == "early":
+        ingest._flush = leave_unflushed
+    elif fault == "hasty":
         Store.append = append_hastily  # type: ignore[method-assign, assignment]  # the fault
         Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
     else:
-        rules.event_key = forget  # type: ignore[attr-defined, assignment]  # the fault
+        rules.event_keys = forget  # type: ignore[attr-defined]  # the fault
     sys.exit(main())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import asyncpg
 import pytest
 
 from tests.faults.auditing import audit
@@ -28,6 +31,7 @@ CLIENTS = 8
 LOAD_SECONDS = 0.3
 LOOK_SECONDS = 0.1
 SEED = 20261124
+WRITTEN = "SELECT pg_current_wal_lsn()"
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.campaign)])
@@ -66,6 +70,37 @@ async def test_kill_9_of_the_postmaster(
     # The service itself neither failed nor went away.
     assert set(load.statuses) <= {200, 201, 400, 409, 503}
     assert await audit(site) == []
+
+
+async def test_kill_9_of_the_postmaster_under_a_service_with_a_fault(
+    mortal_cluster: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """A service that acknowledges before the flush loses what it acknowledged: the same kill shows it."""
+    site = await found_site(tmp_path, mortal_cluster.dsn())
+    superuser = await asyncpg.connect(mortal_cluster.dsn("postgres"))
+    # Nothing but a flush writes the log then, and the kill comes when none came after the last acknowledgements.
+    log_writer = await superuser.fetchval("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+    os.kill(log_writer, signal.SIGSTOP)
+    ledger = Ledger(tmp_path / "ledger")
+    program = ("-m", "tests.faults.broken_service", "early")
+    async with (
+        await Serving.start(site, program=program) as serving,
+        Load(site, ledger, clients=CLIENTS, seed=SEED) as load,
+    ):
+        while True:
+            written = await superuser.fetchval(WRITTEN)
+            await load.acknowledgements(3)
+            os.killpg(serving.process.pid, signal.SIGSTOP)
+            if await superuser.fetchval(WRITTEN) == written:
+                break
+            os.killpg(serving.process.pid, signal.SIGCONT)
+        await kill(mortal_cluster)
+        os.kill(log_writer, signal.SIGKILL)
+        await serving.kill()
+    await restart(mortal_cluster)
+    ledger.close()
+    verdict = await judge(ledger=ledger.path, superuser_dsn=site.superuser_dsn, home=tmp_path, resolved=False)
+    assert verdict.lost
 
 
 async def test_a_long_outage(mortal_cluster: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from journal.core.errors import StoreError, UnavailableError
-from journal.database.ingest import AppendBatch, HeadRow
+from journal.database.ingest import AppendBatch, HeadRow, append_arguments
 from tests.support.appending import TENANTS, Appending
 from tests.support.chains import (
     CATEGORY,
@@ -210,13 +210,13 @@ async def test_a_chain_twice_in_a_batch_is_an_error(store: Store, owner: asyncpg
 @pytest.mark.parametrize(
     "mistake",
     [
-        {"entry_index": [0, 2]},
-        {"entry_index": [1, 2]},
         {"next_size": [3]},
-        {"entry_chain": [1, 2]},
-        {"entry_chain": [1]},
-        {"entry_since": []},
-        {"entry_chain": [], "entry_index": [], "entry_since": []},
+        {"next_size": [1]},
+        {"next_size": [0]},
+        {"next_hash": [bytes(32)]},
+        {"entry_ciphertext": [b"one"]},
+        {"entry_key": [bytes(16), bytes(15)]},
+        {"entry_key": [], "entry_leaf": [], "entry_hash": [], "entry_ciphertext": []},
     ],
     ids=str,
 )
@@ -338,7 +338,7 @@ async def test_another_isolation_level_is_refused(store: Store, dsn: str) -> Non
 
 def call_of(made: AppendBatch) -> list[Any]:
     """Return the statement and arguments of an append."""
-    values = [getattr(made, name) for name in AppendBatch.__dataclass_fields__]
+    values = append_arguments(made)
     places = ", ".join(f"${place}" for place in range(1, len(values) + 1))
     return [f"SELECT * FROM journal.append({places})", *values]
 
@@ -361,20 +361,22 @@ async def test_known_events_are_found_by_index_probes_in_the_days_own_leaves(
     for name, value in {"log_min_duration": 0, "log_nested_statements": True, "log_analyze": True}.items():
         await superuser.execute(f"SET auto_explain.{name} = {value}")
     await superuser.execute("SET auto_explain.log_level = notice; SET client_min_messages = notice")
-    await superuser.fetch("SELECT * FROM journal.find_known($1, $2, $3, $4, $5, $6, false)", *find_arguments(made))
-    await superuser.fetch("SELECT * FROM journal.find_known($1, $2, $3, $4, $5, $6, true)", *find_arguments(made))
-    plans = [plan for plan in plans if "SELECT 'known', asked" in plan.partition("Nested Loop")[0]]
+    await superuser.fetch(
+        "SELECT * FROM journal.find_recorded($1, $2, $3, $4, $5, true)", *find_arguments(made, day, head)
+    )
+    plans = [plan for plan in plans if "SELECT asked.place" in plan.partition("Nested Loop")[0]]
     for leaf_day, plan in zip((day, day + timedelta(days=1)), plans, strict=True):
         leaf = f"entry_1_{leaf_day:%Y%m%d}"
         assert re.findall(r"Index Scan using (\w+) on (\w+)", plan) == [(f"{leaf}_event_key_tenant_key", leaf)]
         assert "Seq Scan" not in plan
-        assert "Index Cond: ((event_key = asked.event_key) AND (tenant = c.tenant))" in plan
+        assert "Index Cond: ((event_key = asked.event_key) AND (tenant = asked.tenant))" in plan
 
 
-def find_arguments(made: AppendBatch) -> list[Any]:
-    """Return what `journal.find_known` is given."""
-    chains = [made.chain_tenant, made.chain_category, made.chain_recorded_at]
-    return [*chains, made.entry_chain, made.entry_key, made.entry_since]
+def find_arguments(made: AppendBatch, day: date, head: HeadRow) -> list[Any]:
+    """Return what `journal.find_recorded` is given, for copies of that day and the next."""
+    places = len(made.entry_key)
+    days = [[day] * places, [day + timedelta(days=1)] * places]
+    return [[head.tenant] * places, [head.category] * places, made.entry_key, *days]
 
 
 async def test_under_the_lock_there_is_no_conflict(store: Store) -> None:

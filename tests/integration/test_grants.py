@@ -23,6 +23,7 @@ CALLS: Final = {
     "read_categories": EVERYONE,
     "read_tenants": {"journal_ingest", "journal_read", "journal_admin"},
     "append": {"journal_ingest"},
+    "flush": {"journal_ingest", "journal_seal"},
     "lock_heads": {"journal_ingest"},
     "read_heads": {"journal_ingest"},
     "snapshot_version": {"journal_ingest"},

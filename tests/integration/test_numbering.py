@@ -26,7 +26,7 @@ SOURCE = "urn:openepm:numbered"
 
 def numbered(at: datetime, number: int) -> Event:
     """Return an event with a number."""
-    return replace(make_event(at, source=SOURCE, sequence=str(number)), sequence=number)
+    return make_event(at, source=SOURCE, sequence=str(number))._replace(sequence=number)
 
 
 async def numbers(world: World) -> SourceNumbers:

@@ -18,7 +18,18 @@ from journal.database.embedded import EmbeddedPostgres
 from journal.database.ingest import judge_durability
 from journal.database.migrate import migrate
 from journal.database.store import Store
-from tests.support.chains import CATEGORY, SERVICE, Pending, add_chains, append, batch, fresh, genesis_of, read_chain
+from tests.support.chains import (
+    CATEGORY,
+    SERVICE,
+    Pending,
+    add_chains,
+    advanced,
+    append,
+    batch,
+    fresh,
+    genesis_of,
+    read_chain,
+)
 
 if TYPE_CHECKING:
     from tests.support.clocks import MoveClock
@@ -215,7 +226,7 @@ async def test_a_borrower_leaves_nothing_behind(dsn: str) -> None:
         for number in range(30):
             head = await append(store, head, fresh(1))
             with pytest.raises(StoreError):
-                await store.append(replace(batch([(head, fresh(1))], now), entry_index=[number + 100]))
+                await store.append(replace(batch([(head, fresh(1))], now), next_size=[number + 100]))
             with pytest.raises(KeyError):
                 await store.append_locked(["albi"], [CATEGORY], fail)
             with pytest.raises(TimeoutError):
@@ -326,15 +337,27 @@ async def test_a_commit_that_did_not_wait_for_its_standby_is_not_acknowledged() 
                 lambda made: store.append_locked(["albi"], [CATEGORY], lambda _: made),
             ):
                 made = batch([(head, fresh(1))], await store.read_now())
-                waiting = asyncio.create_task(attempt(made))
+                result = await attempt(made)
+                assert result.answer == "appended"
+                assert result.flushed is not None
+                await cancel_standby_wait(superuser)
+                with pytest.raises(UnavailableError):
+                    await result.flushed
+                # It is committed here all the same, and visible.
+                head = advanced(head, made)
+                assert await store.read_heads(["albi"], [CATEGORY]) == [head]
+            # So whatever rests on it waits as well.
+            again = batch([(head, [Pending(key=made.entry_key[0])])], await store.read_now())
+            today = [made.chain_recorded_at[0].date()]
+            for resting in (
+                store.append(again),
+                store.find_recorded("albi", CATEGORY, made.entry_key, today, today),
+                store.seal_state(),
+            ):
+                waiting = asyncio.create_task(resting)
                 await cancel_standby_wait(superuser)
                 with pytest.raises(UnavailableError):
                     await waiting
-                # It was committed here all the same, and is visible once its session has ended.
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    while (moved := (await store.read_heads(["albi"], [CATEGORY]))[0]).size != head.size + 1:
-                        pass
-                head = moved
             await superuser.execute("ALTER SYSTEM RESET synchronous_standby_names")
             await superuser.execute("SELECT pg_reload_conf()")
             head = await append(store, head, fresh(1))

@@ -342,7 +342,7 @@ async def test_times_that_are_taken(rig: Rig, minutes_ago: float, error: type[Jo
     """Five minutes ahead are forgiven; what is too late, or may have been recorded and purged, is refused."""
     now = rig.clock.now()
     (event,) = rig.events("a")
-    object.__setattr__(event, "time", now - timedelta(minutes=minutes_ago))
+    event = event._replace(time=now - timedelta(minutes=minutes_ago))
     if error is None:
         assert indexes(await rig.submit([event])) == [0]
     else:
@@ -527,7 +527,7 @@ async def test_the_largest_batch(rig: Rig) -> None:
 async def test_an_event_beyond_the_record_limit_is_refused_before_it_waits(rig: Rig) -> None:
     """What could never become a record is refused at the door, and named; the writer does not stumble on it."""
     good, large = rig.events("good", "large")
-    object.__setattr__(large, "canonical", large.canonical.replace(b"Relecture", b"R" * 20 * 1024))
+    large = large._replace(canonical=large.canonical.replace(b"Relecture", b"R" * 20 * 1024))
     with pytest.raises(OversizeEventError) as caught:
         await rig.submit([good, large])
     assert [fault.position for fault in caught.value.faults] == [1]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from journal.core.errors import UnavailableError
 from journal.database.ingest import AppendBatch, AppendResult, HeadRow
 from journal.database.store import Store
-from tests.support.chains import CATEGORY, Pending, advanced, batch, keys
+from tests.support.chains import CATEGORY, Pending, advanced, batch, durable, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,8 @@ class Appending:
                 await self.relearn()
                 continue
             if result.answer == "appended":
+                if not await self.durable(result):
+                    continue
                 for place, tenant in enumerate(made.chain_tenant, start=1):
                     self.heads[tenant] = advanced(self.heads[tenant], made, place)
                 self.recorded += [f"{tenant} {name}" for tenant, name in places]
@@ -92,6 +94,16 @@ class Appending:
                 wanted[tenant].remove(name)
                 self.recorded.append(f"{tenant} {name}")
             assert result.answer in {"conflict", "known", "clock"}, result
+
+    async def durable(self, result: AppendResult) -> bool:
+        """Wait until what was appended is durable; False, with the heads read anew, where that is not known."""
+        try:
+            await durable(result)
+        except UnavailableError:
+            self.losses += 1
+            await self.relearn()
+            return False
+        return True
 
     async def relearn(self) -> None:
         """Read the heads once the database answers again. UnavailableError where it does not for a minute."""

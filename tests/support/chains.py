@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from journal.core.chain import Head, extend, genesis
 from journal.core.entry import Compartment
-from journal.database.ingest import AppendBatch, HeadRow
+from journal.database.ingest import AppendBatch, AppendResult, HeadRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,13 +81,10 @@ def empty_batch() -> AppendBatch:
         next_size=[],
         next_hash=[],
         chain_recorded_at=[],
-        entry_chain=[],
-        entry_index=[],
         entry_key=[],
         entry_leaf=[],
         entry_hash=[],
         entry_ciphertext=[],
-        entry_since=[],
     )
 
 
@@ -103,9 +100,10 @@ def batch(
         for index, event in enumerate(events, start=head.size):
             leaf = hashlib.sha256(event.key + index.to_bytes(8, "big")).digest()
             chain_hash = extend(chain_hash, leaf)
-            _push(lists, entry_chain=place, entry_index=index, entry_key=event.key, entry_leaf=leaf)
+            _push(lists, entry_key=event.key, entry_leaf=leaf)
             _push(lists, entry_hash=chain_hash, entry_ciphertext=os.urandom(sealed_bytes))
-            _push(lists, entry_since=event.since or recorded_at.astimezone(UTC).date())
+            if event.since is not None and event.since < recorded_at.astimezone(UTC).date():
+                _push(lists, early_entry=len(lists["entry_key"]), early_since=event.since)
         _push(lists, chain_tenant=head.tenant, chain_category=head.category, chain_size=head.size)
         _push(lists, chain_hash=head.chain_hash, next_size=head.size + len(events), next_hash=chain_hash)
         _push(lists, chain_recorded_at=recorded_at)
@@ -124,11 +122,18 @@ def advanced(head: HeadRow, made: AppendBatch, place: int = 1) -> HeadRow:
     )
 
 
+async def durable(result: AppendResult) -> None:
+    """Wait until what was appended is."""
+    if result.flushed is not None:
+        await result.flushed
+
+
 async def append(store: Store, head: HeadRow, events: Sequence[Pending]) -> HeadRow:
     """Append to one chain now, which must succeed; return the head as it then stands."""
     made = batch([(head, events)], await store.read_now())
     result = await store.append(made)
     assert result.answer == "appended", result
+    await durable(result)
     return advanced(head, made)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -71,7 +70,7 @@ async def filled_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[
         for number in range(3):
             await world.travel_to(FIRST + number * DAY)
             numbers = [7 * number + skipping for skipping in (1, 2, 4)]
-            events = [replace(make_event(world.clock.now(), sequence=f"{n}"), sequence=n) for n in numbers]
+            events = [make_event(world.clock.now(), sequence=f"{n}")._replace(sequence=n) for n in numbers]
             await world.record(0, events=events)
             await world.record(2, category="ecrits")
             await world.seal()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from journal.core.entry import (
     Event,
     encode_record,
     event_key,
+    event_keys,
     identity_time,
     is_service,
     parse_origin,
@@ -311,3 +313,12 @@ def test_an_event_may_have_no_sequence() -> None:
     """Modules that number nothing are served too."""
     event = Event("s", "i", parse_time("2026-03-14T08:00:00.000000Z"), "access", b"{}")
     assert event.sequence is None
+
+
+@given(events=st.lists(st.tuples(st.sampled_from(["a", "b", "é"]), st.text(min_size=1, max_size=5)), max_size=6))
+def test_many_event_keys_are_those_of_each(events: list[tuple[str, str]]) -> None:
+    """What they share is hashed once; in `journal`, an event is the same at another time."""
+    spelling = canonical.encode({"time": TIME})
+    made = [Event(source, name, datetime.now(UTC), "access", spelling) for source, name in events]
+    for category, time in (("ecrits", TIME), ("journal", "")):
+        assert event_keys(KEY, category, made) == [event_key(KEY, source, name, time) for source, name in events]

@@ -1,0 +1,61 @@
+"""Entries made in one loop: record, leaf hash, chain hash and ciphertext of each event that extends a chain.
+
+The same bytes as `entry.encode_record`, `chain.leaf_hash`, `chain.extend` and `envelope.Box.encrypt` make one by one;
+what they share is made once, and nothing is called twice: there is no hotter loop.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from journal.core.chain import SALT_BYTES, Head
+from journal.core.entry import RECORD_LIMIT_BYTES
+from journal.core.envelope import NONCE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from journal.core.envelope import Box
+
+DRAW_BYTES = SALT_BYTES + NONCE_BYTES
+
+
+class Extension(NamedTuple):
+    """The head that a chain is extended to, and by entry the leaf hash, the chain hash after it, the ciphertext."""
+
+    head: Head
+    leaves: list[bytes]
+    hashes: list[bytes]
+    ciphertexts: list[bytes]
+
+
+def extend_by(box: Box, head: Head, frame: tuple[bytes, bytes], events: Iterable[bytes], draws: bytes) -> Extension:
+    """Extend a chain by the canonical bytes of events, each in the same frame (`entry.record_frame`).
+
+    `draws` are DRAW_BYTES random bytes for each event, never used before: its salt, then its nonce. ValueError if they
+    do not suffice, or a record is longer than RECORD_LIMIT_BYTES.
+    """
+    before, after = frame
+    encrypt, associated = box.parts
+    index, chain_hash = head.size, head.chain_hash
+    leaves: list[bytes] = []
+    hashes: list[bytes] = []
+    ciphertexts: list[bytes] = []
+    place, longest = 0, 0
+    for event in events:
+        nonce = draws[place + SALT_BYTES : place + DRAW_BYTES]
+        salted = b'%b%b%b,"index":%d%b' % (draws[place : place + SALT_BYTES], before, event, index, after)
+        place += DRAW_BYTES
+        longest = max(longest, len(salted))
+        leaf = sha256(b"\x00" + salted).digest()
+        chain_hash = sha256(b"\x01" + chain_hash + leaf).digest()
+        leaves.append(leaf)
+        hashes.append(chain_hash)
+        ciphertexts.append(nonce + encrypt(nonce, salted, associated + index.to_bytes(8, "big")))
+        index += 1
+    if place > len(draws):
+        raise ValueError("there are too few random bytes")
+    if longest > SALT_BYTES + RECORD_LIMIT_BYTES:
+        raise ValueError("a record is longer than the format allows")
+    return Extension(Head(index, chain_hash), leaves, hashes, ciphertexts)

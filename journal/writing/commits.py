@@ -1,0 +1,69 @@
+"""The drafts of a lane that are not answered yet: one that is being appended, others on their way to the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from journal.writing.append import Appender
+    from journal.writing.draft import Draft
+
+# From here on a draft is appended while others are on their way to the disk, so many at most.
+LARGE_DRAFT_EVENTS = 200
+FLUSHES_UNDER_WAY = 2
+
+
+class Commits:
+    """Commits drafts, each once the one before is appended, whose head it begins with."""
+
+    def __init__(self, appender: Appender, ended: Callable[[], None]) -> None:
+        """Start with none; `ended` is called after each."""
+        self._appender = appender
+        self._ended = ended
+        self._tasks: list[asyncio.Task[None]] = []
+        self._appended = asyncio.Event()
+
+    def start(self, draft: Draft) -> None:
+        """Append a draft; `wait` has told that it may follow."""
+        appended = self._appended = asyncio.Event()
+
+        def end(_: asyncio.Task[None]) -> None:
+            appended.set()
+            self._ended()
+
+        task = asyncio.create_task(self._appender.commit(draft, appended=appended.set))
+        task.add_done_callback(end)
+        self._tasks.append(task)
+
+    async def wait(self, *, is_large: bool) -> bool:
+        """Wait until a draft may follow, and tell whether there was one before it.
+
+        A small one waits until that is answered, and grows meanwhile: each append costs something, however small.
+        """
+        if not self._tasks:
+            return False
+        if is_large:
+            await self._appended.wait()
+        while len(self._tasks) > (FLUSHES_UNDER_WAY - 1 if is_large else 0):
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            self.raise_errors()
+        return True
+
+    def raise_errors(self) -> None:
+        """Forget what is done; an unexpected error is raised here."""
+        done = [task for task in self._tasks if task.done()]
+        self._tasks = [task for task in self._tasks if not task.done()]
+        for task in done:
+            task.result()
+
+    async def finish(self) -> None:
+        """Wait until everything is answered."""
+        await asyncio.gather(*self._tasks)
+
+    def cancel(self) -> None:
+        """End those under way: what becomes of their drafts is not known."""
+        for task in self._tasks:
+            task.cancel()
