@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from journal.metrics import Metrics
-    from journal.writing.answers import Acknowledgement
+    from journal.writing.remote import Given
 
 # From a probe to an extract of 60 days.
 REQUEST_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -73,13 +73,10 @@ class EdgeInstruments:
         self._submissions.add(1, shape)
         self._bytes.add(size_bytes)
 
-    def settled(self, acknowledgements: list[Acknowledgement]) -> None:
+    def settled(self, given: Given) -> None:
         """Count the events of an accepted submission; a second copy within a batch counts as known."""
-        recorded = len(
-            {acknowledgement.receipt.index for acknowledgement in acknowledgements if acknowledgement.created}
-        )
-        self._events.add(recorded, "recorded")
-        self._events.add(len(acknowledgements) - recorded, "known")
+        self._events.add(given.recorded, "recorded")
+        self._events.add(given.events - given.recorded, "known")
 
     def refused(self, reason: str, events: int) -> None:
         """Count a refused submission and its events, if their number is known."""

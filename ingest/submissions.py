@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ingest.examination import Reading
     from journal.core.entry import Compartment
     from journal.database.ingest import CredentialRow
-    from journal.writing.answers import Answer
+    from journal.writing.remote import Given
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -66,11 +66,11 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
         request[COUNT] = len(reading.events)
         if is_dry:
             return await _look_ahead(edge, compartment, reading)
-        answer = await _record(request, edge, caller, compartment, reading)
-    edge.instruments.settled(answer)
+        given = await _record(request, edge, caller, compartment, reading)
+    edge.instruments.settled(given)
     return web.Response(
-        body=answer.body,
-        status=201 if any(acknowledgement.created for acknowledgement in answer) else 200,
+        body=given.body,
+        status=201 if given.recorded else 200,
         content_type="application/json",
     )
 
@@ -103,13 +103,13 @@ async def _look_ahead(edge: Edge, compartment: Compartment, reading: Reading) ->
 
 async def _record(
     request: web.Request, edge: Edge, caller: CredentialRow, compartment: Compartment, reading: Reading
-) -> Answer:
+) -> Given:
     """Record what was read, if nothing is wrong with it; else raise a SubmissionError with every fault there is."""
     found = reading.faults
     found.extend(_at(reading, assistance.check(compartment.category, reading.events)))
     if not found.count:
         try:
-            return await edge.service.writer.submit(
+            return await edge.service.submit(
                 compartment,
                 caller.id,
                 reading.events,

@@ -30,15 +30,18 @@ from journal.status.checks import Checks
 from journal.status.figures import Status, read_status
 from journal.writing.chronicle import Chronicle
 from journal.writing.instruments import Instruments
+from journal.writing.remote import submit_here
 from journal.writing.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from journal.core.entry import Compartment, Event
     from journal.metrics import Metrics
     from journal.settings import Settings
     from journal.signer.client import Connector
     from journal.signer.evidence import HeldChain
+    from journal.writing.remote import Given, RemoteWriter
 
 CANCEL_AGAIN_SECONDS = 0.5
 # Chains, or facts, that get an alarm of their own; the others are counted.
@@ -84,6 +87,8 @@ class Service:
             instruments=self.instruments,
             notary=self.receipt_keys,
         )
+        # In a worker: the first process's writer, which records what modules submit.
+        self.remote: RemoteWriter | None = None
         self.chronicle = Chronicle(
             store=store, keyring=keyring, snapshot=snapshot, writer=self.writer, service_name=name, clock=clock
         )
@@ -163,6 +168,22 @@ class Service:
         except BaseException:
             await store.close()
             raise
+
+    async def submit(
+        self,
+        compartment: Compartment,
+        submitted_by: str,
+        events: Sequence[Event],
+        size_bytes: int,
+        *,
+        answer_seconds: float | None = None,
+    ) -> Given:
+        """Record what a module submits, by whichever process writes for all. Raises what `Writer.submit` does."""
+        if self.remote is not None:
+            return await self.remote.submit(compartment, submitted_by, events, size_bytes, answer_seconds)
+        return await submit_here(
+            self.writer, compartment, submitted_by, events, size_bytes, answer_seconds=answer_seconds
+        )
 
     def start(self, *, seal: bool = True) -> None:
         """Start the writer, the refresh of the snapshot and, if `seal`, the sealer."""

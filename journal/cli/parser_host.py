@@ -72,7 +72,7 @@ def add_running(actions: Actions) -> None:
     parser = add_command(actions, "serve", serve.serve, "run the service", "serve --workers 2")
     parser.add_argument("--workers", type=positive, help="processes sharing the address (default: the setting, 1)")
     add_clock(parser)
-    for inherited in ("socket", "metrics", "number", "held"):
+    for inherited in ("socket", "metrics", "number", "held", "writer"):
         parser.add_argument(f"--worker-{inherited}", type=int, help=argparse.SUPPRESS)
     parser = add_command(actions, "demo", demo.demo, "show the product on a week of made-up activity", "demo")
     parser.add_argument(

@@ -33,6 +33,7 @@ from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.metrics import Metrics, make_shared_memory
 from journal.signer.connect import NOT_SEPARATED
+from journal.writing.remote import connect_writer
 from retention.attestation import Attestations
 
 if TYPE_CHECKING:
@@ -110,23 +111,28 @@ async def _lead(settings: Settings, arguments: argparse.Namespace, clock: Clock)
         try:
             await workers.start()
             async with open_service(dsn, settings, clock, Metrics(shared_memory)) as installation:
-                await installation.check_clock(confirmed=arguments.clock_is_right)
-                await first_steps(installation)
-                async with listening(installation, listener, is_held=is_held):
-                    run_forever(installation)
-                    if settings.signer_socket_path is None:
-                        log.warning("the signer is not separated", reason=NOT_SEPARATED)
-                    if server is not None:
-                        installation.service.watch("postgresql", watch_database(server))
-                    if supervision.watchdog_seconds is not None:
-                        installation.service.watch("watchdog", supervision.pulse())
-                    host, port = listener.getsockname()[:2]
-                    print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
-                    supervision.tell("READY=1")
-                    try:
-                        return await until_failed(installation, workers)
-                    finally:
-                        supervision.tell("STOPPING=1")
+                try:
+                    await installation.check_clock(confirmed=arguments.clock_is_right)
+                    await first_steps(installation)
+                    await workers.write_by(installation.service.writer)
+                    async with listening(installation, listener, is_held=is_held):
+                        run_forever(installation)
+                        if settings.signer_socket_path is None:
+                            log.warning("the signer is not separated", reason=NOT_SEPARATED)
+                        if server is not None:
+                            installation.service.watch("postgresql", watch_database(server))
+                        if supervision.watchdog_seconds is not None:
+                            installation.service.watch("watchdog", supervision.pulse())
+                        host, port = listener.getsockname()[:2]
+                        print(f"{installation.service.name} listens on http://{host}:{port}", file=sys.stderr)
+                        supervision.tell("READY=1")
+                        try:
+                            return await until_failed(installation, workers)
+                        finally:
+                            supervision.tell("STOPPING=1")
+                finally:
+                    # What they have accepted is still to be written here.
+                    await workers.stop()
         finally:
             await workers.stop()
 
@@ -236,6 +242,10 @@ async def _work(settings: Settings, arguments: argparse.Namespace, clock: Clock)
     _end_with_parent()
     async with AsyncExitStack() as stack:
         installation = await _open_patiently(stack, dsn, settings, clock, metrics)
+        pair = socket.socket(fileno=arguments.worker_writer)
+        remote = await connect_writer(pair)
+        stack.callback(remote.close)
+        installation.service.remote = remote
         await stack.enter_async_context(listening(installation, listener, is_held=bool(arguments.worker_held)))
         return await until_failed(installation)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from journal.writing.remote import serve_worker
+
 if TYPE_CHECKING:
-    import socket
+    from journal.writing.writer import Writer
 
 log = structlog.get_logger()
 
@@ -30,11 +33,19 @@ class Workers:
         self._count = count
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
+        self._pairs: dict[int, socket.socket] = {}
+        self._writer: Writer | None = None
 
     async def start(self) -> None:
         """Start them, one by one, so that those already started are stopped if the next one fails."""
         for number in range(1, self._count + 1):
             self._processes[number] = await self._start_one(number)
+
+    async def write_by(self, writer: Writer) -> None:
+        """Record what the workers were sent, and will be sent, by this process's writer."""
+        self._writer = writer
+        for number in list(self._pairs):
+            await serve_worker(writer, self._pairs.pop(number))
 
     def keep(self) -> None:
         """From now on, start a new worker in the place of one that ends; the others serve meanwhile."""
@@ -71,6 +82,8 @@ class Workers:
         descriptor, memory = self._listener.fileno(), self._shared_memory
         options = {"--worker-socket": descriptor, "--worker-metrics": memory, "--worker-number": number}
         options["--worker-held"] = int(self._is_held)
+        ours, theirs = socket.socketpair()
+        options["--worker-writer"] = theirs.fileno()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # nothing is imported from the working directory
@@ -79,8 +92,13 @@ class Workers:
             "serve",
             *(text for name, value in options.items() for text in (name, str(value))),
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=[descriptor, memory],
+            pass_fds=[descriptor, memory, theirs.fileno()],
         )
+        theirs.close()
+        if self._writer is None:
+            self._pairs[number] = ours
+        else:
+            await serve_worker(self._writer, ours)
         assert process.stdin is not None
         process.stdin.write(f"{self._dsn}\n".encode())
         with suppress(ConnectionError):  # it has ended: whoever waits for it sees that

@@ -1,0 +1,230 @@
+"""One writer for all processes of a service: workers send it what they were sent, and pass its answers on.
+
+Two processes that append to the same chains refuse each other's drafts, since each was computed from heads that the
+other has moved. The first process alone writes what modules submit; each worker has a socket pair with it, inherited
+when it was started. A worker ends with the first process: what was under way is then not known to be recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import msgspec
+
+from journal.core import errors
+from journal.core.entry import Compartment, Event
+from journal.core.faults import Code, Fault
+from journal.writing.queue import OVERLOAD_RETRY_SECONDS
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from journal.writing.writer import Writer
+
+LENGTH_BYTES: Final = 4
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Given(NamedTuple):
+    """What a caller is told of a submission: the answer in JSON, how many events it had, how many it recorded."""
+
+    body: bytes
+    events: int
+    recorded: int
+
+
+async def submit_here(
+    writer: Writer,
+    compartment: Compartment,
+    submitted_by: str,
+    events: Sequence[Event],
+    size_bytes: int,
+    *,
+    answer_seconds: float | None = None,
+) -> Given:
+    """Record events by the writer of this process. Raises what `Writer.submit` does."""
+    answer = await writer.submit(compartment, submitted_by, events, size_bytes, answer_seconds=answer_seconds)
+    # A second copy within a batch counts as known.
+    recorded = {acknowledgement.receipt.index for acknowledgement in answer if acknowledgement.created}
+    return Given(answer.body, len(answer), len(recorded))
+
+
+class _Framed(asyncio.Protocol):
+    """Messages, each after its length; those of one turn of the event loop are written together."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._due: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's is one without being an instance of it.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        start = 0
+        while len(self._received) - start >= LENGTH_BYTES:
+            first = start + LENGTH_BYTES
+            last = first + int.from_bytes(self._received[start:first], "big")
+            if len(self._received) < last:
+                break
+            self.take(_decode(bytes(self._received[first:last])))
+            start = last
+        del self._received[:start]
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def take(self, message: Any) -> None:
+        """Act on a message."""
+        raise NotImplementedError
+
+    def send(self, message: Any) -> None:
+        """Send a message soon."""
+        encoded = _encode(message)
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._due += (len(encoded).to_bytes(LENGTH_BYTES, "big"), encoded)
+
+    def _write(self) -> None:
+        due, self._due = self._due, []
+        if self._transport is not None:
+            self._transport.write(b"".join(due))
+
+
+class RemoteWriter(_Framed):
+    """The writer of the first process, as a worker sees it."""
+
+    def __init__(self) -> None:
+        """Wait for nothing yet."""
+        super().__init__()
+        self._waiting: dict[int, asyncio.Future[Given]] = {}
+        self._number = 0
+        self._is_gone = False
+
+    async def submit(
+        self,
+        compartment: Compartment,
+        submitted_by: str,
+        events: Sequence[Event],
+        size_bytes: int,
+        answer_seconds: float | None = None,
+    ) -> Given:
+        """Record events as `Writer.submit` does, and raise what it raises."""
+        if self._is_gone:
+            raise _gone()
+        self._number += 1
+        future: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
+        self._waiting[self._number] = future
+        texts = [
+            (source, name, (time - _BEGINNING) // _MICROSECOND, action, canonical, sequence, epoch)
+            for source, name, time, action, canonical, sequence, epoch in events
+        ]
+        place = (compartment.service, compartment.tenant, compartment.category)
+        self.send((self._number, place, submitted_by, (size_bytes, answer_seconds), texts))
+        return await future
+
+    def take(self, message: Any) -> None:
+        """Pass an answer on."""
+        number, given, refusal = message
+        future = self._waiting.pop(number)
+        if future.done():
+            return
+        if refusal is None:
+            future.set_result(Given(*given))
+        else:
+            future.set_exception(_read_error(*refusal))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell every caller that waits to come back."""
+        del exc
+        self._is_gone = True
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(_gone())
+        self._waiting.clear()
+
+
+class WriterServer(_Framed):
+    """Records what one worker submits."""
+
+    def __init__(self, writer: Writer) -> None:
+        """Record by this writer."""
+        super().__init__()
+        self._writer = writer
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, message: Any) -> None:
+        """Record a submission; others may follow meanwhile."""
+        task = asyncio.get_running_loop().create_task(self._record(*message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _record(
+        self, number: int, place: Any, submitted_by: str, limits: tuple[int, float | None], texts: Any
+    ) -> None:
+        size_bytes, answer_seconds = limits
+        events = [
+            Event(source, name, _BEGINNING + time * _MICROSECOND, action, canonical, sequence, epoch)
+            for source, name, time, action, canonical, sequence, epoch in texts
+        ]
+        try:
+            given = await submit_here(
+                self._writer, Compartment(*place), submitted_by, events, size_bytes, answer_seconds=answer_seconds
+            )
+        except errors.JournalError as error:
+            self.send((number, None, _spell_error(error)))
+        except BaseException:
+            self.send((number, None, _spell_error(_gone())))
+            raise  # for the log
+        else:
+            self.send((number, given, None))
+
+
+async def serve_worker(writer: Writer, ours: socket.socket) -> WriterServer:
+    """Record what a worker submits over its socket pair, until it ends."""
+    _, server = await asyncio.get_running_loop().create_connection(lambda: WriterServer(writer), sock=ours)
+    return server
+
+
+async def connect_writer(theirs: socket.socket) -> RemoteWriter:
+    """Return the first process's writer, over the socket pair with it."""
+    _, remote = await asyncio.get_running_loop().create_connection(RemoteWriter, sock=theirs)
+    return remote
+
+
+def _gone() -> errors.BusyError:
+    reason = "the writer has ended: it is not known whether the events are recorded; send the same events again"
+    return errors.BusyError(reason, retry_after_seconds=OVERLOAD_RETRY_SECONDS)
+
+
+def _spell_error(error: errors.JournalError) -> tuple[str, str, Any]:
+    """Return an error's class, its sentence, and what else it is made of."""
+    kind = type(error).__name__
+    if isinstance(error, errors.SubmissionError):
+        return kind, "", (error.faults, error.more)
+    if isinstance(error, errors.BusyError):
+        return kind, str(error), error.retry_after_seconds
+    # A class that has its room elsewhere, as SuspendedError, is told as the one above it.
+    known = next(base for base in type(error).__mro__ if getattr(errors, base.__name__, None) is base)
+    return known.__name__, str(error), None
+
+
+def _read_error(kind: str, reason: str, rest: Any) -> errors.JournalError:
+    """Return the error that was spelt so."""
+    found: type[errors.JournalError] = getattr(errors, kind)
+    if issubclass(found, errors.SubmissionError):
+        faults, more = rest
+        return found([Fault(at, pointer, Code(*code), *told) for at, pointer, code, *told in faults], more=more)
+    if issubclass(found, errors.BusyError):
+        return found(reason, retry_after_seconds=rest)
+    return found(reason)
