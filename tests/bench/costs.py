@@ -40,11 +40,15 @@ class Found:
         self.sending.append(0 if is_server else here)
         self.postgres.append(1e6 * (seconds_of(postmaster) - before[1]) / events)
 
-    def ceiling(self, processes: int) -> float:
-        """Return how many events/s the processors allow, shared perfectly, where nothing else uses them."""
-        server, others = median(self.server), median(self.postgres) + median(self.sending)
-        alone = processes / server if server else inf
-        return 1e6 * min((os.cpu_count() or 1) / (server + others), alone)
+    def ceiling(self, processes: int, sessions: int) -> float:
+        """Return how many events/s the processors allow, shared perfectly, where nothing else uses them.
+
+        The server is so many processes, and works with so many sessions of PostgreSQL at once.
+        """
+        server, postgres = median(self.server), median(self.postgres)
+        together = server + postgres + median(self.sending)
+        bounds = [(os.cpu_count() or 1, together), (processes, server), (sessions, postgres)]
+        return 1e6 * min(number / cost if cost else inf for number, cost in bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Row:
     title: str
     found: Found
     processes: int = 1
+    sessions: int = 1
 
 
 def table(rows: Sequence[Row]) -> None:
@@ -65,7 +70,7 @@ def table(rows: Sequence[Row]) -> None:
     floors = []
     say(f"{'µs of processor an event':<44} {'server':>10} {'PostgreSQL':>10} {'sending':>10} {'allow/s':>10}")
     for row in rows:
-        found, ceiling = row.found, row.found.ceiling(row.processes)
+        found, ceiling = row.found, row.found.ceiling(row.processes, row.sessions)
         parts = "".join(f" {median(part):>10.1f}" for part in (found.server, found.postgres, found.sending))
         ratios = "".join(f"  {ceiling / figure:5.2f} of {name}" for figure, name in floors)
         say(f"{row.title:<44}{parts} {ceiling:>10,.0f}{ratios}")

@@ -20,6 +20,7 @@ from journal.database.store import Store
 from tests.bench.costs import Found, Row, table
 from tests.bench.figures import say
 from tests.bench.floors import CopyFloor
+from tests.bench.peers import CONNECTIONS
 from tests.bench.processor import seconds_of
 from tests.bench.sending import Plan, Sent
 from tests.support.databases import fresh_database
@@ -45,6 +46,7 @@ class Target:
     pid: int
     postmaster: int
     processes: int = 1
+    sessions: int = 1  # of PostgreSQL, that work at once
     singles: Found = field(default_factory=Found)
     batches: Found = field(default_factory=Found)
     runs: int = 0
@@ -125,7 +127,9 @@ async def peer(stack: AsyncExitStack, cluster: EmbeddedPostgres, kind: str, titl
     port = free_port()
     started = await Peer.start(kind, port, dsn)
     stack.push_async_callback(started.stop)
-    return Target(title=title, port=port, tokens=COMMUNES, pid=started.pid, postmaster=cluster.pid or 0)
+    return Target(
+        title=title, port=port, tokens=COMMUNES, pid=started.pid, sessions=CONNECTIONS, postmaster=cluster.pid or 0
+    )
 
 
 async def service(stack: AsyncExitStack, cluster: EmbeddedPostgres, home: Path, workers: int) -> tuple[Site, Target]:
@@ -205,8 +209,8 @@ async def measure_http(runs: int, seconds: float) -> None:
 def report(targets: list[Target], copied: Found) -> None:
     """Print the closed loop's figures, each beside what it is compared with."""
     say(f"singles over {SINGLES[0]} connections, {len(COMMUNES)} communes")
-    table([Row(target.title, target.singles, target.processes) for target in targets])
+    table([Row(target.title, target.singles, target.processes, target.sessions) for target in targets])
     say()
     say(f"batches of {BATCHES[1]:,} over {BATCHES[0]} connections")
-    rows = [Row(target.title, target.batches, target.processes) for target in targets[1:]]
+    rows = [Row(target.title, target.batches, target.processes, target.sessions) for target in targets[1:]]
     table([Row("(b) COPY of such rows, 1,000 a transaction", copied), *rows])

@@ -10,8 +10,7 @@ FEIGNED: Final = """
 CREATE OR REPLACE FUNCTION journal.append(
     chain_tenant text[], chain_category text[], chain_size bigint[], chain_head bytea[],
     next_size bigint[], next_head bytea[], chain_recorded_at timestamptz[],
-    entry_chain integer[], entry_index bigint[], entry_key bytea[], entry_leaf bytea[], entry_head bytea[],
-    entry_ciphertext bytea[], entry_since date[],
+    entry_hashes bytea, entry_end integer[], entry_ciphertext bytea, early_entry integer[], early_since date[],
     activity_chain integer[], activity_action text[], activity_count bigint[],
     late_chain integer[], late_day date[], late_count bigint[],
     span_chain integer[], span_source bytea[], span_name bytea[], span_low bigint[], span_high bigint[],
