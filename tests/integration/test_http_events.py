@@ -148,7 +148,7 @@ async def refused(edge: RunningEdge, body: bytes, media_type: str, **headers: st
     answer = await edge.post(body, media_type=media_type, **headers)
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json["status"] == answer.status
-    assert set(answer.json) <= {"type", "title", "status", "detail", "retryable", "faults", "more_faults"}
+    assert set(answer.json) <= {"type", "title", "status", "detail", "retryable", "request_id", "faults", "more_faults"}
     assert await edge.size() == before
     return answer
 
