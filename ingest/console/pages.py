@@ -7,6 +7,7 @@ not. A form is taken only from a page of this site (Fetch Metadata, Origin) and 
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -15,11 +16,11 @@ import structlog
 from aiohttp import hdrs, web
 
 from ingest import context
-from ingest.access import RequestRate, read_body
+from ingest.access import LOOKS_PER_SECOND, RequestRate, read_body
 from ingest.console import sessions
 from ingest.console.rendering import page
 from ingest.problems import ABSENT, BAD_REQUEST, ProblemError, about, problem_of
-from journal.core.errors import JournalError
+from journal.core.errors import JournalError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,12 +54,20 @@ class Console:
     attest: Callable[[str, Any], Awaitable[bytes]] | None = None
     attempts: RequestRate = field(init=False)
     attempts_from: RequestRate = field(init=False)
+    looks: RequestRate = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin to count attempts to sign in, by login and by network."""
         clock = self.edge.service.clock
         self.attempts = RequestRate(clock, ATTEMPTS_PER_SECOND, ATTEMPTS, buckets=LOGINS_REMEMBERED)
         self.attempts_from = RequestRate(clock, 10 * ATTEMPTS_PER_SECOND, 10 * ATTEMPTS, buckets=LOGINS_REMEMBERED)
+        self.looks = RequestRate(clock, LOOKS_PER_SECOND, LOOKS_PER_SECOND)
+
+    async def look(self) -> None:
+        """Read what has changed, a few times a second at most: another process may just have invited somebody."""
+        if not self.looks.wait_seconds(""):
+            with suppress(StoreError, OSError):
+                await self.edge.service.snapshot.refresh()
 
     def now(self) -> float:
         """Return the service's clock, in seconds since 1970."""
@@ -106,6 +115,9 @@ async def visit(page_: Page, console: Console, request: web.Request) -> web.Stre
     people = console.people
     session = sessions.read_session(request, people.mac, console.now())
     row = people.current(session.person) if session is not None else None
+    if session is not None and row is None:
+        await console.look()
+        row = people.current(session.person)
     if session is None or row is None or await _is_signed_out(console, session):
         response = web.Response(status=303, headers={hdrs.LOCATION: f"{ROOT}/connexion"})
         sessions.forget(response)

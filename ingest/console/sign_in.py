@@ -45,6 +45,7 @@ async def post_sign_in(console: Console, request: web.Request) -> web.StreamResp
     waits = (console.attempts.wait_seconds(login.strip().casefold()[:256]), console.attempts_from.wait_seconds(address))
     if max(waits):
         return _sign_in_page(console, reason="attempts", status=429, headers={"Retry-After": str(int(max(waits)) + 1)})
+    await console.look()
     try:
         row = await console.people.sign_in(login, fields.get("password", ""), fields.get("code", ""))
     except RefusedError as refused:
@@ -88,6 +89,8 @@ async def post_sign_out(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
 
 async def get_invitation(console: Console, request: web.Request) -> web.StreamResponse:
     """Show an invitation: password and second factor to choose."""
+    if _invited(console, request) is None:
+        await console.look()
     return _invitation_page(console, request, reason="")
 
 

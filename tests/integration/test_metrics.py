@@ -168,7 +168,7 @@ async def test_what_waits_shows(postgres: EmbeddedPostgres, tmp_path: Path) -> N
         async with asyncio.timeout(30):
             # One append is under way, the next is drafted: what comes after them waits.
             while (await scrape(edge.session)).value("queue_events") != 3:
-                posts.append(asyncio.create_task(edge.post(fresh(f"{len(posts)}"))))
+                posts.append(asyncio.create_task(edge.post(fresh(f"{len(posts)}"), Prefer="wait=30")))
         found = await scrape(edge.session)
         assert found.value("queue_limit_events") == 40
         assert 3 * 300 < found.value("queue_bytes") < 3 * 1000
