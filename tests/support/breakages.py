@@ -181,6 +181,7 @@ def database_down(broken: Broken) -> Iterator[str]:
     doctor=(SILENT.format("owner"),),
     readiness=("database",),
     log=("the checks had no answer within 3 s",),
+    is_long=True,
 )
 def database_hangs(broken: Broken) -> Iterator[str]:
     """Stop the server's processes in their tracks."""
