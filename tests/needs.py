@@ -26,6 +26,7 @@ PACKAGES = {
     "curl": "curl",
     "debootstrap": "debootstrap",
     "dpkg-deb": "dpkg",
+    "jq": "jq",
     "nginx": "nginx",
     "node": "nodejs",
     "npm": "npm",
