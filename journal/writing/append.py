@@ -100,12 +100,18 @@ class Appender:
             self._refused_until = now + PROBE_SECONDS
 
     def problem(self) -> str | None:
-        """Return why appends have failed for a while, else None: with a full disk a database still answers queries."""
+        """Return why appends have failed for a while, or for want of room, else None.
+
+        With a full disk a database still answers queries, and may find room for less than what it refused.
+        """
         if self._failing is None:
             return None
         since, last, reason = self._failing
-        lasts = last - since >= FAILING_SECONDS and self._clock.monotonic() - last <= FAILED_LONG_AGO_SECONDS
-        return f"no entry could be written for {last - since:.0f} s: {reason}" if lasts else None
+        if self._clock.monotonic() - last > FAILED_LONG_AGO_SECONDS:
+            return None
+        if last - since >= FAILING_SECONDS:
+            return f"no entry could be written for {last - since:.0f} s: {reason}"
+        return f"no entry could be written: {reason}" if self._refused_until > float("-inf") else None
 
     def expect(self, compartment: Compartment) -> None:
         """Announce a submission to a compartment: the heads of all that are expected are read in one call."""
