@@ -14,9 +14,11 @@ from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import OperatorError
 from journal.core.times import day_of, parse_day
 from journal.extract.table import texts
-from journal.extract.words import CHANGES
+from journal.extract.words import CHANGES, MEMBERS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ingest.console.pages import Visit
     from journal.core.entry import Entry
 
@@ -46,8 +48,10 @@ async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamRespons
         since = date.fromisoformat(fields.get("depuis", ""))
     kinds = (kind,) if kind else tuple(KINDS)
     found: list[Entry] = []
+    known = {row.code for row in service.snapshot.categories()}
+    hidden = known - {*seen.row.categories, JOURNAL_CATEGORY}
     async for page in service.chronicle.pages(seen.row.tenant, *kinds, since=since):
-        found.extend(page.entries)
+        found.extend(shown for entry in page.entries if (shown := _shown(seen, entry, hidden)) is not None)
         found = found[-SHOWN_LIMIT:]
     return seen.page(
         "registre.html",
@@ -61,6 +65,29 @@ async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamRespons
     )
 
 
+def _shown(seen: Visit, entry: Entry, hidden: Collection[str]) -> Entry | None:
+    """Return what a person may see of an entry: nothing of `hidden` categories; None where nothing is left.
+
+    Accounts and subjects are content: of a filter, only a référent sees more than what it goes by.
+    """
+    data, subject = entry.event.get("data", {}), entry.event["subject"]
+    if data.get("category") in hidden or (subject in hidden and subject != seen.row.tenant):
+        return None
+    if _is_purge(entry) and (days := data.get("days")):
+        days = [told for told in days if told.get("category") not in hidden]
+        if not days:
+            return None
+        data = {**data, "days": days}
+    if (asked := data.get("filter")) and seen.row.role != "referent" and "withhold" not in asked:
+        data = {**data, "filter": [MEMBERS.get(name, name) for name in sorted(asked)]}
+    return replace(entry, event={**entry.event, "data": data})
+
+
+def _is_purge(entry: Entry) -> bool:
+    is_purge: bool = entry.event["type"].endswith(".service.purge")
+    return is_purge
+
+
 def _describe(entry: Entry) -> dict[str, Any]:
     data = entry.event.get("data", {})
     # What stands in the title and in the line of the name is not told again, nor what says nothing.
@@ -70,10 +97,9 @@ def _describe(entry: Entry) -> dict[str, Any]:
     change = CHANGES.get(data.get("change", ""), "")
     person = data.get("person") or {}
     who = ", ".join(filter(None, (person.get("name"), person.get("function"))))
-    is_purge = entry.event["type"].endswith(".service.purge")
     return {
         "at": entry.recorded_at,
-        "attested_day": data.get("day") if is_purge and isinstance(data.get("day"), str) else None,
+        "attested_days": sorted({told["day"] for told in data.get("days", ())}) if _is_purge(entry) else [],
         "details": cells[_DETAILS],
         "index": entry.index,
         "is_refused": data.get("outcome") == "denied",
