@@ -18,7 +18,8 @@ from aiohttp import hdrs, web
 
 from ingest import context
 from ingest.access import Limits
-from ingest.console.routes import PATHS, add_console
+from ingest.console.pages import refusal_of_nobody
+from ingest.console.routes import PATHS, add_console, is_of_console
 from ingest.downloads import get_verifier, get_verifier_digest, get_verifier_page
 from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
@@ -233,6 +234,9 @@ def _no_upgrade() -> ProblemError:
 
 def _refuse(request: web.Request, problem: ProblemError) -> web.Response:
     request[REFUSAL] = problem.kind.name
+    service = request.app[EDGE].service
+    if is_of_console(request, service.settings):
+        return refusal_of_nobody(request, problem, service.name)
     return response_of(problem, request_id=request[context.REQUEST_ID])
 
 

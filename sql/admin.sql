@@ -34,7 +34,7 @@ SELECT journal.add_person($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: set_person
 -- Password and second factor, or another invitation.
-SELECT journal.set_person($1, $2, $3, $4)
+SELECT journal.set_person($1, $2, $3, $4, $5)
 
 -- name: revoke_person
 -- False if there is nothing to revoke.
@@ -46,7 +46,7 @@ SELECT journal.use_code($1, $2)
 
 -- name: sign_out
 -- The sessions that began before are over.
-SELECT journal.sign_out($1)
+SELECT journal.sign_out($1, $2)
 
 -- name: signed_out_at
 -- Null if they are not.

@@ -2639,16 +2639,17 @@ END
 $$;
 
 -- Keep the password and the second factor of a person who accepts an invitation, or the invitation to choose new
--- ones; false if there is none of that name, or it is revoked.
+-- ones; false if there is none of that name, it is revoked, or its invitation is not the one given as before: an
+-- invitation is accepted once, however many processes are asked at once.
 CREATE FUNCTION journal.set_person(
-    of_id text, of_sealed bytea, of_invitation_hash bytea, of_invited_until timestamptz)
+    of_id text, of_sealed bytea, of_invitation_hash bytea, of_invited_until timestamptz, of_hash_before bytea)
   RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   UPDATE journal.person AS p
      SET sealed = of_sealed, invitation_hash = of_invitation_hash, invited_until = of_invited_until
-   WHERE p.id = of_id AND p.revoked_at IS NULL;
+   WHERE p.id = of_id AND p.revoked_at IS NULL AND p.invitation_hash IS NOT DISTINCT FROM of_hash_before;
   IF NOT FOUND THEN
     RETURN false;
   END IF;
@@ -2682,11 +2683,11 @@ BEGIN
 END
 $$;
 
--- End the sessions of a person that began before now.
-CREATE FUNCTION journal.sign_out(of_person text) RETURNS void
+-- End the sessions of a person that began up to a moment, by the clock that sessions go by.
+CREATE FUNCTION journal.sign_out(of_person text, of_at timestamptz) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE journal.person_code AS o SET signed_out_at = journal.now() WHERE o.person = of_person
+  UPDATE journal.person_code AS o SET signed_out_at = greatest(o.signed_out_at, of_at) WHERE o.person = of_person
 $$;
 
 -- Since when sessions of a person are over; null if they are not.

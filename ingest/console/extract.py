@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -14,6 +15,7 @@ from journal.core.entry import ACTIONS, Compartment
 from journal.core.errors import EmptyError, RequestError
 from journal.core.times import day_of
 from journal.extract.grounds import Authorisation
+from journal.extract.manifest import FIRST_DAY
 from journal.extract.words import PURPOSES
 from journal.reading.entitlement import check_entitled
 from journal.reading.plan import ExtractRequest
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # Of a day in Paris, the first hours are of the UTC day before.
 _ONE_DAY = timedelta(days=1)
+_SHA256 = re.compile("[0-9A-Fa-f]{64}").fullmatch
 FIELDS = (
     *("category", "first", "last", "purpose", "reference", "account", "subject", "action"),
     *("issuer", "authorised_on", "authorisation", "fingerprint"),
@@ -113,22 +116,15 @@ def _read(seen: Visit, given: Mapping[str, str], *, even_if_empty: bool = False)
     """Read a form; what is wrong is noted by field, in French."""
     asked = Asked({name: given.get(name, "").strip() for name in FIELDS})
     said, faults = asked.fields, asked.faults
-    if said["category"] not in _labels(seen):
+    if said["category"] not in _labels(seen) or said["action"] not in {"", *ACTIONS}:
         # Only a form that this page did not make.
         raise ProblemError(ABSENT, "")
     today = day_of(seen.console.edge.service.clock.now())
-    days: dict[str, date] = {}
-    for name in ("first", "last", *(("authorised_on",) if said["authorised_on"] else ())):
-        with suppress(ValueError):
-            days[name] = date.fromisoformat(said[name])
-        if name not in days:
-            faults[name] = "Indiquez un jour, par exemple 2026-03-14."
-        elif days[name] > today + _ONE_DAY:
-            faults[name] = "Ce jour n’est pas encore arrivé."
-    if not faults and days["first"] > days["last"]:
-        faults["last"] = "Le dernier jour précède le premier."
+    days = _days(said, today, faults)
     if said["purpose"] not in PURPOSES:
         faults["purpose"] = "Choisissez la finalité de la demande."
+    if said["fingerprint"] and not _SHA256(said["fingerprint"]):
+        faults["fingerprint"] = "Une empreinte SHA-256 a 64 chiffres, de 0 à 9 et de a à f."
     authorisation = _authorisation(said, days, faults)
     if faults:
         return asked
@@ -156,6 +152,22 @@ def _read(seen: Visit, given: Mapping[str, str], *, even_if_empty: bool = False)
     return asked
 
 
+def _days(said: Mapping[str, str], today: date, faults: dict[str, str]) -> dict[str, date]:
+    days: dict[str, date] = {}
+    for name in ("first", "last", *(("authorised_on",) if said["authorised_on"] else ())):
+        with suppress(ValueError):
+            days[name] = date.fromisoformat(said[name])
+        if name not in days:
+            faults[name] = "Indiquez un jour, par exemple 2026-03-14."
+        elif days[name] > today + _ONE_DAY:
+            faults[name] = "Ce jour n’est pas encore arrivé."
+        elif days[name] <= FIRST_DAY:
+            faults[name] = REFUSED["/from"]
+    if not faults and days["first"] > days["last"]:
+        faults["last"] = "Le dernier jour précède le premier."
+    return days
+
+
 def _authorisation(said: Mapping[str, str], days: Mapping[str, date], faults: dict[str, str]) -> Authorisation | None:
     if not (said["issuer"] or said["authorised_on"] or said["authorisation"]):
         return None
@@ -164,7 +176,7 @@ def _authorisation(said: Mapping[str, str], days: Mapping[str, date], faults: di
             faults.setdefault(name, "Une autorisation a un auteur, une date et une référence.")
     if faults:
         return None
-    fingerprint = f" (document SHA-256 {said['fingerprint']})" if said["fingerprint"] else ""
+    fingerprint = f" (document SHA-256 {said['fingerprint'].lower()})" if said["fingerprint"] else ""
     return Authorisation(said["issuer"], days["authorised_on"], said["authorisation"] + fingerprint)
 
 

@@ -16,11 +16,11 @@ import structlog
 from aiohttp import hdrs, web
 
 from ingest import context
-from ingest.access import LOOKS_PER_SECOND, RequestRate, read_body
+from ingest.access import LOOKS_PER_SECOND, SNAPSHOT_LIMIT_SECONDS, RequestRate, read_body
 from ingest.console import sessions
 from ingest.console.rendering import page
 from ingest.problems import ABSENT, BAD_REQUEST, ProblemError, about, problem_of
-from journal.core.errors import JournalError, StoreError
+from journal.core.errors import JournalError, StoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,6 +69,11 @@ class Console:
             with suppress(StoreError, OSError):
                 await self.edge.service.snapshot.refresh()
 
+    def check_snapshot(self) -> None:
+        """Raise UnavailableError while a person who was revoked meanwhile could still pass."""
+        if self.edge.service.snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
+            raise UnavailableError("persons cannot be checked: the database has not answered")
+
     def now(self) -> float:
         """Return the service's clock, in seconds since 1970."""
         return self.edge.service.clock.now().timestamp()
@@ -112,26 +117,43 @@ class Page:
 
 async def visit(page_: Page, console: Console, request: web.Request) -> web.StreamResponse:
     """Answer a page, or say in a page why not."""
-    people = console.people
-    session = sessions.read_session(request, people.mac, console.now())
-    row = people.current(session.person) if session is not None else None
-    if session is not None and row is None:
-        await console.look()
-        row = people.current(session.person)
-    if session is None or row is None or await _is_signed_out(console, session):
-        response = web.Response(status=303, headers={hdrs.LOCATION: f"{ROOT}/connexion"})
-        sessions.forget(response)
-        return response
-    seen = Visit(console=console, request=request, session=session, row=row, identity=people.identity(row))
+    seen: Visit | None = None
     try:
         async with context.bind(request, context.EXTRACT_WAIT_SECONDS).running():
-            response_ = await page_.handler(seen, await _fields(page_, seen))
+            seen = await _recognise(console, request)
+            if seen is None:
+                return _to_sign_in()
+            response = await page_.handler(seen, await _fields(page_, seen))
     except (ProblemError, JournalError, web.HTTPException) as error:
-        response_ = _refusal(seen, error)
+        if seen is None:
+            raise
+        response = _refusal(seen, error)
     # Who signs out is given nothing.
-    if not response_.prepared and sessions.COOKIE not in response_.cookies:
-        session.give(response_, people.mac, console.now())
-    return response_
+    if not response.prepared and sessions.COOKIE not in response.cookies:
+        seen.session.give(response, console.people.mac, console.now())
+    return response
+
+
+def _to_sign_in() -> web.Response:
+    response = web.Response(status=303, headers={hdrs.LOCATION: f"{ROOT}/connexion"})
+    sessions.forget(response)
+    return response
+
+
+async def _recognise(console: Console, request: web.Request) -> Visit | None:
+    """Return the visit of somebody signed in; None for anybody else. Raises JournalError where that is not known."""
+    people = console.people
+    session = sessions.read_session(request, people.mac, console.now())
+    if session is None:
+        return None
+    console.check_snapshot()
+    row = people.current(session.person)
+    if row is None or not session.is_of(row):
+        await console.look()
+        row = people.current(session.person)
+    if row is None or not session.is_of(row) or await _is_signed_out(console, session):
+        return None
+    return Visit(console=console, request=request, session=session, row=row, identity=people.identity(row))
 
 
 async def _fields(page_: Page, seen: Visit) -> dict[str, str]:
@@ -141,7 +163,9 @@ async def _fields(page_: Page, seen: Visit) -> dict[str, str]:
     if page_.method != hdrs.METH_POST:
         return dict(seen.request.query)
     fields = await read_form(seen.console.edge, seen.request, seen.row.tenant)
-    if not hmac.compare_digest(fields.pop("token", ""), seen.session.form_token(seen.console.people.mac)):
+    expected = seen.session.form_token(seen.console.people.mac)
+    # As bytes: what was sent may hold any character.
+    if not hmac.compare_digest(fields.pop("token", "").encode(), expected.encode()):
         raise ProblemError(BAD_REQUEST, "")
     return fields
 
@@ -161,7 +185,9 @@ async def read_form(edge: Edge, request: web.Request, commune: str) -> dict[str,
         request, limit_bytes=FORM_LIMIT_BYTES, limits=edge.limits, bodies=edge.bodies, commune=commune
     )
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_LIMIT_FIELDS, strict_parsing=False)
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, max_num_fields=FORM_LIMIT_FIELDS, encoding="utf-8", errors="strict"
+        )
     except ValueError as error:
         raise ProblemError(BAD_REQUEST, "") from error
     return dict(pairs)
@@ -171,7 +197,14 @@ def _is_from_here(request: web.Request) -> bool:
     """Tell whether a page of this site sent the request; browsers say so (Fetch Metadata, or Origin, RFC 6454)."""
     if (site := request.headers.get("Sec-Fetch-Site")) is not None:
         return site == "same-origin"
-    return urlsplit(request.headers.get(hdrs.ORIGIN, "")).netloc == request.host
+    origin = urlsplit(request.headers.get(hdrs.ORIGIN, ""))
+    return origin.scheme == scheme_of(request.host) and origin.netloc == request.host
+
+
+def scheme_of(host: str) -> str:
+    """Return what pages under this host are asked for by: browsers keep no session without TLS but on this machine."""
+    is_local = host.startswith("[::1]") or host.partition(":")[0] in {"127.0.0.1", "localhost"}
+    return "http" if is_local else "https"
 
 
 def _refusal(seen: Visit, error: Exception) -> web.Response:
@@ -179,6 +212,18 @@ def _refusal(seen: Visit, error: Exception) -> web.Response:
     assert problem is not None  # of the kinds that `visit` catches
     if isinstance(error, JournalError):
         log.warning("a page was not served", **about(error))
-    response = seen.page("refus.html", status=problem.kind.status, kind=problem.kind.name)
+    return finish(seen.page("refus.html", status=problem.kind.status, kind=problem.kind.name), problem)
+
+
+def refusal_of_nobody(request: web.Request, problem: ProblemError, service: str) -> web.Response:
+    """Return a refusal as a page to whoever is not known to be signed in."""
+    values = {"kind": problem.kind.name, "path": request.path, "service": service}
+    return finish(page("refus.html", values, status=problem.kind.status), problem)
+
+
+def finish(response: web.Response, problem: ProblemError) -> web.Response:
+    """Give a page the headers of a problem, and end the connection where its next bytes may be no request."""
     response.headers.update(problem.headers)
+    if problem.close:
+        response.force_close()
     return response

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.console.pages import ROOT
+from ingest.console.pages import ROOT, scheme_of
 from ingest.problems import ABSENT, ProblemError
-from journal.core.errors import OperatorError, StoreError
+from journal.core.errors import OperatorError, StoreError, UnavailableError
 from journal.extract.words import ROLES as ROLE_WORDS
 from journal.keys.persons import Identity
 
@@ -46,6 +46,8 @@ async def post_invite(seen: Visit, fields: dict[str, str]) -> web.StreamResponse
             identity=identity,
             operator=seen.identity.name,
         )
+    except UnavailableError:
+        raise  # nothing is wrong with the form
     except (OperatorError, StoreError):
         return _page(seen, is_refused=True, given=fields, status=422)
     return _page(seen, link=_link(seen, row, secret), invited=identity.name)
@@ -54,6 +56,8 @@ async def post_invite(seen: Visit, fields: dict[str, str]) -> web.StreamResponse
 async def post_invite_again(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
     """Have a person who lost the password or the second factor choose new ones."""
     row = _own(seen, fields)
+    if not may_invite_again(seen, row):
+        raise ProblemError(ABSENT, "")
     row, secret = await seen.console.people.invite_again(row.id, operator=seen.identity.name)
     return _page(seen, link=_link(seen, row, secret), invited=seen.console.people.identity(row).name)
 
@@ -64,6 +68,11 @@ async def post_revoke(seen: Visit, fields: dict[str, str]) -> web.StreamResponse
     return _page(seen)
 
 
+def may_invite_again(seen: Visit, row: PersonRow) -> bool:
+    """Tell whether nothing can be seen as this person that the référent, who is shown the invitation, may not see."""
+    return set(row.categories) <= set(seen.row.categories)
+
+
 def _own(seen: Visit, fields: dict[str, str]) -> PersonRow:
     row = seen.console.edge.service.snapshot.person(fields.get("person", ""))
     if row is None or row.tenant != seen.row.tenant or row.id == seen.row.id or row.revoked_at is not None:
@@ -72,9 +81,8 @@ def _own(seen: Visit, fields: dict[str, str]) -> PersonRow:
 
 
 def _link(seen: Visit, row: PersonRow, secret: str) -> str:
-    host = seen.request.host
-    is_local = host.partition(":")[0] in {"127.0.0.1", "localhost"}
-    return f"{'http' if is_local else 'https'}://{host}{ROOT}/invitation/{row.id}_{secret}"
+    host = seen.console.edge.service.settings.console_host or seen.request.host
+    return f"{scheme_of(host)}://{host}{ROOT}/invitation/{row.id}_{secret}"
 
 
 def _page(
@@ -104,7 +112,7 @@ def _page(
         labels=labels,
         link=link,
         now=service.clock.now(),
-        persons=[(row, people.identity(row)) for row in persons],
+        persons=[(row, people.identity(row), may_invite_again(seen, row)) for row in persons],
         role_words=ROLE_WORDS,
         roles=ROLES,
     )

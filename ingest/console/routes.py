@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ingest.edge import Edge
+    from journal.settings import Settings
 
 REFERENT = frozenset({"referent"})
 ASKING = frozenset({"referent", "auditor"})
@@ -26,6 +27,7 @@ ELSEWHERE = "/{rest:.+}"
 
 PAGES = (
     Page(method="GET", path="", roles=ALL, handler=overview.get_overview),
+    Page(method="GET", path="/", roles=ALL, handler=overview.get_overview),
     Page(method="GET", path="/extrait", roles=ASKING, handler=extract.get_form),
     Page(method="POST", path="/extrait", roles=ASKING, handler=extract.post_form),
     Page(method="POST", path="/extrait/fichier", roles=ASKING, handler=extract.post_file),
@@ -76,8 +78,18 @@ def _only_at(
     host: str | None, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def answer(request: web.Request) -> web.StreamResponse:
-        if host is not None and request.host.partition(":")[0] != host:
+        if not _is_at(host, request):
             raise absent()
         return await handler(request)
 
     return answer
+
+
+def _is_at(host: str | None, request: web.Request) -> bool:
+    return host is None or request.host.partition(":")[0] == host
+
+
+def is_of_console(request: web.Request, settings: Settings) -> bool:
+    """Tell whether a request is for a page of the console, there or not: what is refused is said in French."""
+    is_below = request.path == ROOT or request.path.startswith(f"{ROOT}/")
+    return settings.console and is_below and _is_at(settings.console_host, request)

@@ -1,7 +1,8 @@
 """What a browser keeps of a signed-in person: a cookie with a MAC. No row of the database stands for a session.
 
-A session ends after IDLE_SECONDS without a request, LIFE_SECONDS after signing in, when the person signs out, and
-within a second of being revoked. It is made anew at each sign-in, from nothing that the browser sent (no fixation).
+A session ends after IDLE_SECONDS without a request, LIFE_SECONDS after signing in, when the person signs out, within a
+second of being revoked, and when password and second factor are chosen anew. It is made anew at each sign-in, from
+nothing that the browser sent (no fixation).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,31 +19,43 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from journal.database.persons import PersonRow
+
 # The prefix binds it to this host, this path and TLS (RFC 6265bis section 4.1.3.2); browsers take it on localhost too.
 COOKIE = "__Host-openepm-journal"
 IDLE_SECONDS = 20 * 60
 LIFE_SECONDS = 4 * 60 * 60
-_TEXT = re.compile(r"([0-9a-f]{12})\.([0-9]{1,12})\.([0-9]{1,12})\.([0-9a-f]{32})\.([0-9a-f]{64})").fullmatch
+_TEXT = re.compile(
+    r"([0-9a-f]{12})\.([0-9]{1,12})\.([0-9]{1,12})\.([0-9a-f]{32})\.([0-9a-f]{32})\.([0-9a-f]{64})"
+).fullmatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Who signed in when (seconds since 1970), and when the browser was last heard of."""
+    """Who signed in when (seconds since 1970), and when the browser was last heard of.
+
+    `chosen` tells which choice of password and second factor the person signed in with.
+    """
 
     person: str
     began_at: int
     seen_at: int
     nonce: str
+    chosen: str
 
     @classmethod
-    def new(cls, person: str, now: float) -> Session:
+    def new(cls, row: PersonRow, now: float) -> Session:
         """Return the session of somebody who has just signed in."""
-        return cls(person=person, began_at=int(now), seen_at=int(now), nonce=secrets.token_hex(16))
+        return cls(person=row.id, began_at=int(now), seen_at=int(now), nonce=secrets.token_hex(16), chosen=_chosen(row))
+
+    def is_of(self, row: PersonRow) -> bool:
+        """Tell whether the person still has the password and the second factor of this session."""
+        return self.person == row.id and self.chosen == _chosen(row)
 
     @property
     def text(self) -> str:
         """Return what the MAC covers."""
-        return f"{self.person}.{self.began_at}.{self.seen_at}.{self.nonce}"
+        return f"{self.person}.{self.began_at}.{self.seen_at}.{self.nonce}.{self.chosen}"
 
     def give(self, response: web.StreamResponse, mac: Callable[[bytes], bytes], now: float) -> None:
         """Have the browser keep the session, seen now; no script of a page can read it."""
@@ -59,11 +73,15 @@ def read_session(request: web.Request, mac: Callable[[bytes], bytes], now: float
     match = _TEXT(request.cookies.get(COOKIE, ""))
     if match is None:
         return None
-    session = Session(person=match[1], began_at=int(match[2]), seen_at=int(match[3]), nonce=match[4])
-    if not hmac.compare_digest(mac(b"session " + session.text.encode()).hex(), match[5]):
+    session = Session(person=match[1], began_at=int(match[2]), seen_at=int(match[3]), nonce=match[4], chosen=match[5])
+    if not hmac.compare_digest(mac(b"session " + session.text.encode()).hex(), match[6]):
         return None
     is_over = now - session.seen_at > IDLE_SECONDS or now - session.began_at > LIFE_SECONDS
     return None if is_over else session
+
+
+def _chosen(row: PersonRow) -> str:
+    return sha256(row.sealed).hexdigest()[:32]
 
 
 def forget(response: web.StreamResponse) -> None:

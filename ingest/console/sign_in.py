@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from typing import TYPE_CHECKING
 
 import pyotp
@@ -12,10 +13,10 @@ import structlog
 from aiohttp import hdrs, web
 
 from ingest.console import sessions
-from ingest.console.pages import ROOT, read_form
+from ingest.console.pages import ROOT, finish, read_form
 from ingest.console.rendering import FILES, HEADERS, page, read_file
 from ingest.console.sessions import Session
-from ingest.problems import ProblemError
+from ingest.problems import BAD_REQUEST, ProblemError
 from journal.admin.persons import RefusedError
 from journal.core.errors import JournalError
 
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+OPENING_BYTES = 16
+_OPENING = re.compile(f"[0-9a-f]{{{2 * OPENING_BYTES}}}").fullmatch
 _INVITATION = re.compile(r"([0-9a-f]{12})_([A-Za-z0-9_-]{43})").fullmatch
 _BACKGROUND: set[asyncio.Task[None]] = set()
 
 
-async def get_sign_in(console: Console, _: web.Request) -> web.StreamResponse:
+async def get_sign_in(console: Console, request: web.Request) -> web.StreamResponse:
     """Show the form to sign in."""
-    return _sign_in_page(console, reason="")
+    return _sign_in_page(console, reason="", is_welcome="bienvenue" in request.query)
 
 
 async def post_sign_in(console: Console, request: web.Request) -> web.StreamResponse:
@@ -39,14 +42,16 @@ async def post_sign_in(console: Console, request: web.Request) -> web.StreamResp
     try:
         fields = await read_form(console.edge, request, "")
     except ProblemError as problem:
-        return _sign_in_page(console, reason="form", status=problem.kind.status)
+        return finish(_sign_in_page(console, reason="form", status=problem.kind.status), problem)
     login = fields.get("login", "")
-    address = console.edge.proxies.address(request)
-    waits = (console.attempts.wait_seconds(login.strip().casefold()[:256]), console.attempts_from.wait_seconds(address))
-    if max(waits):
-        return _sign_in_page(console, reason="attempts", status=429, headers={"Retry-After": str(int(max(waits)) + 1)})
-    await console.look()
     try:
+        # The network first: one that tries too much does not take the attempts of those whose logins it tries.
+        wait = console.attempts_from.wait_seconds(console.edge.proxies.address(request))
+        wait = wait or console.attempts.wait_seconds(console.people.login_key(login).hex())
+        if wait:
+            return _sign_in_page(console, reason="attempts", status=429, headers={"Retry-After": str(int(wait) + 1)})
+        await console.look()
+        console.check_snapshot()
         row = await console.people.sign_in(login, fields.get("password", ""), fields.get("code", ""))
     except RefusedError as refused:
         if refused.row is not None:
@@ -57,7 +62,7 @@ async def post_sign_in(console: Console, request: web.Request) -> web.StreamResp
         log.warning("nobody can sign in", kind=type(error).__name__)
         return _sign_in_page(console, reason="unavailable", status=503)
     response = _see_other(ROOT)
-    Session.new(row.id, console.now()).give(response, console.people.mac, console.now())
+    Session.new(row, console.now()).give(response, console.people.mac, console.now())
     return response
 
 
@@ -91,34 +96,43 @@ async def get_invitation(console: Console, request: web.Request) -> web.StreamRe
     """Show an invitation: password and second factor to choose."""
     if _invited(console, request) is None:
         await console.look()
-    return _invitation_page(console, request, reason="")
+    return _invitation_page(console, request)
 
 
 async def post_invitation(console: Console, request: web.Request) -> web.StreamResponse:
     """Accept an invitation."""
     found = _invited(console, request)
     if found is None:
-        return _invitation_page(console, request, reason="")
+        return _invitation_page(console, request)
     row, secret = found
+    opening = ""
     try:
         fields = await read_form(console.edge, request, "")
+        opening = _opening(fields)
         if console.attempts.wait_seconds(f"invitation {row.id}"):
-            return _invitation_page(console, request, reason="attempts", status=429)
+            return _invitation_page(console, request, reason="attempts", status=429, opening=opening)
         await console.people.accept(
             row,
             secret,
+            opening=opening,
             password=fields.get("password", ""),
             repeated=fields.get("repeated", ""),
             code=fields.get("code", ""),
         )
     except RefusedError as refused:
-        return _invitation_page(console, request, reason=refused.reason, status=422)
+        return _invitation_page(console, request, reason=refused.reason, status=422, opening=opening)
     except ProblemError as problem:
-        return _invitation_page(console, request, reason="form", status=problem.kind.status)
+        return finish(_invitation_page(console, request, reason="form", status=problem.kind.status), problem)
     except JournalError as error:
         log.warning("an invitation cannot be accepted", kind=type(error).__name__)
-        return _invitation_page(console, request, reason="unavailable", status=503)
+        return _invitation_page(console, request, reason="unavailable", status=503, opening=opening)
     return _see_other(f"{ROOT}/connexion?bienvenue=1")
+
+
+def _opening(fields: dict[str, str]) -> str:
+    if not _OPENING(opening := fields.get("opening", "")):
+        raise ProblemError(BAD_REQUEST, "")
+    return opening
 
 
 def _invited(console: Console, request: web.Request) -> tuple[PersonRow, str] | None:
@@ -127,20 +141,24 @@ def _invited(console: Console, request: web.Request) -> tuple[PersonRow, str] | 
     return None if match is None or row is None else (row, match[2])
 
 
-def _invitation_page(console: Console, request: web.Request, *, reason: str, status: int = 200) -> web.Response:
+def _invitation_page(
+    console: Console, request: web.Request, *, reason: str = "", status: int = 200, opening: str = ""
+) -> web.Response:
     found = _invited(console, request)
     service = console.edge.service
     if found is None:
         return page("invitation_finie.html", {"service": service.name}, status=404)
     row, secret = found
     identity = console.people.identity(row)
-    totp_secret = console.people.proposed_secret(row, secret)
+    opening = opening or secrets.token_hex(OPENING_BYTES)
+    totp_secret = console.people.proposed_secret(row, secret, opening)
     uri = pyotp.TOTP(totp_secret).provisioning_uri(name=identity.login, issuer_name=service.name)
     tenant = service.snapshot.tenant(row.tenant)
     values = {
         "commune": tenant.name if tenant is not None else "",
         "drawn": segno.make(uri, error="m").svg_data_uri(scale=4, border=3, light="#ffffff"),
         "identity": identity,
+        "opening": opening,
         "reason": reason,
         "role": row.role,
         "service": service.name,
@@ -151,9 +169,15 @@ def _invitation_page(console: Console, request: web.Request, *, reason: str, sta
 
 
 def _sign_in_page(
-    console: Console, *, reason: str, status: int = 200, headers: dict[str, str] | None = None
+    console: Console,
+    *,
+    reason: str,
+    is_welcome: bool = False,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
 ) -> web.Response:
-    response = page("connexion.html", {"reason": reason, "service": console.edge.service.name}, status=status)
+    values = {"is_welcome": is_welcome, "reason": reason, "service": console.edge.service.name}
+    response = page("connexion.html", values, status=status)
     response.headers.update(headers or {})
     return response
 

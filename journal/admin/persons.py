@@ -1,8 +1,8 @@
 """The persons who may sign in to the console: invited, accepted, revoked, each time with an entry.
 
 An invitation is a secret of short life. Who accepts it chooses a password and proves a second factor (TOTP, RFC 6238);
-both are kept encrypted, and nobody can read them back. The host can invite, which the commune's journal says, and can
-not sign in as somebody: it never learns the secrets of an invitation that was accepted.
+both are kept encrypted, and no page or command tells them. Whoever invites, which the commune's journal says, learns
+neither: the second factor is another each time that the page of an invitation is opened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from base64 import b32encode
+from base64 import b32encode, b64encode
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -73,8 +73,15 @@ class People:
 
     @functools.cached_property
     def _nobody(self) -> str:
-        """What is compared with where there is no such person, so that the answer takes the same time."""
-        return self._hasher.hash(secrets.token_urlsafe())
+        """What is compared with where there is no such person, so that the answer takes the same time.
+
+        It is the hash of no known password, drawn rather than computed: the first answer takes no longer either.
+        """
+        made = self._hasher
+        salt, digest = (
+            b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (made.salt_len, made.hash_len)
+        )
+        return f"$argon2id$v=19$m={made.memory_cost},t={made.time_cost},p={made.parallelism}${salt}${digest}"
 
     def identity(self, row: PersonRow) -> Identity:
         """Return who a person is. Raises KeyStoreError."""
@@ -83,6 +90,10 @@ class People:
     def mac(self, message: bytes) -> bytes:
         """Return the MAC of what a browser is given to keep."""
         return self._keys.mac(message)
+
+    def login_key(self, login: str) -> bytes:
+        """Return what a login is found by: the same for every spelling of it. Raises KeyStoreError."""
+        return self._keys.login_key(login)
 
     def current(self, identifier: str) -> PersonRow | None:
         """Return a person who may be signed in now, or None."""
@@ -136,7 +147,10 @@ class People:
         identity = replace(self.identity(row), password_hash="", totp_secret="")
         await self._tell(row, "invited", expires_at=until, operator=operator)
         sealed = self._keys.encrypt(row.tenant, row.id, identity)
-        await self._service.store.set_person(row.id, sealed=sealed, invitation_hash=_hash(secret), invited_until=until)
+        if not await self._service.store.set_person(
+            row, sealed=sealed, invitation_hash=_hash(secret), invited_until=until
+        ):
+            raise OperatorError(f"person {identifier} was changed by somebody else meanwhile: look, then try again")
         await self._service.snapshot.refresh()
         return row, secret
 
@@ -170,12 +184,17 @@ class People:
         is_over = row.invited_until <= self._service.clock.now() or tenant is None or tenant.closed
         return None if is_over else row
 
-    def proposed_secret(self, row: PersonRow, secret: str) -> str:
-        """Return the second factor that an invitation proposes (base32, 160 bits), the same each time it is shown."""
-        seed = self._keys.mac(f"totp\0{row.id}\0{secret}".encode())
+    def proposed_secret(self, row: PersonRow, secret: str, opening: str) -> str:
+        """Return the second factor that an invitation proposes (base32, 160 bits).
+
+        `opening` is drawn each time that the page is opened: who opened it before, to pass it on, knows another one.
+        """
+        seed = self._keys.mac(f"totp\0{row.id}\0{secret}\0{opening}".encode())
         return b32encode(seed[:TOTP_BYTES]).decode()
 
-    async def accept(self, row: PersonRow, secret: str, *, password: str, repeated: str, code: str) -> None:
+    async def accept(
+        self, row: PersonRow, secret: str, *, opening: str, password: str, repeated: str, code: str
+    ) -> None:
         """Keep the password chosen and the second factor proved. Raises RefusedError, StoreError."""
         identity = self.identity(row)
         if password != repeated:
@@ -185,14 +204,23 @@ class People:
         known = {identity.login.casefold(), identity.name.casefold()}
         if password.casefold() in known or len(set(password)) < PASSWORD_MIN_DIFFERENT:
             raise RefusedError("password-guessable")
-        totp_secret = self.proposed_secret(row, secret)
-        if self._step(totp_secret, code) is None:
+        totp_secret = self.proposed_secret(row, secret, opening)
+        step = self._step(totp_secret, code)
+        if step is None:
             raise RefusedError("code")
         kept = replace(identity, password_hash=await self._hash_password(password), totp_secret=totp_secret)
         sealed = self._keys.encrypt(row.tenant, row.id, kept)
-        await self._tell(row, "invitation accepted")
-        await self._service.store.set_person(row.id, sealed=sealed, invitation_hash=None, invited_until=None)
         await self._service.snapshot.refresh()
+        # While the form was filled in, somebody else may have accepted, or the invitation may have ended.
+        if self.invited(row.id, secret) is None:
+            raise RefusedError("over")
+        if not await self._service.store.use_code(row.id, step):
+            raise RefusedError("code")
+        await self._tell(row, "invitation accepted")
+        was_set = await self._service.store.set_person(row, sealed=sealed, invitation_hash=None, invited_until=None)
+        await self._service.snapshot.refresh()
+        if not was_set:
+            raise RefusedError("over")
 
     async def sign_in(self, login: str, password: str, code: str) -> PersonRow:
         """Return who signs in; the entry of it is written. Raises RefusedError, always with the same reason.
@@ -217,7 +245,7 @@ class People:
 
     async def sign_out(self, row: PersonRow) -> None:
         """End every session of a person that began before now. Raises StoreError."""
-        await self._service.store.sign_out(row.id)
+        await self._service.store.sign_out(row.id, self._service.clock.now())
 
     def _by_login(self, login: str) -> PersonRow | None:
         key = self._keys.login_key(login)

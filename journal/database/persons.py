@@ -1,7 +1,8 @@
 """Statements about the persons who may sign in to the console (roles journal_ingest and journal_admin).
 
 Trust sentence: whoever writes these rows without the key store signs nobody in: each row is an administrative fact. The
-table of used codes is none: whoever resets it can at most have a code, which he must know, taken twice in its minute.
+table of used codes is none: whoever resets it can at most have a code, which he must know, taken twice in its minute,
+and a session that was signed out, whose cookie he must have, go on until its time is over.
 """
 
 from __future__ import annotations
@@ -56,13 +57,22 @@ class PersonStatements(ChangeStatements):
         await self._change_all("admin", [change])
 
     async def set_person(
-        self, identifier: str, *, sealed: bytes, invitation_hash: bytes | None, invited_until: datetime | None
-    ) -> None:
-        """Keep what a person chose (no invitation), or another invitation to choose. Raises StoreError."""
+        self, before: PersonRow, *, sealed: bytes, invitation_hash: bytes | None, invited_until: datetime | None
+    ) -> bool:
+        """Keep what a person chose (no invitation), or another invitation to choose.
+
+        False if the person is revoked, or has another invitation than `before`. Raises StoreError.
+        """
         values = {"sealed": sealed, "invitation_hash": invitation_hash, "invited_until": invited_until}
-        await self._change(
-            "admin", "set_person", identifier, *values.values(), expected={("person", identifier): values}
+        was_set: bool = await self._change(
+            "admin",
+            "set_person",
+            before.id,
+            *values.values(),
+            before.invitation_hash,
+            expected={("person", before.id): values},
         )
+        return was_set
 
     async def revoke_person(self, identifier: str) -> bool:
         """Revoke a person; False if there is none, or the person is already revoked."""
@@ -81,11 +91,11 @@ class PersonStatements(ChangeStatements):
         is_new: bool = await self._fetch_value("admin", "use_code", identifier, step)
         return is_new
 
-    async def sign_out(self, identifier: str) -> None:
-        """End the sessions of a person that began before now."""
-        await self._fetch("admin", "sign_out", identifier)
+    async def sign_out(self, identifier: str, at: datetime) -> None:
+        """End the sessions of a person that began up to this moment of the service's clock."""
+        await self._fetch("admin", "sign_out", identifier, at)
 
     async def signed_out_at(self, identifier: str) -> datetime | None:
-        """Return since when sessions of a person are over, by the database's clock."""
+        """Return up to when sessions of a person must have begun to be over, by the service's clock."""
         since: datetime | None = await self._fetch_value("admin", "signed_out_at", identifier)
         return since

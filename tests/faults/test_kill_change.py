@@ -12,11 +12,13 @@ import asyncpg
 import msgspec
 import pytest
 
+from journal.admin.persons import People
 from journal.cli.installation import open_service, prepare
 from journal.cli.parser import make_parser
 from journal.clock import SystemClock
 from journal.database.embedded import SUPERUSER
 from journal.database.store import Store
+from journal.keys.persons import Identity
 from journal.keys.store import open_facts, open_keystore
 from journal.settings import Settings
 from tests.faults.changing import CATEGORY, Kill, make, start
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from journal.cli.installation import Installation
     from journal.database.embedded import EmbeddedPostgres
 
+READER = Identity(name="Anne Martin", function="agent", login="a.martin@albi.example")
 WHENS = ("before", "torn", "after")
 
 
@@ -181,12 +184,13 @@ async def confirm(settings: Settings, *code: str) -> int:
     return int(await arguments.run(settings, arguments))
 
 
-async def live_on(installation: Installation, revoked: str) -> None:
-    """Make the changes that a restore loses."""
+async def live_on(installation: Installation, revoked: str, person: str) -> None:
+    """Make the changes that a restore loses; the person's password, known to somebody else, is replaced."""
     administration = installation.administration
     await administration.add_tenant("sete", "Sète")
     await administration.credentials.revoke(revoked)
     await administration.credentials.add(role="auditor", tenant="albi", categories=[CATEGORY])
+    await People(installation.service).invite_again(person)
     await administration.set_category(CATEGORY, instruction="I-1", label="Plus tard")
 
 
@@ -194,11 +198,17 @@ async def live_on(installation: Installation, revoked: str) -> None:
 async def test_restored(
     what: str, postgres: EmbeddedPostgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What differs is suspended and named; confirmed, it is obeyed, but a credential that was revoked stays revoked."""
+    """What differs is suspended and named; confirmed, it is obeyed.
+
+    But a credential that was revoked stays so, and nobody signs in with a password that was replaced.
+    """
     async with founded(postgres, tmp_path / "home") as (dsn, settings):
         async with open_service(dsn, settings, SystemClock()) as installation:
             made = await installation.administration.credentials.add(
                 role="client", tenant="albi", categories=[CATEGORY]
+            )
+            person, _ = await People(installation.service).invite(
+                tenant="albi", role="reader", categories=[CATEGORY], identity=READER
             )
         copies = [settings.keystore_path, tmp_path / "home" / "replica"]
         for number, path in enumerate(copies):
@@ -208,7 +218,7 @@ async def test_restored(
         await superuser.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name}")
         try:
             async with open_service(dsn, settings, SystemClock()) as installation:
-                await live_on(installation, made[0])
+                await live_on(installation, made[0], person.id)
             restored = postgres.dsn(database=f"{name}_copy") if what in {"database", "both"} else dsn
             if what != "database":
                 for number, path in enumerate(copies):
@@ -219,10 +229,11 @@ async def test_restored(
             if what == "both":
                 assert named == []
                 return
-            about = {f"category {CATEGORY}", f"credential {made[0]}", "tenant sete"}
+            about = {f"category {CATEGORY}", f"credential {made[0]}", f"person {person.id}", "tenant sete"}
             assert {found for found in about for line in named if line.startswith(f"{found}:")} == about
             async with open_service(restored, settings, SystemClock()) as installation:
                 assert installation.service.snapshot.credential(made[0]) is None
+                assert installation.service.snapshot.person(person.id) is None
                 assert "category assistance" in str((await installation.service.checks.run())["facts"])
             capsys.readouterr()
             assert await confirm(with_dsn) == 1
@@ -235,6 +246,9 @@ async def test_restored(
                 credential = installation.service.snapshot.credential(made[0])
                 assert credential is not None
                 assert credential.revoked_at is not None
+                known = installation.service.snapshot.person(person.id)
+                assert known is not None
+                assert known.revoked_at is not None
                 assert (installation.service.snapshot.tenant("sete") is None) == (what == "database")
                 assert (await installation.service.checks.run())["facts"] is None
         finally:

@@ -119,7 +119,8 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
 
 async def test_what_does_not_sign_in(edge: RunningEdge) -> None:
     """Unknown login, wrong password, wrong code, used code: one answer; five in a quarter of an hour, then none."""
-    visitor, row = await signed_in(edge, identity=somebody("sign"))
+    visitor, row, invitation = await invited(edge, identity=somebody("sign"))
+    assert (await visitor.accept(invitation)).status == 303
     right = visitor.code()
     other = Visitor(edge, login="nobody@albi.example", totp_secret=visitor.totp_secret)
     answers = [
@@ -149,7 +150,7 @@ async def test_a_session_that_is_over_or_forged(edge: RunningEdge) -> None:
         text = session.text
         return f"{text}.{people.mac(b'session ' + text.encode()).hex()}"
 
-    base = Session.new(row.id, now)
+    base = Session.new(row, now)
     good = cookie(base)
     cases = {
         cookie(replace(base, seen_at=int(now - IDLE_SECONDS - 5))),
@@ -212,6 +213,7 @@ async def test_a_referent_invites_and_revokes(edge: RunningEdge) -> None:
     assert (await visitor.post("/personnes/reinviter", {"person": person.id})).status == 200
     assert (await new.get("")).status == 303  # until the invitation is accepted again
     assert (await visitor.post("/personnes/revoquer", {"person": person.id})).status == 200
+    await new.forget_codes()
     assert (await new.sign_in()).status == 403
     stranger, row = await signed_in(
         edge, identity=somebody("stranger"), tenant=OTHER_TENANT
@@ -228,11 +230,12 @@ async def test_invitations_end(edge: RunningEdge) -> None:
     assert (await visitor.get(f"/invitation/{row.id}_{'A' * 43}")).status == 404
     page = await visitor.get(f"/invitation/{invitation}")
     assert page.status == 200
+    opening = await visitor.open(invitation)
     weak = [("court", "court"), ("a" * 20, "a" * 20), (PASSWORD, PASSWORD + "x"), (visitor.login, visitor.login)]
     for password, repeated in weak:
-        fields = {"password": password, "repeated": repeated, "code": "000000"}
+        fields = {"opening": opening, "password": password, "repeated": repeated, "code": "000000"}
         assert (await visitor.post(f"/invitation/{invitation}", fields)).status == 422
-    fields = {"password": PASSWORD, "repeated": PASSWORD, "code": "000000"}
+    fields = {"opening": opening, "password": PASSWORD, "repeated": PASSWORD, "code": "000000"}
     assert (await visitor.post(f"/invitation/{invitation}", fields)).status == 422
     _, late = await people.invite_again(row.id, hours=0)
     assert (await visitor.get(f"/invitation/{row.id}_{late}")).status == 404

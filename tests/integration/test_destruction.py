@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.admin.administration import NewCategory
+from journal.admin.persons import People
 from journal.audit.findings import AGAIN
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, EarlyDeletionError, EndedTenantError, OperatorError, RequestError, StoreError
 from journal.core.times import format_time
 from journal.extract.manifest import Request
+from journal.keys.persons import Identity
 from journal.keys.store import open_keystore
 from journal.reading.plan import ExtractRequest
 from tests.support.contents import told
@@ -55,6 +57,11 @@ async def test_a_destroyed_commune(world: World, tmp_path: Path) -> None:
     mine, _ = await world.installation.administration.credentials.add(
         role="module", tenant=TENANT, categories=[CATEGORY], source_prefix="/openepm/", label="Guichet"
     )
+    identity = Identity(name="Anne Martin", function="cheffe de service", login="a.martin@albi.example")
+    person, _ = await People(world.service).invite(
+        tenant=TENANT, role="referent", categories=[CATEGORY], identity=identity
+    )
+    assert await world.service.store.use_code(person.id, 1)
     earlier = [await world.extract(FIRST, world.today, tenant=tenant) for tenant in (TENANT, OTHER_TENANT)]
     await world.installation.closing.close(TENANT, tmp_path, PEM)
     record = await destroy(world)
@@ -64,14 +71,19 @@ async def test_a_destroyed_commune(world: World, tmp_path: Path) -> None:
     assert await store.read_activity(OTHER_TENANT) != []
     (row,) = [row for row in await store.list_credentials() if row.id == mine]
     assert (row.secret_hash, row.categories, row.source_prefix, row.label) == (bytes(32), [], None, "")
+    (left,) = [row for row in await store.read_persons() if row.id == person.id]
+    assert (left.sealed, left.categories, left.login_key, left.invitation_hash) == (b"", [], bytes(32), None)
+    assert left.revoked_at is not None
+    async with world.superuser() as superuser:
+        assert await superuser.fetchval("SELECT count(*) FROM journal.person_code") == 0
     heads = await store.read_heads([TENANT] * 2, [CATEGORY, JOURNAL_CATEGORY])
-    assert [(head.kept_from, head.size) for head in heads] == [(9, 9), (5, 5)]
+    assert [(head.kept_from, head.size) for head in heads] == [(9, 9), (6, 6)]
     tenant = world.installation.administration.find_tenant(TENANT)
     assert (tenant.name, tenant.closed, tenant.destroyed) == (TENANT.capitalize(), True, True)
     for directory in (world.settings.keystore_path, world.settings.home_path / "replica"):
         assert not (directory / "tenants" / TENANT).exists()
         assert (directory / "tenants" / OTHER_TENANT).exists()
-    assert record["entries"] == 9 + 6 + 5
+    assert record["entries"] == 9 + 6 + 6
     assert await findings(world) == []
     for extract in earlier:
         assert world.verify(extract).manifest.disclosed == 9

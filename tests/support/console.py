@@ -8,6 +8,7 @@ from html import unescape
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import asyncpg
 import pyotp
 
 from ingest.console.sessions import COOKIE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PASSWORD = "quatre mots sans rapport"
 REFERENT = Identity(name="Anne Martin", function="cheffe de service", login="a.martin@albi.example")
 _SECRET = re.compile(r"Clé : <code>([A-Z2-7 ]+)</code>")
+_OPENING = re.compile(r'name="opening" value="([0-9a-f]{32})"')
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class Visitor:
     token: str = ""
     seen: list[str] = field(default_factory=list)
     used: int = 0
+    host: str = ""
 
     async def get(self, path: str, **headers: str) -> Answer:
         """Open a page."""
@@ -48,6 +51,8 @@ class Visitor:
     async def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         if self.cookie:
             headers = {**headers, "Cookie": f"{COOKIE}={self.cookie}"}
+        if self.host:
+            headers = {**headers, "Host": self.host}
         answer = await self.edge.ask(method, f"/console{path}", body=body, **headers)
         for name, given in answer.headers.items():
             if name == "Set-Cookie" and given.startswith(f"{COOKIE}="):
@@ -58,21 +63,31 @@ class Visitor:
         return answer
 
     def code(self) -> str:
-        """Return a code that holds now and was not used: the telephone's clock may be a step off."""
+        """Return a code that was not used: the telephone's clock may be a step off. There are two in a step."""
         now = int(self.edge.clock.now().timestamp()) // STEP_SECONDS
-        step = next(step for step in (now, now + 1) if step > self.used)
-        self.used = step
-        return pyotp.TOTP(self.totp_secret).generate_otp(step)
+        self.used = next(step for step in (now, now + 1) if step > self.used)
+        return pyotp.TOTP(self.totp_secret).generate_otp(self.used)
+
+    async def forget_codes(self) -> None:
+        """Have the service forget which codes were used, as when a minute has passed."""
+        superuser = await asyncpg.connect(self.edge.superuser_dsn)
+        await superuser.execute("UPDATE journal.person_code SET step = 0")
+        await superuser.close()
+        self.used = 0
 
     async def accept(self, invitation: str, password: str = PASSWORD) -> Answer:
         """Accept an invitation (its part of the address)."""
-        page = await self.get(f"/invitation/{invitation}")
-        found = _SECRET.search(page.body.decode())
-        assert found, page.body.decode()
+        fields = {"opening": await self.open(invitation), "password": password, "repeated": password}
+        return await self.post(f"/invitation/{invitation}", fields | {"code": self.code()})
+
+    async def open(self, invitation: str) -> str:
+        """Open an invitation and take a picture of its second factor; return what its form sends of it."""
+        page = (await self.get(f"/invitation/{invitation}")).body.decode()
+        found, opening = _SECRET.search(page), _OPENING.search(page)
+        assert found, page
+        assert opening
         self.totp_secret = found[1].replace(" ", "")
-        fields = {"password": password, "repeated": password, "code": self.code()}
-        self.used = 0
-        return await self.post(f"/invitation/{invitation}", fields)
+        return opening[1]
 
     async def sign_in(self, password: str = PASSWORD, code: str | None = None) -> Answer:
         """Sign in, with a code that was not used yet."""
@@ -104,4 +119,4 @@ async def signed_in(edge: RunningEdge, **whom: object) -> tuple[Visitor, PersonR
     assert accepted.status == 303, accepted.body.decode()
     answer = await visitor.sign_in()
     assert answer.status == 303, answer.body.decode()
-    return visitor, row
+    return visitor, edge.service.snapshot.person(row.id) or row
