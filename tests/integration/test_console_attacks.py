@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -254,7 +253,7 @@ async def test_the_same_work(edge: RunningEdge) -> None:
 
     unknown = [await seconds("nobody@albi.example") for _ in range(3)]
     wrong = [await seconds(visitor.login) for _ in range(3)]
-    assert statistics.median(unknown) > statistics.median(wrong) / 2
+    assert min(unknown) > min(wrong) / 2
 
 
 async def test_what_each_role_reads_in_the_register(edge: RunningEdge) -> None:

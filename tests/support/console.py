@@ -51,6 +51,8 @@ class Visitor:
     async def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         if self.cookie:
             headers = {**headers, "Cookie": f"{COOKIE}={self.cookie}"}
+        # A machine may be busy.
+        headers = {"Prefer": "wait=30", **headers}
         if self.host:
             headers = {**headers, "Host": self.host}
         answer = await self.edge.ask(method, f"/console{path}", body=body, **headers)
