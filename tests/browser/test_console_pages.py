@@ -70,7 +70,7 @@ def sign_in(page: Page, address: str, link: str, login: str) -> None:
     page.get_by_label("Adresse électronique").fill(login)
     page.get_by_label("Mot de passe").fill(PASSWORD)
     # The code of the invitation is used: the telephone's clock may be a step ahead.
-    page.get_by_label("Code à 6 chiffres").fill(pyotp.TOTP(secret).at(datetime.now(UTC), 1))
+    page.get_by_label("Code à 6 chiffres").fill(pyotp.TOTP(secret).at(datetime.now(UTC), counter_offset=1))
     page.get_by_role("button", name="Se connecter").click()
     page.wait_for_url(f"{address}/console")
 
