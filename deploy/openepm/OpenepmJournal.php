@@ -283,19 +283,37 @@ final class OpenepmJournal
     public function flush(float $seconds = 50.0): array
     {
         $until = microtime(true) + $seconds;
-        $stopped = array();
         $this->beat();
+        return $this->eachSender(function (OpenepmJournalSender $sender) use ($until): string {
+            return $sender->run($until);
+        });
+    }
+
+    /**
+     * Send once more what was set aside, its cause mended, for some seconds at most.
+     *
+     * @return array<string, string> by category, what stopped it
+     */
+    public function again(float $seconds = 50.0): array
+    {
+        $until = microtime(true) + $seconds;
+        return $this->eachSender(function (OpenepmJournalSender $sender) use ($until): string {
+            return $sender->again($until);
+        });
+    }
+
+    /** @return array<string, string> by category, what an act of its sender told */
+    private function eachSender(callable $act): array
+    {
+        $told = array();
         foreach ($this->spools() as $spool) {
             try {
-                $reason = (new OpenepmJournalSender($this->settings, $spool))->run($until);
+                $told[$spool->category] = $act(new OpenepmJournalSender($this->settings, $spool));
             } catch (OpenepmJournalException $error) {
-                $reason = $error->getMessage();
-            }
-            if ($reason !== '') {
-                $stopped[$spool->category] = $reason;
+                $told[$spool->category] = $error->getMessage();
             }
         }
-        return $stopped;
+        return array_filter($told, 'strlen');
     }
 
     /**
@@ -444,6 +462,10 @@ final class OpenepmJournalSpool
     // The journal takes 16 KiB; a line is always shorter than the longest tail that is read of a segment.
     const LINE_BYTES = 65536;
     const TAILS = array(4096, 131072);
+    // The reason of what is set aside as too old, by the connector in PHP and in Python.
+    const TOO_OLD = array('trop ancien', 'too old');
+    // The segment of what was set aside and is sent again; no event has its number.
+    const BACK = '0000000000000000.ndjson';
 
     /** @var string */
     public $category;
@@ -731,6 +753,27 @@ final class OpenepmJournalSpool
             'losses' => array_values(array_filter($losses)), 'epoch' => $this->epoch());
     }
 
+    /** Put what was set aside in front of what waits, but for what is too old; a kill leaves some of it in both. */
+    public function takeBack(): void
+    {
+        foreach (glob($this->directory . '/quarantine-*.ndjson') ?: array() as $path) {
+            $back = '';
+            $kept = '';
+            foreach (@file($path) ?: array() as $line) {
+                $noted = json_decode($line, true);
+                if (!is_array($noted) || in_array($noted['reason'] ?? '', self::TOO_OLD, true)) {
+                    $kept .= $line;
+                } else {
+                    $back .= $noted['event'] . "\n";
+                }
+            }
+            if ($back !== '') {
+                $this->add(self::BACK, $back);
+                $this->replace(basename($path), $kept);
+            }
+        }
+    }
+
     /** Keep the sender's state; it stays one block, so that a kill leaves the old one or the new one. */
     public function keepState(array $state): void
     {
@@ -812,7 +855,6 @@ final class OpenepmJournalSender
     const LONGEST_PAUSE_SECONDS = 60;
     const LONGEST_RETRY_AFTER_SECONDS = 300;
     const TIME_OVER = 'le temps donné est écoulé';
-    const TOO_OLD = 'trop ancien';
     // What the journal may say of events themselves; verdicts: a line is set aside, or all waits.
     const FOR_GOOD = array(400, 409, 413, 422);
     const REFUSED = 'refused';
@@ -854,6 +896,24 @@ final class OpenepmJournalSender
         } finally {
             fclose($lock);
         }
+    }
+
+    /** Send what waits, then once more what was set aside; return what stopped it, or an empty text. */
+    public function again(float $until): string
+    {
+        $stopped = $this->run($until);
+        $lock = $stopped === '' ? $this->spool->lock('send.lock', LOCK_EX | LOCK_NB) : null;
+        if ($lock === null) {
+            return $stopped === '' ? 'un autre processus envoie : recommencez' : $stopped;
+        }
+        try {
+            $this->state = array_diff_key($this->read(), array('segment' => 1, 'offset' => 1));
+            $this->spool->keepState($this->state);  // first, or its offset would count for what comes back
+            $this->spool->takeBack();
+        } finally {
+            fclose($lock);
+        }
+        return $this->run($until);
     }
 
     /** Return what the last run has left: error, since, retry_at, acknowledged_at, clock_seconds, segment, offset. */
@@ -991,7 +1051,7 @@ final class OpenepmJournalSender
         $why = trim(($fault['pointer'] ?? '') . ' ' . ($fault['reason'] ?? ''));
         $event = json_decode($line, true);
         if ($code === 'time-too-old' || $code === 'time-purged') {
-            return array(self::REFUSED, self::TOO_OLD);
+            return array(self::REFUSED, OpenepmJournalSpool::TOO_OLD[0]);
         }
         if ($code === 'source-prefix' && $event['source'] === $this->settings['source']) {
             // So are all: the token or the setting is wrong, not the event.
@@ -1016,7 +1076,7 @@ final class OpenepmJournalSender
         $old = array_filter($lines, function (string $line) use ($oldest): bool {
             return preg_match('/"time":"([^"]+)"/', $line, $found) === 1 && strcmp($found[1], $oldest) < 0;
         });
-        return array_fill_keys(array_keys($old), array(self::REFUSED, self::TOO_OLD));
+        return array_fill_keys(array_keys($old), array(self::REFUSED, OpenepmJournalSpool::TOO_OLD[0]));
     }
 
     /** @param string[] $lines */
@@ -1029,7 +1089,7 @@ final class OpenepmJournalSender
             $kept .= json_encode($noted, $flags) . "\n";
         }
         $this->spool->add('quarantine-' . gmdate('Y-m-d') . '.ndjson', $kept);
-        if ($reason === self::TOO_OLD) {
+        if ($reason === OpenepmJournalSpool::TOO_OLD[0]) {
             $first = OpenepmJournalSpool::sequence($lines[0]);
             $this->spool->noteLoss($first, OpenepmJournalSpool::sequence(end($lines)), 'trop anciens', '');
         }

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from email.message import Message
 
 VERSION = "1.0"
@@ -62,6 +62,10 @@ NOT_ALLOWED = (401, 403, 404)
 PROBLEM = "urn:openepm-journal:problem:"
 TIME_OVER = "the time given is over"
 TOO_OLD = "too old"
+# As this module and the connector in PHP say it.
+TOO_OLD_REASONS = (TOO_OLD, "trop ancien")
+# The segment of what was set aside and is sent again; no event has its number.
+BACK = "0000000000000000.ndjson"
 SELF = "openepm-journal"
 _SEGMENT = re.compile(r"\d{16}\.ndjson")
 _SEQUENCE = re.compile(rb'\{"sequence":"(\d{1,16})"')
@@ -159,12 +163,19 @@ class Journal:
 
     def flush(self, seconds: float = 50.0) -> dict[str, str]:
         """Send what waits, for some seconds at most; return by category what stopped it, nothing if all is sent."""
+        self._beat()
+        return self._each_sender(Sender.run, seconds)
+
+    def again(self, seconds: float = 50.0) -> dict[str, str]:
+        """Send once more what was set aside, its cause mended; return by category what stopped it."""
+        return self._each_sender(Sender.again, seconds)
+
+    def _each_sender(self, act: Callable[[Sender, float], str], seconds: float) -> dict[str, str]:
         until = time.monotonic() + seconds
         stopped: dict[str, str] = {}
-        self._beat()
         for spool in self.spools():
             try:
-                reason = Sender(self.settings, spool).run(until)
+                reason = act(Sender(self.settings, spool), until)
             except (EmitterError, OSError) as error:
                 reason = str(error)
             if reason:
@@ -284,6 +295,16 @@ class Spool:
         """Add lines to a file, for good."""
         self._write(self.directory / name, lines, is_bounded=False)
 
+    def take_back(self) -> None:
+        """Put what was set aside in front of what waits, but for what is too old; a kill leaves some of it in both."""
+        for path in sorted(self.directory.glob("quarantine-*.ndjson")):
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["reason"] in TOO_OLD_REASONS]
+            back = "".join(json.loads(line)["event"] + "\n" for line in lines if line not in kept)
+            if back:
+                self.add(BACK, back.encode())
+                self.replace(path.name, "".join(kept))
+
     def size(self) -> int:
         """Return the bytes that wait."""
         return sum(path.stat().st_size for path in self.segments())
@@ -357,6 +378,20 @@ class Sender:
                 return stopped
         except BlockingIOError:
             return ""  # another process sends
+
+    def again(self, until: float) -> str:
+        """Send what waits, then once more what was set aside; return what stopped it. Raises EmitterError, OSError."""
+        if stopped := self.run(until):
+            return stopped
+        try:
+            with self._spool.lock("send.lock", waits=False):
+                # First the state, or its offset would count for what comes back.
+                kept = {name: value for name, value in self.read().items() if name not in ("segment", "offset")}
+                self._spool.keep_state(kept)
+                self._spool.take_back()
+        except BlockingIOError:
+            return "another process sends: try again"
+        return self.run(until)
 
     def read(self) -> dict[str, Any]:
         """Return what the last run has left."""
@@ -615,17 +650,18 @@ def _tail(path: Path) -> bytes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send what waits; return 0 if all is sent, 1 if something stopped it, 2 if nothing could begin."""
+    """Send what waits; return 0 if nothing stopped it, 1 if something did, 2 if nothing could begin."""
     parser = argparse.ArgumentParser(
         description="Send what the spool of the access journal holds.",
         epilog="example: openepm_journal.py flush --config /etc/openepm/journal.ini",
     )
-    parser.add_argument("command", choices=["flush"])
+    parser.add_argument("command", choices=["flush", "again"], help="send what waits, or once more what was set aside")
     parser.add_argument("--config", default="/etc/openepm/journal.ini", help="the connector's settings")
     parser.add_argument("--seconds", type=float, default=50.0, help="how long at most")
     chosen = parser.parse_args(arguments)
     try:
-        stopped = Journal.from_file(chosen.config).flush(chosen.seconds)
+        journal = Journal.from_file(chosen.config)
+        stopped = journal.flush(chosen.seconds) if chosen.command == "flush" else journal.again(chosen.seconds)
     except EmitterError as error:
         sys.stderr.write(f"openepm_journal: {error}\n")
         return 2

@@ -61,13 +61,13 @@ async def run(connector: Connector, code: str) -> str:
     return await asyncio.to_thread(connector.run, code)
 
 
-async def flush(connector: Connector, emitter: str = "php") -> str:
+async def flush(connector: Connector, emitter: str = "php", command: str = "flush") -> str:
     """Send what waits, with either connector; return what stopped it, but for what it says of events set aside."""
     if emitter == "php":
-        said = await asyncio.to_thread(connector.flush)
+        said = await asyncio.to_thread(connector.flush, command)
     else:
         said = await python(
-            connector, str(DIRECTORY / "openepm_journal.py"), "flush", "--config", str(connector.config)
+            connector, str(DIRECTORY / "openepm_journal.py"), command, "--config", str(connector.config)
         )
     return "\n".join(line for line in said.splitlines() if not line.startswith("openepm-journal: "))
 
@@ -240,6 +240,35 @@ async def test_a_source_that_is_not_the_tokens(connector: Connector, emitter: st
     assert await flush(connector, emitter) == ""
     assert len(connector.aside()) == 2
     assert [event["sequence"] for event in await connector.entries()] == ["3"]
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_what_was_set_aside_is_sent_again(connector: Connector, emitter: str) -> None:
+    """By a command, byte for byte: what is still refused is set aside again, what is too old stays there."""
+    old = "['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 8 * 86400)]"
+    await run(connector, f"$j->connexion({old}); $j->consultation('MC-1', null); $j->consultation('MC-2', null);")
+    assert await flush(connector, emitter) == ""
+    kept = connector.aside()
+    assert len(kept) == 3
+    # The journal has not changed its mind.
+    await run(connector, "$j->connexion();")
+    assert await flush(connector, emitter, "again") == ""
+    assert sorted(one["event"] for one in connector.aside()) == sorted(one["event"] for one in kept)
+    got: list[str] = []
+
+    def take(events: list[dict[str, str]]) -> web.Response:
+        got.extend(event["sequence"] for event in events)
+        return recorded()
+
+    runner, url, _ = await other_journal(take)
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        assert await flush(connector, emitter, "again") == ""
+    finally:
+        await runner.cleanup()
+    assert got == ["2", "3"]
+    assert [json.loads(one["event"])["sequence"] for one in connector.aside()] == ["1"]
+    assert connector.waiting() == []
 
 
 async def other_journal(answer: Callable[[list[dict[str, str]]], web.Response]) -> tuple[web.AppRunner, str, list[int]]:

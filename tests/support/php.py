@@ -87,14 +87,14 @@ class Connector:
             check=False,
         )
 
-    def flush(self) -> str:
-        """Send what waits; return what stopped it."""
+    def flush(self, command: str = "flush") -> str:
+        """Send what waits, or again what was set aside; return what stopped it."""
         # The pause after a failure is for cron; a test does not wait for it.
         for state in self.spool.glob("*/state.json"):
             kept = json.loads(state.read_text(encoding="utf-8"))
             kept.pop("retry_at", None)
             state.write_text(json.dumps(kept).ljust(4096), encoding="utf-8")
-        return self.command("flush").stderr.strip()
+        return self.command(command).stderr.strip()
 
     def aside(self, category: str = CATEGORY) -> list[dict[str, str]]:
         """Return what was set aside: at, reason, event."""
