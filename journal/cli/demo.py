@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from journal.admin.persons import People
 from journal.audit.run import Audit
 from journal.cli import serve
 from journal.cli.demo_client import DemoClient
@@ -33,6 +34,7 @@ from journal.extract.container import Container
 from journal.extract.grounds import Person
 from journal.extract.packing import ContainerWriter
 from journal.keys.files import make_private_directory
+from journal.keys.persons import Identity
 
 if TYPE_CHECKING:
     import argparse
@@ -51,6 +53,10 @@ BATCH = 500
 _ACCOUNT = re.compile(rb'("account":)"[^"]+"')
 EVENING = timedelta(hours=20)
 FAILED = 1
+CLERK = Identity(name="Claire Martin", function="référente", login="claire.martin@albi.example")
+_CONSOLE = f"""\
+The commune's desk, in French: {{}}
+It serves once, for {CLERK.name}, {CLERK.login}: choose a password, and register a telephone's application."""
 
 
 class Demo:
@@ -255,9 +261,18 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
                 serve.stop_at_signals()
                 url = f"http://{host}:{port}"
                 async with open_sandbox(installation, url, TENANTS[0].code, CATEGORIES) as told:
-                    _print_usage(url, client, settings, told)
+                    invitation = f"{url}/console/invitation/{await _invite(installation)}"
+                    _print_usage(url, client, settings, [_CONSOLE.format(invitation), told])
                     return await serve.until_failed(installation)
     return 0
+
+
+async def _invite(installation: Installation) -> str:
+    """Invite a clerk of the first commune to the console; return what the address ends with."""
+    row, secret = await People(installation.service).invite(
+        tenant=TENANTS[0].code, role="referent", categories=CATEGORIES, identity=CLERK
+    )
+    return f"{row.id}_{secret}"
 
 
 def _make_anew(home: Path) -> None:
@@ -283,7 +298,7 @@ def _print_table(table: list[tuple[str, str, float]], seconds: float) -> None:
     print(f"  {'in all':<{width}}  {seconds:6.1f} s\n")
 
 
-def _print_usage(url: str, client: DemoClient, settings: Settings, told: str) -> None:
+def _print_usage(url: str, client: DemoClient, settings: Settings, told: Sequence[str]) -> None:
     print(f"The service runs on {url}; stop it with Ctrl-C. Record an event, then fetch the seal an auditor keeps:\n")
     print(
         f"curl -sS {url}/v1/categories/main-courante/events \\\n"
@@ -298,4 +313,4 @@ def _print_usage(url: str, client: DemoClient, settings: Settings, told: str) ->
         f"  -H 'Authorization: Bearer {client.tokens['albi', 'client']}'\n"
     )
     print(f"The trust anchor for auditors is {settings.trust_path}; the demo's extracts are in extracts/ beside it.\n")
-    print(f"{told}\n\nWhat arrives:", flush=True)
+    print("\n\n".join([*told, "What arrives:"]), flush=True)

@@ -40,6 +40,8 @@ def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
                 f"albi/main-courante #{receipt['index']}  consultation  c.martin  MC-2026-0001"
                 in demo.stdout.readline()
             )
+            (invitation,) = re.findall(r"^The commune's desk, in French: (\S+)$", printed, flags=re.MULTILINE)
+            assert "Bienvenue, Claire Martin" in paste(f"curl -sSf {invitation}").decode()
             (sample,) = re.findall(r"^The sample module in PHP: (\S+)$", printed, flags=re.MULTILINE)
             assert "MC-2026-00001" in paste(f"curl -sS --retry-connrefused --retry 20 {sample}").decode()
             assert f"albi/main-courante #{receipt['index'] + 1}  access  list  c.martin" in demo.stdout.readline()
