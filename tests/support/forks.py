@@ -1,4 +1,4 @@
-"""Operator's commands, and makers of documents, without the start of a Python each: forked from one that has it all.
+"""Operator's commands, services, and makers of documents, without the start of a Python each: forked from one.
 
 Each is a process of its own with its arguments, variables and files; only its interpreter is not begun anew,
 which takes most of its time. `python -m tests.support.forks SOCKET` serves one test process, and ends with it.
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 COMMANDS, DOCUMENTS = "journal.cli.main", "journal.document.worker"
 LINE_BYTES = 65536
+# What is sent, with a socket, to have a maker of documents.
+DOCUMENT = b"\0"
 
 
 def run(
@@ -68,7 +70,7 @@ class DocumentMaker:
         control.connect(_server())
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(control, [b"\0"], [theirs.fileno()])
+            socket.send_fds(control, [DOCUMENT], [theirs.fileno()])
         control.setblocking(False)
         return cls(control, *await asyncio.open_unix_connection(sock=ours))
 
@@ -83,6 +85,52 @@ class DocumentMaker:
             self.returncode = int(await asyncio.get_running_loop().sock_recv(self._control, LINE_BYTES))
             self._control.close()
             self.stdin.close()
+        return self.returncode
+
+
+class Service:
+    """`openepm-journal serve`, forked, in a session of its own: what tests use of a process, its log among it."""
+
+    def __init__(self, pid: int, control: socket.socket, stderr: asyncio.StreamReader) -> None:
+        """Be the process with this number."""
+        self.pid = pid
+        self.stderr = stderr
+        self.returncode: int | None = None
+        self._control = control
+        self._ended = asyncio.create_task(self._end())
+
+    @classmethod
+    async def start(cls, arguments: Sequence[str], environment: Mapping[str, str]) -> Self:
+        """Start one with these arguments of openepm-journal and these variables."""
+        loop = asyncio.get_running_loop()
+        control = socket.socket(socket.AF_UNIX)
+        control.connect(_server())
+        reading, writing = os.pipe()
+        request = {"arguments": arguments, "environment": dict(environment), "directory": str(Path.cwd())}
+        socket.send_fds(control, [orjson.dumps(request | {"is_bound": False})], [writing])
+        os.close(writing)
+        control.shutdown(socket.SHUT_WR)
+        control.setblocking(False)
+        stderr = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(reading, "rb"))
+        return cls(int(await loop.sock_recv(control, LINE_BYTES)), control, stderr)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self.send_signal(signal.SIGTERM)
+
+    async def wait(self) -> int:
+        """Wait for its end; return its status."""
+        return await asyncio.shield(self._ended)
+
+    async def _end(self) -> int:
+        self.returncode = int(await asyncio.get_running_loop().sock_recv(self._control, LINE_BYTES))
+        self._control.close()
         return self.returncode
 
 
@@ -118,10 +166,12 @@ def _read(connection: socket.socket) -> bytes:
     return content
 
 
-def _be(request: dict[str, Any]) -> int:
+def _be(request: dict[str, Any], descriptors: Sequence[int]) -> int:
     """Be the command: take its variables, directory and files, and run it."""
-    for number, path in enumerate([os.devnull, request["out"], request["err"]]):
-        opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    log = descriptors[0] if descriptors else os.open(request["err"], os.O_RDWR | os.O_CREAT, 0o600)
+    out = os.open(request.get("out", os.devnull), os.O_RDWR | os.O_CREAT, 0o600)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number, opened in enumerate([nothing, out, log]):
         os.dup2(opened, number)
         os.close(opened)
     os.environ.clear()
@@ -162,7 +212,8 @@ def _serve(address: str) -> int:
             connection, _ = listening.accept()
             with connection:
                 content, descriptors, _, _ = socket.recv_fds(connection, LINE_BYTES, 1)
-                if descriptors:
+                is_document = content == DOCUMENT
+                if is_document:
                     importlib.import_module(DOCUMENTS)  # once, for all that are forked
                 if server := os.fork():
                     servers.append(server)
@@ -171,17 +222,21 @@ def _serve(address: str) -> int:
                         os.close(descriptor)
                     continue
                 if process := os.fork():
-                    _await(process, connection, descriptors)
-                request = b"" if descriptors else content + _read(connection)
-            break
-    return _make_document(*descriptors) if descriptors else _be(orjson.loads(request))
+                    _await(process, connection, descriptors, is_killed_once_left=is_document)
+                if is_document:
+                    return _make_document(*descriptors)
+                content += _read(connection)
+                if descriptors:
+                    os.setsid()
+                    connection.sendall(str(os.getpid()).encode())
+            return _be(orjson.loads(content), descriptors)
 
 
-def _await(process: int, connection: socket.socket, descriptors: Sequence[int]) -> None:
+def _await(process: int, connection: socket.socket, descriptors: Sequence[int], *, is_killed_once_left: bool) -> None:
     """Say how a process ended, and end; one that makes a document is killed once nobody writes to it any more."""
-    if descriptors:
-        for descriptor in descriptors:
-            os.close(descriptor)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    if is_killed_once_left:
         Thread(target=_kill_once_left, args=[connection, process], daemon=True).start()
     _, status = os.waitpid(process, 0)
     connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())

@@ -19,6 +19,7 @@ from journal.database.embedded import OWNER, SUPERUSER
 from journal.keys.wrapped import make_master_key
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import NO_SIGNER_SOCKET, Settings
+from tests.support import forks
 from tests.support.ports import free_port
 from tests.support.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 from tests.support.world import PERSON
@@ -117,7 +118,7 @@ async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS, *, 
 class Serving:
     """One run of the service: a process group, its log, and how long it took to listen."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | forks.Service, log: Path) -> None:
         """Watch a process just started."""
         self.process = process
         self.start_seconds = 0.0
@@ -129,12 +130,13 @@ class Serving:
     @classmethod
     async def start(cls, site: Site, *, workers: int = 1, program: Sequence[str] = SERVICE_PROGRAM) -> Self:
         """Start the service; it may not listen yet."""
+        arguments = ["serve", "--workers", str(workers)]
+        if program == SERVICE_PROGRAM:
+            return cls(await forks.Service.start(arguments, site.environment), site.home / "serve.log")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *program,
-            "serve",
-            "--workers",
-            str(workers),
+            *arguments,
             env=site.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
