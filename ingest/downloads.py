@@ -9,12 +9,12 @@ import functools
 import sys
 from base64 import b64encode
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ingest.verifier_page import assemble
 from journal.verifier.pyz import NAME, build
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 PAGE_NAME = "verifier.html"
 EXECUTABLE = 0o755
 PLAIN = 0o644
-
-
-def read_page() -> bytes:
-    """Return the page, one file that also works offline."""
-    return resources.files("ingest").joinpath("pages", PAGE_NAME).read_bytes()
 
 
 def _digest_field(content: bytes) -> str:
@@ -43,7 +38,8 @@ def _verifier() -> bytes:
 
 @functools.cache
 def _page() -> bytes:
-    return read_page()
+    """Return the page, one file that also works offline, assembled when it is first asked for."""
+    return assemble()
 
 
 async def get_verifier(_: web.Request, __: Edge) -> web.StreamResponse:

@@ -2,7 +2,7 @@
 
 A place in braces stands for what differs: `n` and `count` are numbers, `day`, `time`, `moment` and `seal` are put into
 French, `sentence` is translated in its turn, anything else is left as it is. A test holds that no sentence is without
-its French; the words are those of the page, ingest/pages/verifier.html.
+its French; the words are those of the page, ingest/pages/verifier/core/report.js.
 """
 
 from __future__ import annotations

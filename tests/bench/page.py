@@ -10,7 +10,7 @@ import sys
 import time
 
 from tests.bench.processor import seconds_of
-from tests.browser.chromium import PAGE, browser
+from tests.browser.chromium import browser, page_address
 
 PATIENCE_MS = 600_000
 
@@ -20,7 +20,7 @@ def main() -> None:
     extract, trust = sys.argv[1:]
     with browser() as context:
         page = context.new_page()
-        page.goto(PAGE.as_uri())
+        page.goto(page_address())
         page.set_input_files("#extract", extract)
         page.set_input_files("#trust", trust)
         started, before = time.perf_counter(), seconds_of(os.getpid())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from ingest.downloads import PAGE_NAME
+from ingest.verifier_page import assemble
 from journal.pki.certificates import der_to_pem
 from tests.support import stamps
 from tests.support.extracts import ANCHORS
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.browser.cases import Case
 
-PAGE = Path(__file__).parents[2] / "ingest" / "pages" / "verifier.html"
+VECTORS = Path(__file__).parents[1] / "vectors" / "v1" / "extracts"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # As root there is no sandbox; the rest keeps the browser from looking for Google's hosts at its start.
 FLAGS = (
@@ -93,6 +97,16 @@ class Outcome:
     reason: str
     receipts: tuple[str, ...] = ()
     purged: list[dict[str, Any]] = field(default_factory=list)
+
+
+@cache
+def page_address() -> str:
+    """Return the address of the page, as it is released, in a file that goes with this process."""
+    directory = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, directory)
+    path = directory / PAGE_NAME
+    path.write_bytes(assemble())
+    return path.as_uri()
 
 
 @contextmanager

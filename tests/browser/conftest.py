@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import PAGE, Verifier, browser
+from tests.browser.chromium import Verifier, browser, page_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,6 @@ def chromium() -> Iterator[BrowserContext]:
 def verifier(chromium: BrowserContext) -> Iterator[Verifier]:
     """Open the page once, for tests that call its verifier and leave its form alone."""
     page = chromium.new_page()
-    page.goto(PAGE.as_uri())
+    page.goto(page_address())
     yield Verifier(page)
     page.close()

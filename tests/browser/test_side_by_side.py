@@ -17,7 +17,7 @@ from journal.document.attestation import attestation_content
 from journal.extract.layout import DOCUMENT
 from journal.pki.certificates import der_to_pem
 from retention.attestation import Attestations
-from tests.browser.chromium import PAGE, browser
+from tests.browser.chromium import browser, page_address
 from tests.support.communes import commune, opened
 from tests.support.contents import entries
 from tests.support.extracts import contents_of
@@ -46,7 +46,7 @@ def on_the_page(extract: bytes, trust: str) -> str:
     """Return what the page says of an extract; in a thread, for its driver keeps an event loop of its own."""
     with browser() as chromium:
         page = chromium.new_page()
-        page.goto(PAGE.as_uri())
+        page.goto(page_address())
         told: list[str] = page.evaluate(TOLD, {"extract": base64.b64encode(extract).decode(), "trust": trust})
         return "\n".join(told)
 

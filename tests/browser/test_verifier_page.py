@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest.verifier_page import assemble
 from journal.extract.layout import DOCUMENT
 from journal.extract.listing import encode_head_answer
-from tests.browser.chromium import PAGE, TRUST
+from tests.browser.chromium import TRUST, VECTORS, page_address
 from tests.browser.kinds import STAMPED, container
 from tests.support import authority
 from tests.support.extracts import World, march, noon, sample
@@ -45,7 +46,7 @@ def page(chromium: BrowserContext) -> Iterator[Page]:
     complaints: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(PAGE.as_uri())
+    opened.goto(page_address())
     yield opened
     opened.close()
     assert complaints == []
@@ -107,7 +108,7 @@ def test_a_purge_is_told_with_its_days(page: Page, files: Path) -> None:
 
 def test_a_rule_that_grows_is_told_once(page: Page, files: Path) -> None:
     """A longer rule is stated a day more each day: one sentence, from where to where."""
-    choose(page, files, (PAGE.parents[2] / "tests/vectors/v1/extracts/rule-lengthened-whole.asice").read_bytes())
+    choose(page, files, (VECTORS / "rule-lengthened-whole.asice").read_bytes())
     assert "Authentique et complet" in verdict(page)
     remarks = page.locator(".remarks").inner_text()
     assert remarks.count("la durée de conservation passe") == 1
@@ -116,7 +117,7 @@ def test_a_rule_that_grows_is_told_once(page: Page, files: Path) -> None:
 
 def test_a_source_and_id_that_come_back_are_named(page: Page, files: Path) -> None:
     """They are worth knowing: perhaps one access, which a module dated anew when it sent again."""
-    choose(page, files, (PAGE.parents[2] / "tests/vectors/v1/extracts/repeated-id.asice").read_bytes())
+    choose(page, files, (VECTORS / "repeated-id.asice").read_bytes())
     assert "Authentique et complet" in verdict(page)
     assert "/openepm/montreuil again (entrées 2, 3)" in page.locator(".remarks").inner_text()
 
@@ -322,15 +323,15 @@ def test_it_can_be_stopped_and_begun_again(page: Page, files: Path) -> None:
 
 
 def test_only_its_own_scripts_and_styles_run() -> None:
-    """The policy names them by their SHA-256: whoever edits one puts the new one there."""
-    html = PAGE.read_text()
+    """The policy names them by their SHA-256."""
+    html = assemble().decode()
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
     assert policy is not None
     scripts, styles = (re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", html, re.DOTALL) for tag in ("script", "style"))
     named = [" ".join(f"'sha256-{_base64_sha256(text)}'" for text in texts) for texts in (scripts, styles)]
     assert policy[1] == (
-        f"default-src 'none'; script-src {named[0]}; worker-src blob:; style-src {named[1]}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {named[0]}; worker-src blob:; connect-src 'none'; style-src {named[1]}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     assert " style=" not in html
     assert not re.search(r"\son\w+=", html)
@@ -395,7 +396,7 @@ ESCAPES = """async (address) => {
 def test_it_cannot_reach_a_network(chromium: BrowserContext) -> None:
     """Neither the page nor a worker that it starts, by any way out: the policy holds, whatever the code does."""
     page = chromium.new_page()
-    page.goto(PAGE.as_uri())
+    page.goto(page_address())
     with listening() as (address, asked):
         assert page.evaluate(ESCAPES, address) == ["refused"] * 4
         assert page.evaluate("fetch('data:,x').then(() => 'reached', () => 'refused')") == "refused"
@@ -409,12 +410,12 @@ def test_it_asks_for_nothing_and_works_offline(chromium: BrowserContext, files: 
     page = chromium.new_page()
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
-    page.goto(PAGE.as_uri())
+    page.goto(page_address())
     choose(page, files, container(STAMPED), known="extrait.asice", stampers="tsa.pem")
     assert "Authentique et complet" in verdict(page)
     page.close()
     chromium.set_offline(offline=False)
-    assert requested[0] == PAGE.as_uri()
+    assert requested[0] == page_address()
     assert [url for url in requested[1:] if not url.startswith("blob:")] == []
 
 
@@ -428,7 +429,7 @@ def _luminance(colour: str) -> float:
 
 def test_texts_stand_out_from_their_ground() -> None:
     """By WCAG's measure for small text, 4.5, on light and dark."""
-    themes = re.findall(r":root \{(.*?)\}", PAGE.read_text(), re.DOTALL)[:2]
+    themes = re.findall(r":root \{(.*?)\}", assemble().decode(), re.DOTALL)[:2]
     pairs = (
         *((ink, ground) for ink in ("ink", "soft", "accent") for ground in ("paper", "ground")),
         ("on-accent", "accent"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest.downloads import read_page
+from ingest.verifier_page import assemble
 from journal.verifier.pyz import build
 from tests.browser.chromium import browser
 
@@ -47,7 +47,7 @@ async def test_what_is_served_verifies(edge: RunningEdge, tmp_path: Path) -> Non
 async def test_the_page_is_served_as_it_is_released(edge: RunningEdge, tmp_path: Path) -> None:
     """Without a credential, never in another site's frame; `make verifier` writes the very bytes, and both digests."""
     answer = await edge.ask("GET", "/verifier")
-    assert (answer.status, answer.body) == (200, read_page())
+    assert (answer.status, answer.body) == (200, assemble())
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
     digest = sha256(answer.body)

@@ -284,8 +284,8 @@ def _texts() -> Iterator[tuple[str, str]]:
     folders = ("journal", "ingest", "retention", "sql", "deploy", "tests")
     paths = [*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
     for path in paths:
-        if path.suffix in {".md", ".py", ".sql", ".html", ".typ"}:
-            yield path.name, path.read_text(encoding="utf-8")
+        if path.suffix in {".md", ".py", ".sql", ".html", ".js", ".typ"}:
+            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
 
 
 def test_every_reference_to_the_format_leads_to_a_heading() -> None:
@@ -294,7 +294,7 @@ def test_every_reference_to_the_format_leads_to_a_heading() -> None:
     found = 0
     for name, text in _texts():
         numbers = re.findall(r"FORMAT(?:\.md)?,? (?:§ ?|sections? )([0-9.]*[0-9])", text)
-        if name in {"FORMAT.md", "verifier.html"}:
+        if name == "FORMAT.md" or name.startswith("ingest/pages/verifier/"):
             own = _OF_A_STANDARD.sub("", text)
             numbers += re.findall(r"(?:§|\bsections? )([0-9]+(?:\.[0-9]+)*)", own)
         titles = re.findall(r"FORMAT\.md, \"([^\"]+)\"", text)
