@@ -80,4 +80,4 @@ def settle(settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Not
     given = iter(paths)
     for (submission, answers), of_one in zip(waiting, texts, strict=True):
         proof = (next(given), signed) if of_one else ((), None)
-        submission.future.set_result(Answer(answers, of_one, *proof))
+        submission.answer(Answer(answers, of_one, *proof))

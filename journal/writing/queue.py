@@ -45,6 +45,8 @@ class Submission:
     size_bytes: int
     known: dict[int, Receipt] = field(default_factory=dict)
     future: asyncio.Future[Answer]
+    # Where it is noted until it is answered.
+    waits_among: set[Submission] = field(default_factory=set)
 
     def pending(self) -> list[int]:
         """Return the ordinals of the events still to be appended."""
@@ -69,8 +71,15 @@ class Submission:
         ]
         return [by_ordinal[ordinal] for ordinal in self.places]
 
+    def answer(self, answer: Answer) -> None:
+        """Give the caller its answer, unless it was told something else."""
+        self.waits_among.discard(self)
+        if not self.future.done():
+            self.future.set_result(answer)
+
     def fail(self, error: Exception) -> None:
-        """Give the caller an error, unless it has gone away."""
+        """Give the caller an error, unless it was told something else."""
+        self.waits_among.discard(self)
         if not self.future.done():
             self.future.set_exception(error)
 

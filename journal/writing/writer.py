@@ -27,6 +27,7 @@ from journal.settings import LATENESS_DAYS
 from journal.writing import rules
 from journal.writing.append import Appender
 from journal.writing.commits import LARGE_DRAFT_EVENTS, Commits
+from journal.writing.deadlines import Deadlines
 from journal.writing.draft import STEP_EVENTS, Draft
 from journal.writing.instruments import Instruments
 from journal.writing.queue import FairQueue, Submission
@@ -83,7 +84,7 @@ class Writer:
         )
         self._queue = FairQueue(max_events=queue_events, max_bytes=queue_bytes)
         self._answer_limit_seconds = answer_limit_seconds
-        self._open: set[Submission] = set()
+        self._open = Deadlines(_expire)
         self._arrived = {heavy: asyncio.Event() for heavy in (False, True)}
         self._light_at = float("-inf")
         self._closing = False
@@ -116,6 +117,35 @@ class Writer:
         known whether they are recorded: submit the same events again), OperatorError (clock), StoreError (no such
         compartment).
         """
+        submission, now = self._prepare(compartment, submitted_by, events, size_bytes)
+        if self._late(submission, now):
+            await self._recall_late(submission, now)
+        self._enter(submission, answer_seconds)
+        # A caller that goes away does not withdraw its events: others may share their draft.
+        return await asyncio.shield(submission.future)
+
+    def offer(
+        self,
+        compartment: Compartment,
+        submitted_by: str,
+        events: Sequence[Event],
+        size_bytes: int,
+        *,
+        answer_seconds: float | None = None,
+    ) -> asyncio.Future[Answer] | None:
+        """Do as `submit`, without waiting: return what will be the answer, or raise what is wrong already.
+
+        None, and nothing done, for events so late that the database must be asked first. Nobody cancels the future.
+        """
+        submission, now = self._prepare(compartment, submitted_by, events, size_bytes)
+        if self._late(submission, now):
+            return None
+        self._enter(submission, answer_seconds)
+        return submission.future
+
+    def _prepare(
+        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int
+    ) -> tuple[Submission, datetime]:
         now = self._guard.check()
         if self._closing:
             raise BusyError("the service is stopping", retry_after_seconds=STOPPING_RETRY_SECONDS)
@@ -123,22 +153,18 @@ class Writer:
         self._refuse_times(compartment, events, now)
         if large := rules.oversize(events):
             raise OversizeEventError(large)
-        submission = rules.new_submission(
-            compartment, submitted_by, events, key=self._keyring.event_key_key(compartment), size_bytes=size_bytes
-        )
-        await self._recall_late(submission, now)
+        key = self._keyring.event_key_key(compartment)
+        return rules.new_submission(compartment, submitted_by, events, key=key, size_bytes=size_bytes), now
+
+    def _enter(self, submission: Submission, answer_seconds: float | None) -> None:
         heavy = self._queue.put(submission)
-        self.appender.expect(compartment)
+        self.appender.expect(submission.compartment)
         self._instruments.set_queue(self._queue)
-        self._open.add(submission)
         seconds = self._answer_limit_seconds if answer_seconds is None else answer_seconds
-        limit = asyncio.get_running_loop().call_later(seconds, _expire, submission)
-        submission.future.add_done_callback(lambda future: self._closed(submission, future, limit))
+        submission.waits_among = self._open.add(submission, seconds)
         if not heavy:
             self._light_at = asyncio.get_running_loop().time()
         self._arrived[heavy].set()
-        # A caller that goes away does not withdraw its events: others may share their draft.
-        return await asyncio.shield(submission.future)
 
     async def run(self) -> None:
         """Append until `close` is called and nothing waits; an unexpected error fails every waiting submission."""
@@ -151,7 +177,7 @@ class Writer:
             self._closing = True
             for lane in lanes:
                 lane.cancel()
-            for submission in list(self._open):
+            for submission in self._open:
                 submission.fail(
                     BusyError(
                         "the service stopped before it could answer",
@@ -187,12 +213,6 @@ class Writer:
         for arrived in self._arrived.values():
             arrived.set()
 
-    def _closed(self, submission: Submission, future: asyncio.Future[Answer], limit: asyncio.TimerHandle) -> None:
-        self._open.discard(submission)
-        limit.cancel()
-        if not future.cancelled():
-            future.exception()  # retrieved, so that asyncio does not log it when the caller has gone away
-
     async def _fill(self, draft: Draft, *, heavy: bool) -> None:
         """Move waiting submissions into the draft, as many as it may hold."""
         contradicted: set[str] = set()
@@ -214,13 +234,17 @@ class Writer:
                 await asyncio.sleep(0)
         self._instruments.set_queue(self._queue)
 
+    def _late(self, submission: Submission, now: datetime) -> list[int]:
+        """Return the ordinals of events that come too late to be recorded."""
+        # The service's own entries wait as long as they must.
+        if submission.compartment.category == JOURNAL_CATEGORY:
+            return []
+        oldest = now - self._lateness
+        return [ordinal for ordinal, event in enumerate(submission.events) if event.time < oldest]
+
     async def _recall_late(self, submission: Submission, now: datetime) -> None:
         """Find the first receipts of events that come too late to be recorded; LateEventError if one has none."""
-        # The service's own entries wait as long as they must.
-        oldest = now - self._lateness
-        if submission.compartment.category == JOURNAL_CATEGORY or all(e.time >= oldest for e in submission.events):
-            return
-        late = [ordinal for ordinal, event in enumerate(submission.events) if event.time < oldest]
+        late = self._late(submission, now)
         await self.appender.recall(submission, late, self._lateness)
         positions = submission.first_positions()
         if unknown := sorted(positions[ordinal] for ordinal in late if ordinal not in submission.known):
