@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from journal.settings import Settings
     from journal.signer.client import Connector
     from journal.signer.evidence import HeldChain
+    from journal.writing.answers import Answer
     from journal.writing.remote import Given, RemoteWriter
 
 CANCEL_AGAIN_SECONDS = 0.5
@@ -184,6 +185,14 @@ class Service:
         return await submit_here(
             self.writer, compartment, submitted_by, events, size_bytes, answer_seconds=answer_seconds
         )
+
+    def offer(
+        self, compartment: Compartment, submitted_by: str, events: Sequence[Event], size_bytes: int, seconds: float
+    ) -> asyncio.Future[Given] | asyncio.Future[Answer] | None:
+        """Do as `submit`, within so many seconds, without waiting: see `Writer.offer`."""
+        if self.remote is not None:
+            return self.remote.offer(compartment, submitted_by, events, size_bytes, seconds)
+        return self.writer.offer(compartment, submitted_by, events, size_bytes, answer_seconds=seconds)
 
     def start(self, *, seal: bool = True) -> None:
         """Start the writer, the refresh of the snapshot and, if `seal`, the sealer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from journal.writing.answers import Answer
     from journal.writing.writer import Writer
 
 LENGTH_BYTES: Final = 4
@@ -49,7 +51,11 @@ async def submit_here(
     answer_seconds: float | None = None,
 ) -> Given:
     """Record events by the writer of this process. Raises what `Writer.submit` does."""
-    answer = await writer.submit(compartment, submitted_by, events, size_bytes, answer_seconds=answer_seconds)
+    return given_of(await writer.submit(compartment, submitted_by, events, size_bytes, answer_seconds=answer_seconds))
+
+
+def given_of(answer: Answer) -> Given:
+    """Return what the caller is told of an answer."""
     # A second copy within a batch counts as known.
     recorded = {acknowledgement.receipt.index for acknowledgement in answer if acknowledgement.created}
     return Given(answer.body, len(answer), len(recorded))
@@ -120,6 +126,17 @@ class RemoteWriter(_Framed):
         answer_seconds: float | None = None,
     ) -> Given:
         """Record events as `Writer.submit` does, and raise what it raises."""
+        return await self.offer(compartment, submitted_by, events, size_bytes, answer_seconds)
+
+    def offer(
+        self,
+        compartment: Compartment,
+        submitted_by: str,
+        events: Sequence[Event],
+        size_bytes: int,
+        answer_seconds: float | None = None,
+    ) -> asyncio.Future[Given]:
+        """Do as `submit`, without waiting: return what will be the answer. Raises BusyError."""
         if self._is_gone:
             raise _gone()
         self._number += 1
@@ -129,9 +146,8 @@ class RemoteWriter(_Framed):
             (source, name, (time - _BEGINNING) // _MICROSECOND, action, canonical, sequence, epoch)
             for source, name, time, action, canonical, sequence, epoch in events
         ]
-        place = (compartment.service, compartment.tenant, compartment.category)
-        self.send((self._number, place, submitted_by, (size_bytes, answer_seconds), texts))
-        return await future
+        self.send((self._number, compartment, submitted_by, (size_bytes, answer_seconds), texts))
+        return future
 
     def take(self, message: Any) -> None:
         """Pass an answer on."""
@@ -161,33 +177,55 @@ class WriterServer(_Framed):
         """Record by this writer."""
         super().__init__()
         self._writer = writer
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     def take(self, message: Any) -> None:
         """Record a submission; others may follow meanwhile."""
-        task = asyncio.get_running_loop().create_task(self._record(*message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _record(
-        self, number: int, place: Any, submitted_by: str, limits: tuple[int, float | None], texts: Any
-    ) -> None:
-        size_bytes, answer_seconds = limits
+        number, place, submitted_by, (size_bytes, answer_seconds), texts = message
+        compartment = _compartment(*place)
         events = [
             Event(source, name, _BEGINNING + time * _MICROSECOND, action, canonical, sequence, epoch)
             for source, name, time, action, canonical, sequence, epoch in texts
         ]
+        offered = self._offer(compartment, submitted_by, events, size_bytes, answer_seconds)
+        self._under_way.add(offered)
+        offered.add_done_callback(partial(self._tell, number))
+
+    def _offer(
+        self,
+        compartment: Compartment,
+        submitted_by: str,
+        events: list[Event],
+        size_bytes: int,
+        answer_seconds: float | None,
+    ) -> asyncio.Future[Any]:
+        """Return what will be the answer."""
+        loop = asyncio.get_running_loop()
         try:
-            given = await submit_here(
-                self._writer, Compartment(*place), submitted_by, events, size_bytes, answer_seconds=answer_seconds
-            )
+            offered = self._writer.offer(compartment, submitted_by, events, size_bytes, answer_seconds=answer_seconds)
+        except Exception as error:  # noqa: BLE001  (the worker is told of each, and the log of those unforeseen)
+            refused: asyncio.Future[Any] = loop.create_future()
+            refused.set_exception(error)
+            return refused
+        return offered or loop.create_task(
+            submit_here(self._writer, compartment, submitted_by, events, size_bytes, answer_seconds=answer_seconds)
+        )
+
+    def _tell(self, number: int, settled: asyncio.Future[Answer | Given]) -> None:
+        self._under_way.discard(settled)
+        try:
+            answer = settled.result()
         except errors.JournalError as error:
             self.send((number, None, _spell_error(error)))
         except BaseException:
             self.send((number, None, _spell_error(_gone())))
-            raise  # for the log
+            raise  # for the log of the event loop
         else:
-            self.send((number, given, None))
+            self.send((number, answer if isinstance(answer, Given) else given_of(answer), None))
+
+
+# What is checked once needs no second look: there are as many as chains.
+_compartment = lru_cache(maxsize=32_768)(Compartment)
 
 
 async def serve_worker(writer: Writer, ours: socket.socket) -> WriterServer:
