@@ -10,11 +10,11 @@ SELECT journal.add_tenant($1, $2, $3, $4)
 
 -- name: add_category
 -- With the genesis of each of its chains; returns its id.
-SELECT journal.add_category($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT journal.add_category($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: set_category
 -- Null leaves a value as it is.
-SELECT journal.set_category($1, $2, $3, $4, $5, $6, $7)
+SELECT journal.set_category($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
 -- name: add_credential
 -- The secret arrives hashed.

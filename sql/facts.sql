@@ -27,7 +27,7 @@ SELECT code, name, created_at, closed_at, destroyed_at FROM journal.read_tenants
 -- name: category
 -- In the order they were added.
 SELECT code, id, label, regime, rule_days, retention_days, stated_days, next_retention_days, next_since, next_from,
-       needs_authorisation, created_at, first_day, basis, fence
+       needs_authorisation, created_at, first_day, basis, legal_basis, required_days, fence
   FROM journal.read_categories($1)
 
 -- name: credential

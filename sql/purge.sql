@@ -35,7 +35,7 @@ SELECT journal.settle_rule($1)
 -- name: read_category_changes
 -- What was changed of categories and is not recorded yet.
 SELECT number, changed_at, category, retention_days, retention_days_before, effective_from, needs_authorisation, label,
-       basis, instruction
+       basis, legal_basis, required_days, instruction
   FROM journal.read_category_changes()
 
 -- name: forget_category_change

@@ -152,6 +152,8 @@ CREATE TABLE journal.category (
   next_from date, -- the first day that purge and reads obey it, if it is shorter
   purged_at timestamptz, -- when `purged_day` last moved
   basis text NOT NULL, -- what the rule rests on: a contract, a law
+  legal_basis text NOT NULL, -- what the journaling itself rests on
+  required_days smallint NOT NULL CHECK (required_days >= 0), -- how long that wants entries kept; 0: it does not say
   -- A pending rule knows since when, and from when.
   CHECK ((next_retention_days IS NULL) = (next_since IS NULL)
          AND (next_retention_days IS NULL) = (next_from IS NULL))
@@ -173,6 +175,8 @@ CREATE TABLE journal.category_change (
   category text NOT NULL REFERENCES journal.category,
   label text,
   basis text,
+  legal_basis text,
+  required_days smallint,
   instruction text NOT NULL -- reference of the client's instruction
 );
 
@@ -588,13 +592,14 @@ $$;
 CREATE FUNCTION journal.read_categories(of_code text DEFAULT NULL)
   RETURNS TABLE (code text, id smallint, label text, regime text, rule_days smallint, retention_days smallint,
                  stated_days smallint, next_retention_days smallint, next_since date, next_from date,
-                 needs_authorisation boolean, created_at timestamptz, first_day date, basis text, fence date)
+                 needs_authorisation boolean, created_at timestamptz, first_day date, basis text, legal_basis text,
+                 required_days smallint, fence date)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT c.code, c.id, c.label, c.regime, c.retention_days,
          least(s.days, CASE WHEN c.next_from <= s.today THEN c.next_retention_days END), s.days,
          c.next_retention_days, c.next_since, c.next_from, c.needs_authorisation, c.created_at, c.first_day,
-         c.basis, c.fence
+         c.basis, c.legal_basis, c.required_days, c.fence
     FROM journal.category AS c
    CROSS JOIN LATERAL (SELECT d.today, journal.stated_days(c.retention_days, c.next_retention_days, c.fence,
                                                            d.today) AS days
@@ -1772,11 +1777,11 @@ $$;
 CREATE FUNCTION journal.read_category_changes()
   RETURNS TABLE (number bigint, changed_at timestamptz, category text, retention_days smallint,
                  retention_days_before smallint, effective_from date, needs_authorisation boolean, label text,
-                 basis text, instruction text)
+                 basis text, legal_basis text, required_days smallint, instruction text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT g.number, g.changed_at, g.category, g.retention_days, g.retention_days_before, g.effective_from,
-         g.needs_authorisation, g.label, g.basis, g.instruction
+         g.needs_authorisation, g.label, g.basis, g.legal_basis, g.required_days, g.instruction
     FROM journal.category_change AS g ORDER BY g.number
 $$;
 
@@ -2474,7 +2479,8 @@ $$;
 -- Make a category, its chains in every open tenant, and its partition; return its id.
 CREATE FUNCTION journal.add_category(
     of_code text, of_label text, of_regime text, of_retention_days smallint, of_needs_authorisation boolean,
-    of_basis text, chain_tenant text[], chain_genesis bytea[]) RETURNS smallint
+    of_basis text, of_legal_basis text, of_required_days smallint, chain_tenant text[], chain_genesis bytea[])
+  RETURNS smallint
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -2491,9 +2497,10 @@ BEGIN
   END IF;
   SELECT coalesce(max(c.id), 0) + 1 INTO new_id FROM journal.category AS c;
   INSERT INTO journal.category (
-      code, id, label, regime, retention_days, needs_authorisation, basis, created_at, first_day)
+      code, id, label, regime, retention_days, needs_authorisation, basis, legal_basis, required_days, created_at,
+      first_day)
   VALUES (of_code, new_id, of_label, of_regime, of_retention_days,
-          of_needs_authorisation, of_basis, moment, journal.day_of(moment));
+          of_needs_authorisation, of_basis, of_legal_basis, of_required_days, moment, journal.day_of(moment));
   INSERT INTO journal.chain (tenant, category, genesis)
   SELECT g.tenant, of_code, g.genesis FROM unnest(chain_tenant, chain_genesis) AS g (tenant, genesis);
   INSERT INTO journal.head (tenant, category, size, chain_hash, kept_from)
@@ -2513,7 +2520,7 @@ $$;
 -- settled, a shorter one obeyed after a delay of some days. False, and nothing done, if all is so already.
 CREATE FUNCTION journal.set_category(
     of_code text, of_label text, of_retention_days smallint, of_needs_authorisation boolean, of_basis text,
-    of_instruction text, of_delay_days integer)
+    of_legal_basis text, of_required_days smallint, of_instruction text, of_delay_days integer)
   RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2524,7 +2531,8 @@ DECLARE
   asked smallint; -- the rule asked for last
   said record;
 BEGIN
-  SELECT c.label, c.retention_days, c.next_retention_days, c.needs_authorisation, c.basis, c.fence, c.purged_day
+  SELECT c.label, c.retention_days, c.next_retention_days, c.needs_authorisation, c.basis, c.legal_basis,
+         c.required_days, c.fence, c.purged_day
     INTO kind
     FROM journal.category AS c WHERE c.code = of_code FOR UPDATE;
   IF NOT FOUND THEN
@@ -2541,12 +2549,13 @@ BEGIN
   END IF;
   SELECT nullif(of_label, kind.label) AS label, nullif(of_retention_days, asked) AS retention_days,
          nullif(of_needs_authorisation, kind.needs_authorisation) AS needs_authorisation,
-         nullif(of_basis, kind.basis) AS basis,
+         nullif(of_basis, kind.basis) AS basis, nullif(of_legal_basis, kind.legal_basis) AS legal_basis,
+         nullif(of_required_days, kind.required_days) AS required_days,
          CASE WHEN of_retention_days < stated AND of_retention_days <> asked THEN today + of_delay_days END
            AS effective_from
     INTO said;
   IF said.label IS NULL AND said.retention_days IS NULL AND said.needs_authorisation IS NULL
-     AND said.basis IS NULL THEN
+     AND said.basis IS NULL AND said.legal_basis IS NULL AND said.required_days IS NULL THEN
     RETURN false;
   END IF;
   IF said.retention_days IS NOT NULL THEN
@@ -2559,14 +2568,17 @@ BEGIN
   UPDATE journal.category AS c
      SET label = coalesce(said.label, c.label),
          needs_authorisation = coalesce(said.needs_authorisation, c.needs_authorisation),
-         basis = coalesce(said.basis, c.basis)
+         basis = coalesce(said.basis, c.basis),
+         legal_basis = coalesce(said.legal_basis, c.legal_basis),
+         required_days = coalesce(said.required_days, c.required_days)
    WHERE c.code = of_code;
   INSERT INTO journal.category_change (
       changed_at, category, retention_days, retention_days_before, effective_from, needs_authorisation, label,
-      basis, instruction)
+      basis, legal_basis, required_days, instruction)
   VALUES (journal.now(), of_code, said.retention_days,
           CASE WHEN said.retention_days IS NOT NULL THEN asked END, said.effective_from,
-          said.needs_authorisation, said.label, said.basis, of_instruction);
+          said.needs_authorisation, said.label, said.basis, said.legal_basis, said.required_days,
+          of_instruction);
   UPDATE journal.service SET snapshot_version = snapshot_version + 1;
   RETURN true;
 END

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from journal.admin.credentials import Credentials, check_text
+from journal.admin.longer import check_required, communes_without_handover, longer_categories, refuse_longer
 from journal.admin.recipient import read_recipient_pem
 from journal.admin.rules import RuleChanges
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
 from journal.core.errors import OperatorError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, day_of, format_time, purgeable_through
-from journal.database.admin import DEFAULT_BASIS, adding_tenant
+from journal.database.admin import DEFAULT_BASIS, LEGAL_BASES, adding_tenant
 from journal.database.ending import Announcement
 from journal.writing.chronicle import Happening
 
@@ -29,7 +30,10 @@ REGIMES = ("LED", "GDPR")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCategory:
-    """A category as the operator describes it."""
+    """A category as the operator describes it.
+
+    Without a legal basis, it has the usual one of its regime; `required_days` are those that it asks for, 0 for none.
+    """
 
     code: str
     label: str
@@ -37,6 +41,8 @@ class NewCategory:
     retention_days: int = MAX_RETENTION_DAYS
     needs_authorisation: bool = False
     basis: str = DEFAULT_BASIS
+    legal_basis: str = ""
+    required_days: int = 0
 
     def check(self) -> None:
         """Raise OperatorError unless it can be added."""
@@ -45,7 +51,14 @@ class NewCategory:
         if self.regime not in REGIMES:
             raise OperatorError(f"regime {self.regime!r}: choose {' or '.join(REGIMES)}")
         _check_retention(self.retention_days)
-        _check_basis(self.basis)
+        _check_basis("--basis", self.basis)
+        _check_basis("--legal-basis", self.named_basis)
+        check_required(self.required_days)
+
+    @property
+    def named_basis(self) -> str:
+        """Return what the journaling rests on."""
+        return self.legal_basis or LEGAL_BASES[self.regime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +137,8 @@ class Administration:
         category.check()
         if self._service.snapshot.category(category.code) is not None:
             raise OperatorError(f"there is already a category {category.code}: see openepm-journal category list")
+        without = await communes_without_handover(self._service)
+        refuse_longer(category.code, category.required_days, category.retention_days, without)
         await self._service.store.add_category(
             category.code,
             label=category.label,
@@ -131,6 +146,8 @@ class Administration:
             retention_days=category.retention_days,
             needs_authorisation=category.needs_authorisation,
             basis=category.basis,
+            legal_basis=category.named_basis,
+            required_days=category.required_days,
             genesis={
                 tenant.code: self._genesis(tenant.code, category.code)
                 for tenant in self._service.snapshot.tenants()
@@ -148,6 +165,7 @@ class Administration:
         data = {
             "basis": category.basis,
             "change": "category added",
+            "detail": describe_legal_basis(category.named_basis, category.required_days),
             "needs_authorisation": category.needs_authorisation,
             "regime": category.regime,
             "retention_days": category.retention_days,
@@ -174,6 +192,8 @@ class Administration:
         retention_days: int | None = None,
         needs_authorisation: bool | None = None,
         basis: str | None = None,
+        legal_basis: str | None = None,
+        required_days: int | None = None,
     ) -> CategoryRow:
         """Change a category, None leaving a value as it is, and return it; see `journal.admin.rules`.
 
@@ -185,7 +205,8 @@ class Administration:
         if not instruction.strip():
             raise OperatorError("--instruction: give the reference of the client's written instruction")
         check_text("--instruction", instruction)
-        if service.snapshot.category(code) is None:
+        row = service.snapshot.category(code)
+        if row is None:
             raise OperatorError(f"there is no category {code}: see openepm-journal category list")
         if label is not None:
             if not label.strip():
@@ -194,13 +215,18 @@ class Administration:
         if retention_days is not None:
             _check_retention(retention_days)
         if basis is not None:
-            _check_basis(basis)
+            _check_basis("--basis", basis)
+        if legal_basis is not None:
+            _check_basis("--legal-basis", legal_basis)
+        await self._check_longer(row, retention_days, required_days)
         await service.store.set_category(
             code,
             label=label,
             retention_days=retention_days,
             needs_authorisation=needs_authorisation,
             basis=basis,
+            legal_basis=legal_basis,
+            required_days=required_days,
             instruction=instruction,
             delay_days=self._delay_days(code, retention_days),
         )
@@ -209,6 +235,16 @@ class Administration:
         await rules.settle()
         await service.snapshot.refresh()
         return next(row for row in service.snapshot.categories() if row.code == code)
+
+    async def _check_longer(self, row: CategoryRow, retention_days: int | None, required_days: int | None) -> None:
+        """Refuse a change by which a category asks for longer than it is kept, unless its days are handed over."""
+        if required_days is not None:
+            check_required(required_days)
+        if required_days is None and retention_days is None:
+            return
+        kept = retention_days or row.next_retention_days or row.rule_days
+        required = row.required_days if required_days is None else required_days
+        refuse_longer(row.code, required, kept, await communes_without_handover(self._service))
 
     def _delay_days(self, code: str, retention_days: int | None) -> int:
         """Return after how many days a shorter rule is obeyed: at once if the days it ends are destroyed already."""
@@ -273,6 +309,12 @@ class Administration:
         self._check_open(code)
         if code not in {row.tenant for row in await self._service.store.list_recipients()}:
             raise OperatorError(f"{code} has registered no certificate: nothing is handed over")
+        if longer := longer_categories(self._service):
+            raise OperatorError(
+                f"the legal basis of {', '.join(longer)} asks for longer than the service keeps: the hand-over "
+                f"to {code} cannot end, but another certificate may be registered for it (tenant handover {code} "
+                "--certificate PEM)"
+            )
         await self._service.chronicle.write(
             "setting", tenant=code, subject="handover", data={"change": "hand-over ended"}
         )
@@ -312,7 +354,13 @@ def _check_retention(days: int) -> None:
         raise OperatorError(f"retention of {days} days: choose {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}")
 
 
-def _check_basis(basis: str) -> None:
+def describe_legal_basis(legal_basis: str, required_days: int) -> str:
+    """Return, in French, what the entry of a category says of its legal basis."""
+    asked = f", qui demande {required_days} jours de conservation" if required_days else ""
+    return f"journalisation fondée sur : {legal_basis}{asked}"
+
+
+def _check_basis(option: str, basis: str) -> None:
     if not basis.strip():
-        raise OperatorError("--basis: name what the rule rests on, for example the contract or a law")
-    check_text("--basis", basis)
+        raise OperatorError(f"{option}: name what the rule rests on, for example the contract or a law")
+    check_text(option, basis)

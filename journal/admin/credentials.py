@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from journal.admin.longer import asks_for_longer, communes_without_handover, refuse_module
 from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import OperatorError, VerificationError
 from journal.core.times import day_of, format_time
@@ -157,6 +158,7 @@ class Credentials:
             expires_at=expires_at,
         )
         self._check(asked)
+        await self._check_longer(asked)
         token = Token.new()
         await self._tell_unmade(tenant)
         # Recorded first: no credential is valid without its entry.
@@ -271,6 +273,13 @@ class Credentials:
             raise OperatorError(f"there is no tenant {asked.tenant}: see openepm-journal tenant list")
         known = [category.code for category in self._service.snapshot.categories()]
         asked.check(known=known, now=self._service.clock.now())
+
+    async def _check_longer(self, asked: Asked) -> None:
+        """Refuse a module for what must be handed over, where nothing is."""
+        rows = [self._service.snapshot.category(code) for code in asked.categories]
+        longer = [row.code for row in rows if row is not None and asks_for_longer(row)]
+        if asked.role == "module" and longer and asked.tenant in await communes_without_handover(self._service):
+            refuse_module(asked.tenant, longer)
 
 
 def person_of(name: str | None, function: str | None) -> Person | None:

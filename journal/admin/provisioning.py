@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from journal.admin.administration import Administration, NewCategory, NewTenant, describe
 from journal.admin.credentials import PROVISIONED, Asked, Token, fingerprint, person_of
+from journal.admin.longer import asks_for_longer, refuse_longer, refuse_module
 from journal.admin.recipient import Recipient, read_recipient_pem
 from journal.admin.stated import Fault, StatedCategory, StatedCredential, StatedHandover, StatedTenant
 from journal.core.entry import RESERVED_TENANT, SLUG
@@ -116,7 +117,7 @@ class Provisioning:
         """
         planner = _Planner(self._service, base, tokens)
         await planner.read()
-        for of_kind in (StatedCategory, StatedTenant, StatedCredential, StatedHandover):
+        for of_kind in (StatedTenant, StatedHandover, StatedCategory, StatedCredential):
             for item in stated:
                 if isinstance(item.item, of_kind):
                     planner.take(item)
@@ -131,18 +132,19 @@ class Provisioning:
         for category in plan.old_categories:
             await self._administration.enter_category(category)
         await self._administration.enter_tenants(tenant.code for tenant in plan.old_tenants)
-        for category in plan.categories:
-            await self._administration.add_category(category)
-            done(1)
         for tenants in _batches(plan.tenants):
             await self._administration.add_tenants(tenants)
             done(len(tenants))
-        for credentials in _batches(plan.credentials):
-            await self._add_credentials(credentials)
-            done(len(credentials))
+        # Before what may ask for them.
         for handovers in _batches(plan.handovers):
             await self._register(handovers)
             done(len(handovers))
+        for category in plan.categories:
+            await self._administration.add_category(category)
+            done(1)
+        for credentials in _batches(plan.credentials):
+            await self._add_credentials(credentials)
+            done(len(credentials))
 
     async def _add_credentials(self, credentials: Sequence[NewCredential]) -> None:
         service = self._service
@@ -200,7 +202,7 @@ def _batches(items: Sequence[T]) -> Iterator[list[T]]:
 
 
 class _Planner:
-    """Takes the items, categories first, hand-overs last."""
+    """Takes the items: communes, hand-overs, categories, credentials."""
 
     def __init__(self, service: Service, base: Path, tokens: Path | None) -> None:
         self.plan = Plan()
@@ -216,6 +218,7 @@ class _Planner:
         self._credentials: dict[tuple[str, str], list[CredentialRow]] = {}
         self._ids: set[str] = set()
         self._recipients: Mapping[str, tuple[bytes, str]] = {}
+        self._longer = {row.code for row in self._categories.values() if asks_for_longer(row)}
 
     async def read(self) -> None:
         """Read the credentials and certificates there are."""
@@ -258,17 +261,25 @@ class _Planner:
             retention_days=item.retention_days,
             needs_authorisation=item.needs_authorisation,
             basis=item.basis,
+            legal_basis=item.legal_basis,
+            required_days=item.required_days,
         )
         new.check()
         row = self._categories.get(item.code)
         if row is None:
+            refuse_longer(new.code, new.required_days, new.retention_days, self._open - self._handed_over())
+            if new.required_days > new.retention_days:
+                self._longer.add(item.code)
             self._known.add(item.code)
             self.plan.categories.append(new)
             return
         days = row.next_retention_days if row.next_retention_days is not None else row.rule_days
-        there = (row.label, row.regime, days, row.needs_authorisation, row.basis)
-        asked = (new.label, new.regime, new.retention_days, new.needs_authorisation, new.basis)
-        names = ("label", "regime", "retention_days", "needs_authorisation", "basis")
+        there = (row.label, row.regime, days, row.needs_authorisation, row.basis, row.legal_basis, row.required_days)
+        asked = (
+            *(new.label, new.regime, new.retention_days, new.needs_authorisation, new.basis, new.named_basis),
+            new.required_days,
+        )
+        names = ("label", "regime", "retention_days", "needs_authorisation", "basis", "legal_basis", "required_days")
         if differing := [name for name, old, wanted in zip(names, there, asked, strict=True) if old != wanted]:
             raise OperatorError(
                 f"category {item.code} is there with another {', another '.join(differing)}: a rule is changed on a "
@@ -312,6 +323,8 @@ class _Planner:
             self._compare(asked, rows)
             return
         asked.check(known=sorted(self._known), now=self._service.clock.now())
+        if item.role == "module" and item.tenant not in self._handed_over():
+            refuse_module(item.tenant, self._longer.intersection(item.categories))
         if self._tokens is None:
             raise OperatorError(
                 f"credential {item.tenant} {item.label} is new: name the directory for its token with --tokens"
@@ -367,6 +380,10 @@ class _Planner:
         self.plan.handovers.append(
             NewHandover(tenant=item.tenant, recipient=recipient, event_id=f"handover-{told[:32]}")
         )
+
+    def _handed_over(self) -> set[str]:
+        """Return the communes that have a hand-over, or are to get one."""
+        return {*self._recipients, *(handover.tenant for handover in self.plan.handovers)}
 
     def _file(self, name: str) -> bytes:
         path = self._base / name

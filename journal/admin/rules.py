@@ -103,11 +103,21 @@ def is_asked_for(category: CategoryRow, day: date) -> bool:
     return is_fenced or day <= purgeable_through(since, days)
 
 
+def _detail(change: CategoryChange) -> str | None:
+    """Return, in French, what is new of the legal basis; None if nothing is."""
+    said = [f"journalisation fondée sur : {change.legal_basis}"] if change.legal_basis is not None else []
+    if change.required_days is not None:
+        asked = f"{change.required_days} jours" if change.required_days else "aucune durée"
+        said.append(f"conservation que demande ce fondement : {asked}")
+    return " ; ".join(said) or None
+
+
 def _describe(change: CategoryChange) -> dict[str, Any]:
     from_day = change.effective_from
     return {
         "basis": change.basis,
         "change": "category changed",
+        "detail": _detail(change),
         "effective_from": format_day(from_day) if from_day is not None else None,
         "instruction": change.instruction or None,
         "label": change.label,

@@ -32,6 +32,8 @@ class StatedCategory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retention_days: int = MAX_RETENTION_DAYS
     needs_authorisation: bool = False
     basis: str = DEFAULT_BASIS
+    legal_basis: str = ""
+    required_days: int = 0
 
 
 class StatedTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

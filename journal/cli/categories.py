@@ -31,6 +31,8 @@ async def category_add(settings: Settings, arguments: argparse.Namespace) -> int
                 retention_days=arguments.retention_days,
                 needs_authorisation=arguments.needs_authorisation,
                 basis=arguments.basis,
+                legal_basis=arguments.legal_basis,
+                required_days=arguments.required_days,
             )
         )
         await installation.maintenance.prepare()
@@ -45,13 +47,15 @@ async def category_list(settings: Settings, arguments: argparse.Namespace) -> in
         if as_json(arguments):
             members = (
                 *("code", "label", "regime", "rule_days", "next_retention_days", "next_since", "next_from"),
-                *("needs_authorisation", "basis", "created_at", "first_day", "fence"),
+                *("needs_authorisation", "basis", "legal_basis", "required_days", "created_at", "first_day", "fence"),
             )
             print_json([members_of(row, members) for row in rows])
             return 0
         for row in rows:
             authorisation = "\tneeds authorisation" if row.needs_authorisation else ""
-            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}\t{row.basis}")
+            required = f"\t{row.required_days} days required" if row.required_days else ""
+            legal = f"{row.legal_basis}{required}"
+            print(f"{row.code}\t{row.label}\t{row.regime}\t{rule_text(row)}{authorisation}\t{row.basis}\t{legal}")
     return 0
 
 
@@ -68,9 +72,12 @@ def rule_text(row: CategoryRow) -> str:
 
 async def category_set(settings: Settings, arguments: argparse.Namespace) -> int:
     """Change a category."""
-    asked = (arguments.retention_days, arguments.needs_authorisation, arguments.label, arguments.basis)
-    if all(value is None for value in asked):
-        raise OperatorError("nothing to change: give --retention-days, --needs-authorisation, --label or --basis")
+    asked = ("retention_days", "needs_authorisation", "label", "basis", "legal_basis", "required_days")
+    if all(getattr(arguments, name) is None for name in asked):
+        raise OperatorError(
+            "nothing to change: give --retention-days, --needs-authorisation, --label, --basis, --legal-basis or "
+            "--required-days"
+        )
     # After a restore, `recover` may require this very command, to set the retention again.
     async with opened(settings, recovers=arguments.retention_days is not None) as installation:
         if arguments.retention_days is not None:
@@ -83,6 +90,8 @@ async def category_set(settings: Settings, arguments: argparse.Namespace) -> int
             retention_days=arguments.retention_days,
             needs_authorisation=ANSWERS.get(arguments.needs_authorisation),
             basis=arguments.basis,
+            legal_basis=arguments.legal_basis,
+            required_days=arguments.required_days,
         )
         for line in await _describe(installation, row):
             print(line)

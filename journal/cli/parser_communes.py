@@ -14,6 +14,8 @@ from journal.database.admin import DEFAULT_BASIS
 from journal.extract.manifest import PURPOSES
 
 if TYPE_CHECKING:
+    import argparse
+
     from journal.cli.parsing import Actions
 
 
@@ -99,6 +101,7 @@ def add_categories(actions: Actions) -> None:
     parser.add_argument(
         "--basis", default=DEFAULT_BASIS, metavar="B", help=f"what the rule rests on (default: {DEFAULT_BASIS})"
     )
+    _add_legal_basis(parser, "", 0)
     _add_category_set(group)
     listing = add_command(
         group, "list", categories.category_list, "list the categories and their rules", "category list"
@@ -132,7 +135,25 @@ def _add_category_set(group: Actions) -> None:
     )
     parser.add_argument("--label", help="its name, as people read it")
     parser.add_argument("--basis", metavar="B", help="what the rule rests on")
+    _add_legal_basis(parser, None, None)
     add_clock(parser)
+
+
+def _add_legal_basis(parser: argparse.ArgumentParser, basis: str | None, days: int | None) -> None:
+    parser.add_argument(
+        "--legal-basis",
+        default=basis,
+        metavar="B",
+        help="what the journaling rests on, as papers name it; a new category has the usual one of its regime",
+    )
+    parser.add_argument(
+        "--required-days",
+        type=int,
+        default=days,
+        metavar="N",
+        help="for how many days it asks to keep entries (0: it does not say); more than the retention needs a "
+        "hand-over to every commune",
+    )
 
 
 def add_credentials(actions: Actions) -> None:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from journal.core.entry import Compartment
 
 DEFAULT_BASIS: Final = "contrat, art. 13.2"
+# What the journaling itself rests on, by the regime of the data that are accessed.
+LEGAL_BASES: Final = {
+    "LED": "loi n° 78-17 du 6 janvier 1978, art. 101 ; directive (UE) 2016/680, art. 25",
+    "GDPR": "règlement (UE) 2016/679, art. 6, § 1, e), et art. 32",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class CategoryChange:
     needs_authorisation: bool | None
     label: str | None
     basis: str | None
+    legal_basis: str | None
+    required_days: int | None
     instruction: str
 
 
@@ -90,11 +97,15 @@ class AdminStatements(ChangeStatements):
         needs_authorisation: bool,
         genesis: Mapping[str, bytes],
         basis: str = DEFAULT_BASIS,
+        legal_basis: str = "",
+        required_days: int = 0,
     ) -> int:
         """Add a category and its chains; return its id. `genesis` holds the empty chain's hash for every open tenant.
 
-        Its partitions are made by `ensure_partitions`: until then nothing can be appended.
+        Without a legal basis, it gets the usual one of the regime. Its partitions are made by `ensure_partitions`:
+        until then nothing can be appended.
         """
+        legal_basis = legal_basis or LEGAL_BASES.get(regime, "")
         new_id: int = await self._change(
             "admin",
             "add_category",
@@ -104,6 +115,8 @@ class AdminStatements(ChangeStatements):
             retention_days,
             needs_authorisation,
             basis,
+            legal_basis,
+            required_days,
             list(genesis),
             list(genesis.values()),
             expected={
@@ -114,6 +127,8 @@ class AdminStatements(ChangeStatements):
                     "rule_days": retention_days,
                     "needs_authorisation": needs_authorisation,
                     "basis": basis,
+                    "legal_basis": legal_basis,
+                    "required_days": required_days,
                 }
             },
             free=frozenset({"id", "created_at", "first_day"}),
@@ -128,6 +143,8 @@ class AdminStatements(ChangeStatements):
         retention_days: int | None = None,
         needs_authorisation: bool | None = None,
         basis: str | None = None,
+        legal_basis: str | None = None,
+        required_days: int | None = None,
         instruction: str = "",
         delay_days: int = 0,
     ) -> bool:
@@ -136,7 +153,13 @@ class AdminStatements(ChangeStatements):
         A new retention is pending until `settle_rule` puts it in force; a shorter one is obeyed after `delay_days`.
         StoreError if days that a longer one would keep are already purged.
         """
-        asked = {"label": label, "needs_authorisation": needs_authorisation, "basis": basis}
+        asked = {
+            "label": label,
+            "needs_authorisation": needs_authorisation,
+            "basis": basis,
+            "legal_basis": legal_basis,
+            "required_days": required_days,
+        }
         free = {"rule_days", "next_retention_days", "next_since", "next_from"} if retention_days is not None else ()
 
         def check(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
@@ -155,6 +178,8 @@ class AdminStatements(ChangeStatements):
             retention_days,
             needs_authorisation,
             basis,
+            legal_basis,
+            required_days,
             instruction,
             delay_days,
             expected={("category", code): {column: value for column, value in asked.items() if value is not None}},

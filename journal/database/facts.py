@@ -38,7 +38,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "tenant": ("code", "name", "created_at", "closed_at", "destroyed_at"),
     "category": (
         *("code", "id", "label", "regime", "rule_days", "needs_authorisation", "created_at", "first_day", "basis"),
-        *("next_retention_days", "next_since", "next_from"),
+        *("legal_basis", "required_days", "next_retention_days", "next_since", "next_from"),
     ),
     "credential": (
         *("id", "secret_hash", "role", "tenant", "categories", "source_prefix", "certificate_sha256", "person"),

@@ -134,7 +134,8 @@ class CategoryRow:
     `rule_days` is the rule in force, `retention_days` the one that the purge and reads apply, `stated_days` the one
     that seals state today: the longer one while a shorter rule is pending. `next_retention_days` is the pending rule,
     asked for on `next_since` and, if it is shorter, obeyed from `next_from` on; None if there is none. `basis` is what
-    the rule rests on.
+    the rule rests on, `legal_basis` what the journaling itself does, and `required_days` how long that wants entries
+    kept, 0 if it does not say.
     """
 
     code: str
@@ -151,6 +152,8 @@ class CategoryRow:
     created_at: datetime
     first_day: date
     basis: str
+    legal_basis: str
+    required_days: int
     fence: date | None
 
     def judged(self, today: date, fence: Callable[[str, date | None, int], date | None]) -> CategoryRow:

@@ -12,7 +12,7 @@ from journal.admin.administration import DEFAULT_CATEGORIES, NewCategory
 from journal.admin.credentials import ROLES
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.errors import OperatorError, StoreError
-from journal.database.admin import DEFAULT_BASIS
+from journal.database.admin import DEFAULT_BASIS, LEGAL_BASES
 from tests.support.contents import told
 from tests.support.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, make_event
 
@@ -110,6 +110,7 @@ class TestCategories:
         await world.record(1, category="fourriere")
         assert await world.service.store.read_heads([OTHER_TENANT, RESERVED_TENANT], ["fourriere"] * 2) == []
         rule = {"basis": DEFAULT_BASIS, "needs_authorisation": True, "regime": "GDPR", "retention_days": 30}
+        rule["detail"] = f"journalisation fondée sur : {LEGAL_BASES['GDPR']}"
         assert await told(world, RESERVED_TENANT) == [("setting", "fourriere", {"change": "category added"} | rule)]
         await administration.add_tenant("castres", "Castres")
         await world.record(1, tenant="castres", category="fourriere")

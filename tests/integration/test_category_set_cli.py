@@ -7,7 +7,7 @@ import pytest
 from journal.cli import categories
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
-from journal.database.admin import DEFAULT_BASIS
+from journal.database.admin import DEFAULT_BASIS, LEGAL_BASES
 from journal.pki.certificates import der_to_pem
 from tests.support.communes import commune
 from tests.support.rule_changes import LONG, live, long_world
@@ -16,6 +16,7 @@ from tests.support.world import DAY, FIRST, TENANT, World, settings_of
 pytestmark = [pytest.mark.world(made_by=long_world), pytest.mark.usefixtures("commands_on_the_clock_of_the_world")]
 
 NAME = f"{LONG.code}\tLongue"
+RESTS_ON = f"{DEFAULT_BASIS}\t{LEGAL_BASES['LED']}"
 
 
 async def run(world: World, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
@@ -47,12 +48,12 @@ async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) 
         "once; seals then state the new retention, and older entries can no longer be read"
     )
     assert rest[1:] == [f"first they are handed over to {TENANT}: openepm-journal handover does it at once"]
-    assert f"{NAME}\tLED\t{pending}\t{DEFAULT_BASIS}" in await run(world, capsys, "list")
+    assert f"{NAME}\tLED\t{pending}\t{RESTS_ON}" in await run(world, capsys, "list")
     asked = f"note retention: {LONG.code}: 4 days asked for on {world.today}, not in force yet; now 10 days"
     assert await notes(world, capsys) == [asked]
     await world.installation.handover.run()
     await world.installation.purger.run()
-    assert f"{NAME}\tLED\t4 days\t{DEFAULT_BASIS}" in await run(world, capsys, "list")
+    assert f"{NAME}\tLED\t4 days\t{RESTS_ON}" in await run(world, capsys, "list")
     assert await notes(world, capsys) == []
 
 
@@ -95,13 +96,13 @@ async def test_a_longer_rule(world: World, capsys: pytest.CaptureFixture[str]) -
         world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "8", "--needs-authorisation", "yes"
     )
     assert said == f"category {NAME}\tneeds authorisation\t4 days, one more each day up to 8"
-    assert f"{NAME}\tLED\t4 days, one more each day up to 8\tneeds authorisation\t{DEFAULT_BASIS}" in await run(
+    assert f"{NAME}\tLED\t4 days, one more each day up to 8\tneeds authorisation\t{RESTS_ON}" in await run(
         world, capsys, "list"
     )
     asked = f"note retention: {LONG.code}: 8 days asked for on {world.today}, not in force yet; now 4 days"
     assert await notes(world, capsys) == [f"{asked}, a day more each day"]
     await live(world, 6, 9)
-    assert f"{NAME}\tLED\t8 days\tneeds authorisation\t{DEFAULT_BASIS}" in await run(world, capsys, "list")
+    assert f"{NAME}\tLED\t8 days\tneeds authorisation\t{RESTS_ON}" in await run(world, capsys, "list")
 
 
 async def test_by_a_wrong_clock(world: World, capsys: pytest.CaptureFixture[str]) -> None:

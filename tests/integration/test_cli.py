@@ -232,9 +232,12 @@ def test_a_category_is_changed(running: tuple[Path, str]) -> None:
         "no",
     )
     assert done.stdout == "category assistance\tSupport\tdoes not need authorisation\t30 days\n"
-    assert "assistance\tSupport\tLED\t30 days\tcontrat, art. 13.2\n" in command(home, "category", "list").stdout
+    assert (
+        "assistance\tSupport\tLED\t30 days\tcontrat, art. 13.2\tloi n° 78-17"
+        in command(home, "category", "list").stdout
+    )
     for asked, reason in (
-        ((), "nothing to change: give --retention-days, --needs-authorisation, --label or --basis"),
+        ((), "nothing to change: give --retention-days, --needs-authorisation, --label, --basis, --legal-basis or"),
         (("--retention-days", "61"), "retention of 61 days: choose 2 to 60"),
         (("--retention-days", "1"), "retention of 1 days: choose 2 to 60"),
         (("--needs-authorisation", "maybe"), "invalid choice"),

@@ -170,19 +170,19 @@ async def test_faults_with_their_lines(world: World, tmp_path: Path, capsys: pyt
     assert (code, told) == (NOT_RUN, "")
     where = f"openepm-journal: {file}: "
     assert said.splitlines() == [
+        f"{where}line 2: tenant 'Castres': use lower-case letters, digits and hyphens, for example albi",
+        f"{where}line 6: tenant albi is there under another name: correct the file",
+        f"{where}line 40: {tmp_path}/none.pem cannot be read: No such file or directory",
         (
             f"{where}line 10: category main-courante is there with another retention_days: a "
             "rule is changed on a written instruction, with openepm-journal category set"
         ),
-        f"{where}line 2: tenant 'Castres': use lower-case letters, digits and hyphens, for example albi",
-        f"{where}line 6: tenant albi is there under another name: correct the file",
         f"{where}line 16: there is no tenant nowhere, neither here nor in the journal",
         (
             f"{where}line 22: label 'Agent Dupont': it names the file of the token; use lower-case letters, digits and "
             "hyphens"
         ),
         f"{where}line 34: credential albi dpd is stated twice, first at line 28",
-        f"{where}line 40: {tmp_path}/none.pem cannot be read: No such file or directory",
         f"openepm-journal: 7 faults in {file}; nothing was changed",
     ]
     assert await world.service.store.snapshot_version() == before
