@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from journal import __version__
 from journal.core.entry import RESERVED_TENANT
-from journal.core.errors import OperatorError, StoreError, VerificationError
+from journal.core.errors import OperatorError, StoreError
 from journal.core.times import day_of, format_day, format_seconds
 from journal.document.attestation import attestation_content
 from journal.document.attested import Attestation
 from journal.document.render import ATTESTATION, render
-from journal.pki.certificates import pem_to_der
 from retention.evidence import Evidence, kept_facts
+from retention.papers import anchor
 from retention.policy import goes_at
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from journal.database.ingest import CategoryRow
-    from journal.pki.trust import Anchor
     from journal.service import Service
 
 _NOW = ": openepm-journal purge does it now, unless it waits for a hand-over"
@@ -97,14 +95,9 @@ class Attestations:
             signer=identity.subject,
             signer_sha256=sha256(identity.certificates[0]).digest(),
             signer_until=identity.not_after,
-            anchor=self._anchor(),
+            anchor=anchor(self._service),
             software=f"openepm-journal/{__version__}",
         )
-
-    def _anchor(self) -> Anchor | None:
-        with suppress(VerificationError, OSError):
-            return self._service.identity.anchor(pem_to_der(self._service.reader.trust()), self._service.clock.now())
-        return None
 
     async def _categories(self, tenant: str, day: date) -> list[CategoryRow]:
         """Return the categories that the commune had on that day. Raises OperatorError where there was none yet."""

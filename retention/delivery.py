@@ -19,10 +19,12 @@ from journal.core import canonical
 from journal.core.entry import Compartment
 from journal.core.times import day_of, format_day, format_time
 from journal.database.handover import HandoverFile
+from journal.document.render import HANDOVER_SLIP
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import SUBMITTED_BY
 from retention.encryption import Encryption
 from retention.outbox import PART
+from retention.papers import put_paper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -122,7 +124,10 @@ class Delivery:
         return await self._place(file)
 
     async def write_inventories(self) -> None:
-        """Write the inventory of every night with files that none names yet; it names the night's earlier files too."""
+        """Write the inventory of every night with files that none names yet; it names the night's earlier files too.
+
+        Each has its signature beside it, and its slip, a PDF.
+        """
         files = [file for file in await self._store.unlisted_handovers(self._tenant) if file.placed_at]
         for night, group in groupby(files, key=_night):
             content = encode_inventory(service=self._service.name, tenant=self._tenant, night=night, files=list(group))
@@ -131,6 +136,7 @@ class Delivery:
             # The signature first: an inventory that is there can be checked.
             await asyncio.to_thread(self._outbox.put, f"{name}.p7s", signature)
             await asyncio.to_thread(self._outbox.put, name, content)
+            await put_paper(self._service, self._outbox, HANDOVER_SLIP, name, content)
         if files:
             await self._store.list_handovers(self._tenant, max(file.placed_at for file in files if file.placed_at))
 

@@ -17,11 +17,13 @@ from journal.core.entry import Compartment
 from journal.core.errors import StoreError
 from journal.core.times import day_of
 from journal.database.handover import HandoverFile
+from journal.document.render import EXPORT_SLIP
 from journal.extract.manifest import Request
 from journal.reading.plan import ExtractRequest
 from retention.delivery import DuePeriod, LargeFileError, file_name, period_name, write_extract
 from retention.encryption import Encryption
 from retention.ending_texts import encode_inventory, inventory_name
+from retention.papers import put_paper
 from retention.policy import readable_from
 
 if TYPE_CHECKING:
@@ -78,8 +80,9 @@ class Export:
             there = await asyncio.to_thread(self._outbox.holds, file["name"], bytes.fromhex(file["sha256"]))
             if not there or file["recipient"] != self._recipient.sha256.hex():
                 return None
-        # A later attempt may have replaced its signature.
+        # A later attempt may have replaced its signature, or not have come to its slip.
         await self._sign(content)
+        await self._put_slip(content)
         return self._exported(content, len(files))
 
     async def make(self) -> Exported:
@@ -99,8 +102,9 @@ class Export:
             heads=[row for row in await self._store.read_seal_heads(seal.number) if row.tenant == self._tenant],
             files=files,
         )
-        # The signature first: an inventory that is there can be checked.
+        # Its signature and its slip first: an inventory that is there is complete.
         await self._sign(content)
+        await self._put_slip(content)
         await asyncio.to_thread(self._outbox.put, self._inventory_name, content)
         await asyncio.to_thread(self._remove_others, {file_name(self._tenant, file) for file in files})
         return self._exported(content, len(files))
@@ -171,6 +175,9 @@ class Export:
     async def _sign(self, content: bytes) -> None:
         signature = await self._service.signer.sign(content, self._service.guard.check())
         await asyncio.to_thread(self._outbox.put, f"{self._inventory_name}.p7s", signature)
+
+    async def _put_slip(self, content: bytes) -> None:
+        await put_paper(self._service, self._outbox, EXPORT_SLIP, self._inventory_name, content)
 
     def _exported(self, content: bytes, files: int) -> Exported:
         return Exported(path=self._outbox.path(self._inventory_name), sha256=sha256(content).digest(), files=files)

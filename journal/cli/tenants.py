@@ -12,7 +12,9 @@ from journal.cli.commands import check_directory, check_free, read_file
 from journal.cli.installation import opened
 from journal.cli.listing import as_json, members_of, print_json
 from journal.core.errors import OperatorError
+from journal.document.render import DESTRUCTION
 from journal.keys.files import replace_durably
+from retention.papers import make_paper, paper_name
 
 if TYPE_CHECKING:
     import argparse
@@ -117,13 +119,16 @@ async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> i
         await installation.check_clock(confirmed=arguments.clock_is_right)
         ending = await installation.destruction.check(code)
         if ending.finished_at is None:
-            for path in (output, _signature_of(output)):
+            for path in (output, _signature_of(output), _paper_of(output)):
                 check_free(path, "--report", "a report")
         with tqdm(unit=" entries", disable=None, desc="tenant destroy") as progress:
             report = await installation.destruction.run(code, progress.update)
-        _write(output, report, await installation.service.signer.sign(report, installation.service.clock.now()))
+        service = installation.service
+        _write(output, report, await service.signer.sign(report, service.clock.now()))
+        _put(_paper_of(output), await make_paper(service, DESTRUCTION, output.name, report))
         await installation.vacuum_removed()
     signature = _signature_of(output)
+    print(f"{_paper_of(output)}: the same as pages, signed, for the commune")
     print(f"tenant {code} destroyed: its key and its entries are deleted, which the seals show from now on")
     print(f"{output}, signed in {signature}; check it with: openssl cms -verify -binary -inform DER -in {signature} "
           f"-content {output} -CAfile {settings.trust_path} -purpose any -out /dev/null")  # fmt: skip
@@ -134,17 +139,31 @@ def _signature_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.p7s")
 
 
+def _paper_of(output: Path) -> Path:
+    return output.with_name(paper_name(output.name))
+
+
 def _write(output: Path, report: bytes, signature: bytes) -> None:
     """Write the report and its signature; the same command, repeated, can write them elsewhere."""
     try:
-        if output.exists() and output.read_bytes() != report:
-            raise OperatorError(
-                f"{output} has other content; the data is destroyed: repeat the command with another --report"
-            )
-        replace_durably(_signature_of(output), signature, mode=REPORT_MODE)
-        replace_durably(output, report, mode=REPORT_MODE)
+        other = output.exists() and output.read_bytes() != report
     except OSError as error:
-        where, what = error.filename or output, error.strerror or type(error).__name__
+        raise _refused(error, output) from error
+    if other:
         raise OperatorError(
-            f"{where}: {what}; the data is destroyed: repeat the command with another --report"
-        ) from error
+            f"{output} has other content; the data is destroyed: repeat the command with another --report"
+        )
+    _put(_signature_of(output), signature)
+    _put(output, report)
+
+
+def _put(path: Path, content: bytes) -> None:
+    try:
+        replace_durably(path, content, mode=REPORT_MODE)
+    except OSError as error:
+        raise _refused(error, path) from error
+
+
+def _refused(error: OSError, path: Path) -> OperatorError:
+    where, what = error.filename or path, error.strerror or type(error).__name__
+    return OperatorError(f"{where}: {what}; the data is destroyed: repeat the command with another --report")

@@ -22,14 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A template of this package, by file name, and the reason stated in the signature."""
+    """A template of this package, by file name, the reason stated in the signature, the standards of its PDF.
+
+    One with a block has a place labelled `signature`, where the signature is seen.
+    """
 
     name: str
     reason: str
+    standards: tuple[str, ...] = ("a-3a",)
+    has_block: bool = False
 
 
 EXTRACT = Template(name="extrait", reason="Extrait du journal des accès")
 ATTESTATION = Template(name="attestation", reason="Attestation de destruction")
+HANDOVER_SLIP = Template(name="bordereau", reason="Bordereau de remise", standards=(), has_block=True)
+EXPORT_SLIP = Template(name="bordereau", reason="Bordereau d’export", standards=(), has_block=True)
+DESTRUCTION = Template(name="bordereau", reason="Procès-verbal de destruction", standards=(), has_block=True)
 
 
 DEADLINE_SECONDS = 120.0
@@ -100,7 +108,7 @@ async def render(
     *,
     spare: Spare | None = None,
 ) -> bytes:
-    """Return the document (PDF/A-3, signed as PAdES-B-B at the time `at`), made by the spare process if one is given.
+    """Return the document, a tagged PDF signed as PAdES-B-B at the time `at`; the spare process makes it, if given.
 
     Raises DocumentError, OperatorError, SignerError.
     """
@@ -111,8 +119,10 @@ async def render(
     request = {
         "certificates": [b64encode(certificate).decode() for certificate in signer.identity.certificates],
         "content": content,
+        "has_block": template.has_block,
         "made_at": int(second.timestamp()),
         "reason": template.reason,
+        "standards": template.standards,
         "template": template.name,
     }
     try:

@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import resources
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import typst
 from asn1crypto import x509
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import fields, signers
+from pyhanko.stamp import StaticStampStyle
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
 from journal.document.render import frame, read_frame
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
     from pyhanko.pdf_utils.reader import PdfFileReader
 
 MEMORY_BYTES = 4 * 1024**3
-STANDARD: Final = "a-3a"
 FIELD = "Signature"
 DIGEST = "sha256"
 # What a signature takes besides its certificates; two hexadecimal digits a byte, the rest of them zeros.
 SIGNATURE_BYTES = 4 * 1024
 DIGITS = 2
 IDENTIFIER_BYTES = 16
+A4_HEIGHT = 297 / 25.4 * 72  # points
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     request = json.loads(read_frame(sys.stdin.buffer))
     made_at = datetime.fromtimestamp(request["made_at"], UTC)
-    document = _lay_out(request["template"], request["content"], made_at)
+    laid_out, place = _lay_out(request, made_at)
     certificates = [x509.Certificate.load(b64decode(certificate)) for certificate in request["certificates"]]
     metadata = signers.PdfSignatureMetadata(
         field_name=FIELD,
@@ -54,29 +55,45 @@ def main() -> None:
         reason=request["reason"],
         name=request["content"]["service"],
     )
-    _send(_sign(document, certificates, metadata, made_at))
+    _send(_sign(laid_out, certificates, metadata, made_at, place))
 
 
-def _lay_out(name: str, content: dict[str, Any], made_at: datetime) -> bytes:
-    template = resources.files("journal.document").joinpath(f"{name}.typ")
+def _lay_out(request: dict[str, Any], made_at: datetime) -> tuple[bytes, fields.SigFieldSpec | None]:
+    """Return the pages, and where the signature is seen; None where it is not."""
+    template = resources.files("journal.document").joinpath(f"{request['template']}.typ")
     with resources.as_file(template) as path:
-        return typst.compile(
+        compiler = typst.Compiler(
             path,
             root=path.parent,
             font_paths=[],
             ignore_system_fonts=True,
-            sys_inputs={"data": json.dumps(content, ensure_ascii=False)},
-            pdf_standards=[STANDARD],
-            timestamp=made_at,
+            sys_inputs={"data": json.dumps(request["content"], ensure_ascii=False)},
         )
+        document = compiler.compile(pdf_standards=request["standards"], timestamp=made_at)
+        assert isinstance(document, bytes)  # one PDF, not a picture for each page
+        place = json.loads(compiler.query("<signature>", field="value", one=True)) if request["has_block"] else None
+    return document, _field(place) if place is not None else None
+
+
+def _field(place: dict[str, float]) -> fields.SigFieldSpec:
+    """Return the field of a signature over a place, which is told in points from the top left of its page."""
+    left, bottom = place["left"], A4_HEIGHT - place["top"] - place["height"]
+    box = (int(left), int(bottom), int(left + place["width"]), int(bottom + place["height"]))
+    return fields.SigFieldSpec(
+        FIELD, on_page=int(place["page"]) - 1, box=box, readable_field_name="Signature électronique"
+    )
 
 
 def _sign(
-    document: bytes, certificates: list[x509.Certificate], metadata: signers.PdfSignatureMetadata, at: datetime
+    document: bytes,
+    certificates: list[x509.Certificate],
+    metadata: signers.PdfSignatureMetadata,
+    at: datetime,
+    place: fields.SigFieldSpec | None,
 ) -> bytes:
-    """Sign invisibly, in an incremental update (ETSI EN 319 142-1, PAdES-B-B)."""
+    """Sign in an incremental update (ETSI EN 319 142-1, PAdES-B-B), over a place that shows it, or invisibly."""
     output = BytesIO()
-    signer = _PdfSigner(metadata, _Signer(certificates, output), at)
+    signer = _PdfSigner(metadata, _Signer(certificates, output), at, place)
     reserved = DIGITS * (SIGNATURE_BYTES + sum(len(certificate.dump()) for certificate in certificates))
     signer.sign_pdf(_Writer(BytesIO(document)), bytes_reserved=reserved, output=output)
     return output.getvalue()
@@ -102,10 +119,16 @@ class _Writer(IncrementalPdfFileWriter):
 
 
 class _PdfSigner(signers.PdfSigner):
-    """A PDF signer with a given time."""
+    """A PDF signer with a given time; what is seen of the signature is on the page already."""
 
-    def __init__(self, metadata: signers.PdfSignatureMetadata, signer: signers.Signer, at: datetime) -> None:
-        super().__init__(metadata, signer)
+    def __init__(
+        self,
+        metadata: signers.PdfSignatureMetadata,
+        signer: signers.Signer,
+        at: datetime,
+        place: fields.SigFieldSpec | None,
+    ) -> None:
+        super().__init__(metadata, signer, stamp_style=StaticStampStyle(border_width=0), new_field_spec=place)
         self._at = at
 
     def init_signing_session(self, *arguments: Any, **named: Any) -> Any:

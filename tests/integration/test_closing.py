@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing as closing_now
 from datetime import timedelta
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.support.clocks import MovedClock
 from tests.support.communes import commune
 from tests.support.contents import told
 from tests.support.ending import HOLDER, PEM, StopError, interrupted, lived_world, open_export
+from tests.support.pdf import check_signature, read_text
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World, make_event
 
 pytestmark = [pytest.mark.world(made_by=lived_world), pytest.mark.usefixtures("no_documents")]
@@ -58,6 +60,9 @@ async def test_an_export(world: World, root: Path) -> None:
     sizes = {category: [report.manifest.head.size for report in found] for category, found in reports.items()}
     assert sizes == {CATEGORY: [9], "ecrits": [6], "assistance": [0], "comptes": [0], JOURNAL_CATEGORY: [4]}
     assert exported.files == 5
+    slip = exported.path.with_suffix(".pdf").read_bytes()
+    assert sha256(exported.path.read_bytes()).hexdigest() in read_text(slip, root / "slip.pdf")
+    await check_signature(slip, world.settings.trust_path.read_bytes(), world.clock.now())
     last = reports[JOURNAL_CATEGORY][0].manifest
     assert {report.manifest.request.index for found in reports.values() for report in found} == {last.head.size - 1}
     with pytest.raises(StoreError, match="contract has ended"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
 from tests.support.commands import DONE, command, plain_line, serving
+from tests.support.pdf import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +62,10 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     assert done.returncode == DONE, done.stderr
     told = done.stdout.partition("check it with: ")[2]
     assert subprocess.run(shlex.split(told), check=False, capture_output=True).returncode == 0
+    assert f"{tmp_path / 'record.pdf'}: the same as pages, signed, for the commune" in done.stdout
+    pages = read_text((tmp_path / "record.pdf").read_bytes(), tmp_path / "read.pdf")
+    assert "Procès-verbal de destruction" in pages
+    assert sha256(record.read_bytes()).hexdigest() in pages
     content = orjson.loads(record.read_bytes())
     assert (content["format"], content["tenant"]) == ("openepm-journal/destruction/v1", "albi")
     assert (home / "keys" / "ended" / "albi").exists()

@@ -26,6 +26,7 @@ from retention.policy import goes_at, handover_through, readable_from, waits_unt
 from retention.purge import INTERVAL_SECONDS
 from tests.support.communes import SHORT, commune, commune_world, names, opened, root
 from tests.support.contents import entries, members
+from tests.support.pdf import check_signature, read_text
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, START, TENANT, World, copied, new_world, with_parts
 
 if TYPE_CHECKING:
@@ -183,6 +184,18 @@ class TestFiles:
              "-content", root(world) / TENANT / name, "-CAfile", world.settings.trust_path, "-out", "/dev/null"],
             check=True, capture_output=True,
         )  # fmt: skip
+
+    @pytest.mark.documents
+    async def test_a_slip_is_beside_the_inventory(self, world: World, tmp_path: Path) -> None:
+        """It is signed, and names the inventory by its hash and the category by its name."""
+        await world.travel_to(FIRST + 3 * DAY)
+        await run(world)
+        inventory = root(world) / TENANT / f"{TENANT}_inventory_{world.today.isoformat()}.json"
+        slip = inventory.with_suffix(".pdf").read_bytes()
+        text = read_text(slip, tmp_path / "slip.pdf")
+        assert sha256(inventory.read_bytes()).hexdigest() in text
+        assert SHORT.label in text
+        await check_signature(slip, world.settings.trust_path.read_bytes(), world.clock.now())
 
     async def test_files_of_following_nights_join(self, world: World) -> None:
         """Each begins where the one before ended, and a day without entries makes no file of its own."""

@@ -1,0 +1,83 @@
+"""The PDFs beside the signed JSON of a hand-over, of an export and of a destruction: made from that JSON alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import structlog
+
+from journal import __version__
+from journal.core.errors import VerificationError
+from journal.document.render import DESTRUCTION, EXPORT_SLIP, HANDOVER_SLIP, DocumentError, Template, render
+from journal.document.signatory import Signatory
+from journal.document.slips import Paper, destruction_content, export_content, handover_content
+from journal.pki.certificates import pem_to_der
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from journal.pki.trust import Anchor
+    from journal.service import Service
+    from retention.outbox import Outbox
+
+log = structlog.get_logger()
+
+SUFFIX = ".pdf"
+_CONTENT = {HANDOVER_SLIP: handover_content, EXPORT_SLIP: export_content, DESTRUCTION: destruction_content}
+
+
+def paper_name(json_name: str) -> str:
+    """Return the name of the PDF beside a JSON file."""
+    return json_name.removesuffix(".json") + SUFFIX
+
+
+async def put_paper(service: Service, outbox: Outbox, template: Template, json_name: str, content: bytes) -> None:
+    """Put the PDF beside a JSON file; what is given is complete without it. Raises OSError, JournalError."""
+    try:
+        document = await make_paper(service, template, json_name, content)
+    except DocumentError as error:
+        log.error("a slip was not made", name=paper_name(json_name), reason=str(error))
+        return
+    await asyncio.to_thread(outbox.put, paper_name(json_name), document)
+
+
+async def make_paper(service: Service, template: Template, json_name: str, content: bytes) -> bytes:
+    """Return the signed PDF that says what the signed JSON says. Raises DocumentError, OperatorError, SignerError."""
+    tenant = json.loads(content)["tenant"]
+    row = service.snapshot.tenant(tenant)
+    signed_at = service.clock.now().replace(microsecond=0)
+    paper = Paper(
+        tenant_name=row.name if row is not None else tenant,
+        labels={category.code: category.label for category in await service.store.read_categories()},
+        key_copies=1 + len(service.settings.keystore_replicas),
+        signatory=signatory(service, signed_at),
+        json_name=json_name,
+        content=content,
+    )
+    return await render(_CONTENT[template](paper), service.signer, signed_at, template)
+
+
+def signatory(service: Service, signed_at: datetime) -> Signatory:
+    """Return who signs for this service at that time."""
+    identity = service.identity
+    return Signatory(
+        service=service.name,
+        organisation=str(identity.organisation) if identity.organisation is not None else None,
+        name=identity.subject,
+        certificate_sha256=sha256(identity.certificates[0]).digest(),
+        until=identity.not_after,
+        anchor=anchor(service),
+        signed_at=signed_at,
+        software=f"openepm-journal/{__version__}",
+    )
+
+
+def anchor(service: Service) -> Anchor | None:
+    """Return whom a reader of a document must trust; None if that cannot be told."""
+    with suppress(VerificationError, OSError):
+        return service.identity.anchor(pem_to_der(service.reader.trust()), service.clock.now())
+    return None
