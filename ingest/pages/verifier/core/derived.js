@@ -181,17 +181,24 @@ function detailsOf(event) {
   return [sayMembers(rest), sayMembers(ofData)].filter((text) => text !== '').join(' ; ');
 }
 const memberOf = (value, name) => isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
-/** A number as it is where a spreadsheet shows it so. */
-const numberOf = (text) => /^(?:0|[1-9][0-9]{0,10})$/.test(text) ? text : safe(text);
-function writeRow({ index, recorded_at: recordedAt, submitted_by: submittedBy, event }) {
+/** An entry's cells, one for each column. */
+function cellsOf({ index, recorded_at: recordedAt, submitted_by: submittedBy, event }) {
   const { data } = event, actor = memberOf(data, 'actor'), client = memberOf(data, 'client');
   const of = (value, name) => say(memberOf(value, name));
   const said = (value, ...names) => names.filter((name) => memberOf(value, name) !== undefined).map((name) => of(value, name)).join(', ');
-  const coded = (words, code) => safe(wordOf(words, code));
-  const first = [numberOf(String(index)), parisTime(event.time), event.time, recordedAt, coded(ACTIONS, actionOf(event)),
-    coded(OPERATIONS, of(data, 'operation')), numberOf(of(data, 'count')), coded(OUTCOMES, of(data, 'outcome'))];
-  const others = [of(actor, 'account'), together(of(actor, 'name'), of(data, 'requester')), said(actor, 'role', 'unit'), of(event, 'subject'),
+  return [String(index), parisTime(event.time), event.time, recordedAt, wordOf(ACTIONS, actionOf(event)),
+    wordOf(OPERATIONS, of(data, 'operation')), of(data, 'count'), wordOf(OUTCOMES, of(data, 'outcome')),
+    of(actor, 'account'), together(of(actor, 'name'), of(data, 'requester')), said(actor, 'role', 'unit'), of(event, 'subject'),
     together(of(data, 'justification'), wordOf(PURPOSE_WORDS, of(data, 'purpose')), of(data, 'reason')), of(data, 'recipients'), of(data, 'fields'),
     said(client, 'workstation', 'address', 'session'), `${event.source} ${event.id}, transmis par ${submittedBy}`, detailsOf(event)];
-  return `"${[...first, ...others.map(safe)].join('";"')}"\r\n`;
+}
+/** A number as it is where a spreadsheet shows it so. */
+const numberOf = (text) => /^(?:0|[1-9][0-9]{0,10})$/.test(text) ? text : safe(text);
+const asIs = (text) => text;
+/** How each column is made safe; times are in our own writing. */
+const GUARDS = COLUMNS.map((_, place) => place === 0 || place === 6 ? numberOf : place < 4 ? asIs : safe);
+function writeRow(record) {
+  const cells = cellsOf(record);
+  for (let place = 0; place < cells.length; place++) cells[place] = GUARDS[place](cells[place]);
+  return `"${cells.join('";"')}"\r\n`;
 }

@@ -11,7 +11,8 @@ const blobSource = (blob) => ({
 const bytesSource = (bytes) => ({ size: bytes.length, read: async (from, to) => bytes.subarray(from, to) });
 
 /** Verify files: {extract, trust, stampers, known, receipts}, lists but the first, which may be left out where there are
-    receipts; always answers with a report, never throws. */
+    receipts. Always answers with a report, never throws; with what was verified beside it, where an extract was and may
+    be read. */
 async function run({ extract, trust, stampers, known, receipts = [], ports = [] }, progress) {
   try {
     if (!globalThis.crypto?.subtle) throw new Unusable('Ce navigateur ne donne pas accès à la cryptographie ici : ouvrez cette page depuis votre disque, ou par HTTPS.');
@@ -22,17 +23,17 @@ async function run({ extract, trust, stampers, known, receipts = [], ports = [] 
     const answers = await readAllReceipts(named(receipts), trusted.anchors);
     if (!extract) {
       const judged = [...answers.judged, ...await judgeBySeals(answers.receipts, named(known), trusted)];
-      return tellReceipts({ outcome: 'verified', sentence: `${plural(judged.length, 'reçu')} ${judged.length < 2 ? 'vérifié' : 'vérifiés'}.` }, judged);
+      return { report: tellReceipts({ outcome: 'verified', sentence: `${plural(judged.length, 'reçu')} ${judged.length < 2 ? 'vérifié' : 'vérifiés'}.` }, judged) };
     }
     const result = await verify(blobSource(extract), trusted, named(known), progress, answers.receipts, ports.map(helperAt));
-    return receipts.length ? tellReceipts(tell(result), [...answers.judged, ...result.judged]) : tell(result);
+    const report = receipts.length ? tellReceipts(tell(result), [...answers.judged, ...result.judged]) : tell(result);
+    // What is refused is never shown, whatever it is refused for.
+    return { report, verified: report.outcome === 'verified' || report.outcome === 'incomplete' ? result : null };
   } catch (failure) {
     if (failure instanceof Refusal) {
       const [label, meaning] = VERDICTS[failure.verdict];
-      return { outcome: 'refused', verdict: failure.verdict, label, meaning, part: failure.part, reason: failure.reason };
+      return { report: { outcome: 'refused', verdict: failure.verdict, label, meaning, part: failure.part, reason: failure.reason } };
     }
-    return { outcome: 'unusable', reason: failure instanceof Unusable ? failure.message : `La vérification n’a pas pu aboutir (${failure}).` };
+    return { report: { outcome: 'unusable', reason: failure instanceof Unusable ? failure.message : `La vérification n’a pas pu aboutir (${failure}).` } };
   }
 }
-
-globalThis.Verifier = { run, verify, checkSlice, tell, readAllReceipts, judgeBySeals, readAnchors, bytesSource, Refusal, internals: { decode, parse, readRecord, readSeal, rootOf, genesisOf, sha256, Sha256, crc32, writeRow, readListed, verifySignature, verifyTimestamp, checkTree, spell, toHex, fromHex } };

@@ -2,7 +2,7 @@
 
 const KINDS = ['extract', 'trust', 'known', 'receipts', 'stampers'];
 const chosen = { extract: [], trust: [], stampers: [], known: [], receipts: [] };
-let workers = [];
+let helpers = [], verifier = null;
 
 const say = (text) => { element('status').textContent = text; element('status').hidden = !text; };
 
@@ -15,10 +15,17 @@ function refresh() {
 }
 
 function stop() {
-  for (const worker of workers) worker.terminate();
-  workers = [];
+  for (const worker of [...helpers, ...verifier ? [verifier] : []]) worker.terminate();
+  helpers = [];
+  verifier = null;
   element('waiting').hidden = true;
   element('start').disabled = false;
+}
+
+/** Show nothing of what was verified before. */
+function forget() {
+  beginReading(null);
+  for (const name of ['verdict', 'details']) element(name).replaceChildren();
 }
 
 function start() {
@@ -29,32 +36,50 @@ function start() {
     return;
   }
   stop();
+  forget();
   say('Vérification en cours.');
-  element('report').replaceChildren();
   element('bar').value = 0;
   element('percent').textContent = '';
   element('waiting').hidden = false;
   element('start').disabled = true;
   const names = KINDS.flatMap((kind) => chosen[kind].map((file) => file.name));
   const address = URL.createObjectURL(new Blob([element('core').textContent], { type: 'text/javascript' }));
-  const finish = (report) => { URL.revokeObjectURL(address); stop(); say(''); show(report, names); };
+  const finish = (report, isReadable = false) => {
+    URL.revokeObjectURL(address);
+    const worker = verifier;
+    if (isReadable) verifier = null;
+    stop();
+    say('');
+    show(report, names);
+    if (isReadable) beginReading(worker);
+  };
   const begin = () => {
     const worker = new Worker(address);
-    worker.onerror = (event) => { event.preventDefault(); finish({ outcome: 'unusable', reason: `La vérification s’est interrompue (${event.message}).` }); };
-    workers.push(worker);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      if (worker === reader.worker) endReading(`La lecture s’est interrompue (${event.message}).`);
+      else finish({ outcome: 'unusable', reason: `La vérification s’est interrompue (${event.message}).` });
+    };
     return worker;
   };
-  const worker = begin(), ports = [];
+  const worker = verifier = begin(), ports = [];
   // A small extract is verified before another worker would have begun.
   for (let count = (chosen.extract[0]?.size ?? 0) > 1e6 ? Math.min(8, navigator.hardwareConcurrency || 2) : 0; count > 0; count--) {
-    const { port1, port2 } = new MessageChannel();
-    begin().postMessage({ port: port1 }, [port1]);
+    const { port1, port2 } = new MessageChannel(), helper = begin();
+    helpers.push(helper);
+    helper.postMessage({ port: port1 }, [port1]);
     ports.push(port2);
   }
   worker.onmessage = ({ data }) => {
-    if (data.report) { finish(data.report); return; }
-    element('bar').value = data.done;
-    element('percent').textContent = `${Math.floor(100 * data.done)} %`;
+    if (data.report) finish(data.report, data.isReadable);
+    else if (data.number) hear(data);
+    else if (data.opened) open(data.opened);
+    else if (data.unreadable) endReading(data.unreadable);
+    else if (data.read !== undefined) tellReading(data.read);
+    else {
+      element('bar').value = data.done;
+      element('percent').textContent = `${Math.floor(100 * data.done)} %`;
+    }
   };
   worker.postMessage({ extract: chosen.extract[0], trust: chosen.trust, stampers: chosen.stampers, known: chosen.known, receipts: chosen.receipts, ports }, ports);
 }
@@ -80,7 +105,7 @@ element('form').addEventListener('submit', (event) => { event.preventDefault(); 
 element('form').addEventListener('reset', () => {
   stop();
   for (const kind of KINDS) chosen[kind] = [];
-  element('report').replaceChildren();
+  forget();
   say('');
   refresh();
 });

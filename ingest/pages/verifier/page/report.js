@@ -13,7 +13,8 @@ function show(report, names) {
     verdict.append(make('p', { text: report.meaning }), make('p', {}, ...where, `${report.reason}.`),
       make('p', { text: report.advice ?? (report.verdict === 'rewritten'
         ? 'Demandez le fichier d’origine à qui vous l’a transmis, ou faites réparer celui-ci par journal-verify ; puis vérifiez-le de nouveau.'
-        : 'Rien de ce que contient ce fichier ne doit être tenu pour établi. Conservez-le tel quel et demandez des explications au service qui l’a émis.') }));
+        : 'Rien de ce que contient ce fichier ne doit être tenu pour établi. Conservez-le tel quel et demandez des explications au service qui l’a émis.') }),
+      make('p', { text: 'Les entrées ne sont pas montrées : cette page ne montre rien de ce que contient un extrait qu’elle refuse.' }));
   } else if (report.outcome === 'unusable') {
     title.append('Aucun verdict');
     verdict.append(make('p', { text: report.reason }));
@@ -24,7 +25,7 @@ function show(report, names) {
     if (report.attestation) verdict.append(make('p', { text: report.attestation }));
     if (report.outcome === 'incomplete') verdict.append(make('p', { text: 'Ce que vous avez demandé de comparer n’a pas pu l’être entièrement : voyez « Sans réponse ».' }));
   }
-  const sections = [verdict];
+  const sections = [];
   if (report.receipts) sections.push(listSection('Les reçus', report.receipts, 'receipts'));
   if (report.unanswered?.length && !report.facts) sections.push(listSection('Sans réponse', report.unanswered, 'unanswered'));
   if (report.facts) {
@@ -42,6 +43,7 @@ function show(report, names) {
   print.addEventListener('click', () => window.print());
   const files = `Fichiers : ${names.join(', ')}. Vérifiés le ${new Date().toLocaleString('fr-FR', { dateStyle: 'long', timeStyle: 'short' })} (heure de cet ordinateur).`;
   sections.push(make('p', { className: 'only-print', text: files }), make('div', { className: 'actions no-print' }, print));
-  element('report').replaceChildren(...sections);
+  element('verdict').replaceChildren(verdict);
+  element('details').replaceChildren(...sections);
   title.focus();
 }

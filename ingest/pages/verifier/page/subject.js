@@ -1,0 +1,54 @@
+// Who consulted one reference: by agent, then access by access.
+
+const ACCESSES_SHOWN = 500;
+const periodText = (first, last) => first === last ? frenchCell(first) : `${frenchCell(first)} – ${frenchCell(last)}`;
+
+/** A table of texts of entries; `blank` adds a column to write in. */
+function listing(caption, heads, lines, blank = '') {
+  const head = make('tr', {}, ...[...heads, ...(blank ? [blank] : [])].map((text) => Object.assign(make('th', { text }), { scope: 'col' })));
+  const rows = lines.map((cells) => make('tr', {}, ...cells.map((text) => make('td', {}, cell(text))), ...(blank ? [make('td', { className: 'blank' })] : [])));
+  const made = make('table', { className: 'plain' }, make('caption', { text: caption }), make('thead', {}, head), make('tbody', {}, ...rows));
+  const scroll = make('div', { className: 'scroll' }, made);
+  return Object.assign(scroll, { tabIndex: 0, role: 'region', ariaLabel: caption });
+}
+
+const agentLine = ({ account, names, count, denied, actions, motives, first, last }) => [
+  account || 'aucun compte', names.join(', '), `${french(count)}${denied ? `, dont ${plural(denied, 'refusé')}` : ''}`,
+  actions.map(([text, times]) => `${text} (${french(times)})`).join(', '), periodText(first, last),
+  motives.map(([text, times]) => `${text || 'sans motif'}${times > 1 ? ` (${french(times)})` : ''}`).join(' ; '),
+];
+
+async function showWho(subject) {
+  choose('who');
+  element('reference').value = subject;
+  const { count, agents } = await ask('who', { subject }), { facts } = reader.facets;
+  element('who-actions').hidden = count === 0;
+  const limits = `Cette réponse vaut pour les entrées de cet extrait (${facts.days})${facts.filter ? ', qui ne sont pas toutes celles de la période' : ''} ; la fiche a pu être consultée d’autres jours, ou par un logiciel qui ne l’inscrit pas.`;
+  if (!count) {
+    element('who-answer').replaceChildren(make('p', {}, 'Aucune entrée de cet extrait ne porte sur la référence ', make('strong', {}, cell(subject)), '.'), make('p', { className: 'soft', text: limits }));
+    return;
+  }
+  const accesses = await ask('page', { query: { exactSubject: subject, sort: TIME }, first: 0, size: ACCESSES_SHOWN });
+  const line = (cells) => [frenchCell(cells[PARIS]), cells[ACCOUNT], cells[NAME], cells[ACTION], cells[OPERATION], cells[MOTIVE] || 'aucun', cells[OUTCOME]];
+  element('who-answer').replaceChildren(
+    make('p', {}, make('strong', {}, cell(subject)), ` : ${plural(count, 'accès', 'accès')} de ${plural(agents.length, 'agent')}.`), make('p', { className: 'soft', text: limits }),
+    listing('Par agent', ['Compte', 'Nom', 'Accès', 'Actions', 'Premier et dernier (heure de Paris)', 'Motifs'], agents.map(agentLine)),
+    listing(count > ACCESSES_SHOWN ? `Les ${french(ACCESSES_SHOWN)} premiers accès, sur ${french(count)}` : 'Accès par accès',
+      ['Survenu le (heure de Paris)', 'Compte', 'Nom', 'Action', 'Opération', 'Motif', 'Résultat'], accesses.cells.map(line)));
+}
+
+element('who-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const typed = element('reference').value.trim();
+  if (typed) showWho(typed); else element('reference').focus();
+});
+element('reference').addEventListener('input', async ({ target }) => {
+  const typed = target.value, found = typed.trim() ? await ask('references', { typed }) : [];
+  if (target.value === typed) element('known-references').replaceChildren(...found.map((text) => new Option(visible(text), text)));
+});
+element('who-entries').addEventListener('click', () => showEntries({ exactSubject: element('reference').value.trim() }));
+onOpened.push(({ facts }) => {
+  element('who-answer').replaceChildren();
+  element('who-actions').hidden = true;
+  element('reference').value = facts.subject ?? '';
+});
