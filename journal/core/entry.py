@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from journal.core import canonical
 from journal.core.errors import MalformedError
@@ -128,7 +128,7 @@ class _Names(NamedTuple):
 class Compartment(_Names):
     """One (tenant, category) of a service: its own chain, its own keys. ValueError if a part is not a valid name."""
 
-    def __new__(cls, service: str, tenant: str, category: str) -> Self:
+    def __new__(cls, service: str, tenant: str, category: str) -> Compartment:  # noqa: PYI034  (Self is of Python 3.11)
         """Refuse what would make two compartments share one origin."""
         if not (is_service(service) and is_tenant(tenant) and SLUG.match(category)):
             raise ValueError("a compartment needs a DNS name, a tenant code and a category code")
