@@ -26,6 +26,8 @@ WAIT_SECONDS = 5
 # An extract waits for its turn, then for the first of what is read and signed.
 EXTRACT_WAIT_SECONDS = 30
 LONGEST_WAIT_SECONDS = 30
+# So much of the wait is left for the answer itself.
+ANSWERING_SECONDS = 0.2
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 _BOUND: web.RequestKey[Bound] = web.RequestKey("bound")
@@ -60,7 +62,7 @@ class Bound:
 
     def begin(self) -> None:
         """Start from the beginning: the caller has just said all it had to say."""
-        self._timeout.reschedule(asyncio.get_running_loop().time() + self.seconds)
+        self._timeout.reschedule(asyncio.get_running_loop().time() + self.seconds - ANSWERING_SECONDS)
 
     def stop(self) -> None:
         """Do without a bound: the caller is speaking, or is being answered."""
@@ -70,7 +72,11 @@ class Bound:
     def left_seconds(self) -> float:
         """Return how many seconds are left."""
         ends_at = self._timeout.when()
-        return self.seconds if ends_at is None else max(0.0, ends_at - asyncio.get_running_loop().time())
+        return (
+            self.seconds - ANSWERING_SECONDS
+            if ends_at is None
+            else max(0.0, ends_at - asyncio.get_running_loop().time())
+        )
 
 
 def identify(request: web.Request) -> str:
