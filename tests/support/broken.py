@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -58,7 +57,7 @@ class Broken:
     base: Path
     settings: dict[str, str]
     database: EmbeddedPostgres
-    process: subprocess.Popen[str] | None = None
+    process: forks.Program | None = None
     log: list[str] = field(default_factory=list)
     # How many lines of it are of before the harm.
     before: int = 0
@@ -140,16 +139,12 @@ class Broken:
 
     def start(self) -> None:
         """Start the service."""
-        line = [*bound.program(), sys.executable, "-m", "journal.cli.main", "serve"]
-        self.process = subprocess.Popen(
-            line, env=environment(self.home, **self.settings), stderr=subprocess.PIPE, text=True
-        )
+        self.process = forks.Program(["serve"], environment(self.home, **self.settings), is_bound=bool(bound.program()))
         self.log, self.before = [], 0
         Thread(target=self._read, args=(self.process, self.log), daemon=True).start()
 
     @staticmethod
-    def _read(process: subprocess.Popen[str], log: list[str]) -> None:
-        assert process.stderr is not None
+    def _read(process: forks.Program, log: list[str]) -> None:
         with process.stderr as stream:
             log.extend(stream)
 

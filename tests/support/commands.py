@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -22,6 +21,7 @@ from tests.support import forks
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 
@@ -50,20 +50,17 @@ def plain_line(done: subprocess.CompletedProcess[str], code: int = NOT_RUN) -> s
 
 
 @contextmanager
-def serving(home: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(home: Path, **settings: str) -> Iterator[tuple[str, forks.Program]]:
     """Run the service; give its address once it listens. Ended by the caller, or at the block's end."""
     listen = f"127.0.0.1:{free_port()}"
-    line = [sys.executable, "-m", "journal.cli.main", "serve"]
-    started = environment(home, JOURNAL_LISTEN=listen, **settings)
-    with subprocess.Popen(line, env=started, stderr=subprocess.PIPE, text=True) as process:
-        log = Log(process, f"{SERVICE} listens on http://{listen}")
-        try:
-            log.wait()
-            yield f"http://{listen}", process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(timeout=60)
+    process = forks.Program(["serve"], environment(home, JOURNAL_LISTEN=listen, **settings))
+    log = Log(process, f"{SERVICE} listens on http://{listen}")
+    try:
+        log.wait()
+        yield f"http://{listen}", process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
 
 
 def post_event(address: str, token: str) -> int:
@@ -98,7 +95,7 @@ def status_of(request: str | urllib.request.Request) -> int:
 class Log:
     """What a process writes, read to its end, so that a full pipe does not block it."""
 
-    def __init__(self, process: subprocess.Popen[str], awaited: str) -> None:
+    def __init__(self, process: forks.Program, awaited: str) -> None:
         """Begin to read."""
         self._process = process
         self._awaited = awaited
@@ -113,10 +110,10 @@ class Log:
         assert self._is_found, f"it did not start: {self._last}"
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._last = line
-            if self._awaited in line:
-                self._is_found = True
-                self._decided.set()
+        with self._process.stderr as log:
+            for line in log:
+                self._last = line
+                if self._awaited in line:
+                    self._is_found = True
+                    self._decided.set()
         self._decided.set()

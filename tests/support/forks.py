@@ -88,8 +88,41 @@ class DocumentMaker:
         return self.returncode
 
 
+class Program:
+    """`openepm-journal serve`, forked, in a session of its own: what tests use of `subprocess.Popen`, with its log."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool = False) -> None:
+        """Start it with these arguments and variables."""
+        self.returncode: int | None = None
+        self._control, self.pid, log = _start(arguments, environment, is_bound=is_bound)
+        self.stderr = os.fdopen(log, encoding="utf-8")
+
+    def poll(self) -> int | None:
+        """Return its status if it has ended."""
+        with suppress(BlockingIOError):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; return its status. Raises TimeoutError."""
+        if self.returncode is None:
+            self._control.settimeout(timeout)
+            self.returncode = int(self._control.recv(LINE_BYTES))
+            self._control.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+
 class Service:
-    """`openepm-journal serve`, forked, in a session of its own: what tests use of a process, its log among it."""
+    """The same, on the event loop: what tests use of `asyncio.subprocess.Process`, with its log."""
 
     def __init__(self, pid: int, control: socket.socket, stderr: asyncio.StreamReader) -> None:
         """Be the process with this number."""
@@ -102,18 +135,13 @@ class Service:
     @classmethod
     async def start(cls, arguments: Sequence[str], environment: Mapping[str, str]) -> Self:
         """Start one with these arguments of openepm-journal and these variables."""
-        loop = asyncio.get_running_loop()
-        control = socket.socket(socket.AF_UNIX)
-        control.connect(_server())
-        reading, writing = os.pipe()
-        request = {"arguments": arguments, "environment": dict(environment), "directory": str(Path.cwd())}
-        socket.send_fds(control, [orjson.dumps(request | {"is_bound": False})], [writing])
-        os.close(writing)
-        control.shutdown(socket.SHUT_WR)
+        control, pid, log = _start(arguments, environment)
         control.setblocking(False)
         stderr = asyncio.StreamReader()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(reading, "rb"))
-        return cls(int(await loop.sock_recv(control, LINE_BYTES)), control, stderr)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(log, "rb")
+        )
+        return cls(pid, control, stderr)
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
@@ -132,6 +160,20 @@ class Service:
         self.returncode = int(await asyncio.get_running_loop().sock_recv(self._control, LINE_BYTES))
         self._control.close()
         return self.returncode
+
+
+def _start(
+    arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool = False
+) -> tuple[socket.socket, int, int]:
+    """Fork openepm-journal; return the socket that tells its end, its number, and the descriptor of its log."""
+    control = socket.socket(socket.AF_UNIX)
+    control.connect(_server())
+    reading, writing = os.pipe()
+    request = {"arguments": arguments, "environment": dict(environment), "directory": str(Path.cwd())}
+    socket.send_fds(control, [orjson.dumps(request | {"is_bound": is_bound})], [writing])
+    os.close(writing)
+    control.shutdown(socket.SHUT_WR)
+    return control, int(control.recv(LINE_BYTES)), reading
 
 
 @functools.cache
