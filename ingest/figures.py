@@ -184,6 +184,12 @@ def category_figures(status: CategoryStatus) -> list[Figure]:
             status.handover_lapses,
         ),
         Figure(
+            "",
+            "handover_unconfirmed",
+            "Communes that have not confirmed that they can open what is handed over to them.",
+            status.handover_unconfirmed,
+        ),
+        Figure(
             "partitions_ready_days",
             "partitions_ready_days",
             "Consecutive days from today that have a partition; at 0 nothing can be recorded.",

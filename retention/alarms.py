@@ -16,6 +16,13 @@ LAPSED_DETAIL = (
     "the day reached its limit before it was handed over and was purged, as its rule requires: it cannot be recovered. "
     "Earlier alarms say why the hand-over failed: fix that, run openepm-journal handover, tell the commune"
 )
+# Why a day that was handed over was purged at its limit only, and as if it had not been.
+UNCONFIRMED_REASON = "the day reached its limit, handed over to a commune that has not confirmed that it can open it"
+UNCONFIRMED_DETAIL = (
+    "the day was handed over, but the commune has not confirmed that it can open what is handed over to it: the day "
+    "was kept to its limit, then purged, as its rule requires. Have the commune open a file and give its confirmation "
+    "code: in the console, or by openepm-journal tenant handover COMMUNE --confirm CODE"
+)
 FORGOTTEN_REASON = "the database was restored from before the day's purge: it no longer says whether it was handed over"
 FORGOTTEN_DETAIL = (
     "the database was restored from a backup older than the day's purge: the day stays purged, and only the "

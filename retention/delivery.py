@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import groupby
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from journal.admin.confirmation import confirmation_code
 from journal.core import canonical
 from journal.core.entry import Compartment
 from journal.core.times import day_of, format_day, format_time
@@ -101,7 +103,7 @@ class Delivery:
             stream = await self._service.extraction.open(
                 compartment, request, requested_by=SUBMITTED_BY, disclose=True, before_purge=True
             )
-            await write_extract(part, stream, Encryption(recipient))
+            extract_sha256 = await write_extract(part, stream, Encryption(recipient))
         except BaseException:
             part.abandon()
             raise
@@ -117,6 +119,7 @@ class Delivery:
             file_bytes=part.bytes,
             file_sha256=part.digest,
             recipient_sha256=recipient.sha256,
+            code_mac=self._store.code_mac(self._tenant, confirmation_code(extract_sha256)),
         )
         if not await self._store.note_handover(self._tenant, file):
             await asyncio.to_thread(part.abandon)
@@ -157,12 +160,14 @@ class LargeFileError(Exception):
 
 async def write_extract(
     part: Part, stream: ExtractStream, encryption: Encryption, *, limit_bytes: int | None = None
-) -> None:
-    """Stream the extract, encrypted, into the file. Raises LargeFileError past `limit_bytes`."""
+) -> bytes:
+    """Stream the extract, encrypted, into the file; return its SHA-256. Raises LargeFileError past `limit_bytes`."""
+    digest = sha256()
     await _finished(lambda: part.write(encryption.start()))
     # Closing the generator releases its resources, also after an error.
     async with aclosing(cast("AsyncGenerator[bytes, None]", stream.chunks())) as chunks:
         async for chunk in chunks:
+            digest.update(chunk)
             await _finished(lambda chunk=chunk: part.write(encryption.update(chunk)))  # type: ignore[misc]  # bound now
             if limit_bytes is not None and part.bytes > limit_bytes:
                 raise LargeFileError
@@ -170,6 +175,7 @@ async def write_extract(
     if limit_bytes is not None and part.bytes > limit_bytes:
         raise LargeFileError
     await _finished(part.finish)
+    return digest.digest()
 
 
 async def _finished(work: Callable[[], None]) -> None:

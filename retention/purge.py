@@ -15,7 +15,15 @@ import structlog
 from journal.admin.rules import RuleChanges, is_asked_for
 from journal.core.errors import JournalError, KeyStoreError, StoreError
 from journal.core.times import day_of, format_day, purgeable_through
-from retention.alarms import FORGOTTEN_DETAIL, FORGOTTEN_REASON, LAPSED_DETAIL, LAPSED_REASON, enter_alarms
+from retention.alarms import (
+    FORGOTTEN_DETAIL,
+    FORGOTTEN_REASON,
+    LAPSED_DETAIL,
+    LAPSED_REASON,
+    UNCONFIRMED_DETAIL,
+    UNCONFIRMED_REASON,
+    enter_alarms,
+)
 from retention.maintenance import politely
 from retention.policy import goes_at, waits_until
 from retention.purge_log import PurgeLog
@@ -134,8 +142,16 @@ class Purger:
             return None
 
     async def waiting(self, due: DueDay) -> list[str]:
-        """Return the communes to which a day is still to be handed over before its purge."""
-        return [row.tenant for row in await self._store.handover_due(due.category, due.day)]
+        """Return the communes to which a day is still to be handed over before its purge, or that are to confirm it.
+
+        A hand-over is relied on once its commune has confirmed that it could open one made to its certificate.
+        """
+        return [row.tenant for row in await self._store.handover_due(due.category, due.day, only_confirmed=True)]
+
+    async def unconfirmed(self, due: DueDay) -> list[str]:
+        """Return those of `waiting` to which the day is handed over: their confirmation alone is missing."""
+        missing = {row.tenant for row in await self._store.handover_due(due.category, due.day)}
+        return [tenant for tenant in await self.waiting(due) if tenant not in missing]
 
     async def waits_until(self, due: DueDay, *, to_the_limit: bool = False) -> datetime | None:
         """Return until when a day waits for its hand-over; None where it does not."""
@@ -234,21 +250,28 @@ class Purger:
             raise StoreError(f"{due.category} {due.day} is not closed: nothing could prove its purge")
 
     async def _waits(self, run: _Run, due: DueDay) -> bool:
-        """Tell whether a day waits for its hand-over."""
+        """Tell whether a day waits for its hand-over, or for its confirmation."""
         until = await self.waits_until(due, to_the_limit=run.to_the_limit)
         if until is None:
             return False
         about = {"category": due.category, "day": format_day(due.day), "tenants": await self.waiting(due)}
-        log.warning("a purge waits for its hand-over", **about, until=until.isoformat())
+        unconfirmed = await self.unconfirmed(due)
+        log.warning("a purge waits for its hand-over", **about, unconfirmed=unconfirmed, until=until.isoformat())
         return True
 
     async def _lapse(self, due: DueDay) -> None:
-        """Note the communes to which the day is not handed over: its limit is reached, or a backup brought it back."""
-        if tenants := await self.waiting(due):
-            reason, detail = (FORGOTTEN_REASON, FORGOTTEN_DETAIL) if due.forgotten else (LAPSED_REASON, LAPSED_DETAIL)
-            await self._store.lapse_handovers(due.category, due.day, reason, detail)
-            about = {"category": due.category, "day": format_day(due.day), "tenants": tenants}
-            log.error("a day is purged without hand-over", **about, detail=detail)
+        """Note the communes to which the day is not handed over: its limit is reached, or a backup brought it back.
+
+        Then those that have not confirmed that they can open what was handed over to them.
+        """
+        about = {"category": due.category, "day": format_day(due.day)}
+        reason, detail = (FORGOTTEN_REASON, FORGOTTEN_DETAIL) if due.forgotten else (LAPSED_REASON, LAPSED_DETAIL)
+        if tenants := await self._store.lapse_handovers(due.category, due.day, reason, detail):
+            log.error("a day is purged without hand-over", **about, tenants=tenants, detail=detail)
+        reason, detail = UNCONFIRMED_REASON, UNCONFIRMED_DETAIL
+        lapse = self._store.lapse_handovers
+        if tenants := await lapse(due.category, due.day, reason, detail, only_confirmed=True):
+            log.error("a day is purged whose hand-over is not confirmed", **about, tenants=tenants, detail=detail)
 
     async def _fence_keys(self, due: DueDay) -> None:
         # In a thread: making files durable would delay requests.

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class PlannedDay:
     """A day that is due: its size, and whether a run takes it.
 
-    It stays where it waits for its hand-over, where an earlier day of its category waits, and where it is beyond the
-    number of days that a run takes.
+    It stays where it waits for its hand-over to the communes `waits_for`, where an earlier day of its category waits,
+    and where it is beyond the number of days that a run takes. Those `unconfirmed` have been given it, and have not
+    confirmed that they can open what is handed over to them.
     """
 
     due: DueDay
@@ -32,6 +33,7 @@ class PlannedDay:
     is_sealed: bool  # by its close seal; a run makes that first
     gone_before: datetime
     waits_for: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
     waits_until: datetime | None = None
     is_held: bool = False  # by a day before it that waits
     is_beyond: bool = False
@@ -73,6 +75,7 @@ async def plan(purger: Purger, store: Store, keystore: KeyStore, *, max_days: in
                 has_key=due.day in keystore.day_keys(due.category),
                 gone_before=goes_at(due.day, due.retention_days),
                 waits_for=tuple(waits_for),
+                unconfirmed=tuple(await purger.unconfirmed(due) if waits_for else ()),
                 waits_until=until,
                 is_held=is_held,
                 is_beyond=not is_taken and not is_held,

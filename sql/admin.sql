@@ -64,6 +64,10 @@ SELECT journal.declare_loss($1, $2, $3, $4, $5, $6)
 -- The certificate a tenant's days are handed over to; null ends it.
 SELECT journal.set_recipient($1, $2)
 
+-- name: confirm_recipient
+-- The tenant can open what is encrypted to this certificate.
+SELECT journal.confirm_recipient($1, $2)
+
 -- name: end_contract
 -- Close a tenant whose export was announced, or that wants none: no append is under way or accepted after this.
 SELECT journal.end_contract($1, $2, $3, $4)

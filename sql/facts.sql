@@ -43,7 +43,7 @@ SELECT id, tenant, role, categories, login_key, sealed, invitation_hash, invited
 
 -- name: recipient
 -- The certificates that days are handed over to.
-SELECT tenant, registered_at, certificate FROM journal.read_recipients($1)
+SELECT tenant, registered_at, confirmed_at, certificate FROM journal.read_recipients($1)
 
 -- name: ending
 -- How far the end of a contract has come.

@@ -61,12 +61,12 @@ SELECT tenant, base_size, head_size, done_day FROM journal.handover_due($1, $2, 
 -- name: read_handovers
 -- What its rows say is handed over or lapsed; the caller holds each against its mac.
 SELECT tenant, is_lapse, first_day, last_day, base_size, base_hash, head_size, head_hash, file_bytes, file_sha256,
-       recipient_sha256, placed_at, mac
+       recipient_sha256, code_mac, placed_at, mac
   FROM journal.read_handovers($1)
 
 -- name: note_handover
 -- A file is written and durable, and has not its name yet.
-SELECT journal.note_handover($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+SELECT journal.note_handover($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
 -- name: place_handover
 -- It has its name.
@@ -83,8 +83,14 @@ SELECT journal.discard_handover($1, $2, $3, $4, $5)
 -- name: unlisted_handovers
 -- What a run that was cut short left to be done.
 SELECT category, first_day, last_day, base_size, base_hash, head_size, head_hash, file_bytes, file_sha256,
-       recipient_sha256, placed_at, mac
+       recipient_sha256, code_mac, placed_at, mac
   FROM journal.unlisted_handovers($1)
+
+-- name: placed_handovers
+-- What is in its place, of one night or of all.
+SELECT category, first_day, last_day, base_size, base_hash, head_size, head_hash, file_bytes, file_sha256,
+       recipient_sha256, code_mac, placed_at, mac
+  FROM journal.placed_handovers($1, $2)
 
 -- name: list_handovers
 -- The inventories name every file placed up to a moment.

@@ -63,7 +63,7 @@ SELECT at, first_day, close_day, number, sealed_at, unsealed_heads, unsealed_sin
 
 -- name: read_retention
 -- What is kept of each category, and what of it waits for its hand-over.
-SELECT category, days, oldest_day, purged_day, purged_at, handover_days, handover_lapses
+SELECT category, days, oldest_day, purged_day, purged_at, handover_days, handover_lapses, handover_unconfirmed
   FROM journal.read_retention($1, $2)
 
 -- name: read_base_moves

@@ -407,6 +407,7 @@ CREATE TABLE journal.purge_span (
 CREATE TABLE journal.recipient (
   tenant text PRIMARY KEY REFERENCES journal.tenant CHECK (tenant <> '_service'),
   registered_at timestamptz NOT NULL,
+  confirmed_at timestamptz, -- since when it is known that the tenant can open what is encrypted to it; null: it is not
   certificate bytea NOT NULL -- DER
 );
 
@@ -427,12 +428,14 @@ CREATE TABLE journal.handover (
   head_hash journal.hash NOT NULL,
   file_sha256 journal.hash NOT NULL,
   recipient_sha256 journal.hash NOT NULL, -- of the certificate it is encrypted to
+  code_mac journal.hash NOT NULL, -- over its confirmation code, which nobody can read here
   mac journal.hash NOT NULL, -- over the above and whether it is placed, under a key that no database has
   PRIMARY KEY (tenant, category, last_day), -- one file ends with a day
   FOREIGN KEY (tenant, category) REFERENCES journal.chain
 );
 
--- A day of a chain that the purge took at its limit although it was not handed over.
+-- A day of a chain that the purge took at its limit although it was not handed over, or although the tenant had not
+-- confirmed that it could open what was.
 CREATE TABLE journal.handover_lapse (
   head_size bigint NOT NULL CHECK (head_size > 0),
   lapsed_at timestamptz NOT NULL,
@@ -663,15 +666,16 @@ $$;
 -- Who wants its days handed over. Open tenants alone have a row: an extract is an entry of the tenant's own
 -- journal, and a closed one's takes nothing more.
 CREATE FUNCTION journal.read_recipients(of_tenant text DEFAULT NULL)
-  RETURNS TABLE (tenant text, registered_at timestamptz, certificate bytea)
+  RETURNS TABLE (tenant text, registered_at timestamptz, confirmed_at timestamptz, certificate bytea)
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
   IF of_tenant IS NULL THEN
-    RETURN QUERY SELECT r.tenant, r.registered_at, r.certificate FROM journal.recipient AS r ORDER BY r.tenant;
+    RETURN QUERY SELECT r.tenant, r.registered_at, r.confirmed_at, r.certificate
+                   FROM journal.recipient AS r ORDER BY r.tenant;
   ELSE
-    RETURN QUERY SELECT r.tenant, r.registered_at, r.certificate
+    RETURN QUERY SELECT r.tenant, r.registered_at, r.confirmed_at, r.certificate
                    FROM journal.recipient AS r WHERE r.tenant = of_tenant;
   END IF;
 END
@@ -1800,15 +1804,15 @@ $$;
 CREATE FUNCTION journal.read_handovers(of_category text)
   RETURNS TABLE (tenant text, is_lapse boolean, first_day date, last_day date, base_size bigint, base_hash bytea,
                  head_size bigint, head_hash bytea, file_bytes bigint, file_sha256 bytea,
-                 recipient_sha256 bytea, placed_at timestamptz, mac bytea)
+                 recipient_sha256 bytea, code_mac bytea, placed_at timestamptz, mac bytea)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   SELECT o.tenant, false, o.first_day, o.last_day, o.base_size, o.base_hash, o.head_size, o.head_hash,
-         o.file_bytes, o.file_sha256, o.recipient_sha256, o.placed_at, o.mac
+         o.file_bytes, o.file_sha256, o.recipient_sha256, o.code_mac, o.placed_at, o.mac
     FROM journal.handover AS o JOIN journal.category AS c ON c.code = o.category
    WHERE o.category = of_category AND o.last_day > coalesce(c.purged_day, '-infinity')
    UNION ALL
-  SELECT p.tenant, true, NULL, p.day, NULL, NULL, p.head_size, NULL, NULL, NULL, NULL, NULL, p.mac
+  SELECT p.tenant, true, NULL, p.day, NULL, NULL, p.head_size, NULL, NULL, NULL, NULL, NULL, NULL, p.mac
     FROM journal.handover_lapse AS p JOIN journal.category AS c ON c.code = p.category
    WHERE p.category = of_category AND p.day > coalesce(c.purged_day, '-infinity')
 $$;
@@ -1857,7 +1861,8 @@ $$;
 CREATE FUNCTION journal.note_handover(
     of_tenant text, of_category text, of_first_day date, of_last_day date,
     of_base_size bigint, of_base_hash bytea, of_head_size bigint, of_head_hash bytea,
-    of_file_bytes bigint, of_file_sha256 bytea, of_recipient_sha256 bytea, of_mac bytea)
+    of_file_bytes bigint, of_file_sha256 bytea, of_recipient_sha256 bytea, of_code_mac bytea,
+    of_mac bytea)
   RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1866,14 +1871,15 @@ BEGIN
   DELETE FROM journal.handover_lapse AS p WHERE p.lapsed_at < journal.now() - interval '1 year';
   INSERT INTO journal.handover AS o (
       tenant, category, first_day, last_day, base_size, base_hash, head_size, head_hash,
-      file_bytes, file_sha256, recipient_sha256, mac, written_at)
+      file_bytes, file_sha256, recipient_sha256, code_mac, mac, written_at)
   VALUES (of_tenant, of_category, of_first_day, of_last_day, of_base_size, of_base_hash,
-          of_head_size, of_head_hash, of_file_bytes, of_file_sha256, of_recipient_sha256, of_mac,
+          of_head_size, of_head_hash, of_file_bytes, of_file_sha256, of_recipient_sha256, of_code_mac, of_mac,
           journal.now())
   ON CONFLICT (tenant, category, last_day) DO UPDATE
      SET first_day = excluded.first_day, base_size = excluded.base_size, base_hash = excluded.base_hash,
          head_size = excluded.head_size, head_hash = excluded.head_hash, file_bytes = excluded.file_bytes,
-         file_sha256 = excluded.file_sha256, recipient_sha256 = excluded.recipient_sha256, mac = excluded.mac,
+         file_sha256 = excluded.file_sha256, recipient_sha256 = excluded.recipient_sha256,
+         code_mac = excluded.code_mac, mac = excluded.mac,
          written_at = excluded.written_at
    WHERE o.placed_at IS NULL;
   RETURN FOUND;
@@ -1928,11 +1934,11 @@ $$;
 CREATE FUNCTION journal.unlisted_handovers(of_tenant text)
   RETURNS TABLE (category text, first_day date, last_day date, base_size bigint, base_hash bytea,
                  head_size bigint, head_hash bytea, file_bytes bigint, file_sha256 bytea,
-                 recipient_sha256 bytea, placed_at timestamptz, mac bytea)
+                 recipient_sha256 bytea, code_mac bytea, placed_at timestamptz, mac bytea)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT o.category, o.first_day, o.last_day, o.base_size, o.base_hash, o.head_size, o.head_hash,
-         o.file_bytes, o.file_sha256, o.recipient_sha256, o.placed_at, o.mac
+         o.file_bytes, o.file_sha256, o.recipient_sha256, o.code_mac, o.placed_at, o.mac
     FROM journal.handover AS o
    WHERE o.tenant = of_tenant
      AND (o.placed_at IS NULL
@@ -1940,6 +1946,22 @@ AS $$
                                               WHERE n.tenant = of_tenant AND n.placed_at IS NOT NULL
                                                 AND n.listed_at IS NULL))
    ORDER BY o.placed_at IS NOT NULL, journal.day_of(o.placed_at), o.category, o.last_day
+$$;
+
+-- A tenant's files that are in their place, of one night (UTC day) or, with null, of all that are kept, by category
+-- and day.
+CREATE FUNCTION journal.placed_handovers(of_tenant text, of_night date)
+  RETURNS TABLE (category text, first_day date, last_day date, base_size bigint, base_hash bytea,
+                 head_size bigint, head_hash bytea, file_bytes bigint, file_sha256 bytea,
+                 recipient_sha256 bytea, code_mac bytea, placed_at timestamptz, mac bytea)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT o.category, o.first_day, o.last_day, o.base_size, o.base_hash, o.head_size, o.head_hash,
+         o.file_bytes, o.file_sha256, o.recipient_sha256, o.code_mac, o.placed_at, o.mac
+    FROM journal.handover AS o
+   WHERE o.tenant = of_tenant AND o.placed_at IS NOT NULL
+     AND (of_night IS NULL OR journal.day_of(o.placed_at) = of_night)
+   ORDER BY o.category, o.last_day
 $$;
 
 -- The inventory of a night is in its place: it names every file placed up to a moment.
@@ -2159,7 +2181,7 @@ GRANT EXECUTE ON FUNCTION
     journal.unfinished_purges, journal.read_purge_spans, journal.forget_purge_spans,
     journal.read_category_changes, journal.forget_category_change, journal.read_handovers,
     journal.handover_due, journal.note_handover, journal.place_handover, journal.forget_handover,
-    journal.discard_handover, journal.unlisted_handovers,
+    journal.discard_handover, journal.unlisted_handovers, journal.placed_handovers,
     journal.list_handovers, journal.lapse_handovers, journal.raise_handover_fault,
     journal.clear_handover_fault, journal.read_handover_faults, journal.read_handover_alarms,
     journal.forget_handover_alarm, journal.remove_entries, journal.remove_traces, journal.empty_heads
@@ -2390,10 +2412,10 @@ $$;
 
 -- What is kept of each category asked about, and what of it waits for its hand-over up to a day: the days on
 -- disk, in order; the first of them that holds anything (a leaf that holds nothing has no page); what went
--- last, and when.
+-- last, and when; how many tenants have been given files of it and not confirmed that they can open them.
 CREATE FUNCTION journal.read_retention(of_category text[], of_day date[])
   RETURNS TABLE (category text, days date[], oldest_day date, purged_day date, purged_at timestamptz,
-                 handover_days bigint, handover_lapses bigint)
+                 handover_days bigint, handover_lapses bigint, handover_unconfirmed bigint)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   WITH leaf AS MATERIALIZED (
@@ -2403,7 +2425,7 @@ AS $$
      CROSS JOIN LATERAL regexp_match(r.relname, '^entry_([0-9]+)_([0-9]{8})(?:_[0-9]+)?$') AS p (part)
      WHERE r.relnamespace = 'journal'::regnamespace AND r.relkind IN ('r', 'p') AND p.part IS NOT NULL
      GROUP BY p.part[1], p.part[2])
-  SELECT c.code, kept.days, kept.oldest_day, c.purged_day, c.purged_at, waiting.count, lapsed.count
+  SELECT c.code, kept.days, kept.oldest_day, c.purged_day, c.purged_at, waiting.count, lapsed.count, unsure.count
     FROM unnest(of_category, of_day) AS asked (category, day)
     JOIN journal.category AS c ON c.code = asked.category
    CROSS JOIN LATERAL (
@@ -2418,7 +2440,17 @@ AS $$
        WHERE l.id = c.id AND l.is_used AND l.day <= asked.day
          AND (due.from_the_first OR l.day > due.done_day)) AS waiting
    CROSS JOIN LATERAL (SELECT count(*) AS count FROM journal.handover_lapse AS p
-                        WHERE p.category = c.code) AS lapsed
+                        WHERE p.category = c.code
+                          -- Handed over, and not confirmed: told below.
+                          AND NOT EXISTS (SELECT FROM journal.handover AS o
+                                           WHERE o.tenant = p.tenant AND o.category = p.category
+                                             AND o.placed_at IS NOT NULL
+                                             AND p.day BETWEEN o.first_day AND o.last_day)) AS lapsed
+   CROSS JOIN LATERAL (SELECT count(*) AS count FROM journal.recipient AS r
+                        WHERE r.confirmed_at IS NULL
+                          AND EXISTS (SELECT FROM journal.handover AS o
+                                       WHERE o.tenant = r.tenant AND o.category = c.code
+                                         AND o.placed_at IS NOT NULL)) AS unsure
    ORDER BY c.code
 $$;
 
@@ -2749,8 +2781,19 @@ BEGIN
   INSERT INTO journal.recipient (tenant, registered_at, certificate)
   VALUES (of_tenant, journal.now(), of_certificate)
   ON CONFLICT (tenant) DO UPDATE
-     SET registered_at = excluded.registered_at, certificate = excluded.certificate;
+     SET registered_at = excluded.registered_at, confirmed_at = NULL, certificate = excluded.certificate;
   RETURN true;
+END
+$$;
+
+-- The tenant has shown that it opened what was encrypted to its certificate; false if it has another one by now.
+CREATE FUNCTION journal.confirm_recipient(of_tenant text, of_certificate bytea) RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE journal.recipient AS r SET confirmed_at = coalesce(r.confirmed_at, journal.now())
+   WHERE r.tenant = of_tenant AND r.certificate = of_certificate;
+  RETURN FOUND;
 END
 $$;
 
@@ -2900,7 +2943,8 @@ GRANT EXECUTE ON FUNCTION
     journal.now, journal.clock_is_simulated, journal.read_service, journal.read_categories,
     journal.read_tenants, journal.read_credentials, journal.read_recipients, journal.create_service,
     journal.add_tenant, journal.add_category, journal.set_category, journal.add_credential,
-    journal.revoke_credential, journal.limit_credential, journal.set_recipient, journal.end_contract, journal.note_export,
+    journal.revoke_credential, journal.limit_credential, journal.set_recipient, journal.confirm_recipient,
+    journal.end_contract, journal.note_export,
     journal.waive_export, journal.begin_destruction, journal.finish_destruction, journal.read_ending,
     journal.read_ended_chains, journal.declare_loss, journal.set_rhythm, journal.read_persons, journal.add_person,
     journal.set_person, journal.revoke_person, journal.use_code, journal.sign_out, journal.signed_out_at

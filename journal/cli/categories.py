@@ -121,4 +121,11 @@ async def _describe(installation: Installation, row: CategoryRow) -> list[str]:
     tenants = sorted({tenant for day in due for tenant in await installation.purger.waiting(day)})
     if tenants:
         lines.append(f"first they are handed over to {', '.join(tenants)}: openepm-journal handover does it at once")
+    recipients = await installation.service.store.read_recipients()
+    unsure = [row.tenant for row in recipients if row.confirmed_at is None and row.tenant in tenants]
+    if unsure:
+        lines.append(
+            f"{', '.join(unsure)} must confirm that what is handed over can be opened, or the days stay to the limit "
+            "of the rule in force: openepm-journal tenant handover COMMUNE --confirm CODE"
+        )
     return lines

@@ -38,6 +38,11 @@ def add_tenants(actions: Actions) -> None:
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--certificate", metavar="PEM", help="RSA of 2048 bits or more, P-256 or P-384; no private key")
     choice.add_argument("--none", action="store_true", help="end the hand-over")
+    choice.add_argument(
+        "--confirm",
+        metavar="CODE",
+        help="the confirmation code that the commune found in a file it opened: the purge then relies on hand-overs",
+    )
 
 
 def _add_endings(group: Actions) -> None:

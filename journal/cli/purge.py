@@ -138,7 +138,7 @@ def _describe(day: PlannedDay) -> str:
 def _stays(day: PlannedDay) -> str:
     """Return why a day that is due is not purged, and its limit."""
     if day.waits_for and day.waits_until:
-        why = f"waits for the hand-over to {', '.join(day.waits_for)}, until {format_seconds(day.waits_until)}"
+        why = f"waits for {_awaited(day)}, until {format_seconds(day.waits_until)}"
     elif day.is_held:
         why = "waits for an earlier day"
     elif day.is_beyond:
@@ -146,6 +146,15 @@ def _stays(day: PlannedDay) -> str:
     else:
         why = "is due but could not be purged"
     return f"{_name(day.due)} {why}; it must be purged before {format_seconds(day.gone_before)}"
+
+
+def _awaited(day: PlannedDay) -> str:
+    """Return what the communes have not yet: the day itself, or the proof that they can open it."""
+    missing = [tenant for tenant in day.waits_for if tenant not in day.unconfirmed]
+    parts = [f"the hand-over to {', '.join(missing)}"] if missing else []
+    if day.unconfirmed:
+        parts.append(f"{', '.join(day.unconfirmed)} to confirm that what is handed over can be opened")
+    return " and for ".join(parts)
 
 
 def _tell_gone(days: Sequence[PlannedDay]) -> None:

@@ -33,6 +33,10 @@ ASKED_AGAIN: Final = (
     "nothing else waits for it, and it is asked again by itself, at least every ten minutes; see JOURNAL_TSA_URL and "
     "JOURNAL_TSA_TRUST, the way to it (curl -v), and what the authority announces"
 )
+ASK: Final = (
+    "have it open a file and give the confirmation code, in the console or by openepm-journal tenant handover COMMUNE "
+    "--confirm CODE"
+)
 BRING_BACK: Final = "bring it back from sql/schema.sql as the owner"
 
 
@@ -116,6 +120,21 @@ async def check_credentials(installation: Installation) -> AsyncIterator[Finding
         yield warning("credentials", told, f"openepm-journal credential rotate {row.id}")
     if not soon:
         yield ok("credentials", f"{len(rows)} are valid, none expires within {EXPIRY_WARNING.days} days")
+
+
+async def check_confirmations(installation: Installation) -> AsyncIterator[Finding]:
+    """Name the communes that were handed days over and have not confirmed that they can open them."""
+    store = installation.service.store
+    recipients = await store.read_recipients()
+    unsure = 0
+    for row in recipients:
+        if row.confirmed_at is None and (files := await store.placed_handovers(row.tenant)):
+            unsure += 1
+            categories = ", ".join(sorted({file.category for file in files}))
+            told = f"{row.tenant} has not confirmed that it can open its hand-overs ({categories})"
+            yield warning("hand-over", f"{told}: the purge does not rely on them, and keeps each day to its limit", ASK)
+    if recipients and not unsure:
+        yield ok("hand-over", "every commune that was handed days over can open them")
 
 
 async def check_sources(installation: Installation) -> AsyncIterator[Finding]:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from journal.admin.confirmation import confirm_handover
 from journal.admin.recipient import read_recipient
 from journal.cli.commands import check_directory, check_free, read_file
 from journal.cli.installation import opened
 from journal.cli.listing import as_json, members_of, print_json
 from journal.core.errors import OperatorError
+from journal.core.times import format_day
 from journal.document.render import DESTRUCTION
 from journal.keys.files import replace_durably
 from retention.papers import make_paper, paper_name
@@ -60,6 +62,7 @@ def _handover_of(code: str, recipients: dict[str, RecipientRow]) -> dict[str, ob
     return {
         "handover": {
             "certificate_sha256": recipient.sha256.hex(),
+            "confirmed_at": row.confirmed_at,
             "not_after": recipient.certificate.not_after,
             "registered_at": row.registered_at,
         }
@@ -67,11 +70,19 @@ def _handover_of(code: str, recipients: dict[str, RecipientRow]) -> dict[str, ob
 
 
 async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Register the certificate for a commune's hand-over, or end the hand-over."""
+    """Register the certificate for a commune's hand-over, confirm that it opened one, or end the hand-over."""
     if arguments.none:
         async with opened(settings) as installation:
             await installation.administration.end_handover(arguments.code)
         print(f"nothing more is handed over to {arguments.code}")
+        return 0
+    if arguments.confirm is not None:
+        async with opened(settings) as installation:
+            file = await confirm_handover(installation.service, arguments.code, arguments.confirm)
+        days = f"{format_day(file.first_day)} to {format_day(file.last_day)}"
+        print(
+            f"{arguments.code} has opened its hand-over of {file.category} {days}: the purge relies on hand-overs to it"
+        )
         return 0
     try:
         pem = Path(arguments.certificate).read_bytes()
@@ -82,6 +93,10 @@ async def tenant_handover(settings: Settings, arguments: argparse.Namespace) -> 
     print(f"before their purge, days of {arguments.code} are handed over in {settings.handover_path / arguments.code}")
     print(f"certificate {recipient.certificate.name}, valid until {recipient.certificate.not_after:%Y-%m-%d}")
     print(f"SHA-256 {recipient.sha256.hex()}: compare it with the commune over another channel")
+    print(
+        "the purge relies on no hand-over to it yet: once the commune has opened the first, it gives the confirmation "
+        f"code in the console, or you do: openepm-journal tenant handover {arguments.code} --confirm CODE"
+    )
     return 0
 
 

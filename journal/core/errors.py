@@ -38,7 +38,8 @@ Exception
 │   ├── SignerError                    the signer cannot be asked, or signs no such thing
 │   ├── NotStampedError                a time-stamping authority gave nothing to be used, this time
 │   └── OperatorError                  a setting, a file or a clock the operator must put right
-│       └── ExpiredCertificateError    the service's own certificate has expired: nothing is signed
+│       ├── ExpiredCertificateError    the service's own certificate has expired: nothing is signed
+│       └── WrongCodeError             no hand-over has the confirmation code that was given
 ├── ProblemError                   a refusal decided at the edge, as the problem it is answered with
 ├── NotRunError                    what the verifier was given cannot be used
 ├── UnlearntError                      a record is of a form that is not learnt: it is read strictly

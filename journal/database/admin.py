@@ -201,6 +201,19 @@ class AdminStatements(ChangeStatements):
         changed: bool = (await self.change([setting_recipient(tenant, certificate)]))[0]
         return changed
 
+    async def confirm_recipient(self, tenant: str, certificate: bytes) -> bool:
+        """Note that a tenant can open what is encrypted to this certificate (DER); False if it has another by now."""
+        confirmed: bool = await self._change(
+            "admin",
+            "confirm_recipient",
+            tenant,
+            certificate,
+            expected={("recipient", tenant): {"certificate": certificate}},
+            free=frozenset({"confirmed_at"}),
+            check=lambda _, after: after["confirmed_at"] is not None,
+        )
+        return confirmed
+
     async def list_recipients(self) -> list[RecipientRow]:
         """Return the open tenants that registered a certificate, by code."""
         return [RecipientRow(**row) for row in await self._read_facts("admin", "recipient")]
@@ -275,8 +288,11 @@ def limiting_credential(credential: CredentialRow, expires_at: datetime) -> Chan
 
 
 def setting_recipient(tenant: str, certificate: bytes | None) -> Change:
-    """Return the change that registers the certificate (DER) for a tenant's hand-over; None ends it."""
-    row = {"tenant": tenant, "certificate": certificate} if certificate is not None else None
+    """Return the change that registers the certificate (DER) for a tenant's hand-over; None ends it.
+
+    Nothing is confirmed of it, even if it was registered before.
+    """
+    row = {"tenant": tenant, "certificate": certificate, "confirmed_at": None} if certificate is not None else None
     return Change(
         statement="set_recipient",
         arguments=(tenant, certificate),

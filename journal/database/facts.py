@@ -48,7 +48,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("id", "tenant", "role", "categories", "login_key", "sealed", "invitation_hash", "invited_until"),
         *("created_at", "revoked_at"),
     ),
-    "recipient": ("tenant", "registered_at", "certificate"),
+    "recipient": ("tenant", "registered_at", "confirmed_at", "certificate"),
     "ending": (
         *("tenant", "certificate", "request_index", "request_leaf", "exported_at", "export_sha256", "waived_at"),
         *("seal_before", "seal_before_sha256", "seal_after", "seal_after_sha256", "finished_at"),

@@ -14,22 +14,27 @@ from journal.database.facts import content
 from journal.database.pools import Pools
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
 # What the mac of a hand-over covers, besides its tenant and category and whether it is placed.
 MACED: Final = (
     *("first_day", "last_day", "base_size", "base_hash", "head_size", "head_hash"),
-    *("file_bytes", "file_sha256", "recipient_sha256"),
+    *("file_bytes", "file_sha256", "recipient_sha256", "code_mac"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientRow:
-    """A tenant with hand-over; `certificate` is DER."""
+    """A tenant with hand-over; `certificate` is DER.
+
+    Until `confirmed_at` is set, nobody knows that the tenant can open what is encrypted to it, and the purge does not
+    rely on a hand-over.
+    """
 
     tenant: str
     registered_at: datetime
+    confirmed_at: datetime | None
     certificate: bytes
 
 
@@ -50,7 +55,8 @@ class HandoverDue:
 class HandoverFile:
     """A file with the days `first_day` to `last_day` of a chain, from `base_size` to `head_size`.
 
-    It is written; once `placed_at` is set, it is in place under its final name.
+    It is written; once `placed_at` is set, it is in place under its final name. `code_mac` is over the confirmation
+    code, which only whoever opens the file learns.
     """
 
     category: str
@@ -63,6 +69,7 @@ class HandoverFile:
     file_bytes: int
     file_sha256: bytes
     recipient_sha256: bytes
+    code_mac: bytes = bytes(32)
     placed_at: datetime | None = None
 
 
@@ -106,18 +113,22 @@ class HandoverStatements(Pools):
         """Return the vouched certificates, by tenant."""
         return [RecipientRow(**row) for row in await self._read_facts("purge", "recipient")]
 
-    async def handover_due(self, category: str, day: date) -> list[HandoverDue]:
+    async def handover_due(self, category: str, day: date, *, only_confirmed: bool = False) -> list[HandoverDue]:
         """Return the chains with entries up to the close of `day` that are neither handed over nor purged.
 
         Empty until the day has its close seal. Tenants whose certificate is vouched for count, whatever rows there are;
-        a row that this service did not write counts for nothing.
+        a row that this service did not write counts for nothing. With `only_confirmed`, as the purge asks, a hand-over
+        counts only if its tenant has confirmed that it could open one.
         """
+        recipients = await self.read_recipients()
+        confirmed = {row.tenant for row in recipients if row.confirmed_at is not None}
         done: dict[str, tuple[int, date]] = {}
         for row in await self._fetch("purge", "read_handovers", category):
-            if self._is_ours(category, row) and (row["is_lapse"] or row["placed_at"] is not None):
+            is_there = row["placed_at"] is not None and (row["tenant"] in confirmed or not only_confirmed)
+            if self._is_ours(category, row) and (row["is_lapse"] or is_there):
                 size, last = done.get(row["tenant"], (0, row["last_day"]))
                 done[row["tenant"]] = (max(size, row["head_size"]), max(last, row["last_day"]))
-        tenants = {row.tenant for row in await self.read_recipients()}
+        tenants = {row.tenant for row in recipients}
         if self.facts is not None:
             tenants.update(self.facts.ledger.names("recipient"))
         places = [done.get(tenant, (None, None)) for tenant in sorted(tenants)]
@@ -168,6 +179,13 @@ class HandoverStatements(Pools):
         values = {"tenant": tenant, "category": category, "day": day, "head_size": head_size}
         return bytes.fromhex(self.facts.ledger.digest(content("lapse", values, tuple(values))))
 
+    def code_mac(self, tenant: str, code: str) -> bytes:
+        """Return what is kept of a tenant's confirmation code: the database does not show the code."""
+        if self.facts is None:
+            return bytes(32)
+        values = {"tenant": tenant, "code": code}
+        return bytes.fromhex(self.facts.ledger.digest(content("confirmation code", values, tuple(values))))
+
     async def note_handover(self, tenant: str, file: HandoverFile) -> bool:
         """Note a file that is durable but not in place yet; False if another run was faster."""
         noted: bool = await self._fetch_value(
@@ -184,6 +202,7 @@ class HandoverStatements(Pools):
             file.file_bytes,
             file.file_sha256,
             file.recipient_sha256,
+            file.code_mac,
             self._mac(tenant, file.category, _columns(file), is_placed=False),
         )
         return noted
@@ -208,8 +227,16 @@ class HandoverStatements(Pools):
 
     async def unlisted_handovers(self, tenant: str) -> list[HandoverFile]:
         """Return the files not placed, then every file of each night (UTC day) that holds one in no inventory."""
+        return self._own_files(tenant, await self._fetch("purge", "unlisted_handovers", tenant))
+
+    async def placed_handovers(self, tenant: str, night: date | None = None) -> list[HandoverFile]:
+        """Return a tenant's files that are in place, of one night (UTC day) or of all that are remembered: a year."""
+        return self._own_files(tenant, await self._fetch("purge", "placed_handovers", tenant, night))
+
+    def _own_files(self, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[HandoverFile]:
+        """Return the files of the rows that this service wrote."""
         files: list[HandoverFile] = []
-        for row in await self._fetch("purge", "unlisted_handovers", tenant):
+        for row in rows:
             values = dict(row)
             mac = values.pop("mac")
             is_placed = row["placed_at"] is not None
@@ -221,9 +248,14 @@ class HandoverStatements(Pools):
         """Say that the inventories name every file placed up to a moment."""
         await self._fetch("purge", "list_handovers", tenant, up_to)
 
-    async def lapse_handovers(self, category: str, day: date, reason: str, detail: str) -> list[str]:
-        """Note that a day is purged without hand-over, and raise an alarm; return the tenants concerned."""
-        due = await self.handover_due(category, day)
+    async def lapse_handovers(
+        self, category: str, day: date, reason: str, detail: str, *, only_confirmed: bool = False
+    ) -> list[str]:
+        """Note that a day is purged without hand-over, and raise an alarm; return the tenants concerned.
+
+        With `only_confirmed`, those to whom it was handed over and who did not confirm that they can open it, too.
+        """
+        due = await self.handover_due(category, day, only_confirmed=only_confirmed)
         if not due:
             return []
         await self.discard_forged_handovers(category)

@@ -45,7 +45,8 @@ class RetentionRow:
     """What is kept of a category: its days on disk, in order, and the first of them with entries.
 
     `purged_day` is the last day that is purged completely, `purged_at` when that was. `handover_days` are days with
-    entries, up to the day asked about, not handed over yet; `handover_lapses` days purged without hand-over.
+    entries, up to the day asked about, not handed over yet; `handover_lapses` days purged without hand-over;
+    `handover_unconfirmed` tenants to whom some were handed over, and who have not confirmed that they can open them.
     """
 
     category: str
@@ -55,6 +56,7 @@ class RetentionRow:
     purged_at: datetime | None
     handover_days: int
     handover_lapses: int
+    handover_unconfirmed: int
 
 
 class StatusStatements(Pools):

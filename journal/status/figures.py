@@ -38,6 +38,7 @@ class CategoryStatus:
     overdue_days             days on disk that should have been purged already
     handover_days            days with entries that may be purged and wait for their hand-over
     handover_lapses          days of a chain purged without it, within a year
+    handover_unconfirmed     communes that have not confirmed that they can open what is handed over to them
     partition_days, key_days consecutive days from today that have a partition, and a key
     """
 
@@ -53,6 +54,7 @@ class CategoryStatus:
     overdue_days: int
     handover_days: int
     handover_lapses: int
+    handover_unconfirmed: int
     partition_days: int
     key_days: int
 
@@ -114,6 +116,7 @@ def describe_category(
         overdue_days=sum(day <= overdue_through(today, stated_days) for day in row.days),
         handover_days=row.handover_days,
         handover_lapses=row.handover_lapses,
+        handover_unconfirmed=row.handover_unconfirmed,
         partition_days=_days_ahead(today, row.days),
         key_days=_days_ahead(today, key_days),
     )

@@ -13,6 +13,10 @@ _SENTENCES = [
         "le jour est arrivé à son terme avant d'être remis : il a été purgé",
     ),
     (
+        r"the day reached its limit, handed over to a commune that has not confirmed that it can open it",
+        "le jour est arrivé à son terme, remis sans que la commune ait confirmé qu'elle peut l'ouvrir : il a été purgé",
+    ),
+    (
         r"the database was restored from before the day's purge: it no longer says whether it was handed over",
         "la base de données a été restaurée d'avant la purge du jour : elle ne dit plus s'il a été remis",
     ),

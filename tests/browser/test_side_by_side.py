@@ -15,10 +15,9 @@ import pytest
 from journal.core.entry import Compartment
 from journal.document.attestation import attestation_content
 from journal.extract.layout import DOCUMENT
-from journal.pki.certificates import der_to_pem
 from retention.attestation import Attestations
 from tests.browser.chromium import browser, page_address
-from tests.support.communes import commune, opened
+from tests.support.communes import commune, opened, receives
 from tests.support.contents import entries
 from tests.support.extracts import contents_of
 from tests.support.pdf import read_text
@@ -75,7 +74,7 @@ async def lived(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """Live up to the day on which a host that was away is back."""
     async with new_world(postgres, home) as world:
         administration = world.installation.administration
-        await administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+        await receives(world)
         for number in range(BACK):
             await world.travel_to(FIRST + number * DAY, hour=0.02 if number else 9.5)
             await world.seal()

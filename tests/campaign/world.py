@@ -156,6 +156,7 @@ class Builder:
             case _ if number == RECEIVES_FROM:
                 await administration.register_recipient(ALBI, der_to_pem([commune(20).certificate]))
                 await administration.register_recipient(ALBI, der_to_pem([commune().certificate]))
+                await installation.service.store.confirm_recipient(ALBI, commune().certificate)
             case _ if number == ENDED_ON:
                 await installation.closing.close_without_export(SETE)
             case _ if number == SHORTER_ON:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.admin.administration import NewCategory
-from journal.pki.certificates import der_to_pem
 from tests.faults.handing_over import start
 from tests.faults.purging import ended
-from tests.support.communes import commune, opened
+from tests.support.communes import commune, opened, receives
 from tests.support.world import DAY, START, TENANT, World, new_world
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ async def due_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[Wor
         for code in CATEGORIES:
             await administration.add_category(NewCategory(code=code, label=code.capitalize(), retention_days=5))
         await world.installation.maintenance.prepare()
-        await administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+        await receives(world)
         for code in CATEGORIES:
             await world.record(ENTRIES, category=code)
         await world.travel(START + 3 * DAY)

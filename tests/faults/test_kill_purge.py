@@ -23,13 +23,12 @@ from journal.clock import SimulatedClock
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.database.embedded import SUPERUSER
 from journal.keys.store import open_keystore
-from journal.pki.certificates import der_to_pem
 from journal.settings import Settings
 from retention.purge_steps import Step
 from tests.faults.postmaster import restart
 from tests.faults.purging import NOT_REACHED, Kill, ended, start
 from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF
-from tests.support.communes import commune
+from tests.support.communes import receives
 from tests.support.relations import stray_files, table_files
 from tests.support.slices import use_slices
 from tests.support.world import DAY, FIRST, OTHER_TENANT, SERVICE, START, TENANT, World
@@ -99,7 +98,7 @@ async def found(cluster: EmbeddedPostgres, home: Path, slices: int = 1) -> Site:
             await world.installation.administration.add_tenant(tenant, tenant.capitalize())
         category = NewCategory(code=BRIEF, label="Brève", retention_days=BRIEF_DAYS)
         await world.installation.administration.add_category(category)
-        await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+        await receives(world)
         for number in range(BRIEF_DAYS - 1):
             await world.travel_to(FIRST + number * DAY)
             for tenant in (TENANT, OTHER_TENANT):

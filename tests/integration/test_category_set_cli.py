@@ -8,8 +8,7 @@ from journal.cli import categories
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
 from journal.database.admin import DEFAULT_BASIS, LEGAL_BASES
-from journal.pki.certificates import der_to_pem
-from tests.support.communes import commune
+from tests.support.communes import receives
 from tests.support.rule_changes import LONG, live, long_world
 from tests.support.world import DAY, FIRST, TENANT, World, settings_of
 
@@ -38,8 +37,7 @@ async def notes(world: World, capsys: pytest.CaptureFixture[str]) -> list[str]:
 async def test_a_shorter_rule(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints what will be purged, how to purge it now, and which tenants delay it; then only the rule."""
     await live(world, 0, 7)
-    register = world.installation.administration.register_recipient
-    await register(TENANT, der_to_pem([commune().certificate]))
+    await receives(world)
     first, *rest = await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "4")
     pending = f"10 days, 4 pending since {world.today}"
     assert first == f"category {NAME}\tdoes not need authorisation\t{pending}"
@@ -66,7 +64,7 @@ async def test_what_a_purge_says_while_a_rule_is_pending(world: World, capsys: p
         return tuple(capsys.readouterr())
 
     await live(world, 0, 3)
-    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await receives(world)
     await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "3")
     await world.installation.handover.run()
     # Then nobody hands over for three days: what came meanwhile waits, and keeps the rule from being in force.

@@ -80,6 +80,7 @@ CALLS: Final = {
     "place_handover": {"journal_purge"},
     "forget_handover": {"journal_purge"},
     "unlisted_handovers": {"journal_purge"},
+    "placed_handovers": {"journal_purge"},
     "list_handovers": {"journal_purge"},
     "lapse_handovers": {"journal_purge"},
     "raise_handover_fault": {"journal_purge"},
@@ -112,6 +113,7 @@ CALLS: Final = {
     "revoke_credential": {"journal_admin"},
     "limit_credential": {"journal_admin"},
     "set_recipient": {"journal_admin"},
+    "confirm_recipient": {"journal_admin"},
 }
 
 

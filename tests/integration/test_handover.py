@@ -17,6 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from journal.admin.administration import NewCategory
+from journal.admin.confirmation import confirm_handover
 from journal.core.canonical import encode
 from journal.core.errors import OperatorError
 from journal.extract.purges import LATE
@@ -91,6 +92,7 @@ async def test_a_59_day_old_day(postgres: EmbeddedPostgres, tmp_path: Path, kind
         assert [(handed.tenant, handed.file.category) for handed in done] == [(TENANT, CATEGORY), (TENANT, "journal")]
         day = FIRST.isoformat()
         extract = opened(root(world) / TENANT / f"{TENANT}_{CATEGORY}_{day}_{day}.asice.p7m", holder, tmp_path)
+        await confirm_handover(world.service, TENANT, sha256(extract).hexdigest())
         assert not (root(world) / OTHER_TENANT).exists()
         # As the law wants it, in the hour in which it may first go.
         await world.travel_to(FIRST + 59 * DAY, hour=0.5)

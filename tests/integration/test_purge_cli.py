@@ -13,9 +13,8 @@ from journal.cli.parser import make_parser
 from journal.core.errors import BusyError
 from journal.core.times import format_seconds
 from journal.keys.store import open_keystore
-from journal.pki.certificates import der_to_pem
 from tests.support.brief import BRIEF, BRIEF_DAYS, LEAF, brief_world, key_files, leaves, live
-from tests.support.communes import commune
+from tests.support.communes import receives
 from tests.support.relations import table_files
 from tests.support.world import DAY, FIRST, OTHER_TENANT, START, TENANT, World, settings_of
 
@@ -85,7 +84,7 @@ async def test_what_would_go_is_what_goes(world: World, capsys: pytest.CaptureFi
 @pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_what_waits_for_its_hand_over(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """A day that waits says for whom and until when; that is no failure. Once its time is up it goes."""
-    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await receives(world)
     await live(world, 2)
     until = START.replace(hour=22) + 2 * DAY
     limit = START.replace(hour=0) + 3 * DAY
@@ -109,7 +108,7 @@ async def test_what_waits_for_its_hand_over(world: World, capsys: pytest.Capture
 @pytest.mark.usefixtures("commands_on_the_clock_of_the_world")
 async def test_what_is_behind_a_day_that_waits(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """It stays as well, and says so; a day that is over and not yet sealed is named, for its hand-over is not known."""
-    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await receives(world)
     await world.travel_to(FIRST)
     await world.record(1, category=BRIEF)
     await world.installation.administration.set_category(BRIEF, instruction="I-1", retention_days=2)

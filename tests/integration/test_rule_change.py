@@ -11,9 +11,8 @@ import pytest
 from journal.admin.rules import RuleChanges
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, EarlyDeletionError, OperatorError, StoreError
-from journal.pki.certificates import der_to_pem
 from journal.writing.chronicle import Chronicle
-from tests.support.communes import commune, names, opened
+from tests.support.communes import commune, names, opened, receives
 from tests.support.contents import events_of, purge_entries
 from tests.support.obedience import let_the_signer_obey
 from tests.support.rule_changes import LONG, live, long_world, row_of, set_days
@@ -295,7 +294,7 @@ async def end_run(world: World, where: Callable[[Boundary], bool]) -> bool:
 
 async def test_handed_over_first(world: World) -> None:
     """What waits for a commune waits under the old rule: handed over, verified, then gone, and nothing lapses."""
-    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await receives(world)
     await live(world, 0, 5)
     await set_days(world, 3)
     assert await world.installation.purger.run() == []
@@ -318,7 +317,7 @@ async def test_a_hand_over_after_a_part_of_it(postgres: EmbeddedPostgres, tmp_pa
     """What was handed over is gone and the rest waits: the next hand-over takes the rest, and it is settled."""
     holder = commune()
     async with long_world(postgres, tmp_path / "home") as world:
-        await world.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
+        await receives(world, holder)
         await live(world, 0, 3)
         await set_days(world, 3)
         await world.installation.handover.run()
@@ -347,7 +346,7 @@ async def test_a_hand_over_after_a_part_of_it(postgres: EmbeddedPostgres, tmp_pa
 
 async def test_a_hand_over_that_never_comes(world: World) -> None:
     """It is told after a day, and the old rule's limit is the last word: the pending rule never destroys unseen."""
-    await world.installation.administration.register_recipient(TENANT, der_to_pem([commune().certificate]))
+    await receives(world)
     await live(world, 0, 5)
     await set_days(world, 3)
     await world.travel_to(world.today + 2 * DAY)

@@ -55,15 +55,23 @@ def opened(path: Path, holder: Holder, directory: Path) -> bytes:
 
 @asynccontextmanager
 async def commune_world(
-    postgres: EmbeddedPostgres, home: Path, holder: Holder | None = None, **settings: Any
+    postgres: EmbeddedPostgres, home: Path, holder: Holder | None = None, *, confirmed: bool = True, **settings: Any
 ) -> AsyncIterator[World]:
-    """Make an installation whose first commune, not its second, receives its days."""
+    """Make an installation whose first commune, not its second, receives its days, and has confirmed that it can."""
     async with new_world(postgres, home, **settings) as world:
         administration = world.installation.administration
         await administration.add_category(SHORT)
         await world.installation.maintenance.prepare()
-        await administration.register_recipient(TENANT, der_to_pem([(holder or commune()).certificate]))
+        await receives(world, holder or commune(), confirmed=confirmed)
         yield world
+
+
+async def receives(world: World, holder: Holder | None = None, *, tenant: str = TENANT, confirmed: bool = True) -> None:
+    """Register a commune's certificate; it has opened a hand-over before, or has not."""
+    certificate = (holder or commune()).certificate
+    await world.installation.administration.register_recipient(tenant, der_to_pem([certificate]))
+    if confirmed:
+        await world.service.store.confirm_recipient(tenant, certificate)
 
 
 def root(world: World) -> Path:
