@@ -243,4 +243,6 @@ async def _ending(scene: Scene) -> None:
         )
 
 
+statement("D11", "UPDATE journal.recipient SET confirmed_at = confirmed_at - interval '1 day'")
+statement("D12", "UPDATE journal.handover SET code_mac = sha256(code_mac)", hand_over=True)
 statement("D10", f"UPDATE journal.ended_chain SET chain_hash = sha256(chain_hash) WHERE tenant = '{VENCE}'")

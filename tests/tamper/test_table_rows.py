@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.admin.administration import NewCategory
+from journal.admin.confirmation import WrongCodeError, confirm_handover
 from journal.audit.watch import Watch
 from journal.cli.installation import prepare
 from journal.core.entry import RESERVED_TENANT, Compartment
@@ -205,6 +206,38 @@ async def test_a_certificate_replaced(postgres: EmbeddedPostgres, tmp_path: Path
         for file in handed:
             assert world.verify(opened(file.path, ours, tmp_path))
         assert "recipient albi" in await notice(world.service)
+
+
+@pytest.mark.parametrize("knows_before", [True, False])
+async def test_a_confirmation_forged(postgres: EmbeddedPostgres, tmp_path: Path, *, knows_before: bool) -> None:
+    """The purge relies on nothing that the commune did not confirm: the day stays, and the row is named."""
+    async with commune_world(postgres, tmp_path / "home", confirmed=False) as world:
+        await world.record(3, category="brefs")
+        await world.travel_to(FIRST + 3 * DAY)
+        assert await world.installation.handover.run()
+        async with intruder(world.superuser_dsn) as superuser:
+            await superuser.execute("UPDATE journal.recipient SET confirmed_at = now()")
+        await world.travel_to(FIRST + 4 * DAY, hour=0.5)
+        async with world.another_process() as started:
+            acting = world.installation if knows_before else started
+            assert [due for due in await acting.purger.run() if due.category == "brefs"] == []
+            assert "recipient albi" in await notice(acting.service)
+
+
+async def test_a_confirmation_code_replaced(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """A code of the intruder's confirms nothing: its row counts as none, and the day is handed over again."""
+    async with commune_world(postgres, tmp_path / "home", confirmed=False) as world:
+        await world.record(3, category="brefs")
+        await world.travel_to(FIRST + 3 * DAY)
+        assert await world.installation.handover.run()
+        async with intruder(world.superuser_dsn) as superuser:
+            # As if the code were one that the intruder knows the MAC of.
+            await superuser.execute(
+                "UPDATE journal.handover SET code_mac = $1", world.service.store.code_mac(TENANT, "0" * 16)
+            )
+        with pytest.raises(WrongCodeError):
+            await confirm_handover(world.service, TENANT, "0" * 16)
+        assert [file.file.category for file in await world.installation.handover.run()] == ["brefs"]
 
 
 @pytest.mark.parametrize("table", ["handover", "handover_lapse"])
