@@ -16,6 +16,11 @@ SELECT current_setting('archive_mode') AS archive_mode,
               WHERE slot_type = 'physical' AND NOT temporary AND NOT active ORDER BY 1) AS unread
   FROM pg_catalog.pg_stat_archiver AS a
 
+-- name: read_transport
+-- Whether this connection is encrypted, and how; on a socket of the host it need not be.
+SELECT s.ssl, s.version, pg_catalog.inet_server_addr() IS NULL AS is_socket
+  FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()
+
 -- name: read_now
 -- The clock that the append compares with.
 SELECT journal.now()

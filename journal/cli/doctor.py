@@ -5,6 +5,7 @@ It goes on after a failure, and changes nothing: no migration, file or entry; th
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,16 @@ async def doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     for line in lines:
         print(line)
     return code
+
+
+async def look(installation: Installation) -> list[tuple[str, str]]:
+    """Look at everything from a process that has the installation open; return names and severities.
+
+    Files and sockets in a thread: the service may be this very process, and must go on answering.
+    """
+    findings = await asyncio.to_thread(lambda: [*_look_at_host(installation.service.settings)])
+    await _look_at_store(installation, findings)
+    return [(finding.name, finding.severity) for finding in findings]
 
 
 def _look_at_host(settings: Settings) -> Iterator[Finding]:

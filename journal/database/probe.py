@@ -52,6 +52,12 @@ class ProbeStatements(Pools):
             row: Mapping[str, Any] = await connection.fetchrow(sql.load("probe")["read_archiving"])
         return row
 
+    async def read_transport(self) -> Mapping[str, Any]:
+        """Return how a new connection is made: the columns of `read_transport`. Raises StoreError."""
+        async with self.connect_anew("read") as connection:
+            row: Mapping[str, Any] = await connection.fetchrow(sql.load("probe")["read_transport"])
+        return row
+
     async def attempt(self, batch: AppendBatch | None) -> Attempt:
         """Append the batch on a new connection, take it back, and commit without it, to the disk and the standby.
 

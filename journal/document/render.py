@@ -40,6 +40,11 @@ EXPORT_SLIP = Template(name="bordereau", reason="Bordereau d’export", standard
 DESTRUCTION = Template(name="bordereau", reason="Procès-verbal de destruction", standards=(), has_block=True)
 
 
+def paper_template(title: str) -> Template:
+    """Return the template of papers, for one of this title."""
+    return Template(name="papier", reason=title)
+
+
 DEADLINE_SECONDS = 120.0
 
 
