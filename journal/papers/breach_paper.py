@@ -1,0 +1,337 @@
+"""The breach dossier, in French: what happened, whom to tell, and in which words.
+
+Sources: GDPR art. 33 and 34; Directive (EU) 2016/680 art. 30 and 31; loi n° 78-17 art. 102.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journal.document.french import french_number, french_range, solid_day, solid_entries, solid_moment
+from journal.document.paper import (
+    Lines,
+    Paper,
+    Section,
+    bad,
+    blanks,
+    caption,
+    digest,
+    facts,
+    good,
+    grid,
+    letter,
+    note,
+    paragraphs,
+    plain,
+    points,
+    small,
+    steps,
+    strong,
+)
+from journal.extract.words import CHANGES, ROLES
+from journal.papers.breach import is_own
+from journal.papers.measures import LOOKED_AT
+from journal.papers.situation import entry_name
+
+if TYPE_CHECKING:
+    from journal.document.paper import Block
+    from journal.papers.breach import Breach, Exposure
+    from journal.papers.situation import Situation
+
+CHANGES_TOLD = 40
+FEARED = {
+    "credential": "un accès volé",
+    "backup": "une sauvegarde de la base volée",
+    "database": "la base lue ou modifiée par un tiers",
+    "root": "l'hôte du service pris en main (root)",
+}
+_OPENS = (
+    "Une entrée ne s'ouvre qu'avec deux clés réunies, celle de son jour et celle de la commune, toutes deux "
+    "enveloppées par la clé maîtresse. Aucune n'est dans la base ni dans ses sauvegardes."
+)
+_IN_CLEAR = (
+    "En clair dans la base : le nom des communes et des catégories, les nombres par jour et par action, les "
+    "empreintes et les sceaux. Ni compte, ni fiche, ni motif."
+)
+WHY = {
+    "module": (
+        (
+            "L'accès d'un module inscrit des événements dans ses catégories et ne lit rien. Le voleur a pu en "
+            "inscrire de faux jusqu'à sa révocation : les entrées comptées ci-dessous portent son identifiant."
+        ),
+    ),
+    "client": (
+        (
+            "Cet accès fait établir des extraits au nom de la personne qu'il désigne. Chaque demande est inscrite au "
+            "journal de la commune avant tout envoi, refus compris : ce qui n'a pas été demandé n'a pas été lu."
+        ),
+    ),
+    "auditor": (
+        "Cet accès ne reçoit que la preuve, chaque entrée tue : il ne lit aucun contenu. Ses demandes sont inscrites.",
+    ),
+    "reader": ("Un lecteur voit l'état et le registre, et ne reçoit aucun contenu d'entrée.",),
+    "operator": ("Cet accès voit l'état du service et aucun contenu d'entrée.",),
+    "backup": (_OPENS, _IN_CLEAR),
+    "database": (
+        _OPENS,
+        _IN_CLEAR,
+        (
+            "Qui écrit dans la base peut détruire des lignes et arrêter le service ; il ne peut ni faire obéir à une "
+            "ligne, ni faire signer une histoire modifiée : le signataire compare avant de signer, et les contrôles "
+            "nomment l'écart."
+        ),
+    ),
+    "root": (
+        (
+            "Qui est root sur l'hôte pendant que le service tourne lit ce qui est conservé, par les clés en mémoire, "
+            "et peut inscrire. Ce qui était déjà détruit avant son arrivée ne se lit plus : ses clés n'existent nulle "
+            "part."
+        ),
+        (
+            "Il ne peut contredire un témoin tenu ailleurs : un sceau, un horodatage, un extrait ou un reçu gardés "
+            "par la commune confondent une histoire récrite."
+        ),
+    ),
+}
+WHY["referent"] = WHY["client"]
+_WITH_KEYS = (
+    "Le magasin de clés et la clé maîtresse sont tenus pour volés aussi : tout ce qui était conservé pendant la "
+    "période s'ouvre. Ce qui avait été détruit avant ne s'ouvre pas."
+)
+_DO = {
+    "credential": (
+        "Révoquer : openepm-journal credential revoke ID (ou person revoke ID). L'accès est refusé en une seconde.",
+        "Demander à la commune un nouvel accès, lié à un certificat : credential add … --certificate.",
+        (
+            "Si des entrées ont été inscrites par le voleur, les garder : elles portent l'identifiant de l'accès, et "
+            "un extrait les montre."
+        ),
+    ),
+    "backup": (
+        (
+            "Chercher si une copie du magasin de clés et la clé maîtresse étaient au même endroit ; si oui, refaire ce "
+            "dossier avec --with-keys."
+        ),
+        "Remplacer la clé maîtresse : openepm-journal keys rotate --copy RÉPERTOIRE.",
+        "Changer les mots de passe de la sauvegarde et les lignes de pg_hba.conf.",
+    ),
+    "database": (
+        "Garder une copie de la base comme preuve, puis openepm-journal verify-store : chaque ligne, chaîne et sceau.",
+        "Changer les mots de passe des rôles de la base ; vérifier pg_hba.conf.",
+        "Si verify-store nomme une altération, restaurer (guide, chapitre 3) ; ne rien corriger à la main.",
+    ),
+    "root": (
+        "Isoler l'hôte, garder ses disques ; réinstaller sur une machine saine.",
+        (
+            "Remplacer la clé maîtresse, la clé de signature et chaque accès (guide, chapitre 10) ; révoquer et "
+            "réinviter les personnes."
+        ),
+        "openepm-journal verify-store, puis comparer aux extraits et aux sceaux que la commune garde (--known-seal).",
+    ),
+}
+_NOT_ENTERED = (
+    "Le remplacement de la clé maîtresse et celui de la clé de signature se font hors du service et ne s'inscrivent "
+    "pas au journal : leur date est à ajouter à la main."
+)
+
+
+def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
+    """Return the dossier; `json_sha256` names the same facts for programs."""
+    told = breach.suspected
+    days = f"du {solid_day(told.first)} au {solid_day(told.last)}"
+    return Paper(
+        title="Dossier de violation de données",
+        subtitle=f"Soupçon : {FEARED[told.suspicion]}, {days} (UTC)",
+        reference=f"violation / {situation.tenant.code}",
+        tenant_name=situation.tenant.name,
+        lead=f"{_verdict(breach)} {_deadline(breach)}",
+        sections=[
+            Section(title="Ce qui est soupçonné", blocks=[_suspected(situation, breach, json_sha256)]),
+            Section(title="Ce que le voleur a pu lire, et pourquoi", blocks=_reading(situation, breach)),
+            Section(title="Ce qui a été remplacé ou révoqué depuis", blocks=_changed(breach)),
+            Section(title="Ce qu'il reste à faire chez l'hébergeur", blocks=[steps(_DO[told.suspicion])]),
+            Section(title="Texte pour la CNIL", blocks=_authority(situation, breach)),
+            Section(title="Texte pour les personnes", blocks=_people(situation, breach)),
+        ],
+        seals=[situation.seal],
+    )
+
+
+def _verdict(breach: Breach) -> str:
+    readable = breach.readable
+    if not readable:
+        return "Rien de ce que disent les entrées n'a pu être lu par ce moyen."
+    count = sum(one.entries + one.purged_since for one in readable)
+    where = "une catégorie" if len(readable) == 1 else f"{len(readable)} catégories"
+    return f"Le contenu de {solid_entries(count)}, dans {where}, a pu être lu."
+
+
+def _deadline(breach: Breach) -> str:
+    return (
+        "Si un risque pour les personnes n'est pas exclu, la commune notifie la violation à la CNIL dans les 72 heures "
+        f"après en avoir pris connaissance : connue le {solid_moment(breach.suspected.known_at)}, avant le "
+        f"{solid_moment(breach.deadline)} (temps universel)."
+    )
+
+
+def _suspected(situation: Situation, breach: Breach, json_sha256: str) -> Block:
+    told = breach.suspected
+    rows: list[tuple[str, Lines]] = [("Soupçon", strong(FEARED[told.suspicion]))]
+    if told.holder is not None and breach.role is not None:
+        rows.append(("Accès", plain(f"{told.holder}, rôle : {ROLES.get(breach.role, breach.role)}")))
+        asked = (
+            f"{french_number(breach.requests)} demandes d'extrait satisfaites, {french_number(breach.refused)} refusées"
+        )
+        rows.append(("Ses demandes", plain(asked) + small("journal de la commune")))
+    elif told.suspicion != "root":
+        rows.append(("Clés volées aussi", bad("oui") if told.with_keys else plain("non")))
+    failing = [LOOKED_AT.get(name, name) for name in breach.failing]
+    rows.append(("Contrôles du service", bad(f"en défaut : {' ; '.join(failing)}") if failing else good("conformes")))
+    alarms = ", ".join(french_number(index) for index in breach.alarms[-10:])
+    rows.append(
+        ("Alarmes depuis", plain(f"entrées n° {alarms} du journal de la commune") if alarms else plain("aucune"))
+    )
+    rows.append(("Appui", plain(f"{situation.seal_name} ; mêmes faits en JSON, SHA-256 :") + digest(json_sha256)))
+    return facts(rows)
+
+
+def _reading(situation: Situation, breach: Breach) -> list[Block]:
+    told = breach.suspected
+    why = list(WHY[breach.role or told.suspicion])
+    if told.with_keys:
+        why.append(_WITH_KEYS)
+    blocks: list[Block] = [paragraphs(*why)]
+    rows = [_exposed(situation, one) for one in breach.exposures if one.entries or one.purged_since]
+    if not rows:
+        return [*blocks, paragraphs("Aucune entrée n'est concernée sur ces jours.")]
+    columns = ["Catégorie", "Lisible", "Entrées", "Fiches", "Comptes", "Jours d'inscription"]
+    remark = (
+        "Fiches et comptes : combien de différents, sans les nommer ; la commune les connaît en ouvrant un extrait "
+        "dans le lecteur. « Détruites depuis » : d'après les inscriptions des destructions."
+    )
+    return [*blocks, grid(columns, rows, [40, 20, 36, 16, 18, "1"]), note(remark)]
+
+
+def _exposed(situation: Situation, one: Exposure) -> list[Lines]:
+    entries = plain(french_number(one.entries))
+    if one.first_index is not None and one.last_index is not None:
+        entries += small(french_range(one.first_index, one.last_index))
+    if one.purged_since:
+        entries += small(f"et {french_number(one.purged_since)} détruites depuis")
+    days = plain("–")
+    if one.first_day is not None and one.last_day is not None:
+        days = plain(f"du {solid_day(one.first_day)}") + plain(f"au {solid_day(one.last_day)}")
+    own = is_own(one.category)
+    return [
+        strong(situation.label(one.category)),
+        bad("oui") if one.readable else good("non"),
+        entries,
+        plain("–" if own else french_number(one.subjects)),
+        plain("–" if own else french_number(one.accounts)),
+        days,
+    ]
+
+
+def _changed(breach: Breach) -> list[Block]:
+    if not breach.changed:
+        return [paragraphs("Rien n'a été révoqué, remplacé ni ajouté depuis le premier jour."), note(_NOT_ENTERED)]
+    what = {"credential": "accès d'un logiciel", "person": "personne du bureau", "setting": "réglage"}
+    rows = [
+        [
+            plain(solid_moment(one.at.replace(microsecond=0))),
+            strong(CHANGES[one.change][0].upper() + CHANGES[one.change][1:]) + small(what.get(one.about, "")),
+            plain(entry_name(one.index)),
+        ]
+        for one in breach.changed[-CHANGES_TOLD:]
+    ]
+    return [grid(["Quand (UTC)", "Changement", "Appui"], rows, [48, "1", 62]), note(_NOT_ENTERED)]
+
+
+def _authority(situation: Situation, breach: Breach) -> list[Block]:
+    readable = breach.readable
+    subjects = sum(one.subjects for one in readable if not is_own(one.category))
+    accounts = sum(one.accounts for one in readable if not is_own(one.category))
+    entries = sum(one.entries + one.purged_since for one in readable)
+    told = breach.suspected
+    nature = (
+        "perte de confidentialité" if readable else "perte de confidentialité de données restées chiffrées, ou aucune"
+    )
+    if told.suspicion in {"database", "root"} or breach.role == "module":
+        nature += ", et atteinte possible à l'intégrité ou à la disponibilité"
+    words = [
+        f"Responsable de traitement : {situation.commune}. Sous-traitant : l'hébergeur de {situation.service.name}.",
+        (
+            f"Nature de la violation : {nature}. Origine : {FEARED[told.suspicion]}, entre le {solid_day(told.first)} "
+            f"et le {solid_day(told.last)} ; connue le {solid_moment(told.known_at)} (temps universel)."
+        ),
+        (
+            "Données : le journal des accès (art. 101 de la loi n° 78-17) : comptes d'agents, références de fiches, "
+            "motifs, dates et opérations. Le contenu des fiches n'y figure pas."
+        ),
+        (
+            f"Volume : environ {solid_entries(entries) if entries else 'aucune entrée'} lisibles ; "
+            f"{french_number(accounts)} comptes d'agents et {french_number(subjects)} références de fiches au plus, "
+            "catégorie par catégorie."
+        ),
+        "Conséquences probables : identification d'agents et de leur activité ; indication qu'une personne figure "
+        "dans un fichier de la police municipale, si la référence de sa fiche est connue par ailleurs."
+        if readable
+        else "Conséquences probables : aucune identification de personne par ces seules données, chiffrées ou non "
+        "communiquées.",
+        (
+            f"Mesures prises : voir le dossier ({french_number(len(breach.changed))} changements inscrits depuis) ; "
+            "clés et accès remplacés ; intégrité contrôlée par les sceaux."
+        ),
+    ]
+    return [
+        caption("Qui notifie", _WHO),
+        letter(*words),
+        blanks(("Délégué à la protection des données, contact", "Notification initiale ou complémentaire, le")),
+    ]
+
+
+_WHO = (
+    "la commune, responsable de traitement (règlement (UE) 2016/679, art. 33 ; directive (UE) 2016/680, art. 30 ; loi "
+    "n° 78-17, art. 102), par le téléservice de la CNIL. L'hébergeur l'a avertie dans les meilleurs délais (art. 33, "
+    "§ 2). Ce qui n'est pas encore connu peut suivre, par étapes."
+)
+
+
+def _people(situation: Situation, breach: Breach) -> list[Block]:
+    if not breach.readable:
+        return [
+            paragraphs(
+                "Les données étant restées incompréhensibles pour qui n'y était pas autorisé, la communication aux "
+                "personnes n'est en principe pas requise (règlement (UE) 2016/679, art. 34, § 3, a). La commune en "
+                "juge, avec son délégué."
+            )
+        ]
+    days = f"du {solid_day(breach.suspected.first)} au {solid_day(breach.suspected.last)}"
+    return [
+        paragraphs(
+            "Si le risque est élevé (règlement (UE) 2016/679, art. 34 ; directive (UE) 2016/680, art. 31), la commune "
+            "écrit aux personnes, en termes simples. L'article 102 de la loi n° 78-17 permet de différer ou de limiter "
+            "cette communication pour ne pas gêner une enquête."
+        ),
+        letter(
+            f"Madame, Monsieur, le journal qui enregistre les accès aux données de la police municipale de "
+            f"« {situation.commune} » a pu être lu par un tiers, {days}. Il indique quel compte a consulté quelle "
+            "fiche, quand et pour quel motif ; il ne contient pas les fiches elles-mêmes.",
+            "Les accès en cause ont été révoqués et les clés remplacées. La CNIL est informée. Vous pouvez joindre "
+            "notre délégué à la protection des données, exercer vos droits (art. 104 à 108 de la loi n° 78-17), et "
+            "saisir la CNIL.",
+            "Soyez attentif à toute sollicitation qui ferait état de ces consultations, et signalez-la nous.",
+        ),
+        points(
+            (
+                (
+                    "aux agents : la liste de leurs accès s'obtient par un extrait, ouvert dans le lecteur, avec "
+                    "l'autorisation que demande un seul compte ;"
+                ),
+                (
+                    "aux personnes dont une fiche est citée : la référence de la fiche ne les nomme pas ; la commune "
+                    "les retrouve dans OpenEPM."
+                ),
+            )
+        ),
+    ]
