@@ -843,6 +843,107 @@ final class OpenepmJournalSpool
     }
 }
 
+/** What the journal says by codes, and what a network says, in French, with what to do about it. */
+final class OpenepmJournalWords
+{
+    // The members that a page gives, by their place in the event.
+    const MEMBERS = array(
+        '/subject' => 'référence', '/data/justification' => 'motif', '/data/recipients' => 'destinataires',
+        '/data/fields' => 'champs', '/data/count' => 'nombre', '/data/operation' => 'opération',
+        '/data/outcome' => 'issue', '/data/actor/account' => 'compte', '/data/actor' => 'agent', '/time' => 'heure',
+        '/data/act' => 'acte', '/data/client' => 'poste', '/source' => 'source', '/type' => 'type',
+    );
+    // Each code of a fault.
+    const FAULTS = array(
+        'not-json' => 'n\'est pas du JSON',
+        'not-utf8' => 'n\'est pas de l\'UTF-8',
+        'wrong-type' => 'n\'est pas du type attendu',
+        'missing' => 'est exigé',
+        'unknown-member' => 'n\'est pas attendu',
+        'duplicate-member' => 'est donné deux fois',
+        'unknown-value' => 'n\'est pas une des valeurs admises',
+        'blank' => 'est vide',
+        'too-long' => 'est trop long',
+        'out-of-range' => 'est hors des bornes',
+        'character' => 'contient un caractère invisible ou de contrôle',
+        'malformed' => 'est mal formé',
+        'operation' => 'ne va pas avec l\'acte ou son issue',
+        'event-too-large' => 'l\'événement est trop grand (16 Kio au plus)',
+        'batch-too-large' => 'le lot a trop d\'événements',
+        'body-too-large' => 'l\'envoi est trop grand',
+        'time-ahead' => 'est dans plus de 5 minutes : l\'horloge de cet hôte, ou l\'option time',
+        'source-prefix' => 'ne commence pas par le préfixe du jeton',
+        'category-rule' => 'ne suit pas la règle de cette catégorie',
+        'time-too-old' => 'est trop ancien : à déclarer perdu',
+        'time-purged' => 'est si ancien que son double peut être détruit : à déclarer perdu',
+        'id-reused' => 'a déjà servi, la même source et la même heure, à un autre événement : le premier reste',
+        'day' => 'ce jour ne peut être demandé',
+        'filter' => 'le filtre se contredit',
+        'no-person' => 'le jeton ne nomme personne',
+        'authorisation' => 'une autorisation est exigée',
+        'contract-ended' => 'le contrat de la commune a pris fin',
+        'nothing-matches' => 'rien ne correspond',
+        'header' => 'en-tête refusé',
+        'header-too-large' => 'en-têtes trop grands',
+        'parameter' => 'paramètre refusé',
+        'length' => 'Content-Length manque',
+        'content-type' => 'Content-Type refusé',
+        'content-encoding' => 'Content-Encoding refusé',
+        'binary-mode' => 'mode binaire refusé',
+        'expect' => 'Expect refusé',
+    );
+    // Each kind of problem.
+    const KINDS = array(
+        'bad-request' => 'requête illisible ; un mandataire l\'a-t-il changée ?',
+        'misshapen' => 'un événement ne suit pas le schéma',
+        'unauthenticated' => 'jeton refusé : expiré, révoqué ou mal recopié ; mettez-en un autre dans « token_file »',
+        'absent' => 'catégorie inconnue de ce jeton : mal écrite, ou sans droit ; demandez le droit, ou `drop`',
+        'method' => 'méthode refusée ; un mandataire a-t-il changé la requête ?',
+        'timeout' => 'l\'envoi est arrivé trop lentement ; il reprend seul',
+        'length-required' => 'Content-Length manque ; un mandataire l\'a-t-il ôté ?',
+        'oversize' => 'envoi trop grand',
+        'media-type' => 'type d\'envoi refusé ; un mandataire l\'a-t-il changé ?',
+        'expectation' => 'attente refusée ; un mandataire l\'a-t-il ajoutée ?',
+        'invalid' => 'un événement n\'est pas acceptable',
+        'empty' => 'rien ne correspond',
+        'purged' => 'un événement est trop ancien',
+        'late' => 'un événement arrive trop tard',
+        'known' => 'un événement est déjà au journal, autrement',
+        'rate' => 'trop d\'envois à la fois ; l\'envoi reprend seul',
+        'head-too-large' => 'en-têtes trop grands ; un mandataire en ajoute-t-il ?',
+        'internal' => 'le journal a failli ; prévenez son exploitant ; l\'envoi reprend seul',
+        'busy' => 'le journal est occupé ; l\'envoi reprend seul',
+        'unavailable' => 'le journal est empêché, son exploitant le voit ; l\'envoi reprend seul',
+    );
+    // What PHP says where there is no answer.
+    const NETWORK = array(
+        '/getaddrinfo|name or service/i' => 'le nom d\'hôte de « url » est inconnu (DNS) ; vérifiez « url »',
+        '/refused/i' => 'connexion refusée : rien n\'écoute au port de « url » ; vérifiez « url », ou le journal est arrêté',
+        '/certificate|crypto|SSL/i' => 'TLS échoue ; vérifiez « url », « ca_file » et la date de cet hôte',
+        '/unreachable|no route/i' => 'réseau injoignable ; vérifiez la route et le pare-feu de cet hôte',
+        '/wrapper/i' => 'PHP ne sait pas ouvrir « url » : https://… demande l\'extension openssl',
+    );
+
+    /** Say a fault: which member, what is wrong, its code. */
+    public static function fault(string $code, string $pointer): string
+    {
+        $told = self::FAULTS[$code] ?? 'est refusé';
+        $name = self::MEMBERS[$pointer] ?? self::MEMBERS[preg_replace('/\/\d+\z/', '', $pointer)] ?? $pointer;
+        return ($name === '' ? '' : "$name : ") . "$told ($code)";
+    }
+
+    /** Say why there is no answer, by what PHP has said of it. */
+    public static function network(string $said, float $seconds): string
+    {
+        foreach (self::NETWORK as $pattern => $told) {
+            if (preg_match($pattern, $said) === 1) {
+                return "aucune réponse : $told";
+            }
+        }
+        return 'aucune réponse (' . round($seconds, 1) . ' s) : le journal ou le réseau est arrêté ; l\'envoi reprend seul';
+    }
+}
+
 /** Sends one spool to the journal: one process at a time, in order, each batch again until it has an answer. */
 final class OpenepmJournalSender
 {
@@ -1014,7 +1115,7 @@ final class OpenepmJournalSender
     private function ask(array $lines): ?array
     {
         list($status, $answer) = $this->post('[' . implode(',', array_map('rtrim', $lines)) . ']');
-        if ($status === 200 || $status === 201) {
+        if (($status === 200 || $status === 201) && self::acknowledges($answer, $lines)) {
             $this->keepReceipts($answer . "\n");
             $this->state['acknowledged_at'] = gmdate('c');
             return array();
@@ -1024,10 +1125,10 @@ final class OpenepmJournalSender
         }
         $problem = json_decode($answer, true);
         $problem = is_array($problem) ? $problem : array();
-        $isOurs = strpos((string) ($problem['type'] ?? ''), self::PROBLEM) === 0;
+        $kind = self::kind($problem);
         $faults = $problem['faults'] ?? array();
         $isPassing = $faults === array() && ($problem['retryable'] ?? false) === true;
-        if (!$isOurs || !in_array($status, self::FOR_GOOD, true) || $isPassing) {
+        if ($kind === '' || !in_array($status, self::FOR_GOOD, true) || $isPassing) {
             // Nothing is wrong with the events, or it is not the journal that says so.
             return $this->tooOld($lines) ?: array(array(self::WAITS, $this->why($status, $problem)));
         }
@@ -1039,16 +1140,40 @@ final class OpenepmJournalSender
             }
         }
         if ($verdicts === array()) {
-            return count($lines) > 1 ? null : array(array(self::REFUSED, (string) ($problem['detail'] ?? 'refusé')));
+            return count($lines) > 1 ? null : array(array(self::REFUSED, $this->why($status, $problem)));
         }
         return $verdicts;
+    }
+
+    /**
+     * Tell whether an answer holds the journal's receipts, one for each line, in their order. A portal's page, or that of
+     * a maintenance, is an answer 200 as well: events leave the spool for receipts alone.
+     *
+     * @param string[] $lines
+     */
+    private static function acknowledges(string $answer, array $lines): bool
+    {
+        $read = json_decode($answer, true);
+        $receipts = is_array($read) && is_array($read['receipts'] ?? null) ? array_values($read['receipts']) : array();
+        if (count($receipts) !== count($lines)) {
+            return false;
+        }
+        foreach ($lines as $position => $line) {
+            $receipt = $receipts[$position];
+            $event = json_decode($line, true);
+            if (!is_int($receipt['index'] ?? null) || ($receipt['id'] ?? null) !== $event['id']
+                || ($receipt['source'] ?? null) !== $event['source']) {
+                return false;
+            }
+        }
+        return true;
     }
 
     /** @return array{string, string} what becomes of a line with this fault, and why; its bytes are kept either way */
     private function verdict(array $fault, string $line): array
     {
         $code = $fault['code'] ?? '';
-        $why = trim(($fault['pointer'] ?? '') . ' ' . ($fault['reason'] ?? ''));
+        $why = OpenepmJournalWords::fault((string) $code, (string) ($fault['pointer'] ?? ''));
         $event = json_decode($line, true);
         if ($code === 'time-too-old' || $code === 'time-purged') {
             return array(self::REFUSED, OpenepmJournalSpool::TOO_OLD[0]);
@@ -1061,7 +1186,7 @@ final class OpenepmJournalSender
         $clock = $this->state['clock_seconds'] ?? 0;
         if (($fault['retryable'] ?? false) === true && ($ahead < 86400 || $clock > self::CLOCK_SECONDS)) {
             // The clock is put right, or time passes; what is dated a day ahead does not hold up the others.
-            return array(self::WAITS, $this->why(422, array('detail' => $why)));
+            return array(self::WAITS, $this->why(0, array('detail' => "réponse 422 : $why")));
         }
         return array(self::REFUSED, $why);
     }
@@ -1138,12 +1263,19 @@ final class OpenepmJournalSender
         ));
         $url = rtrim($this->settings['url'], '/') . '/v1/categories/' . $this->spool->category . '/events';
         $before = ini_set('default_socket_timeout', (string) $this->settings['timeout_seconds']);
-        $stream = @fopen($url, 'rb', false, $context);
+        $began = microtime(true);
+        $said = '';
+        set_error_handler(function (int $level, string $message) use (&$said): bool {
+            $said .= $message . "\n";
+            return true;
+        });
+        $stream = fopen($url, 'rb', false, $context);
+        restore_error_handler();
         ini_set('default_socket_timeout', (string) $before);
         $answer = $stream === false ? '' : (string) stream_get_contents($stream, self::ANSWER_BYTES);
         $about = $stream === false ? array('timed_out' => true) : stream_get_meta_data($stream);
         if ($about['timed_out']) {
-            return array(0, '{"detail":"aucune réponse"}');
+            return array(0, json_encode(array('detail' => OpenepmJournalWords::network($said, microtime(true) - $began))));
         }
         $status = 0;
         foreach ($about['wrapper_data'] as $header) {
@@ -1158,15 +1290,33 @@ final class OpenepmJournalSender
         return array($status, $answer);
     }
 
+    /** Return what stopped the sending, and what to do about it. */
     private function why(int $status, array $problem): string
     {
-        $detail = (string) ($problem['detail'] ?? '');
         $clock = abs((int) ($this->state['clock_seconds'] ?? 0));
-        $told = $clock > self::CLOCK_SECONDS ? " ; l'horloge de cet hôte s'écarte de $clock s" : '';
-        if ($status === 401 || $status === 403 || $status === 404) {
-            return "jeton refusé ($status) : expiré, révoqué, ou sans droit sur {$this->spool->category}$told";
+        $clockTold = $clock > self::CLOCK_SECONDS ? " ; l'horloge de cet hôte s'écarte de $clock s" : '';
+        if ($status === 0) {
+            return $problem['detail'] . $clockTold;
         }
-        return ($status === 0 ? $detail : "réponse $status : $detail") . $told;
+        $path = trim((string) parse_url($this->settings['url'], PHP_URL_PATH), '/');
+        $kind = self::kind($problem);
+        if ($kind === '') {
+            $told = "réponse $status, d'autre chose que le journal, à sa place (portail, mandataire, maintenance ?) ; "
+                . 'tout attend ; vérifiez « url » et le réseau';
+        } elseif ($kind === 'absent' && $path !== '') {
+            $told = "réponse $status : « url » finit par /$path ; ôtez-le, l'adresse seule suffit";
+        } else {
+            $told = "réponse $status : " . (OpenepmJournalWords::KINDS[$kind] ?? 'refus');
+        }
+        return $told . $clockTold;
+    }
+
+    /** @return string the kind of a problem of the journal; empty if something else answered */
+    private static function kind(array $problem): string
+    {
+        $type = $problem['type'] ?? '';
+        $isOurs = is_string($type) && strpos($type, self::PROBLEM) === 0;
+        return $isOurs ? substr($type, strlen(self::PROBLEM)) : '';
     }
 
     private function keep(string $error): void

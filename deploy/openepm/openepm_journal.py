@@ -18,14 +18,17 @@ import argparse
 import configparser
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import re
 import secrets
+import socket
 import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -55,11 +58,16 @@ CLOCK_SECONDS = 60
 LONGEST_PAUSE_SECONDS = 60
 LONGEST_RETRY_AFTER_SECONDS = 300
 DAY_SECONDS = 86_400
+ACKNOWLEDGED = (200, 201)
 # What the journal may say of events themselves.
-TOO_LARGE, UNACCEPTABLE = 413, 422
-FOR_GOOD = (400, 409, TOO_LARGE, UNACCEPTABLE)
-NOT_ALLOWED = (401, 403, 404)
+TOO_LARGE = 413
+FOR_GOOD = (400, 409, TOO_LARGE, 422)
 PROBLEM = "urn:openepm-journal:problem:"
+# What the author can do about; the journal's own words say the rest.
+KINDS = {
+    "unauthenticated": "the token is refused: expired, revoked or miscopied; put another into `token_file`",
+    "absent": "the token has no such category: misspelt, or without the right; ask for the right, or `drop` it",
+}
 TIME_OVER = "the time given is over"
 TOO_OLD = "too old"
 # As this module and the connector in PHP say it.
@@ -451,16 +459,15 @@ class Sender:
     def _ask(self, lines: list[bytes]) -> dict[int, Verdict] | None:
         """Return by position what becomes of lines: nothing if all are acknowledged, None if no line is named."""
         status, answer = self._post(b"[" + b",".join(line.rstrip() for line in lines) + b"]")
-        if status in (200, 201):
+        if status in ACKNOWLEDGED and _acknowledges(answer, lines):
             self._keep_receipts(answer + b"\n")
             self._state["acknowledged_at"] = _now()
             return {}
         if status == TOO_LARGE and len(lines) > 1:
             return None  # of the journal, or of a proxy before it
-        problem = _problem(answer)
-        is_ours = str(problem.get("type", "")).startswith(PROBLEM)
+        problem = _object(answer)
         faults = problem.get("faults", ())
-        if not is_ours or status not in FOR_GOOD or (not faults and problem.get("retryable") is True):
+        if not _kind(problem) or status not in FOR_GOOD or (not faults and problem.get("retryable") is True):
             # Nothing is wrong with the events, or it is not the journal that says so.
             return self._too_old(lines) or {0: Verdict(self._why(status, problem), waits=True)}
         verdicts: dict[int, Verdict] = {}
@@ -470,7 +477,7 @@ class Sender:
                 verdicts[position] = self._verdict(fault, lines[position])
         if verdicts:
             return verdicts
-        return None if len(lines) > 1 else {0: Verdict(str(problem.get("detail", "refused")))}
+        return None if len(lines) > 1 else {0: Verdict(self._why(status, problem))}
 
     def _verdict(self, fault: Mapping[str, Any], line: bytes) -> Verdict:
         """Return what becomes of a line with this fault; its bytes are kept either way."""
@@ -484,7 +491,7 @@ class Sender:
         ahead = datetime.fromisoformat(event["time"]).timestamp() - time.time()
         if fault.get("retryable") and (ahead < DAY_SECONDS or self._state.get("clock_seconds", 0) > CLOCK_SECONDS):
             # The clock is put right, or time passes; what is dated a day ahead does not hold up the others.
-            return Verdict(self._why(UNACCEPTABLE, {"detail": why}), waits=True)
+            return Verdict(self._why(0, {"detail": f"answer 422: {why}"}), waits=True)
         return Verdict(why)
 
     def _too_old(self, lines: list[bytes]) -> dict[int, Verdict]:
@@ -520,19 +527,17 @@ class Sender:
             "User-Agent": f"openepm-journal-python/{VERSION}",
         }
         request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 (the settings' own)
-        context, seconds = (
-            ssl.create_default_context(cafile=self._settings.ca_file or None),
-            self._settings.timeout_seconds,
-        )
         try:
-            with urllib.request.urlopen(request, timeout=seconds, context=context) as answer:  # noqa: S310 (same)
+            context = ssl.create_default_context(cafile=self._settings.ca_file or None)
+            opener = urllib.request.build_opener(_Unmoved, urllib.request.HTTPSHandler(context=context))
+            with opener.open(request, timeout=self._settings.timeout_seconds) as answer:
                 self._note(answer.headers)
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             self._note(error.headers)
             return error.code, error.read()
-        except OSError as error:
-            return 0, json.dumps({"detail": f"no answer: {getattr(error, 'reason', error)}"}).encode()
+        except (OSError, http.client.HTTPException) as error:
+            return 0, json.dumps({"detail": f"no answer: {_network(error)}"}).encode()
 
     def _note(self, headers: Message) -> None:
         with contextlib.suppress(KeyError, ValueError, TypeError):
@@ -541,12 +546,23 @@ class Sender:
             self._state["retry_after"] = int(headers["Retry-After"])
 
     def _why(self, status: int, problem: Mapping[str, Any]) -> str:
+        """Return what stopped the sending, and what to do about it."""
         clock = abs(int(self._state.get("clock_seconds", 0)))
-        told = f"; this host's clock is off by {clock} s" if clock > CLOCK_SECONDS else ""
+        path = urllib.parse.urlsplit(self._settings.url).path.strip("/")
+        kind = _kind(problem)
         detail = str(problem.get("detail", ""))
-        if status in NOT_ALLOWED:
-            return f"the token is refused ({status}): expired, revoked, or without a right to this category{told}"
-        return (f"answer {status}: {detail}" if status else detail) + told
+        if not status:
+            told = detail
+        elif not kind:
+            told = (
+                f"answer {status} of something else in the journal's place (portal, proxy, page of maintenance?); "
+                "all waits; see to `url` and the network"
+            )
+        elif kind == "absent" and path:
+            told = f"answer {status}: `url` ends with /{path}; remove it: the host's address is enough"
+        else:
+            told = f"answer {status}: {KINDS.get(kind, detail)}"
+        return told + (f"; this host's clock is off by {clock} s" if clock > CLOCK_SECONDS else "")
 
     def _keep(self, error: str) -> None:
         retry_after = min(LONGEST_RETRY_AFTER_SECONDS, int(self._state.pop("retry_after", 0)))
@@ -566,6 +582,13 @@ class Sender:
             for path in self._spool.directory.glob(f"{kind}-*.ndjson"):
                 if path.name < f"{kind}-{oldest:%Y-%m-%d}":
                     path.unlink()
+
+
+class _Unmoved(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: events and the token go nowhere else."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Leave the answer as it is."""
 
 
 @dataclass(frozen=True)
@@ -611,7 +634,41 @@ def _batch(file: IO[bytes]) -> list[bytes]:
     return lines
 
 
-def _problem(answer: bytes) -> dict[str, Any]:
+def _acknowledges(answer: bytes, lines: Sequence[bytes]) -> bool:
+    """Tell whether an answer holds the journal's receipts, one for each line, in their order.
+
+    A portal's page, or that of a maintenance, is an answer 200 as well: events leave the spool for receipts alone.
+    """
+    receipts = _object(answer).get("receipts")
+    if not isinstance(receipts, list) or len(receipts) != len(lines):
+        return False
+    for receipt, line in zip(receipts, lines, strict=True):
+        event = json.loads(line)
+        named = [receipt.get("id"), receipt.get("source")] if isinstance(receipt, dict) else []
+        if named != [event["id"], event["source"]] or not isinstance(receipt.get("index"), int):
+            return False
+    return True
+
+
+def _kind(problem: Mapping[str, Any]) -> str:
+    """Return the kind of a problem of the journal; empty if something else answered."""
+    kind = str(problem.get("type", ""))
+    return kind.removeprefix(PROBLEM) if kind.startswith(PROBLEM) else ""
+
+
+def _network(error: Exception) -> str:
+    """Say why there is no answer, and what to do."""
+    reason = getattr(error, "reason", error)
+    known: list[tuple[type[Exception], str]] = [
+        (socket.gaierror, "the host of `url` is unknown (DNS); see to `url`"),
+        (ConnectionRefusedError, "refused: nothing listens on the port of `url`; see to `url`, or the journal is down"),
+        (ssl.SSLError, "TLS fails; see to `url`, `ca_file` and the date of this host"),
+        (TimeoutError, "the journal or the network is down or slow; sending goes on by itself"),
+    ]
+    return next((told for kind, told in known if isinstance(reason, kind)), str(reason))
+
+
+def _object(answer: bytes) -> dict[str, Any]:
     try:
         problem = json.loads(answer)
     except ValueError:
