@@ -39,7 +39,7 @@ from journal.core.faults import BINARY_MODE, BODY_TOO_LARGE, CONTENT_ENCODING, C
 from journal.core.faults import LENGTH as LENGTH_MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ingest.callers import Proxies
     from journal.clock import Clock
@@ -116,6 +116,14 @@ class Gate:
             "Send a valid credential: Authorization: Bearer oej_…",
             headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
         )
+
+    def recognise(self, given: Sequence[str]) -> CredentialRow | None:
+        """Return the credential of a request with these `Authorization` headers, if it passes for that alone."""
+        match = _BEARER(given[0]) if len(given) == 1 else None
+        if match is None or self._service.snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
+            return None
+        credential = self._find(*match.groups())
+        return credential if credential is not None and credential.certificate_sha256 is None else None
 
     def _is_bound_to_caller(self, credential: CredentialRow, request: web.Request) -> bool:
         expected = credential.certificate_sha256
@@ -207,6 +215,11 @@ class RequestRate:
             self._buckets.popitem(last=False)
         return 0 if passes else (1 - tokens) / self._per_second
 
+    def give_back(self, caller: str) -> None:
+        """Take back the count of a request that will be counted again."""
+        tokens, then = self._buckets[caller]
+        self._buckets[caller] = (tokens + 1, then)
+
 
 class Shares:
     """A shared amount of bytes, of which one commune may hold only a part."""
@@ -219,13 +232,17 @@ class Shares:
         self._retry_after_seconds = retry_after_seconds
         self._held: dict[str, int] = {}
 
+    def fits(self, commune: str, amount: int) -> bool:
+        """Tell whether enough is left."""
+        mine = self._held.get(commune, 0)
+        return mine + amount <= self._each and sum(self._held.values()) + amount <= self._total
+
     @contextmanager
     def hold(self, commune: str, amount: int) -> Iterator[None]:
         """Hold an amount for the duration of the block. Raises BusyError if not enough is left."""
-        mine = self._held.get(commune, 0)
-        if mine + amount > self._each or sum(self._held.values()) + amount > self._total:
+        if not self.fits(commune, amount):
             raise BusyError(self._reason, retry_after_seconds=self._retry_after_seconds)
-        self._held[commune] = mine + amount
+        self._held[commune] = self._held.get(commune, 0) + amount
         try:
             yield
         finally:

@@ -10,7 +10,6 @@ import asyncio
 import traceback
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPMethod
 from typing import TYPE_CHECKING
 
 import structlog
@@ -54,10 +53,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SERVER = "openepm-journal"
 # Set when the service is stopped and another process will answer: every answer then ends its connection.
 DRAINS: web.AppKey[asyncio.Event] = web.AppKey("DRAINS", asyncio.Event)
-_METHODS = frozenset(HTTPMethod)
 # Of what a caller calls a parameter, so much is repeated to it.
 NAME_LIMIT = 100
 
@@ -179,8 +176,8 @@ async def _observe(
     edge = request.app[EDGE]
     clock = edge.service.clock
     started_at = clock.monotonic()
-    request[context.REQUEST_ID] = context.identify(request)
-    trace = context.traceparent(request)
+    request[context.REQUEST_ID] = context.identify(request.headers)
+    trace = context.traceparent(request.headers)
     status = 0  # the caller disconnected before an answer
     try:
         response = await _guarded(request, handler)
@@ -189,19 +186,16 @@ async def _observe(
         caller = request.get(CALLER)
         resource = request.match_info.route.resource
         route = resource.canonical if resource else UNKNOWN_ROUTE
-        duration_seconds = max(0.0, clock.monotonic() - started_at)
-        log.info(
-            "request answered" if status else "request abandoned",
-            method=request.method if request.method in _METHODS else "other",
+        edge.tell(
+            method=request.method,
             route=route,
             status=status,
-            duration_seconds=round(duration_seconds, 6),
+            seconds=clock.monotonic() - started_at,
             credential=caller.id if caller else None,
             count=request.get(COUNT),
             request_id=request[context.REQUEST_ID],
-            traceparent=trace,
+            trace=trace,
         )
-        edge.instruments.answered(route, status, duration_seconds)
         if route == EVENTS and (reason := request.get(REFUSAL)):
             edge.instruments.refused(reason, request.get(COUNT, 0))
     return response
@@ -220,7 +214,7 @@ async def _guarded(
     except Exception as error:  # noqa: BLE001  (the outermost handler: every error becomes an answer)
         problem = problem_of(error)
         if problem is None:
-            return _failed(request, error)
+            return _refuse(request, failed(error, request[context.REQUEST_ID]))
         if isinstance(error, JournalError) and not isinstance(error, BusyError | SubmissionError):
             log.warning("a request was not served", **about(error))
         return _refuse(request, problem)
@@ -240,19 +234,18 @@ def _refuse(request: web.Request, problem: ProblemError) -> web.Response:
     return response_of(problem, request_id=request[context.REQUEST_ID])
 
 
-def _failed(request: web.Request, error: Exception) -> web.Response:
-    """Answer an unexpected error: the request's identifier links it to the log, which holds places but no values."""
-    request_id = request[context.REQUEST_ID]
+def failed(error: BaseException, request_id: str) -> ProblemError:
+    """Return the answer to an unexpected error; its identifier is in the log too, which holds places but no values."""
     places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
     log.error("a request failed", request_id=request_id, kind=type(error).__name__, places=places)
     detail = f"The failure is logged under {request_id}. Whether the request took effect is unknown: send it again."
-    return _refuse(request, ProblemError(INTERNAL, detail))
+    return ProblemError(INTERNAL, detail)
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:
     """Answer 100-continue; refuse any other expectation (RFC 9110 section 10.1.1)."""
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
-        request[context.REQUEST_ID] = context.identify(request)
+        request[context.REQUEST_ID] = context.identify(request.headers)
         detail = "The only expectation supported is 100-continue."
         found = [Fault(0, "", EXPECT, "is not supported", header=hdrs.EXPECT)]
         return _refuse(request, ProblemError(EXPECTATION, detail, faults=found, close=True))
@@ -267,12 +260,10 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers[hdrs.CONNECTION] = (
             "close"  # by now aiohttp has written this header for a connection that stays
         )
-    if (request_id := request.get(context.REQUEST_ID)) is not None:
-        response.headers[context.REQUEST_ID_HEADER] = request_id
-    if (trace := context.traceparent(request)) is not None:
-        response.headers[context.TRACEPARENT_HEADER] = trace
-    if (wait := context.preferred_wait(request)) is not None:
-        response.headers[context.APPLIED_HEADER] = f"wait={wait}"
-    response.headers[hdrs.SERVER] = SERVER
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    headers = request.headers
+    context.accompany(
+        response.headers,
+        request.get(context.REQUEST_ID),
+        context.traceparent(headers),
+        context.preferred_wait(headers),
+    )

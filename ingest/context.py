@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ingest.problems import UNAVAILABLE, UNAVAILABLE_RETRY_SECONDS, ProblemError
 from ingest.shapes import fault_of_traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, MutableMapping
 
+    from multidict import CIMultiDictProxy
+
+    Headers = CIMultiDictProxy[str]
+
+SERVER = "openepm-journal"
 REQUEST_ID_HEADER = "X-Request-Id"
 TRACEPARENT_HEADER = "traceparent"
 PREFER_HEADER = "Prefer"
@@ -56,9 +61,7 @@ class Bound:
         except TimeoutError as error:
             if not self._timeout.expired():
                 raise
-            detail = f"No answer within {self.seconds:g} s; whether the request took effect is unknown: send it again."
-            headers = {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)}
-            raise ProblemError(UNAVAILABLE, detail, headers=headers) from error
+            raise no_answer(self.seconds) from error
 
     def begin(self) -> None:
         """Start from the beginning: the caller has just said all it had to say."""
@@ -79,27 +82,47 @@ class Bound:
         )
 
 
-def identify(request: web.Request) -> str:
+def identify(headers: Headers) -> str:
     """Return the identifier that the caller gave, if it is well formed and given once, else a new one."""
-    given = request.headers.getall(REQUEST_ID_HEADER, [])
-    return given[0] if len(given) == 1 and _REQUEST_ID(given[0]) else uuid4().hex
+    given = headers.getall(REQUEST_ID_HEADER, ())
+    return given[0] if len(given) == 1 and _REQUEST_ID(given[0]) else os.urandom(16).hex()
 
 
-def traceparent(request: web.Request) -> str | None:
+def traceparent(headers: Headers) -> str | None:
     """Return the W3C trace context of the request, if it is well formed and given once."""
-    given = request.headers.getall(TRACEPARENT_HEADER, [])
+    given = headers.getall(TRACEPARENT_HEADER, ())
     return given[0] if len(given) == 1 and not fault_of_traceparent(given[0]) else None
 
 
-def preferred_wait(request: web.Request) -> int | None:
+def preferred_wait(headers: Headers) -> int | None:
     """Return how many seconds the caller waits for the answer (RFC 7240 section 4.3), from 1 to the longest."""
-    match = _WAIT(",".join(request.headers.getall(PREFER_HEADER, [])))
+    given = headers.getall(PREFER_HEADER, ())
+    match = _WAIT(",".join(given)) if given else None
     return min(max(1, int(match.group(1))), LONGEST_WAIT_SECONDS) if match else None
+
+
+def no_answer(seconds: float) -> ProblemError:
+    """Return the answer to a caller that has waited so long."""
+    detail = f"No answer within {seconds:g} s; whether the request took effect is unknown: send it again."
+    return ProblemError(UNAVAILABLE, detail, headers={"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)})
+
+
+def accompany(headers: MutableMapping[str, str], request_id: str | None, trace: str | None, wait: int | None) -> None:
+    """Set the headers that every answer has, with what accompanies its request."""
+    if request_id is not None:
+        headers[REQUEST_ID_HEADER] = request_id
+    if trace is not None:
+        headers[TRACEPARENT_HEADER] = trace
+    if wait is not None:
+        headers[APPLIED_HEADER] = f"wait={wait}"
+    headers[hdrs.SERVER] = SERVER
+    headers[hdrs.CACHE_CONTROL] = "no-store"
+    headers["X-Content-Type-Options"] = "nosniff"
 
 
 def bind(request: web.Request, seconds: float) -> Bound:
     """Give a request its bound: what its caller prefers, else `seconds`."""
-    request[_BOUND] = bound = Bound(preferred_wait(request) or seconds)
+    request[_BOUND] = bound = Bound(preferred_wait(request.headers) or seconds)
     return bound
 
 

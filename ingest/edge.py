@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPMethod
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import web
 
 from ingest.access import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Gate, Limits, RequestRate, Shares
@@ -13,7 +15,10 @@ from ingest.instruments import EdgeInstruments
 from ingest.places import Places
 from ingest.readiness import Readiness
 
+log = structlog.get_logger()
+
 DECODING_WAITING_EACH = 64
+_METHODS = frozenset(HTTPMethod)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -40,6 +45,33 @@ class Edge:
     heavy: Places
     readiness: Readiness
     instruments: EdgeInstruments
+
+    def tell(
+        self,
+        *,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        credential: str | None,
+        count: int | None,
+        request_id: str,
+        trace: str | None,
+    ) -> None:
+        """Write the one log line of a request, and count it; status 0 means that the caller had disconnected."""
+        duration_seconds = max(0.0, seconds)
+        log.info(
+            "request answered" if status else "request abandoned",
+            method=method if method in _METHODS else "other",
+            route=route,
+            status=status,
+            duration_seconds=round(duration_seconds, 6),
+            credential=credential,
+            count=count,
+            request_id=request_id,
+            traceparent=trace,
+        )
+        self.instruments.answered(route, status, duration_seconds)
 
 
 def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:

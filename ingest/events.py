@@ -83,10 +83,15 @@ def _accepted(reading: Reading) -> Sequence[Event]:
 
 def read_single(body: bytes, now: datetime, source_prefix: str) -> Reading:
     """Read one event, at most EVENT_LIMIT_BYTES in canonical form, or its faults; `now` is aware, in UTC."""
-    events = _read_one(body, now, source_prefix)
-    if events and len(events[0].canonical) <= EVENT_LIMIT_BYTES:
-        return Reading(events, (0,), Faults())
+    if (event := read_usual(body, now, source_prefix)) is not None:
+        return Reading([event], (0,), Faults())
     return _examination(now, source_prefix).single(spellings.plain_event(diagnosis.parse(body)))
+
+
+def read_usual(body: bytes, now: datetime, source_prefix: str) -> Event | None:
+    """Read one event without faults, in a usual spelling; None leaves it to `read_single`."""
+    events = _read_one(body, now, source_prefix)
+    return events[0] if events and len(events[0].canonical) <= EVENT_LIMIT_BYTES else None
 
 
 def read_batch(body: bytes, now: datetime, source_prefix: str) -> Reading:

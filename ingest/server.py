@@ -14,13 +14,14 @@ from uuid import uuid4
 
 import aiohttp
 import structlog
-from aiohttp import hdrs, http_parser, web
+from aiohttp import StreamReader, hdrs, http_parser, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from ingest.app import DRAINS, SERVER
+from ingest.app import DRAINS
 from ingest.connections import Connections
-from ingest.context import REQUEST_ID_HEADER
+from ingest.context import REQUEST_ID_HEADER, SERVER
+from ingest.direct import Asked, Direct
 from ingest.edge import EDGE
 from ingest.problems import (
     BAD_REQUEST,
@@ -36,6 +37,7 @@ from journal.core.errors import OperatorError
 from journal.core.faults import HEADER, HEADER_TOO_LARGE, Fault
 
 if TYPE_CHECKING:
+    from aiohttp.http_parser import RawRequestMessage
     from aiohttp.web_request import BaseRequest
 
 log = structlog.get_logger()
@@ -53,20 +55,137 @@ SHUTDOWN_SECONDS = 20.0
 # How long the event loop waits for a thread that decodes a batch; Python's default is 5 ms, each time.
 SWITCH_SECONDS = 0.001
 TOO_MANY_RETRY_SECONDS = 5
+# aiohttp's own.
+READ_BUFFER_BYTES = 2**16
 # How long open connections may bring one more request, which is answered with "Connection: close".
 DRAIN_SECONDS = 3.0
 DRAIN_LOOK_SECONDS = 0.05
 
 
+class _Parser:
+    """aiohttp's parser, with an eye on what `direct` takes."""
+
+    __slots__ = ("_connection", "_parser")
+
+    def __init__(self, parser: Any, connection: Connection) -> None:
+        self._parser = parser
+        self._connection = connection
+
+    def feed_data(self, data: bytes) -> tuple[Any, bool, bytes]:
+        """Parse, and keep from the application what needs it no more."""
+        parsed: tuple[Any, bool, bytes] = self._parser.feed_data(data)
+        messages, upgraded, tail = parsed
+        if len(messages) != 1 or upgraded or tail:
+            return parsed
+        message, payload = messages[0]
+        left = self._connection.take(message, payload)
+        if left is None:
+            self._parser.message_consumed()
+            return (), False, b""
+        return ((message, left),), False, b""
+
+    def message_consumed(self) -> None:
+        """Note that the application begins with a request."""
+        self._connection.is_with_application = True
+        self._parser.message_consumed()
+
+    def __getattr__(self, name: str) -> Any:
+        """Be aiohttp's parser in all else."""
+        return getattr(self._parser, name)
+
+
 class Connection(RequestHandler):
     """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
-    __slots__ = ("_connections",)
+    __slots__ = ("_asked", "_connections", "_direct", "_held", "is_with_application")
 
-    def __init__(self, manager: Server, connections: Connections, **kwargs: Any) -> None:
+    def __init__(self, manager: Server, connections: Connections, direct: Direct, **kwargs: Any) -> None:
         """Be counted among these connections."""
         super().__init__(manager, **kwargs)
         self._connections = connections
+        self._direct = direct
+        self._asked: Asked | None = None
+        # From when a request is taken from those that wait, until its answer is sent.
+        self.is_with_application = False
+        # What came while a request was answered directly.
+        self._held = b""
+        self._parser: Any = _Parser(self._parser, self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, once what came before is answered."""
+        if self._asked is None:
+            super().data_received(data)
+            return
+        self._held += data
+        self._pause_reading_for_buffer()
+
+    def take(self, message: RawRequestMessage, payload: StreamReader) -> StreamReader | None:
+        """Answer a request without the application, if that can be done and nothing else is being answered.
+
+        Else return what the application is to read as its body.
+        """
+        if self.is_with_application or self._messages or self._paused or not payload.is_eof():
+            return payload
+        caller = self._direct.caller(message)
+        if caller is None:
+            return payload
+        body = payload.read_nowait()
+        self._asked = self._direct.take(self, message, body, caller)
+        if self._asked is None:
+            return self._whole(body)
+        self._request_in_progress = True
+        # The application does this where it answers.
+        self._keepalive = True
+        self._put_off_end()
+        return None
+
+    async def _handle_request(self, *given: Any) -> tuple[web.StreamResponse, bool]:
+        try:
+            return await super()._handle_request(*given)
+        finally:
+            self.is_with_application = False
+
+    def answer(self, answer: bytes, *, ends: bool) -> None:
+        """Send the answer to the request that was taken; the connection ends with it, or goes on."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(answer)
+            if ends:
+                self.close()
+                transport.close()
+        self._go_on()
+
+    def leave_to_application(self, message: RawRequestMessage, body: bytes) -> None:
+        """Have the application answer the request that was taken."""
+        if self.transport is not None:
+            self._messages.append((message, self._whole(body)))
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+        self._go_on()
+
+    def _whole(self, body: bytes) -> StreamReader:
+        payload = StreamReader(self, READ_BUFFER_BYTES, loop=self._loop)
+        payload.feed_data(body)
+        payload.feed_eof()
+        return payload
+
+    def _go_on(self) -> None:
+        self._asked = None
+        self._request_in_progress = False
+        self._put_off_end()
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if self._held and self.transport is not None:
+            held, self._held = self._held, b""
+            self._resume_reading_for_buffer()
+            self.data_received(held)
+
+    def _put_off_end(self) -> None:
+        if self._force_close:
+            return
+        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_SECONDS
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or refuse the connection before anything of it is read."""
@@ -121,10 +240,11 @@ class Server(web.Server):
     """A server that uses our Connection."""
 
     room: Connections
+    direct: Direct
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return Connection(self, self.room, loop=self._loop, **self._kwargs)
+        return Connection(self, self.room, self.direct, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -167,6 +287,7 @@ class Runner(web.AppRunner):
 
         server = Server(answer, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001  (no public way to set the class of connections)
         edge = self.app[EDGE]
+        server.direct = Direct(self.app)
         server.room = Connections(edge.limits.connections, edge.proxies, edge.instruments)
         return server
 

@@ -1,0 +1,211 @@
+"""A single event is answered by the short way where nothing is unusual: nobody can tell it from the application's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from ingest.app import DRAINS
+from ingest.direct import Direct
+from tests.support.edge import SINGLE, RunningEdge
+from tests.support.raw import raw, request_head
+from tests.support.refused_events import valid_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# The same media type, in a spelling that the short way leaves to the application.
+UNUSUAL = "Application/CloudEvents+JSON"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def fresh(name: str, **members: Any) -> dict[str, Any]:
+    """Return a valid event of a moment ago."""
+    moment = datetime.now(UTC) - timedelta(seconds=1)
+    return valid_event(id=name, time=moment.isoformat(), **members)
+
+
+def whole(edge: RunningEdge, event: Any, *headers: str, kind: str = SINGLE) -> bytes:
+    """Return a request in one piece."""
+    body = json.dumps(event).encode()
+    return request_head(edge, f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers) + body
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Note of each request that comes to the short way whether it is taken."""
+    noted: list[bool] = []
+    take = Direct.take
+
+    def noting(direct: Direct, *given: Any) -> Any:
+        asked = take(direct, *given)
+        noted.append(asked is not None)
+        return asked
+
+    monkeypatch.setattr(Direct, "take", noting)
+    return noted
+
+
+async def connect(edge: RunningEdge) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection."""
+    return await asyncio.open_connection("127.0.0.1", edge.port)
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], Any]:
+    """Read one answer: status, headers, body."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    return int(head[0].split()[1]), headers, json.loads(await reader.readexactly(int(headers["content-length"])))
+
+
+async def waiting(edge: RunningEdge, count: int) -> None:
+    """Wait until the writer holds so many submissions."""
+    while len([*edge.service.writer._open]) != count:  # noqa: ASYNC110  (nobody is told)
+        await asyncio.sleep(0.01)
+
+
+def ids(body: Any) -> list[str]:
+    """Return the ids of an answer's receipts."""
+    return [receipt["id"] for receipt in body["receipts"]]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        ("X-Request-Id: 0123456789abcdef0123",),
+        ("X-Request-Id: not hexadecimal",),
+        (f"traceparent: {TRACE}", "Prefer: wait=7"),
+        ("traceparent: nonsense", "Prefer: respond-async"),
+        ("Connection: keep-alive", "Accept: */*"),
+    ],
+)
+@pytest.mark.parametrize("case", ["new", "known", "other content", "misshapen", "too far ahead", "too late"])
+async def test_both_ways_answer_alike(
+    edge: RunningEdge, taken: list[bool], headers: tuple[str, ...], case: str
+) -> None:
+    """Status line, names and order of headers, members of the body: the same, whichever way a request goes."""
+    marks: dict[str, Any] = {
+        "misshapen": {"subject": 7},
+        "too far ahead": {"time": (datetime.now(UTC) + timedelta(hours=1)).isoformat()},
+        "too late": {"time": (datetime.now(UTC) - timedelta(days=40)).isoformat()},
+    }
+    found = []
+    for kind in (SINGLE, UNUSUAL):
+        event = fresh(f"{case} {len(kind)} {' '.join(headers)[:40]}".strip()) | marks.get(case, {})
+        if case in {"known", "other content"}:
+            assert (await raw(edge, whole(edge, event)))[0] == 201
+        if case == "other content":
+            event["subject"] = "MC-2026-0002"
+        taken.clear()
+        status, told, body = await raw(edge, whole(edge, event, *headers, kind=kind))
+        assert bool(taken) == (kind == SINGLE)
+        # What is refused at once is refused by the application.
+        assert taken != [True] or case in {"new", "known", "other content"}
+        varying = {name: len(told[name]) for name in ("date", "content-length", "x-request-id")}
+        assert "X-Request-Id: 0123456789abcdef0123" not in headers or told["x-request-id"] == "0123456789abcdef0123"
+        varying["content-length"] = 0  # identifiers and paths differ
+        members = sorted(json.loads(body))
+        faults = [{**fault, "reason": ""} for fault in json.loads(body).get("faults", ())]  # which tells the moment
+        found.append((status, [*told], {**told, **varying}, members, faults))
+    assert found[0] == found[1]
+
+
+async def test_pipelined_requests_are_answered_in_order(own_edge: RunningEdge, taken: list[bool]) -> None:
+    """What comes while one is being answered waits, however it comes, and whichever way it goes."""
+    names = [f"piped {number}" for number in range(8)]
+    sent = [
+        whole(own_edge, fresh(name), kind=UNUSUAL if number % 3 == 2 else SINGLE) for number, name in enumerate(names)
+    ]
+    reader, writer = await connect(own_edge)
+    connection = await asyncpg.connect(own_edge.superuser_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE journal.head IN ACCESS EXCLUSIVE MODE")
+            writer.write(sent[0])
+            await waiting(own_edge, 1)
+            for request in sent[1:]:
+                writer.write(request[:400])
+                await asyncio.sleep(0)
+                writer.write(request[400:])
+    finally:
+        await connection.close()
+    answers = [await answer_of(reader) for _ in names]
+    assert [ids(body) for _, _, body in answers] == [[name] for name in names]
+    assert taken[0]
+    writer.close()
+
+
+async def test_a_writer_that_does_not_answer(own_edge: RunningEdge, taken: list[bool]) -> None:
+    """After the time that the caller waits: 503, as the application; the events are recorded once it can."""
+    connection = await asyncpg.connect(own_edge.superuser_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE journal.head IN ACCESS EXCLUSIVE MODE")
+            event = fresh("waiting")
+            answers = await asyncio.gather(
+                *(raw(own_edge, whole(own_edge, event, "Prefer: wait=1", kind=kind)) for kind in (SINGLE, UNUSUAL))
+            )
+    finally:
+        await connection.close()
+    assert True in taken
+    for status, headers, body in answers:
+        assert (status, headers["preference-applied"]) == (503, "wait=1")
+        problem = json.loads(body)
+        assert (problem["type"], problem["retryable"]) == ("urn:openepm-journal:problem:unavailable", True)
+        assert problem["detail"].startswith("No answer within 1 s;")
+        assert int(headers["retry-after"]) >= 1
+    assert (await own_edge.post(event)).status in {200, 201}
+    assert await own_edge.size() == 1
+
+
+async def test_a_caller_that_goes_away(own_edge: RunningEdge, taken: list[bool]) -> None:
+    """What the writer was given is recorded, whoever waits for the answer."""
+    connection = await asyncpg.connect(own_edge.superuser_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE journal.head IN ACCESS EXCLUSIVE MODE")
+            _, writer = await connect(own_edge)
+            writer.write(whole(own_edge, fresh("left")))
+            await waiting(own_edge, 1)
+            writer.transport.abort()
+    finally:
+        await connection.close()
+    await waiting(own_edge, 0)
+    assert taken == [True]
+    assert await own_edge.size() == 1
+
+
+async def test_a_service_that_ends(own_edge: RunningEdge, taken: list[bool]) -> None:
+    """An answer under way when another process takes over ends its connection, and says so."""
+    connection = await asyncpg.connect(own_edge.superuser_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE journal.head IN ACCESS EXCLUSIVE MODE")
+            reader, writer = await connect(own_edge)
+            writer.write(whole(own_edge, fresh("last")))
+            await waiting(own_edge, 1)
+            own_edge.app[DRAINS].set()
+    finally:
+        await connection.close()
+    status, headers, body = await answer_of(reader)
+    assert (status, headers["connection"], ids(body)) == (201, "close", ["last"])
+    assert await reader.read() == b""
+    assert taken == [True]
+    writer.close()
+
+
+async def test_the_database_is_gone(own_edge: RunningEdge, taken: list[bool]) -> None:
+    """503, with a moment to come back at, and one log line that counts it as refused."""
+    await own_edge.service.store.close()
+    status, headers, body = await raw(own_edge, whole(own_edge, fresh("nowhere")))
+    assert (status, headers["content-type"]) == (503, "application/problem+json")
+    assert json.loads(body)["request_id"] == headers["x-request-id"]
+    assert taken == [True]
