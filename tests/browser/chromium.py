@@ -122,6 +122,20 @@ def browser() -> Iterator[BrowserContext]:
         context.close()
 
 
+def choose(page: Page, files: Path, extract: bytes, **others: str) -> None:
+    """Choose files as with the pickers: the extract, the certificate, and `others` by the form's own names."""
+    (files / "extrait.asice").write_bytes(extract)
+    page.set_input_files("#extract", files / "extrait.asice")
+    for kind, names in {"trust": "trust.pem", **others}.items():
+        page.set_input_files(f"#{kind}", [files / name for name in names.split()])
+
+
+def verdict(page: Page) -> str:
+    """Start, and return the verdict's text."""
+    page.get_by_role("button", name="Vérifier").click()
+    return page.locator(".verdict").inner_text()
+
+
 class Verifier:
     """The page's own verifier, called with bytes: many extracts a call."""
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import Verifier, browser, page_address
+from tests.browser.chromium import TRUST, Verifier, browser, page_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from playwright.sync_api import BrowserContext
+    from playwright.sync_api import BrowserContext, Page
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,3 +34,24 @@ def verifier(chromium: BrowserContext) -> Iterator[Verifier]:
     page.goto(page_address())
     yield Verifier(page)
     page.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a folder that holds what an auditor trusts."""
+    (tmp_path / "trust.pem").write_text(TRUST["anchors"])
+    (tmp_path / "tsa.pem").write_text(TRUST["stampers"])
+    return tmp_path
+
+
+@pytest.fixture
+def page(chromium: BrowserContext) -> Iterator[Page]:
+    """Open a fresh page; any console message is a failure."""
+    opened = chromium.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(page_address())
+    yield opened
+    opened.close()
+    assert complaints == []

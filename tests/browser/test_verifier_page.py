@@ -16,7 +16,7 @@ import pytest
 from ingest.verifier_page import assemble
 from journal.extract.layout import DOCUMENT
 from journal.extract.listing import encode_head_answer
-from tests.browser.chromium import TRUST, VECTORS, page_address
+from tests.browser.chromium import TRUST, VECTORS, choose, page_address, verdict
 from tests.browser.kinds import STAMPED, container
 from tests.support import authority
 from tests.support.extracts import World, march, noon, sample
@@ -29,41 +29,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
     from tests.support.extracts import Extract
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """Return a folder that holds what an auditor trusts."""
-    (tmp_path / "trust.pem").write_text(TRUST["anchors"])
-    (tmp_path / "tsa.pem").write_text(TRUST["stampers"])
-    return tmp_path
-
-
-@pytest.fixture
-def page(chromium: BrowserContext) -> Iterator[Page]:
-    """Open a fresh page; any console message is a failure."""
-    opened = chromium.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(page_address())
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
-def choose(page: Page, files: Path, extract: bytes, **others: str) -> None:
-    """Choose files as with the pickers: the extract, the certificate, and `others` by the form's own names."""
-    (files / "extrait.asice").write_bytes(extract)
-    page.set_input_files("#extract", files / "extrait.asice")
-    for kind, names in {"trust": "trust.pem", **others}.items():
-        page.set_input_files(f"#{kind}", [files / name for name in names.split()])
-
-
-def verdict(page: Page) -> str:
-    """Start, and return the verdict's text."""
-    page.get_by_role("button", name="Vérifier").click()
-    return page.locator(".verdict").inner_text()
 
 
 # --- what it says

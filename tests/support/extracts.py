@@ -306,8 +306,9 @@ class World:
             software="openepm-journal 0.1.0",
             rule=Rule("contrat, art. 13.2"),
         )
+        told = set(disclosed)
         proof = [
-            disclosed_line(index, self.salts[index]) if index in disclosed else withheld_line(index, self.leaf(index))
+            disclosed_line(index, self.salts[index]) if index in told else withheld_line(index, self.leaf(index))
             for index in indexes
         ]
         return Extract(

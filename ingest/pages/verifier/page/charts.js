@@ -1,6 +1,6 @@
 // Activity as bars, by day and by hour, each action in its colour, and the figures as a table.
 
-const COLOURS = 6, CHART_HEIGHT = 180, LEFT = 44, BOTTOM = 22, TOP = 8;
+const COLOURS = 6, CHART_HEIGHT = 180, LEFT = 44, BOTTOM = 22, TOP = 8, PAPER_WIDTH = 660;
 const svg = (name, attributes, ...children) => {
   const made = document.createElementNS('http://www.w3.org/2000/svg', name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -10,7 +10,7 @@ const svg = (name, attributes, ...children) => {
 /** A round number at or above a count, for the top of an axis. */
 function roundUp(count) {
   const power = 10 ** Math.floor(Math.log10(Math.max(1, count)));
-  return [1, 2, 5, 10].map((step) => step * power).find((top) => top >= count);
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((top) => top >= count);
 }
 
 function bars(series, labels, every, width) {
@@ -55,10 +55,8 @@ function fewer({ actions, days, hours }) {
 }
 
 const DAY_NAMES = ['dim.', 'lun.', 'mar.', 'mer.', 'jeu.', 'ven.', 'sam.'];
-async function drawActivity() {
-  const isSelection = element('activity-of').value === 'selection';
-  const found = await ask('activity', { query: isSelection ? query() : {} }), { actions, days, hours } = fewer(found);
-  const width = Math.max(280, element('charts').clientWidth), total = (counts) => counts.reduce((sum, count) => sum + count, 0);
+function drawCharts(found, isSelection, width) {
+  const { actions, days, hours } = fewer(found), total = (counts) => counts.reduce((sum, count) => sum + count, 0);
   const most = days.reduce((best, one) => total(one[1]) > total(best[1]) ? one : best, days[0] ?? ['', []]);
   const peak = hours.reduce((best, counts, hour) => total(counts) > total(hours[best]) ? hour : best, 0);
   const frenchDay = (day) => `${day.slice(8)}/${day.slice(5, 7)}/${day.slice(0, 4)}`;
@@ -72,10 +70,25 @@ async function drawActivity() {
     chart('Par heure de la journée', `Heures de Paris, tous les jours ensemble ; l’heure la plus chargée est ${peak} h, avec ${plural(total(hours[peak]), 'entrée')}.`,
       'heure', hours.map((_, hour) => `de ${hour} h à ${hour + 1} h`), hours.map((_, hour) => `${hour} h`), hours, actions, width));
 }
+
+let drawn = null;
+async function drawActivity() {
+  const isSelection = element('activity-of').value === 'selection';
+  drawn = { found: await ask('activity', { query: isSelection ? query() : {} }), isSelection };
+  drawAgain();
+}
+const drawAgain = (width = Math.max(280, element('charts').clientWidth)) => drawCharts(drawn.found, drawn.isSelection, width);
 onShown.activity = drawActivity;
 element('activity-of').addEventListener('change', drawActivity);
 let resizing = 0;
 addEventListener('resize', () => {
   clearTimeout(resizing);
-  resizing = setTimeout(() => { if (reader.facets && !element('activity').hidden) drawActivity(); }, 200);
+  resizing = setTimeout(() => { if (drawn && !element('activity').hidden) drawAgain(); }, 200);
+});
+// On paper, letters are to be as large as those around them.
+addEventListener('beforeprint', () => { if (drawn && !element('activity').hidden) drawAgain(PAPER_WIDTH); });
+addEventListener('afterprint', () => { if (drawn && !element('activity').hidden) drawAgain(); });
+onOpened.push(() => {
+  drawn = null;
+  element('activity-of').value = 'all';
 });

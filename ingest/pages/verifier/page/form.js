@@ -92,6 +92,8 @@ function take(files, kind) {
   }
   say('');
   refresh();
+  // The files are seen there.
+  choose('details');
 }
 
 for (const kind of KINDS)

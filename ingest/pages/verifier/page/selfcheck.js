@@ -1,6 +1,5 @@
 // The self-check as a report to print, with room for what the chief answers and signs.
 
-const LINES_SHOWN = 200;
 const ROOM = 'Justification';
 /** Of each kind of indication: its title, when it is one, what often explains it, and its columns. */
 const KINDS_OF_INDICATION = {
@@ -40,7 +39,8 @@ function indications(kind, { total, lines }, thresholds) {
   const { name, rule, night, heads } = KINDS_OF_INDICATION[kind], { opens, closes } = thresholds;
   const said = night && opens > closes ? rule(thresholds).replace(`Consultations avant ${opens} ou à partir de ${closes}`, night(thresholds)) : rule(thresholds);
   const made = make('section', { className: 'indication' }, make('h3', { text: `${name} : ${total ? plural(total, 'ligne') : 'aucune indication'}` }), make('p', { className: 'soft', text: said }));
-  if (total) made.append(listing(total > lines.length ? `${name} : les ${french(lines.length)} premières lignes sur ${french(total)}` : name, heads, lines, ROOM));
+  if (total > lines.length) made.append(make('p', { text: `Seules les ${french(lines.length)} premières lignes sur ${french(total)} figurent ici : des seuils plus hauts en laissent moins.` }));
+  if (total) made.append(listing(name, heads, lines, ROOM));
   return made;
 }
 

@@ -17,6 +17,7 @@ function drawHead() {
     const button = make('button', { text: title(place) }), head = make('th', {}, button);
     button.type = 'button';
     head.scope = 'col';
+    head.dataset.label = title(place);
     head.setAttribute('role', 'columnheader');
     head.setAttribute('aria-sort', place !== table.sort ? 'none' : table.descending ? 'descending' : 'ascending');
     button.addEventListener('click', () => {

@@ -68,7 +68,7 @@ function open(facets) {
   for (const place of document.querySelectorAll('.of'))
     place.textContent = `${facts.tenant}, catégorie ${facts.category}, ${facts.days} : ${plural(count, 'entrée communiquée', 'entrées communiquées')}.${filtered}`;
   for (const mark of document.querySelectorAll('.mark'))
-    mark.replaceChildren(make('strong', { text: 'Vue non probante' }), ` : établie sur un poste, seul l’extrait fait preuve. ${extractText(facts)}.`);
+    mark.replaceChildren(make('span', {}, make('strong', { text: 'Vue non probante' }), ` : établie sur un poste d’après l’${extractText(facts)}. Seul l’extrait fait preuve.`));
   for (const act of onOpened) act(facets);
   element('tabs').hidden = false;
 }

@@ -5,6 +5,8 @@ const AT = {
   subject: 11, motive: 12, recipients: 13, fields: 14, station: 15, event: 16, details: 17,
 };
 const NUMBERS = [AT.index, AT.count], TIMES = [AT.paris, AT.time, AT.recorded];
+/* Nearly every row has a value of its own there: looking for it among those before would cost and save nothing. */
+const OWN = [AT.index, ...TIMES, AT.event];
 
 /** A text for comparison: neither case nor accents, and one kind of blank and of apostrophe. */
 function fold(text) {
@@ -21,14 +23,14 @@ const frenchCell = (text) => {
 const collator = new Intl.Collator('fr', { numeric: true });
 const isBefore = (left, right) => left < right ? -1 : left > right ? 1 : 0;
 
-/** A column: its different values, and of each row which of them it has. */
+/** A column: its values, once each where they come back, and of each row which of them it has. */
 class Column {
-  constructor(place, count) { Object.assign(this, { place, values: [], codes: new Uint32Array(count), known: new Map() }); }
+  constructor(place, count) { Object.assign(this, { place, values: [], codes: new Uint32Array(count), known: OWN.includes(place) ? null : new Map() }); }
   add(row, text) {
-    let code = this.known.get(text);
+    let code = this.known?.get(text);
     if (code === undefined) {
       code = this.values.push(text) - 1;
-      this.known.set(text, code);
+      this.known?.set(text, code);
     }
     this.codes[row] = code;
   }
@@ -51,7 +53,11 @@ class Column {
       : TIMES.includes(place) ? isBefore : (left, right) => collator.compare(left, right) || isBefore(left, right);
     order.sort((left, right) => compareTexts(values[left], values[right]));
     this.ranksOnce = new Uint32Array(values.length);
-    order.forEach((code, rank) => { this.ranksOnce[code] = rank; });
+    let rank = 0;
+    order.forEach((code, at) => {
+      if (at > 0 && values[code] !== values[order[at - 1]]) rank = at;
+      this.ranksOnce[code] = rank;
+    });
     return this.ranksOnce;
   }
 }

@@ -20,7 +20,15 @@ async function work(files) {
   try {
     opened = await readRows(verified, teller('read'));
     postMessage({ opened: facets(opened) });
+    prepare(opened, 0);
   } catch (failure) { postMessage({ unreadable: failure instanceof Unusable ? failure.message : `Les entrées n’ont pas pu être lues (${failure}).` }); }
+}
+
+/** Spell the columns for searches while nothing is asked, one after the other, so that the first search finds them so. */
+function prepare(rows, place) {
+  if (rows !== opened || place === rows.columns.length) return;
+  rows.columns[place].folded;
+  setTimeout(prepare, 0, rows, place + 1);
 }
 
 async function answer({ ask, about, number }) {
@@ -34,4 +42,4 @@ function check({ port }) {
 if (globalThis.WorkerGlobalScope)
   globalThis.onmessage = ({ data }) => { (data.port ? check : data.ask ? answer : work)(data); };
 
-globalThis.Verifier = { run, verify, checkSlice, tell, readAllReceipts, judgeBySeals, readAnchors, bytesSource, Refusal, readRows, visible, frenchCell, extractText, readings: READINGS, internals: { decode, parse, readRecord, readSeal, rootOf, genesisOf, sha256, Sha256, crc32, writeRow, readListed, verifySignature, verifyTimestamp, checkTree, spell, toHex, fromHex } };
+globalThis.Verifier = { run, verify, checkSlice, tell, readAllReceipts, judgeBySeals, readAnchors, bytesSource, Refusal, readRows, visible, frenchCell, extractText, readings: READINGS, internals: { decode, parse, readRecord, readSeal, rootOf, genesisOf, sha256, Sha256, crc32, writeRow, readListed, verifySignature, verifyTimestamp, checkTree, spell, toHex, fromHex, holidays } };
