@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ingest.edge import Handler, PublicHandler
     from journal.service import Service
 
-    Attest = Callable[[str, date], Awaitable[bytes]]
+    Make = Callable[[str, date], Awaitable[bytes]]
 
 log = structlog.get_logger()
 
@@ -117,10 +117,13 @@ CALLS = (
 )
 
 
-def create_app(service: Service, limits: Limits | None = None, attest: Attest | None = None) -> web.Application:
+def create_app(
+    service: Service, limits: Limits | None = None, attest: Make | None = None, slip: Make | None = None
+) -> web.Application:
     """Return the application for a started service; serve it with `server.Runner`.
 
-    `attest` makes the document of a commune and day that says what was destroyed.
+    `attest` makes the document of a commune and day that says what was destroyed, `slip` that of what was handed
+    over in a night.
     """
     app = web.Application(middlewares=[_observe], client_max_size=BATCH_LIMIT_BYTES)
     app[EDGE] = make_edge(service, limits or Limits(), [*(call.path for call in CALLS), *PATHS])
@@ -128,7 +131,7 @@ def create_app(service: Service, limits: Limits | None = None, attest: Attest | 
     for call in CALLS:
         app.router.add_route(call.method, call.path, partial(_answer, call), expect_handler=_expect)
     if service.settings.console:
-        add_console(app, app[EDGE], attest, service.settings.console_host)
+        add_console(app, app[EDGE], attest, slip)
     app.on_response_prepare.append(_set_headers)
     # The first receipt is signed already.
     app.on_startup.append(lambda _: service.receipt_keys.prepare())

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from journal.admin.confirmation import confirmation_code
-from journal.core import canonical
 from journal.core.entry import Compartment
-from journal.core.times import day_of, format_day, format_time
-from journal.database.handover import HandoverFile
+from journal.core.times import day_of, format_day
+from journal.database.handover import HandoverFile, file_name, period_name
 from journal.document.render import HANDOVER_SLIP
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import SUBMITTED_BY
 from retention.encryption import Encryption
+from retention.inventory import encode_inventory, inventory_name
 from retention.outbox import PART
 from retention.papers import put_paper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
     from datetime import date
     from pathlib import Path
 
@@ -191,50 +191,3 @@ async def _finished(work: Callable[[], None]) -> None:
 def _night(file: HandoverFile) -> date:
     assert file.placed_at is not None  # only placed files are passed
     return day_of(file.placed_at)
-
-
-FORMAT = "openepm-journal/handover/v1"
-
-
-def file_name(tenant: str, file: HandoverFile) -> str:
-    """Return the name of a compartment's encrypted extract."""
-    return period_name(tenant, file.category, file.first_day, file.last_day)
-
-
-def period_name(tenant: str, category: str, first_day: date, last_day: date) -> str:
-    """Return the name of the encrypted extract of a compartment's days."""
-    return f"{tenant}_{category}_{format_day(first_day)}_{format_day(last_day)}.asice.p7m"
-
-
-def inventory_name(tenant: str, night: date) -> str:
-    """Return the name of a night's inventory; its signature has `.p7s` after it."""
-    return f"{tenant}_inventory_{format_day(night)}.json"
-
-
-def encode_inventory(*, service: str, tenant: str, night: date, files: Sequence[HandoverFile]) -> bytes:
-    """Write the inventory of the files placed in a night (a UTC day), in order of category and days."""
-    return canonical.encode(
-        {
-            "files": [_describe(service, tenant, file) for file in files],
-            "format": FORMAT,
-            "night": format_day(night),
-            "service": service,
-            "tenant": tenant,
-        }
-    )
-
-
-def _describe(service: str, tenant: str, file: HandoverFile) -> dict[str, object]:
-    assert file.placed_at is not None  # only placed files are in an inventory
-    return {
-        "base": {"chain_hash": file.base_hash.hex(), "size": file.base_size},
-        "bytes": file.file_bytes,
-        "from": format_day(file.first_day),
-        "head": {"chain_hash": file.head_hash.hex(), "size": file.head_size},
-        "name": file_name(tenant, file),
-        "origin": Compartment(service, tenant, file.category).origin,
-        "placed_at": format_time(file.placed_at),
-        "recipient": file.recipient_sha256.hex(),
-        "sha256": file.file_sha256.hex(),
-        "to": format_day(file.last_day),
-    }

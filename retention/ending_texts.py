@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from journal.core import canonical
 from journal.core.entry import Compartment
 from journal.core.times import format_day, format_time
-from retention.delivery import file_name
+from journal.database.handover import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from journal.core.entry import Compartment
 from journal.core.errors import StoreError
 from journal.core.times import day_of
-from journal.database.handover import HandoverFile
+from journal.database.handover import HandoverFile, file_name, period_name
 from journal.document.render import EXPORT_SLIP
 from journal.extract.manifest import Request
 from journal.reading.plan import ExtractRequest
-from retention.delivery import DuePeriod, LargeFileError, file_name, period_name, write_extract
+from retention.delivery import DuePeriod, LargeFileError, write_extract
 from retention.encryption import Encryption
 from retention.ending_texts import encode_inventory, inventory_name
 from retention.papers import put_paper

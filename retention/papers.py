@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from journal import __version__
-from journal.core.errors import VerificationError
+from journal.core.errors import OperatorError, VerificationError
+from journal.core.times import format_day
 from journal.document.render import DESTRUCTION, EXPORT_SLIP, HANDOVER_SLIP, DocumentError, Template, render
 from journal.document.signatory import Signatory
 from journal.document.slips import Paper, destruction_content, export_content, handover_content
 from journal.pki.certificates import pem_to_der
+from retention.inventory import encode_inventory, inventory_name
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
     from journal.pki.trust import Anchor
     from journal.service import Service
@@ -59,6 +61,29 @@ async def make_paper(service: Service, template: Template, json_name: str, conte
         content=content,
     )
     return await render(_CONTENT[template](paper), service.signer, signed_at, template)
+
+
+class Slips:
+    """Makes the slips of hand-overs again, for whoever may have them."""
+
+    def __init__(self, service: Service) -> None:
+        """Make slips of this service's hand-overs."""
+        self._service = service
+
+    async def issue(self, tenant: str, night: date) -> bytes:
+        """Return the signed slip of what a commune was handed in a night (UTC day); its making is recorded.
+
+        Raises OperatorError where that was nothing, or is longer ago than a year; DocumentError, SignerError.
+        """
+        files = await self._service.store.placed_handovers(tenant, night)
+        if not files:
+            raise OperatorError(f"nothing was handed over to {tenant} in the night of {format_day(night)}")
+        name = inventory_name(tenant, night)
+        content = encode_inventory(service=self._service.name, tenant=tenant, night=night, files=files)
+        document = await make_paper(self._service, HANDOVER_SLIP, name, content)
+        data = {"change": "document made", "day": format_day(night), "sha256": sha256(document).hexdigest()}
+        await self._service.chronicle.write("setting", tenant=tenant, subject="handover", data=data)
+        return document
 
 
 def signatory(service: Service, signed_at: datetime) -> Signatory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ingest.console.handovers import is_unconfirmed
 from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.times import day_of, format_day, parse_day
 
@@ -48,7 +49,7 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
         for row in rows
         if row["category"] in seen.row.categories or row["category"] == JOURNAL_CATEGORY
     ]
-    return seen.page("vue.html", categories=categories, **values)
+    return seen.page("vue.html", categories=categories, is_unconfirmed=await is_unconfirmed(seen), **values)
 
 
 async def get_help(seen: Visit, _: dict[str, str]) -> web.StreamResponse:

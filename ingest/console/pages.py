@@ -47,11 +47,12 @@ ALL = COMMUNE | {"operator"}
 
 @dataclass(slots=True)
 class Console:
-    """The console of an edge; `attest` makes the document that says what a purge destroyed."""
+    """The console of an edge; `attest` makes the document that says what a purge destroyed, `slip` a hand-over's."""
 
     edge: Edge
     people: People
     attest: Callable[[str, Any], Awaitable[bytes]] | None = None
+    slip: Callable[[str, Any], Awaitable[bytes]] | None = None
     attempts: RequestRate = field(init=False)
     attempts_from: RequestRate = field(init=False)
     looks: RequestRate = field(init=False)

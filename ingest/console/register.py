@@ -12,7 +12,7 @@ from aiohttp import web
 from ingest.problems import ABSENT, ProblemError
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import OperatorError
-from journal.core.times import day_of, parse_day
+from journal.core.times import day_of
 from journal.extract.table import texts
 from journal.extract.words import CHANGES, MEMBERS
 
@@ -113,7 +113,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
 async def get_attestation(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
     """Answer the attestation of a day's destruction, a signed document; its making is recorded."""
     try:
-        day = parse_day(fields.get("jour", ""))
+        day = date.fromisoformat(fields.get("jour", ""))
     except ValueError as error:
         raise ProblemError(ABSENT, "") from error
     if seen.console.attest is None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest import context
-from ingest.console import extract, overview, people, register, sign_in
+from ingest.console import extract, handovers, overview, people, register, sign_in
 from ingest.console.pages import ALL, COMMUNE, ROOT, Console, Page, visit
 from ingest.problems import absent
 from journal.admin.persons import People
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from ingest.edge import Edge
     from journal.settings import Settings
+
+    Make = Callable[[str, date], Awaitable[bytes]]
 
 REFERENT = frozenset({"referent"})
 ASKING = frozenset({"referent", "auditor"})
@@ -35,6 +37,10 @@ PAGES = (
     Page(method="GET", path="/attestation", roles=COMMUNE, handler=register.get_attestation),
     Page(method="GET", path="/sceau", roles=COMMUNE, handler=register.get_head),
     Page(method="GET", path="/trust.pem", roles=COMMUNE, handler=register.get_trust),
+    Page(method="GET", path="/remises", roles=COMMUNE, handler=handovers.get_handovers),
+    Page(method="POST", path="/remises/confirmer", roles=REFERENT, handler=handovers.post_confirm),
+    Page(method="GET", path="/remises/bordereau", roles=COMMUNE, handler=handovers.get_slip),
+    Page(method="GET", path="/remises/fichier", roles=REFERENT, handler=handovers.get_file),
     Page(method="GET", path="/personnes", roles=REFERENT, handler=people.get_people),
     Page(method="POST", path="/personnes/inviter", roles=REFERENT, handler=people.post_invite),
     Page(method="POST", path="/personnes/reinviter", roles=REFERENT, handler=people.post_invite_again),
@@ -56,11 +62,10 @@ OPEN = (
 PATHS = [ROOT + path.replace(":.+", "") for path in (*(page.path for page in PAGES), *(path for _, path, _ in OPEN))]
 
 
-def add_console(
-    app: web.Application, edge: Edge, attest: Callable[[str, date], Awaitable[bytes]] | None, host: str | None
-) -> None:
-    """Add the console to an application; with a `host`, it answers under this name alone."""
-    console = Console(edge=edge, people=People(edge.service), attest=attest)
+def add_console(app: web.Application, edge: Edge, attest: Make | None, slip: Make | None) -> None:
+    """Add the console to an application; where a name of its own is set, it answers under that alone."""
+    host = edge.service.settings.console_host
+    console = Console(edge=edge, people=People(edge.service), attest=attest, slip=slip)
     for method, path, handler in OPEN:
         app.router.add_route(method, ROOT + path, _only_at(host, partial(_bound, partial(handler, console))))
     for page in PAGES:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from journal.admin.recipient import read_recipient
 from journal.core.errors import OperatorError
 from journal.core.times import format_day
+from journal.writing.chronicle import SUBMITTED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,12 +51,17 @@ def read_code(text: str) -> str:
 
 
 async def confirm_handover(
-    service: Service, tenant: str, text: str, *, person: Mapping[str, Any] | None = None
+    service: Service,
+    tenant: str,
+    text: str,
+    *,
+    person: Mapping[str, Any] | None = None,
+    submitted_by: str = SUBMITTED_BY,
 ) -> HandoverFile:
     """Note, and record, that a commune opened a file handed over to its present certificate; return which.
 
-    `person` is who says so. Repeated, it is confirmed still. Raises WrongCodeError, OperatorError (there is no
-    hand-over), StoreError.
+    `person` is who says so, `submitted_by` the account. Repeated, it is confirmed still. Raises WrongCodeError,
+    OperatorError (there is no hand-over), StoreError.
     """
     code = read_code(text)
     recipients = {row.tenant: row for row in await service.store.read_recipients()}
@@ -83,6 +89,8 @@ async def confirm_handover(
             "sha256": recipient.sha256.hex(),
             "to": format_day(file.last_day),
         }
-        await service.chronicle.write("setting", tenant=tenant, subject="handover", data=data)
+        await service.chronicle.write(
+            "setting", tenant=tenant, subject="handover", data=data, submitted_by=submitted_by
+        )
         await service.store.confirm_recipient(tenant, row.certificate)
     return file

@@ -35,6 +35,7 @@ from journal.metrics import Metrics, make_shared_memory
 from journal.signer.connect import NOT_SEPARATED
 from journal.writing.remote import connect_writer
 from retention.attestation import Attestations
+from retention.papers import Slips
 
 if TYPE_CHECKING:
     import argparse
@@ -217,7 +218,8 @@ async def listening(
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
-    runner = Runner(create_app(installation.service, attest=Attestations(installation.service).issue))
+    service = installation.service
+    runner = Runner(create_app(service, attest=Attestations(service).issue, slip=Slips(service).issue))
     await runner.setup()
     site = web.SockSite(runner, listener)
     await site.start()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
+from journal.core.times import format_day
 from journal.database.facts import content
 from journal.database.pools import Pools
 
@@ -71,6 +72,16 @@ class HandoverFile:
     recipient_sha256: bytes
     code_mac: bytes = bytes(32)
     placed_at: datetime | None = None
+
+
+def file_name(tenant: str, file: HandoverFile) -> str:
+    """Return the name of a compartment's encrypted extract (FORMAT.md, section 13)."""
+    return period_name(tenant, file.category, file.first_day, file.last_day)
+
+
+def period_name(tenant: str, category: str, first_day: date, last_day: date) -> str:
+    """Return the name of the encrypted extract of a compartment's days."""
+    return f"{tenant}_{category}_{format_day(first_day)}_{format_day(last_day)}.asice.p7m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

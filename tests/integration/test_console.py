@@ -106,7 +106,8 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
             if role not in page.roles:
                 assert is_absent, (role, page.path, answer.status)
             elif (
-                page.path in {"", "/extrait", "/registre", "/personnes", "/aide", "/trust.pem"} and page.method == "GET"
+                page.path in {"", "/extrait", "/registre", "/remises", "/personnes", "/aide", "/trust.pem"}
+                and page.method == "GET"
             ):
                 assert answer.status == 200, (role, page.path)
         answer = await (nobody.get(page.path) if page.method == "GET" else nobody.post(page.path, {}))

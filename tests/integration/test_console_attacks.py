@@ -135,6 +135,10 @@ async def test_odd_requests(edge: RunningEdge) -> None:
         ("/registre?depuis=%ff", 200),
         ("/sceau?categorie=comptes", 404),
         ("/attestation?jour=0001-01-01", 404),
+        ("/attestation?jour=x", 404),
+        ("/remises?x=1", 200),
+        ("/remises/bordereau?nuit=x", 404),
+        ("/remises/fichier?nom=..%2f..%2fetc%2fpasswd", 404),
         ("/extrait?first=%3Cscript%3E&account=%22%3E%3Cscript%3E", 200),
     ):
         answer = await visitor.get(path)

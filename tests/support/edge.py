@@ -17,6 +17,8 @@ from journal.cli.installation import Installation, open_service, prepare
 from journal.clock import SimulatedClock
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
+from retention.attestation import Attestations
+from retention.papers import Slips
 from tests.support.copies import holds_something, original
 from tests.support.databases import fresh_database
 from tests.support.refused_events import SOURCE_PREFIX
@@ -132,7 +134,8 @@ async def running_edge(
             name = await stack.enter_async_context(fresh_database(postgres, kept.database))
         dsn = postgres.dsn(database=name)
         async with open_service(dsn, chosen, clock) as installation:
-            app = create_app(installation.service, limits)
+            service = installation.service
+            app = create_app(service, limits, attest=Attestations(service).issue, slip=Slips(service).issue)
             runner = Runner(app)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
