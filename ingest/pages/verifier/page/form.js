@@ -87,6 +87,7 @@ function start() {
 const kindOf = (file) => /\.(pem|crt|cer)$/i.test(file.name) ? (chosen.trust.length ? 'stampers' : 'trust') : /\.json$/i.test(file.name) || chosen.extract.length ? 'known' : 'extract';
 function take(files, kind) {
   for (const file of files) {
+    if (/\.p7m$/i.test(file.name)) { takeHandover(file); continue; }
     const place = kind ?? kindOf(file);
     chosen[place] = place === 'extract' ? [file] : [...chosen[place], file];
   }
