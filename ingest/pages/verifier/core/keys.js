@@ -47,7 +47,7 @@ async function unlockKey(bytes, passphrase) {
     if (!hash || !length || iterations > MOST_ROUNDS) given.fail();
     parameters = { salt, iterations, hash, length, iv: scheme.next(OCTET_STRING).content };
   } catch (failure) {
-    if (failure instanceof Refusal) throw new Unusable('Cette clé est protégée d’une façon que cette page ne connaît pas : ouvrez la remise avec openssl.');
+    if (failure instanceof Refusal) throw new Unusable('Cette clé est protégée d’une façon que cette page ne connaît pas : ouvrez la remise avec openssl, ou faites réécrire la clé par « openssl pkcs8 -topk8 -v2 aes-256-cbc ».');
     throw failure;
   }
   const key = await passphraseKey(passphrase, parameters, 'decrypt');
