@@ -89,6 +89,7 @@ class Breach:
 
     suspected: Suspected
     role: str | None
+    revoked_at: datetime | None
     exposures: list[Exposure]
     requests: int
     refused: int
@@ -100,6 +101,11 @@ class Breach:
     def deadline(self) -> datetime:
         """Return until when the CNIL is to be told (GDPR art. 33(1))."""
         return self.suspected.known_at + NOTIFY_WITHIN
+
+    @property
+    def ended(self) -> list[Changed]:
+        """Return what was revoked or replaced since."""
+        return [one for one in self.changed if one.change in {"revoked", "rotated"}]
 
     @property
     def readable(self) -> list[Exposure]:
@@ -120,6 +126,7 @@ class Breach:
             "notify_before": format_seconds(self.deadline),
             "refused_requests": self.refused,
             "requests": self.requests,
+            "revoked_at": format_seconds(self.revoked_at.replace(microsecond=0)) if self.revoked_at else None,
             "role": self.role,
             "seal": {"number": situation.seal.number, "sha256": situation.seal.digest.hex()},
             "service": situation.service.name,
@@ -137,7 +144,7 @@ def _exposed(one: Exposure) -> dict[str, Any]:
 
 async def examine(situation: Situation, suspected: Suspected) -> Breach:
     """Return what a thief could read of a commune, and what was changed since. Raises OperatorError, StoreError."""
-    role = _role_of(situation, suspected)
+    role, revoked_at = _holder_of(situation, suspected)
     asked: list[Entry] = []
     if suspected.suspicion == "credential":
         requests = await situation.entries("extract", since=suspected.first)
@@ -148,6 +155,7 @@ async def examine(situation: Situation, suspected: Suspected) -> Breach:
     return Breach(
         suspected=suspected,
         role=role,
+        revoked_at=revoked_at,
         exposures=await _exposures(situation, suspected, role, granted),
         requests=len(granted),
         refused=len(asked) - len(granted),
@@ -157,10 +165,10 @@ async def examine(situation: Situation, suspected: Suspected) -> Breach:
     )
 
 
-def _role_of(situation: Situation, suspected: Suspected) -> str | None:
-    """Return the role of the stolen credential or person; None where none is suspected. Raises OperatorError."""
+def _holder_of(situation: Situation, suspected: Suspected) -> tuple[str | None, datetime | None]:
+    """Return the role of the stolen credential or person, and when it was revoked. Raises OperatorError."""
     if suspected.suspicion != "credential":
-        return None
+        return None, None
     holder = suspected.holder or ""
     snapshot = situation.service.snapshot
     found = snapshot.credential(holder) or snapshot.person(holder)
@@ -169,7 +177,7 @@ def _role_of(situation: Situation, suspected: Suspected) -> str | None:
             f"there is no credential or person {holder} of {situation.tenant.code}: see openepm-journal credential "
             "list, and person list"
         )
-    return found.role
+    return found.role, found.revoked_at
 
 
 async def _exposures(

@@ -138,10 +138,9 @@ _NOT_ENTERED = (
 def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
     """Return the dossier; `json_sha256` names the same facts for programs."""
     told = breach.suspected
-    days = f"du {solid_day(told.first)} au {solid_day(told.last)}"
     return Paper(
         title="Dossier de violation de données",
-        subtitle=f"Soupçon : {FEARED[told.suspicion]}, {days} (UTC)",
+        subtitle=f"Soupçon : {FEARED[told.suspicion]}, {_days(breach)} (UTC)",
         reference=f"violation / {situation.tenant.code}",
         tenant_name=situation.tenant.name,
         lead=f"{_verdict(breach)} {_deadline(breach)}",
@@ -179,10 +178,11 @@ def _suspected(situation: Situation, breach: Breach, json_sha256: str) -> Block:
     rows: list[tuple[str, Lines]] = [("Soupçon", strong(FEARED[told.suspicion]))]
     if told.holder is not None and breach.role is not None:
         rows.append(("Accès", plain(f"{told.holder}, rôle : {ROLES.get(breach.role, breach.role)}")))
-        asked = (
-            f"{french_number(breach.requests)} demandes d'extrait satisfaites, {french_number(breach.refused)} refusées"
-        )
-        rows.append(("Ses demandes", plain(asked) + small("journal de la commune")))
+        revoked = breach.revoked_at
+        state = good(f"révoqué le {solid_moment(revoked.replace(microsecond=0))}") if revoked else bad("en vigueur")
+        rows.append(("État de l'accès", state))
+        asked = f"satisfaites : {french_number(breach.requests)} ; refusées : {french_number(breach.refused)}"
+        rows.append(("Ses demandes d'extrait", plain(asked) + small("journal de la commune")))
     elif told.suspicion != "root":
         rows.append(("Clés volées aussi", bad("oui") if told.with_keys else plain("non")))
     failing = [LOOKED_AT.get(name, name) for name in breach.failing]
@@ -253,35 +253,23 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
     accounts = sum(one.accounts for one in readable if not is_own(one.category))
     entries = sum(one.entries + one.purged_since for one in readable)
     told = breach.suspected
-    nature = (
-        "perte de confidentialité" if readable else "perte de confidentialité de données restées chiffrées, ou aucune"
-    )
-    if told.suspicion in {"database", "root"} or breach.role == "module":
-        nature += ", et atteinte possible à l'intégrité ou à la disponibilité"
+    data = "comptes d'agents, références de fiches, motifs, dates et opérations"
+    if any(is_own(one.category) for one in readable):
+        data += " ; au journal du journal, le nom de qui a demandé un extrait"
+    volume = f"environ {solid_entries(entries)} lisibles" if entries else "aucune entrée lisible"
     words = [
         f"Responsable de traitement : {situation.commune}. Sous-traitant : l'hébergeur de {situation.service.name}.",
         (
-            f"Nature de la violation : {nature}. Origine : {FEARED[told.suspicion]}, entre le {solid_day(told.first)} "
-            f"et le {solid_day(told.last)} ; connue le {solid_moment(told.known_at)} (temps universel)."
+            f"Nature de la violation : {_nature(breach)}. Origine : {FEARED[told.suspicion]}, {_days(breach)} ; "
+            f"connue le {solid_moment(told.known_at)} (temps universel)."
         ),
+        f"Données : le journal des accès (art. 101 de la loi n° 78-17) : {data}. Le contenu des fiches n'y figure pas.",
         (
-            "Données : le journal des accès (art. 101 de la loi n° 78-17) : comptes d'agents, références de fiches, "
-            "motifs, dates et opérations. Le contenu des fiches n'y figure pas."
+            f"Volume : {volume} ; {french_number(accounts)} comptes d'agents et {french_number(subjects)} références "
+            "de fiches au plus, catégorie par catégorie."
         ),
-        (
-            f"Volume : environ {solid_entries(entries) if entries else 'aucune entrée'} lisibles ; "
-            f"{french_number(accounts)} comptes d'agents et {french_number(subjects)} références de fiches au plus, "
-            "catégorie par catégorie."
-        ),
-        "Conséquences probables : identification d'agents et de leur activité ; indication qu'une personne figure "
-        "dans un fichier de la police municipale, si la référence de sa fiche est connue par ailleurs."
-        if readable
-        else "Conséquences probables : aucune identification de personne par ces seules données, chiffrées ou non "
-        "communiquées.",
-        (
-            f"Mesures prises : voir le dossier ({french_number(len(breach.changed))} changements inscrits depuis) ; "
-            "clés et accès remplacés ; intégrité contrôlée par les sceaux."
-        ),
+        f"Conséquences probables : {_CONSEQUENCES if readable else _NO_CONSEQUENCE}",
+        f"Mesures prises : {_done(breach)} Les sceaux montrent toute altération de ce qui était inscrit.",
     ]
     return [
         caption("Qui notifie", _WHO),
@@ -290,9 +278,42 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
     ]
 
 
+_CONSEQUENCES = (
+    "identification d'agents et de leur activité ; indication qu'une personne figure dans un fichier de la police "
+    "municipale, si la référence de sa fiche est connue par ailleurs."
+)
+_NO_CONSEQUENCE = "aucune identification de personne par ces seules données, chiffrées ou non communiquées."
+
+
+def _nature(breach: Breach) -> str:
+    if breach.role == "module":
+        return "atteinte possible à l'intégrité, des événements ayant pu être inscrits par un tiers ; rien n'a été lu"
+    nature = (
+        "perte de confidentialité" if breach.readable else "copie ou accès possible, sans que les données soient lues"
+    )
+    if breach.suspected.suspicion in {"database", "root"}:
+        nature += " ; atteinte possible à l'intégrité ou à la disponibilité"
+    return nature
+
+
+def _done(breach: Breach) -> str:
+    """Write what was revoked or replaced, as entries tell: nothing that was not done."""
+    if not breach.ended:
+        return "aucun accès n'est encore révoqué ni remplacé (à compléter)."
+    indexes = ", ".join(french_number(one.index) for one in breach.ended[-10:])
+    which = "accès révoqué ou remplacé" if len(breach.ended) == 1 else "accès révoqués ou remplacés"
+    return f"{french_number(len(breach.ended))} {which} (entrées n° {indexes} du journal de la commune)."
+
+
+def _days(breach: Breach) -> str:
+    return f"du {solid_day(breach.suspected.first)} au {solid_day(breach.suspected.last)}"
+
+
+_ENDED = "Des accès ont été révoqués ou remplacés depuis."
+_NOT_ENDED = "Les accès en cause sont en cours de revue."
 _WHO = (
     "la commune, responsable de traitement (règlement (UE) 2016/679, art. 33 ; directive (UE) 2016/680, art. 30 ; loi "
-    "n° 78-17, art. 102), par le téléservice de la CNIL. L'hébergeur l'a avertie dans les meilleurs délais (art. 33, "
+    "n° 78-17, art. 102), par le téléservice de la CNIL. L'hébergeur l'en avertit dans les meilleurs délais (art. 33, "
     "§ 2). Ce qui n'est pas encore connu peut suivre, par étapes."
 )
 
@@ -301,12 +322,11 @@ def _people(situation: Situation, breach: Breach) -> list[Block]:
     if not breach.readable:
         return [
             paragraphs(
-                "Les données étant restées incompréhensibles pour qui n'y était pas autorisé, la communication aux "
+                "Aucune entrée n'ayant pu être lue, ou comprise, de qui n'y était pas autorisé, la communication aux "
                 "personnes n'est en principe pas requise (règlement (UE) 2016/679, art. 34, § 3, a). La commune en "
                 "juge, avec son délégué."
             )
         ]
-    days = f"du {solid_day(breach.suspected.first)} au {solid_day(breach.suspected.last)}"
     return [
         paragraphs(
             "Si le risque est élevé (règlement (UE) 2016/679, art. 34 ; directive (UE) 2016/680, art. 31), la commune "
@@ -315,11 +335,14 @@ def _people(situation: Situation, breach: Breach) -> list[Block]:
         ),
         letter(
             f"Madame, Monsieur, le journal qui enregistre les accès aux données de la police municipale de "
-            f"« {situation.commune} » a pu être lu par un tiers, {days}. Il indique quel compte a consulté quelle "
-            "fiche, quand et pour quel motif ; il ne contient pas les fiches elles-mêmes.",
-            "Les accès en cause ont été révoqués et les clés remplacées. La CNIL est informée. Vous pouvez joindre "
-            "notre délégué à la protection des données, exercer vos droits (art. 104 à 108 de la loi n° 78-17), et "
-            "saisir la CNIL.",
+            f"« {situation.commune} » a pu être lu par un tiers, {_days(breach)}. Il indique quel compte a consulté "
+            "quelle fiche, quand et pour quel motif ; il ne contient pas les fiches elles-mêmes.",
+            f""
+            f""
+            f""
+            f"{_ENDED if breach.ended else _NOT_ENDED} La CNIL est informée [à confirmer]. Vous pouvez joindre notre "
+            "délégué à la protection des données, exercer vos droits (art. 104 à 108 de la loi n° 78-17), et saisir la "
+            "CNIL.",
             "Soyez attentif à toute sollicitation qui ferait état de ces consultations, et signalez-la nous.",
         ),
         points(
