@@ -256,7 +256,12 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
     data = "comptes d'agents, références de fiches, motifs, dates et opérations"
     if any(is_own(one.category) for one in readable):
         data += " ; au journal du journal, le nom de qui a demandé un extrait"
-    volume = f"environ {solid_entries(entries)} lisibles" if entries else "aucune entrée lisible"
+    volume = "aucune entrée lisible."
+    if entries:
+        volume = (
+            f"environ {solid_entries(entries)} lisibles ; {french_number(accounts)} comptes d'agents et "
+            f"{french_number(subjects)} références de fiches au plus, catégorie par catégorie."
+        )
     words = [
         f"Responsable de traitement : {situation.commune}. Sous-traitant : l'hébergeur de {situation.service.name}.",
         (
@@ -264,10 +269,7 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
             f"connue le {solid_moment(told.known_at)} (temps universel)."
         ),
         f"Données : le journal des accès (art. 101 de la loi n° 78-17) : {data}. Le contenu des fiches n'y figure pas.",
-        (
-            f"Volume : {volume} ; {french_number(accounts)} comptes d'agents et {french_number(subjects)} références "
-            "de fiches au plus, catégorie par catégorie."
-        ),
+        f"Volume : {volume}",
         f"Conséquences probables : {_CONSEQUENCES if readable else _NO_CONSEQUENCE}",
         f"Mesures prises : {_done(breach)} Les sceaux montrent toute altération de ce qui était inscrit.",
     ]
@@ -301,8 +303,10 @@ def _done(breach: Breach) -> str:
     if not breach.ended:
         return "aucun accès n'est encore révoqué ni remplacé (à compléter)."
     indexes = ", ".join(french_number(one.index) for one in breach.ended[-10:])
-    which = "accès révoqué ou remplacé" if len(breach.ended) == 1 else "accès révoqués ou remplacés"
-    return f"{french_number(len(breach.ended))} {which} (entrées n° {indexes} du journal de la commune)."
+    if len(breach.ended) == 1:
+        return f"un accès révoqué ou remplacé (entrée n° {indexes} du journal de la commune)."
+    count = french_number(len(breach.ended))
+    return f"{count} accès révoqués ou remplacés (entrées n° {indexes} du journal de la commune)."
 
 
 def _days(breach: Breach) -> str:

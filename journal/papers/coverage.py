@@ -143,10 +143,14 @@ def _share(found: Coverage) -> str:
 
 
 def _order(found: Coverage) -> str:
-    missing = sum(one.row.missing for one in found.sources)
-    parts = [f"{french_number(missing)} numéros manquent" if missing else "Aucun numéro ne manque"]
-    parts.append(f"{len(found.silent)} source(s) se taisent" if found.silent else "aucune source surveillée ne se tait")
-    return f"{' ; '.join(parts)}."
+    missing, silent = sum(one.row.missing for one in found.sources), len(found.silent)
+    numbers = "aucun numéro ne manque"
+    if missing:
+        numbers = "un numéro manque" if missing == 1 else f"{french_number(missing)} numéros manquent"
+    silence = "aucune source surveillée ne se tait"
+    if silent:
+        silence = "une source se tait" if silent == 1 else f"{french_number(silent)} sources se taisent"
+    return f"{numbers[0].upper()}{numbers[1:]} ; {silence}."
 
 
 def _actions(found: Coverage) -> dict[str, object]:
@@ -267,7 +271,8 @@ def _how(situation: Situation, found: Coverage) -> list[str]:
         )
     ]
     if purged:
-        said.append(f"{solid_entries(purged)} plus ancienne(s) sont déjà détruites au terme de leur durée.")
+        which = "plus ancienne est déjà détruite" if purged == 1 else "plus anciennes sont déjà détruites"
+        said.append(f"{solid_entries(purged)} {which} au terme de leur durée.")
     return said
 
 

@@ -69,7 +69,7 @@ _GIVES = (
     "l'hébergeur, lui, détruit au terme du contrat : il ne peut ni les relire, ni les remplacer.",
 )
 _NEEDS = (
-    "que la catégorie nomme ce fondement (--legal-basis) et le nombre de jours qu'il demande (--required-days) ;",
+    "que la catégorie nomme ce fondement et le nombre de jours qu'il demande : l'hébergeur les inscrit ;",
     (
         "qu'une remise existe pour chaque commune : sans elle, la catégorie est refusée, et ensuite la remise ne peut "
         "prendre fin ;"
@@ -149,7 +149,9 @@ def _handover(situation: Situation, entries: Sequence[Entry], *, is_handed_over:
         told = entry_name(registered.index) if registered else "inscrit il y a plus de 60 jours"
         rows.append(("État", good("en place") + small(f"certificat de la commune : {told}")))
     else:
-        rows.append(("État", bad("pas en place") + small("openepm-journal tenant handover CODE --certificate PEM")))
+        rows.append(
+            ("État", bad("pas en place") + small("il suffit que la commune remette un certificat à l'hébergeur"))
+        )
     if lapses:
         alarms = bad(french_number(len(lapses))) + small(f"la dernière : {entry_name(lapses[-1].index)}")
         rows.append(("Alarmes de remise, conservées", alarms))

@@ -121,8 +121,7 @@ def _processing(situation: Situation) -> dict[str, object]:
             ),
             (
                 "Mesures de sécurité",
-                plain("document « Mesures de sécurité », établi depuis l'installation")
-                + small("openepm-journal papers measures"),
+                plain("document « Mesures de sécurité », établi de même depuis l'installation"),
             ),
         ]
     )

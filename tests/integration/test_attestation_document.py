@@ -21,7 +21,7 @@ from journal.document.render import ATTESTATION, EXTRACT, DocumentError, render
 from journal.pki.trust import Anchor
 from journal.seals.dev_authority import make_development_authority
 from retention.policy import goes_at
-from tests.support.pdf import base_revision, check_signature, read_text
+from tests.support.pdf import base_revision, check_signature, words_of
 from tests.support.signing import local_signer
 
 if TYPE_CHECKING:
@@ -104,12 +104,6 @@ async def make(attestation: Attestation, signer: LocalSigner) -> bytes:
     return await render(attestation_content(attestation), signer, attestation.issued_at, ATTESTATION)
 
 
-def words(document: bytes, path: Path) -> str:
-    """The document's text on one line, every space alike, words whole again."""
-    text = re.sub(r"\u00ad\s*|\u200b", "", read_text(document, path))
-    return re.sub(r"[\s\u00a0\u202f]+", " ", text)
-
-
 def pages(document: bytes, path: Path) -> int:
     """How many pages it has."""
     path.write_bytes(document)
@@ -121,7 +115,7 @@ async def test_every_figure_is_on_the_page(signer: LocalSigner, tmp_path: Path) 
     """Counts, indexes, rule, terms, moment, seals and hashes are all there, on one page, and its languages' signs."""
     document = await make(NORMAL, signer)
     assert pages(document, tmp_path / "a.pdf") == 1
-    text = words(document, tmp_path / "a.pdf")
+    text = words_of(document, tmp_path / "a.pdf")
     for said in (
         "VILLE D’ALBI",
         "entrées du lundi 2 mars 2026",
@@ -241,7 +235,7 @@ async def test_every_case_has_its_words(
 ) -> None:
     """Empty, single, late, partial, old: each is worded correctly, on one page."""
     document = await make(attestation, signer)
-    text = words(document, tmp_path / "a.pdf")
+    text = words_of(document, tmp_path / "a.pdf")
     for part in said:
         assert part in text, part
     assert pages(document, tmp_path / "a.pdf") == 1
@@ -253,7 +247,7 @@ async def test_a_crowd_of_hostile_names_fits_one_page(signer: LocalSigner, tmp_p
     attestation = make_attestation(*crowd, tenant_name=HOSTILE, tenant="c" * 63, signer="CN=" + "s" * 300)
     document = await make(attestation, signer)
     assert pages(document, tmp_path / "a.pdf") == 1
-    text = words(document, tmp_path / "a.pdf")
+    text = words_of(document, tmp_path / "a.pdf")
     for number in range(12):
         assert sha256(f"{number}{HOSTILE}".encode()).hexdigest() in text
         assert sha256(b"%d" % (86_060 - number)).hexdigest() in text
@@ -267,7 +261,7 @@ async def test_more_than_a_page_holds_goes_on(signer: LocalSigner, tmp_path: Pat
     """Nothing is left out of an attestation of forty categories: it takes more pages."""
     crowd = [make_facts(f"Catégorie {number}", 0, 5, retention_days=60 - number) for number in range(40)]
     document = await make(make_attestation(*crowd), signer)
-    text = words(document, tmp_path / "a.pdf")
+    text = words_of(document, tmp_path / "a.pdf")
     assert all(sha256(f"Catégorie {number}".encode()).hexdigest() in text for number in range(40))
     assert pages(document, tmp_path / "a.pdf") > 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 from io import BytesIO
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
     from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 
 
-def read_text(document: bytes, path: Path) -> str:
-    """The document's text, as Debian's pdftotext reads it."""
+def read_text(document: bytes, path: Path, *, order: str = "-layout") -> str:
+    """The document's text, as Debian's pdftotext reads it: line by line, or cell by cell (`-raw`)."""
     path.write_bytes(document)
-    command = [str(shutil.which("pdftotext")), "-layout", str(path), "-"]
+    command = [str(shutil.which("pdftotext")), order, str(path), "-"]
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+
+def words_of(document: bytes, path: Path, *, order: str = "-layout") -> str:
+    """The document's text on one line, every space alike, words whole again."""
+    text = re.sub(r"\u00ad\s*|\u200b", "", read_text(document, path, order=order))
+    return re.sub(r"[\s\u00a0\u202f]+", " ", text)
 
 
 def base_revision(document: bytes) -> bytes:

@@ -1,0 +1,222 @@
+"""The papers: texts, figures against the database, signatures, entries that tell of them, and nothing personal."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+
+from journal.admin.administration import NewCategory
+from journal.core.errors import OperatorError
+from journal.extract.words import CHANGES
+from journal.papers.coverage import cover, coverage
+from journal.papers.duration import duration
+from journal.papers.making import FRENCH, Papers
+from journal.papers.measures import measures
+from journal.papers.register import register
+from journal.papers.situation import gather
+from tests.support.contents import told
+from tests.support.lived import (
+    ACCOUNT_NAMES,
+    DAYS,
+    LOST,
+    MARKERS,
+    MISSING,
+    PER_DAY,
+    SOURCE,
+    lived_world,
+    module_of,
+    personal_event,
+    submit,
+)
+from tests.support.pdf import check_signature, words_of
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, TENANT, World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from journal.document.paper import Paper
+
+pytestmark = [pytest.mark.needs("pdftotext", "pdfsig"), pytest.mark.world(made_by=lived_world)]
+
+# What each says, of this commune; every one names the commune, its latest seal and the seal's digest.
+SAYS = {
+    "register": [
+        "Registre des traitements",
+        "loi n° 78-17 du 6 janvier 1978, art. 100 (registre) et 101 (journal)",
+        "directive (UE) 2016/680",
+        "120 entrées conservées, n° 0 à 119",
+        "1 logiciels qui inscrivent des accès",
+        "référents, qui demandent des extraits et invitent",
+        "entrée n° 1 du journal de la commune",
+        "Délégué à la protection des données",
+    ],
+    "measures": [
+        "chaque processus lance son signataire, sous le même",
+        "aucune autorité n’est configurée",
+        "droits du fichier : 0600",
+        "1 sur 1",
+        "certificat de la commune, dont le magasin de clés",
+    ],
+    "coverage": [
+        "Article 101 : ce que chaque module inscrit",
+        "120 entrées, n° 0 à 119, couvertes par le sceau",
+        "De celles qui exigent un motif (84), 9 n’en ont pas",
+        "Consultation 84",
+        "Communication aucune entrée",
+        "affichage",
+        "recherche",
+        "Un numéro manque ; une source se tait.",
+    ],
+    "notice": [
+        "Notice d’information des agents",
+        "Main courante",
+        "60 jours",
+        "l’exercer par l’intermédiaire de la CNIL (art. 108)",
+    ],
+    "duration": [
+        "CNIL, délibération n° 2021-122",
+        "une durée comprise entre six mois et un an",
+        "C’est la règle d’un contrat, non celle d’une loi",
+        "en place",
+    ],
+}
+ENGLISH = re.compile(r"\b(the|and|with|not|days?|entr(y|ies)|seals?|none|view|update|reader|client)\b(?! \()")
+
+
+@pytest.mark.parametrize("kind", FRENCH)
+async def test_a_paper(world: World, tmp_path: Path, kind: str) -> None:
+    """It says what it must, in French, names what its figures rest on, is signed and recorded, and names nobody."""
+    made = await Papers(world.service).issue(kind, TENANT)
+    text = words_of(made.document, tmp_path / "paper.pdf", order="-raw")
+    seal = (await gather(world.service, TENANT)).seal
+    for said in ["ALBI", f"sceau n° {seal.number}", seal.digest.hex(), *SAYS[kind]]:
+        assert said in text, said
+    assert MARKERS.count > 1_000
+    assert MARKERS.find(text.encode()) == set()
+    assert MARKERS.find(made.document) == set()
+    body = text[: text.index("Établi le")]
+    assert not ENGLISH.search(body.replace("/v1/seals", "")), ENGLISH.search(body)
+    assert CATEGORY not in body
+    (entry,) = [data for _, subject, data in await told(world) if subject == "document"]
+    assert entry == {"change": "document made", "sha256": sha256(made.document).hexdigest(), "what": entry["what"]}
+    assert CHANGES[entry["change"]] == "document établi"
+    assert made.index == await world.size(category="journal") - 1
+    signature = await check_signature(made.document, world.settings.trust_path.read_bytes(), world.clock.now())
+    assert signature.sig_object["/Reason"] == entry["what"]
+    done = subprocess.run([str(shutil.which("pdfsig")), tmp_path / "paper.pdf"], capture_output=True, check=False)
+    assert b"Signature is Valid" in done.stdout
+    assert b"Total document signed" in done.stdout
+
+
+async def test_coverage_against_the_database(world: World) -> None:
+    """What is counted is what was recorded, up to the seal; numbers, losses and silence are those of the database."""
+    situation = await gather(world.service, TENANT)
+    # Recorded after the seal: not counted.
+    late = [personal_event(world.clock.now(), "erasure", "delete", 500, motivated=False)]
+    await submit(world, late, await module_of(world))
+    found = await cover(situation, None, None)
+    counted = found.counted[CATEGORY]
+    kinds = {(action, operation): kind for (_, action, operation), kind in counted.kinds.items()}
+    assert {key: (kind.entries, kind.with_motive) for key, kind in kinds.items()} == {
+        ("consultation", "view"): (75, 75),
+        ("consultation", "search"): (9, 0),
+        ("modification", "update"): (36, 0),
+    }
+    assert {source for source, _, _ in counted.kinds} == {SOURCE}
+    assert (counted.entries, counted.first_index, counted.last_index) == (DAYS * PER_DAY, 0, DAYS * PER_DAY - 1)
+    assert (counted.subjects, counted.accounts) == (10, len(ACCOUNT_NAMES))
+    assert found.share() == (84, 9)
+    activity = await world.service.store.read_activity(TENANT)
+    by_action: dict[str, int] = {}
+    for row in activity:
+        if row.category == CATEGORY:
+            by_action[row.action] = by_action.get(row.action, 0) + row.count
+    assert found.actions() == {action: count for action, count in by_action.items() if action != "erasure"}
+    (source,) = found.sources
+    assert (source.row.missing, source.row.declared) == (1 + 500 - DAYS * PER_DAY - 2 - 1, 1)
+    assert source.row.gaps[0] == (MISSING, MISSING)
+    assert LOST not in {low for low, _ in source.row.gaps}
+    of_one_day = await cover(situation, FIRST + DAY, FIRST + DAY)
+    assert (of_one_day.counted[CATEGORY].first_index, of_one_day.counted[CATEGORY].entries) == (PER_DAY, PER_DAY)
+    other = await coverage(await gather(world.service, OTHER_TENANT))
+    assert "aucune entrée" in other.lead
+    assert "Aucune source ne numérote" in text_of(other)
+
+
+def states(paper: Paper) -> dict[str, tuple[str, str]]:
+    """Return how each measure stands: the style and the text of its state."""
+    (table,) = paper.sections[0].blocks
+    return {name[0]["text"]: (state[0]["style"], state[0]["text"]) for name, state, _ in table["rows"]}
+
+
+def text_of(paper: Paper) -> str:
+    """Return everything a paper says."""
+    return json.dumps([section.blocks for section in paper.sections], ensure_ascii=False)
+
+
+async def test_measures_are_read_from_the_installation(world: World) -> None:
+    """What is changed on the installation changes what is said; what is not in place says so."""
+    situation = await gather(world.service, TENANT)
+    before = states(await measures(situation))
+    assert before["Clé maîtresse fermée aux autres comptes"] == ("good", "en place")
+    assert before["Second facteur des personnes du bureau"] == ("good", "1 sur 1")
+    assert before["Signature séparée de l’enregistrement"] == ("bad", "pas en place")
+    assert before["Remise à la commune avant destruction"] == ("good", "en place")
+    assert before["Inscription de chaque demande d’extrait"] == ("good", "aucune à ce jour")
+    world.settings.master_key_path.chmod(0o644)
+    await world.installation.administration.end_handover(TENANT)
+    await world.extract(FIRST, FIRST)
+    await world.installation.administration.credentials.revoke(await module_of(world))
+    paper = await measures(await gather(world.service, TENANT), look)
+    after = states(paper)
+    assert after["Clé maîtresse fermée aux autres comptes"] == ("bad", "ouverte à d’autres")
+    assert after["Remise à la commune avant destruction"] == ("bad", "pas en place")
+    assert after["Inscription de chaque demande d’extrait"] == ("good", "1 inscrite")
+    assert after["Accès des logiciels liés à un certificat"] == ("bad", "0 sur 1")
+    looked = {row[0][0]["text"]: row[1][0]["text"] for row in paper.sections[1].blocks[0]["rows"]}
+    assert looked["Chaque disque a de la place"] == "en défaut"
+    assert looked["La base est sauvegardée en continu"] == "conforme"
+
+
+async def look() -> list[tuple[str, str]]:
+    """Find one disk full, and the backups in order."""
+    return [("disk", "ok"), ("disk", "failure"), ("disk", "ok"), ("backups", "ok")]
+
+
+async def test_a_category_that_asks_for_longer(world: World) -> None:
+    """Register and note name its basis, the days it asks for, and the hand-over that it needs."""
+    administration = world.installation.administration
+    for row in [one.code for one in world.service.snapshot.tenants() if one.code == OTHER_TENANT]:
+        await administration.close_tenant(row)
+    await administration.add_category(
+        NewCategory(code="fpr", label="Personnes recherchées", legal_basis="décret n° 2010-569", required_days=1095)
+    )
+    await world.seal()
+    situation = await gather(world.service, TENANT)
+    for paper in (await register(situation), await duration(situation)):
+        said = text_of(paper)
+        assert "décret n°\u00a02010-569" in said
+        assert "1\u202f095 jours" in said
+    assert "remise obligatoire" in text_of(await duration(situation))
+
+
+async def test_what_cannot_be_made(world: World) -> None:
+    """No such commune, no such paper, nothing sealed, data destroyed: each is said, and nothing is recorded."""
+    papers = Papers(world.service)
+    for kind, tenant, said in (
+        ("coverage", "nowhere", "there is no tenant nowhere"),
+        ("coverage", "_service", "there is no tenant _service"),
+        ("rapport", TENANT, "there is no paper 'rapport': they are register, measures"),
+    ):
+        with pytest.raises(OperatorError, match=said):
+            await papers.issue(kind, tenant)
+    await world.installation.administration.add_tenant("castres", "Ville de Castres")
+    with pytest.raises(OperatorError, match="no seal covers castres yet"):
+        await papers.issue("register", "castres")
+    assert [subject for _, subject, _ in await told(world) if subject == "document"] == []
