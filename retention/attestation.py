@@ -12,8 +12,8 @@ from journal.core.times import day_of, format_day, format_seconds
 from journal.document.attestation import attestation_content
 from journal.document.attested import Attestation
 from journal.document.render import ATTESTATION, render
+from journal.papers.signing import anchor
 from retention.evidence import Evidence, kept_facts
-from retention.papers import anchor
 from retention.policy import goes_at
 
 if TYPE_CHECKING:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import structlog
 
-from journal import __version__
-from journal.core.errors import OperatorError, VerificationError
+from journal.core.errors import OperatorError
 from journal.core.times import format_day
 from journal.document.render import DESTRUCTION, EXPORT_SLIP, HANDOVER_SLIP, DocumentError, Template, render
-from journal.document.signatory import Signatory
 from journal.document.slips import Paper, destruction_content, export_content, handover_content
-from journal.pki.certificates import pem_to_der
+from journal.papers.signing import signatory
 from retention.inventory import encode_inventory, inventory_name
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import date
 
-    from journal.pki.trust import Anchor
     from journal.service import Service
     from retention.outbox import Outbox
 
@@ -84,25 +79,3 @@ class Slips:
         data = {"change": "document made", "day": format_day(night), "sha256": sha256(document).hexdigest()}
         await self._service.chronicle.write("setting", tenant=tenant, subject="handover", data=data)
         return document
-
-
-def signatory(service: Service, signed_at: datetime) -> Signatory:
-    """Return who signs for this service at that time."""
-    identity = service.identity
-    return Signatory(
-        service=service.name,
-        organisation=str(identity.organisation) if identity.organisation is not None else None,
-        name=identity.subject,
-        certificate_sha256=sha256(identity.certificates[0]).digest(),
-        until=identity.not_after,
-        anchor=anchor(service),
-        signed_at=signed_at,
-        software=f"openepm-journal/{__version__}",
-    )
-
-
-def anchor(service: Service) -> Anchor | None:
-    """Return whom a reader of a document must trust; None if that cannot be told."""
-    with suppress(VerificationError, OSError):
-        return service.identity.anchor(pem_to_der(service.reader.trust()), service.clock.now())
-    return None

@@ -5,32 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from journal.document.french import TRIALS, cell, french_number, printable, solid, solid_day, solid_moment, typeset
+from journal.document.french import cell, french_number, printable, solid, solid_moment, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date, datetime
 
-    from journal.pki.trust import Anchor
+    from journal.document.signatory import Signatory
 
 Block = dict[str, Any]
 # What stands in a cell, or beside a name: lines, each with a style of the template.
 Lines = list[dict[str, str]]
 
 NAME_CHARACTERS = 120
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issuer:
-    """Who signs, when, and whom a reader must trust: `anchor` is None if that cannot be told."""
-
-    service: str
-    issued_at: datetime
-    signer: str
-    signer_sha256: bytes
-    signer_until: datetime
-    anchor: Anchor | None
-    software: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +51,8 @@ class Paper:
     seals: Sequence[CitedSeal] = ()
 
 
-def paper_content(paper: Paper, issuer: Issuer) -> dict[str, Any]:
-    """Return everything the template shows; equal papers of equal issuers give equal content."""
+def paper_content(paper: Paper, signatory: Signatory) -> dict[str, Any]:
+    """Return everything the template shows; equal papers of equal signatories give equal content."""
     sections = [*paper.sections]
     if paper.seals:
         sections.append(Section(title="Les sceaux cités", blocks=[_seals(paper.seals), note(_HOW_SEALS)]))
@@ -74,19 +61,12 @@ def paper_content(paper: Paper, issuer: Issuer) -> dict[str, Any]:
         "subtitle": typeset(paper.subtitle),
         "reference": solid(printable(paper.reference)),
         "tenant_name": named(paper.tenant_name),
-        "service": issuer.service,
-        "warning": typeset(TRIALS) if issuer.anchor and issuer.anchor.is_development else "",
+        "service": signatory.service,
+        "warning": signatory.warning(),
         "lead": typeset(paper.lead),
         "sections": [{"title": typeset(one.title), "blocks": list(one.blocks)} for one in sections],
-        "signature": [
-            ["Établi le", f"{solid_moment(issuer.issued_at)} (temps universel)"],
-            ["Signé par", printable(issuer.signer)],
-            ["Certificat", f"valable jusqu’au {solid_day(issuer.signer_until.date())}"],
-            ["Son SHA-256", issuer.signer_sha256.hex()],
-            ["Confiance", printable(issuer.anchor.subject if issuer.anchor else "inconnue")],
-            *([["SHA-256, à comparer", issuer.anchor.sha256.hex()]] if issuer.anchor else []),
-        ],
-        "software": issuer.software,
+        "signature": signatory.rows(),
+        "software": signatory.software,
     }
 
 

@@ -81,8 +81,6 @@ _NEEDS = (
 async def duration(situation: Situation) -> Paper:
     """Return the note. Raises StoreError."""
     entries = await situation.entries("setting", "alarm")
-    recipients = {row.tenant for row in await situation.service.store.list_recipients()}
-    is_handed_over = situation.tenant.code in recipients
     stated = sorted({situation.heads[row.code].retention_days for row in situation.categories})
     days = f"{stated[0]} jours" if len(stated) == 1 else f"{stated[0]} à {stated[-1]} jours, selon la catégorie"
     return Paper(
@@ -94,7 +92,7 @@ async def duration(situation: Situation) -> Paper:
             f"Le service conserve le journal de « {situation.commune} » {days}, comme le {situation.seal_name} "
             "l'énonce. La CNIL recommande six mois à un an : c'est plus que ce que le contrat permet à l'hébergeur. "
             "Seule la remise avant destruction donne à la commune le moyen de conserver plus longtemps. "
-            + ("Elle est en place." if is_handed_over else "Elle n'est pas en place.")
+            + _state(situation)
         ),
         sections=[
             Section(title="Les textes", blocks=[facts((name, plain(said)) for name, said in _TEXTS)]),
@@ -102,9 +100,7 @@ async def duration(situation: Situation) -> Paper:
                 title="Les durées en vigueur",
                 blocks=[_durations(situation), note(_LATE.format(situation.service.settings.lateness_days))],
             ),
-            Section(
-                title="La remise à la commune", blocks=_handover(situation, entries, is_handed_over=is_handed_over)
-            ),
+            Section(title="La remise à la commune", blocks=_handover(situation, entries)),
             Section(title="Ce que la remise donne", blocks=[points(_GIVES)]),
             Section(
                 title="Ce qu'il faut à une catégorie d'un autre fondement",
@@ -118,6 +114,12 @@ async def duration(situation: Situation) -> Paper:
         ],
         seals=[situation.seal],
     )
+
+
+def _state(situation: Situation) -> str:
+    if situation.recipient is None:
+        return "Elle n'est pas en place."
+    return "Elle est en place." if situation.is_confirmed else "Elle est prête, et la commune doit encore la confirmer."
 
 
 _LATE = (
@@ -141,17 +143,17 @@ def _durations(situation: Situation) -> dict[str, object]:
     return grid(["Catégorie", "Chez l'hébergeur", "Ce que demande le fondement", "Au-delà"], rows, [44, 44, "1", 32])
 
 
-def _handover(situation: Situation, entries: Sequence[Entry], *, is_handed_over: bool) -> list[dict[str, object]]:
+def _handover(situation: Situation, entries: Sequence[Entry]) -> list[dict[str, object]]:
     registered = last_of(entries, "hand-over certificate registered")
     lapses = [entry for entry in entries if entry.event.get("data", {}).get("what") == "handover"]
     rows: list[tuple[str, Lines]] = []
-    if is_handed_over:
-        told = entry_name(registered.index) if registered else "inscrit il y a plus de 60 jours"
-        rows.append(("État", good("en place") + small(f"certificat de la commune : {told}")))
+    if situation.recipient is None:
+        told = bad("pas en place") + small("il suffit que la commune remette un certificat à l'hébergeur")
     else:
-        rows.append(
-            ("État", bad("pas en place") + small("il suffit que la commune remette un certificat à l'hébergeur"))
-        )
+        known = entry_name(registered.index) if registered else "inscrit il y a plus de 60 jours"
+        state = good("en place, confirmée par la commune") if situation.is_confirmed else bad("pas encore confirmée")
+        told = state + small(f"certificat de la commune : {known}")
+    rows.append(("État", told))
     if lapses:
         alarms = bad(french_number(len(lapses))) + small(f"la dernière : {entry_name(lapses[-1].index)}")
         rows.append(("Alarmes de remise, conservées", alarms))

@@ -15,7 +15,8 @@ from journal.papers.duration import duration
 from journal.papers.measures import measures
 from journal.papers.notice import notice
 from journal.papers.register import register
-from journal.papers.situation import gather, issuer_of
+from journal.papers.signing import signatory
+from journal.papers.situation import gather
 from journal.writing.chronicle import SUBMITTED_BY
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Papers:
     ) -> Made:
         """Sign a paper, and record that it was made. Raises DocumentError, OperatorError."""
         service = self._service
-        content = paper_content(paper, issuer_of(service, at))
+        content = paper_content(paper, signatory(service, at))
         document = await render(content, service.signer, at, paper_template(paper.title))
         data = {
             "change": "document made",

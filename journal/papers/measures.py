@@ -293,25 +293,24 @@ async def _ending(situation: Situation) -> list[Measure]:
     last = f"dernier jour détruit : {solid_day(max(gone))}" if gone else "rien n'est encore arrivé au terme"
     entry = small(f"la dernière : {entry_name(purges[-1].index)}") if purges else []
     state = bad(f"{overdue} jours en retard") if overdue else good("à jour")
-    recipients = {row.tenant for row in await service.store.list_recipients()}
-    is_handed = situation.tenant.code in recipients
     archiving = await service.store.read_archiving()
     backups = "journal de transactions archivé ou lu en continu"
     is_saved = archiving["archive_mode"] != "off" or (archiving["slots"] and not archiving["unread"])
     saved = good("en place") if is_saved else bad("pas en place")
     return [
         Measure("Destruction au terme, avec les clés", state, plain(last) + entry),
-        Measure(
-            "Remise à la commune avant destruction",
-            good("en place") if is_handed else bad("pas en place"),
-            plain("certificat de la commune, dont le magasin de clés se porte garant")
-            if is_handed
-            else plain("la commune n'a pas enregistré de certificat"),
-        ),
+        Measure("Remise à la commune avant destruction", *_handed(situation)),
         Measure(
             "Sauvegarde de la base", saved, plain(backups) if is_saved else plain("ni archivage ni lecteur constaté")
         ),
     ]
+
+
+def _handed(situation: Situation) -> tuple[Lines, Lines]:
+    if situation.recipient is None:
+        return bad("pas en place"), plain("la commune n'a pas enregistré de certificat")
+    seen = plain("certificat de la commune, dont le magasin de clés se porte garant")
+    return (good("en place"), seen) if situation.is_confirmed else (bad("pas encore confirmée"), seen)
 
 
 async def _people(situation: Situation) -> list[Measure]:

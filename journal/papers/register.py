@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from journal.admin.longer import asks_for_longer
-from journal.core.entry import RESERVED_TENANT
 from journal.document.french import french_number, solid_moment
 from journal.document.paper import (
     Lines,
@@ -58,7 +57,6 @@ _PEOPLE = {
 async def register(situation: Situation) -> Paper:
     """Return the commune's extract of the register. Raises StoreError."""
     entries = await situation.entries("setting", "credential", "person", "tenant")
-    recipients = {row.tenant for row in await situation.service.store.list_recipients()}
     return Paper(
         title="Registre des traitements",
         subtitle="Extrait : le journal des accès à OpenEPM",
@@ -74,7 +72,7 @@ async def register(situation: Situation) -> Paper:
             Section(title="Les données inscrites", blocks=[points(_DATA), note(_NOT_DATA)]),
             Section(title="Catégories, fondements et durées", blocks=_categories(situation)),
             Section(title="Qui y accède", blocks=_access(situation, entries)),
-            Section(title="Remise à la commune", blocks=_handover(situation, entries, recipients)),
+            Section(title="Remise à la commune", blocks=_handover(situation, entries)),
             Section(
                 title="À compléter par la commune",
                 blocks=[
@@ -184,15 +182,21 @@ def _access(situation: Situation, entries: Sequence[Entry]) -> list[dict[str, ob
     ]
 
 
-def _handover(situation: Situation, entries: Sequence[Entry], recipients: set[str]) -> list[dict[str, object]]:
-    assert situation.tenant.code != RESERVED_TENANT
-    if situation.tenant.code not in recipients:
+def _handover(situation: Situation, entries: Sequence[Entry]) -> list[dict[str, object]]:
+    if situation.recipient is None:
         return [paragraphs("Aucune : rien n'est remis à la commune avant la destruction.")]
     entry = last_of(entries, "hand-over certificate registered")
     told = f" ({entry_name(entry.index)})" if entry is not None else ""
+    confirmed = last_of(entries, "hand-over confirmed")
+    known = f" ({entry_name(confirmed.index)})" if confirmed is not None else ""
+    opened = (
+        f"Elle a confirmé qu'elle les ouvre{known}."
+        if situation.is_confirmed
+        else "Elle n'a pas encore confirmé qu'elle les ouvre."
+    )
     return [
         paragraphs(
-            f"Avant leur destruction, les jours sont remis à la commune, chiffrés pour son certificat{told}. Elle les "
-            "conserve sous sa responsabilité, pour la durée qu'elle fixe."
+            f"Avant leur destruction, les jours sont remis à la commune, chiffrés pour son certificat{told}. {opened} "
+            "Elle les conserve sous sa responsabilité, pour la durée qu'elle fixe."
         )
     ]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from journal import __version__
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError, StoreError, VerificationError
 from journal.core.seal import parse_seal
 from journal.document.french import french_number, french_range, solid_entries
-from journal.document.paper import CitedSeal, Issuer, named
+from journal.document.paper import CitedSeal, named
 from journal.pki import cms
 from journal.pki.certificates import pem_to_der
 
@@ -22,9 +20,9 @@ if TYPE_CHECKING:
 
     from journal.core.entry import Entry
     from journal.core.seal import SealedHead
+    from journal.database.handover import RecipientRow
     from journal.database.ingest import CategoryRow, TenantRow
     from journal.database.seal import SealRow
-    from journal.pki.trust import Anchor
     from journal.service import Service
 
 REGIMES = {"LED": "directive (UE) 2016/680", "GDPR": "RGPD"}
@@ -32,7 +30,7 @@ REGIMES = {"LED": "directive (UE) 2016/680", "GDPR": "RGPD"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """A commune at a moment: `heads` are those of its chains in `seal`, by category."""
+    """A commune at a moment: `heads` are those of its chains in `seal`, by category; `recipient` its hand-over."""
 
     service: Service
     tenant: TenantRow
@@ -40,6 +38,12 @@ class Situation:
     seal: CitedSeal
     heads: dict[str, SealedHead]
     categories: list[CategoryRow]
+    recipient: RecipientRow | None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the commune has shown that it opens what is handed over to it."""
+        return self.recipient is not None and self.recipient.confirmed_at is not None
 
     @property
     def commune(self) -> str:
@@ -98,6 +102,7 @@ async def gather(service: Service, tenant_code: str) -> Situation:
             f"no seal covers {tenant_code} yet, and each figure of a paper rests on one: run openepm-journal seal, "
             "then try again"
         )
+    recipients = {one.tenant: one for one in await service.store.list_recipients()}
     return Situation(
         service=service,
         tenant=tenant,
@@ -105,6 +110,7 @@ async def gather(service: Service, tenant_code: str) -> Situation:
         seal=seal,
         heads=heads,
         categories=[row for row in service.snapshot.categories() if row.code in heads],
+        recipient=recipients.get(tenant_code),
     )
 
 
@@ -117,26 +123,6 @@ def cited(service: Service, row: SealRow) -> CitedSeal:
     except VerificationError as error:
         raise StoreError(f"seal {row.number} does not verify ({error}): run verify-store") from error
     return CitedSeal(number=seal.number, day=seal.day, sealed_at=seal.sealed_at, digest=seal.digest)
-
-
-def issuer_of(service: Service, at: datetime) -> Issuer:
-    """Return who signs a paper of this service at a time."""
-    identity = service.identity
-    return Issuer(
-        service=service.name,
-        issued_at=at,
-        signer=identity.subject,
-        signer_sha256=sha256(identity.certificates[0]).digest(),
-        signer_until=identity.not_after,
-        anchor=_anchor(service),
-        software=f"openepm-journal/{__version__}",
-    )
-
-
-def _anchor(service: Service) -> Anchor | None:
-    with suppress(VerificationError, OSError):
-        return service.identity.anchor(pem_to_der(service.reader.trust()), service.clock.now())
-    return None
 
 
 def entry_name(index: int) -> str:

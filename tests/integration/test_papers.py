@@ -83,7 +83,7 @@ SAYS = {
         "CNIL, délibération n° 2021-122",
         "une durée comprise entre six mois et un an",
         "C’est la règle d’un contrat, non celle d’une loi",
-        "en place",
+        "la commune doit encore la confirmer",
     ],
 }
 ENGLISH = re.compile(r"\b(the|and|with|not|days?|entr(y|ies)|seals?|none|view|update|reader|client)\b(?! \()")
@@ -100,7 +100,7 @@ async def test_a_paper(world: World, tmp_path: Path, kind: str) -> None:
     assert MARKERS.count > 1_000
     assert MARKERS.find(text.encode()) == set()
     assert MARKERS.find(made.document) == set()
-    body = text[: text.index("Établi le")]
+    body = text[: text.index("Établi et signé par")]
     assert not ENGLISH.search(body.replace("/v1/seals", "")), ENGLISH.search(body)
     assert CATEGORY not in body
     (entry,) = [data for _, subject, data in await told(world) if subject == "document"]
@@ -167,7 +167,7 @@ async def test_measures_are_read_from_the_installation(world: World) -> None:
     assert before["Clé maîtresse fermée aux autres comptes"] == ("good", "en place")
     assert before["Second facteur des personnes du bureau"] == ("good", "1 sur 1")
     assert before["Signature séparée de l’enregistrement"] == ("bad", "pas en place")
-    assert before["Remise à la commune avant destruction"] == ("good", "en place")
+    assert before["Remise à la commune avant destruction"] == ("bad", "pas encore confirmée")
     assert before["Inscription de chaque demande d’extrait"] == ("good", "aucune à ce jour")
     world.settings.master_key_path.chmod(0o644)
     await world.installation.administration.end_handover(TENANT)

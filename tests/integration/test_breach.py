@@ -1,0 +1,157 @@
+"""The dossier of a breach: what each suspicion exposes, by the real keys; its document, its facts, its refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from journal.core.entry import Compartment
+from journal.core.errors import OperatorError
+from journal.papers.breach import Breach, Suspected, examine
+from journal.papers.breach_paper import FEARED, WHY, dossier
+from journal.papers.making import Papers
+from journal.papers.situation import gather
+from journal.reading.plan import ExtractRequest
+from tests.support.lived import (
+    ACCOUNTS,
+    DAYS,
+    MARKERS,
+    PER_DAY,
+    SUBJECTS,
+    client_of,
+    lived_world,
+    module_of,
+)
+from tests.support.pdf import check_signature, words_of
+from tests.support.world import CATEGORY, DAY, FIRST, PERSON, SERVICE, TENANT, World
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+pytestmark = [pytest.mark.needs("pdftotext", "pdfsig"), pytest.mark.world(made_by=lived_world)]
+LAST = FIRST + (DAYS - 1) * DAY
+SUMMARY = ("readable", "entries", "subjects", "accounts", "first_day", "last_day", "first_index", "last_index")
+
+
+def suspect(world: World, **said: Any) -> Suspected:
+    """Return a suspicion about all days there are."""
+    known_at = world.clock.now().replace(microsecond=0)
+    return Suspected(**{"first": FIRST, "last": world.today, "known_at": known_at} | said)
+
+
+def exposed(breach: Breach) -> dict[str, tuple[Any, ...]]:
+    """Return what of each compartment with entries is exposed."""
+    return {one.category: tuple(getattr(one, name) for name in SUMMARY) for one in breach.exposures if one.entries}
+
+
+async def ask(world: World, holder: str, first: date, last: date, **asked: Any) -> None:
+    """Have an extract made with a credential, whole."""
+    request = ExtractRequest(from_day=first, to_day=last, purpose="lawfulness", requester="x", person=PERSON)
+    stream = await world.service.extraction.extract(
+        Compartment(SERVICE, TENANT, CATEGORY), request, requested_by=holder, **{"disclose": True} | asked
+    )
+    assert [chunk async for chunk in stream]
+
+
+WHOLE = (DAYS * PER_DAY, SUBJECTS, ACCOUNTS, FIRST, LAST, 0, DAYS * PER_DAY - 1)
+
+
+async def test_what_each_suspicion_exposes(world: World) -> None:
+    """A backup opens nothing without the keys, everything that was kept with them; root reads what is kept."""
+    situation = await gather(world.service, TENANT)
+    for said, is_readable in (
+        ({"suspicion": "backup"}, False),
+        ({"suspicion": "database"}, False),
+        ({"suspicion": "backup", "with_keys": True}, True),
+        ({"suspicion": "root"}, True),
+    ):
+        found = await examine(situation, suspect(world, **said))
+        assert exposed(found)[CATEGORY] == (is_readable, *WHOLE), said
+        assert bool(found.readable) == is_readable
+    # What was recorded before the period was kept in it, what came after was not there.
+    found = await examine(situation, suspect(world, suspicion="root", first=FIRST + DAY, last=FIRST + DAY))
+    assert exposed(found)[CATEGORY][1] == 2 * PER_DAY
+    assert found.deadline - found.suspected.known_at == 3 * DAY
+
+
+async def test_a_stolen_credential(world: World) -> None:
+    """A module's appends and reads nothing; a client's gets what it asked for, and no other day; each is told."""
+    module, client = await module_of(world), await client_of(world)
+    situation = await gather(world.service, TENANT)
+    found = await examine(situation, suspect(world, suspicion="credential", holder=module))
+    assert (found.role, exposed(found)) == ("module", {CATEGORY: (False, *WHOLE)})
+    unasked = await examine(situation, suspect(world, suspicion="credential", holder=client))
+    assert (unasked.role, unasked.exposures, unasked.requests) == ("client", [], 0)
+    await ask(world, client, FIRST + DAY, FIRST + DAY)
+    await ask(world, client, FIRST, LAST, disclose=False)
+    await ask(world, "somebody-else", FIRST, LAST)
+    await world.installation.administration.credentials.revoke(client)
+    await world.seal()
+    situation = await gather(world.service, TENANT)
+    found = await examine(situation, suspect(world, suspicion="credential", holder=client))
+    first, end = PER_DAY, 2 * PER_DAY - 1
+    assert exposed(found) == {CATEGORY: (True, PER_DAY, SUBJECTS, ACCOUNTS, FIRST + DAY, FIRST + DAY, first, end)}
+    assert (found.requests, found.refused) == (2, 0)
+    assert found.revoked_at is not None
+    assert [one.change for one in found.ended] == ["revoked"]
+    assert found.ended[0].index == await world.size(category="journal") - 1
+    early = replace(found.suspected, last=FIRST)
+    assert (await examine(situation, early)).exposures == []
+    with pytest.raises(OperatorError, match="there is no credential or person 000000000000 of albi"):
+        await examine(situation, suspect(world, suspicion="credential", holder="000000000000"))
+
+
+async def test_what_was_purged_since(world: World) -> None:
+    """Entries that were there in the period and are purged now are counted by the entries of their purge."""
+    await world.travel_to(FIRST + 60 * DAY)
+    await world.seal()
+    await world.installation.purger.run(max_days=None)
+    await world.seal()
+    situation = await gather(world.service, TENANT)
+    found = await examine(situation, suspect(world, suspicion="root", first=LAST, last=LAST))
+    (of_category,) = [one for one in found.exposures if one.category == CATEGORY]
+    assert of_category.purged_since > 0
+    assert of_category.purged_since + of_category.entries == DAYS * PER_DAY
+    later = await examine(situation, suspect(world, suspicion="root", first=world.today))
+    assert {one.purged_since for one in later.exposures if one.category == CATEGORY} == {0}
+
+
+@pytest.mark.parametrize("suspicion", FEARED)
+async def test_the_document(world: World, tmp_path: Path, suspicion: str) -> None:
+    """It says the suspicion, what was readable and why, the texts to send; it is signed, and names nobody."""
+    holder = await client_of(world) if suspicion == "credential" else None
+    if holder is not None:
+        await ask(world, holder, FIRST, FIRST)
+        await world.seal()
+    situation = await gather(world.service, TENANT)
+    found = await examine(situation, suspect(world, suspicion=suspicion, holder=holder))
+    facts = orjson.dumps(found.as_json(situation))
+    made = await Papers(world.service).sign(dossier(situation, found, "ab" * 32), TENANT, situation.now)
+    text = words_of(made.document, tmp_path / "dossier.pdf", order="-raw")
+    readable = sum(one.entries for one in found.readable)
+    for said in (
+        FEARED[suspicion].replace("'", "’"),
+        WHY[found.role or suspicion][0].replace("'", "’")[:60],
+        "dans les 72 heures",
+        "loi n° 78-17, art. 102",
+        "règlement (UE) 2016/679, art. 33",
+        "ab" * 32,
+        f"Le contenu de {readable} entrées" if readable else "Rien de ce que disent les entrées n’a pu être lu",
+        "aucun accès n’est encore révoqué ni remplacé",
+    ):
+        assert said in text, said
+    assert MARKERS.find(facts + made.document + text.encode()) == set()
+    told = orjson.loads(facts)
+    assert (told["suspicion"], told["tenant"], told["notify_before"]) == (
+        suspicion,
+        TENANT,
+        f"{found.deadline:%Y-%m-%dT%H:%M:%SZ}",
+    )
+    assert {one["category"]: one["entries"] for one in told["compartments"]} == {
+        one.category: one.entries for one in found.exposures
+    }
+    await check_signature(made.document, world.settings.trust_path.read_bytes(), world.clock.now())
