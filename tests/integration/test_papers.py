@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,18 @@ SAYS = {
         "la commune doit encore la confirmer",
     ],
 }
+# A4 and its margins, 210 mm and 18 mm.
+PAGE_POINTS, MARGIN_POINTS = 595.3, 51.0
 ENGLISH = re.compile(r"\b(the|and|with|not|days?|entr(y|ies)|seals?|none|view|update|reader|client)\b(?! \()")
+
+
+def right_ends(path: Path) -> list[float]:
+    """Return where each word of a document ends, in points from the left of its page."""
+    line = [str(shutil.which("pdftotext")), "-bbox", path, "-"]
+    told = subprocess.run(line, capture_output=True, check=True, text=True).stdout
+    found = [float(at) for at in re.findall(r'<word [^>]*xMax="([0-9.]+)"', told)]
+    assert len(found) > 100
+    return found
 
 
 @pytest.mark.parametrize("kind", FRENCH)
@@ -103,6 +115,7 @@ async def test_a_paper(world: World, tmp_path: Path, kind: str) -> None:
     body = text[: text.index("Établi et signé par")]
     assert not ENGLISH.search(body.replace("/v1/seals", "")), ENGLISH.search(body)
     assert CATEGORY not in body
+    assert max(right_ends(tmp_path / "paper.pdf")) <= PAGE_POINTS - MARGIN_POINTS + 1
     (entry,) = [data for _, subject, data in await told(world) if subject == "document"]
     assert entry == {"change": "document made", "sha256": sha256(made.document).hexdigest(), "what": entry["what"]}
     assert CHANGES[entry["change"]] == "document établi"
@@ -220,3 +233,21 @@ async def test_what_cannot_be_made(world: World) -> None:
     with pytest.raises(OperatorError, match="no seal covers castres yet"):
         await papers.issue("register", "castres")
     assert [subject for _, subject, _ in await told(world) if subject == "document"] == []
+
+
+HOSTILE = "\u202e#let x = 1 $a$ <b> \u0007 😀 «é» https://example.org " + "X" * 200
+
+
+async def test_hostile_names_stay_on_the_page(world: World, tmp_path: Path) -> None:
+    """Endless and strange names of communes, categories and sources break no page, hide nothing, and do nothing."""
+    situation = await gather(world.service, TENANT)
+    rows = [replace(row, label=HOSTILE, legal_basis=HOSTILE, basis=HOSTILE) for row in situation.categories]
+    strange = replace(situation, tenant=replace(situation.tenant, name=HOSTILE), categories=rows)
+    paper = await register(strange)
+    made = await Papers(world.service).sign(paper, TENANT, situation.now)
+    text = words_of(made.document, tmp_path / "paper.pdf", order="-raw")
+    for shown in ("⟦U+202E⟧", "#let x = 1 $a$ <b>", "⟦U+0007⟧", "⟦U+1F600⟧"):
+        assert shown in text, shown
+    for name in (b"/JavaScript", b"/JS", b"/URI", b"/Launch", b"/EmbeddedFile", b"/OpenAction"):
+        assert name not in made.document
+    assert max(right_ends(tmp_path / "paper.pdf")) <= PAGE_POINTS - MARGIN_POINTS + 1
