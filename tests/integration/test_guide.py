@@ -28,11 +28,15 @@ from tests.support.world import make_event
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.needs("openssl", "jq")
+pytestmark = pytest.mark.needs("openssl", "jq", "pdfsig")
 
 DAY_IN_THE_GUIDE = "2026-11-26"
+DOSSIER = r"\.json: \d+ entries could be read; entry \d+ of the journal of albi says that it was made"
 # What the guide prints of one command, up to where figures and dates begin.
 SAID = {
+    "breach backup": DOSSIER,
+    "breach credential": DOSSIER,
+    "breach root": DOSSIER,
     "keys backup": r"/copy: \d+ keys copied, \d+ purged or destroyed keys shredded, \d+ fences raised; it holds \d+ ",
     "verify-store": r"\d+ entries in \d+ chains, \d+ seals: everything verifies\n",
     "tenant close": r"tenant albi closed: nothing more is accepted for it\n",
@@ -104,6 +108,13 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
     for command in typed:
         if not command.startswith("systemctl"):
             operator.type(command, work, **{"1f2e3d4c5b6a": credential})
+
+    incident = chapter(12)
+    documents = commands_in(incident[incident.index("### Violation de données") :]) + commands_in(chapter(14))
+    assert sum(" breach " in one for one in documents) == 4
+    assert sum(" papers " in one for one in documents) == 5
+    for command in documents:
+        operator.type(command, work, **{"1f2e3d4c5b6a": credential})
 
     for command in ending[ending.index(certificate) + 1 :]:
         is_communes = not command.startswith("openepm-journal")
