@@ -50,7 +50,7 @@ final class OpenepmJournal
         'send' => 'later',          // later: by the command; after-response: when the page has been answered
         'max_mib' => 256,           // of a category's spool
         'max_age_days' => 7,        // what waits longer, while the journal does not answer, is set aside and lost
-        'quarantine_days' => 50,    // how long what was refused is kept, in clear
+        'quarantine_days' => 50,    // how long what was refused is kept, in clear, also once declared
         'receipts_days' => 70,      // how long receipts are kept; they hold nothing personal
         'rhythm_minutes' => 0,      // `flush` sends a sign of life after so long without an event; 0: never
         'timeout_seconds' => 5,
@@ -80,9 +80,10 @@ final class OpenepmJournal
         }
     }
 
-    /** Read the settings from an INI file. */
-    public static function fromFile(string $path): self
+    /** Read the settings from an INI file, by default the one that the variable OPENEPM_JOURNAL names, or that of /etc. */
+    public static function fromFile(string $path = ''): self
     {
+        $path = $path !== '' ? $path : (getenv('OPENEPM_JOURNAL') ?: '/etc/openepm/journal.ini');
         $settings = is_readable($path) ? parse_ini_file($path, false, INI_SCANNER_TYPED) : false;
         if ($settings === false) {
             throw new OpenepmJournalException("$path : fichier de réglages illisible");
@@ -276,49 +277,114 @@ final class OpenepmJournal
     }
 
     /**
-     * Send what the spools hold, for some seconds at most.
+     * Send what the spools hold, for some seconds at most; `$atOnce`: also within the pause that follows a failure.
      *
      * @return array<string, string> by category, what stopped it; empty if all is acknowledged
      */
-    public function flush(float $seconds = 50.0): array
+    public function flush(float $seconds = 50.0, bool $atOnce = false): array
     {
         $until = microtime(true) + $seconds;
         $this->beat();
-        return $this->eachSender(function (OpenepmJournalSender $sender) use ($until): string {
-            return $sender->run($until);
+        return $this->eachSender(function (OpenepmJournalSender $sender) use ($until, $atOnce): string {
+            return $sender->run($until, $atOnce);
         });
     }
 
     /**
-     * Send once more what was set aside, its cause mended, for some seconds at most.
+     * Send once more what was set aside, its cause mended, for some seconds at most; then what waits, unless the
+     * credential is another one, for what was set aside alone.
      *
      * @return array<string, string> by category, what stopped it
      */
-    public function again(float $seconds = 50.0): array
+    public function again(float $seconds = 50.0, string $tokenFile = ''): array
     {
         $until = microtime(true) + $seconds;
-        return $this->eachSender(function (OpenepmJournalSender $sender) use ($until): string {
-            return $sender->again($until);
-        });
+        $settings = $tokenFile === '' ? $this->settings : array('token_file' => $tokenFile) + $this->settings;
+        return $this->eachSender(function (OpenepmJournalSender $sender) use ($until, $tokenFile): string {
+            return $sender->again($until) ?: ($tokenFile === '' ? $sender->run($until, true) : '');
+        }, $settings);
     }
 
+    /** Set aside all that waits in a category, which the journal will not have under this name. */
+    public function drop(string $category): string
+    {
+        return (new OpenepmJournalSender($this->settings, $this->existing($category)))->drop();
+    }
+
+    /** Forget numbers that the operator has declared lost: how many losses and events set aside these were. */
+    public function declared(string $category, int $first, int $last): int
+    {
+        $spool = $this->existing($category);
+        $lock = $spool->lock('send.lock', LOCK_EX);
+        try {
+            return $spool->declared($first, $last);
+        } finally {
+            fclose($lock);
+        }
+    }
+
+    /** How many events the last call has set aside. @var int */
+    public $aside = 0;
+
     /** @return array<string, string> by category, what an act of its sender told */
-    private function eachSender(callable $act): array
+    private function eachSender(callable $act, ?array $settings = null): array
     {
         $told = array();
+        $this->aside = 0;
         foreach ($this->spools() as $spool) {
+            $sender = new OpenepmJournalSender($settings ?? $this->settings, $spool);
             try {
-                $told[$spool->category] = $act(new OpenepmJournalSender($this->settings, $spool));
+                $told[$spool->category] = $act($sender);
             } catch (OpenepmJournalException $error) {
                 $told[$spool->category] = $error->getMessage();
             }
+            $this->aside += $sender->aside;
         }
         return array_filter($told, 'strlen');
     }
 
+    private function existing(string $category): OpenepmJournalSpool
+    {
+        foreach ($this->spools() as $spool) {
+            if ($spool->category === $category) {
+                return $spool;
+            }
+        }
+        throw new OpenepmJournalException("$category : aucune file de ce nom dans {$this->settings['spool']}");
+    }
+
     /**
-     * Return the health of each category: waiting (events), oldest (RFC 3339), bytes, aside, losses (first, last,
-     * reason), epoch, error, since, acknowledged_at, clock_seconds.
+     * Return what keeps events from being recorded or sent, whatever waits.
+     *
+     * @return string[]
+     */
+    public function troubles(): array
+    {
+        $root = $this->settings['spool'];
+        $told = array();
+        if (!is_dir($root)) {
+            return array("$root : répertoire d'attente absent ; install -d -m 700 -o COMPTE-DE-PHP $root");
+        }
+        $owner = fileowner($root);
+        $self = function_exists('posix_geteuid') ? posix_geteuid() : $owner;
+        if (!is_writable($root) || ($self !== 0 && $self !== $owner)) {
+            $told[] = "$root : n'est pas à ce compte ; chown, ou lancez sous le compte de PHP";
+        }
+        foreach ($this->spools() as $spool) {
+            if (fileowner($spool->directory) !== $owner) {
+                $directory = $spool->directory;
+                $told[] = "$directory : n'est pas au compte de $root ; chown -R --reference=$root $directory";
+            }
+        }
+        if (!is_readable($this->settings['token_file'])) {
+            $told[] = "{$this->settings['token_file']} : jeton illisible (token_file)";
+        }
+        return $told;
+    }
+
+    /**
+     * Return the health of each category: waiting (events), oldest (RFC 3339), bytes, ahead (times by number), aside
+     * (reasons by number), losses (first, last, reason), epoch, error, since, ran_at, acknowledged_at, clock_seconds.
      *
      * @return array<string, array<string, mixed>>
      */
@@ -326,11 +392,12 @@ final class OpenepmJournal
     {
         $health = array();
         foreach ($this->spools() as $spool) {
+            if (!is_readable($spool->directory)) {
+                continue;  // troubles() tells it
+            }
             $state = (new OpenepmJournalSender($this->settings, $spool))->read();
-            $health[$spool->category] = $spool->measure($state) + array_diff_key(
-                $state,
-                array('segment' => 1, 'offset' => 1, 'retry_at' => 1, 'pause' => 1)
-            );
+            $health[$spool->category] = $spool->measure($state)
+                + array_diff_key($state, array('offsets' => 1, 'retry_at' => 1, 'pause' => 1));
         }
         return $health;
     }
@@ -412,7 +479,9 @@ final class OpenepmJournal
     {
         $minutes = (int) $this->settings['rhythm_minutes'];
         foreach ($minutes > 0 ? $this->spools() : array() as $spool) {
-            if ($spool->stillSince() <= time() - 60 * $minutes) {
+            $state = (new OpenepmJournalSender($this->settings, $spool))->read();
+            // Not of a category that the journal has never taken an event of: it may be misspelt.
+            if (isset($state['acknowledged_at']) && $spool->stillSince() <= time() - 60 * $minutes) {
                 $actor = array('account' => self::SELF);
                 $this->record('access', null, null, array(), array('category' => $spool->category, 'actor' => $actor));
             }
@@ -466,6 +535,8 @@ final class OpenepmJournalSpool
     const TOO_OLD = array('trop ancien', 'too old');
     // The segment of what was set aside and is sent again; no event has its number.
     const BACK = '0000000000000000.ndjson';
+    // What waits for its time, while the others pass.
+    const AHEAD = 'ahead.ndjson';
 
     /** @var string */
     public $category;
@@ -563,10 +634,7 @@ final class OpenepmJournalSpool
     /** Take a lock of the directory; it ends with the process. @return resource|null null if it is taken */
     public function lock(string $name, int $how)
     {
-        if (function_exists('posix_geteuid') && @fileowner($this->directory) !== posix_geteuid()) {
-            // What another account (root, by hand) makes here could not be written by the pages afterwards.
-            throw new OpenepmJournalException($this->directory . ' : appartient à un autre compte que celui-ci');
-        }
+        self::own($this->directory);
         $file = @fopen($this->directory . '/' . $name, 'c');
         if ($file === false) {
             throw new OpenepmJournalException($this->directory . ' : le répertoire d\'attente ne peut être écrit');
@@ -619,9 +687,29 @@ final class OpenepmJournalSpool
         $this->write($this->directory . '/' . $name, $lines, false);
     }
 
+    /** What another account (root, by hand) makes in a directory could not be written by the pages afterwards. */
+    private static function own(string $directory): void
+    {
+        if (function_exists('posix_geteuid') && ($owner = @fileowner($directory)) !== posix_geteuid()) {
+            $account = $owner === false ? false : posix_getpwuid($owner);
+            $name = is_array($account) ? $account['name'] : (string) $owner;
+            throw new OpenepmJournalException(
+                "$directory : appartient à un autre compte que celui-ci ; lancez sous celui de PHP : runuser -u $name -- …"
+            );
+        }
+    }
+
     /** Make the directory, if need be, and return its lock. @return resource */
     private function prepare()
     {
+        $root = dirname($this->directory);
+        if (is_dir($root)) {
+            self::own($root);
+        } elseif (function_exists('posix_geteuid') && posix_geteuid() === 0) {
+            throw new OpenepmJournalException(
+                "$root : absent, et root n'y ferait que du sien ; install -d -m 700 -o COMPTE-DE-PHP $root"
+            );
+        }
         if (!is_dir($this->directory) && !@mkdir($this->directory, 0700, true) && !is_dir($this->directory)) {
             throw new OpenepmJournalException($this->directory . ' : le répertoire d\'attente ne peut être créé');
         }
@@ -720,7 +808,7 @@ final class OpenepmJournalSpool
 
     /**
      * @param array<string, mixed> $state of the sender
-     * @return array<string, mixed> waiting, oldest, bytes, aside, losses, epoch
+     * @return array<string, mixed> waiting, oldest, bytes, ahead, aside, losses, epoch
      */
     public function measure(array $state): array
     {
@@ -731,35 +819,55 @@ final class OpenepmJournalSpool
             if ($file === false) {
                 continue;
             }
-            fseek($file, ($state['segment'] ?? '') === basename($path) ? (int) $state['offset'] : 0);
+            fseek($file, (int) ($state['offsets'][basename($path)] ?? 0));
             while (($line = fgets($file)) !== false) {
                 $waiting++;
-                if ($oldest === null && preg_match('/"time":"([^"]+)"/', $line, $found) === 1) {
-                    $oldest = $found[1];
-                }
+                $oldest = $oldest ?? self::time($line);
             }
             fclose($file);
         }
-        $aside = 0;
-        foreach (glob($this->directory . '/quarantine-*.ndjson') ?: array() as $path) {
-            $aside += count(@file($path) ?: array());
+        $ahead = array();
+        foreach ($this->kept(self::AHEAD) as $line) {
+            $ahead[self::sequence($line)] = self::time($line);
         }
-        $losses = array_map('json_decode', @file($this->directory . '/losses.ndjson') ?: array());
-        list($count, $first, $since) = $this->lost();
+        $aside = array();
+        foreach ($this->quarantines() as $name) {
+            foreach ($this->kept($name) as $line) {
+                $aside[self::numberAside($line)] = (string) (json_decode($line, true)['reason'] ?? '');
+            }
+        }
+        $losses = array_values(array_filter(array_map('json_decode', $this->kept('losses.ndjson'))));
+        list($count, $first) = $this->lost();
         if ($count > 0) {
             $losses[] = (object) array('first' => $first, 'last' => $first + $count - 1, 'reason' => 'non écrits');
         }
-        return array('waiting' => $waiting, 'oldest' => $oldest, 'bytes' => $this->bytes(), 'aside' => $aside,
-            'losses' => array_values(array_filter($losses)), 'epoch' => $this->epoch());
+        return array('waiting' => $waiting + count($ahead), 'oldest' => $oldest, 'bytes' => $this->bytes(),
+            'ahead' => $ahead, 'aside' => $aside, 'losses' => $losses, 'epoch' => $this->epoch());
     }
 
-    /** Put what was set aside in front of what waits, but for what is too old; a kill leaves some of it in both. */
-    public function takeBack(): void
+    /** @return string[] the lines of a file; none where there is no such file */
+    public function kept(string $name): array
     {
-        foreach (glob($this->directory . '/quarantine-*.ndjson') ?: array() as $path) {
+        return @file($this->directory . '/' . $name) ?: array();
+    }
+
+    /** @return string[] the names of the files of what was set aside */
+    private function quarantines(): array
+    {
+        return array_map('basename', glob($this->directory . '/quarantine-*.ndjson') ?: array());
+    }
+
+    /**
+     * Take what was set aside out of its files, but for what is too old; a kill leaves some of it in both.
+     *
+     * @param callable(string): void $take keeps lines, for good
+     */
+    public function takeBack(callable $take): void
+    {
+        foreach ($this->quarantines() as $name) {
             $back = '';
             $kept = '';
-            foreach (@file($path) ?: array() as $line) {
+            foreach ($this->kept($name) as $line) {
                 $noted = json_decode($line, true);
                 if (!is_array($noted) || in_array($noted['reason'] ?? '', self::TOO_OLD, true)) {
                     $kept .= $line;
@@ -768,16 +876,55 @@ final class OpenepmJournalSpool
                 }
             }
             if ($back !== '') {
-                $this->add(self::BACK, $back);
-                $this->replace(basename($path), $kept);
+                $take($back);
+                $this->replace($name, $kept);
             }
         }
+    }
+
+    /** Forget the losses, and what was set aside, that have their numbers between two; return how many they were. */
+    public function declared(int $first, int $last): int
+    {
+        $lock = $this->lock('write.lock', LOCK_EX);
+        try {
+            list($count, $from) = $this->lost();
+            $isWithin = $count > 0 && $first <= $from && $from + $count - 1 <= $last;
+            if ($isWithin) {
+                $this->start($from + $count);  // first: these numbers are never used again
+                $this->lose(0, 0, '');
+            }
+        } finally {
+            fclose($lock);
+        }
+        $done = $isWithin ? 1 : 0;
+        $left = array_filter($this->kept('losses.ndjson'), function (string $line) use ($first, $last): bool {
+            $loss = json_decode($line);
+            return $loss->first < $first || $loss->last > $last;
+        });
+        $done += count($this->kept('losses.ndjson')) - count($left);
+        $this->replace('losses.ndjson', implode('', $left));
+        foreach ($this->quarantines() as $name) {
+            $told = array_filter($this->kept($name), function (string $line) use ($first, $last): bool {
+                $number = self::numberAside($line);
+                return $first <= $number && $number <= $last;
+            });
+            if ($told !== array()) {
+                // Kept as long as the others, but no longer counted, nor sent again.
+                $this->add('declared-' . substr($name, strlen('quarantine-')), implode('', $told));
+                $this->replace($name, implode('', array_diff_key($this->kept($name), $told)));
+                $done += count($told);
+            }
+        }
+        return $done;
     }
 
     /** Keep the sender's state; it stays one block, so that a kill leaves the old one or the new one. */
     public function keepState(array $state): void
     {
         $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
+        if (($state['offsets'] ?? null) === array()) {
+            unset($state['offsets']);  // it would be written as a list
+        }
         if (isset($state['error'])) {
             $state['error'] = substr($state['error'], 0, 1000);
         }
@@ -824,6 +971,19 @@ final class OpenepmJournalSpool
             throw new OpenepmJournalException('fichier d\'attente abîmé : une ligne n\'a pas de numéro');
         }
         return (int) $found[1];
+    }
+
+    /** Return the sequence number of a line of what was set aside; 0 of a line that was cut short. */
+    private static function numberAside(string $line): int
+    {
+        $event = json_decode($line, true)['event'] ?? null;
+        return is_string($event) ? self::sequence($event) : 0;
+    }
+
+    /** Return the time of a line, as it was written. */
+    public static function time(string $line): ?string
+    {
+        return preg_match('/"time":"([^"]+)"/', $line, $found) === 1 ? $found[1] : null;
     }
 
     /** @param resource $file */
@@ -956,10 +1116,13 @@ final class OpenepmJournalSender
     const LONGEST_PAUSE_SECONDS = 60;
     const LONGEST_RETRY_AFTER_SECONDS = 300;
     const TIME_OVER = 'le temps donné est écoulé';
-    // What the journal may say of events themselves; verdicts: a line is set aside, or all waits.
+    // What the journal may say of events themselves; verdicts: a line is set aside, waits for its time, or all waits.
     const FOR_GOOD = array(400, 409, 413, 422);
     const REFUSED = 'refused';
+    const AHEAD = 'ahead';
     const WAITS = 'waits';
+    // What is dated further ahead is set aside.
+    const AHEAD_SECONDS = 86400;
 
     /** @var array<string, mixed> */
     private $settings;
@@ -969,6 +1132,12 @@ final class OpenepmJournalSender
     private $state = array();
     /** @var string receipts that no disk has taken yet */
     private $receipts = '';
+    /** @var array{string, string}|null the verdict on all, without asking the journal */
+    private $verdict;
+    /** @var bool whether what was set aside before is sent */
+    private $isBack = false;
+    /** @var int how many events were set aside */
+    public $aside = 0;
 
     /** @param array<string, mixed> $settings */
     public function __construct(array $settings, OpenepmJournalSpool $spool)
@@ -978,46 +1147,86 @@ final class OpenepmJournalSender
     }
 
     /** Send until a moment (Unix time); return what stopped it, or an empty text. */
-    public function run(float $until): string
+    public function run(float $until, bool $atOnce = false): string
     {
-        $lock = $this->spool->lock('send.lock', LOCK_EX | LOCK_NB);
-        if ($lock === null) {
-            return '';  // another process sends
-        }
-        try {
-            $this->state = $this->read();
+        return $this->locked('', function () use ($until, $atOnce): string {
             $pause = ($this->state['retry_at'] ?? 0) - microtime(true);
-            if ($pause > 0 && $pause <= self::LONGEST_RETRY_AFTER_SECONDS) {  // longer: the clock was put back
+            // A pause longer than any: the clock was put back.
+            if (!$atOnce && $pause > 0 && $pause <= self::LONGEST_RETRY_AFTER_SECONDS) {
                 return (string) ($this->state['error'] ?? '');
             }
             $this->forget();
+            $this->takeDue(microtime(true));
             $stopped = $this->sendAll($until);
             $this->keep($stopped === self::TIME_OVER ? '' : $stopped);
             return $stopped;
-        } finally {
-            fclose($lock);
-        }
+        });
     }
 
-    /** Send what waits, then once more what was set aside; return what stopped it, or an empty text. */
+    /** Send once more what was set aside; return what stopped it, or an empty text. */
     public function again(float $until): string
     {
-        $stopped = $this->run($until);
-        $lock = $stopped === '' ? $this->spool->lock('send.lock', LOCK_EX | LOCK_NB) : null;
+        return $this->locked('un autre processus envoie : recommencez', function () use ($until): string {
+            $this->spool->takeBack(array($this, 'bringBack'));
+            $path = $this->spool->directory . '/' . OpenepmJournalSpool::BACK;
+            $stopped = is_file($path) ? $this->sent($path, $until) : '';
+            $this->keep($stopped === self::TIME_OVER ? '' : $stopped);
+            return $stopped;
+        });
+    }
+
+    /** Set aside all that waits; return what stopped it, or an empty text. */
+    public function drop(): string
+    {
+        return $this->locked('un autre processus envoie : recommencez', function (): string {
+            $this->verdict = array(self::REFUSED, 'abandonné (drop)');
+            $this->takeDue(INF);
+            $stopped = $this->sendAll(INF);
+            $this->keep($stopped);
+            return $stopped;
+        });
+    }
+
+    /** Do something as the one process that sends; return what it told, or `$busy` where another one does. */
+    private function locked(string $busy, callable $act): string
+    {
+        $lock = $this->spool->lock('send.lock', LOCK_EX | LOCK_NB);
         if ($lock === null) {
-            return $stopped === '' ? 'un autre processus envoie : recommencez' : $stopped;
+            return $busy;
         }
         try {
-            $this->state = array_diff_key($this->read(), array('segment' => 1, 'offset' => 1));
-            $this->spool->keepState($this->state);  // first, or its offset would count for what comes back
-            $this->spool->takeBack();
+            $this->state = $this->read();
+            return $act();
         } finally {
             fclose($lock);
         }
-        return $this->run($until);
     }
 
-    /** Return what the last run has left: error, since, retry_at, acknowledged_at, clock_seconds, segment, offset. */
+    /** Put lines in front of what waits, for good. */
+    public function bringBack(string $lines): void
+    {
+        if (!is_file($this->spool->directory . '/' . OpenepmJournalSpool::BACK)) {
+            // What was kept of an earlier one would count for these.
+            unset($this->state['offsets'][OpenepmJournalSpool::BACK]);
+            $this->spool->keepState($this->state);
+        }
+        $this->spool->add(OpenepmJournalSpool::BACK, $lines);
+    }
+
+    /** Put in front of what waits the events whose time has come. */
+    private function takeDue(float $now): void
+    {
+        $lines = $this->spool->kept(OpenepmJournalSpool::AHEAD);
+        $due = array_filter($lines, function (string $line) use ($now): bool {
+            return strtotime((string) OpenepmJournalSpool::time($line)) <= $now;
+        });
+        if ($due !== array()) {
+            $this->bringBack(implode('', $due));
+            $this->spool->replace(OpenepmJournalSpool::AHEAD, implode('', array_diff_key($lines, $due)));
+        }
+    }
+
+    /** Return what the last run has left: error, since, retry_at, ran_at, acknowledged_at, clock_seconds, offsets. */
     public function read(): array
     {
         $state = json_decode((string) @file_get_contents($this->spool->directory . '/state.json'), true);
@@ -1028,34 +1237,32 @@ final class OpenepmJournalSender
     {
         while (($segments = $this->spool->closed()) !== array()) {
             foreach ($segments as $path) {
-                $stopped = $this->segment($path, $until);
+                $stopped = $this->sent($path, $until);
                 if ($stopped !== '') {
                     return $stopped;
                 }
-                if (!@unlink($path)) {
-                    return "$path : suppression impossible";
-                }
-                $this->keepReceipts('');
             }
         }
         return $this->receipts === '' ? '' : 'des reçus n\'ont pu être gardés (disque plein ?)';
     }
 
-    private function segment(string $path, float $until): string
+    /** Send a segment and remove it; return what stopped it, or an empty text. */
+    private function sent(string $path, float $until): string
     {
         $name = basename($path);
-        if (($this->state['segment'] ?? '') !== $name) {
-            $this->state['segment'] = $name;
-            $this->state['offset'] = 0;
-        }
+        $this->isBack = $name === OpenepmJournalSpool::BACK;
+        $known = $this->state['offsets'] ?? array();
+        // What was set aside goes before a segment that may be partly sent; of earlier ones nothing stays.
+        $this->state['offsets'] = ($this->isBack ? $known : array_intersect_key($known, array($name => 1)))
+            + array($name => 0);
         $file = fopen($path, 'rb');
         if ($file === false) {
             return "$path : illisible";
         }
-        fseek($file, (int) $this->state['offset']);
+        fseek($file, (int) $this->state['offsets'][$name]);
         try {
             while (($lines = self::lines($file)) !== array()) {
-                $stopped = $this->settle($lines, $until);
+                $stopped = $this->settle($name, $lines, $until);
                 if ($stopped !== '') {
                     return $stopped;
                 }
@@ -1063,6 +1270,11 @@ final class OpenepmJournalSender
         } finally {
             fclose($file);
         }
+        if (!@unlink($path)) {
+            return "$path : suppression impossible";
+        }
+        unset($this->state['offsets'][$name]);
+        $this->keepReceipts('');
         return '';
     }
 
@@ -1071,9 +1283,9 @@ final class OpenepmJournalSender
      *
      * @param string[] $lines
      */
-    private function settle(array $lines, float $until): string
+    private function settle(string $name, array $lines, float $until): string
     {
-        $verdicts = array();  // by position
+        $verdicts = $this->verdict === null ? array() : array_fill(0, count($lines), $this->verdict);  // by position
         $most = count($lines);
         for ($done = 0; $done < count($lines); $done += count($run)) {
             if (microtime(true) > $until) {
@@ -1088,7 +1300,9 @@ final class OpenepmJournalSender
                 $run[] = $lines[$done + count($run)];
                 $next = $done + count($run);
             } while ($next < count($lines) && count($run) < $most && ($verdicts[$next] ?? null) === $verdict);
-            if ($verdict !== null) {
+            if ($verdict !== null && $verdict[0] === self::AHEAD) {
+                $this->spool->add(OpenepmJournalSpool::AHEAD, implode('', $run));
+            } elseif ($verdict !== null) {
                 $this->setAside($run, $verdict[1]);
             } elseif (($found = $this->ask($run)) !== array()) {
                 // Where no fault names an event, each half is sent on its own.
@@ -1099,7 +1313,7 @@ final class OpenepmJournalSender
                 $run = array();
                 continue;
             }
-            $this->state['offset'] += strlen(implode('', $run));
+            $this->state['offsets'][$name] += strlen(implode('', $run));
             $this->keep('');
         }
         return '';
@@ -1178,15 +1392,23 @@ final class OpenepmJournalSender
         if ($code === 'time-too-old' || $code === 'time-purged') {
             return array(self::REFUSED, OpenepmJournalSpool::TOO_OLD[0]);
         }
-        if ($code === 'source-prefix' && $event['source'] === $this->settings['source']) {
+        if ($code === 'source-prefix' && $event['source'] === $this->settings['source'] && !$this->isBack) {
             // So are all: the token or the setting is wrong, not the event.
-            return array(self::WAITS, "jeton et réglage « source » ne vont pas ensemble : $why");
+            return array(self::WAITS, "jeton et réglage « source » ne vont pas ensemble : $why ; corrigez l'un des deux");
         }
-        $ahead = strtotime((string) $event['time']) - time();
-        $clock = $this->state['clock_seconds'] ?? 0;
-        if (($fault['retryable'] ?? false) === true && ($ahead < 86400 || $clock > self::CLOCK_SECONDS)) {
-            // The clock is put right, or time passes; what is dated a day ahead does not hold up the others.
-            return array(self::WAITS, $this->why(0, array('detail' => "réponse 422 : $why")));
+        if ($code === 'source-prefix') {
+            // The setting was mended since: its bytes stay, and a token of its prefix sends it.
+            $why = "$why : {$event['source']} ; demandez un jeton de ce préfixe, puis `again --token FICHIER`";
+        }
+        if (($fault['retryable'] ?? false) === true) {
+            $ahead = strtotime((string) $event['time']) - time();
+            if ($code !== 'time-ahead' || $ahead <= self::CLOCK_SECONDS) {
+                // Time passes, or this host's clock, which all events have theirs from, is put right.
+                return array(self::WAITS, $this->why(0, array('detail' => "réponse 422 : $why")));
+            }
+            if ($ahead < self::AHEAD_SECONDS) {
+                return array(self::AHEAD, '');
+            }
         }
         return array(self::REFUSED, $why);
     }
@@ -1199,7 +1421,7 @@ final class OpenepmJournalSender
         }
         $oldest = gmdate('Y-m-d\TH:i:s', time() - 86400 * (int) $this->settings['max_age_days']);
         $old = array_filter($lines, function (string $line) use ($oldest): bool {
-            return preg_match('/"time":"([^"]+)"/', $line, $found) === 1 && strcmp($found[1], $oldest) < 0;
+            return strcmp(OpenepmJournalSpool::time($line) ?? '~', $oldest) < 0;
         });
         return array_fill_keys(array_keys($old), array(self::REFUSED, OpenepmJournalSpool::TOO_OLD[0]));
     }
@@ -1219,6 +1441,7 @@ final class OpenepmJournalSender
             $this->spool->noteLoss($first, OpenepmJournalSpool::sequence(end($lines)), 'trop anciens', '');
         }
         $count = count($lines);
+        $this->aside += $count;
         error_log("openepm-journal: {$this->spool->category} : refusé et mis de côté ($count) : $reason");
     }
 
@@ -1275,7 +1498,8 @@ final class OpenepmJournalSender
         $answer = $stream === false ? '' : (string) stream_get_contents($stream, self::ANSWER_BYTES);
         $about = $stream === false ? array('timed_out' => true) : stream_get_meta_data($stream);
         if ($about['timed_out']) {
-            return array(0, json_encode(array('detail' => OpenepmJournalWords::network($said, microtime(true) - $began))));
+            $told = OpenepmJournalWords::network($said, microtime(true) - $began);
+            return array(0, (string) json_encode(array('detail' => $told)));
         }
         $status = 0;
         foreach ($about['wrapper_data'] as $header) {
@@ -1331,13 +1555,15 @@ final class OpenepmJournalSender
             $this->state += array('since' => gmdate('c'));
         }
         unset($this->state['retry_after']);
+        $this->state['ran_at'] = gmdate('c');
         $this->spool->keepState($this->state);
     }
 
     /** Remove what is older than its settings say. */
     private function forget(): void
     {
-        foreach (array('receipts' => 'receipts_days', 'quarantine' => 'quarantine_days') as $kind => $setting) {
+        $kinds = array('receipts' => 'receipts_days', 'quarantine' => 'quarantine_days', 'declared' => 'quarantine_days');
+        foreach ($kinds as $kind => $setting) {
             $oldest = $kind . '-' . gmdate('Y-m-d', time() - 86400 * (int) $this->settings[$setting]);
             foreach (glob($this->spool->directory . "/$kind-*.ndjson") ?: array() as $path) {
                 if (strcmp(basename($path), $oldest) < 0) {

@@ -20,6 +20,7 @@ import contextlib
 import fcntl
 import http.client
 import json
+import math
 import os
 import re
 import secrets
@@ -30,7 +31,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -74,6 +75,10 @@ TOO_OLD = "too old"
 TOO_OLD_REASONS = (TOO_OLD, "trop ancien")
 # The segment of what was set aside and is sent again; no event has its number.
 BACK = "0000000000000000.ndjson"
+# What waits for its time, while the others pass.
+AHEAD = "ahead.ndjson"
+# While cron sends each minute, nothing waits for so long.
+STALE_SECONDS = 900
 SELF = "openepm-journal"
 _SEGMENT = re.compile(r"\d{16}\.ndjson")
 _SEQUENCE = re.compile(rb'\{"sequence":"(\d{1,16})"')
@@ -111,10 +116,13 @@ class Journal:
     def __init__(self, settings: Settings) -> None:
         """Record with these settings."""
         self.settings = settings
+        # What the last call has set aside: sentences.
+        self.aside: list[str] = []
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Journal:
+    def from_file(cls, path: str | Path = "") -> Journal:
         """Read the settings from the connector's INI file. Raises EmitterError."""
+        path = path or os.environ.get("OPENEPM_JOURNAL", "/etc/openepm/journal.ini")
         reader = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
         try:
             reader.read_string("[journal]\n" + Path(path).read_text(encoding="utf-8"))
@@ -169,33 +177,121 @@ class Journal:
         found = sorted(root.iterdir()) if root.is_dir() else []
         return [self.spool(path.name) for path in found if path.is_dir() and _CATEGORY.fullmatch(path.name)]
 
-    def flush(self, seconds: float = 50.0) -> dict[str, str]:
-        """Send what waits, for some seconds at most; return by category what stopped it, nothing if all is sent."""
+    def flush(self, seconds: float = 50.0, *, at_once: bool = False) -> dict[str, str]:
+        """Send what waits, for some seconds at most; return by category what stopped it, nothing if all is sent.
+
+        `at_once`: also within the pause that follows a failure.
+        """
         self._beat()
-        return self._each_sender(Sender.run, seconds)
-
-    def again(self, seconds: float = 50.0) -> dict[str, str]:
-        """Send once more what was set aside, its cause mended; return by category what stopped it."""
-        return self._each_sender(Sender.again, seconds)
-
-    def _each_sender(self, act: Callable[[Sender, float], str], seconds: float) -> dict[str, str]:
         until = time.monotonic() + seconds
+        return self._each_sender(lambda sender: sender.run(until, at_once=at_once))
+
+    def again(self, seconds: float = 50.0, token_file: str = "") -> dict[str, str]:
+        """Send once more what was set aside, its cause mended, then what waits; return what stopped it, by category.
+
+        With another token, what was set aside alone.
+        """
+        until = time.monotonic() + seconds
+
+        def act(sender: Sender) -> str:
+            return sender.again(until) or ("" if token_file else sender.run(until, at_once=True))
+
+        return self._each_sender(act, replace(self.settings, token_file=token_file) if token_file else self.settings)
+
+    def drop(self, category: str) -> str:
+        """Set aside all that waits in a category, which the journal will not have under this name."""
+        return Sender(self.settings, self._existing(category)).drop()
+
+    def declared(self, category: str, first: int, last: int) -> int:
+        """Forget numbers that the operator has declared lost; return how many losses and events these were."""
+        spool = self._existing(category)
+        with spool.lock("send.lock"):
+            return spool.declared(first, last)
+
+    def troubles(self) -> list[str]:
+        """Return what keeps events from being recorded or sent, whatever waits."""
+        root = Path(self.settings.spool)
+        if not root.is_dir():
+            return [f"{root}: the spool is missing: install -d -m 700 -o ACCOUNT {root}"]
+        owner = root.stat().st_uid
+        told = []
+        if not os.access(root, os.W_OK) or os.geteuid() not in (0, owner):
+            told.append(f"{root}: belongs to another account; use the module's own")
+        told += [
+            f"{spool.directory}: belongs to another account than {root}: chown -R --reference={root} {spool.directory}"
+            for spool in self.spools()
+            if spool.directory.stat().st_uid != owner
+        ]
+        if not os.access(self.settings.token_file, os.R_OK):
+            told.append(f"{self.settings.token_file}: the token cannot be read")
+        return told
+
+    def health(self) -> dict[str, Health]:
+        """Return the health of each category."""
+        return {
+            spool.category: spool.measure(Sender(self.settings, spool).read())
+            for spool in self.spools()
+            if os.access(spool.directory, os.R_OK)
+        }
+
+    def _existing(self, category: str) -> Spool:
+        found = [spool for spool in self.spools() if spool.category == category]
+        if not found:
+            raise EmitterError(f"{category}: no such category in {self.settings.spool}")
+        return found[0]
+
+    def _each_sender(self, act: Callable[[Sender], str], settings: Settings | None = None) -> dict[str, str]:
         stopped: dict[str, str] = {}
+        self.aside = []
         for spool in self.spools():
+            sender = Sender(settings or self.settings, spool)
             try:
-                reason = act(Sender(self.settings, spool), until)
+                reason = act(sender)
             except (EmitterError, OSError) as error:
                 reason = str(error)
             if reason:
                 stopped[spool.category] = reason
+            self.aside += sender.aside
         return stopped
 
     def _beat(self) -> None:
         """Put a sign of life into each spool that is empty and had no event for the time that is set."""
         seconds = 60 * self.settings.rhythm_minutes
         for spool in self.spools() if seconds else []:
-            if spool.still_since() <= time.time() - seconds:
+            # Not of a category that the journal has never taken an event of: it may be misspelt.
+            is_known = "acknowledged_at" in Sender(self.settings, spool).read()
+            if is_known and spool.still_since() <= time.time() - seconds:
                 self.record("access", account=SELF, category=spool.category)
+
+
+@dataclass(frozen=True)
+class Health:
+    """The health of a category: what waits, what waits for its time, what was set aside (by number), what is lost."""
+
+    waiting: int
+    oldest: str
+    ahead: dict[int, str]
+    aside: dict[int, str]
+    losses: list[tuple[int, int, str]]
+    epoch: str
+    state: dict[str, Any]
+
+    def told(self) -> Iterator[str]:
+        """Say what is not well."""
+        for number, moment in self.ahead.items():
+            yield f"number {number} waits for its time, {moment}: its `time`, or this host's clock, was ahead"
+        for reason in dict.fromkeys(self.aside.values()):
+            numbers = [number for number, why in self.aside.items() if why == reason]
+            yield f"set aside, number {_ranges(numbers)} (epoch {self.epoch}): {reason}"
+        for first, last, reason in self.losses:
+            yield f"lost: {first} to {last} (epoch {self.epoch}), {reason}; to be declared to the journal"
+        stale = (datetime.now(UTC) - timedelta(seconds=STALE_SECONDS)).isoformat()
+        if "error" in self.state:
+            yield f"sending stopped since {self.state['since']}: {self.state['error']}"
+        elif self.oldest and self.oldest < stale and self.state.get("ran_at", "") < stale:
+            yield "nothing is sent: does `flush` run each minute, under the module's account?"
+        if abs(clock := self.state.get("clock_seconds", 0)) > CLOCK_SECONDS:
+            yield f"this host's clock is off by {clock} s from the journal's: set it (NTP)"
 
 
 class Spool:
@@ -261,9 +357,7 @@ class Spool:
     @contextlib.contextmanager
     def lock(self, name: str, *, waits: bool = True) -> Iterator[None]:
         """Hold a lock of the directory; it ends with the process. Raises BlockingIOError unless it waits."""
-        if self.directory.stat().st_uid != os.geteuid():
-            # What another account (root, by hand) makes here could not be written by the module afterwards.
-            raise EmitterError(f"{self.directory}: belongs to another account; use the module's own")
+        _own(self.directory)
         with (self.directory / name).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -303,15 +397,70 @@ class Spool:
         """Add lines to a file, for good."""
         self._write(self.directory / name, lines, is_bounded=False)
 
-    def take_back(self) -> None:
-        """Put what was set aside in front of what waits, but for what is too old; a kill leaves some of it in both."""
-        for path in sorted(self.directory.glob("quarantine-*.ndjson")):
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    def kept(self, name: str) -> list[str]:
+        """Return the lines of a file; none where there is no such file."""
+        path = self.directory / name
+        return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+    def take_back(self, take: Callable[[bytes], None]) -> None:
+        """Take what was set aside out of its files, but for what is too old; a kill leaves some of it in both.
+
+        `take` keeps lines, for good.
+        """
+        for name in self._quarantines():
+            lines = self.kept(name)
             kept = [line for line in lines if json.loads(line)["reason"] in TOO_OLD_REASONS]
-            back = "".join(json.loads(line)["event"] + "\n" for line in lines if line not in kept)
-            if back:
-                self.add(BACK, back.encode())
-                self.replace(path.name, "".join(kept))
+            if back := "".join(json.loads(line)["event"] + "\n" for line in lines if line not in kept):
+                take(back.encode())
+                self.replace(name, "".join(kept))
+
+    def declared(self, first: int, last: int) -> int:
+        """Forget losses and events set aside that have their numbers between two; return how many they were."""
+        done = 0
+        with self.lock("write.lock"):
+            count, since, _ = self.lost()
+            if count and first <= since and since + count - 1 <= last:
+                self._start(since + count)  # first: these numbers are never used again
+                self._lose(0, 0, "-")
+                done += 1
+        losses = self.kept("losses.ndjson")
+        left = [line for line in losses if json.loads(line)["first"] < first or json.loads(line)["last"] > last]
+        self.replace("losses.ndjson", "".join(left))
+        done += len(losses) - len(left)
+        for name in self._quarantines():
+            lines = self.kept(name)
+            told = [line for line in lines if first <= sequence_of(json.loads(line)["event"].encode()) <= last]
+            if told:
+                # Kept as long as the others, but no longer counted, nor sent again.
+                self.add(name.replace("quarantine-", "declared-"), "".join(told).encode())
+                self.replace(name, "".join(line for line in lines if line not in told))
+                done += len(told)
+        return done
+
+    def measure(self, state: Mapping[str, Any]) -> Health:
+        """Return the health of the category; `state` is the sender's."""
+        lines: list[bytes] = []
+        for path in self.segments():
+            with path.open("rb") as file:
+                file.seek(state.get("offsets", {}).get(path.name, 0))
+                lines += file.readlines()
+        ahead = [line.encode() for line in self.kept(AHEAD)]
+        aside = [json.loads(line) for name in self._quarantines() for line in self.kept(name)]
+        losses = [json.loads(line) for line in self.kept("losses.ndjson")]
+        count, since, _ = self.lost()
+        return Health(
+            waiting=len(lines) + len(ahead),
+            oldest=_time_of(lines[0]) if lines else "",
+            ahead={sequence_of(line): _time_of(line) for line in ahead},
+            aside={sequence_of(line["event"].encode()): line["reason"] for line in aside},
+            losses=[(loss["first"], loss["last"], loss["reason"]) for loss in losses]
+            + ([(since, since + count - 1, "not written")] if count else []),
+            epoch=self.epoch,
+            state=dict(state),
+        )
+
+    def _quarantines(self) -> list[str]:
+        return sorted(path.name for path in self.directory.glob("quarantine-*.ndjson"))
 
     def size(self) -> int:
         """Return the bytes that wait."""
@@ -320,6 +469,11 @@ class Spool:
     @contextlib.contextmanager
     def _prepared(self) -> Iterator[None]:
         """Make the directory, if need be, and hold its lock."""
+        root = self.directory.parent
+        if root.is_dir():
+            _own(root)
+        elif os.geteuid() == 0:
+            raise EmitterError(f"{root}: missing, and root would make its own: install -d -m 700 -o ACCOUNT {root}")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.lock("write.lock"):
             if not (self.directory / "lost").exists():
@@ -371,35 +525,72 @@ class Sender:
         self._spool = spool
         self._state: dict[str, Any] = {}
         self._receipts = b""  # that no disk has taken yet
+        self._given: Verdict | None = None  # on all, without asking the journal
+        self._is_back = False  # whether what was set aside before is sent
+        # What was set aside: sentences.
+        self.aside: list[str] = []
 
-    def run(self, until: float) -> str:
+    def run(self, until: float, *, at_once: bool = False) -> str:
         """Send until a moment (monotonic); return what stopped it, or an empty text. Raises EmitterError, OSError."""
+
+        def act() -> str:
+            pause = self._state.get("retry_at", 0) - time.time()
+            if not at_once and 0 < pause <= LONGEST_RETRY_AFTER_SECONDS:  # longer: the clock was put back
+                return str(self._state.get("error", ""))
+            self._forget()
+            self._take_due(time.time())
+            return self._stopped(self._send_all(until))
+
+        return self._locked("", act)
+
+    def again(self, until: float) -> str:
+        """Send once more what was set aside; return what stopped it. Raises EmitterError, OSError."""
+
+        def act() -> str:
+            self._spool.take_back(self._bring_back)
+            path = self._spool.directory / BACK
+            return self._stopped(self._send(path, until) if path.exists() else "")
+
+        return self._locked("another process sends: try again", act)
+
+    def drop(self) -> str:
+        """Set aside all that waits; return what stopped it. Raises EmitterError, OSError."""
+
+        def act() -> str:
+            self._given = Verdict("given up (drop)")
+            self._take_due(math.inf)
+            return self._stopped(self._send_all(math.inf))
+
+        return self._locked("another process sends: try again", act)
+
+    def _locked(self, busy: str, act: Callable[[], str]) -> str:
+        """Do something as the one process that sends; return what it told, or `busy` where another one does."""
         try:
             with self._spool.lock("send.lock", waits=False):
                 self._state = self.read()
-                pause = self._state.get("retry_at", 0) - time.time()
-                if 0 < pause <= LONGEST_RETRY_AFTER_SECONDS:  # longer: the clock was put back
-                    return str(self._state.get("error", ""))
-                self._forget()
-                stopped = self._send_all(until)
-                self._keep("" if stopped == TIME_OVER else stopped)
-                return stopped
+                return act()
         except BlockingIOError:
-            return ""  # another process sends
+            return busy
 
-    def again(self, until: float) -> str:
-        """Send what waits, then once more what was set aside; return what stopped it. Raises EmitterError, OSError."""
-        if stopped := self.run(until):
-            return stopped
-        try:
-            with self._spool.lock("send.lock", waits=False):
-                # First the state, or its offset would count for what comes back.
-                kept = {name: value for name, value in self.read().items() if name not in ("segment", "offset")}
-                self._spool.keep_state(kept)
-                self._spool.take_back()
-        except BlockingIOError:
-            return "another process sends: try again"
-        return self.run(until)
+    def _stopped(self, stopped: str) -> str:
+        self._keep("" if stopped == TIME_OVER else stopped)
+        return stopped
+
+    def _bring_back(self, lines: bytes) -> None:
+        """Put lines in front of what waits, for good."""
+        if not (self._spool.directory / BACK).exists():
+            # What was kept of an earlier one would count for these.
+            self._state.get("offsets", {}).pop(BACK, None)
+            self._spool.keep_state(self._state)
+        self._spool.add(BACK, lines)
+
+    def _take_due(self, now: float) -> None:
+        """Put in front of what waits the events whose time has come."""
+        lines = self._spool.kept(AHEAD)
+        due = [line for line in lines if datetime.fromisoformat(_time_of(line.encode())).timestamp() <= now]
+        if due:
+            self._bring_back("".join(due).encode())
+            self._spool.replace(AHEAD, "".join(line for line in lines if line not in due))
 
     def read(self) -> dict[str, Any]:
         """Return what the last run has left."""
@@ -412,25 +603,30 @@ class Sender:
     def _send_all(self, until: float) -> str:
         while segments := self._spool.closed():
             for path in segments:
-                if stopped := self._send_segment(path, until):
+                if stopped := self._send(path, until):
                     return stopped
-                path.unlink()
-                self._keep_receipts(b"")
         return "some receipts could not be kept: is the disk full?" if self._receipts else ""
 
-    def _send_segment(self, path: Path, until: float) -> str:
-        if self._state.get("segment") != path.name:
-            self._state |= {"segment": path.name, "offset": 0}
+    def _send(self, path: Path, until: float) -> str:
+        """Send a segment and remove it; return what stopped it, or an empty text."""
+        known: dict[str, int] = self._state.get("offsets", {})
+        self._is_back = path.name == BACK
+        # What was set aside goes before a segment that may be partly sent; of earlier ones nothing stays.
+        kept = known if self._is_back else {name: offset for name, offset in known.items() if name == path.name}
+        self._state["offsets"] = {path.name: 0, **kept}
         with path.open("rb") as file:
-            file.seek(self._state["offset"])
+            file.seek(self._state["offsets"][path.name])
             while lines := _batch(file):
-                if stopped := self._settle(lines, until):
+                if stopped := self._settle(path.name, lines, until):
                     return stopped
+        path.unlink()
+        del self._state["offsets"][path.name]
+        self._keep_receipts(b"")
         return ""
 
-    def _settle(self, lines: list[bytes], until: float) -> str:
+    def _settle(self, name: str, lines: list[bytes], until: float) -> str:
         """Settle lines in order, run by run: acknowledged or set aside, and that is kept; return what stopped it."""
-        verdicts: dict[int, Verdict] = {}
+        verdicts = dict.fromkeys(range(len(lines)), self._given) if self._given else {}
         done, most = 0, len(lines)
         while done < len(lines):
             if time.monotonic() > until:
@@ -442,7 +638,9 @@ class Sender:
             while end < min(len(lines), done + most) and verdicts.get(end) == verdict:
                 end += 1
             run = lines[done:end]
-            if verdict is not None:
+            if verdict is not None and verdict.is_ahead:
+                self._spool.add(AHEAD, b"".join(run))
+            elif verdict is not None:
                 self._set_aside(run, verdict.reason)
             elif (found := self._ask(run)) is None:
                 # No fault names an event: each half is sent on its own.
@@ -451,7 +649,7 @@ class Sender:
             elif found:
                 verdicts |= {done + position: named for position, named in found.items()}
                 continue
-            self._state["offset"] += sum(map(len, run))
+            self._state["offsets"][name] += sum(map(len, run))
             self._keep("")
             done = end
         return ""
@@ -485,27 +683,33 @@ class Sender:
         why = f"{fault.get('pointer', '')} {fault.get('reason', '')}".strip()
         if code in ("time-too-old", "time-purged"):
             return Verdict(TOO_OLD)
-        if code == "source-prefix" and event["source"] == self._settings.source:
+        if code == "source-prefix" and event["source"] == self._settings.source and not self._is_back:
             # So are all: the token or the setting is wrong, not the event.
-            return Verdict(f"the token does not go with the setting `source`: {why}", waits=True)
+            return Verdict(f"the token does not go with the setting `source`: {why}; mend one of them", waits=True)
+        if code == "source-prefix":
+            # The setting was mended since: its bytes stay, and a token of its prefix sends it.
+            return Verdict(f"{why}: {event['source']}; ask for a token of its prefix, then `again --token FILE`")
         ahead = datetime.fromisoformat(event["time"]).timestamp() - time.time()
-        if fault.get("retryable") and (ahead < DAY_SECONDS or self._state.get("clock_seconds", 0) > CLOCK_SECONDS):
-            # The clock is put right, or time passes; what is dated a day ahead does not hold up the others.
+        if fault.get("retryable") and (code != "time-ahead" or ahead <= CLOCK_SECONDS):
+            # Time passes, or this host's clock, which all events have theirs from, is put right.
             return Verdict(self._why(0, {"detail": f"answer 422: {why}"}), waits=True)
+        if fault.get("retryable") and ahead < DAY_SECONDS:
+            return Verdict("", is_ahead=True)
         return Verdict(why)
 
     def _too_old(self, lines: list[bytes]) -> dict[int, Verdict]:
         """Return the lines that have waited for too long, as far as this clock is right."""
         if abs(self._state.get("clock_seconds", 0)) > CLOCK_SECONDS:
             return {}
-        oldest = (datetime.now(UTC) - timedelta(days=self._settings.max_age_days)).isoformat().encode()
-        old = (number for number, line in enumerate(lines) if (found := _TIME.search(line)) and found[1] < oldest[:26])
+        oldest = (datetime.now(UTC) - timedelta(days=self._settings.max_age_days)).isoformat()
+        old = (number for number, line in enumerate(lines) if _time_of(line) < oldest[:26])
         return dict.fromkeys(old, Verdict(TOO_OLD))
 
     def _set_aside(self, lines: list[bytes], reason: str) -> None:
         kept = [{"at": _now(), "reason": reason, "event": line.decode().rstrip()} for line in lines]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
         self._spool.add(f"quarantine-{_now()[:10]}.ndjson", text.encode())
+        self.aside.append(f"{self._spool.category}: set aside ({len(lines)}): {reason}")
         if reason == TOO_OLD:
             self._spool.note_loss(sequence_of(lines[0]), sequence_of(lines[-1]), TOO_OLD)
 
@@ -573,11 +777,13 @@ class Sender:
         else:
             for name in ("error", "since", "retry_at", "pause"):
                 self._state.pop(name, None)
+        self._state["ran_at"] = _now()
         self._spool.keep_state(self._state)
 
     def _forget(self) -> None:
         """Remove what is older than the settings say."""
-        for kind, days in (("receipts", self._settings.receipts_days), ("quarantine", self._settings.quarantine_days)):
+        aside = self._settings.quarantine_days
+        for kind, days in (("receipts", self._settings.receipts_days), ("quarantine", aside), ("declared", aside)):
             oldest = datetime.now(UTC) - timedelta(days=days)
             for path in self._spool.directory.glob(f"{kind}-*.ndjson"):
                 if path.name < f"{kind}-{oldest:%Y-%m-%d}":
@@ -593,10 +799,11 @@ class _Unmoved(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a line: it is set aside for this reason, or all waits for it."""
+    """What becomes of a line: it is set aside for this reason, or all waits for it; or it alone, for its time."""
 
     reason: str
     waits: bool = False
+    is_ahead: bool = False
 
 
 def sequence_of(line: bytes) -> int:
@@ -605,6 +812,29 @@ def sequence_of(line: bytes) -> int:
     if found is None:
         raise EmitterError("the spool is damaged: a line has no number")
     return int(found[1])
+
+
+def _time_of(line: bytes) -> str:
+    """Return the time of a line, as it was written."""
+    found = _TIME.search(line)
+    return found[1].decode() if found else "~"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return numbers as ranges: 1 to 3, 7."""
+    numbers = sorted(numbers)
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in zip(starts, ends, strict=True))
+
+
+def _own(directory: Path) -> None:
+    """Refuse a directory of another account: what root makes in it, by hand, the module could not write.
+
+    Raises EmitterError.
+    """
+    if directory.stat().st_uid != os.geteuid():
+        raise EmitterError(f"{directory}: belongs to another account; use the module's own")
 
 
 def _read(value: str, kind: type) -> object:
@@ -707,24 +937,63 @@ def _tail(path: Path) -> bytes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send what waits; return 0 if nothing stopped it, 1 if something did, 2 if nothing could begin."""
+    """Run a command; return 0 if all is well, 1 if something is not, 2 if nothing could begin."""
     parser = argparse.ArgumentParser(
-        description="Send what the spool of the access journal holds.",
+        description="Send what the spool of the access journal holds, and tell its health.",
         epilog="example: openepm_journal.py flush --config /etc/openepm/journal.ini",
     )
-    parser.add_argument("command", choices=["flush", "again"], help="send what waits, or once more what was set aside")
-    parser.add_argument("--config", default="/etc/openepm/journal.ini", help="the connector's settings")
-    parser.add_argument("--seconds", type=float, default=50.0, help="how long at most")
+    commands = parser.add_subparsers(dest="command", required=True)
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--config", default="", help="the settings (OPENEPM_JOURNAL, or /etc/openepm/journal.ini)")
+    options.add_argument("--seconds", type=float, default=50.0, help="how long at most")
+    commands.add_parser("flush", parents=[options], help="send what waits")
+    again = commands.add_parser("again", parents=[options], help="send once more what was set aside")
+    again.add_argument("--token", default="", help="with this token, of an earlier prefix of the source")
+    commands.add_parser("status", parents=[options], help="tell what waits, was set aside, is lost")
+    drop = commands.add_parser("drop", parents=[options], help="set aside all that waits in a category")
+    declared = commands.add_parser("declared", parents=[options], help="forget numbers that were declared lost")
+    for parser_of_category in (drop, declared):
+        parser_of_category.add_argument("category")
+    declared.add_argument("first", type=int)
+    declared.add_argument("last", type=int)
     chosen = parser.parse_args(arguments)
     try:
-        journal = Journal.from_file(chosen.config)
-        stopped = journal.flush(chosen.seconds) if chosen.command == "flush" else journal.again(chosen.seconds)
-    except EmitterError as error:
+        return _do(Journal.from_file(chosen.config), chosen)
+    except (EmitterError, OSError) as error:
         sys.stderr.write(f"openepm_journal: {error}\n")
         return 2
+
+
+def _do(journal: Journal, chosen: argparse.Namespace) -> int:
+    if chosen.command == "status":
+        return _tell_health(journal)
+    if chosen.command == "declared":
+        count = journal.declared(chosen.category, chosen.first, chosen.last)
+        sys.stdout.write(f"{chosen.category}: {count} losses or events set aside are declared, and told no more\n")
+        return 0 if count else 1
+    if chosen.command == "drop":
+        stopped = {chosen.category: told} if (told := journal.drop(chosen.category)) else {}
+    elif chosen.command == "again":
+        stopped = journal.again(chosen.seconds, chosen.token)
+    else:
+        stopped = journal.flush(chosen.seconds, at_once=True)
+    for told in journal.aside:
+        sys.stderr.write(f"openepm-journal: {told}\n")
     for category, reason in stopped.items():
         sys.stderr.write(f"{category}: {reason}\n")
-    return 1 if stopped else 0
+    return 1 if stopped or journal.aside else 0
+
+
+def _tell_health(journal: Journal) -> int:
+    told = journal.troubles()
+    lines = list(told)
+    for category, health in journal.health().items():
+        oldest = f", the oldest of {health.oldest}" if health.oldest else ""
+        lines.append(f"{category}: {health.waiting} waiting{oldest}, {len(health.aside)} set aside")
+        lines += [f"  {line}" for line in health.told()]
+        told += health.told()
+    sys.stdout.write("\n".join(lines or ["nothing was recorded yet"]) + "\n")
+    return 1 if told else 0
 
 
 if __name__ == "__main__":

@@ -174,7 +174,6 @@ async def test_kill_9_of_php(
     """PHP killed at random instants, page and sender, amid outages and on a full disk: nothing accepted is lost."""
     site = await found_site(tmp_path / "service", mortal_cluster.dsn())
     connector = Connector.install(site, tmp_path / "module")
-    connector.spool.mkdir()
     page = tmp_path / "page.php"
     page.write_text(PAGE.format(connector=DIRECTORY / "OpenepmJournal.php", config=connector.config), encoding="utf-8")
     with small_disk(connector.spool, "48m"):

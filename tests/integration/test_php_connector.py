@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -40,7 +41,15 @@ pytestmark = [pytest.mark.needs("php"), pytest.mark.asyncio(loop_scope="module")
 VALUES = (
     "$reference = 'MC-1'; $a = 'MC-2'; $b = 'MC-3'; $compte = 'j.dupont'; $motif = 'Relecture'; $nombre = 3; $o = [];"
 )
-WORDS = {"php": "mis de côté", "python": "set aside"}
+RECORD = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from openepm_journal import Journal;"
+    "Journal.from_file(sys.argv[2]).record('consultation', sys.argv[3], account='c', justification='Relecture',"
+    "category=sys.argv[4])"
+)
+# An event that the journal refuses for good, though the connector lets it pass.
+REFUSED = """$j->spool('main-courante')->append(['specversion' => '1.0', 'id' => bin2hex(random_bytes(8)),
+  'type' => 'fr.openepm.journal.access', 'source' => getenv('SOURCE'), 'time' => OpenepmJournal::now(),
+  'subject' => 'MC-3', 'data' => ['actor' => ['account' => 'c.martin'], 'outcome' => '?']]);"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -60,29 +69,33 @@ def connector(site: Site, tmp_path: Path) -> Connector:
 
 async def run(connector: Connector, code: str) -> str:
     """Run PHP code; return what it printed."""
-    return await asyncio.to_thread(connector.run, code)
+    return await asyncio.to_thread(connector.run, code.replace("getenv('SOURCE')", repr(connector.source)))
 
 
-async def flush(connector: Connector, emitter: str = "php", command: str = "flush") -> str:
+async def flush(connector: Connector, emitter: str = "php", act: str = "flush") -> str:
     """Send what waits, with either connector; return what stopped it, but for what it says of events set aside."""
-    if emitter == "php":
-        said = await asyncio.to_thread(connector.flush, command)
-    else:
-        said = await python(
-            connector, str(DIRECTORY / "openepm_journal.py"), command, "--config", str(connector.config)
-        )
+    said = (await command(connector, emitter, act)).stderr
     return "\n".join(line for line in said.splitlines() if not line.startswith("openepm-journal: "))
 
 
-async def python(connector: Connector, *arguments: str) -> str:
-    """Run the module in Python; return what it said of faults."""
-    for state in connector.spool.glob("*/state.json"):  # a test does not wait for the pause after a failure
-        kept = json.loads(state.read_text(encoding="utf-8"))
-        kept.pop("retry_at", None)
-        state.write_text(json.dumps(kept).ljust(4096), encoding="utf-8")
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=asyncio.subprocess.PIPE)
+async def python(connector: Connector, subject: str, category: str = CATEGORY) -> str:
+    """Record an event by the module in Python; return what it said of faults."""
+    arguments = (RECORD, str(DIRECTORY), str(connector.config), subject, category)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", *arguments, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     return said.decode()
+
+
+async def command(connector: Connector, emitter: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of either connector."""
+    program = [sys.executable, str(DIRECTORY / "openepm_journal.py")]
+    start = program if emitter == "python" else [str(DIRECTORY / "openepm-journal-php")]
+    command = [*start, *words, "--config", str(connector.config)]
+
+    def act() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return await asyncio.to_thread(act)
 
 
 async def status(connector: Connector) -> str:
@@ -174,15 +187,13 @@ async def test_the_usual_mistakes(connector: Connector) -> None:
     await run(connector, "$j->consultation('X', 'M', ['category' => 'comptes']); $j->connexion();")
     assert "réponse 404 : catégorie inconnue" in await flush(connector)
     assert "comptes : 1 en attente" in await status(connector)
-    for path in (connector.spool / "comptes").iterdir():
-        path.unlink()
-    (connector.spool / "comptes").rmdir()
+    shutil.rmtree(connector.spool / "comptes")
     # Refused for good: set aside with the reason, and the others pass, in order.
-    await run(connector, "$j->connexion(); $j->consultation('MC-3', null); $j->deconnexion();")
+    await run(connector, f"$j->connexion(); {REFUSED} $j->deconnexion();")
     assert await flush(connector) == ""
     assert "1 mis de côté" in await status(connector)
     (aside,) = connector.aside()
-    assert aside["reason"] == "motif : est exigé (missing)"
+    assert aside["reason"] == "issue : n'est pas une des valeurs admises (unknown-value)"
     assert json.loads(aside["event"])["subject"] == "MC-3"
     # Too long ago: set aside, and its number counted as lost.
     await run(connector, "$j->consultation('MC-4', 'M', ['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 8 * 86400)]);")
@@ -209,53 +220,97 @@ async def test_the_usual_mistakes(connector: Connector) -> None:
 
 @pytest.mark.parametrize("emitter", ["php", "python"])
 async def test_a_time_to_come(connector: Connector, emitter: str) -> None:
-    """A clock that was ahead: the events before go, it waits with the others, and is stored when its time has come."""
+    """An event that is dated ahead waits for its time, alone; its number is told; then it is sent."""
     ahead = "gmdate('Y-m-d\\TH:i:s\\Z', time() + 3600)"
     await run(connector, f"$j->connexion(); $j->consultation('MC-2', 'M', ['time' => {ahead}]); $j->deconnexion();")
-    assert re.search("ahead|after the service's clock", await flush(connector, emitter))
-    assert [event["sequence"] for event in await connector.entries()] == ["1"]
-    assert connector.aside() == []
-    runner, url, sizes = await other_journal(recorded)
-    try:
-        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+    for _ in range(2):
         assert await flush(connector, emitter) == ""
-        assert sizes == [2]
-    finally:
-        await runner.cleanup()
-    # A day ahead, it would hold up the others: it is set aside.
-    Connector.install(connector.site, connector.home, source=connector.source)
+        assert [event["sequence"] for event in await connector.entries()] == ["1", "3"]
+    assert connector.aside() == []
+    done = await command(connector, emitter, "status")
+    assert re.search("n° 2 attend son heure|number 2 waits for its time", done.stdout)
+    assert done.returncode == 1
+    (held,) = (connector.spool / CATEGORY).glob("ahead.ndjson")
+    line = held.read_text(encoding="utf-8")
+    held.write_text(re.sub('"time":"[^"]+"', f'"time":"{format_time(datetime.now(UTC))}"', line), encoding="utf-8")
+    assert await flush(connector, emitter) == ""
+    assert [event["sequence"] for event in await connector.entries()] == ["1", "3", "2"]
+    assert (await command(connector, emitter, "status")).returncode == 0
+    # A day ahead, it is set aside.
     await run(connector, "$j->connexion(['time' => '2099-01-01T00:00:00Z']); $j->deconnexion();")
     assert await flush(connector, emitter) == ""
     assert len(connector.aside()) == 1
-    assert [event["sequence"] for event in await connector.entries()] == ["1", "5"]
+    assert [event["sequence"] for event in await connector.entries()] == ["1", "3", "2", "5"]
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_a_clock_ahead(connector: Connector, emitter: str) -> None:
+    """What this host's clock has dated ahead, and no other, waits with all that follows, until the clock is right."""
+    fault = {"position": 0, "pointer": "/time", "code": "time-ahead", "reason": "is ahead", "retryable": True}
+    answers = iter([problem(422, faults=[fault])])
+    runner, url, _ = await other_journal(lambda events: next(answers, None) or recorded(events))
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        await run(connector, "$j->connexion(); $j->deconnexion();")
+        assert re.search("horloge|is ahead", await flush(connector, emitter))
+        assert len(connector.waiting()) == 2
+        assert await flush(connector, emitter) == ""
+        assert (connector.waiting(), connector.aside()) == ([], [])
+    finally:
+        await runner.cleanup()
 
 
 @pytest.mark.parametrize("emitter", ["php", "python"])
 async def test_a_source_that_is_not_the_tokens(connector: Connector, emitter: str) -> None:
-    """All waits, as all are so; once the setting is changed, what has the old source is set aside, the rest goes."""
-    wrong = Connector.install(connector.site, connector.home, source="/elsewhere")
+    """All waits, as all are so; with the setting mended, the rest goes, and a token of the old prefix sends the old."""
+    wrong = Connector.install(connector.site, connector.home, source="/elsewhere/web-1")
     await run(wrong, "$j->connexion(); $j->deconnexion();")
     assert "source" in await flush(wrong, emitter)
     assert len(wrong.waiting()) == 2
     Connector.install(connector.site, connector.home, source=connector.source)
     await run(connector, "$j->connexion();")
     assert await flush(connector, emitter) == ""
-    assert len(connector.aside()) == 2
+    kept = [one["event"] for one in connector.aside()]
     assert [event["sequence"] for event in await connector.entries()] == ["3"]
+    done = await command(connector, emitter, "status")
+    assert re.search(r"(n°|number) 1 (à|to) 2 .*/elsewhere/web-1.*again --token", done.stdout)
+    # What waits meanwhile, of the present prefix, is not this token's.
+    await run(connector, "$j->connexion();")
+    other = connector.home / "other.token"
+    other.write_text(connector.site.modules[connector.tenant], encoding="ascii")
+    assert (await command(connector, emitter, "again", "--token", str(other))).returncode == 1
+    assert [one["event"] for one in connector.aside()] == kept
+    got: list[str] = []
+
+    def take(events: list[dict[str, str]]) -> web.Response:
+        got.extend(event["sequence"] for event in events)
+        return recorded(events)
+
+    runner, url, _ = await other_journal(take)
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        assert (await command(connector, emitter, "again", "--token", str(other))).returncode == 0
+    finally:
+        await runner.cleanup()
+    assert got == ["1", "2"]
+    assert connector.aside() == []
+    assert [event["sequence"] for event in connector.waiting()] == ["4"]
 
 
 @pytest.mark.parametrize("emitter", ["php", "python"])
 async def test_what_was_set_aside_is_sent_again(connector: Connector, emitter: str) -> None:
     """By a command, byte for byte: what is still refused is set aside again, what is too old stays there."""
     old = "['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 8 * 86400)]"
-    await run(connector, f"$j->connexion({old}); $j->consultation('MC-1', null); $j->consultation('MC-2', null);")
-    assert await flush(connector, emitter) == ""
+    await run(connector, f"$j->connexion({old}); {REFUSED} {REFUSED}")
+    done = await command(connector, emitter, "flush")
+    assert (done.returncode, done.stderr.count("openepm-journal: ")) == (1, 2)
     kept = connector.aside()
     assert len(kept) == 3
     # The journal has not changed its mind.
     await run(connector, "$j->connexion();")
     assert await flush(connector, emitter, "again") == ""
     assert sorted(one["event"] for one in connector.aside()) == sorted(one["event"] for one in kept)
+    assert connector.waiting() == []
     got: list[str] = []
 
     def take(events: list[dict[str, str]]) -> web.Response:
@@ -271,6 +326,103 @@ async def test_what_was_set_aside_is_sent_again(connector: Connector, emitter: s
     assert got == ["2", "3"]
     assert [json.loads(one["event"])["sequence"] for one in connector.aside()] == ["1"]
     assert connector.waiting() == []
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_what_goes_again_before_what_is_partly_sent(connector: Connector, emitter: str) -> None:
+    """A stop within a segment, and what was set aside sent in front of it: each event is settled once."""
+    fault = {"position": 0, "pointer": "/data", "code": "blank", "reason": "is empty", "retryable": False}
+    answers = iter([problem(422, faults=[fault]), web.Response(status=503)])
+    sent: list[list[str]] = []
+
+    def take(events: list[dict[str, str]]) -> web.Response:
+        sent.append([event["sequence"] for event in events])
+        return next(answers, None) or recorded(events)
+
+    runner, url, _ = await other_journal(take)
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        await run(connector, "for ($i = 0; $i < 3; $i++) { $j->connexion(); }")
+        assert "503" in await flush(connector, emitter)
+        assert await flush(connector, emitter, "again") == ""
+        assert sent == [["1", "2", "3"], ["2", "3"], ["1"], ["2", "3"]]
+        assert (connector.waiting(), connector.aside()) == ([], [])
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_a_misspelt_category(connector: Connector, emitter: str) -> None:
+    """It waits, with its cause; `drop` sets it aside, `declared` ends it: nothing is told, counted or sent any more."""
+    Connector.install(connector.site, connector.home, source=connector.source, rhythm_minutes=1)
+    await run(connector, "$o = ['category' => 'ecrit']; $j->connexion($o); $j->connexion(); $j->deconnexion($o);")
+    assert re.search("ecrit ?: (réponse|answer) 404", await flush(connector, emitter))
+    assert [event["sequence"] for event in await connector.entries()] == ["1"]
+    assert (await command(connector, emitter, "drop", "ecrits")).returncode == 2
+    assert (await command(connector, emitter, "drop", "ecrit")).returncode == 0
+    assert await flush(connector, emitter) == ""
+    assert len(connector.aside("ecrit")) == 2
+    assert re.search(r"(n°|number) 1 (à|to) 2 .*drop", (await command(connector, emitter, "status")).stdout)
+    assert (await command(connector, emitter, "declared", "ecrit", "2", "9")).returncode == 0
+    assert len(connector.aside("ecrit")) == 1
+    assert (await command(connector, emitter, "declared", "ecrit", "1", "1")).returncode == 0
+    assert (await command(connector, emitter, "status")).returncode == 0
+    os.utime(next((connector.spool / "ecrit").glob("0*")), times=(0, 0))
+    assert await flush(connector, emitter, "again") == ""
+    assert len(list((connector.spool / "ecrit").glob("declared-*.ndjson"))) == 1
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_a_loss_that_was_declared(connector: Connector, emitter: str) -> None:
+    """It is told no more, also where no event has followed it, and its number is not used again."""
+    await run(connector, "$j->connexion();")
+    for _ in range(2):
+        Connector.install(connector.site, connector.home, source=connector.source, max_mib=0)
+        assert await run(connector, "echo json_encode($j->connexion());") == "false"
+        Connector.install(connector.site, connector.home, source=connector.source)
+        await run(connector, "$j->connexion();")
+    Connector.install(connector.site, connector.home, source=connector.source, max_mib=0)
+    assert await run(connector, "echo json_encode($j->connexion());") == "false"
+    Connector.install(connector.site, connector.home, source=connector.source)
+    assert await flush(connector, emitter) == ""
+    for first, last, left in (("3", "9", ["2"]), ("4", "9", ["2"]), ("1", "2", [])):
+        await command(connector, emitter, "declared", CATEGORY, first, last)
+        done = await command(connector, emitter, "status")
+        assert re.findall(r"(?:perdus|lost) ?: (\d+)", done.stdout) == left
+    assert (await command(connector, emitter, "declared", CATEGORY, "1", "9")).returncode == 1
+    assert (await command(connector, emitter, "status")).returncode == 0
+    await run(connector, "$j->deconnexion();")
+    assert await flush(connector, emitter) == ""
+    assert [event["sequence"] for event in await connector.entries()] == ["1", "3", "5", "7"]
+
+
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_what_status_must_not_call_well(connector: Connector, emitter: str) -> None:
+    """No spool, no token, nothing sent for long, a clock that is off: each is told, with code 1."""
+
+    async def told() -> str:
+        done = await command(connector, emitter, "status")
+        assert done.returncode == 1, done.stdout
+        return done.stdout
+
+    assert (await command(connector, emitter, "status")).returncode == 0
+    await run(connector, "$j->connexion(['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 1000)]);")
+    assert "flush" in await told()
+    runner, url, _ = await other_journal(
+        lambda events: web.json_response(
+            json.loads(bytes(recorded(events).body)), status=201, headers={"Date": "Sat, 01 Jan 2000 00:00:00 GMT"}
+        )
+    )
+    try:
+        Connector.install(connector.site, connector.home, source=connector.source, url=url)
+        assert await flush(connector, emitter) == ""
+    finally:
+        await runner.cleanup()
+    assert "NTP" in await told()
+    connector.token.unlink()
+    assert "token" in await told()
+    Connector.install(connector.site, connector.home, source=connector.source, spool=str(connector.home / "elsewhere"))
+    assert "install -d" in await told()
 
 
 async def other_journal(answer: Callable[[list[dict[str, str]]], web.Response]) -> tuple[web.AppRunner, str, list[int]]:
@@ -467,16 +619,30 @@ async def test_a_sign_of_life(connector: Connector) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs commands as another account")
-async def test_another_account(connector: Connector) -> None:
-    """A command run as root, by mistake, leaves nothing that pages cannot write; a disk's lost+found is no category."""
+@pytest.mark.parametrize("emitter", ["php", "python"])
+async def test_another_account(connector: Connector, emitter: str) -> None:
+    """What root runs by mistake leaves nothing that pages cannot write; a disk's lost+found is no category."""
     (connector.spool / "lost+found").mkdir(parents=True)
     await run(connector, "$j->connexion();")
+    # Only the category: whoever has made it, pages cannot write it.
     for path in (connector.spool / CATEGORY, *(connector.spool / CATEGORY).iterdir()):
         os.chown(path, 65534, 65534)
+    done = await command(connector, emitter, "status")
+    assert done.returncode == 1
+    assert "chown -R --reference" in done.stdout
     before = sorted(path.name for path in (connector.spool / CATEGORY).iterdir())
-    assert "appartient à un autre compte" in await flush(connector)
+    assert re.search("appartient à un autre compte|belongs to another account", await flush(connector, emitter))
     assert await run(connector, "echo json_encode($j->connexion());") == "false"
+    # The whole spool is another account's: no category is made in it.
+    os.chown(connector.spool, 65534, 65534)
+    assert await run(connector, "echo json_encode($j->connexion(['category' => 'ecrits']));") == "false"
+    assert "another account" in await python(connector, "MC-2", "ecrits")
+    # No spool at all: root makes none.
+    Connector.install(connector.site, connector.home, source=connector.source, spool=str(connector.home / "none"))
+    assert await run(connector, "echo json_encode($j->connexion());") == "false"
+    assert not (connector.home / "none").exists()
     assert sorted(path.name for path in (connector.spool / CATEGORY).iterdir()) == before
+    assert sorted(path.name for path in connector.spool.iterdir()) == ["lost+found", CATEGORY]
 
 
 async def test_two_at_once(connector: Connector) -> None:
@@ -502,11 +668,7 @@ async def test_two_at_once(connector: Connector) -> None:
 async def test_both_connectors_on_one_spool(connector: Connector) -> None:
     """What the Python module records follows what PHP has recorded, and either sends both."""
     await run(connector, "$j->consultation('MC-1', 'Relecture');")
-    record = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from openepm_journal import Journal;"
-        "Journal.from_file(sys.argv[2]).record('consultation', 'MC-2', account='c', justification='Relecture')"
-    )
-    assert await python(connector, "-c", record, str(DIRECTORY), str(connector.config)) == ""
+    assert await python(connector, "MC-2") == ""
     await run(connector, "$j->consultation('MC-3', 'Relecture');")
     assert await flush(connector, "python") == ""
     events = await connector.entries()

@@ -35,7 +35,7 @@ class Connector:
     def install(cls, site: Site, home: Path, *, source: str = SOURCE, **settings: object) -> Connector:
         """Write the token and the settings as the connector's page says."""
         connector = cls(site=site, home=home, source=source)
-        home.mkdir(exist_ok=True)
+        connector.spool.mkdir(parents=True, mode=0o700, exist_ok=True)
         connector.token.write_text(site.modules[connector.tenant], encoding="ascii")
         chosen = {
             "url": site.url,
@@ -77,10 +77,10 @@ class Connector:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def command(self, name: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the connector's command."""
         return subprocess.run(
-            [DIRECTORY / "openepm-journal-php", name, "--config", self.config],
+            [DIRECTORY / "openepm-journal-php", *words, "--config", self.config],
             capture_output=True,
             text=True,
             timeout=COMMAND_SECONDS,
@@ -89,11 +89,6 @@ class Connector:
 
     def flush(self, command: str = "flush") -> str:
         """Send what waits, or again what was set aside; return what stopped it."""
-        # The pause after a failure is for cron; a test does not wait for it.
-        for state in self.spool.glob("*/state.json"):
-            kept = json.loads(state.read_text(encoding="utf-8"))
-            kept.pop("retry_at", None)
-            state.write_text(json.dumps(kept).ljust(4096), encoding="utf-8")
         return self.command(command).stderr.strip()
 
     def aside(self, category: str = CATEGORY) -> list[dict[str, str]]:
