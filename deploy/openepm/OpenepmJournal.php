@@ -38,6 +38,8 @@ final class OpenepmJournal
     private $spools = array();
     /** @var bool */
     private $sends = false;
+    /** @var string what is wrong with the settings */
+    private $fault;
 
     /** Settings, with what is used where one is missing. */
     const SETTINGS = array(
@@ -57,48 +59,97 @@ final class OpenepmJournal
         'strict' => false,          // true: an event that cannot be spooled is an exception, and the page shall stop
     );
 
-    /** @param array<string, mixed> $settings see SETTINGS */
-    public function __construct(array $settings)
+    /**
+     * Take settings; where they are wrong, each call says so in PHP's error log and returns false, unless `strict` is set.
+     *
+     * @param array<string, mixed> $settings see SETTINGS
+     * @param string $fault what is known to be wrong with them
+     */
+    public function __construct($settings, string $fault = '')
     {
-        $unknown = array_diff(array_keys($settings), array_keys(self::SETTINGS));
-        if ($unknown !== array()) {
-            throw new OpenepmJournalException('réglage inconnu : ' . implode(', ', $unknown));
-        }
-        $this->settings = array_merge(self::SETTINGS, $settings);
-        foreach (self::SETTINGS as $name => $default) {
-            if ($default === null && !is_string($this->settings[$name])) {
-                throw new OpenepmJournalException("réglage manquant : $name");
-            }
-        }
-        foreach (array_filter(self::SETTINGS, 'is_int') as $name => $default) {
-            if (!is_numeric($this->settings[$name])) {
-                throw new OpenepmJournalException("$name : un nombre est attendu");
-            }
-        }
-        if (!in_array($this->settings['send'], array('later', 'after-response'), true)) {
-            throw new OpenepmJournalException('send vaut later ou after-response');
+        $given = is_array($settings) ? $settings : array();
+        $this->settings = array_merge(self::SETTINGS, $given);
+        $this->fault = $fault !== '' ? $fault : self::faultOf($given, $this->settings);
+        if ($this->fault !== '') {
+            $this->refuse($this->fault);
         }
     }
 
-    /** Read the settings from an INI file, by default the one that the variable OPENEPM_JOURNAL names, or that of /etc. */
-    public static function fromFile(string $path = ''): self
+    /** Read the settings from an INI file; by default the one that OPENEPM_JOURNAL names, else that of /etc. */
+    public static function fromFile($path = ''): self
     {
-        $path = $path !== '' ? $path : (getenv('OPENEPM_JOURNAL') ?: '/etc/openepm/journal.ini');
-        $settings = is_readable($path) ? parse_ini_file($path, false, INI_SCANNER_TYPED) : false;
-        if ($settings === false) {
-            throw new OpenepmJournalException("$path : fichier de réglages illisible");
+        $path = is_string($path) && $path !== '' ? $path : (getenv('OPENEPM_JOURNAL') ?: '/etc/openepm/journal.ini');
+        $text = @file_get_contents($path);
+        $settings = $text === false ? false : @parse_ini_string($text, false, INI_SCANNER_TYPED);
+        $fault = $text === false ? 'fichier de réglages absent ou illisible'
+            : 'fichier de réglages mal formé : une ligne, un réglage ; les textes entre guillemets';
+        if ($settings !== false) {
+            $fault = self::faultOf($settings, array_merge(self::SETTINGS, $settings));
         }
-        return new self($settings);
+        return new self($settings ?: array(), $fault === '' ? '' : "$path : $fault");
     }
+
+    /** @return string what is wrong with the settings, or an empty text */
+    private static function faultOf(array $given, array $settings): string
+    {
+        $unknown = array_diff(array_keys($given), array_keys(self::SETTINGS));
+        if ($unknown !== array()) {
+            return 'réglage inconnu : ' . implode(', ', $unknown);
+        }
+        foreach (self::SETTINGS as $name => $default) {
+            if ($default === null && (!is_string($settings[$name]) || $settings[$name] === '')) {
+                return "réglage manquant : $name";
+            }
+            if (is_int($default) && !is_numeric($settings[$name])) {
+                return "réglage $name : un nombre est attendu";
+            }
+            if (is_string($default) && !is_string($settings[$name])) {
+                return "réglage $name : un texte est attendu";
+            }
+        }
+        if (preg_match('/\Ahttps?:\/\/[^\/]/i', $settings['url']) !== 1) {
+            return 'réglage url : https://…, ou http://…, est attendu';
+        }
+        if ($settings['spool'][0] !== '/') {
+            return 'réglage spool : un chemin absolu est attendu';
+        }
+        $isKnown = in_array($settings['send'], array('later', 'after-response'), true);
+        return $isKnown ? '' : 'réglage send : later ou after-response';
+    }
+
+    /** Return why nothing can be recorded or sent, or an empty text. */
+    public function fault(): string
+    {
+        return $this->fault;
+    }
+
+    /** Tell the operator, and stop the page only if it has asked for that; return false, for the caller to return. */
+    private function refuse(string $told): bool
+    {
+        error_log('openepm-journal: ' . $told);
+        if (filter_var($this->settings['strict'], FILTER_VALIDATE_BOOLEAN)) {
+            throw new OpenepmJournalException($told);
+        }
+        return false;
+    }
+
+    /*
+     * What follows is called by pages. Nothing is declared of what they give, nor how many: PHP itself would throw, before
+     * this file can say what is wrong. What is missing or of another type is told as any other fault is.
+     */
 
     /**
      * Say who acts in what follows.
      *
+     * @param string|null $account
      * @param array<string, string> $about name, role, unit
      * @param array<string, string> $client address, workstation, session
      */
-    public function agent(?string $account, array $about = array(), array $client = array()): self
+    public function agent($account = null, $about = array(), $client = array()): self
     {
+        if (!is_array($about) || !is_array($client)) {
+            $this->refuse('agent : un tableau est attendu, comme array(\'name\' => …)');
+        }
         $account = self::text($account);
         $this->actor = $account === '' ? null : array('account' => $account) + self::words($about);
         if ($client === array() && isset($_SERVER['REMOTE_ADDR'])) {
@@ -109,55 +160,55 @@ final class OpenepmJournal
     }
 
     /** A sheet was shown. */
-    public function consultation(?string $reference, ?string $motif, array $options = array()): bool
+    public function consultation($reference = null, $motif = null, $options = array()): bool
     {
         return $this->record('consultation', 'view', $reference, array('justification' => $motif), $options);
     }
 
     /** A sheet was printed or turned into a PDF. */
-    public function impression(?string $reference, ?string $motif, array $options = array()): bool
+    public function impression($reference = null, $motif = null, $options = array()): bool
     {
         return $this->record('consultation', 'print', $reference, array('justification' => $motif), $options);
     }
 
     /** A sheet was taken out of the software as a file (CSV, spreadsheet). */
-    public function export(?string $reference, ?string $motif, array $options = array()): bool
+    public function export($reference = null, $motif = null, $options = array()): bool
     {
         return $this->record('consultation', 'export', $reference, array('justification' => $motif), $options);
     }
 
     /** An attached document was opened. */
-    public function pieceJointe(?string $reference, ?string $motif, array $options = array()): bool
+    public function pieceJointe($reference = null, $motif = null, $options = array()): bool
     {
         return $this->record('consultation', 'attachment', $reference, array('justification' => $motif), $options);
     }
 
     /** A sheet was written for the first time. */
-    public function creation(?string $reference, array $options = array()): bool
+    public function creation($reference = null, $options = array()): bool
     {
         return $this->record('collection', 'create', $reference, array(), $options);
     }
 
     /** A sheet was changed; option `fields`: the names of the fields, never their values. */
-    public function modification(?string $reference, array $options = array()): bool
+    public function modification($reference = null, $options = array()): bool
     {
         return $this->record('modification', 'update', $reference, array(), $options);
     }
 
     /** A sheet was validated, or signed. */
-    public function validation(?string $reference, array $options = array()): bool
+    public function validation($reference = null, $options = array()): bool
     {
         return $this->record('modification', 'validate', $reference, array(), $options);
     }
 
     /** Rights of an account were changed; the reference is the account. */
-    public function droits(?string $reference, array $options = array()): bool
+    public function droits($reference = null, $options = array()): bool
     {
         return $this->record('modification', 'rights', $reference, array(), $options);
     }
 
     /** A sheet was removed. */
-    public function suppression(?string $reference, array $options = array()): bool
+    public function suppression($reference = null, $options = array()): bool
     {
         return $this->record('erasure', 'delete', $reference, array(), $options);
     }
@@ -167,9 +218,9 @@ final class OpenepmJournal
      *
      * @param string[] $recipients
      */
-    public function communication(?string $reference, array $recipients, ?string $motif, array $options = array()): bool
+    public function communication($reference = null, $recipients = array(), $motif = null, $options = array()): bool
     {
-        $data = array('justification' => $motif, 'recipients' => array_values(self::words($recipients)));
+        $data = array('justification' => $motif, 'recipients' => $recipients);
         return $this->record('disclosure', 'transmit', $reference, $data, $options);
     }
 
@@ -178,8 +229,11 @@ final class OpenepmJournal
      *
      * @param string[] $references
      */
-    public function rapprochement(array $references, ?string $motif, array $options = array()): bool
+    public function rapprochement($references = array(), $motif = null, $options = array()): bool
     {
+        if (!is_array($references) || count($references) < 2) {
+            return $this->refuse('rapprochement : deux références au moins sont attendues, comme array($a, $b)');
+        }
         $act = bin2hex(random_bytes(8));
         $all = true;
         foreach ($references as $reference) {
@@ -189,74 +243,94 @@ final class OpenepmJournal
         return $all;
     }
 
-    /** A search was made; its criteria stay out. */
-    public function recherche(int $count, array $options = array()): bool
+    /** A search was made, with so many results; its criteria stay out. */
+    public function recherche($count = null, $options = array()): bool
     {
         return $this->record('access', 'search', null, array('count' => $count), $options);
     }
 
-    /** A list was shown. */
-    public function liste(int $count, array $options = array()): bool
+    /** A list was shown, of so many sheets. */
+    public function liste($count = null, $options = array()): bool
     {
         return $this->record('access', 'list', null, array('count' => $count), $options);
     }
 
     /** Statistics were computed. */
-    public function statistiques(array $options = array()): bool
+    public function statistiques($options = array()): bool
     {
         return $this->record('access', 'statistics', null, array(), $options);
     }
 
     /** Somebody signed in. */
-    public function connexion(array $options = array()): bool
+    public function connexion($options = array()): bool
     {
         return $this->record('access', 'login', null, array(), $options);
     }
 
     /** Somebody signed out. */
-    public function deconnexion(array $options = array()): bool
+    public function deconnexion($options = array()): bool
     {
         return $this->record('access', 'logout', null, array(), $options);
     }
 
     /** Somebody failed to sign in; never give the password. */
-    public function echecConnexion(array $options = array()): bool
+    public function echecConnexion($options = array()): bool
     {
-        return $this->record('access', 'login-failed', null, array(), $options + array('outcome' => 'failure'));
+        $options = is_array($options) ? $options + array('outcome' => 'failure') : $options;
+        return $this->record('access', 'login-failed', null, array(), $options);
+    }
+
+    /** An act that this file does not know. */
+    public function __call($name, $arguments): bool
+    {
+        return $this->refuse("appel inconnu : $name() ; EVENEMENTS.md donne ceux qu'il y a");
     }
 
     /**
      * Record an act; every method above ends here.
      *
+     * @param string $action
+     * @param string|null $operation
+     * @param string|null $reference
      * @param array<string, mixed> $data members of `data`
      * @param array<string, mixed> $options category, outcome (success, denied, failure), fields, count, actor, traceparent,
      *   time
      * @return bool whether it is in the spool; false after a fault that PHP's error log tells
      */
-    public function record(string $action, ?string $operation, ?string $reference, array $data, array $options): bool
+    public function record($action = '', $operation = null, $reference = null, $data = array(), $options = array()): bool
     {
         try {
-            $category = (string) ($options['category'] ?? $this->settings['category']);
-            $this->spool($category)->append($this->event($action, $operation, $reference, $data, $options));
+            if (!is_array($options) || !is_array($data)) {
+                throw new OpenepmJournalException('options : un tableau est attendu, comme array(\'category\' => …)');
+            }
+            $spool = $this->spool($options['category'] ?? $this->settings['category']);
+            $event = $this->event($action, $operation, $reference, $data, $options);
+            $faults = OpenepmJournalRules::check($event);
+            if ($faults !== array()) {
+                $told = array_map(function (array $fault): string {
+                    return OpenepmJournalWords::fault($fault[0], $fault[1]);
+                }, $faults);
+                throw new OpenepmJournalException('rien n\'est noté : ' . implode(' ; ', $told));
+            }
+            $spool->append($event);
         } catch (Throwable $error) {
             // No fault of this file may stop a page that did not ask for it.
-            $told = $error instanceof OpenepmJournalException ? $error->getMessage()
-                : get_class($error) . ', ligne ' . $error->getLine();
-            error_log('openepm-journal: ' . $told);
-            if ($this->settings['strict']) {
-                throw $error instanceof OpenepmJournalException ? $error : new OpenepmJournalException($told);
-            }
-            return false;
+            $isOurs = $error instanceof OpenepmJournalException;
+            return $this->refuse($isOurs ? $error->getMessage()
+                : get_class($error) . ', ligne ' . $error->getLine() . ' : ' . $error->getMessage());
         }
         $this->sendAfterResponse();
         return true;
     }
 
     /** Return the spool of a category. */
-    public function spool(string $category): OpenepmJournalSpool
+    public function spool($category): OpenepmJournalSpool
     {
-        if (preg_match(self::CATEGORY, $category) !== 1) {
-            throw new OpenepmJournalException('catégorie mal formée');
+        if ($this->fault !== '') {
+            throw new OpenepmJournalException($this->fault);
+        }
+        if (!is_string($category) || preg_match(self::CATEGORY, $category) !== 1) {
+            throw new OpenepmJournalException('catégorie : de 1 à 63 lettres minuscules, chiffres ou tirets');
         }
         if (!isset($this->spools[$category])) {
             $this->spools[$category] = new OpenepmJournalSpool($this->settings, $category);
@@ -268,7 +342,8 @@ final class OpenepmJournal
     public function spools(): array
     {
         $found = array();
-        foreach (glob($this->settings['spool'] . '/*', GLOB_ONLYDIR) ?: array() as $directory) {
+        $directories = $this->fault === '' ? glob($this->settings['spool'] . '/*', GLOB_ONLYDIR) : array();
+        foreach ($directories ?: array() as $directory) {
             if (preg_match(self::CATEGORY, basename($directory)) === 1) {  // a disk of its own has a lost+found
                 $found[] = $this->spool(basename($directory));
             }
@@ -329,7 +404,7 @@ final class OpenepmJournal
     /** @return array<string, string> by category, what an act of its sender told */
     private function eachSender(callable $act, ?array $settings = null): array
     {
-        $told = array();
+        $told = $this->fault === '' ? array() : array('réglages' => $this->fault);
         $this->aside = 0;
         foreach ($this->spools() as $spool) {
             $sender = new OpenepmJournalSender($settings ?? $this->settings, $spool);
@@ -360,6 +435,9 @@ final class OpenepmJournal
      */
     public function troubles(): array
     {
+        if ($this->fault !== '') {
+            return array($this->fault);
+        }
         $root = $this->settings['spool'];
         $told = array();
         if (!is_dir($root)) {
@@ -402,49 +480,55 @@ final class OpenepmJournal
         return $health;
     }
 
-    /** @return array<string, mixed> */
-    private function event(string $action, ?string $operation, ?string $reference, array $data, array $options): array
+    /** @return array<string, mixed> an event as it was given, without empty members; OpenepmJournalRules says if it is one */
+    private function event($action, $operation, $reference, array $data, array $options): array
     {
-        $actor = isset($options['actor']) ? self::words($options['actor']) : $this->actor;
-        if (!isset($actor['account'])) {
-            throw new OpenepmJournalException('aucun agent : appelez agent() avant');
-        }
         $known = array('category', 'outcome', 'fields', 'count', 'traceparent', 'time', 'actor');
         $unknown = array_diff(array_keys($options), $known);
         if ($unknown !== array()) {
             throw new OpenepmJournalException('option inconnue : ' . implode(', ', $unknown));
         }
-        $data += array_intersect_key($options, array('count' => 1));
-        if (isset($options['fields'])) {
-            $data['fields'] = array_values(self::words($options['fields']));
+        $actor = isset($options['actor']) ? self::words($options['actor']) : $this->actor;
+        if (!isset($actor['account'])) {
+            throw new OpenepmJournalException('aucun agent : appelez agent($compte) avant');
         }
-        $data += array('actor' => $actor, 'outcome' => $options['outcome'] ?? 'success');
-        if ($this->client !== array()) {
-            $data['client'] = $this->client;
-        }
-        if ($operation !== null) {
-            $data['operation'] = $operation;
-        }
+        $data += array_intersect_key($options, array('count' => 1, 'fields' => 1));
+        $data += array('actor' => $actor, 'outcome' => $options['outcome'] ?? 'success', 'operation' => $operation);
+        $data += array('client' => $this->client);
         if (array_key_exists('justification', $data)) {
-            $data = array_merge(array_diff_key($data, array('justification' => 1)), self::words(
-                array('justification' => $data['justification'])
-            ));
+            $data['justification'] = self::text($data['justification']);
+        }
+        foreach (array('fields', 'recipients') as $list) {
+            if (is_array($data[$list] ?? null)) {
+                $data[$list] = array_values(self::words($data[$list]));
+            }
+        }
+        if (is_string($data['count'] ?? null) && preg_match('/\A\d{1,15}\z/', $data['count']) === 1) {
+            $data['count'] = (int) $data['count'];  // as databases give it
         }
         $event = array(
             'specversion' => '1.0',
             'id' => bin2hex(random_bytes(16)),
             'source' => $this->settings['source'],
-            'type' => self::TYPE . $action,
+            'type' => self::TYPE . self::text($action),
             'time' => $options['time'] ?? self::now(),
-            'data' => $data,
+            'data' => self::given($data, array('count')),
+            'subject' => self::text($reference),
+            'traceparent' => $options['traceparent'] ?? null,
         );
-        if (self::text($reference) !== '') {
-            $event['subject'] = self::text($reference);
-        }
-        if (isset($options['traceparent'])) {
-            $event['traceparent'] = $options['traceparent'];
-        }
-        return $event;
+        return self::given($event);
+    }
+
+    /**
+     * Return members without the empty ones, which the journal does not take; `$asked` are those that must be given.
+     *
+     * @param string[] $asked
+     */
+    private static function given(array $members, array $asked = array()): array
+    {
+        return array_filter($members, function ($value, $name) use ($asked): bool {
+            return !in_array($value, array(null, '', array()), true) || in_array($name, $asked, true);
+        }, ARRAY_FILTER_USE_BOTH);
     }
 
     /** Return the moment, to the microsecond; an event keeps it however often it is sent. */
@@ -469,9 +553,9 @@ final class OpenepmJournal
     }
 
     /** @return array<mixed, string> the texts of an array, without the empty ones: the journal takes no empty member */
-    private static function words(array $texts): array
+    private static function words($texts): array
     {
-        return array_filter(array_map(array(self::class, 'text'), $texts), 'strlen');
+        return array_filter(array_map(array(self::class, 'text'), is_array($texts) ? $texts : array()), 'strlen');
     }
 
     /** Put a sign of life into each spool that is empty and had no event for the time that is set. */
@@ -528,8 +612,8 @@ final class OpenepmJournalSpool
     const SEGMENT_BYTES = 4194304;
     const LOST_BYTES = 128;
     const STATE_BYTES = 4096;
-    // The journal takes 16 KiB; a line is always shorter than the longest tail that is read of a segment.
-    const LINE_BYTES = 65536;
+    // The journal takes no more; a line is always shorter than the longest tail that is read of a segment.
+    const LINE_BYTES = 16384;
     const TAILS = array(4096, 131072);
     // The reason of what is set aside as too old, by the connector in PHP and in Python.
     const TOO_OLD = array('trop ancien', 'too old');
@@ -958,8 +1042,8 @@ final class OpenepmJournalSpool
         if ($line === false) {
             throw new OpenepmJournalException('événement impossible à écrire en JSON : ' . json_last_error_msg());
         }
-        if (strlen($line) >= self::LINE_BYTES) {
-            throw new OpenepmJournalException('événement trop grand : ' . strlen($line) . ' octets');
+        if (strlen($line) > self::LINE_BYTES) {
+            throw new OpenepmJournalException('rien n\'est noté : ' . OpenepmJournalWords::fault('event-too-large', ''));
         }
         return $line . "\n";
     }
@@ -1003,6 +1087,129 @@ final class OpenepmJournalSpool
     }
 }
 
+/** What the journal asks of an event, but for what it alone knows (the token, the clock, the category, what came before). */
+final class OpenepmJournalRules
+{
+    const SESSION = array('login', 'logout', 'login-failed');
+    const READING = array('search', 'list', 'view', 'history', 'attachment', 'print', 'export', 'statistics');
+    const WRITING = array('create', 'import', 'copy', 'update', 'attach', 'link', 'assign', 'validate', 'reject', 'sign',
+        'close', 'reopen', 'archive', 'restore', 'delete', 'rights', 'password', 'lock', 'unlock', 'transmit');
+    // By action: the operations that fit it.
+    const ACTIONS = array(
+        'access' => array(self::SESSION, self::READING), 'consultation' => array(self::READING),
+        'collection' => array(self::WRITING), 'modification' => array(self::WRITING), 'erasure' => array(self::WRITING),
+        'disclosure' => array(self::READING, self::WRITING), 'combination' => array(self::READING, self::WRITING),
+    );
+    const JUSTIFIED = array('consultation', 'disclosure', 'combination');
+    const OUTCOMES = array('success', 'denied', 'failure');
+    // By place: the most characters of a text, and what it looks like; without, nothing in it is unseen.
+    const FIELD = '/\A[A-Za-z\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{17f}_][A-Za-z\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{17f}0-9_.-]*\z/u';
+    const TEXTS = array(
+        'source' => array(256, '/\A(?:[A-Za-z0-9._~:\/?#\[\]@!$&\'()*+,;=-]|%[0-9A-Fa-f]{2})+\z/'),
+        'subject' => array(256, ''),
+        'time' => array(64, '/\A\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6}0*)?([Zz]|[+-]\d\d:\d\d)\z/'),
+        'traceparent' => array(55, '/\A(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\z/'),
+        'data/act' => array(64, '/\A[A-Za-z0-9._:~-]+\z/'), 'data/justification' => array(2000, ''),
+        'data/actor/account' => array(128, ''), 'data/actor/name' => array(128, ''),
+        'data/actor/role' => array(128, ''), 'data/actor/unit' => array(128, ''),
+        'data/client/address' => array(64, ''), 'data/client/workstation' => array(128, ''),
+        'data/client/session' => array(128, ''),
+        'data/fields/*' => array(64, self::FIELD), 'data/recipients/*' => array(256, ''),
+    );
+    const UNSEEN = '/[\x{00}-\x{1f}\x{7f}-\x{9f}\x{ad}\x{34f}\x{61c}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}'
+        . '\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{206f}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}\x{fff0}-\x{fffb}'
+        . '\x{e0000}-\x{e0fff}]/u';
+    const CONTROLS = '/[\x00-\x08\x0b\x0c\x0e-\x1f]/';  // which prose does not hold either
+    const LIST_ITEMS = 100;
+    const COUNT = 9007199254740991;
+
+    /**
+     * Return what is wrong with an event, as the journal would.
+     *
+     * @param array<string, mixed> $event
+     * @return array<int, array{string, string}> codes and pointers
+     */
+    public static function check(array $event): array
+    {
+        $faults = array();
+        $kinds = array('data/actor' => 1, 'data/client' => 1, 'data/fields' => 1, 'data/recipients' => 1);
+        self::walk($event, '', $kinds, $faults);
+        $data = $event['data'];
+        $action = substr($event['type'], strlen(OpenepmJournal::TYPE));
+        $outcome = $data['outcome'] ?? null;
+        $operation = $data['operation'] ?? null;
+        if (!in_array($outcome, self::OUTCOMES, true)) {
+            $code = $outcome === null ? 'missing' : (is_string($outcome) ? 'unknown-value' : 'wrong-type');
+            $faults[] = array($code, '/data/outcome');
+        }
+        if ($operation !== null && !in_array($operation, array_merge(self::SESSION, self::READING, self::WRITING), true)) {
+            $faults[] = array(is_string($operation) ? 'unknown-value' : 'wrong-type', '/data/operation');
+        }
+        if (!isset(self::ACTIONS[$action])) {
+            $faults[] = array('unknown-value', '/type');
+            return $faults;
+        }
+        $isShown = !in_array($outcome, array('denied', 'failure'), true);
+        $needs = array(
+            '/subject' => isset($event['subject']) || $action === 'access',
+            '/data/justification' => isset($data['justification']) || !$isShown || !in_array($action, self::JUSTIFIED, true),
+            '/data/recipients' => isset($data['recipients']) || $action !== 'disclosure',
+        );
+        foreach (array_keys($needs, false, true) as $pointer) {
+            $faults[] = array('missing', $pointer);
+        }
+        $isKnown = in_array($operation, array_merge(self::SESSION, self::READING, self::WRITING), true);
+        $fits = in_array($operation, array_merge(...self::ACTIONS[$action]), true)
+            && ($operation !== 'login-failed' || $outcome !== 'success');
+        return $isKnown && !$fits ? array_merge($faults, array(array('operation', '/data/operation'))) : $faults;
+    }
+
+    /** Look at the members of an object or a list. */
+    private static function walk(array $members, string $place, array $kinds, array &$faults): void
+    {
+        foreach ($members as $name => $value) {
+            $path = ltrim("$place/$name", '/');
+            $rule = self::TEXTS[$path] ?? self::TEXTS[is_int($name) ? "$place/*" : ''] ?? null;
+            if ($rule !== null) {
+                $code = self::faultOfText($value, $rule[0], $rule[1], $path);
+            } elseif ($path === 'data' || isset($kinds[$path])) {
+                $isList = substr($path, -1) === 's' && $path !== 'data';
+                $code = !is_array($value) ? 'wrong-type' : ($isList && count($value) > self::LIST_ITEMS ? 'too-long' : '');
+                if ($code === '') {
+                    self::walk($value, $path, $kinds, $faults);
+                }
+            } elseif ($path === 'data/count') {
+                $code = is_int($value) ? ($value < 0 || $value > self::COUNT ? 'out-of-range' : '')
+                    : (is_float($value) ? 'out-of-range' : 'wrong-type');
+            } else {
+                $known = array('specversion', 'id', 'type', 'data/outcome', 'data/operation', 'data/authorisation');
+                $code = in_array($path, $known, true) ? '' : 'unknown-member';
+            }
+            if ($code !== '') {
+                $faults[] = array($code, "/$path");
+            }
+        }
+    }
+
+    private static function faultOfText($text, int $most, string $pattern, string $path): string
+    {
+        if (!is_string($text)) {
+            return 'wrong-type';
+        }
+        // Marks compose with what they follow: the journal may count fewer characters, not more.
+        if (preg_match_all('/\P{M}/u', $text) > $most) {
+            return 'too-long';
+        }
+        if ($pattern !== '') {
+            $isBare = preg_match('/[\x00-\x1f]/', $text) !== 1;
+            return preg_match($pattern, $text) === 1 ? '' : ($isBare ? 'malformed' : 'character');
+        }
+        $unseen = $path === 'data/justification' ? self::CONTROLS : self::UNSEEN;
+        $isBlank = preg_match('/\A\s*\z/u', $text) === 1;
+        return preg_match($unseen, $text) === 1 ? 'character' : ($isBlank ? 'blank' : '');
+    }
+}
+
 /** What the journal says by codes, and what a network says, in French, with what to do about it. */
 final class OpenepmJournalWords
 {
@@ -1012,6 +1219,11 @@ final class OpenepmJournalWords
         '/data/fields' => 'champs', '/data/count' => 'nombre', '/data/operation' => 'opération',
         '/data/outcome' => 'issue', '/data/actor/account' => 'compte', '/data/actor' => 'agent', '/time' => 'heure',
         '/data/act' => 'acte', '/data/client' => 'poste', '/source' => 'source', '/type' => 'type',
+    );
+    const TYPES = array(
+        '/data/recipients' => 'une liste est attendue, comme array(\'Parquet\')',
+        '/data/fields' => 'une liste est attendue, comme array(\'faits\')',
+        '/data/count' => 'un nombre entier est attendu',
     );
     // Each code of a fault.
     const FAULTS = array(
@@ -1087,7 +1299,8 @@ final class OpenepmJournalWords
     /** Say a fault: which member, what is wrong, its code. */
     public static function fault(string $code, string $pointer): string
     {
-        $told = self::FAULTS[$code] ?? 'est refusé';
+        $type = $code === 'wrong-type' ? self::TYPES[$pointer] ?? null : null;
+        $told = $type ?? self::FAULTS[$code] ?? 'est refusé';
         $name = self::MEMBERS[$pointer] ?? self::MEMBERS[preg_replace('/\/\d+\z/', '', $pointer)] ?? $pointer;
         return ($name === '' ? '' : "$name : ") . "$told ($code)";
     }

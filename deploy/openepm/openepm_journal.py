@@ -28,6 +28,7 @@ import socket
 import ssl
 import sys
 import time
+import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -48,8 +49,8 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 BATCH_EVENTS = 500
 BATCH_BYTES = 1_000_000  # with a line more, less than what proxies take
 TAIL_BYTES = 128 * 1024
-# The journal takes 16 KiB; a line is always shorter than the tail that is read of a segment.
-LINE_BYTES = 64 * 1024
+# The journal takes no more; a line is always shorter than the tail that is read of a segment.
+LINE_BYTES = 16 * 1024
 # Files that are written over in place, so that a full disk can be told and emptied.
 LOST_BYTES = 128
 STATE_BYTES = 4096
@@ -84,6 +85,62 @@ _SEGMENT = re.compile(r"\d{16}\.ndjson")
 _SEQUENCE = re.compile(rb'\{"sequence":"(\d{1,16})"')
 _TIME = re.compile(rb'"time":"([^"]+)"')
 _CATEGORY = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+# What the journal asks of an event, but for what it alone knows (token, clock, category, what came before).
+_SESSION = ("login", "logout", "login-failed")
+_READING = ("search", "list", "view", "history", "attachment", "print", "export", "statistics")
+_WRITING = (
+    *(
+        "create",
+        "import",
+        "copy",
+        "update",
+        "attach",
+        "link",
+        "assign",
+        "validate",
+        "reject",
+        "sign",
+        "close",
+        "reopen",
+    ),
+    *("archive", "restore", "delete", "rights", "password", "lock", "unlock", "transmit"),
+)
+_ACTIONS = {
+    "access": _SESSION + _READING,
+    "consultation": _READING,
+    **dict.fromkeys(("collection", "modification", "erasure"), _WRITING),
+    **dict.fromkeys(("disclosure", "combination"), _READING + _WRITING),
+}
+_OPERATIONS = _SESSION + _READING + _WRITING
+_OUTCOMES = ("success", "denied", "failure")
+_JUSTIFIED = ("consultation", "disclosure", "combination")
+_LETTER = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f"
+# By place: the most characters of a text, and what it looks like; without, nothing in it is unseen.
+_TEXTS = {
+    "/source": (256, r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"),
+    "/subject": (256, ""),
+    "/time": (64, r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6}0*)?([Zz]|[+-]\d\d:\d\d)"),
+    "/traceparent": (55, "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"),
+    "/data/act": (64, "[A-Za-z0-9._:~-]+"),
+    "/data/justification": (2000, ""),
+    **dict.fromkeys((f"/data/actor/{name}" for name in ("account", "name", "role", "unit")), (128, "")),
+    **dict.fromkeys((f"/data/client/{name}" for name in ("workstation", "session")), (128, "")),
+    "/data/client/address": (64, ""),
+    "/data/fields/*": (64, f"[{_LETTER}_][{_LETTER}0-9_.-]*"),
+    "/data/recipients/*": (256, ""),
+}
+_LISTS = ("/data/fields", "/data/recipients")
+_OBJECTS = ("/data", "/data/actor", "/data/client")
+_OTHERS = ("/specversion", "/id", "/type", "/data/outcome", "/data/operation", "/data/authorisation")
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")  # which prose does not hold either
+_LIST_ITEMS = 100
+_COUNT_MOST = 2**53 - 1
 
 
 class EmitterError(Exception):
@@ -151,7 +208,7 @@ class Journal:
     ) -> None:
         """Write an event into the spool, for good; `actor` and `data` are further members of these.
 
-        Raises EmitterError if it is not in the spool.
+        Raises EmitterError if it is not in the spool: what the journal would refuse is told at once, and not recorded.
         """
         event: dict[str, object] = {
             "specversion": "1.0",
@@ -163,6 +220,8 @@ class Journal:
         }
         if subject is not None:
             event["subject"] = subject
+        if found := faults_of(event):
+            raise EmitterError("nothing is recorded: " + "; ".join(f"{pointer}: {code}" for code, pointer in found))
         self.spool(category or self.settings.category).append(event)
 
     def spool(self, category: str) -> Spool:
@@ -806,6 +865,69 @@ class Verdict:
     is_ahead: bool = False
 
 
+def faults_of(event: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is wrong with an event, as the journal would: codes and pointers."""
+    found = list(_walk(event, ""))
+    data = event["data"]
+    action = str(event["type"]).removeprefix(TYPE_PREFIX)
+    outcome, operation = data.get("outcome"), data.get("operation")
+    for name, value, known in (("outcome", outcome, _OUTCOMES), ("operation", operation, _OPERATIONS)):
+        if value is None and name == "outcome":
+            found.append(("missing", f"/data/{name}"))
+        elif value is not None and value not in known:
+            found.append(("unknown-value" if isinstance(value, str) else "wrong-type", f"/data/{name}"))
+    if action not in _ACTIONS:
+        return [*found, ("unknown-value", "/type")]
+    needs = {
+        "/subject": "subject" in event or action == "access",
+        "/data/justification": "justification" in data or outcome in _OUTCOMES[1:] or action not in _JUSTIFIED,
+        "/data/recipients": "recipients" in data or action != "disclosure",
+    }
+    found += [("missing", pointer) for pointer, is_met in needs.items() if not is_met]
+    contradicts = operation not in _ACTIONS[action] or (operation == "login-failed" and outcome == "success")
+    return [*found, ("operation", "/data/operation")] if operation in _OPERATIONS and contradicts else found
+
+
+def _walk(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    """Give what is wrong with a member, and with those in it."""
+    rule = _TEXTS.get(pointer) or _TEXTS.get(re.sub(r"/\d+\Z", "/*", pointer))
+    code = ""
+    if rule:
+        code = _fault_of_text(value, *rule, is_prose=pointer.endswith("justification"))
+    elif pointer in _LISTS:
+        is_list = isinstance(value, (list, tuple))
+        code = "wrong-type" if not is_list else "too-long" if len(value) > _LIST_ITEMS else ""
+        for position, item in enumerate(value if not code else ()):
+            yield from _walk(item, f"{pointer}/{position}")
+    elif not pointer or pointer in _OBJECTS:
+        code = "" if isinstance(value, dict) else "wrong-type"
+        for name, item in value.items() if not code else ():
+            yield from _walk(item, f"{pointer}/{name}")
+    elif pointer == "/data/count":
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        is_within = isinstance(value, int) and 0 <= value <= _COUNT_MOST
+        code = "wrong-type" if not is_number else "" if is_within else "out-of-range"
+    elif pointer not in _OTHERS:
+        code = "unknown-member"
+    if code:
+        yield code, pointer
+
+
+def _fault_of_text(text: Any, most: int, pattern: str, *, is_prose: bool) -> str:
+    if not isinstance(text, str):
+        return "wrong-type"
+    if not text:
+        return "blank"
+    if len(unicodedata.normalize("NFC", text)) > most:
+        return "too-long"
+    if pattern:
+        is_bare = not re.search("[\x00-\x1f]", text)
+        return "" if re.fullmatch(pattern, text, re.ASCII) else "malformed" if is_bare else "character"
+    if (_CONTROLS if is_prose else _UNSEEN).search(text):
+        return "character"
+    return "blank" if text.isspace() else ""
+
+
 def sequence_of(line: bytes) -> int:
     """Return the number of a line. Raises EmitterError if it has none."""
     found = _SEQUENCE.match(line)
@@ -849,10 +971,10 @@ def _now() -> str:
 
 def _line(event: Mapping[str, object], number: int, epoch: str) -> bytes:
     spelt = json.dumps({"sequence": str(number), "epoch": epoch, **event}, ensure_ascii=False, separators=(",", ":"))
-    line = spelt.encode() + b"\n"
-    if len(line) >= LINE_BYTES:
-        raise EmitterError(f"the event is too large: {len(line)} bytes")
-    return line
+    line = spelt.encode()
+    if len(line) > LINE_BYTES:
+        raise EmitterError(f"nothing is recorded: the event is too large: {len(line)} bytes")
+    return line + b"\n"
 
 
 def _batch(file: IO[bytes]) -> list[bytes]:

@@ -28,6 +28,7 @@ from tests.support.php import DIRECTORY, Connector
 from tests.support.ports import free_port
 from tests.support.rig import CATEGORY, SOURCE
 from tests.support.serving import Serving, Site, found_site
+from tests.support.variants import VARIANTS, variant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -72,6 +73,15 @@ async def run(connector: Connector, code: str) -> str:
     return await asyncio.to_thread(connector.run, code.replace("getenv('SOURCE')", repr(connector.source)))
 
 
+async def program(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+
+    def act() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return await asyncio.to_thread(act)
+
+
 async def flush(connector: Connector, emitter: str = "php", act: str = "flush") -> str:
     """Send what waits, with either connector; return what stopped it, but for what it says of events set aside."""
     said = (await command(connector, emitter, act)).stderr
@@ -80,22 +90,15 @@ async def flush(connector: Connector, emitter: str = "php", act: str = "flush") 
 
 async def python(connector: Connector, subject: str, category: str = CATEGORY) -> str:
     """Record an event by the module in Python; return what it said of faults."""
-    arguments = (RECORD, str(DIRECTORY), str(connector.config), subject, category)
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", *arguments, stderr=asyncio.subprocess.PIPE)
-    _, said = await process.communicate()
-    return said.decode()
+    done = await program(sys.executable, "-c", RECORD, str(DIRECTORY), str(connector.config), subject, category)
+    return done.stderr
 
 
 async def command(connector: Connector, emitter: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of either connector."""
-    program = [sys.executable, str(DIRECTORY / "openepm_journal.py")]
-    start = program if emitter == "python" else [str(DIRECTORY / "openepm-journal-php")]
-    command = [*start, *words, "--config", str(connector.config)]
-
-    def act() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    return await asyncio.to_thread(act)
+    by_python = [sys.executable, str(DIRECTORY / "openepm_journal.py")]
+    start = by_python if emitter == "python" else [str(DIRECTORY / "openepm-journal-php")]
+    return await program(*start, *words, "--config", str(connector.config))
 
 
 async def status(connector: Connector) -> str:
@@ -408,11 +411,7 @@ async def test_what_status_must_not_call_well(connector: Connector, emitter: str
     assert (await command(connector, emitter, "status")).returncode == 0
     await run(connector, "$j->connexion(['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 1000)]);")
     assert "flush" in await told()
-    runner, url, _ = await other_journal(
-        lambda events: web.json_response(
-            json.loads(bytes(recorded(events).body)), status=201, headers={"Date": "Sat, 01 Jan 2000 00:00:00 GMT"}
-        )
-    )
+    runner, url, _ = await other_journal(lambda events: recorded(events, Date="Sat, 01 Jan 2000 00:00:00 GMT"))
     try:
         Connector.install(connector.site, connector.home, source=connector.source, url=url)
         assert await flush(connector, emitter) == ""
@@ -449,10 +448,10 @@ def problem(status: int, **members: object) -> web.Response:
     return web.json_response(body, status=status, content_type="application/problem+json")
 
 
-def recorded(events: list[dict[str, str]]) -> web.Response:
+def recorded(events: list[dict[str, str]], **headers: str) -> web.Response:
     """Return the answer to what is recorded."""
     receipts = [{"index": index, "id": event["id"], "source": event["source"]} for index, event in enumerate(events)]
-    return web.json_response({"receipts": receipts}, status=201)
+    return web.json_response({"receipts": receipts}, status=201, headers=headers)
 
 
 @pytest.mark.parametrize("emitter", ["php", "python"])
@@ -618,6 +617,105 @@ async def test_a_sign_of_life(connector: Connector) -> None:
     assert [event["data"]["actor"]["account"] for event in events] == ["c.martin", "openepm-journal", "openepm-journal"]
 
 
+# Calls as authors mistype them, and what PHP's error log then says.
+MISTYPED = {
+    "$j->recherche(null)": "nombre : un nombre entier est attendu",
+    "$j->recherche('')": "nombre : un nombre entier est attendu",
+    "$j->liste()": "nombre : un nombre entier est attendu",
+    "$j->liste(-1)": "nombre : est hors des bornes",
+    "$j->communication('MC-1', 'Parquet', 'M')": "destinataires : une liste est attendue",
+    "$j->communication('MC-1', [], 'M')": "destinataires : est exigé",
+    "$j->consultation('MC-1')": "motif : est exigé",
+    "$j->consultation('MC-1', ' ')": "motif : est exigé",
+    "$j->consultation('MC-1', ['M'])": "motif : est exigé",
+    "$j->consultation(new stdClass(), 'M')": "référence : est exigé",
+    "$j->consultation('MC-1', 'M', 'ecrits')": "options : un tableau est attendu",
+    "$j->consultation('MC-1', 'M', ['category' => ['ecrits']])": "catégorie : de 1 à 63",
+    "$j->consultation('MC-1', 'M', ['outcome' => 'ok'])": "issue : n'est pas une des valeurs admises",
+    "$j->consultation('MC-1', 'M', ['motif' => 'M'])": "option inconnue : motif",
+    "$j->consultation('MC-1', 'M', ['time' => 'hier'])": "heure : est mal formé",
+    "$j->consultation('MC-1', str_repeat('M', 2001))": "motif : est trop long",
+    "$j->modification('MC-1', ['fields' => 'faits'])": "champs : une liste est attendue",
+    "$j->modification('MC-1', ['fields' => ['12, rue des Lices']])": "champs : est mal formé",
+    "$j->rapprochement('MC-1', 'M')": "rapprochement : deux références",
+    "$j->consulter('MC-1', 'M')": "appel inconnu : consulter()",
+    "$j->record('vue')": "type : n'est pas une des valeurs admises",
+    "$j->record('consultation', 'vue', 'MC-1', ['justification' => 'M'])": "opération : n'est pas une des",
+    "$j->agent('c.martin', 'Martin')->connexion(['count' => 1.5])": "agent : un tableau est attendu",
+    "$j->agent(['c.martin'])->connexion()": "aucun agent",
+    "$j->agent('c.martin', ['nom' => 'Martin'])->connexion()": "/data/actor/nom : n'est pas attendu",
+}
+
+
+async def test_a_call_that_is_mistyped(connector: Connector) -> None:
+    """None stops a page: each is false, and PHP's log says what is wrong; with `strict`, it is an exception."""
+    code = "foreach ([" + ",".join(f"function ($j) {{ return {call}; }}" for call in MISTYPED) + "] as $call) {"
+    code += "$j->agent('c.martin'); echo json_encode($call($j)); error_log('--'); }"
+    done = await program(*connector.program(code))
+    assert done.stdout == "false" * len(MISTYPED)
+    for (call, told), said in zip(MISTYPED.items(), done.stderr.split("--\n"), strict=False):
+        assert told in said, (call, said)
+    assert list(connector.spool.iterdir()) == []
+    Connector.install(connector.site, connector.home, source=connector.source, strict=True)
+    thrown = "try { $j->recherche(null); } catch (OpenepmJournalException $e) { echo $e->getMessage(); }"
+    assert "nombre : un nombre" in await run(connector, thrown)
+    # Numbers as databases give them, and a page's own strict types, are no mistake.
+    assert await run(connector, "echo json_encode([$j->recherche('3'), $j->consultation(4127, 'M')]);") == "[true,true]"
+
+
+async def test_the_rules_are_those_of_the_journal(connector: Connector) -> None:
+    """Both connectors find of an event what the service's dry run finds of it: the same codes, at the same places."""
+    events = [variant(action, changed, connector.source) for action, changed in VARIANTS]
+    url = f"{connector.site.url}/v1/categories/{CATEGORY}/events?dry_run=true"
+    headers = {
+        "Authorization": f"Bearer {connector.site.modules[connector.tenant]}",
+        "Content-Type": "application/cloudevents+json",
+    }
+    found = []
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for event in events:
+            async with session.post(url, data=json.dumps(event)) as answer:
+                said = await answer.json()
+                assert answer.status in (200, 400), said
+                found.append(sorted([fault["code"], fault["pointer"]] for fault in said.get("faults", [])))
+    assert sum(faults == [] for faults in found) > 30
+    assert len({fault[0] for faults in found for fault in faults}) >= 9
+    asked = connector.home / "events.json"
+    asked.write_text(json.dumps(events), encoding="utf-8")
+    check = "array_map(['OpenepmJournalRules', 'check'], json_decode(file_get_contents($argv[1]), true))"
+    by_php = await program(*connector.program(f"echo json_encode({check});"), "--", str(asked))
+    code = "import json, sys; sys.path.insert(0, sys.argv[1]); from openepm_journal import faults_of;"
+    code += "print(json.dumps([faults_of(event) for event in json.load(open(sys.argv[2]))]))"
+    by_python = await program(sys.executable, "-c", code, str(DIRECTORY), str(asked))
+    for output in (by_php.stdout, by_python.stdout):
+        for (action, changed), faults, by_connector in zip(VARIANTS, found, json.loads(output), strict=True):
+            assert sorted(by_connector) == faults, (action, changed)
+
+
+async def test_settings_that_are_wrong(connector: Connector) -> None:
+    """They stop no page: each call is false, the log says which file and setting; the command ends with code 2."""
+    call = "echo json_encode([$j->connexion(), array_values($j->flush()), $j->health()]);"
+    for text, told in (
+        ('url = "a', "mal formé"),
+        ('adresse = "a"', "réglage inconnu : adresse"),
+        ('url = "a"', "réglage manquant : token_file"),
+        ('url = "journal.example"\ntoken_file = "/t"\nsource = "/s"\nspool = "/s"', "https://"),
+        ('url = "http://j"\ntoken_file = "/t"\nsource = "/s"\nspool = "s"', "chemin absolu"),
+        ('url = "http://j"\ntoken_file = "/t"\nsource = "/s"\nspool = "/s"\nmax_mib = "x"', "max_mib : un nombre"),
+        (None, "absent ou illisible"),
+    ):
+        if text is None:
+            connector.config.unlink()
+        else:
+            connector.config.write_text(text, encoding="utf-8")
+        done = await program(*connector.program(call))
+        assert json.loads(done.stdout)[::2] == [False, []]
+        assert told in json.loads(done.stdout)[1][0]
+        assert f"{connector.config} : " in done.stderr
+        assert told in done.stderr
+        assert (await command(connector, "php", "flush")).returncode == 2
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs commands as another account")
 @pytest.mark.parametrize("emitter", ["php", "python"])
 async def test_another_account(connector: Connector, emitter: str) -> None:
@@ -669,6 +767,7 @@ async def test_both_connectors_on_one_spool(connector: Connector) -> None:
     """What the Python module records follows what PHP has recorded, and either sends both."""
     await run(connector, "$j->consultation('MC-1', 'Relecture');")
     assert await python(connector, "MC-2") == ""
+    assert "nothing is recorded: /subject: blank" in await python(connector, "")
     await run(connector, "$j->consultation('MC-3', 'Relecture');")
     assert await flush(connector, "python") == ""
     events = await connector.entries()
