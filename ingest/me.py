@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -58,7 +59,8 @@ def _category(row: CategoryRow, caller: CredentialRow, now: datetime, lateness_d
         "basis": row.basis,
         "retention_days": row.retention_days,
         "lateness_days": lateness_days,
-        "oldest_time": format_time(oldest_kept(now, row)),
+        # Of an event that is not recorded yet, the one of the two limits that comes first.
+        "oldest_time": format_time(max(oldest_kept(now, row), now - timedelta(days=lateness_days))),
         "accepts_events": caller.role == "module" and row.code != JOURNAL_CATEGORY,
         "needs_authorisation": row.needs_authorisation,
     }

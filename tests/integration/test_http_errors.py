@@ -13,6 +13,7 @@ import pytest_asyncio
 import structlog
 
 from journal.core.faults import CODES, Code
+from journal.core.times import format_time
 from tests.support.edge import BATCH, CATEGORY, EVENTS, EXTRACTS, SINGLE, Answer, RunningEdge, running_edge
 from tests.support.raw import raw, request_head
 from tests.support.refused_events import REFUSED, SOURCE_PREFIX, TRACEPARENT, valid_event
@@ -186,6 +187,13 @@ async def test_me(edge: RunningEdge) -> None:
     assert (category["code"], category["accepts_events"], category["retention_days"]) == (CATEGORY, True, 60)
     assert module["limits"]["batch_events"] == 10_000
     assert abs(datetime.fromisoformat(module["now"]) - edge.clock.now()) < timedelta(minutes=5)
+    # The oldest time is what an event is taken from on: a dry run says the same.
+    oldest = datetime.fromisoformat(category["oldest_time"])
+    assert oldest + timedelta(days=category["lateness_days"]) == datetime.fromisoformat(module["now"])
+    event, path = at("oldest"), f"{EVENTS}?dry_run=true"
+    for late, codes in ((timedelta(minutes=1), []), (-timedelta(microseconds=1), ["time-too-old"])):
+        answer = await edge.post(event | {"time": format_time(oldest + late)}, path=path)
+        assert [fault["code"] for fault in answer.json.get("faults", [])] == codes
     for role in ("client", "auditor", "operator"):
         other = (await edge.ask("GET", "/v1/me", token=role)).json
         assert (other["role"], other["categories"][0]["accepts_events"]) == (role, False)

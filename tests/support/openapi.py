@@ -220,7 +220,7 @@ def me_schema() -> dict[str, Any]:
         "basis": text("What the rule rests on."),
         "retention_days": days | {"description": "The rule: days after which entries are purged."},
         "lateness_days": days | {"description": "How many days after an access its event is still recorded."},
-        "oldest_time": text("Events of before this time are refused in any case.", format="date-time"),
+        "oldest_time": text("A new event of before this time is refused.", format="date-time"),
         "accepts_events": {"type": "boolean"},
         "needs_authorisation": {"type": "boolean", "description": "Whether every extract needs an authorisation."},
     }
