@@ -1306,14 +1306,14 @@ final class OpenepmJournalWords
     }
 
     /** Say why there is no answer, by what PHP has said of it. */
-    public static function network(string $said, float $seconds): string
+    public static function network(string $said): string
     {
         foreach (self::NETWORK as $pattern => $told) {
             if (preg_match($pattern, $said) === 1) {
                 return "aucune réponse : $told";
             }
         }
-        return 'aucune réponse (' . round($seconds, 1) . ' s) : le journal ou le réseau est arrêté ; l\'envoi reprend seul';
+        return 'aucune réponse : le journal ou le réseau est arrêté, ou lent ; l\'envoi reprend seul';
     }
 }
 
@@ -1699,7 +1699,6 @@ final class OpenepmJournalSender
         ));
         $url = rtrim($this->settings['url'], '/') . '/v1/categories/' . $this->spool->category . '/events';
         $before = ini_set('default_socket_timeout', (string) $this->settings['timeout_seconds']);
-        $began = microtime(true);
         $said = '';
         set_error_handler(function (int $level, string $message) use (&$said): bool {
             $said .= $message . "\n";
@@ -1711,8 +1710,7 @@ final class OpenepmJournalSender
         $answer = $stream === false ? '' : (string) stream_get_contents($stream, self::ANSWER_BYTES);
         $about = $stream === false ? array('timed_out' => true) : stream_get_meta_data($stream);
         if ($about['timed_out']) {
-            $told = OpenepmJournalWords::network($said, microtime(true) - $began);
-            return array(0, (string) json_encode(array('detail' => $told)));
+            return array(0, (string) json_encode(array('detail' => OpenepmJournalWords::network($said))));
         }
         $status = 0;
         foreach ($about['wrapper_data'] as $header) {

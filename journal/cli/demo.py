@@ -25,6 +25,7 @@ from journal.cli import serve
 from journal.cli.demo_client import DemoClient
 from journal.cli.demo_events import TENANTS, DemoActivity
 from journal.cli.installation import Installation, open_database, open_service, prepare, simulate_clock
+from journal.cli.sandbox import DIRECTORY as SANDBOX
 from journal.cli.sandbox import open_sandbox
 from journal.clock import SimulatedClock
 from journal.core.errors import JournalError, OperatorError
@@ -276,11 +277,15 @@ async def _invite(installation: Installation) -> str:
 
 
 def _make_anew(home: Path) -> None:
-    """Empty the directory, only if it holds an earlier demo."""
+    """Empty the directory, only if it holds an earlier demo; what an author's module has spooled there stays."""
     if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
         raise OperatorError(f"{home} is not empty and not a demo: choose another directory with --directory")
-    shutil.rmtree(home, ignore_errors=True)
     make_private_directory(home)
+    for path in home.iterdir():
+        if path.is_dir() and path.name != SANDBOX:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != SANDBOX:
+            path.unlink()
     (home / MARKER).touch()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from journal.writing.answers import Answer
     from journal.writing.writer import Writer
 
+# Within the demo's directory; it outlives a demo, as what a module was told is recorded must.
+DIRECTORY = "sandbox"
 CONNECTOR = Path(__file__).parents[2] / "deploy" / "openepm"
 SENDING_SECONDS = 1.0
 SETTINGS = """\
@@ -85,22 +88,23 @@ async def open_sandbox(
     if php is None or not CONNECTOR.is_dir():
         yield "There is no sample module here: it needs php (Debian: php-cli) and a checkout of this repository."
         return
-    home = installation.service.settings.home_path.absolute() / "sandbox"
+    home = installation.service.settings.home_path.absolute() / DIRECTORY
     _, token = await installation.administration.credentials.add(
         role="module", tenant=tenant, categories=list(categories), source_prefix=f"/openepm/{tenant}/", label="sandbox"
     )
-    _configure(home, url, token, tenant, categories[0])
+    configure(home, url, token, tenant, categories[0])
     address = f"127.0.0.1:{_free_port(int(url.rpartition(':')[2]) + 1)}"
     command = [php, "-S", address, "-t", str(CONNECTOR / "exemple")]
     environment = {"OPENEPM_JOURNAL": str(home / "journal.ini"), "TMPDIR": str(home)}
     with (home / "php.log").open("wb") as log:
         server = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=environment)
-    sending = asyncio.create_task(_send(php, home))
+    sending = asyncio.create_task(send(php, home))
     try:
         yield (
             f"The sample module in PHP: http://{address}/\nOpen it, click « Ouvrir », « Corriger », « Imprimer »: each "
             f"act appears below within seconds.\nIts calls are in {CONNECTOR}/exemple/index.php, its settings in "
-            f"{home}/journal.ini."
+            f"{home}/journal.ini.\nThe service alone stops with: kill -STOP $(cat {home}/service.pid)\n"
+            f"and goes on with: kill -CONT $(cat {home}/service.pid)"
         )
     finally:
         sending.cancel()
@@ -111,12 +115,15 @@ async def open_sandbox(
         await server.wait()
 
 
-def _configure(home: Path, url: str, token: str, tenant: str, category: str) -> None:
+def configure(home: Path, url: str, token: str, tenant: str, category: str) -> None:
+    """Write the settings of the sample module, whose spool stays as it is."""
     make_private_directory(home)
     (home / "journal.token").touch(mode=0o600)
     (home / "journal.token").write_text(token, encoding="ascii")
     settings = SETTINGS.format(url=url, home=home, tenant=tenant, category=category)
     (home / "journal.ini").write_text(settings, encoding="utf-8")
+    make_private_directory(home / "spool")
+    (home / "service.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
 
 
 def _free_port(wanted: int) -> int:
@@ -129,12 +136,15 @@ def _free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _send(php: str, home: Path) -> None:
-    """Send what the sample module has spooled, as cron does elsewhere."""
+async def send(php: str, home: Path) -> None:
+    """Send what modules have spooled, as cron does elsewhere; what stops it is printed when it changes."""
+    told = b""
     while True:
         await asyncio.sleep(SENDING_SECONDS)
         if any(path.stat().st_size for path in home.glob("spool/*/0*.ndjson")):
             command = [php, str(CONNECTOR / "openepm-journal-php"), "flush", "--config", str(home / "journal.ini")]
             process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
             _, said = await process.communicate()
-            sys.stderr.write(said.decode())
+            if said != told:
+                sys.stderr.write(said.decode() or "openepm-journal: all is sent\n")
+            told = said
