@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
-import orjson
-import structlog
 import uvloop
 from msgspec.structs import replace
 
+from journal.cli.logs import configure_logs
 from journal.cli.operator import operator_name
 from journal.cli.parser import make_parser
 from journal.cli.parsing import NOT_RUN
@@ -54,21 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return NOT_RUN
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
-
-
-def configure_logs(*, quiet: bool) -> None:
-    """Send log lines (JSON) to standard error; if `quiet`, warnings and errors only."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=orjson.dumps),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
-        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
-        cache_logger_on_first_use=True,
-    )
 
 
 if __name__ == "__main__":

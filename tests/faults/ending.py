@@ -7,7 +7,7 @@ import multiprocessing
 from typing import TYPE_CHECKING
 
 from journal.cli.installation import open_service
-from journal.cli.main import configure_logs
+from journal.cli.logs import configure_logs
 from journal.clock import SimulatedClock
 from journal.document import render
 from tests.support.documents import start_nothing

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from journal.cli.installation import open_service
-from journal.cli.main import configure_logs
+from journal.cli.logs import configure_logs
 from journal.clock import SimulatedClock
 from journal.core.errors import JournalError
 from journal.keys import store as keystore
