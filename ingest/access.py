@@ -177,11 +177,15 @@ def compartment_of(request: web.Request, service: Service, caller: CredentialRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of one process."""
+    """The limits of one process.
+
+    A module's credential is held to the rate only while the process is late: while its event loop lags as much.
+    """
 
     connections: int = 8_192
     requests_per_second: float = 1_000
     burst_requests: float = 2_000
+    late_seconds: float = 0.05
     failures_per_second: float = 20
     burst_failures: float = 1_000
     bodies_bytes: int = 256 * MEBIBYTE

@@ -157,7 +157,7 @@ async def _pass(call: Call, request: web.Request) -> web.StreamResponse:
     request[CALLER] = caller
     if caller.role not in call.roles:
         raise absent()
-    if wait_seconds := edge.rate.wait_seconds(caller.id):
+    if wait_seconds := edge.wait_seconds(caller):
         headers = {"Retry-After": str(int(wait_seconds) + 1)}
         raise ProblemError(RATE, "Send fewer requests, and events in batches.", headers=headers)
     _check_query(request, call)

@@ -90,7 +90,7 @@ class Direct:
             or service.snapshot.category(category) is None
             or service.writer.takes_turns(caller.tenant)
             or not self.edge.bodies.fits(caller.tenant, len(body))
-            or rate.wait_seconds(caller.id)
+            or self.edge.wait_seconds(caller)
         ):
             return None
         asked = Asked(self, connection, message, body, caller.id)

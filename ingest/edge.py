@@ -46,6 +46,16 @@ class Edge:
     readiness: Readiness
     instruments: EdgeInstruments
 
+    def wait_seconds(self, caller: CredentialRow) -> float:
+        """Count a caller's request; return 0 if it may pass, else the seconds until the next one may.
+
+        A commune's whole day comes through one module, event by event: what the machine can take is not refused. One
+        that is late serves its callers at the same rate, whatever each sends.
+        """
+        wait_seconds = self.rate.wait_seconds(caller.id)
+        is_late = self.service.instruments.last_lag_seconds >= self.limits.late_seconds
+        return wait_seconds if is_late or caller.role != "module" else 0
+
     def tell(
         self,
         *,

@@ -45,6 +45,8 @@ class Instruments:
             "Delay of a task that the event loop should run twice a second.",
             LAG_BOUNDS_SECONDS,
         )
+        # As the last look at it found.
+        self.last_lag_seconds = 0.0
         self._queue_events = metrics.gauge("openepm_journal_queue_events", "Events waiting in the queue.")
         self._queue_bytes = metrics.gauge("openepm_journal_queue_bytes", "Bytes of the waiting events, as submitted.")
         self._limit_events = metrics.gauge(
@@ -100,4 +102,5 @@ class Instruments:
             self._clock_departure_seconds.set(guard.departure().total_seconds())
             wanted_at = loop.time() + PULSE_SECONDS
             await asyncio.sleep(PULSE_SECONDS)
-            self.loop_lag_seconds.observe(max(0.0, loop.time() - wanted_at))
+            self.last_lag_seconds = max(0.0, loop.time() - wanted_at)
+            self.loop_lag_seconds.observe(self.last_lag_seconds)

@@ -177,6 +177,22 @@ class TestTooMuch:
             edge.clock.offset += timedelta(seconds=1)
             assert (await edge.ask("GET", "/v1/trust", token="client")).status == 200
 
+    @pytest.mark.parametrize("is_late", [False, True])
+    async def test_a_module_that_is_fast(
+        self, postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
+    ) -> None:
+        """A module is held to its rate only while the process is late; then another one does not notice."""
+        limits = Limits(requests_per_second=1, burst_requests=3, late_seconds=0 if is_late else 3600)
+        async with running_edge(postgres, tmp_path, limits=limits) as edge:
+            await edge.add_credential("castres", role="module", tenant=OTHER_TENANT)
+            hold_time(edge.clock, monkeypatch)
+            statuses = [(await edge.post(fresh(f"fast {number}"))).status for number in range(5)]
+            assert statuses == [201, 201, 201] + ([429, 429] if is_late else [201, 201])
+            assert (await edge.post(fresh("calm"), token="castres")).status == 201
+            # Of other callers, none is exempt.
+            asked = [(await edge.ask("GET", "/v1/trust", token="client")).status for _ in range(4)]
+            assert asked == [200, 200, 200, 429]
+
     async def test_a_full_queue(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         """What does not fit now is refused with a moment to come back at; what fits is recorded."""
         async with running_edge(postgres, tmp_path, queue_events=10) as edge:
