@@ -23,11 +23,13 @@ from tests.bench.http import measure_http
 from tests.bench.purge import LARGE_ENTRIES, SMALL_ENTRIES, measure_purges
 from tests.bench.receipts import measure_receipts
 from tests.bench.report import write_section
+from tests.bench.scale import CHAINS as CHAINS_OF_ALL
+from tests.bench.scale import ENTRIES, measure_scale
 from tests.bench.site import CHAINS, Site
 
 RUNS = 3
 SECONDS = 2.0
-SUBJECTS = ("http", "append", "receipts", "extract", "purge", "connector")
+SUBJECTS = ("http", "append", "receipts", "extract", "purge", "connector", "scale")
 SHORT = ("http", "append", "extract")
 
 
@@ -68,6 +70,9 @@ async def run(arguments: argparse.Namespace) -> None:
     if "purge" in subjects:
         await measure_purges(arguments.small, arguments.large, runs)
         write_section("purge", take_printed())
+    if "scale" in subjects:
+        await measure_scale(arguments.chains, arguments.filled, runs)
+        write_section("scale", take_printed())
     if "connector" in subjects and shutil.which("php"):
         await measure_connector(arguments.pages)
         write_section("connector", take_printed())
@@ -76,13 +81,15 @@ async def run(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--long", action="store_true", help="every subject; without it, what takes five minutes")
+    parser.add_argument("--long", action="store_true", help="every subject (an hour); without it, five minutes")
     parser.add_argument("--only", action="append", choices=SUBJECTS, help="this subject alone; may be given again")
     parser.add_argument("--events", type=int, default=20_000, help="events of one append run")
     parser.add_argument("--entries", type=int, default=200_000, help="entries extracted and verified")
     parser.add_argument("--small", type=int, default=SMALL_ENTRIES, help="entries of a small day that is purged")
     parser.add_argument("--large", type=int, default=LARGE_ENTRIES, help="entries of a large one")
     parser.add_argument("--pages", type=int, default=1_000, help="pages of a module, in each state of the journal")
+    parser.add_argument("--chains", type=int, default=CHAINS_OF_ALL, help="chains of the largest installation")
+    parser.add_argument("--filled", type=int, default=ENTRIES, help="entries that its days hold in the end")
     parser.add_argument("--runs", type=int, default=RUNS)
     uvloop.run(run(parser.parse_args()))
 
