@@ -173,7 +173,7 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
             return None
         sequence = None if value.sequence is UNSET else int(value.sequence)
         epoch = "" if value.epoch is UNSET else value.epoch
-        events.append(Event(value.source, value.id, moment, action, canonical, sequence, epoch))
+        events.append(Event(value.source, value.id, moment, action, canonical, sequence, epoch, value.time))
     # Each member has one colon, and each text as many as it was sent with, unless a colon was written \u003a:
     # a body with more colons than the canonical bytes has a duplicate member.
     exact = colons == body.count(b":") and not _ESCAPED_COLON.search(body)
@@ -214,8 +214,8 @@ def _lacks(value: CloudEvent, action: str) -> bool:
 
 def _is_unclear(value: CloudEvent, canonical: bytes) -> bool:
     """Return whether a text is not in its one form, or a name is blank or holds what is not seen."""
-    if canonical.isascii():
-        is_plain = b'" ' not in canonical and b"\x7f" not in canonical
+    if not canonical.translate(None, spellings.PLAIN):
+        is_plain = b'" ' not in canonical
     else:
         text = canonical.decode()
         if not spellings.is_one_form(text):

@@ -18,6 +18,11 @@ _NO_ATTRIBUTE: Final = "data"
 _DEPTH: Final = 8
 
 
+# Bytes of texts that need no look: ASCII but controls, and Latin letters from U+00C0 to U+027F, none of which is blank,
+# unseen, or composes with another.
+PLAIN = bytes((*range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC3, 0xCA)))
+
+
 def is_one_form(text: str) -> bool:
     """Return whether a text, or a JSON document of texts, is in Normalization Form C.
 

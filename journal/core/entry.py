@@ -153,7 +153,10 @@ def parse_origin(text: str) -> Compartment:
 
 # A tuple: a frozen dataclass takes four times as long to make, and there is one for every event.
 class Event(NamedTuple):
-    """What a module submits, checked and normalised; `canonical` is its RFC 8785 spelling."""
+    """What a module submits, checked and normalised; `canonical` is its RFC 8785 spelling, `spelt` its time's there.
+
+    Without `spelt`, it is looked for.
+    """
 
     source: str
     id: str
@@ -162,11 +165,12 @@ class Event(NamedTuple):
     canonical: bytes
     sequence: int | None = None
     epoch: str = ""
+    spelt: str = ""
 
     @property
     def time_text(self) -> str:
         """Its time as its canonical form spells it."""
-        return time_text(self.canonical)
+        return self.spelt or time_text(self.canonical)
 
 
 def time_text(event: bytes) -> str:
@@ -306,12 +310,12 @@ def event_keys(key: bytes, category: str, events: Iterable[Event]) -> list[bytes
     sources: dict[str, tuple[Any, Any]] = {}
     is_timed = category != JOURNAL_CATEGORY
     keys = []
-    for source, name, _, _, spelling, _, _ in events:
+    for source, name, _, _, canonical_form, _, _, spelt in events:
         started = sources.get(source)
         if started is None:
             started = sources[source] = _start(key, source)
         inner, outer = started[0].copy(), started[1].copy()
-        inner.update((time_text(spelling) + name if is_timed else name).encode())
+        inner.update(((spelt or time_text(canonical_form)) + name if is_timed else name).encode())
         outer.update(inner.digest())
         keys.append(outer.digest()[:EVENT_KEY_BYTES])
     return keys

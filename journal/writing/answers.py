@@ -39,9 +39,15 @@ class Answer(list[Acknowledgement]):
         texts: Sequence[bytes] = (),
         path: Sequence[bytes] = (),
         signed: SignedRoot | None = None,
+        *,
+        recorded: int = 0,
     ) -> None:
-        """Answer these, whose receipts are `texts` in JSON; `path` leads from their root to the signed one."""
+        """Answer these, whose receipts are `texts` in JSON; `path` leads from their root to the signed one.
+
+        `recorded` events are new; a second copy within a batch counts as known.
+        """
         super().__init__(acknowledgements)
+        self.recorded = recorded
         self._texts = texts
         self._path = path
         self._signed = signed
@@ -69,15 +75,15 @@ def settle(settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Not
     Each comes with the receipts of its events that were just recorded, by ordinal.
     """
     waiting = [
-        (submission, submission.acknowledgements(created))
+        (submission, submission.acknowledgements(created), len(created))
         for submission, created in settled
         if not submission.future.done()
     ]
-    texts = [[answer.receipt.text for answer in answers] for _, answers in waiting]
+    texts = [[receipt.text for receipt, _ in answers] for _, answers, _ in waiting]
     roots = [receipts_root([receipt_leaf(text) for text in of_one]) for of_one in texts if of_one]
     root, paths = receipts_paths(roots) if roots else (b"", [])
     signed = notary.sign(root) if notary is not None and roots else None
     given = iter(paths)
-    for (submission, answers), of_one in zip(waiting, texts, strict=True):
+    for (submission, answers, recorded), of_one in zip(waiting, texts, strict=True):
         proof = (next(given), signed) if of_one else ((), None)
-        submission.answer(Answer(answers, of_one, *proof))
+        submission.answer(Answer(answers, of_one, *proof, recorded=recorded))

@@ -204,9 +204,9 @@ class Draft:
             origin, recorded_at = compartment.origin, chain.text
             columns = zip(chain.owners, chain.leaves, chain.hashes, strict=True)
             for index, ((submission, ordinal), leaf, chain_hash) in enumerate(columns, start=chain.base.size):
-                source, name, _, _, canonical, _, _ = submission.events[ordinal]
+                source, name, _, _, canonical, _, _, spelt = submission.events[ordinal]
                 created[submission][ordinal] = Receipt(
-                    source, name, time_text(canonical), origin, index, recorded_at, leaf, chain_hash
+                    source, name, spelt or time_text(canonical), origin, index, recorded_at, leaf, chain_hash
                 )
             for entry, copies in chain.copies.items():
                 owner, place = chain.owners[entry]
@@ -243,9 +243,12 @@ class Draft:
         chain.entries.update(zip(keys, range(first, first + len(keys)), strict=True))
         for action, count in Counter([event.action for event in events]).items():
             self._activity[compartment, action] += count
+        if submission.is_usual_on(chain.day):
+            return
+        since = submission.since
         for entry, (event, ordinal) in enumerate(zip(events, ordinals, strict=True), start=first):
-            if submission.since[ordinal] < chain.day:
-                chain.early.append((entry, submission.since[ordinal]))
+            if since[ordinal] < chain.day:
+                chain.early.append((entry, since[ordinal]))
             if (day := event.time.date()) != chain.day:
                 self._late[compartment, day] += 1
             if event.sequence is not None:

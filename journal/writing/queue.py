@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
+from journal.core.entry import SKEW
 from journal.core.errors import BusyError, KnownEventError, OversizeEventError
 from journal.core.faults import BATCH_TOO_LARGE, BODY_TOO_LARGE, ID_REUSED, Fault
+from journal.core.times import day_of
 from journal.writing.answers import Acknowledgement
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Container, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from journal.core.entry import Compartment, Event
     from journal.core.receipt import Receipt
@@ -32,21 +35,39 @@ HEAVY_SECONDS = 2
 class Submission:
     """The events of one request, recorded all or none.
 
-    `events`, `keys` and `since` hold each distinct event once; `places[i]` is the position of the caller's event i
-    among them. `known` collects the receipts of events that were recorded already.
+    `events` and `keys` hold each distinct event once; `places[i]` is the position of the caller's event i among them.
+    `known` collects the receipts of events that were recorded already.
     """
 
     compartment: Compartment
     submitted_by: str
     events: list[Event]
     keys: list[bytes]
-    since: list[date]
     places: list[int]
     size_bytes: int
     known: dict[int, Receipt] = field(default_factory=dict)
     future: asyncio.Future[Answer]
     # Where it is noted until it is answered.
     waits_among: set[Submission] = field(default_factory=set)
+    # The day of all its events, if nothing is unusual about them; None before it is computed.
+    _usual: date | None = None
+    _since: list[date] | None = None
+
+    @property
+    def since(self) -> list[date]:
+        """The day from which on each event may have been recorded."""
+        if self._since is None:
+            self._since = [day_of(event.time - SKEW) for event in self.events]
+        return self._since
+
+    def is_usual_on(self, day: date) -> bool:
+        """Tell whether no event may have been recorded before this day, is of another one, or has a number."""
+        if self._usual is None:
+            times = [event.time for event in self.events]
+            first, last = day_of(min(times) - SKEW), max(times).date()
+            numbered = any(event.sequence is not None for event in self.events)
+            self._usual = first if first == last and not numbered else date.min
+        return self._usual == day
 
     def pending(self) -> list[int]:
         """Return the ordinals of the events still to be appended."""
@@ -63,6 +84,8 @@ class Submission:
 
     def acknowledgements(self, created: dict[int, Receipt]) -> list[Acknowledgement]:
         """Return the result of each of the caller's events, in order; `created` are those just recorded."""
+        if len(created) == len(self.places):
+            return [Acknowledgement(created[ordinal], True) for ordinal in self.places]
         by_ordinal = [
             Acknowledgement(receipt=self.known[ordinal], created=False)
             if ordinal in self.known
@@ -89,6 +112,8 @@ def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
 
     Raises KnownEventError naming every position whose (source, id, time) occurs earlier with other content.
     """
+    if len({event[:3] for event in events}) == len(events):
+        return [*events], [*range(len(events))]
     first: dict[tuple[str, str, datetime], int] = {}
     distinct: list[Event] = []
     positions: list[int] = []  # of the first copies

@@ -56,9 +56,7 @@ async def submit_here(
 
 def given_of(answer: Answer) -> Given:
     """Return what the caller is told of an answer."""
-    # A second copy within a batch counts as known.
-    recorded = {acknowledgement.receipt.index for acknowledgement in answer if acknowledgement.created}
-    return Given(answer.body, len(answer), len(recorded))
+    return Given(answer.body, len(answer), answer.recorded)
 
 
 class _Framed(asyncio.Protocol):
@@ -143,8 +141,8 @@ class RemoteWriter(_Framed):
         future: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
         self._waiting[self._number] = future
         texts = [
-            (source, name, (time - _BEGINNING) // _MICROSECOND, action, canonical, sequence, epoch)
-            for source, name, time, action, canonical, sequence, epoch in events
+            (source, name, (time - _BEGINNING) // _MICROSECOND, action, canonical, sequence, epoch, spelt)
+            for source, name, time, action, canonical, sequence, epoch, spelt in events
         ]
         self.send((self._number, compartment, submitted_by, (size_bytes, answer_seconds), texts))
         return future
@@ -184,8 +182,8 @@ class WriterServer(_Framed):
         number, place, submitted_by, (size_bytes, answer_seconds), texts = message
         compartment = _compartment(*place)
         events = [
-            Event(source, name, _BEGINNING + time * _MICROSECOND, action, canonical, sequence, epoch)
-            for source, name, time, action, canonical, sequence, epoch in texts
+            Event(source, name, _BEGINNING + time * _MICROSECOND, action, canonical, sequence, epoch, spelt)
+            for source, name, time, action, canonical, sequence, epoch, spelt in texts
         ]
         offered = self._offer(compartment, submitted_by, events, size_bytes, answer_seconds)
         self._under_way.add(offered)

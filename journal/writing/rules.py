@@ -83,7 +83,6 @@ def new_submission(
         submitted_by=submitted_by,
         events=distinct,
         keys=event_keys(key, compartment.category, distinct),
-        since=[day_of(event.time - SKEW) for event in distinct],
         places=places,
         size_bytes=size_bytes,
         future=asyncio.get_running_loop().create_future(),

@@ -227,10 +227,10 @@ class TestRefused:
         """The largest batch is recorded whole; one fault in it, and nothing is."""
         events = [fresh(f"e{number}") for number in range(10_000)]
         events[7_777]["subject"] = ""
-        answer = await own_edge.post(events)
+        answer = await own_edge.post(events, Prefer="wait=30")
         assert (answer.status, answer.faults, await own_edge.size()) == (400, [(7_777, "/subject")], 0)
         events[7_777]["subject"] = "MC-1"
-        answer = await own_edge.post(events)
+        answer = await own_edge.post(events, Prefer="wait=30")
         assert answer.status == 201
         assert indexes(answer.json["receipts"]) == list(range(10_000))
         assert await own_edge.size() == 10_000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -14,10 +16,12 @@ from hypothesis import strategies as st
 from ingest.events import decode_batch, decode_single
 from ingest.examination import BATCH_LIMIT_EVENTS, FAULTS_LIMIT
 from ingest.shapes import FITTING, fault_of_name
+from ingest.spellings import PLAIN
 from journal.core import canonical
 from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, OPERATIONS
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time, parse_time
+from journal.extract.table import UNSEEN
 from tests.support.refused_events import (
     REFUSED,
     SOURCE_PREFIX,
@@ -498,3 +502,13 @@ def test_times_are_read_as_the_core_reads_them(text: str) -> None:
     else:
         if parse_time(expected) <= far:
             assert json.loads(decode_single(body, far, SOURCE_PREFIX).canonical)["time"] == expected
+
+
+def test_letters_that_need_no_look() -> None:
+    """None of the plain letters is blank, unseen, or composes with another; others are looked at."""
+    plain = [letter for letter in map(chr, range(0x20, 0x300)) if not letter.encode().translate(None, PLAIN)]
+    assert plain == [*map(chr, range(0x20, 0x7F)), *map(chr, range(0xC0, 0x280))]
+    assert not any(re.search(f"[{UNSEEN}]", letter) or (letter.isspace() and letter != " ") for letter in plain)
+    text = "".join(plain)
+    assert unicodedata.is_normalized("NFC", text + text[::-1])
+    assert not any(map(unicodedata.combining, plain))
