@@ -26,6 +26,18 @@ def add_tenants(actions: Actions) -> None:
     parser.add_argument("code", metavar="CODE", help="its slug, never reused for another commune")
     parser.add_argument("--name", required=True, help="its name, for people")
     add_json(add_command(group, "list", tenants.tenant_list, "list the communes", "tenant list --json"))
+    parser = add_command(
+        group,
+        "continue",
+        tenants.tenant_continue,
+        "have a commune's journal cite the chains that ended at another service",
+        "tenant continue albi --export albi_export.json --trust old-trust.pem",
+    )
+    parser.add_argument("code", metavar="CODE", help="the commune, here")
+    parser.add_argument(
+        "--export", metavar="FILE", required=True, help="the inventory of its export there, its .p7s beside it"
+    )
+    parser.add_argument("--trust", metavar="PEM", required=True, help="the trust anchor of the service there")
     _add_endings(group)
     parser = add_command(
         group,

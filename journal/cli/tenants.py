@@ -16,6 +16,7 @@ from journal.core.errors import OperatorError
 from journal.core.times import format_day
 from journal.document.render import DESTRUCTION
 from journal.keys.files import replace_durably
+from retention.continuation import continue_tenant, read_ended
 from retention.papers import make_paper, paper_name
 
 if TYPE_CHECKING:
@@ -34,6 +35,18 @@ async def tenant_add(settings: Settings, arguments: argparse.Namespace) -> int:
         await installation.administration.add_tenant(arguments.code, arguments.name)
     print(
         f"tenant {arguments.code} added; next: openepm-journal credential add --role module --tenant {arguments.code} …"
+    )
+    return 0
+
+
+async def tenant_continue(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Have a commune's journal cite what ended elsewhere."""
+    ended = read_ended(Path(arguments.export), Path(arguments.trust))
+    async with opened(settings) as installation:
+        await continue_tenant(installation.service, installation.administration, arguments.code, ended)
+    print(
+        f"the journal of {arguments.code} continues {len(ended.heads)} chains of {ended.tenant} at {ended.service}: "
+        "it cites each head, and the export that was signed there"
     )
     return 0
 

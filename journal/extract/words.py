@@ -36,6 +36,7 @@ CHANGES = {
     "hand-over confirmed": "remise ouverte par la commune",
     "document made": "document établi",
     "preservation asked": "conservation demandée",
+    "continued": "suite d'un autre journal",
 }
 ALARMS = {
     "chain not sealed": "chaîne non scellée",
