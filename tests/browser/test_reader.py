@@ -288,6 +288,13 @@ def test_what_is_printed_is_marked_on_each_page(page: Page, files: Path, tmp_pat
     assert digest in re.sub(r"\s", "", "".join(printed()))
 
 
+def test_what_is_made_of_a_trial_extract_says_so(page: Page) -> None:
+    """Where the extract is named: on paper, in the file, in the letter."""
+    script = "isTrial => Verifier.extractText({ tenant: 'albi', fingerprint: '0', isTrial })"
+    assert page.evaluate(script, arg=True).endswith("empreinte SHA-256 0, signé pour essais seulement")
+    assert page.evaluate(script, arg=False).endswith("empreinte SHA-256 0")
+
+
 # --- what is counted
 
 

@@ -35,9 +35,8 @@ function figures(heading, names, series, actions) {
   const head = make('tr', {}, ...[heading, ...actions, 'total'].map((text) => Object.assign(make('th', {}, cell(text)), { scope: 'col' })));
   const rows = series.map((counts, at) => make('tr', {}, Object.assign(make('th', { text: names[at] }), { scope: 'row' }),
     ...[...counts, counts.reduce((sum, count) => sum + count, 0)].map((count) => make('td', { className: 'number', text: french(count) }))));
-  const scroll = make('div', { className: 'scroll' }, make('table', { className: 'plain' }, make('thead', {}, head), make('tbody', {}, ...rows)));
-  Object.assign(scroll, { tabIndex: 0, role: 'region', ariaLabel: `Chiffres : ${heading}` });
-  return make('details', {}, make('summary', { text: 'Les chiffres' }), scroll);
+  const table = make('table', { className: 'plain' }, make('thead', {}, head), make('tbody', {}, ...rows));
+  return make('details', {}, make('summary', { text: 'Les chiffres' }), region(`Chiffres : ${heading}`, table));
 }
 
 /** A chart: names are said in full, labels stand below the bars. */

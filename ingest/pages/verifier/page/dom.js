@@ -10,5 +10,13 @@ const make = (name, { className = '', text = '' } = {}, ...children) => {
   made.append(...children);
   return made;
 };
+/** What may be wider than the page: scrolled by itself, from the keyboard too. */
+const region = (label, content) => {
+  const made = make('div', { className: 'scroll' }, content);
+  made.tabIndex = 0;
+  made.setAttribute('role', 'region');
+  made.setAttribute('aria-label', label);
+  return made;
+};
 const listSection = (title, items, className) =>
   make('section', { className }, make('h2', { text: title }), make('ul', {}, ...items.map((text) => make('li', { text }))));

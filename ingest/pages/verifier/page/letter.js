@@ -8,8 +8,7 @@ const NAMES_WARNING = 'Attention : le nom d’un agent est lui aussi une donnée
 
 const editable = (name, text) => {
   const made = make(name, { text });
-  made.contentEditable = 'plaintext-only';
-  if (made.contentEditable !== 'plaintext-only') made.contentEditable = 'true';
+  try { made.contentEditable = 'plaintext-only'; } catch { made.contentEditable = 'true'; }
   made.setAttribute('role', 'textbox');
   made.setAttribute('aria-multiline', 'true');
   made.setAttribute('aria-label', text.slice(0, 60));
@@ -18,7 +17,7 @@ const editable = (name, text) => {
 
 function accessTable({ cells }, { names, motives }) {
   const heads = ['Date et heure (Paris)', 'Par', 'Acte', 'Résultat', ...(motives ? ['Motif'] : [])];
-  const by = (line) => names ? [line[ACCOUNT], line[NAME], line[ROLE]].filter(Boolean).join(', ') : line[ROLE] || 'un agent';
+  const by = (line) => names ? [line[ACCOUNT], line[NAME], line[ROLE]].filter(Boolean) : line[ROLE] || 'un agent';
   return [heads, cells.map((line) => [frenchCell(line[PARIS]), by(line), [line[ACTION], line[OPERATION]].filter(Boolean).join(', '), line[OUTCOME], ...(motives ? [line[MOTIVE] || 'aucun'] : [])])];
 }
 

@@ -8,8 +8,7 @@ function listing(caption, heads, lines, blank = '') {
   const head = make('tr', {}, ...[...heads, ...(blank ? [blank] : [])].map((text) => Object.assign(make('th', { text }), { scope: 'col' })));
   const rows = lines.map((cells) => make('tr', {}, ...cells.map((text) => make('td', {}, cell(text))), ...(blank ? [make('td', { className: 'blank' })] : [])));
   const made = make('table', { className: 'plain' }, make('caption', { text: caption }), make('thead', {}, head), make('tbody', {}, ...rows));
-  const scroll = make('div', { className: 'scroll' }, made);
-  return Object.assign(scroll, { tabIndex: 0, role: 'region', ariaLabel: caption });
+  return region(caption, made);
 }
 
 const agentLine = ({ account, names, count, denied, actions, motives, first, last }) => [
@@ -20,7 +19,7 @@ const agentLine = ({ account, names, count, denied, actions, motives, first, las
 
 async function showWho(subject) {
   choose('who');
-  element('reference').value = subject;
+  element('reference').value = visible(subject);
   const { count, agents } = await ask('who', { subject }), { facts } = reader.facets;
   element('who-actions').hidden = count === 0;
   const limits = `Cette réponse vaut pour les entrées de cet extrait (${facts.days})${facts.filter ? ', qui ne sont pas toutes celles de la période' : ''} ; la fiche a pu être consultée d’autres jours, ou par un logiciel qui ne l’inscrit pas.`;
@@ -44,11 +43,11 @@ element('who-form').addEventListener('submit', (event) => {
 });
 element('reference').addEventListener('input', async ({ target }) => {
   const typed = target.value, found = typed.trim() ? await ask('references', { typed }) : [];
-  if (target.value === typed) element('known-references').replaceChildren(...found.map((text) => new Option(visible(text), text)));
+  if (target.value === typed) element('known-references').replaceChildren(...found.map((text) => new Option('', visible(text))));
 });
 element('who-entries').addEventListener('click', () => showEntries({ exactSubject: element('reference').value.trim() }));
 onOpened.push(({ facts }) => {
   element('who-answer').replaceChildren();
   element('who-actions').hidden = true;
-  element('reference').value = facts.subject ?? '';
+  element('reference').value = visible(facts.subject ?? '');
 });

@@ -55,6 +55,7 @@ function rowOf(cells) {
 async function turnTo(first = table.first, size = PAGE_SIZE) {
   const asked = ++table.isAsked, answer = await ask('page', { query: query(), first, size });
   if (asked !== table.isAsked) return false;
+  element('entries-note').hidden = true;
   Object.assign(table, { first, count: answer.count });
   element('table').tBodies[0].replaceChildren(...answer.cells.map(rowOf));
   element('count').textContent = `${plural(answer.count, 'entrée')} sur ${french(answer.total)}`;
@@ -92,6 +93,8 @@ element('query').addEventListener('submit', (event) => event.preventDefault());
 /** Show the entries of a query that another view names. */
 function showEntries(asked) {
   for (const name of FILTERS) element(name).value = asked[name] ?? '';
+  element('subject').value = asked.exactSubject ?? '';
+  element('filters').open = true;
   table.query = asked;
   choose('entries');
   turnTo(0);
@@ -133,7 +136,7 @@ function drawColumns() {
       drawHead();
       turnTo();
     });
-    return [make('label', {}, tick, ` ${title(place)}`)];
+    return [make('label', {}, tick, title(place))];
   });
   element('columns').replaceChildren(...ticks);
 }
@@ -146,7 +149,7 @@ onOpened.push((facets) => {
   options(element('action'), 'toutes', facets.actions);
   options(element('operation'), 'toutes', facets.operations);
   options(element('outcome'), 'tous', facets.outcomes);
-  element('agents').replaceChildren(...facets.agents.map((text) => new Option(visible(text), text)));
+  element('agents').replaceChildren(...facets.agents.map((text) => new Option('', visible(text))));
   for (const name of ['from', 'to']) Object.assign(element(name), { min: facets.from, max: facets.to });
   drawColumns();
   drawHead();

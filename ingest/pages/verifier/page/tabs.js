@@ -9,7 +9,9 @@ const reader = { worker: null, waiting: new Map(), number: 0, facets: null };
 const french = (count) => count.toLocaleString('fr-FR');
 const plural = (count, one, many = `${one}s`) => `${french(count)} ${count < 2 ? one : many}`;
 /** Text of an entry: what hides or reorders is shown, and it moves nothing around it. */
-const cell = (text) => make('bdi', { text: visible(text) });
+const isolated = (text) => make('bdi', { text: visible(text) });
+/** The same of one text, or of several with commas between. */
+const cell = (texts) => make('span', {}, ...[texts].flat().flatMap((text, place) => place ? [', ', isolated(text)] : [isolated(text)]));
 
 /** Ask the worker; answers come in the order of the questions, those of another extract never. */
 const ask = (name, about) => new Promise((answered, failed) => {

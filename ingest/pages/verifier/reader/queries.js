@@ -9,7 +9,7 @@ function matching(rows, query) {
   equals(AT.action, query.action);
   equals(AT.operation, query.operation);
   equals(AT.outcome, query.outcome);
-  equals(AT.subject, query.exactSubject);
+  if (query.exactSubject) tests.push(rows.tester(AT.subject, (value) => visible(value) === visible(query.exactSubject)));
   const holds = (place, wanted) => rows.tester(place, (_, code) => rows.columns[place].folded[code].includes(wanted));
   if (query.subject) tests.push(holds(AT.subject, fold(query.subject.trim())));
   if (query.agent) {

@@ -41,9 +41,9 @@ class Column {
     for (let code = 0; code < marks.length; code++) if (test(this.values[code], code)) marks[code] = 1;
     return marks;
   }
-  /** The values as they are searched: times in both spellings. */
+  /** The values as they are searched: as they are shown, times in both spellings. */
   get folded() {
-    return this.foldedOnce ??= this.values.map((text) => fold(TIMES.includes(this.place) ? `${text} ${frenchCell(text)}` : text));
+    return this.foldedOnce ??= this.values.map((text) => fold(TIMES.includes(this.place) ? `${text} ${frenchCell(text)}` : visible(text)));
   }
   /** The place of each value in the column's order: numbers and times as such, texts as in a French dictionary. */
   get ranks() {
@@ -86,12 +86,14 @@ class Rows {
   }
 }
 
+const READABLE_ENTRIES = 500000;
 /** Read the entries of a verified extract again; their digest is the one that was verified, or nothing is shown. */
-async function readRows({ manifest, fingerprint, entries: { reopen, digest } }, progress) {
+async function readRows({ manifest, signature, fingerprint, entries: { reopen, digest } }, progress) {
   const { origin, from, to, disclosed, withheld, filter, authorisation, purpose, issuedAt } = manifest;
+  if (disclosed > READABLE_ENTRIES) throw new Unusable(`Cet extrait est vérifié, mais ses entrées sont trop nombreuses pour être lues ici (${READABLE_ENTRIES.toLocaleString('fr-FR')} au plus) : demandez une période plus courte.`);
   const rows = new Rows(disclosed, {
     tenant: origin.tenant, category: origin.category, service: origin.service, fingerprint, days: frenchPeriod(from, to), from: formatDay(from),
-    to: formatDay(to), disclosed, withheld, issued: frenchTime(issuedAt), purpose: PURPOSE_WORDS.get(purpose), isSelfMonitoring: purpose === 'self-monitoring',
+    to: formatDay(to), disclosed, withheld, issued: frenchTime(issuedAt), isTrial: signature.anchor.isDevelopment, purpose: PURPOSE_WORDS.get(purpose), isSelfMonitoring: purpose === 'self-monitoring',
     subject: filter.subject ?? null, authorisation: authorisation && authorisationText(authorisation),
     filter: Object.keys(filter).length ? filterText(manifest) : null,
   });

@@ -1,8 +1,8 @@
 // A selection as a file for spreadsheets: marked, and made safe as extrait.csv is.
 
 const NOT_EVIDENCE = 'Vue non probante';
-const extractText = ({ tenant, category, days, issued, fingerprint }) =>
-  `extrait du journal des accès de ${tenant}, catégorie ${category}, ${days}, établi le ${issued}, empreinte SHA-256 ${fingerprint}`;
+const extractText = ({ tenant, category, days, issued, fingerprint, isTrial }) =>
+  `extrait du journal des accès de ${tenant}, catégorie ${category}, ${days}, établi le ${issued}, empreinte SHA-256 ${fingerprint}${isTrial ? ', signé pour essais seulement' : ''}`;
 
 /** Rows in the order of a query, these columns of them; the first lines say that it proves nothing, and what it is of. */
 function csv(rows, { query, places }) {

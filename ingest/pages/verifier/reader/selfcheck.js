@@ -1,7 +1,8 @@
 // The self-check: what lies beyond thresholds that people chose. Everything is counted here, on the commune's computer.
 
 const LINES_SHOWN = 200;
-const agentText = (rows, row) => together(rows.text(row, AT.account), rows.text(row, AT.name));
+/** Who it was: texts apart, so that neither can move the other. */
+const agentText = (rows, row) => [rows.text(row, AT.account), rows.text(row, AT.name)].filter((text) => text !== '');
 const times = (count) => plural(count, 'fois', 'fois');
 const clockOf = (rows, row) => rows.text(row, AT.paris).slice(13, 18 + (rows.text(row, AT.paris)[15] === 'b' ? 3 : 0));
 const frenchDate = (day) => `${day.slice(8)}/${day.slice(5, 7)}/${day.slice(0, 4)}`;
