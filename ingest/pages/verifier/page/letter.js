@@ -21,13 +21,13 @@ function accessTable({ cells }, { names, motives }) {
   return [heads, cells.map((line) => [frenchCell(line[PARIS]), by(line), [line[ACTION], line[OPERATION]].filter(Boolean).join(', '), line[OUTCOME], ...(motives ? [line[MOTIVE] || 'aucun'] : [])])];
 }
 
-function letterParts({ count, agents, cells }, facts) {
+function letterParts({ count, denied, agents, cells }, facts) {
   const today = new Date().toLocaleDateString('fr-FR', { dateStyle: 'long', timeZone: 'Europe/Paris' });
   return {
     before: [
       '[Commune, service, adresse]', '[Nom et adresse de la personne]', `[Lieu], le ${today}`, 'Objet : votre demande d’accès aux données qui vous concernent, reçue le [date]', '[Madame, Monsieur],',
       `Vous avez demandé qui a consulté les données qui vous concernent. Elles sont inscrites sous la référence ${visible(facts.subject)}. Le logiciel de la police municipale note chaque accès dans un journal, conservé pour une durée limitée ; ce qui suit vient d’un extrait de ce journal, dont l’authenticité a été vérifiée.`,
-      count ? `Pour la période ${facts.days} (jours entiers, en temps universel, de l’enregistrement), ${plural(count, 'accès a été enregistré', 'accès ont été enregistrés')}, de ${plural(agents, 'agent habilité', 'agents habilités')}${cells.length < count ? ` ; en voici les ${french(cells.length)} premiers` : ''} :`
+      count ? `Pour la période ${facts.days} (jours entiers, en temps universel, de l’enregistrement), ${plural(count, 'accès a été enregistré', 'accès ont été enregistrés')}, de ${plural(agents, 'agent')}${denied ? `, dont ${plural(denied, 'a été refusé', 'ont été refusés')} par le logiciel` : ''}${cells.length < count ? ` ; en voici les ${french(cells.length)} premiers` : ''} :`
         : `Pour la période ${facts.days} (jours entiers, en temps universel, de l’enregistrement), aucun accès n’a été enregistré.`,
     ],
     after: [

@@ -57,6 +57,7 @@ const signature = () => make('section', { className: 'signature' }, make('h3', {
 
 element('selfcheck-form').addEventListener('submit', async (event) => {
   event.preventDefault();
+  element('selfcheck-report').replaceChildren(make('p', { text: 'Calcul en cours…' }));
   const thresholds = asked(), found = await ask('selfCheck', thresholds), { facts } = reader.facets;
   const made = new Date().toLocaleString('fr-FR', { dateStyle: 'long', timeStyle: 'short', timeZone: 'Europe/Paris' });
   element('selfcheck-report').replaceChildren(

@@ -13,16 +13,17 @@ const isolated = (text) => make('bdi', { text: visible(text) });
 /** The same of one text, or of several with commas between. */
 const cell = (texts) => make('span', {}, ...[texts].flat().flatMap((text, place) => place ? [', ', isolated(text)] : [isolated(text)]));
 
-/** Ask the worker; answers come in the order of the questions, those of another extract never. */
-const ask = (name, about) => new Promise((answered, failed) => {
+/** Ask the worker. Of another extract no answer comes any more; a failure is told, and answers nothing. */
+const ask = (name, about) => new Promise((answered) => {
   const number = ++reader.number;
-  reader.waiting.set(number, { answered, failed });
+  reader.waiting.set(number, answered);
   reader.worker.postMessage({ ask: name, about, number });
 });
 function hear({ number, value, failure }) {
-  const { answered, failed } = reader.waiting.get(number);
+  const answered = reader.waiting.get(number);
   reader.waiting.delete(number);
-  if (failure) failed(new Error(failure)); else answered(value);
+  element('opening').hidden = !failure;
+  if (failure) endReading(`Cette vue n’a pas pu être établie (${failure}).`); else answered(value);
 }
 
 const selectedView = () => VIEWS.find((view) => !element(view).hidden);

@@ -24,5 +24,6 @@ const LETTER_LINES = 2000;
 function letter(rows) {
   const chosen = select(rows, { exactSubject: rows.facts.subject, sort: AT.time });
   const cells = Array.from(chosen.subarray(0, LETTER_LINES), (row) => rows.cells(row));
-  return { count: chosen.length, agents: tally(rows, AT.account, chosen).length, cells };
+  const denied = chosen.filter((row) => rows.text(row, AT.outcome) === OUTCOMES.get('denied')).length;
+  return { count: chosen.length, denied, agents: tally(rows, AT.account, chosen).length, cells };
 }

@@ -84,7 +84,8 @@ function drawn(rows, consultations, { seed, size }) {
 /** Everything of the report: {opens, closes, weekends, publicHolidays, alsaceMoselle, denied, repeats, burst, minutes,
     seed, size}. */
 function selfCheck(rows, asked) {
-  const ordered = [...select(rows, { sort: AT.time })];
+  // A time that no day of Paris has is beyond any calendar.
+  const ordered = [...select(rows, { sort: AT.time })].filter((row) => rows.day(row) !== '');
   const isConsultation = rows.tester(AT.action, (text) => text === ACTIONS.get('consultation'));
   const consultations = ordered.filter((row) => isConsultation(row) && rows.text(row, AT.outcome) !== OUTCOMES.get('denied'));
   const cut = (lines) => ({ total: lines.length, lines: lines.slice(0, LINES_SHOWN) });
