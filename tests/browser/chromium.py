@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from ingest.downloads import PAGE_NAME
 from ingest.verifier_page import assemble
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "v1" / "extracts"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# How long a machine that has much else to do may take to show what a test awaits.
+PATIENCE_MS = 120_000
 # As root there is no sandbox; the rest keeps the browser from looking for Google's hosts at its start.
 FLAGS = (
     "--no-sandbox",
@@ -118,6 +120,8 @@ def browser() -> Iterator[BrowserContext]:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, headless=True, args=list(FLAGS), locale="fr-FR", timezone_id="UTC"
         )
+        context.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         yield context
         context.close()
 
