@@ -153,11 +153,11 @@ async def tenant_destroy(settings: Settings, arguments: argparse.Namespace) -> i
             report = await installation.destruction.run(code, progress.update)
         service = installation.service
         _write(output, report, await service.signer.sign(report, service.clock.now()))
-        _put(_paper_of(output), await make_paper(service, DESTRUCTION, output.name, report))
         await installation.vacuum_removed()
+        _put(_paper_of(output), await make_paper(service, DESTRUCTION, output.name, report))
     signature = _signature_of(output)
-    print(f"{_paper_of(output)}: the same as pages, signed, for the commune")
     print(f"tenant {code} destroyed: its key and its entries are deleted, which the seals show from now on")
+    print(f"{_paper_of(output)}: the same as pages, signed, for the commune")
     print(f"{output}, signed in {signature}; check it with: openssl cms -verify -binary -inform DER -in {signature} "
           f"-content {output} -CAfile {settings.trust_path} -purpose any -out /dev/null")  # fmt: skip
     return 0
