@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.admin.recipient import read_recipient
 from journal.core.times import day_of, format_time
-from journal.keys.files import make_private_directory
 from journal.keys.persons import Identity
 from journal.pki.certificates import der_to_pem
-from retention.delivery import Delivery, DuePeriod
-from retention.outbox import Outbox
-from tests.support.authority import issue, key_usage, new_key
 from tests.support.communes import opened
 from tests.support.console import REFERENT, signed_in
-from tests.support.edge import CATEGORY, TENANT, RunningEdge, running_edge
+from tests.support.edge import TENANT, RunningEdge, running_edge
+from tests.support.handed import hand_over, holder_of
 from tests.support.pdf import read_text
 from tests.support.refused_events import valid_event
 
@@ -38,25 +33,10 @@ async def edge(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Runn
         yield running
 
 
-async def hand_over(edge: RunningEdge) -> tuple[Holder, Path]:
-    """Register a certificate, and hand over what there is; return whose it is and the file."""
-    service = edge.service
-    begin = edge.clock.now()
-    holder = issue(
-        "Mairie d'Albi", new_key(21), issuer=issue("AC", new_key(9)), extensions=(key_usage(0x08),),
-        begin=begin.replace(microsecond=0), end=begin.replace(year=begin.year + 1, microsecond=0),
-    )  # fmt: skip
-    await edge.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
-    make_private_directory(service.settings.handover_path)
-    (category,) = [row for row in await service.store.read_categories() if row.code == CATEGORY]
-    today = day_of(begin)
-    with closing(Outbox.hold(service.settings.handover_path, TENANT)) as outbox:
-        delivery = Delivery(service, outbox, TENANT)
-        period = DuePeriod(category=category, first_day=today, last_day=today)
-        handed = await delivery.hand_over(read_recipient(holder.certificate), period)
-        await delivery.write_inventories()
-    assert handed is not None
-    return holder, handed.path
+async def handed_to(edge: RunningEdge) -> tuple[Holder, Path]:
+    """Hand over to a commune whose key we have; return whose it is and the file."""
+    holder = holder_of(edge)
+    return holder, await hand_over(edge, der_to_pem([holder.certificate]))
 
 
 def somebody(name: str) -> Identity:
@@ -79,7 +59,7 @@ async def test_a_clerk_confirms(edge: RunningEdge, tmp_path: Path) -> None:
     visitor, _ = await signed_in(edge)
     assert (await visitor.get("/remises")).status == 200
     assert "Rien n’est remis à votre commune" in visitor.seen[-1]
-    holder, path = await hand_over(edge)
+    holder, path = await handed_to(edge)
     await visitor.get("")
     assert "Vos remises sont à confirmer" in visitor.seen[-1]
     await visitor.get("/remises")
@@ -107,7 +87,7 @@ async def test_a_clerk_confirms(edge: RunningEdge, tmp_path: Path) -> None:
 
 async def test_a_slip_for_whoever_sees_all_of_it(edge: RunningEdge, tmp_path: Path) -> None:
     """It is a signed document and an entry; somebody of another category sees neither file nor slip, nor how many."""
-    _, path = await hand_over(edge)
+    _, path = await handed_to(edge)
     night = day_of(edge.clock.now()).isoformat()
     reader, _ = await signed_in(edge, role="reader", identity=somebody("lecteur"))
     await reader.get("/remises")
@@ -132,7 +112,7 @@ async def test_a_slip_for_whoever_sees_all_of_it(edge: RunningEdge, tmp_path: Pa
 
 async def test_only_what_was_put_there_is_given(edge: RunningEdge) -> None:
     """No other file of the host: neither by a name, nor by a link put in its place; it is said gone."""
-    _, path = await hand_over(edge)
+    _, path = await handed_to(edge)
     visitor, _ = await signed_in(edge)
     for name in ("", ".lock", "../albi/.lock", "..%2f..%2ftrust.pem", "/etc/passwd", "%00", path.name + "x"):
         assert (await visitor.get(f"/remises/fichier?nom={name}")).status == 404, name
@@ -149,7 +129,7 @@ async def test_only_what_was_put_there_is_given(edge: RunningEdge) -> None:
 
 async def test_codes_are_not_tried_out(edge: RunningEdge) -> None:
     """Five in a quarter of an hour for a commune, whoever tries."""
-    await hand_over(edge)
+    await handed_to(edge)
     visitor, _ = await signed_in(edge)
     answers = [(await visitor.post("/remises/confirmer", {"code": f"{n:016x}"})).status for n in range(6)]
     assert answers == [422] * 5 + [429]
