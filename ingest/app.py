@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ingest.edge import Handler, PublicHandler
+    from journal.papers.making import Papers
     from journal.service import Service
 
     Make = Callable[[str, date], Awaitable[bytes]]
@@ -118,12 +119,17 @@ CALLS = (
 
 
 def create_app(
-    service: Service, limits: Limits | None = None, attest: Make | None = None, slip: Make | None = None
+    service: Service,
+    limits: Limits | None = None,
+    *,
+    attest: Make | None = None,
+    slip: Make | None = None,
+    papers: Papers | None = None,
 ) -> web.Application:
     """Return the application for a started service; serve it with `server.Runner`.
 
     `attest` makes the document of a commune and day that says what was destroyed, `slip` that of what was handed
-    over in a night.
+    over in a night, `papers` those about the journal itself.
     """
     app = web.Application(middlewares=[_observe], client_max_size=BATCH_LIMIT_BYTES)
     app[EDGE] = make_edge(service, limits or Limits(), [*(call.path for call in CALLS), *PATHS])
@@ -131,7 +137,7 @@ def create_app(
     for call in CALLS:
         app.router.add_route(call.method, call.path, partial(_answer, call), expect_handler=_expect)
     if service.settings.console:
-        add_console(app, app[EDGE], attest, slip)
+        add_console(app, app[EDGE], attest, slip, papers)
     app.on_response_prepare.append(_set_headers)
     # The first receipt is signed already.
     app.on_startup.append(lambda _: service.receipt_keys.prepare())

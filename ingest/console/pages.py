@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from journal.admin.persons import People
     from journal.database.persons import PersonRow
     from journal.keys.persons import Identity
+    from journal.papers.making import Papers
 
 log = structlog.get_logger()
 
@@ -47,10 +48,14 @@ ALL = COMMUNE | {"operator"}
 
 @dataclass(slots=True)
 class Console:
-    """The console of an edge; `attest` makes the document that says what a purge destroyed, `slip` a hand-over's."""
+    """The console of an edge; `attest` makes the document that says what a purge destroyed, `slip` a hand-over's.
+
+    `papers` makes those about the journal itself.
+    """
 
     edge: Edge
     people: People
+    papers: Papers
     attest: Callable[[str, Any], Awaitable[bytes]] | None = None
     slip: Callable[[str, Any], Awaitable[bytes]] | None = None
     attempts: RequestRate = field(init=False)

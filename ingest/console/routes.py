@@ -6,10 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest import context
-from ingest.console import extract, handovers, overview, people, register, sign_in
+from ingest.console import documents, extract, handovers, overview, people, register, sign_in
 from ingest.console.pages import ALL, COMMUNE, ROOT, Console, Page, visit
 from ingest.problems import absent
 from journal.admin.persons import People
+from journal.papers.making import Papers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,6 +36,8 @@ PAGES = (
     Page(method="POST", path="/extrait/fichier", roles=ASKING, handler=extract.post_file),
     Page(method="GET", path="/registre", roles=COMMUNE, handler=register.get_register),
     Page(method="GET", path="/attestation", roles=COMMUNE, handler=register.get_attestation),
+    Page(method="GET", path="/documents", roles=documents.BOTH, handler=documents.get_documents),
+    Page(method="POST", path="/documents/fichier", roles=documents.BOTH, handler=documents.post_document),
     Page(method="GET", path="/sceau", roles=COMMUNE, handler=register.get_head),
     Page(method="GET", path="/trust.pem", roles=COMMUNE, handler=register.get_trust),
     Page(method="GET", path="/remises", roles=COMMUNE, handler=handovers.get_handovers),
@@ -62,10 +65,13 @@ OPEN = (
 PATHS = [ROOT + path.replace(":.+", "") for path in (*(page.path for page in PAGES), *(path for _, path, _ in OPEN))]
 
 
-def add_console(app: web.Application, edge: Edge, attest: Make | None, slip: Make | None) -> None:
+def add_console(
+    app: web.Application, edge: Edge, attest: Make | None, slip: Make | None, papers: Papers | None
+) -> None:
     """Add the console to an application; where a name of its own is set, it answers under that alone."""
     host = edge.service.settings.console_host
-    console = Console(edge=edge, people=People(edge.service), attest=attest, slip=slip)
+    people = People(edge.service)
+    console = Console(edge=edge, people=people, papers=papers or Papers(edge.service), attest=attest, slip=slip)
     for method, path, handler in OPEN:
         app.router.add_route(method, ROOT + path, _only_at(host, partial(_bound, partial(handler, console))))
     for page in PAGES:

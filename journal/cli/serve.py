@@ -19,6 +19,7 @@ from ingest.app import create_app
 from ingest.server import Runner
 from journal.audit.watch import Watch
 from journal.cli.allocation import bound_arenas
+from journal.cli.doctor import look
 from journal.cli.installation import (
     Installation,
     check_identity,
@@ -32,6 +33,7 @@ from journal.cli.workers import Workers
 from journal.clock import Clock, SystemClock
 from journal.core.errors import JournalError, OperatorError, UnavailableError
 from journal.metrics import Metrics, make_shared_memory
+from journal.papers.making import Papers
 from journal.signer.connect import NOT_SEPARATED
 from journal.writing.remote import connect_writer
 from retention.attestation import Attestations
@@ -219,7 +221,8 @@ async def listening(
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
     service = installation.service
-    runner = Runner(create_app(service, attest=Attestations(service).issue, slip=Slips(service).issue))
+    papers = Papers(service, partial(look, installation))
+    runner = Runner(create_app(service, attest=Attestations(service).issue, slip=Slips(service).issue, papers=papers))
     await runner.setup()
     site = web.SockSite(runner, listener)
     await site.start()

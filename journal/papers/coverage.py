@@ -98,8 +98,8 @@ async def cover(situation: Situation, first: date | None, last: date | None) -> 
         since,
         until,
         counted,
-        [one for one in every if one.row.tenant == situation.tenant.code],
-        [one for one in silent if one.tenant == situation.tenant.code],
+        [one for one in every if one.row.tenant == situation.tenant.code and one.row.category in counted],
+        [one for one in silent if one.tenant == situation.tenant.code and one.category in counted],
         await situation.entries("alarm"),
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from journal.core.errors import OperatorError
-from journal.document.paper import Paper, paper_content
+from journal.document.paper import Paper, Section, paper_content, paragraphs
 from journal.document.render import paper_template, render
 from journal.papers.coverage import coverage
 from journal.papers.duration import duration
@@ -20,7 +20,7 @@ from journal.papers.situation import gather
 from journal.writing.chronicle import SUBMITTED_BY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
     from datetime import date, datetime
 
     from journal.extract.grounds import Person
@@ -61,17 +61,20 @@ class Papers:
         *,
         first: date | None = None,
         last: date | None = None,
+        only: Collection[str] | None = None,
         submitted_by: str = SUBMITTED_BY,
         person: Person | None = None,
     ) -> Made:
-        """Make one of the papers, of a commune, and record that it was made.
+        """Make one of the papers, of a commune, and record that it was made; `only` of these categories.
 
         Raises OperatorError where none can be made; DocumentError, StoreError, VerificationError.
         """
         if kind not in FRENCH:
             raise OperatorError(f"there is no paper {kind!r}: they are {', '.join(FRENCH)}")
-        situation = await gather(self._service, tenant)
+        situation = await gather(self._service, tenant, only)
         paper = await self._makers(first, last)[kind](situation)
+        if situation.is_partial:
+            paper = replace(paper, sections=[*paper.sections, _extent(situation)])
         return await self.sign(paper, tenant, situation.now, submitted_by=submitted_by, person=person)
 
     async def sign(
@@ -106,3 +109,13 @@ class Papers:
             "notice": notice,
             "duration": duration,
         }
+
+
+def _extent(situation: Situation) -> Section:
+    """Say that a paper is about some categories only: those of who asked for it."""
+    labels = ", ".join(f"« {situation.label(row.code)} »" for row in situation.categories)
+    told = (
+        f"Ce document porte sur les catégories de la personne qui l'a demandé : {labels}. Celui que l'hébergeur "
+        "établit porte sur toutes."
+    )
+    return Section(title="Étendue", blocks=[paragraphs(told)])

@@ -30,7 +30,11 @@ REGIMES = {"LED": "directive (UE) 2016/680", "GDPR": "RGPD"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """A commune at a moment: `heads` are those of its chains in `seal`, by category; `recipient` its hand-over."""
+    """A commune at a moment.
+
+    `heads` are those of its chains in `seal`, by category; `recipient` its hand-over, None if there is none;
+    `is_partial` where some of its categories are left out.
+    """
 
     service: Service
     tenant: TenantRow
@@ -39,6 +43,7 @@ class Situation:
     heads: dict[str, SealedHead]
     categories: list[CategoryRow]
     recipient: RecipientRow | None
+    is_partial: bool = False
 
     @property
     def is_confirmed(self) -> bool:
@@ -78,8 +83,8 @@ class Situation:
         return [entry async for entry in self.service.chronicle.entries(self.tenant.code, *kinds, since=first)]
 
 
-async def gather(service: Service, tenant_code: str) -> Situation:
-    """Return the situation of a commune.
+async def gather(service: Service, tenant_code: str, only: Collection[str] | None = None) -> Situation:
+    """Return the situation of a commune; with `only`, of these categories and its own journal.
 
     Raises OperatorError for a commune that there is not, whose data are destroyed, or that no seal covers yet;
     StoreError for a seal that does not verify.
@@ -102,14 +107,16 @@ async def gather(service: Service, tenant_code: str) -> Situation:
             f"no seal covers {tenant_code} yet, and each figure of a paper rests on one: run openepm-journal seal, "
             "then try again"
         )
+    chosen = {*heads} if only is None else {*heads} & {*only, JOURNAL_CATEGORY}
     recipients = {one.tenant: one for one in await service.store.list_recipients()}
     return Situation(
         service=service,
         tenant=tenant,
         now=service.clock.now().replace(microsecond=0),
         seal=seal,
-        heads=heads,
-        categories=[row for row in service.snapshot.categories() if row.code in heads],
+        heads={code: head for code, head in heads.items() if code in chosen},
+        categories=[row for row in service.snapshot.categories() if row.code in chosen],
+        is_partial=len(chosen) < len(heads),
         recipient=recipients.get(tenant_code),
     )
 

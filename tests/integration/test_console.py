@@ -6,7 +6,8 @@ import asyncio
 import io
 import zipfile
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -14,6 +15,7 @@ import orjson
 import pytest
 
 from ingest.console import sign_in
+from ingest.console.documents import OFFERED
 from ingest.console.routes import ELSEWHERE, OPEN, PAGES
 from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
 from journal.admin.persons import ROLES, People
@@ -22,9 +24,12 @@ from journal.core.times import day_of, format_day, format_time
 from journal.keys.persons import Identity
 from tests.support.console import PASSWORD, REFERENT, Visitor, invited, signed_in
 from tests.support.edge import CATEGORY, OTHER_TENANT, TENANT
+from tests.support.pdf import words_of
 from tests.support.refused_events import valid_event
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.edge import RunningEdge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -275,3 +280,38 @@ async def test_nothing_personal_is_in_the_database(edge: RunningEdge) -> None:
     text = repr(rows)
     for part in ("secret-marker", "Agent secret", PASSWORD, "argon2"):
         assert part not in text
+
+
+async def test_documents(own_edge: RunningEdge, tmp_path: Path) -> None:
+    """A référent gets every document, a lecteur those that are not the host's; each has the person's name entered."""
+    edge = own_edge
+    visitor, row = await signed_in(edge, identity=somebody("papers"))
+    early = await visitor.post("/documents/fichier", {"document": "couverture"})
+    assert early.status == 409
+    assert "Aucun sceau ne couvre encore" in visitor.seen[-1]
+    await edge.post(valid_event(time=format_time(edge.clock.now())))
+    await edge.service.sealer.seal_open(even_if_still=True)
+    await visitor.get("/documents")
+    for offered in OFFERED:
+        got = await visitor.post("/documents/fichier", {"document": offered.slug})
+        assert got.status == 200, visitor.seen[-1]
+        assert got.headers["Content-Disposition"] == f'attachment; filename="{offered.slug}-{TENANT}.pdf"'
+        text = words_of(got.body, tmp_path / "got.pdf", order="-raw")
+        assert "« Main courante »" in text[text.index("Étendue") :]
+        assert "Comptes et droits" not in text
+        entry = [one async for one in edge.service.chronicle.entries(TENANT, "setting", since=date.min)][-1]
+        data = entry.event["data"]
+        assert (data["change"], data["sha256"]) == ("document made", sha256(got.body).hexdigest())
+        assert (data["person"]["name"], entry.submitted_by) == ("Agent papers", row.id)
+    await visitor.get("/registre")
+    assert "Réglage : document établi" in visitor.seen[-1]
+    assert "Agent papers" in visitor.seen[-1]
+    reader, _ = await signed_in(edge, role="reader", identity=somebody("papers-reader"))
+    await reader.get("/documents")
+    shown = {offered.slug for offered in OFFERED if f'value="{offered.slug}"' in reader.seen[-1]}
+    assert shown == {"couverture", "notice", "duree"}
+    for slug in ("registre", "mesures", "../x", ""):
+        assert (await reader.post("/documents/fichier", {"document": slug})).status == 404
+    assert (await reader.post("/documents/fichier", {"document": "notice", "token": "0" * 64})).status == 400
+    auditor, _ = await signed_in(edge, role="auditor", identity=somebody("papers-auditor"))
+    assert (await auditor.get("/documents")).status == 404
