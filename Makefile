@@ -18,14 +18,17 @@ help:  ## this list
 install: $(VENV)/.installed  ## make .venv, with everything of requirements.lock in it
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@echo "installing into $(VENV) (once; later runs skip this)"
+	@echo "installing into $(VENV): two minutes, once; later runs skip this"
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])') || exit; \
 	  if $(MAY_INSTALL); then .ci/install-packages $$package; else \
 	    echo "this Python cannot make a virtual environment; type: sudo apt-get install $$package" >&2; exit 1; \
 	  fi; }
+	@echo "  1/3 a virtual environment of $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
+	@echo "  2/3 $$(grep -c == requirements.lock) packages of requirements.lock, their hashes checked (the longest)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@echo "  3/3 this project"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 

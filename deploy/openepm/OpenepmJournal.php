@@ -791,7 +791,7 @@ final class OpenepmJournalSpool
             self::own($root);
         } elseif (function_exists('posix_geteuid') && posix_geteuid() === 0) {
             throw new OpenepmJournalException(
-                "$root : absent, et root n'y ferait que du sien ; install -d -m 700 -o COMPTE-DE-PHP $root"
+                "$root : répertoire d'attente absent, et root n'y ferait que du sien ; install -d -m 700 -o COMPTE-DE-PHP $root"
             );
         }
         if (!is_dir($this->directory) && !@mkdir($this->directory, 0700, true) && !is_dir($this->directory)) {
@@ -849,7 +849,7 @@ final class OpenepmJournalSpool
         if ($unfinished > 0) {
             $file = fopen($path, 'r+b');
             if ($file === false || !ftruncate($file, $size - $unfinished)) {
-                throw new OpenepmJournalException("$path : ligne inachevée");
+                throw new OpenepmJournalException("$path : fichier d'attente abîmé : ligne inachevée");
             }
             fclose($file);
             clearstatcache(true, $path);
@@ -1271,7 +1271,7 @@ final class OpenepmJournalWords
         'unauthenticated' => 'jeton refusé : expiré, révoqué ou mal recopié ; mettez-en un autre dans « token_file »',
         'absent' => 'catégorie inconnue de ce jeton : mal écrite, ou sans droit ; demandez le droit, ou `drop`',
         'method' => 'méthode refusée ; un mandataire a-t-il changé la requête ?',
-        'timeout' => 'l\'envoi est arrivé trop lentement ; il reprend seul',
+        'timeout' => 'requête arrivée trop lentement ; l\'envoi reprend seul',
         'length-required' => 'Content-Length manque ; un mandataire l\'a-t-il ôté ?',
         'oversize' => 'envoi trop grand',
         'media-type' => 'type d\'envoi refusé ; un mandataire l\'a-t-il changé ?',

@@ -349,6 +349,8 @@ class Health:
             yield f"sending stopped since {self.state['since']}: {self.state['error']}"
         elif self.oldest and self.oldest < stale and self.state.get("ran_at", "") < stale:
             yield "nothing is sent: does `flush` run each minute, under the module's account?"
+        elif self.state.get("ran_at", "~") < (datetime.now(UTC) - timedelta(days=1)).isoformat():
+            yield f"flush was not run since {self.state['ran_at']}: what is kept is kept beyond its time"
         if abs(clock := self.state.get("clock_seconds", 0)) > CLOCK_SECONDS:
             yield f"this host's clock is off by {clock} s from the journal's: set it (NTP)"
 

@@ -261,7 +261,7 @@ async def demo(settings: Settings, arguments: argparse.Namespace) -> int:
             with contextlib.suppress(asyncio.CancelledError):
                 serve.stop_at_signals()
                 url = f"http://{host}:{port}"
-                async with open_sandbox(installation, url, TENANTS[0].code, CATEGORIES) as told:
+                async with open_sandbox(installation, url, TENANTS[0].code, (*CATEGORIES, "comptes")) as told:
                     invitation = f"{url}/console/invitation/{await _invite(installation)}"
                     _print_usage(url, client, settings, [_CONSOLE.format(invitation), told])
                     return await serve.until_failed(installation)
@@ -304,7 +304,11 @@ def _print_table(table: list[tuple[str, str, float]], seconds: float) -> None:
 
 
 def _print_usage(url: str, client: DemoClient, settings: Settings, told: Sequence[str]) -> None:
-    print(f"The service runs on {url}; stop it with Ctrl-C. Record an event, then fetch the seal an auditor keeps:\n")
+    print(
+        f"The service runs on {url}; stop it with Ctrl-C. Its address, and the token of a module, which posts events:\n"
+    )
+    print(f"URL={url}\nTOKEN={client.tokens['albi', 'main-courante']}\n")
+    print("Record an event with it; then, with the commune's token, fetch the seal that an auditor keeps:\n")
     print(
         f"curl -sS {url}/v1/categories/main-courante/events \\\n"
         f"  -H 'Authorization: Bearer {client.tokens['albi', 'main-courante']}' \\\n"
