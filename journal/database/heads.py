@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from journal.core.entry import Compartment
 from journal.core.seal import SealedHead
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealHeadRow:
+# A tuple: there are as many as chains, at every seal.
+class SealHeadRow(NamedTuple):
     """A chain as a seal states it."""
 
     tenant: str

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import sql
 from journal.core.errors import StoreError
@@ -114,8 +114,8 @@ class AppendResult:
     flushed: asyncio.Task[None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadRow:
+# A tuple: there are as many as chains, at every seal.
+class HeadRow(NamedTuple):
     """The head of a chain. `recorded_at` is None while it is empty, and in heads of a closed day that changed since."""
 
     tenant: str
@@ -335,7 +335,7 @@ class IngestStatements(Pools):
             await connection.execute(statements["begin"])
             try:
                 rows = await connection.fetch(statements["lock_heads"], tenants, categories)
-                batch = build(self._sound([HeadRow(**row) for row in rows]))
+                batch = build(self._sound([HeadRow(*row) for row in rows]))
                 result = _read_result(await connection.fetch(statements["append"], *append_arguments(batch)))
             except BaseException:
                 if not connection.is_closed():
@@ -348,7 +348,7 @@ class IngestStatements(Pools):
 
     async def read_heads(self, tenants: Sequence[str], categories: Sequence[str]) -> list[HeadRow]:
         """Return these heads, in the order given, without those that do not exist or are empty and not at genesis."""
-        return self._sound([HeadRow(**row) for row in await self._fetch("ingest", "read_heads", tenants, categories)])
+        return self._sound([HeadRow(*row) for row in await self._fetch("ingest", "read_heads", tenants, categories)])
 
     def _sound(self, rows: list[HeadRow]) -> list[HeadRow]:
         """Leave out chains that are empty and do not begin where their names alone say that they begin."""

@@ -135,7 +135,7 @@ class ReadStatements(Pools):
 
         StoreError if the heads of so old a seal are no longer kept.
         """
-        return [SealHeadRow(**row) for row in await self._fetch("read", "read_seal_heads", number)]
+        return [SealHeadRow(*row) for row in await self._fetch("read", "read_seal_heads", number)]
 
     async def read_base_moves(self, tenant: str, category: str) -> list[BaseMove]:
         """Return the seals that first show a later base of a chain, in order, as far as their heads are kept."""

@@ -9,8 +9,9 @@ Closing day D: `heads = await close_day(D)`, sign, `put_seal(number, D, …)`. A
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sql
 from journal.core.errors import StoreError
@@ -19,10 +20,13 @@ from journal.database.ingest import HeadRow
 from journal.database.pools import Pools, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from datetime import date, datetime
 
     import asyncpg
+
+# About a millisecond's work.
+STEP_ROWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +78,15 @@ class SealState:
 class SealStatements(Pools):
     """Closing days, storing seals, keeping their storage bounded."""
 
-    async def seal_state(self) -> SealState:
-        """Return everything the next seal needs, in one snapshot, durable. StoreError before the service is created."""
+    async def seal_state(self, *, heads: bool = True) -> SealState:
+        """Return everything the next seal needs, in one snapshot, durable. StoreError before the service is created.
+
+        Without `heads`, none is read: there are many.
+        """
         async with self.borrow("seal") as connection:
             with readable():
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    state = await _read_state(connection)
+                    state = await _read_state(connection, heads=heads)
             # What is sealed, and what the signer remembers, must never be lost.
             await connection.execute(sql.load("seal")["flush"])
             return state
@@ -95,7 +102,7 @@ class SealStatements(Pools):
             with readable():
                 await connection.execute(statements["close_day"], day)
                 # Nothing can be appended to the day from here on, so its heads are read without a lock.
-                heads = [HeadRow(**row) for row in await connection.fetch(statements["closed_heads"], day)]
+                heads = await _heads(connection.fetch(statements["closed_heads"], day))
             await connection.execute(statements["flush"])
             return heads
 
@@ -120,7 +127,7 @@ class SealStatements(Pools):
 
     async def heads_of_seal(self, number: int) -> list[SealHeadRow]:
         """Return every chain's head at a seal. StoreError if they are no longer kept."""
-        return [SealHeadRow(**row) for row in await self._fetch("seal", "read_seal_heads", number)]
+        return [SealHeadRow(*row) for row in await self._fetch("seal", "read_seal_heads", number)]
 
     async def close_seals(self, since: date) -> list[SealRow]:
         """Return the close seals of `since` and the days after it, newest first."""
@@ -197,7 +204,16 @@ class SealStatements(Pools):
         return removed
 
 
-async def _read_state(connection: asyncpg.Connection) -> SealState:
+async def _heads(reading: Awaitable[Sequence[asyncpg.Record]]) -> list[HeadRow]:
+    """Return heads of all chains, without holding the event loop."""
+    rows, heads = await reading, list[HeadRow]()
+    for start in range(0, len(rows), STEP_ROWS):
+        heads += [HeadRow(*row) for row in rows[start : start + STEP_ROWS]]
+        await asyncio.sleep(0)
+    return heads
+
+
+async def _read_state(connection: asyncpg.Connection, *, heads: bool) -> SealState:
     statements = sql.load("seal")
     service = await connection.fetchrow(statements["read_service"])
     if service is None:
@@ -212,6 +228,6 @@ async def _read_state(connection: asyncpg.Connection) -> SealState:
         close_day=None if close is None else close["day"],
         first_day=service["first_day"],
         closed_day=service["closed_day"],
-        heads=[HeadRow(**row) for row in await connection.fetch(statements["live_heads"])],
+        heads=await _heads(connection.fetch(statements["live_heads"])) if heads else [],
         now=await connection.fetchval(statements["read_now"]),
     )

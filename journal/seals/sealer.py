@@ -124,7 +124,7 @@ class Sealer:
     async def _try_open(self, session: SealingSession, *, even_if_still: bool) -> _Attempt:
         await self._close_due_days(session)
         before = self._clock.now()
-        state = await self._read_state(session)
+        state = await self._read_state(session, heads=True)
         now = self._guard.check()
         tomorrow = midnight(day_of(now) + timedelta(days=1))
         is_early = any(
@@ -143,7 +143,7 @@ class Sealer:
         Raises StoreError if there is no seal to recover from.
         """
         async with self._lock, self._signer.session(self._evidence, is_lost=True) as session:
-            state = await self._store.seal_state()
+            state = await self._store.seal_state(heads=False)
             self._refuse_older(state)
             if state.number == 0:
                 raise StoreError("there is no seal yet, so nothing after a seal can be lost")
@@ -158,7 +158,7 @@ class Sealer:
         Raises OperatorError if they do not verify, or if the signer's memory is sound and knows a later one.
         """
         async with self._lock, self._signer.session(self._evidence, is_lost=True) as session:
-            state = await self._store.seal_state()
+            state = await self._store.seal_state(heads=False)
             await session.learn(_stored(state), declares_loss=False)
         return state.number
 
@@ -196,9 +196,9 @@ class Sealer:
             problems.append(self._failure)
         return problems
 
-    async def _read_state(self, session: SealingSession) -> SealState:
+    async def _read_state(self, session: SealingSession, *, heads: bool = False) -> SealState:
         """Read the state of the seals. Raises OperatorError if it is not what this process and the signer know."""
-        state = await self._store.seal_state()
+        state = await self._store.seal_state(heads=heads)
         self._refuse_older(state)
         await session.compare(_stored(state))
         self._last_number = state.number

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime  # noqa: TC003 - msgspec reads these types
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from journal.core.seal import NOTHING_HASH
 from journal.database.heads import SealHeadRow  # noqa: TC001
@@ -35,8 +35,8 @@ class StoredSeals:
     closed_day: date
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposedHead:
+# A tuple: there are as many as chains, at every seal.
+class ProposedHead(NamedTuple):
     """The head of a chain that is to be sealed, and when its last entry was recorded (None: it has none)."""
 
     head: SealHeadRow

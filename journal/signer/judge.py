@@ -12,7 +12,7 @@ seal covers cannot.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -150,10 +150,10 @@ class Judge:
             reasons: list[str] = []
             if row.kept_from != good.kept_from and row.chain not in excused:
                 reasons.append("it begins where no purge that the key store knows of has ended")
-                instead = replace(instead, kept_from=good.kept_from)
+                instead = instead._replace(kept_from=good.kept_from)
             if why := _refuse_rule(row, good, rules.get(row.category), fences.get(row.category), moment):
                 reasons.append(why)
-                instead = replace(instead, retention_days=good.retention_days)
+                instead = instead._replace(retention_days=good.retention_days)
             if reasons:
                 refusals.append(
                     Refusal(chain=row.chain, why=", and ".join(reasons), signed=good, found=row, instead=instead)

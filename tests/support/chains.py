@@ -114,8 +114,7 @@ def batch(
 
 def advanced(head: HeadRow, made: AppendBatch, place: int = 1) -> HeadRow:
     """Return the head as a batch leaves it."""
-    return replace(
-        head,
+    return head._replace(
         size=made.next_size[place - 1],
         chain_hash=made.next_hash[place - 1],
         recorded_at=made.chain_recorded_at[place - 1],

@@ -92,7 +92,7 @@ async def present(world: World, **changed: Any) -> list[ProposedHead]:
     """Return the present heads, with the one of the chain changed."""
     heads = proposed((await world.service.store.seal_state()).heads)
     return [
-        replace(found, head=replace(found.head, **changed)) if found.head.chain == (TENANT, CATEGORY) else found
+        found._replace(head=found.head._replace(**changed)) if found.head.chain == (TENANT, CATEGORY) else found
         for found in heads
     ]
 
