@@ -135,8 +135,9 @@ _OPENING = [
     "Vérifier chaque extrait sur la même page, avec le certificat de confiance (trust.pem) obtenu par une autre voie.",
 ]
 _CONFIRMING = (
-    "Pour la première remise à un certificat : donner à l'hébergeur le code de confirmation que montre le fichier "
-    "ouvert. Tant que la commune ne l'a pas fait, rien ne prouve qu'elle peut ouvrir ce qui lui est remis."
+    "Pour la première remise à un certificat : donner le code de confirmation que montre le fichier ouvert, à la page "
+    "« Remises » du bureau de la commune, ou à l'hébergeur. Tant que la commune ne l'a pas fait, rien ne prouve qu'elle "
+    "peut ouvrir ce qui lui est remis."
 )
 _ENDING = "Confirmer à l'hébergeur que tout s'ouvre et se vérifie : il détruit ensuite la clé et les entrées."
 _LIMITS = [
