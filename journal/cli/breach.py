@@ -45,7 +45,7 @@ async def breach(settings: Settings, arguments: argparse.Namespace) -> int:
     readable = sum(one.entries + one.purged_since for one in found.readable)
     print(
         f"{output} and {facts_path}: {readable} entries could be read; entry {made.index} of the journal of "
-        f"{arguments.tenant} says that it was made; check its signature with: pdfsig {output}"
+        f"{made.journal} says that it was made; check its signature with: pdfsig {output}"
     )
     return 0
 

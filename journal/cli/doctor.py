@@ -38,6 +38,7 @@ OF_THE_STORE: tuple[tuple[str, Callable[[Installation], AsyncIterator[Finding]]]
     ("accounts", store_checks.check_accounts),
     ("credentials", store_checks.check_credentials),
     ("hand-over", store_checks.check_confirmations),
+    ("hand-over", store_checks.check_longer),
     ("sources", store_checks.check_sources),
     ("time-stamping", store_checks.check_authority),
     ("backups", store_checks.check_backups),

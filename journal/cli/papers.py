@@ -38,7 +38,7 @@ async def papers(settings: Settings, arguments: argparse.Namespace) -> int:
         with appear_whole(output.absolute()) as file:
             file.write(made.document)
     print(
-        f"{output}: entry {made.index} of the journal of {tenant} says that it was made; check its signature with: "
-        f"pdfsig {output}"
+        f"{output}: entry {made.index} of the journal of {made.journal} says that it was made; check its signature "
+        f"with: pdfsig {output}"
     )
     return 0

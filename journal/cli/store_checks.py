@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from journal.admin.longer import communes_without_handover, longer_categories
 from journal.audit.watch import check_catalog
 from journal.cli.finding import failure, note, ok, warning
 from journal.clock import CLOCK_DEPARTURE_LIMIT
@@ -135,6 +136,17 @@ async def check_confirmations(installation: Installation) -> AsyncIterator[Findi
             yield warning("hand-over", f"{told}: the purge does not rely on them, and keeps each day to its limit", ASK)
     if recipients and not unsure:
         yield ok("hand-over", "every commune that was handed days over can open them")
+
+
+async def check_longer(installation: Installation) -> AsyncIterator[Finding]:
+    """Name the communes without hand-over, where a category is to be kept for longer than the service keeps it."""
+    service = installation.service
+    longer = longer_categories(service)
+    without = sorted(await communes_without_handover(service)) if longer else []
+    if without:
+        named = ", ".join(without[:TOLD_AT_ONCE]) + (" and others" if len(without) > TOLD_AT_ONCE else "")
+        told = f"{', '.join(longer)} must be kept for longer than here, and nothing is handed over to {named}"
+        yield warning("hand-over", told, "openepm-journal tenant handover COMMUNE --certificate PEM")
 
 
 async def check_sources(installation: Installation) -> AsyncIterator[Finding]:

@@ -334,7 +334,7 @@ def _people(situation: Situation, breach: Breach) -> list[Block]:
     return [
         paragraphs(
             "Si le risque est élevé (règlement (UE) 2016/679, art. 34 ; directive (UE) 2016/680, art. 31), la commune "
-            "écrit aux personnes, en termes simples. L'article 102 de la loi n° 78-17 permet de différer ou de limiter "
+            "écrit aux personnes, en termes simples. La directive (art. 31, § 5) permet de différer ou de limiter "
             "cette communication pour ne pas gêner une enquête."
         ),
         letter(

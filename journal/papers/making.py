@@ -7,6 +7,7 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from journal.core.entry import parse_origin
 from journal.core.errors import OperatorError
 from journal.document.paper import Paper, Section, paper_content, paragraphs
 from journal.document.render import paper_template, render
@@ -40,10 +41,14 @@ FRENCH = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A signed paper, and the index of the entry of the commune's journal that says that it was made."""
+    """A signed paper, and the entry that says that it was made: its index, and whose journal it is in.
+
+    That of a commune whose contract has ended takes nothing more: then it is the service's own.
+    """
 
     document: bytes
     index: int
+    journal: str
 
 
 class Papers:
@@ -99,7 +104,8 @@ class Papers:
         receipt = await service.chronicle.write(
             "setting", tenant=tenant, subject="document", data=data, submitted_by=submitted_by
         )
-        return Made(document=document, index=receipt.index)
+        journal = parse_origin(receipt.origin).tenant
+        return Made(document=document, index=receipt.index, journal=journal)
 
     def _makers(self, first: date | None, last: date | None) -> dict[str, Callable[[Situation], Awaitable[Paper]]]:
         return {

@@ -51,6 +51,7 @@ LOOKED_AT = {
     "database": "chaque rôle se connecte, et ce qui est validé est durable",
     "facts": "chaque réglage est celui dont le magasin de clés se porte garant",
     "handover": "les remises à la commune se font à temps",
+    "hand-over": "chaque commune ouvre ce qui lui est remis",
     "keys": "les clés des jours et des communes sont là",
     "partitions": "la base est prête pour les jours à venir",
     "retention": "rien n'est conservé au-delà de sa durée",

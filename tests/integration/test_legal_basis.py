@@ -9,6 +9,7 @@ import pytest
 from journal.admin.administration import NewCategory
 from journal.admin.provisioning import Provisioning
 from journal.admin.stated import read_stated
+from journal.cli.store_checks import check_longer
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.database.admin import LEGAL_BASES
@@ -81,7 +82,10 @@ async def test_longer_than_the_service_keeps(world: World, administration: Admin
     with pytest.raises(OperatorError, match="nothing is handed over to castres"):
         await administration.credentials.add(**asked, categories=[CATEGORY, LONG.code])
     await administration.credentials.add(**asked, categories=[CATEGORY])
+    (warned,) = [finding async for finding in check_longer(world.installation)]
+    assert f"{LONG.code} must be kept for longer than here, and nothing is handed over to castres" in warned.told
     await register(administration, "castres")
+    assert [finding async for finding in check_longer(world.installation)] == []
     await administration.credentials.add(**asked, categories=[CATEGORY, LONG.code])
 
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.admin.administration import NewCategory
+from journal.cli.doctor import look as look_at
+from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.extract.words import CHANGES
 from journal.papers.coverage import cover, coverage
 from journal.papers.duration import duration
 from journal.papers.making import FRENCH, Papers
-from journal.papers.measures import measures
+from journal.papers.measures import LOOKED_AT, measures
 from journal.papers.register import register
 from journal.papers.situation import gather
 from tests.support.contents import told
@@ -233,6 +235,22 @@ async def test_what_cannot_be_made(world: World) -> None:
     with pytest.raises(OperatorError, match="no seal covers castres yet"):
         await papers.issue("register", "castres")
     assert [subject for _, subject, _ in await told(world) if subject == "document"] == []
+
+
+async def test_when_the_contract_has_ended(world: World) -> None:
+    """A paper is made as long as the data are there; the service's own journal says so, as the commune's is closed."""
+    await world.installation.administration.close_tenant(OTHER_TENANT)
+    await world.seal()
+    made = await Papers(world.service).issue("notice", OTHER_TENANT)
+    assert made.journal == RESERVED_TENANT
+    assert made.index == await world.size(RESERVED_TENANT, "journal") - 1
+
+
+async def test_each_finding_of_doctor_has_its_words(world: World) -> None:
+    """None is left out of the measures."""
+    found = {name for name, _ in await look_at(world.installation)}
+    assert len(found) > 15
+    assert found <= LOOKED_AT.keys()
 
 
 HOSTILE = "\u202e#let x = 1 $a$ <b> \u0007 😀 «é» https://example.org " + "X" * 200
