@@ -294,7 +294,7 @@ final class OpenepmJournal
      * @param string|null $reference
      * @param array<string, mixed> $data members of `data`
      * @param array<string, mixed> $options category, outcome (success, denied, failure), fields, count, actor, traceparent,
-     *   time
+     *   time, authorisation (date, issuer, reference)
      * @return bool whether it is in the spool; false after a fault that PHP's error log tells
      */
     public function record($action = '', $operation = null, $reference = null, $data = array(), $options = array()): bool
@@ -483,7 +483,7 @@ final class OpenepmJournal
     /** @return array<string, mixed> an event as it was given, without empty members; OpenepmJournalRules says if it is one */
     private function event($action, $operation, $reference, array $data, array $options): array
     {
-        $known = array('category', 'outcome', 'fields', 'count', 'traceparent', 'time', 'actor');
+        $known = array('category', 'outcome', 'fields', 'count', 'traceparent', 'time', 'actor', 'authorisation');
         $unknown = array_diff(array_keys($options), $known);
         if ($unknown !== array()) {
             throw new OpenepmJournalException('option inconnue : ' . implode(', ', $unknown));
@@ -492,7 +492,7 @@ final class OpenepmJournal
         if (!isset($actor['account'])) {
             throw new OpenepmJournalException('aucun agent : appelez agent($compte) avant');
         }
-        $data += array_intersect_key($options, array('count' => 1, 'fields' => 1));
+        $data += array_intersect_key($options, array('count' => 1, 'fields' => 1, 'authorisation' => 1));
         $data += array('actor' => $actor, 'outcome' => $options['outcome'] ?? 'success', 'operation' => $operation);
         $data += array('client' => $this->client);
         if (array_key_exists('justification', $data)) {
@@ -977,16 +977,16 @@ final class OpenepmJournalSpool
                 $this->start($from + $count);  // first: these numbers are never used again
                 $this->lose(0, 0, '');
             }
+            $losses = $this->kept('losses.ndjson');
+            $left = array_filter($losses, function (string $line) use ($first, $last): bool {
+                $loss = json_decode($line);
+                return !isset($loss->first, $loss->last) || $loss->first < $first || $loss->last > $last;
+            });
+            $this->replace('losses.ndjson', implode('', $left));
         } finally {
             fclose($lock);
         }
-        $done = $isWithin ? 1 : 0;
-        $left = array_filter($this->kept('losses.ndjson'), function (string $line) use ($first, $last): bool {
-            $loss = json_decode($line);
-            return $loss->first < $first || $loss->last > $last;
-        });
-        $done += count($this->kept('losses.ndjson')) - count($left);
-        $this->replace('losses.ndjson', implode('', $left));
+        $done = ($isWithin ? 1 : 0) + count($losses) - count($left);
         foreach ($this->quarantines() as $name) {
             $told = array_filter($this->kept($name), function (string $line) use ($first, $last): bool {
                 $number = self::numberAside($line);

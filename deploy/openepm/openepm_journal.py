@@ -484,9 +484,9 @@ class Spool:
                 self._start(since + count)  # first: these numbers are never used again
                 self._lose(0, 0, "-")
                 done += 1
-        losses = self.kept("losses.ndjson")
-        left = [line for line in losses if json.loads(line)["first"] < first or json.loads(line)["last"] > last]
-        self.replace("losses.ndjson", "".join(left))
+            losses = self.kept("losses.ndjson")
+            left = [line for line in losses if json.loads(line)["first"] < first or json.loads(line)["last"] > last]
+            self.replace("losses.ndjson", "".join(left))
         done += len(losses) - len(left)
         for name in self._quarantines():
             lines = self.kept(name)
