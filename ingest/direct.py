@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _BEFORE, _AFTER = EVENTS.split("{category}")
-# What a head holds for `app` alone.
-_UNUSUAL: Final = (hdrs.UPGRADE, hdrs.EXPECT, hdrs.CONTENT_ENCODING, hdrs.TRANSFER_ENCODING)
 _KINDS: Final = frozenset({SINGLE, f"{SINGLE}; charset=utf-8", f"{SINGLE};charset=utf-8"})
 # What the writer is given beyond, so that it is not the one to tell that the time is up.
 MARGIN_SECONDS: Final = 0.5
@@ -70,7 +68,11 @@ class Direct:
             or message.should_close
             or len(kinds) != 1
             or kinds[0] not in _KINDS
-            or any(name in headers for name in _UNUSUAL)
+            # What a head holds for `app` alone.
+            or hdrs.UPGRADE in headers
+            or hdrs.EXPECT in headers
+            or hdrs.CONTENT_ENCODING in headers
+            or hdrs.TRANSFER_ENCODING in headers
             or not 0 < int(headers.get(hdrs.CONTENT_LENGTH, 0)) <= SINGLE_LIMIT_BYTES
             or self.drains.is_set()
         ):

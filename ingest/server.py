@@ -119,6 +119,11 @@ class Connection(RequestHandler):
         self._held += data
         self._pause_reading_for_buffer()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  (aiohttp's own)
+        """Go on reading, if that was stopped: aiohttp asks at each body."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def take(self, message: RawRequestMessage, payload: StreamReader) -> StreamReader | None:
         """Answer a request without the application, if that can be done and nothing else is being answered.
 

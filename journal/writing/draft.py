@@ -241,8 +241,11 @@ class Draft:
         chain.ciphertexts += extension.ciphertexts
         chain.owners += zip(repeat(submission), ordinals)
         chain.entries.update(zip(keys, range(first, first + len(keys)), strict=True))
-        for action, count in Counter([event.action for event in events]).items():
-            self._activity[compartment, action] += count
+        if len(events) == 1:
+            self._activity[compartment, events[0].action] += 1
+        else:
+            for action, count in Counter([event.action for event in events]).items():
+                self._activity[compartment, action] += count
         if submission.is_usual_on(chain.day):
             return
         since = submission.since

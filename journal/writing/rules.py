@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from journal.core.entry import RECORD_LIMIT_BYTES, SKEW, Compartment, Event, event_keys
@@ -18,7 +19,7 @@ from journal.writing.queue import Submission, distinct_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from journal.core.receipt import Receipt
     from journal.database.ingest import CategoryRow
@@ -49,8 +50,13 @@ def _at_times(positions: list[int], code: Code, reason: str, moment: datetime) -
 
 def oldest_kept(now: datetime, category: CategoryRow) -> datetime:
     """Return the time from which on no event can have been purged."""
-    gone = day_of(now) - timedelta(days=category.retention_days)
-    gone = max(gone, category.fence) if category.fence else gone
+    return _oldest_kept(day_of(now), category.retention_days, category.fence)
+
+
+@lru_cache(maxsize=64)
+def _oldest_kept(today: date, retention_days: int, fence: date | None) -> datetime:
+    gone = today - timedelta(days=retention_days)
+    gone = max(gone, fence) if fence else gone
     return midnight(gone + timedelta(days=1)) + SKEW
 
 
