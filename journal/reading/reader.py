@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from journal.keys.ring import Keyring
 
 PAGE_ENTRIES = 1_000
-# Trees and heads of 20,000 chains take 17 MB; the one in use stays, whatever its size.
-CACHED_BYTES = 64 * 1024 * 1024
+# Two trees with their heads where there are 20,000 chains; the one in use stays, whatever its size.
+CACHED_BYTES = 40 * 1024 * 1024
 HEAD_BYTES = 350
 
 
