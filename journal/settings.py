@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `service_name` (default: journal.localhost) is fixed by the first start, which writes it into the database and every
     origin; later starts refuse another name. `trusted_proxies` are addresses and networks of reverse proxies: their
     word is taken for a caller's address and client certificate, nobody else's. `operator` is who runs the commands.
-    `console` serves the pages of the communes, with `console_host` under this name alone.
+    `console` serves the pages of the communes, with `console_host` under this name alone. `notify_contact` is whom a
+    commune is to call, as its mails say.
     """
 
     home: str = "var"
@@ -79,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     notify_smtp_user: str | None = None
     notify_smtp_password_file: str | None = None
     notify_webhook: str | None = None
+    notify_webhook_secret_file: str | None = None
+    notify_contact: str | None = None
 
     @property
     def home_path(self) -> Path:

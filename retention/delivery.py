@@ -22,7 +22,7 @@ from journal.core.times import day_of, format_day
 from journal.database.handover import HandoverFile, file_name, period_name
 from journal.document.render import HANDOVER_SLIP
 from journal.reading.plan import ExtractRequest
-from journal.writing.chronicle import SUBMITTED_BY
+from journal.writing.chronicle import HANDED_OVER, SUBMITTED_BY
 from retention.encryption import Encryption
 from retention.inventory import encode_inventory, inventory_name
 from retention.outbox import PART
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-REQUESTER = "remise avant purge"
 PURPOSE = "lawfulness"
 
 
@@ -95,7 +94,7 @@ class Delivery:
         compartment = Compartment(self._service.name, self._tenant, period.category.code)
         name = period_name(self._tenant, period.category.code, period.first_day, period.last_day)
         request = ExtractRequest(
-            from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=REQUESTER
+            from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=HANDED_OVER
         )
         # The file first: where the directory cannot be written, no request is recorded every hour.
         part = await asyncio.to_thread(self._outbox.create, name)

@@ -20,6 +20,7 @@ from journal.database.handover import HandoverFile, file_name, period_name
 from journal.document.render import EXPORT_SLIP
 from journal.extract.manifest import Request
 from journal.reading.plan import ExtractRequest
+from journal.writing.chronicle import LEAVING
 from retention.delivery import DuePeriod, LargeFileError, write_extract
 from retention.encryption import Encryption
 from retention.ending_texts import encode_inventory, inventory_name
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from retention.outbox import Outbox
 
 PURPOSE = "lawfulness"
-REQUESTER = "remise en fin de contrat"
 # openssl opens a file in memory, and no more than 1.5 GB of it.
 FILE_LIMIT_BYTES = 1_400_000_000
 
@@ -140,9 +140,7 @@ class Export:
     async def _place_file(self, period: DuePeriod, seal: SealRow, limit_bytes: int | None) -> HandoverFile:
         code = period.category.code
         compartment = Compartment(self._service.name, self._tenant, code)
-        request = ExtractRequest(
-            from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=REQUESTER
-        )
+        request = ExtractRequest(from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=LEAVING)
         name = period_name(self._tenant, code, period.first_day, period.last_day)
         part = await asyncio.to_thread(self._outbox.create, name)
         try:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest import context
-from ingest.console import documents, extract, handovers, overview, people, register, sign_in
+from ingest.console import documents, extract, handovers, mails, overview, people, register, sign_in
 from ingest.console.pages import ALL, COMMUNE, ROOT, Console, Page, visit
 from ingest.problems import absent
 from journal.admin.persons import People
@@ -44,6 +44,8 @@ PAGES = (
     Page(method="POST", path="/remises/confirmer", roles=REFERENT, handler=handovers.post_confirm),
     Page(method="GET", path="/remises/bordereau", roles=COMMUNE, handler=handovers.get_slip),
     Page(method="GET", path="/remises/fichier", roles=REFERENT, handler=handovers.get_file),
+    Page(method="GET", path="/alertes", roles=COMMUNE, handler=mails.get_mails),
+    Page(method="POST", path="/alertes", roles=COMMUNE, handler=mails.post_mails),
     Page(method="GET", path="/personnes", roles=REFERENT, handler=people.get_people),
     Page(method="POST", path="/personnes/inviter", roles=REFERENT, handler=people.post_invite),
     Page(method="POST", path="/personnes/reinviter", roles=REFERENT, handler=people.post_invite_again),

@@ -52,6 +52,10 @@ class Session:
         """Tell whether the person still has the password and the second factor of this session."""
         return self.person == row.id and self.chosen == _chosen(row)
 
+    def after_choice(self, row: PersonRow) -> Session:
+        """Return the same session of a person who has just changed what is kept with the password."""
+        return replace(self, chosen=_chosen(row))
+
     @property
     def text(self) -> str:
         """Return what the MAC covers."""

@@ -33,6 +33,7 @@ from journal.writing.chronicle import SUBMITTED_BY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from journal.notices.kinds import Choice
     from journal.service import Service
 
 ROLES = ("referent", "reader", "auditor", "operator")
@@ -153,6 +154,21 @@ class People:
             raise OperatorError(f"person {identifier} was changed by somebody else meanwhile: look, then try again")
         await self._service.snapshot.refresh()
         return row, secret
+
+    async def choose_mails(self, row: PersonRow, choice: Choice) -> PersonRow:
+        """Keep what a person wants to be told by mail, with an entry; return the row as it is now.
+
+        Raises RefusedError where the person was changed meanwhile, StoreError.
+        """
+        identity = replace(self.identity(row), mails=choice.text())
+        data = {"detail": choice.told(), "person": identity.person.as_json(), "role": row.role}
+        await self._service.chronicle.write("person", tenant=row.tenant, subject=row.id, data=data, submitted_by=row.id)
+        sealed = self._keys.encrypt(row.tenant, row.id, identity)
+        was_set = await self._service.store.set_person(row, sealed=sealed, invitation_hash=None, invited_until=None)
+        await self._service.snapshot.refresh()
+        if not was_set:
+            raise RefusedError("over")
+        return self._known(row.id)
 
     async def revoke(self, identifier: str, *, operator: str | None = None) -> PersonRow:
         """Revoke a person; every process refuses the person within a second. Raises OperatorError, StoreError."""

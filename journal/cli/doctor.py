@@ -50,7 +50,7 @@ async def doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     findings = [*_look_at_host(settings)]
     lines: list[str] = []
     async with AsyncExitStack() as stack:
-        dsn = settings.dsn or _find_running(settings)
+        dsn = settings.dsn or find_running(settings)
         if dsn is None:
             findings.append(_not_running(settings))
         else:
@@ -89,6 +89,7 @@ def _look_at_host(settings: Settings) -> Iterator[Finding]:
         "receipt key": lambda: host_checks.check_receipt_key(settings, now),
         "key store": lambda: host_checks.check_keystore(settings, now),
         "disk": lambda: host_checks.check_space(settings),
+        "mails": lambda: host_checks.check_mails(settings),
     }
     for name, look in looks.items():
         try:
@@ -99,7 +100,7 @@ def _look_at_host(settings: Settings) -> Iterator[Finding]:
         yield note("signer", NOT_SEPARATED)
 
 
-def _find_running(settings: Settings) -> str | None:
+def find_running(settings: Settings) -> str | None:
     """Return the address of the embedded PostgreSQL, None where it does not run."""
     if not is_made(settings):
         return None

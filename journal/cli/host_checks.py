@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import subprocess
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from journal.core.times import format_seconds
 from journal.keys.files import why_unwritable
 from journal.keys.store import open_keystore
 from journal.notices.host import CERTIFICATE_DAYS, COPY_LATE_SECONDS, LEAST_FREE, copied_at, places
+from journal.notices.progress import progress_of
 from journal.pki.certificates import parse, pem_to_der
 from journal.pki.trust import check_expected, check_path
 from journal.seals.receipt_key import load as load_receipt_key
@@ -80,6 +82,18 @@ def check_receipt_key(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield warning("receipt key", told, f"a new one is made once the signer answers: journalctl -u {UNIT}")
     else:
         yield ok("receipt key", f"signs receipts until {format_seconds(until)}, and is renewed before")
+
+
+def check_mails(settings: Settings) -> Iterator[Finding]:
+    """Look at whether the persons of communes are told what they chose to be told."""
+    if settings.notify_mail_from is None:
+        yield note("mails", "no commune is told anything by mail: notify_mail_from is not set")
+        return
+    waiting = progress_of(settings).waiting(time.time())
+    for told in waiting.values():
+        yield warning("mails", told)
+    if not waiting:
+        yield ok("mails", "no mail to a commune has waited for long")
 
 
 def check_keystore(settings: Settings, now: datetime) -> Iterator[Finding]:

@@ -9,9 +9,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from journal.cli.communes_told import tell_communes
 from journal.core.errors import OperatorError
 from journal.notices.channels import Notice, channels, deliver
 from journal.notices.host import problems
+from journal.notices.progress import progress_of
 from journal.notices.told import AGAIN_SECONDS, Told
 from journal.settings import DEFAULT_SERVICE_NAME
 
@@ -29,9 +31,24 @@ _IS_UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,255}").fullmatch
 async def notify(settings: Settings, arguments: argparse.Namespace) -> int:
     """Tell what is new, what has lasted for a day, and what is over; 1 if a channel failed."""
     ways = channels(settings)
-    if not ways:
-        raise OperatorError("nobody is told: set notify_mail_to (and notify_mail_from), notify_webhook, or both")
+    is_round = settings.notify_mail_from is not None and not arguments.unit and not arguments.test
+    if not ways and settings.notify_mail_from is None:
+        raise OperatorError(
+            "nobody is told: set notify_mail_from (the communes are told by mail), with notify_mail_to (this host's "
+            "operators too), or notify_webhook"
+        )
     found, again_seconds = await _found(settings, arguments)
+    status = await _tell_host(ways, settings, arguments, found, again_seconds)
+    return status | (await tell_communes(settings) if is_round else 0)
+
+
+async def _tell_host(
+    ways: list[Channel],
+    settings: Settings,
+    arguments: argparse.Namespace,
+    found: dict[str, str],
+    again_seconds: float,
+) -> int:
     told = Told(settings.home_path / TOLD)
     failures = await asyncio.gather(
         *(
@@ -53,7 +70,7 @@ async def _found(settings: Settings, arguments: argparse.Namespace) -> tuple[dic
         if not _IS_UNIT(unit):
             raise OperatorError("--unit is no name of a unit")
         return {f"unit {unit}": f"{unit} has failed: journalctl -u {unit} says why"}, UNIT_AGAIN_SECONDS
-    return await problems(settings), AGAIN_SECONDS
+    return await problems(settings) | progress_of(settings).waiting(time.time()), AGAIN_SECONDS
 
 
 async def _tell(

@@ -83,7 +83,8 @@ class Persons:
 class Identity:
     """Who signs in to the console, and with what: empty texts until the invitation is accepted.
 
-    `password_hash` is Argon2id's encoded form (RFC 9106), `totp_secret` in base32 (RFC 6238).
+    `password_hash` is Argon2id's encoded form (RFC 9106), `totp_secret` in base32 (RFC 6238), `mails` what the person
+    chose to be told by mail (`journal.notices.kinds`), empty where nothing was chosen.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Identity:
     login: str
     password_hash: str = field(default="", repr=False)
     totp_secret: str = field(default="", repr=False)
+    mails: str = ""
 
     @property
     def person(self) -> Person:

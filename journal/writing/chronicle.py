@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from journal.writing.writer import Writer
 
 SUBMITTED_BY = "_service"
+# Who asks for the extracts that the service makes by itself.
+HANDED_OVER, LEAVING, PRESERVED = "remise avant purge", "remise en fin de contrat", "demande de conservation"
+AUTOMATIC = frozenset({HANDED_OVER, LEAVING, PRESERVED})
 # Entries submitted together share an append. The bound keeps them a small part of the writer's queue.
 SUBMITTED_TOGETHER = 1_000
 PAGE_ENTRIES = 500

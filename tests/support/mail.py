@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class MailServer:
     """What arrived, and how many connections are still to be refused.
 
-    `tls` is offered by STARTTLS, and demanded, unless it is `implicit`; `secret` is (user, password).
+    `tls` is offered by STARTTLS, and demanded, unless it is `implicit`; `secret` is (user, password). An address of
+    `unknown` is refused. One that `dawdles` greets without end.
     """
 
     port: int = 0
@@ -31,6 +32,8 @@ class MailServer:
     tls: ssl.SSLContext | None = None
     implicit: bool = False
     secret: tuple[str, str] | None = None
+    unknown: set[str] = field(default_factory=set)
+    dawdles: bool = False
     arrived: list[EmailMessage] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
     # Lines that came in clear: with TLS, what anyone on the way has read.
@@ -41,6 +44,10 @@ class MailServer:
         self.connections += 1
         is_refused = self.refusals > 0
         self.refusals -= is_refused
+        while self.dawdles and not reader.at_eof():
+            writer.write(b"220-wait\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
         is_secure, is_known = self.implicit or self.tls is None, self.secret is None
         writer.write(b"421 busy\r\n" if is_refused else b"220 mail.test ESMTP\r\n")
         while not is_refused and (line := await reader.readline()):
@@ -76,7 +83,10 @@ class MailServer:
             content = await reader.readuntil(b"\r\n.\r\n")
             self.arrived.append(message_from_bytes(content[:-5], policy=policy.default))
         elif verb == b"RCPT":
-            self.recipients.append(line.decode().partition(":")[2].strip())
+            address = line.decode().partition(":")[2].strip()
+            if address.strip("<>") in self.unknown:
+                return b"550 nobody of that name\r\n"
+            self.recipients.append(address)
         return b"250 ok\r\n"
 
     def _knows(self, line: bytes) -> bool:

@@ -23,7 +23,7 @@ from journal.admin.administration import NewCategory
 from journal.cli import signer
 from journal.cli.installation import simulate_clock
 from journal.clock import SimulatedClock
-from journal.core.chain import extend, genesis, leaf_hash
+from journal.core.chain import genesis
 from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, JournalError, OperatorError, SignerError
 from journal.core.seal import parse_seal
@@ -32,6 +32,7 @@ from journal.seals.dev_authority import make_development_authority
 from journal.signer import memory
 from journal.signer.identity import load
 from journal.signer.memory import Memory
+from tests.support.rewriting import HEAD, rewrite
 from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world, settings_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 BRIEF = "breve"
 SEALED, OPEN_SEALED, UNSEALED = 20, 10, 5
-HEAD = "WHERE tenant = 'albi' AND category = 'main-courante'"
 
 
 @asynccontextmanager
@@ -87,30 +87,6 @@ async def cut_short(superuser: asyncpg.Connection, size: int) -> None:
         f"(SELECT chain_hash FROM journal.entry {HEAD} AND index = $1::bigint - 1) {HEAD}",
         size,
     )
-
-
-async def rewrite(world: World, superuser: asyncpg.Connection, index: int, *, with_keys: bool) -> None:
-    """Exchange one entry and every later chain hash; with the key store, so that it still opens."""
-    box = world.service.keyring.box(Compartment(SERVICE, TENANT, CATEGORY), world.today)
-    row = await superuser.fetchrow(f"SELECT * FROM journal.entry {HEAD} AND index = $1", index)
-    ciphertext, leaf = row["ciphertext"], os.urandom(32)
-    if with_keys:
-        salt, record = box.open(index, ciphertext, row["leaf_hash"])
-        record = record.replace(b"agent-", b"agent.")
-        ciphertext = box.encrypt(index, nonce=os.urandom(12), salt=salt, record=record)
-        leaf = leaf_hash(salt, record)
-        assert leaf != row["leaf_hash"]
-    await superuser.execute(
-        f"UPDATE journal.entry SET leaf_hash = $2, ciphertext = $3 {HEAD} AND index = $1", index, leaf, ciphertext
-    )
-    rows = await superuser.fetch(f"SELECT index, leaf_hash, chain_hash FROM journal.entry {HEAD} ORDER BY index")
-    chain_hash = rows[index - 1]["chain_hash"]
-    for later in rows[index:]:
-        chain_hash = extend(chain_hash, later["leaf_hash"])
-        await superuser.execute(
-            f"UPDATE journal.entry SET chain_hash = $2 {HEAD} AND index = $1", later["index"], chain_hash
-        )
-    await superuser.execute(f"UPDATE journal.head SET chain_hash = $1 {HEAD}", chain_hash)
 
 
 async def shorten(_: World, superuser: asyncpg.Connection) -> None:

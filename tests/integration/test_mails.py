@@ -1,0 +1,181 @@
+"""Mails to the persons of communes: each alert by its real cause, once; seals to keep; nothing personal."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from journal.audit.watch import Watch
+from journal.core.entry import Compartment
+from journal.notices.kinds import KINDS, Choice
+from journal.pki.certificates import der_to_pem
+from tests.support.addressees import add_person, tell_all
+from tests.support.communes import SHORT, commune, commune_world, root
+from tests.support.mail import MailServer, running_mail_server
+from tests.support.markers import Markers
+from tests.support.rewriting import HEAD
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, copied, make_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from journal.database.embedded import EmbeddedPostgres
+
+ANNE, PAUL, SETE = "a.martin@albi.example", "p.roux@albi.example", "j.petit@sete.example"
+# None of them prevents a later one.
+ORDER = ("extract", "silence", "certificate", "handover", "fact", "purge", "integrity", "seal")
+ALL_BUT_SEALS = Choice(frozenset(KINDS)).text()
+
+
+@copied
+@asynccontextmanager
+async def two_communes(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
+    """Give an installation whose first commune receives its days, with a référent in each who is told everything."""
+    async with commune_world(postgres, home) as made:
+        for login, tenant in ((ANNE, TENANT), (SETE, OTHER_TENANT)):
+            await add_person(made.service, login, tenant=tenant, categories=[CATEGORY, SHORT.code], mails=ALL_BUT_SEALS)
+        # Of one who has chosen nothing and is no référent, nobody thinks.
+        await add_person(made.service, PAUL, tenant=TENANT, categories=[CATEGORY], role="reader")
+        yield made
+
+
+pytestmark = [pytest.mark.world(made_by=two_communes), pytest.mark.usefixtures("no_documents")]
+
+
+@pytest_asyncio.fixture
+async def mail() -> AsyncIterator[MailServer]:
+    """A mail server."""
+    async with running_mail_server() as server:
+        yield server
+
+
+def text_of(mail: MailServer, number: int = -1) -> str:
+    """Return the text of a mail that arrived, on one line."""
+    body = mail.arrived[number].get_body()
+    assert body is not None
+    return " ".join(body.get_content().split())
+
+
+async def told(world: World, mail: MailServer) -> dict[str, list[str]]:
+    """Let two rounds run; return the titles that each address got, which only the first round may send."""
+    before = len(mail.arrived)
+    await tell_all(world.service, mail)
+    found: dict[str, list[str]] = {}
+    for message in mail.arrived[before:]:
+        body = message.get_body()
+        assert body is not None
+        found[str(message["To"])] = re.findall(r"^\d+\. (.+?)\r?$", body.get_content(), re.MULTILINE)
+    assert await tell_all(world.service, mail) == 0
+    return found
+
+
+class Causes:
+    """What really raises each alert."""
+
+    def __init__(self, world: World, draw: Callable[[], str]) -> None:
+        """Act on a world; `draw` gives what must be in no mail."""
+        self.world = world
+        self.draw = draw
+
+    async def extract(self) -> None:
+        """Somebody else asks for an extract, with everything that names people."""
+        world = self.world
+        await world.extract(
+            world.today, world.today, requester=self.draw(), request_reference=self.draw(), account=None
+        )
+
+    async def silence(self) -> None:
+        """A source that is to send something every minute does not."""
+        service, source = self.world.service, f"/openepm/{self.draw()}"
+        compartment = Compartment(SERVICE, TENANT, CATEGORY)
+        key, name = service.keyring.source(compartment, source, "")
+        await service.store.set_rhythm(compartment, key=key, name=name, minutes=1)
+        await self.world.travel(self.world.clock.now() + timedelta(minutes=5))
+        await service.sources.look()
+        await service.alarms.look()
+
+    async def certificate(self) -> None:
+        """The commune's certificate ends soon."""
+        holder = commune(end=self.world.clock.now().replace(microsecond=0) + 20 * DAY)
+        administration = self.world.installation.administration
+        await administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
+
+    async def handover(self) -> None:
+        """Days are due, and there is no place for them."""
+        root(self.world).mkdir(exist_ok=True)
+        (root(self.world) / TENANT).write_text("in the way")
+        await self.world.travel_to(FIRST + 3 * DAY)
+        await self.world.installation.handover.run()
+
+    async def fact(self) -> None:
+        """Somebody writes a rule into the database."""
+        async with self.world.superuser() as superuser:
+            await superuser.execute("UPDATE journal.tenant SET name = $1 WHERE code = $2", self.draw(), "_service")
+        await self.world.service.snapshot.refresh(whole=True)
+        await self.world.service.alarms.look()
+
+    async def purge(self) -> None:
+        """A day is past its limit."""
+        await self.world.travel_to(FIRST + 6 * DAY)
+
+    async def integrity(self) -> None:
+        """An entry of a closed day is deleted, which the audit finds."""
+        await self.world.seal()
+        async with self.world.superuser() as superuser:
+            await superuser.execute(f"DELETE FROM journal.entry {HEAD} AND index = 1")
+        watch = Watch(self.world.service)
+        await watch.pass_once()
+        await self.world.service.alarms.look()
+
+    async def seal(self) -> None:
+        """The head of a chain is moved back."""
+        async with self.world.superuser() as superuser:
+            await superuser.execute(f"UPDATE journal.head SET size = size - 1, chain_hash = $1 {HEAD}", bytes(32))
+        await self.world.seal()
+
+
+async def test_each_alert_by_its_real_cause(
+    world: World, mail: MailServer, record_property: Callable[[str, object], None]
+) -> None:
+    """Each is mailed once, to those who chose it, of the communes concerned; with not one of a thousand markers."""
+    markers = Markers()
+    while markers.count < 1000:
+        data = {
+            "actor": {"account": markers.draw(), "name": markers.draw(), "unit": markers.draw()},
+            "justification": markers.draw(),
+            "outcome": "success",
+        }
+        event = make_event(world.clock.now(), data=data, subject=markers.draw(), source=f"/openepm/{markers.draw()}")
+        await world.record(0, events=[event])
+    await world.record(2, tenant=TENANT, category=SHORT.code)
+    await add_person(
+        world.service, PAUL.upper() + ".fr", tenant=TENANT, categories=[CATEGORY], name=markers.draw(),
+        function=markers.draw(), mails=ALL_BUT_SEALS,
+    )  # fmt: skip
+    everybody_of_albi = {ANNE, PAUL.upper() + ".fr"}
+    assert await told(world, mail) == {}
+    causes = Causes(world, markers.draw)
+    # Also of the other commune: the fact is of the service, and days of a category are of everybody who sees it.
+    shared = {"fact": everybody_of_albi | {SETE}, "purge": {ANNE, SETE}, "handover": {ANNE}}
+    for code in ORDER:
+        kind = KINDS[code]
+        await getattr(causes, code)()
+        found = await told(world, mail)
+        assert found.keys() == shared.get(code, everybody_of_albi), code
+        assert all(kind.title in titles for titles in found.values()), (code, found)
+        said = text_of(mail)
+        for part in (kind.means, kind.do, "Qui appeler : votre hébergeur"):
+            assert part in said, code
+    for message in mail.arrived:
+        raw = message.as_bytes() + (message.get_body() or message).get_payload(decode=True)
+        assert markers.find(raw) == set()
+    assert markers.count >= 1000
+    record_property(
+        "evidence", f"mails: {len(mail.arrived)} about {len(KINDS)} kinds, {markers.count} markers, 0 found"
+    )
