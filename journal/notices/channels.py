@@ -17,7 +17,7 @@ from email.utils import formatdate, make_msgid
 from hashlib import sha256
 from pathlib import Path
 from threading import Timer
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -114,9 +114,7 @@ class SmtpServer:
 
         Raises OSError, SMTPException.
         """
-        server = self._connect()
-        limit = Timer(limit_seconds, _cut_off, [server])
-        limit.start()
+        server = self._connect(limit_seconds)
         try:
             if self._tls == "starttls":
                 server.starttls(context=ssl.create_default_context())
@@ -126,21 +124,41 @@ class SmtpServer:
             with suppress(smtplib.SMTPException, OSError):
                 server.quit()  # what was accepted is accepted, whatever becomes of the farewell
         finally:
-            limit.cancel()
             server.close()
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self, limit_seconds: float) -> smtplib.SMTP:
         if self._tls == "tls":
             context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(self._host, self._port, timeout=TIMEOUT_SECONDS, context=context)
-        return smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+            return _LimitedTls(self._host, self._port, limit_seconds, timeout=TIMEOUT_SECONDS, context=context)
+        return _Limited(self._host, self._port, limit_seconds, timeout=TIMEOUT_SECONDS)
 
 
-def _cut_off(server: smtplib.SMTP) -> None:
-    if server.sock is not None:
-        with suppress(OSError):
-            # Not that of TLS, which says goodbye first.
-            socket.socket.shutdown(server.sock, socket.SHUT_RDWR)
+class _Limited(smtplib.SMTP):
+    """A session that is cut off after a time, its greeting included."""
+
+    def __init__(self, host: str, port: int, limit_seconds: float, **options: Any) -> None:
+        self._limit = Timer(limit_seconds, self._cut_off)
+        self._limit.daemon = True
+        self._limit.start()
+        try:
+            super().__init__(host, port, **options)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._limit.cancel()
+        super().close()
+
+    def _cut_off(self) -> None:
+        if self.sock is not None:
+            with suppress(OSError):
+                # Not that of TLS, which says goodbye first.
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+class _LimitedTls(_Limited, smtplib.SMTP_SSL):
+    """The same, with TLS from the start."""
 
 
 class Webhook:

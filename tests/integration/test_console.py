@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import zipfile
 from dataclasses import replace
 from datetime import date, timedelta
@@ -44,7 +45,7 @@ async def told(edge: RunningEdge, identifier: str, tenant: str = TENANT) -> list
     """What entries say that happened to a person, in order."""
     today = day_of(edge.clock.now())
     return [
-        entry.event["data"]["change"]
+        entry.event["data"].get("change", entry.event["data"].get("detail"))
         async for entry in edge.service.chronicle.entries(tenant, "person", since=today)
         if entry.event["subject"] == identifier
     ]
@@ -121,6 +122,32 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
     assert missing.status == 404
     assert "n’existe pas pour vous" in visitors["reader"].seen[-1]
     assert len(OPEN) == 5
+
+
+async def test_what_is_told_by_mail_is_a_persons_choice(edge: RunningEdge) -> None:
+    """Everybody of a commune chooses; the choice is kept encrypted, is an entry, and the session goes on."""
+    visitor, row = await signed_in(edge, role="reader", identity=somebody("mails"))
+    await visitor.get("/alertes")
+    assert "rien ne vous est envoyé" in visitor.seen[-1]
+    assert "L’hébergeur n’a pas réglé l’envoi de courriels" in visitor.seen[-1]
+    chosen = await visitor.post("/alertes", {"kind-purge": "1", "kind-absent": "1", "seals": "month"})
+    assert (chosen.status, chosen.headers["Location"]) == (303, "/console/alertes?garde=1")
+    assert (await visitor.get("/alertes?garde=1")).status == 200
+    shown = visitor.seen[-1]
+    assert "Votre choix est gardé" in shown
+    assert re.findall(r'id="([ms]-\w+)" [^>]+ checked', shown) == ["m-purge", "s-month"]
+    now = edge.service.snapshot.person(row.id)
+    assert now is not None
+    assert People(edge.service).identity(now).mails == "purge seals-month"
+    said = "alertes par courriel : destruction en retard ; sceaux : chaque mois"
+    assert (await told(edge, row.id))[-1] == said
+    await visitor.get("/registre")
+    assert said in visitor.seen[-1]
+    assert (await visitor.post("/alertes", {"seals": "hourly"})).status == 400
+    referent, _ = await signed_in(edge, identity=somebody("mails-referent"))
+    await referent.get("/alertes")
+    assert "un référent reçoit tout" in referent.seen[-1]
+    assert len(re.findall(r'id="m-\w+" [^>]+ checked', referent.seen[-1])) == 8
 
 
 async def test_what_does_not_sign_in(edge: RunningEdge) -> None:

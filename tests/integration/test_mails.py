@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -12,13 +13,17 @@ import pytest_asyncio
 
 from journal.audit.watch import Watch
 from journal.core.entry import Compartment
-from journal.notices.kinds import KINDS, Choice
+from journal.core.errors import ForkError
+from journal.notices.channels import SmtpServer
+from journal.notices.kinds import KINDS, Choice, read_choice
+from journal.notices.progress import LONG_SECONDS, progress_of
 from journal.pki.certificates import der_to_pem
 from tests.support.addressees import add_person, tell_all
 from tests.support.communes import SHORT, commune, commune_world, root
 from tests.support.mail import MailServer, running_mail_server
 from tests.support.markers import Markers
-from tests.support.rewriting import HEAD
+from tests.support.obedience import let_the_signer_obey
+from tests.support.rewriting import HEAD, rewrite
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, copied, make_event
 
 if TYPE_CHECKING:
@@ -145,14 +150,16 @@ async def test_each_alert_by_its_real_cause(
 ) -> None:
     """Each is mailed once, to those who chose it, of the communes concerned; with not one of a thousand markers."""
     markers = Markers()
+    events = []
     while markers.count < 1000:
         data = {
             "actor": {"account": markers.draw(), "name": markers.draw(), "unit": markers.draw()},
             "justification": markers.draw(),
             "outcome": "success",
         }
-        event = make_event(world.clock.now(), data=data, subject=markers.draw(), source=f"/openepm/{markers.draw()}")
-        await world.record(0, events=[event])
+        source = f"/openepm/{markers.draw()}"
+        events.append(make_event(world.clock.now(), data=data, subject=markers.draw(), source=source))
+    await world.record(0, events=events)
     await world.record(2, tenant=TENANT, category=SHORT.code)
     await add_person(
         world.service, PAUL.upper() + ".fr", tenant=TENANT, categories=[CATEGORY], name=markers.draw(),
@@ -173,9 +180,133 @@ async def test_each_alert_by_its_real_cause(
         for part in (kind.means, kind.do, "Qui appeler : votre hébergeur"):
             assert part in said, code
     for message in mail.arrived:
-        raw = message.as_bytes() + (message.get_body() or message).get_payload(decode=True)
-        assert markers.find(raw) == set()
+        body = message.get_body()
+        assert body is not None
+        assert markers.find(message.as_bytes() + body.get_content().encode()) == set()
     assert markers.count >= 1000
     record_property(
         "evidence", f"mails: {len(mail.arrived)} about {len(KINDS)} kinds, {markers.count} markers, 0 found"
     )
+
+
+async def ask(world: World) -> None:
+    """Let somebody else ask for an extract."""
+    await world.extract(world.today, world.today)
+
+
+async def test_a_server_that_is_down(world: World, mail: MailServer) -> None:
+    """What happens meanwhile is told together once it answers; after a pause that grows to an hour, and no sooner."""
+    async with running_mail_server() as gone:
+        pass
+    await tell_all(world.service, mail)
+    await ask(world)
+    for attempt in range(8):
+        assert await tell_all(world.service, gone, limit_reached=True) == 0
+        trouble = progress_of(world.settings).server
+        assert trouble.attempts == attempt + 1
+        assert trouble.reason == "Connection refused"
+    assert trouble.again_at - trouble.since < 3700
+    await ask(world)
+    assert await tell_all(world.service, mail) == 0  # it is not time yet
+    assert mail.connections == 0
+    assert await tell_all(world.service, mail, limit_reached=True) == 1
+    assert str(mail.arrived[0]["Subject"]).endswith("Extrait demandé par quelqu’un d’autre (et 1 de plus)")
+    assert progress_of(world.settings).server.since == 0
+    assert await tell_all(world.service, mail) == 0
+
+
+async def test_an_address_that_is_refused(world: World, mail: MailServer) -> None:
+    """Nobody else waits for it; hours later doctor says which person, by id; nothing is lost."""
+    other = "a.durand@albi.example"
+    row = await add_person(world.service, other, tenant=TENANT, categories=[CATEGORY], mails=ALL_BUT_SEALS)
+    await tell_all(world.service, mail)
+    mail.unknown = {other}
+    await ask(world)
+    assert await tell_all(world.service, mail) == 1
+    assert await tell_all(world.service, mail) == 0
+    progress = progress_of(world.settings)
+    since = progress.persons[row.id].trouble.since
+    assert progress.waiting(since + LONG_SECONDS) == {}
+    (said,) = progress.waiting(since + LONG_SECONDS + 1).values()
+    assert f"person {row.id} (the mail server refused the address with 550)" in said
+    assert other not in said
+    mail.unknown = set()
+    assert await tell_all(world.service, mail, limit_reached=True) == 1
+    assert [str(message["To"]) for message in mail.arrived] == [ANNE, other]
+    await world.service.store.revoke_person(row.id)
+    await world.service.snapshot.refresh()
+    await ask(world)
+    assert await tell_all(world.service, mail) == 1
+    assert row.id not in progress_of(world.settings).persons
+
+
+async def test_a_server_that_never_ends_its_greeting(world: World, mail: MailServer) -> None:
+    """It holds nobody up for longer than a session may last, however often it sends a byte."""
+    mail.dawdles = True
+    settings = world.settings.__class__(notify_mail_from="a@b.example", notify_smtp=f"127.0.0.1:{mail.port}")
+
+    def speak() -> None:
+        with SmtpServer(settings).connect(limit_seconds=0.3):
+            pass
+
+    with pytest.raises(OSError, match=r"closed|timed out"):
+        await asyncio.to_thread(speak)
+
+
+async def test_an_end_between_the_mail_and_its_note(world: World, mail: MailServer) -> None:
+    """The mail comes again, under the same Message-ID, which mailboxes show once."""
+    await tell_all(world.service, mail)
+    kept = (world.settings.home_path / "mails.json").read_bytes()
+    await ask(world)
+    assert await tell_all(world.service, mail) == 1
+    (world.settings.home_path / "mails.json").write_bytes(kept)
+    assert await tell_all(world.service, mail) == 1
+    first, again = mail.arrived
+    assert first["Message-ID"] == again["Message-ID"]
+    # A file that is damaged: the last day is told again, rather than nothing.
+    (world.settings.home_path / "mails.json").write_text("{")
+    assert await tell_all(world.service, mail) == 1
+
+
+async def test_a_mailed_seal_convicts_a_rewritten_journal(
+    world: World, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the commune has in its mailbox is `GET …/head`, byte for byte: whoever has every key is convicted by it."""
+    await add_person(
+        world.service, "dpd@albi.example", tenant=TENANT, categories=[CATEGORY], role="auditor",
+        mails=Choice(seals="day").text(),
+    )  # fmt: skip
+    await world.record(20)
+    await world.seal()
+    await tell_all(world.service, mail)
+    (message,) = mail.arrived
+    assert str(message["To"]) == "dpd@albi.example"
+    (attached,) = message.iter_attachments()
+    seal = attached.get_payload(decode=True)
+    assert attached.get_filename() == f"sceau-{TENANT}-{CATEGORY}-{FIRST}.json"
+    assert seal == await world.service.reader.head(Compartment(SERVICE, TENANT, CATEGORY))
+    assert len(seal) < 8000
+    world.verify(await world.extract(FIRST, FIRST), known=[seal])
+    let_the_signer_obey(monkeypatch)
+    async with world.superuser() as superuser:
+        await rewrite(world, superuser, 5, with_keys=True)
+    forged = await world.extract(FIRST, FIRST)
+    world.verify(forged)
+    with pytest.raises(ForkError):
+        world.verify(forged, known=[seal])
+    await tell_all(world.service, mail)
+    await world.travel_to(FIRST + DAY)
+    await tell_all(world.service, mail)
+    names = [message["Subject"] for message in mail.arrived if message["To"] == "dpd@albi.example"]
+    assert [re.findall(r"sceaux du .+ 2026", name) for name in names] == [
+        ["sceaux du 2 mars 2026"], ["sceaux du 3 mars 2026"],
+    ]  # fmt: skip
+
+
+def test_what_goes_where_nothing_was_chosen() -> None:
+    """A référent is told everything, and gets the seals each month; nobody else is told anything."""
+    assert read_choice("", "referent") == Choice(frozenset(KINDS), "month")
+    assert read_choice("", "reader") == read_choice("", "auditor") == Choice()
+    assert read_choice("unknown integrity seals-hourly", "reader") == Choice(frozenset({"integrity"}))
+    for choice in (Choice(), Choice(frozenset({"purge"}), "day")):
+        assert read_choice(choice.text(), "referent") == choice

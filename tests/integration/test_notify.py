@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import json
 import os
 import ssl
@@ -15,13 +17,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
+from journal.core.errors import OperatorError
+from journal.core.times import day_of, format_day
 from journal.notices.channels import ATTEMPTS, Mail, Notice, channels, deliver
 from journal.notices.host import copied_path, problems
+from journal.notices.progress import progress_of
 from journal.notices.told import AGAIN_SECONDS, Told
 from journal.seals.dev_authority import make_development_authority
 from journal.settings import Settings
 from tests.support import forks
+from tests.support.addressees import add_person
+from tests.support.edge import CATEGORY, EXTRACTS, TENANT
 from tests.support.mail import MailServer, running_mail_server
 from tests.support.proxies import make_pair
 
@@ -43,10 +51,14 @@ class Hook:
     url: str = ""
     statuses: list[int] = field(default_factory=list)
     arrived: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         """Take a notice."""
-        self.arrived.append(await request.json())
+        self.bodies.append(await request.read())
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        self.arrived.append(json.loads(self.bodies[-1]))
         return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
 
 
@@ -124,7 +136,7 @@ async def test_a_unit_that_failed(tmp_path: Path, mail: MailServer, hook: Hook) 
     assert message["Auto-Submitted"] == "auto-generated"
     assert "openepm-journal-purge.service has failed" in message.get_content()
     (posted,) = hook.arrived
-    assert (posted["service"], set(posted)) == (SERVICE, {"service", "host", "text"})
+    assert (posted["type"], posted["source"]) == ("fr.openepm.journal.notice", f"/journal/{SERVICE}")
     assert "openepm-journal-purge.service has failed" in posted["text"]
     assert (await command(settings, "--unit", "a\nb"))[0] == 2
 
@@ -198,6 +210,59 @@ async def test_a_server_that_is_busy_for_a_moment(tmp_path: Path, mail: MailServ
     failure = await deliver(gone, notice, pause=pause)
     assert failure is not None
     assert "s3cr3t" not in failure
+
+
+async def test_a_webhook_with_a_secret(tmp_path: Path, mail: MailServer, hook: Hook) -> None:
+    """It is signed over id, time and body; nothing is posted in clear to another host."""
+    secret = tmp_path / "webhook.secret"
+    secret.write_text("geheim\n")
+    _, call = channels(make_settings(tmp_path, mail, hook, notify_webhook_secret_file=str(secret)))
+    assert await deliver(call, Notice(service=SERVICE, host="h", subject="s", lines=["l"])) is None
+    (headers,), (body,) = hook.headers, hook.bodies
+    assert headers["content-type"] == "application/cloudevents+json"
+    event = from_http_event(HTTPMessage(headers=headers, body=body))
+    assert (event.get_id(), event.get_data()) == (headers["webhook-id"], {"host": "h", "lines": ["l"], "subject": "s"})
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = base64.b64encode(hmac.digest(b"geheim", signed, "sha256")).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+    with pytest.raises(OperatorError, match="notify_webhook is no https"):
+        channels(Settings(notify_webhook="http://chat.example/s3cr3t"))
+
+
+async def test_a_commune_is_told_by_the_command(edge: RunningEdge, mail: MailServer) -> None:
+    """The timer's command tells what a client of the commune did, once; without a server, nothing is lost."""
+    login = "a.roche@albi.example"
+    await add_person(edge.service, login, tenant=TENANT, categories=[CATEGORY], mails="extract seals-never")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")} | {
+        "JOURNAL_DSN": edge.installation._dsn,
+        "JOURNAL_HOME": edge.service.settings.home,
+        "JOURNAL_SIGNER_SOCKET": "none",
+        "JOURNAL_NOTIFY_MAIL_FROM": "journal@hebergeur.example",
+        "JOURNAL_NOTIFY_CONTACT": "l'astreinte de l'hébergeur, 05 00 00 00 00",
+    }
+    today = format_day(day_of(edge.clock.now()))
+    asked = {"from": today, "to": today, "purpose": "lawfulness", "requester": "Jeanne Obé"}
+
+    async def notify(port: int) -> tuple[int, str]:
+        done = await asyncio.to_thread(
+            forks.run, ["notify"], environment | {"JOURNAL_NOTIFY_SMTP": f"127.0.0.1:{port}"}
+        )
+        return done.returncode, done.stderr.strip()
+
+    await notify(mail.port)
+    assert (await edge.post(asked, token="client", path=EXTRACTS, media_type="application/json")).status == 200
+    assert await notify(1) == (1, "openepm-journal: the communes were not told: Connection refused")
+    progress = progress_of(edge.service.settings)
+    progress.server.again_at = 0
+    progress.keep()
+    for _ in range(2):
+        assert await notify(mail.port) == (0, "")
+    (message,) = mail.arrived
+    assert message["To"] == login
+    said = " ".join(message.get_content().split())
+    assert "Catégorie : Main courante" in said
+    assert "Qui appeler : l'astreinte de l'hébergeur, 05 00 00 00 00, puis le délégué" in said
+    assert "Jeanne" not in message.as_string()
 
 
 async def test_a_test_is_always_told(tmp_path: Path, mail: MailServer, hook: Hook) -> None:
