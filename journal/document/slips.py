@@ -136,8 +136,8 @@ _OPENING = [
 ]
 _CONFIRMING = (
     "Pour la première remise à un certificat : donner le code de confirmation que montre le fichier ouvert, à la page "
-    "« Remises » du bureau de la commune, ou à l'hébergeur. Tant que la commune ne l'a pas fait, rien ne prouve qu'elle "
-    "peut ouvrir ce qui lui est remis."
+    "« Remises » du bureau de la commune, ou à l'hébergeur. Tant que la commune ne l'a pas fait, rien ne prouve "
+    "qu'elle peut ouvrir ce qui lui est remis."
 )
 _ENDING = "Confirmer à l'hébergeur que tout s'ouvre et se vérifie : il détruit ensuite la clé et les entrées."
 _LIMITS = [
