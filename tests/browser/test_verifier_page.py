@@ -239,7 +239,7 @@ def test_the_keyboard_is_enough(page: Page, files: Path) -> None:
 def test_every_field_has_a_name(page: Page) -> None:
     """As assistive software reads it."""
     for name in ("L’extrait", "Le certificat de confiance", "Sceaux déjà connus", "Reçus", "Certificat d’horodatage"):
-        assert page.get_by_label(name, exact=True).count() == 1
+        assert page.locator("#form").get_by_label(name).count() == 1
 
 
 DROP = """([kind, files]) => {
