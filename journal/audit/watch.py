@@ -19,7 +19,6 @@ import structlog
 from journal.admin.rules import RuleChanges
 from journal.audit.findings import Finding, Findings
 from journal.audit.pace import Pace
-from journal.audit.rounds import Rounds
 from journal.audit.run import Audit
 from journal.clock import SimulatedClock
 from journal.core.entry import RESERVED_TENANT
@@ -28,6 +27,7 @@ from journal.core.times import day_of, format_day
 from journal.database.catalog import find_catalog_faults, load_expected
 from journal.status.alarms import Alarm
 from journal.status.restored import refuse_restored
+from journal.status.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -23,6 +23,7 @@ from journal.papers.making import FRENCH, Papers
 from journal.papers.measures import LOOKED_AT, measures
 from journal.papers.register import register
 from journal.papers.situation import gather
+from journal.status.rounds import Rounds
 from tests.support.contents import told
 from tests.support.lived import (
     ACCOUNT_NAMES,
@@ -184,7 +185,9 @@ async def test_measures_are_read_from_the_installation(world: World) -> None:
     assert before["Signature séparée de l’enregistrement"] == ("bad", "pas en place")
     assert before["Remise à la commune avant destruction"] == ("bad", "pas encore confirmée")
     assert before["Inscription de chaque demande d’extrait"] == ("good", "aucune à ce jour")
+    assert before["Contrôle des jours clos, entrée par entrée"] == ("bad", "pas constaté")
     world.settings.master_key_path.chmod(0o644)
+    await Rounds(world.settings.audit_path).note((CATEGORY, FIRST), world.clock.now(), is_sound=True)
     await world.installation.administration.end_handover(TENANT)
     await world.extract(FIRST, FIRST)
     await world.installation.administration.credentials.revoke(await module_of(world))
@@ -194,14 +197,17 @@ async def test_measures_are_read_from_the_installation(world: World) -> None:
     assert after["Remise à la commune avant destruction"] == ("bad", "pas en place")
     assert after["Inscription de chaque demande d’extrait"] == ("good", "1 inscrite")
     assert after["Accès des logiciels liés à un certificat"] == ("bad", "0 sur 1")
+    assert after["Contrôle des jours clos, entrée par entrée"] == ("good", "un contrôlé")
     looked = {row[0][0]["text"]: row[1][0]["text"] for row in paper.sections[1].blocks[0]["rows"]}
     assert looked["Chaque disque a de la place"] == "en défaut"
     assert looked["La base est sauvegardée en continu"] == "conforme"
+    # No authority is configured: that no seal waits for it says nothing.
+    assert "Aucun sceau de clôture n’attend depuis un jour son horodatage" not in looked
 
 
 async def look() -> list[tuple[str, str]]:
     """Find one disk full, and the backups in order."""
-    return [("disk", "ok"), ("disk", "failure"), ("disk", "ok"), ("backups", "ok")]
+    return [("disk", "ok"), ("disk", "failure"), ("disk", "ok"), ("backups", "ok"), ("timestamps", "ok")]
 
 
 async def test_a_category_that_asks_for_longer(world: World) -> None:
