@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError
+from journal.core.times import midnight, parse_day, parse_time
 from journal.document.french import french_number, solid_day, solid_moment
 from journal.document.paper import Lines, Paper, Section, bad, good, grid, note, plain, small, strong
 from journal.keys.persons import SignInKeys
@@ -20,6 +21,7 @@ from journal.status.rounds import Rounds
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from journal.core.entry import Entry
     from journal.papers.situation import Situation
     from journal.papers.transport import Found
     from journal.service import Service
@@ -255,7 +257,7 @@ async def _signing(situation: Situation) -> list[Measure]:
     seals = plain(situation.seal_name) + small(f"fait le {solid_moment(situation.seal.sealed_at)}")
     interval = service.settings.seal_interval_seconds
     late = status.unsealed_days
-    sealing = bad(f"{late} jours sans clôture") if late else good(f"au plus toutes les {interval} s")
+    sealing = bad(f"{_days(late)} sans clôture") if late else good(f"au plus toutes les {interval} s")
     found = [
         Measure("Signature séparée de l'enregistrement", *(await asyncio.to_thread(_separate, service))),
         Measure("Scellement", sealing, seals + small("et à la fin de chaque jour")),
@@ -299,7 +301,12 @@ async def _ending(situation: Situation) -> list[Measure]:
     gone = [category.purged_day for category in status.categories if category.purged_day is not None]
     last = f"dernier jour détruit : {solid_day(max(gone))}" if gone else "rien n'est encore arrivé au terme"
     entry = small(f"la dernière : {entry_name(purges[-1].index)}") if purges else []
-    state = bad(f"{overdue} jours en retard") if overdue else good("à jour")
+    late = _late(situation, purges)
+    state = good("à jour")
+    if overdue:
+        state = bad(f"{_days(overdue)} en retard")
+    elif late:
+        state = bad(f"à jour, {_days(late)} avec retard")
     archiving = await service.store.read_archiving()
     backups = "journal de transactions archivé ou lu en continu"
     is_saved = archiving["archive_mode"] != "off" or (archiving["slots"] and not archiving["unread"])
@@ -311,6 +318,20 @@ async def _ending(situation: Situation) -> list[Measure]:
             "Sauvegarde de la base", saved, plain(backups) if is_saved else plain("ni archivage ni lecteur constaté")
         ),
     ]
+
+
+def _days(count: int) -> str:
+    return f"{french_number(count)} jour{'s' if count > 1 else ''}"
+
+
+def _late(situation: Situation, purges: Sequence[Entry]) -> int:
+    """Count the days of chains that went after their limit, as the entries of purges tell."""
+    return sum(
+        parse_time(entry.event["time"]) >= midnight(parse_day(told["day"]) + timedelta(days=told["retention_days"]))
+        for entry in purges
+        for told in entry.event["data"]["days"]
+        if told["category"] in situation.heads
+    )
 
 
 def _handed(situation: Situation) -> tuple[Lines, Lines]:

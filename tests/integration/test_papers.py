@@ -205,6 +205,21 @@ async def test_measures_are_read_from_the_installation(world: World) -> None:
     assert "Aucun sceau de clôture n’attend depuis un jour son horodatage" not in looked
 
 
+async def test_a_late_purge_is_told(world: World) -> None:
+    """Days that are kept past their limit show while they are there, and once they have gone."""
+    await world.travel_to(FIRST + 62 * DAY)
+    await world.seal()
+    title = "Destruction au terme, avec les clés"
+    style, said = states(await measures(await gather(world.service, TENANT)))[title]
+    assert style == "bad"
+    assert re.fullmatch(r"\d+ jours? en retard", said)
+    await world.installation.purger.run(max_days=None)
+    await world.seal()
+    style, said = states(await measures(await gather(world.service, TENANT)))[title]
+    assert style == "bad"
+    assert re.fullmatch(r"à jour, \d+ jours? avec retard", said)
+
+
 async def look() -> list[tuple[str, str]]:
     """Find one disk full, and the backups in order."""
     return [("disk", "ok"), ("disk", "failure"), ("disk", "ok"), ("backups", "ok"), ("timestamps", "ok")]
