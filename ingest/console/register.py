@@ -15,6 +15,7 @@ from journal.core.errors import OperatorError
 from journal.core.times import day_of
 from journal.extract.table import texts
 from journal.extract.words import CHANGES, MEMBERS
+from journal.writing.chronicle import is_of_preservation
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -68,8 +69,11 @@ async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamRespons
 def _shown(seen: Visit, entry: Entry, hidden: Collection[str]) -> Entry | None:
     """Return what a person may see of an entry: nothing of `hidden` categories; None where nothing is left.
 
-    Accounts and subjects are content: of a filter, only a référent sees more than what it goes by.
+    Accounts and subjects are content: of a filter, only a référent sees more than what it goes by. An authority's
+    request to preserve is shown to the référents alone, who answer for it.
     """
+    if is_of_preservation(entry) and seen.row.role != "referent":
+        return None
     data, subject = entry.event.get("data", {}), entry.event["subject"]
     if data.get("category") in hidden or (subject in hidden and subject != seen.row.tenant):
         return None

@@ -15,7 +15,7 @@ from journal.cli.parser_communes import (
     add_tenants,
 )
 from journal.cli.parser_host import add_keys, add_running, add_setup, add_upkeep
-from journal.cli.parser_papers import add_breach, add_papers
+from journal.cli.parser_papers import add_breach, add_hold, add_papers
 from journal.cli.parser_persons import add_persons
 from journal.cli.parsing import Parser
 
@@ -44,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_attestation(actions)
     add_papers(actions)
     add_breach(actions)
+    add_hold(actions)
     add_keys(actions)
     add_upkeep(actions)
     return parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.cli import breach, papers
+from journal.cli import breach, hold, papers
 from journal.cli.parsing import add_clock, add_command, day, moment
 from journal.papers.breach import SUSPICIONS
 from journal.papers.making import FRENCH
@@ -60,3 +60,36 @@ def add_breach(actions: Actions) -> None:
         "--known-at", type=moment, metavar="TIME", help="when it became known, from which 72 hours count (now)"
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="default: violation-<tenant>.pdf, and .json beside it")
+
+
+def add_hold(actions: Actions) -> None:
+    """Add hold."""
+    parser = add_command(
+        actions,
+        "hold",
+        hold.hold,
+        "an authority asks that entries be preserved: hand the days over at once, encrypted, with its reference; the "
+        "rule of retention is not bent, and what the service keeps goes when it would have gone",
+        "hold --tenant albi --category ecrits --from 2026-11-01 --to 2026-11-15 --reference 2026/4127 "
+        '--issuer "Parquet d\'Albi" --date 2026-11-20',
+    )
+    parser.add_argument("--tenant", required=True, metavar="CODE")
+    parser.add_argument("--category", action="append", required=True, metavar="CODE", help="may be repeated")
+    parser.add_argument("--from", dest="from_day", required=True, type=day, metavar="DAY", help="first day, UTC")
+    parser.add_argument("--to", dest="to_day", required=True, type=day, metavar="DAY", help="last day, UTC, included")
+    parser.add_argument("--reference", required=True, metavar="REF", help="the authority's own; no personal name")
+    parser.add_argument("--issuer", required=True, metavar="WHO", help="the authority")
+    parser.add_argument("--date", required=True, type=day, metavar="DAY", help="of its request")
+    parser.add_argument(
+        "--certificate",
+        metavar="PEM",
+        help="the authority's certificate, where the commune is not to open the files (default: the commune's, "
+        "registered for its hand-over)",
+    )
+    parser.add_argument(
+        "--directory",
+        metavar="DIR",
+        help="an existing directory; the files go to DIR/CODE (default: the commune's hand-over, and none with "
+        "--certificate)",
+    )
+    add_clock(parser)

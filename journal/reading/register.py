@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.times import format_time
 from journal.extract.manifest import Filter
+from journal.writing.chronicle import is_of_preservation
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,14 +44,15 @@ class Register:
     ) -> RegisterPage:
         """Return at most `limit` requests about these categories with an index above `after` (-1: from the start).
 
-        With `values`, the values of the filters; without, only their names: accounts and subjects are content. A page
-        may be short, or empty, and not the last. Raises StoreError.
+        With `values`, the values of the filters; without, only their names, since accounts and subjects are content,
+        and nothing of an authority's request to preserve. A page may be short, or empty, and not the last. Raises
+        StoreError.
         """
         found: list[tuple[date, dict[str, Any]]] = []
         scanned = 0
         async for page in self._chronicle.pages(tenant, "extract", after=after):
             for entry in page.entries:
-                if entry.event["data"].get("category") not in categories:
+                if entry.event["data"].get("category") not in categories or (not values and is_of_preservation(entry)):
                     continue
                 found.append((page.day, _describe(entry, values=values)))
                 if len(found) == limit:

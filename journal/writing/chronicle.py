@@ -59,6 +59,9 @@ PAGE_ENTRIES = 500
 # What people do, and not the service by itself: the entries of a command name who ran it.
 ACTS = frozenset({"credential", "extract", "person", "setting", "tenant"})
 
+# What was done of an authority's request to preserve.
+PRESERVATION = "preservation asked"
+
 log = structlog.get_logger()
 
 
@@ -332,6 +335,13 @@ class Chronicle:
         """Tell whether a purge, or midnight, has passed since the first day was found."""
         # Midnight may already have passed for the database, which refused.
         return day < await self.first_day(day_of(max(self._clock.now(), await self._store.read_now())))
+
+
+def is_of_preservation(entry: Entry) -> bool:
+    """Tell whether an entry is about an authority's request to preserve: it is shown to those who answer for it."""
+    data = entry.event.get("data", {})
+    is_extract = entry.submitted_by == SUBMITTED_BY and data.get("requester") == PRESERVED
+    return bool(is_extract or data.get("change") == PRESERVATION)
 
 
 def _open(box: Box, rows: list[EntryRow], kinds: Collection[str]) -> list[Entry]:

@@ -20,9 +20,13 @@ from ingest.console.documents import OFFERED
 from ingest.console.routes import ELSEWHERE, OPEN, PAGES
 from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
 from journal.admin.persons import ROLES, People
+from journal.admin.recipient import read_recipient
 from journal.core.errors import OperatorError, StoreError
 from journal.core.times import day_of, format_day, format_time
+from journal.extract.grounds import Authorisation
 from journal.keys.persons import Identity
+from retention.preservation import Hold, preserve
+from tests.support.communes import commune
 from tests.support.console import PASSWORD, REFERENT, Visitor, invited, signed_in
 from tests.support.edge import CATEGORY, OTHER_TENANT, TENANT
 from tests.support.pdf import words_of
@@ -148,6 +152,31 @@ async def test_what_is_told_by_mail_is_a_persons_choice(edge: RunningEdge) -> No
     await referent.get("/alertes")
     assert "un référent reçoit tout" in referent.seen[-1]
     assert len(re.findall(r'id="m-\w+" [^>]+ checked', referent.seen[-1])) == 8
+
+
+async def test_an_authoritys_request_is_shown_to_referents(own_edge: RunningEdge) -> None:
+    """What was asked to be preserved, by whom and under which reference; other roles see none of its entries."""
+    service = own_edge.service
+    today = day_of(own_edge.clock.now())
+    asked = Hold(
+        tenant=TENANT,
+        categories=(CATEGORY,),
+        first_day=today,
+        last_day=today,
+        authorisation=Authorisation("Parquet d'Albi", today, "2026/4127"),
+    )
+    handovers = service.settings.handover_path
+    handovers.mkdir()
+    recipient = read_recipient(commune(end=own_edge.clock.now().replace(microsecond=0) + timedelta(days=9)).certificate)
+    (held,) = await preserve(service, asked, recipient, handovers)
+    assert held.path is not None
+    for role, is_shown in (("referent", True), ("reader", False), ("auditor", False)):
+        visitor, _ = await signed_in(own_edge, role=role, identity=somebody(f"hold-{role}"))
+        assert (await visitor.get("/registre")).status == 200
+        shown = visitor.seen[-1]
+        assert [said in shown for said in ("2026/4127", "conservation demandée", "demande de conservation")] == [
+            is_shown
+        ] * 3
 
 
 async def test_what_does_not_sign_in(edge: RunningEdge) -> None:
