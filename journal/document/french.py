@@ -20,8 +20,7 @@ TRIALS = (
 )
 WEEKDAYS = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
 
-# All but what the two fonts of typst can show: Latin, Greek, Cyrillic, usual signs. PDF/A forbids characters without
-# a glyph, and one strange name must not prevent a document.
+# All but what the two fonts of typst can show: Latin, Greek, Cyrillic, usual signs. Others would be seen as boxes.
 _UNPRINTABLE = re.compile(
     "[^ -~\u00a0-\u00ac\u00ae-\u02ff\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u0482\u048a-\u04ff\u1e00-\u1eff"
     "\u2010-\u2027\u202f-\u2040\u2044-\u2052\u20a0-\u20bf\u2190-\u21ff\u2200-\u22ff\u2500-\u25ff\u27e6\u27e7]"

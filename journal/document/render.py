@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A template of this package, by file name, the reason stated in the signature, the standards of its PDF.
+    """A template of this package, by file name, and the reason stated in the signature.
 
-    One with a block has a place labelled `signature`, where the signature is seen.
+    `standards` are those that typst holds its PDF to, and that the PDF then claims: none, as no validator has confirmed
+    one. One with a block has a place labelled `signature`, where the signature is seen.
     """
 
     name: str
     reason: str
-    standards: tuple[str, ...] = ("a-3a",)
+    standards: tuple[str, ...] = ()
     has_block: bool = False
 
 
 EXTRACT = Template(name="extrait", reason="Extrait du journal des accès")
 ATTESTATION = Template(name="attestation", reason="Attestation de destruction")
-HANDOVER_SLIP = Template(name="bordereau", reason="Bordereau de remise", standards=(), has_block=True)
-EXPORT_SLIP = Template(name="bordereau", reason="Bordereau d’export", standards=(), has_block=True)
-DESTRUCTION = Template(name="bordereau", reason="Procès-verbal de destruction", standards=(), has_block=True)
+HANDOVER_SLIP = Template(name="bordereau", reason="Bordereau de remise", has_block=True)
+EXPORT_SLIP = Template(name="bordereau", reason="Bordereau d’export", has_block=True)
+DESTRUCTION = Template(name="bordereau", reason="Procès-verbal de destruction", has_block=True)
 
 
 def paper_template(title: str) -> Template:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from journal.core.entry import MODULE_ACTIONS
 from journal.document.content import MAX_ROWS, action_cell
 from journal.document.french import printable
-from journal.document.render import DocumentError, render
+from journal.document.render import EXTRACT, DocumentError, render
 from journal.extract import table
 from journal.extract.grounds import Authorisation, Person, Rule, RuleChange
 from journal.extract.manifest import Filter, Request
@@ -290,12 +291,20 @@ async def lay_out(signer: LocalSigner, text: str) -> None:
 
 
 async def test_every_character_said_to_be_printable_has_a_glyph(signer: LocalSigner) -> None:
-    """PDF/A refuses a missing glyph: a document of all the characters we let through is made."""
+    """PDF/A refuses a missing glyph: held to it, a document of all the characters we let through is made."""
     everything = [chr(code) for code in range(0x20, 0x2800) if printable(chr(code)) == chr(code)]
     entries = [
         make_entry(0, reason=" ".join(everything[start : start + 100])) for start in range(0, len(everything), 100)
     ]
-    assert (await render(make_content(entries), signer, AT)).startswith(b"%PDF-")
+    held = replace(EXTRACT, standards=("a-3a",))
+    assert (await render(make_content(entries), signer, AT, held)).startswith(b"%PDF-")
+
+
+async def test_it_claims_no_standard(signer: LocalSigner) -> None:
+    """No validator has confirmed one; its parts are tagged all the same."""
+    document = await render(make_content([make_entry(0)]), signer, AT)
+    assert b"pdfaid" not in document
+    assert b"/StructTreeRoot" in document
 
 
 async def test_what_cannot_be_laid_out_is_an_error_of_ours(signer: LocalSigner) -> None:
