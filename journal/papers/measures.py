@@ -66,6 +66,7 @@ LOOKED_AT = {
     "accounts": "la base tourne sous un autre compte que le service",
     "credentials": "aucun accès n'expire sans successeur",
     "sources": "aucun module ne se tait",
+    "mails": "aucun courriel aux communes n'attend depuis longtemps",
     "backups": "la base est sauvegardée en continu",
     "opening": "l'installation s'ouvre",
     "status": "l'état du service se lit",
