@@ -144,7 +144,12 @@ async def send(php: str, home: Path) -> None:
         if any(path.stat().st_size for path in home.glob("spool/*/0*.ndjson")):
             command = [php, str(CONNECTOR / "openepm-journal-php"), "flush", "--config", str(home / "journal.ini")]
             process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
-            _, said = await process.communicate()
+            try:
+                _, said = await process.communicate()
+            finally:  # cancelled
+                if process.returncode is None:
+                    process.terminate()
+                    await process.communicate()
             if said != told:
                 sys.stderr.write(said.decode() or "openepm-journal: all is sent\n")
             told = said
