@@ -163,7 +163,7 @@ class Asked:
             instruments.received("single", len(self._body))
             instruments.settled(given)
             self._answer(201 if given.recorded else 200, {hdrs.CONTENT_TYPE: "application/json"}, given.body)
-        elif isinstance(error, SubmissionError):
+        elif isinstance(error, SubmissionError) and not self._connection.ends:
             # Asked again, it is refused again: with every fault there is.
             self._direct.edge.rate.give_back(self._caller)
             self._is_answered = True

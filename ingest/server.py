@@ -213,6 +213,11 @@ class Connection(RequestHandler):
         """Tell whether no request is being answered."""
         return not self._request_in_progress
 
+    @property
+    def ends(self) -> bool:
+        """Tell whether the application answers nothing more here: the service stops."""
+        return self._close or self._force_close
+
     def drop(self) -> None:
         """Close it at once."""
         if self.transport is not None:

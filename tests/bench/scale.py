@@ -90,7 +90,7 @@ class Country(Site):
 async def measure_scale(chains: int, entries: int, runs: int) -> None:
     """Print what there is to say of so many chains, and of so many entries."""
     with tempfile.TemporaryDirectory(prefix="oej-bench-") as home:
-        settings, clock = Settings(home=home, queue_events=10 * chains, queue_bytes=1 << 40), SystemClock()
+        settings, clock = Settings(home=home, queue_events=max(50_000, 10 * chains), queue_bytes=1 << 40), SystemClock()
         async with AsyncExitStack() as stack:
             dsn, server = await stack.enter_async_context(open_server(settings))
             assert server is not None
