@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import asyncio
 from typing import TYPE_CHECKING
 
 from journal.admin.persons import People
@@ -15,33 +15,56 @@ from journal.notices.kinds import read_choice
 from journal.notices.letters import UNKNOWN_CONTACT, Sender
 from journal.notices.progress import alone, progress_of
 from journal.notices.rounds import Addressee, Rounds
+from journal.reading.sources import read_silent, read_sources
 
 if TYPE_CHECKING:
     from journal.notices.progress import Progress
     from journal.service import Service
     from journal.settings import Settings
 
+ROUND_SECONDS = 120.0
 
-async def tell_communes(settings: Settings) -> int:
-    """Tell them what is due; 1, and why, where that cannot be done now: it is done by a later round."""
-    server = SmtpServer(settings)
+
+async def look_and_tell(settings: Settings) -> tuple[dict[str, str], str | None]:
+    """Tell the communes what is due, if mail is set; return what the host is told of the store, and why nothing was.
+
+    What could not be told is told by a later round. A database or a server that hangs keeps the host's own notices
+    waiting for no longer than ROUND_SECONDS.
+    """
+    server = SmtpServer(settings) if settings.notify_mail_from is not None else None
     dsn = settings.dsn or find_running(settings)
     if dsn is None:
-        return 0  # nothing runs, which the host is told
+        return {}, None  # nothing runs, which the host is told
     try:
-        with alone(settings) as is_alone:
-            if not is_alone:
-                return 0
+        async with asyncio.timeout(ROUND_SECONDS):
             await check_schema(dsn)
             async with open_still(dsn, settings) as installation:
-                progress = progress_of(settings)
-                await tell(installation.service, server, progress)
+                found = await _silent(installation.service)
+                return found, await _round(installation.service, server) if server is not None else None
+    except TimeoutError:
+        return {}, f"the database did not answer for {ROUND_SECONDS:.0f} s"
     except (JournalError, OSError) as error:
-        print(f"openepm-journal: the communes were not told: {error}", file=sys.stderr)
-        return 1
-    if progress.server.reason:
-        print(f"openepm-journal: the communes were not told: {progress.server.reason}", file=sys.stderr)
-    return int(bool(progress.server.reason))
+        return {}, str(error)
+
+
+async def _round(service: Service, server: SmtpServer) -> str | None:
+    """Run a round, unless another process does; return why mail could not be sent."""
+    with alone(service.settings) as is_alone:
+        if not is_alone:
+            return None
+        progress = progress_of(service.settings)
+        await tell(service, server, progress)
+        return progress.server.reason or None
+
+
+async def _silent(service: Service) -> dict[str, str]:
+    """Return the sources that are silent, by commune and category: their names may be of a person's workstation."""
+    sources = await read_sources(service.store, service.keyring, service.name)
+    silent = await read_silent(service.store, service.keyring, service.name, sources)
+    return {
+        f"source of {place}": f"a source of {place} is silent: openepm-journal sources names it"
+        for place in sorted({f"{one.tenant} {one.category}" for one in silent})
+    }
 
 
 async def tell(service: Service, server: SmtpServer, progress: Progress) -> int:

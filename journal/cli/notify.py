@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from journal.cli.communes_told import tell_communes
+from journal.cli.communes_told import look_and_tell
 from journal.core.errors import OperatorError
 from journal.notices.channels import Notice, channels, deliver
 from journal.notices.host import problems
@@ -31,15 +31,18 @@ _IS_UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,255}").fullmatch
 async def notify(settings: Settings, arguments: argparse.Namespace) -> int:
     """Tell what is new, what has lasted for a day, and what is over; 1 if a channel failed."""
     ways = channels(settings)
-    is_round = settings.notify_mail_from is not None and not arguments.unit and not arguments.test
     if not ways and settings.notify_mail_from is None:
         raise OperatorError(
-            "nobody is told: set notify_mail_from (the communes are told by mail), with notify_mail_to (this host's "
-            "operators too), or notify_webhook"
+            "nobody is told: set notify_mail_from (persons of communes get mail), and notify_mail_to or notify_webhook "
+            "(this host's operators are told)"
         )
+    is_asked = bool(arguments.unit or arguments.test)
+    of_store, failure = ({}, None) if is_asked else await look_and_tell(settings)
+    if failure is not None:
+        print(f"openepm-journal: the communes were not told: {failure}", file=sys.stderr)
     found, again_seconds = await _found(settings, arguments)
-    status = await _tell_host(ways, settings, arguments, found, again_seconds)
-    return status | (await tell_communes(settings) if is_round else 0)
+    status = await _tell_host(ways, settings, arguments, found | of_store, again_seconds)
+    return status | int(failure is not None)
 
 
 async def _tell_host(

@@ -79,9 +79,9 @@ KINDS: Final[dict[str, Kind]] = {
             "confirmé qu’elle peut l’ouvrir. La règle ne plie pas : à son terme, le jour est détruit."
         ),
         do=(
-            "Vérifiez que le certificat de remise de la commune est valable et que le répertoire des remises est vidé "
-            "régulièrement ; donnez le code de confirmation de la dernière remise ouverte. Le registre de la console "
-            "dit ce qui manque."
+            "À la page « Remises » de la console, vérifiez que le certificat de la commune est valable, ouvrez la "
+            "dernière remise et donnez son code de confirmation. Le registre dit pourquoi la remise a échoué ; "
+            "demandez à l’hébergeur quand elle sera refaite."
         ),
     ),
     "silence": Kind(
@@ -114,7 +114,7 @@ KINDS: Final[dict[str, Kind]] = {
         means="Une autre personne, un logiciel ou l’hébergeur a obtenu un extrait du journal de la commune.",
         do=(
             "Ouvrez le registre de la console : il dit qui, quand, pour quels jours et pourquoi. Si cette demande "
-            "n’est pas légitime, retirez l’accès de son auteur aussitôt."
+            "n’est pas légitime, faites retirer l’accès de son auteur aussitôt."
         ),
         call=HOST_AND_OFFICER,
     ),

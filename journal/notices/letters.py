@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
 from hashlib import sha256
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 from journal.core.paris import paris_time
 from journal.core.times import format_time
-from journal.document.french import french_day, printable
+from journal.document.french import french_day, printable, typeset
 from journal.notices.kinds import HOST_AND_OFFICER, KINDS
 
 if TYPE_CHECKING:
@@ -49,12 +49,10 @@ def alert(
     """Return the mail that tells these news; the same news give the same Message-ID."""
     shown = news[:TOLD_AT_ONCE]
     more = f" (et {len(news) - 1} de plus)" if len(news) > 1 else ""
-    parts = [fill(f"Le journal des accès de {commune} vous signale ce qui suit.", WIDTH)]
+    parts = [_filled(f"Le journal des accès ({commune}) vous signale ce qui suit.")]
     parts += [_paragraphs(sender, one, number, labels) for number, one in enumerate(shown, start=1)]
     if len(news) > len(shown):
-        parts.append(
-            fill(f"Et {len(news) - len(shown)} de plus, que dit le registre : {sender.page('/registre')}", WIDTH)
-        )
+        parts.append(_filled(f"Et {len(news) - len(shown)} de plus, que dit le registre : {sender.page('/registre')}"))
     message = _message(sender, to, f"{commune} : {KINDS[news[0].kind].title}{more}", at)
     _name(message, sender, to, *(one.key for one in news))
     message.set_content(_text(sender, parts), cte="quoted-printable")
@@ -69,23 +67,20 @@ def seals(
     _name(message, sender, to, "seals", str(day))
     listed = "\n".join(f"  - {name}" for name in files)
     parts = [
-        fill(f"Voici les sceaux du journal des accès de {commune}, un par catégorie :", WIDTH) + f"\n{listed}",
-        fill(
+        _filled(f"Voici les sceaux du journal des accès ({commune}), un par catégorie :") + f"\n{listed}",
+        _filled(
             "Gardez ce message, avec ses pièces jointes telles quelles : il n’y a rien d’autre à faire. Un sceau dit "
-            "où en était le journal à cette heure, et ne contient rien de ce qui y est inscrit.",
-            WIDTH,
+            "où en était le journal à cette heure, et ne contient rien de ce qui y est inscrit."
         ),
-        fill(
+        _filled(
             "À quoi il sert : votre boîte est un témoin que l’hébergeur ne peut pas changer. Si le journal était "
             "réécrit plus tard, même par quelqu’un qui en a toutes les clés, un extrait demandé ensuite ne "
-            "s’accorderait plus avec ce sceau.",
-            WIDTH,
+            "s’accorderait plus avec ce sceau."
         ),
-        fill(
+        _filled(
             "Comment s’en servir : sur la page de vérification, donnez l’extrait, le certificat de confiance et le "
             "fichier joint, comme sceau gardé ; ou bien journal-verify EXTRAIT --trust CERTIFICAT --known-seal "
-            "FICHIER. Un refus (« fourche ») est grave : gardez tout.",
-            WIDTH,
+            "FICHIER. Un refus (« fourche ») est grave : gardez tout."
         ),
         _call(sender, officer=True),
     ]
@@ -121,21 +116,34 @@ def _paragraphs(sender: Sender, news: News, number: int, labels: Mapping[str, st
 
 def _call(sender: Sender, *, officer: bool, width: int | None = WIDTH) -> str:
     said = f"Qui appeler : {sender.contact}{f', {_OFFICER}' if officer else ''}."
-    return said if width is None else fill(said, width)
+    return said if width is None else _filled(said)
 
 
 def _indented(text: str) -> str:
-    return fill(text, WIDTH, initial_indent="   ", subsequent_indent="   ", break_long_words=False)
+    return _filled(text, "   ")
+
+
+def _filled(text: str, indent: str = "") -> str:
+    """Return a paragraph in lines that fit, none of which begins with a sign."""
+    lines = wrap(
+        typeset(text),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
 
 
 def _text(sender: Sender, parts: Sequence[str]) -> str:
     end = (
-        "Ce message ne contient ni nom ni rien de ce que le journal contient.\n"
+        "Ce message ne contient ni nom, ni rien de ce que le journal contient.\n"
         f"Le détail est au registre : {sender.page('/registre')}\n"
         f"Choisir ce que vous recevez : {sender.page('/alertes')}\n"
         "Il est envoyé par un programme : n’y répondez pas."
     )
-    return "\n\n".join(["Bonjour,", *parts, end]) + "\n"
+    return "\n\n".join(["Bonjour,", *parts, end.replace(" :", "\u00a0:")]) + "\n"
 
 
 def _message(sender: Sender, to: str, subject: str, at: datetime) -> EmailMessage:

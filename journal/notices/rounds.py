@@ -19,6 +19,7 @@ from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import JournalError, NotCoveredError, UnavailableError
 from journal.core.times import day_of, format_day
 from journal.notices.channels import FAILURES, SESSION_SECONDS, why
+from journal.notices.kinds import KINDS
 from journal.notices.letters import alert, seal_name, seals
 from journal.notices.news import lasting, news_of_entry
 from journal.notices.progress import Told
@@ -166,7 +167,7 @@ class Rounds:
                 one.address,
                 commune=name,
                 at=now,
-                news=sorted(news, key=lambda item: item.at),
+                news=sorted(news, key=_gravest_first),
                 labels=labels,
             )
             mails.append(_Mail(person=one.id, message=message, read=read, lasting=still))
@@ -224,6 +225,10 @@ class Rounds:
         else:
             self._progress.server.clear()
         return sent
+
+
+def _gravest_first(news: News) -> tuple[int, datetime]:
+    return list(KINDS).index(news.kind), news.at
 
 
 def _note(told: Told, mail: _Mail) -> None:

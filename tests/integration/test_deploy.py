@@ -79,6 +79,13 @@ def test_somebody_is_told(unit: str, arguments: list[str]) -> None:
     assert settings("openepm-journal-notify.timer")["OnUnitActiveSec"] == ["5min"]
 
 
+def test_who_mails_communes_has_the_key() -> None:
+    """Addresses of persons are opened by the key store, as in the purge; there is nothing else to be had by it."""
+    notify, purge = settings("openepm-journal-notify.service"), settings("openepm-journal-purge.service")
+    for name in ("Environment", "LoadCredential", "StateDirectory", "MemorySwapMax"):
+        assert notify[name] == purge[name]
+
+
 @pytest.mark.parametrize(
     "unit",
     [

@@ -261,7 +261,7 @@ async def test_a_commune_is_told_by_the_command(edge: RunningEdge, mail: MailSer
     assert message["To"] == login
     said = " ".join(message.get_content().split())
     assert "Catégorie : Main courante" in said
-    assert "Qui appeler : l'astreinte de l'hébergeur, 05 00 00 00 00, puis le délégué" in said
+    assert "Qui appeler : l’astreinte de l’hébergeur, 05 00 00 00 00, puis le délégué" in said
     assert "Jeanne" not in message.as_string()
 
 
