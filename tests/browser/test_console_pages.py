@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Page
 
-PAGES = ("", "/extrait", "/registre", "/remises", "/personnes", "/aide", "/rien")
+PAGES = ("", "/extrait", "/registre", "/remises", "/alertes", "/personnes", "/aide", "/rien")
 WIDTHS = (360, 1440)
 # An extract is made by a machine that may be busy.
 LIMIT_MILLISECONDS = 120_000

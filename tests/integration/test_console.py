@@ -116,7 +116,7 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
             if role not in page.roles:
                 assert is_absent, (role, page.path, answer.status)
             elif (
-                page.path in {"", "/extrait", "/registre", "/remises", "/personnes", "/aide", "/trust.pem"}
+                page.path in {"", "/extrait", "/registre", "/remises", "/alertes", "/personnes", "/aide", "/trust.pem"}
                 and page.method == "GET"
             ):
                 assert answer.status == 200, (role, page.path)

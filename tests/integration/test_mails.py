@@ -18,6 +18,7 @@ from journal.notices.channels import SmtpServer
 from journal.notices.kinds import KINDS, Choice, read_choice
 from journal.notices.progress import LONG_SECONDS, progress_of
 from journal.pki.certificates import der_to_pem
+from journal.verifier.cli import main
 from tests.support.addressees import add_person, tell_all
 from tests.support.communes import SHORT, commune, commune_world, root
 from tests.support.mail import MailServer, running_mail_server
@@ -269,7 +270,11 @@ async def test_an_end_between_the_mail_and_its_note(world: World, mail: MailServ
 
 
 async def test_a_mailed_seal_convicts_a_rewritten_journal(
-    world: World, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    mail: MailServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What the commune has in its mailbox is `GET …/head`, byte for byte: whoever has every key is convicted by it."""
     await add_person(
@@ -294,6 +299,14 @@ async def test_a_mailed_seal_convicts_a_rewritten_journal(
     world.verify(forged)
     with pytest.raises(ForkError):
         world.verify(forged, known=[seal])
+    extract, kept = tmp_path / "forged.asice", tmp_path / str(attached.get_filename())
+    extract.write_bytes(forged)
+    kept.write_bytes(seal)
+    capsys.readouterr()
+    assert (
+        main([str(extract), "--trust", str(world.settings.trust_path), "--known-seal", str(kept), "--lang", "en"]) == 1
+    )
+    assert "fork" in capsys.readouterr().out
     await tell_all(world.service, mail)
     await world.travel_to(FIRST + DAY)
     await tell_all(world.service, mail)
