@@ -22,7 +22,7 @@ from journal.extract.grounds import Authorisation, Person
 from journal.keys.files import appear_whole, create_all_durably
 from journal.pki.timestamp import time_text
 from journal.reading.plan import ExtractRequest
-from journal.writing.chronicle import SUBMITTED_BY
+from journal.writing.chronicle import AUTOMATIC, SUBMITTED_BY
 from retention.attestation import Attestations
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ async def credential_rotate(settings: Settings, arguments: argparse.Namespace) -
 async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
     """Make an extract; the file appears once it is complete."""
     output = Path(arguments.output)
+    if arguments.requester in AUTOMATIC:
+        raise OperatorError(f"--requester {arguments.requester!r} is what the service calls itself: name who asks")
     check_free(output, "-o", "an extract")
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from journal.core.errors import OperatorError
+from journal.core.times import parse_day
 from journal.keys.files import replace_durably
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ class Trouble:
 
 @dataclass(slots=True)
 class Told:
-    """One person: up to which index each journal was told, which lasting things, the period of the last seals."""
+    """One person: up to which index each journal was told, on which day; lasting things, the period of the seals."""
 
+    on: str = ""
     read: dict[str, int] = field(default_factory=dict)
     lasting: list[str] = field(default_factory=list)
     seals: str = ""
@@ -127,7 +129,10 @@ def alone(settings: Settings) -> Iterator[bool]:
 
 
 def _told(value: Any) -> Told:
+    if on := str(value["on"]):
+        parse_day(on)
     return Told(
+        on=on,
         read={str(journal): int(index) for journal, index in value["read"].items()},
         lasting=[str(key) for key in value["lasting"]],
         seals=str(value["seals"]),

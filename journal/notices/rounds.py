@@ -17,7 +17,7 @@ import structlog
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import JournalError, NotCoveredError, UnavailableError
-from journal.core.times import day_of, format_day
+from journal.core.times import day_of, format_day, parse_day
 from journal.notices.channels import FAILURES, SESSION_SECONDS, why
 from journal.notices.kinds import KINDS
 from journal.notices.letters import alert, seal_name, seals
@@ -26,7 +26,7 @@ from journal.notices.progress import Told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from email.message import EmailMessage
 
     from journal.database.store import Store
@@ -64,6 +64,7 @@ class _Mail:
     message: EmailMessage
     read: dict[str, int]
     lasting: list[str]
+    on: str = ""
     seals: str | None = None
 
 
@@ -116,11 +117,13 @@ class Rounds:
         """Read what came since the person who was told least; nobody is told of more than the day before at first."""
         journals = sorted({one.tenant for one in people} | {RESERVED_TENANT})
         for row in await self._store.read_heads(journals, [JOURNAL_CATEGORY] * len(journals)):
-            read = (told.read.get(row.tenant, -1) for told in self._progress.persons.values())
             # A journal that was brought back from before begins anew.
-            after = min((index for index in read if 0 <= index < row.size), default=-1)
+            known = [told for told in self._progress.persons.values() if 0 <= told.read.get(row.tenant, -1) < row.size]
+            after = min((told.read[row.tenant] for told in known), default=-1)
+            # What came after a round is of its day, or later; a clock may be a little off.
+            since = min((told.on for told in known), default=format_day(day_of(now)))
             try:
-                await self._read_journal(row.tenant, row.size, after, now)
+                await self._read_journal(row.tenant, row.size, after, parse_day(since) - NEW_TOLD)
             except UnavailableError:
                 raise
             except JournalError as error:
@@ -128,11 +131,10 @@ class Rounds:
                 log.error("what a journal has to tell cannot be read", tenant=row.tenant, reason=str(error))
                 self._sizes.pop(row.tenant, None)
 
-    async def _read_journal(self, journal: str, size: int, after: int, now: datetime) -> None:
+    async def _read_journal(self, journal: str, size: int, after: int, since: date) -> None:
         self._news[journal], self._sizes[journal] = [], size
         if after + 1 >= size:
             return
-        since = None if after >= 0 else day_of(now - NEW_TOLD)
         async for page in self._chronicle.pages(journal, *KINDS_READ, since=since, after=after):
             self._news[journal] += [
                 (entry.index, news) for entry in page.entries if (news := news_of_entry(journal, entry)) is not None
@@ -170,14 +172,19 @@ class Rounds:
                 news=sorted(news, key=_gravest_first),
                 labels=labels,
             )
-            mails.append(_Mail(person=one.id, message=message, read=read, lasting=still))
+            mails.append(_Mail(person=one.id, message=message, read=read, lasting=still, on=self._on(told, read, now)))
         else:
-            told.read, told.lasting = told.read | read, still
+            told.read, told.lasting, told.on = told.read | read, still, self._on(told, read, now)
         if (period := _period(one.choice.seals, now)) and period != told.seals:
             message_of_seals = await self._seals(one, name, now)
             if message_of_seals is not None:
                 mails.append(_Mail(person=one.id, message=message_of_seals, read={}, lasting=[], seals=period))
         return mails
+
+    def _on(self, told: Told, read: dict[str, int], now: datetime) -> str:
+        """Return up to which day the person is told of every journal: of one that could not be read, it stays."""
+        is_all = all(journal in read for journal in told.read)
+        return format_day(day_of(now)) if is_all or not told.on else told.on
 
     def _is_for(self, news: News, one: Addressee) -> bool:
         return news.is_for(one.tenant, one.categories, one.id)
@@ -234,7 +241,7 @@ def _gravest_first(news: News) -> tuple[int, datetime]:
 def _note(told: Told, mail: _Mail) -> None:
     told.trouble.clear()
     if mail.seals is None:
-        told.read, told.lasting = told.read | mail.read, mail.lasting
+        told.read, told.lasting, told.on = told.read | mail.read, mail.lasting, mail.on
     else:
         told.seals = mail.seals
 

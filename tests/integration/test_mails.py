@@ -254,6 +254,25 @@ async def test_a_server_that_never_ends_its_greeting(world: World, mail: MailSer
         await asyncio.to_thread(speak)
 
 
+async def test_somebody_who_is_told_nothing_for_days(world: World, mail: MailServer) -> None:
+    """What came in between is told when the address works again, and not to somebody who is new."""
+    mail.unknown = {ANNE}
+    await tell_all(world.service, mail)
+    await ask(world)
+    assert await tell_all(world.service, mail) == 0
+    await world.travel_to(FIRST + 3 * DAY)
+    assert await tell_all(world.service, mail, limit_reached=True) == 0
+    await add_person(
+        world.service, "new@albi.example", tenant=TENANT, categories=[CATEGORY], mails="extract seals-never"
+    )
+    await ask(world)
+    mail.unknown = set()
+    assert await tell_all(world.service, mail, limit_reached=True) == 2
+    subjects = {str(message["To"]): str(message["Subject"]) for message in mail.arrived}
+    assert subjects[ANNE].endswith("Extrait demandé par quelqu’un d’autre (et 1 de plus)")
+    assert subjects["new@albi.example"].endswith("Extrait demandé par quelqu’un d’autre")
+
+
 async def test_an_end_between_the_mail_and_its_note(world: World, mail: MailServer) -> None:
     """The mail comes again, under the same Message-ID, which mailboxes show once."""
     await tell_all(world.service, mail)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.cli import hold as hold_command
+from journal.cli.commands import extract
 from journal.cli.parser import make_parser
 from journal.core.errors import BusyError, OperatorError
 from journal.pki.certificates import der_to_pem
@@ -71,13 +72,13 @@ async def test_days_are_preserved_at_once(world: World, tmp_path: Path, capsys: 
     assert REFERENCE.replace("/", "") not in "".join(names(world))
     for path in files:
         assert sha256(path.read_bytes()).hexdigest() in said
-        extract = opened(path, holder, tmp_path)
-        manifest = world.verify(extract).manifest
+        content = opened(path, holder, tmp_path)
+        manifest = world.verify(content).manifest
         assert (manifest.purpose, manifest.requester) == ("criminal-proceedings", "demande de conservation")
         assert manifest.request.reference == REFERENCE
         assert manifest.authorisation is not None
         assert (manifest.authorisation.issuer, manifest.disclosed, manifest.withheld) == (ISSUER, 4, 0)
-        assert len(members(extract)) == 4
+        assert len(members(content)) == 4
     kinds = [
         (kind, data.get("change")) for kind, _, data in await told(world) if "requester" in data or "change" in data
     ]
@@ -133,6 +134,27 @@ async def test_what_cannot_be_preserved(world: World) -> None:
     with closing(Outbox.hold(root(world), TENANT)), pytest.raises(BusyError, match="another run is handing over"):
         await hold(world, *asked)
     assert await told(world) == before
+
+
+async def test_nobody_asks_in_the_name_of_the_service(world: World) -> None:
+    """An extract by the host is told to the communes, and is in the register: no name hides it."""
+    days = [
+        "--from",
+        str(FIRST),
+        "--to",
+        str(FIRST),
+        "--purpose",
+        "lawfulness",
+        "-o",
+        "x.asice",
+        "--request-reference",
+        "R",
+    ]
+    arguments = make_parser().parse_args(
+        ["extract", "--tenant", TENANT, "--category", CATEGORY, *days, "--requester", "demande de conservation"]
+    )
+    with pytest.raises(OperatorError, match="is what the service calls itself"):
+        await extract(settings_of(world), arguments)
 
 
 async def test_who_is_shown_it(world: World) -> None:
