@@ -47,7 +47,6 @@ LOOKED_AT = {
     "key store": "chaque copie du magasin de clés est lisible, et la clé maîtresse l'ouvre",
     "ledger": "le registre du magasin de clés est entier",
     "key copy": "une copie du magasin de clés, hors de l'hôte, suit les purges",
-    "mails": "les personnes des communes sont prévenues par courriel",
     "disk": "chaque disque a de la place",
     "signer": "le signataire a son propre compte",
     "audit": "l'audit continu n'a rien trouvé d'altéré",
