@@ -31,12 +31,13 @@ _IS_UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,255}").fullmatch
 async def notify(settings: Settings, arguments: argparse.Namespace) -> int:
     """Tell what is new, what has lasted for a day, and what is over; 1 if a channel failed."""
     ways = channels(settings)
-    if not ways and settings.notify_mail_from is None:
+    is_asked = bool(arguments.unit or arguments.test)
+    # Persons of communes are told neither of units nor of tests.
+    if not ways and (is_asked or settings.notify_mail_from is None):
         raise OperatorError(
             "nobody is told: set notify_mail_from (persons of communes get mail), and notify_mail_to or notify_webhook "
             "(this host's operators are told)"
         )
-    is_asked = bool(arguments.unit or arguments.test)
     of_store, failure = ({}, None) if is_asked else await look_and_tell(settings)
     if failure is not None:
         print(f"openepm-journal: the communes were not told: {failure}", file=sys.stderr)

@@ -257,6 +257,8 @@ async def test_a_commune_is_told_by_the_command(edge: RunningEdge, mail: MailSer
     progress.keep()
     for _ in range(2):
         assert await notify(mail.port) == (0, "")
+    # A test is for the host's own channels, of which there is none here.
+    assert forks.run(["notify", "--test"], environment).returncode == 2
     (message,) = mail.arrived
     assert message["To"] == login
     said = " ".join(message.get_content().split())
