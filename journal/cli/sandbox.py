@@ -62,6 +62,9 @@ class Watched:
                 print(describe(compartment, acknowledgement.receipt.index, event), flush=True)
         return answer
 
+    def offer(self, *_: Any, **__: Any) -> None:
+        """Leave every event to `submit`."""
+
 
 def describe(compartment: Compartment, index: int, event: Event) -> str:
     """Return an entry in a line: when, where, what, who, about what, why."""

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 from typing import IO
 
 import orjson
@@ -20,6 +21,7 @@ import pytest
 from journal.cli import demo, sandbox
 from tests.support.ports import free_port
 
+PATIENCE_SECONDS = 300
 COMMAND = str(Path(sys.executable).with_name("openepm-journal"))
 
 
@@ -31,6 +33,9 @@ def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
     command = [COMMAND, "demo", "--keep-running", "--directory", str(tmp_path / "demo")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
+        # What never arrives would be waited for without end.
+        patience = Timer(PATIENCE_SECONDS, running.kill)
+        patience.start()
         printed = ""
         for line in running.stdout:
             printed += line
@@ -57,6 +62,7 @@ def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
             assert "MC-2026-00001" in paste(f"curl -sSLb '' --retry-connrefused --retry 20 {login} {sample}").decode()
             read_until(running.stdout, "access  list  c.martin")
         finally:
+            patience.cancel()
             running.send_signal(signal.SIGINT)
             running.wait(timeout=60)
     assert running.returncode == 0
