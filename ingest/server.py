@@ -84,11 +84,6 @@ class _Parser:
             return (), False, b""
         return ((message, left),), False, b""
 
-    def message_consumed(self) -> None:
-        """Note that the application begins with a request."""
-        self._connection.is_with_application = True
-        self._parser.message_consumed()
-
     def __getattr__(self, name: str) -> Any:
         """Be aiohttp's parser in all else."""
         return getattr(self._parser, name)
@@ -97,7 +92,7 @@ class _Parser:
 class Connection(RequestHandler):
     """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
-    __slots__ = ("_asked", "_connections", "_direct", "_held", "is_with_application")
+    __slots__ = ("_asked", "_connections", "_direct", "_held")
 
     def __init__(self, manager: Server, connections: Connections, direct: Direct, **kwargs: Any) -> None:
         """Be counted among these connections."""
@@ -105,8 +100,6 @@ class Connection(RequestHandler):
         self._connections = connections
         self._direct = direct
         self._asked: Asked | None = None
-        # From when a request is taken from those that wait, until its answer is sent.
-        self.is_with_application = False
         # What came while a request was answered directly.
         self._held = b""
         self._parser: Any = _Parser(self._parser, self)
@@ -125,11 +118,12 @@ class Connection(RequestHandler):
             super().resume_reading(resume_parser)
 
     def take(self, message: RawRequestMessage, payload: StreamReader) -> StreamReader | None:
-        """Answer a request without the application, if that can be done and nothing else is being answered.
+        """Answer a request without the application, if that can be done and aiohttp waits for the next one.
 
+        It does not while it answers one, nor reads the rest of a refused one: the connection may then be about to end.
         Else return what the application is to read as its body.
         """
-        if self.is_with_application or self._messages or self._paused or not payload.is_eof():
+        if self._waiter is None or self._waiter.done() or self._paused or not payload.is_eof():
             return payload
         caller = self._direct.caller(message)
         if caller is None:
@@ -143,12 +137,6 @@ class Connection(RequestHandler):
         self._keepalive = True
         self._put_off_end()
         return None
-
-    async def _handle_request(self, *given: Any) -> tuple[web.StreamResponse, bool]:
-        try:
-            return await super()._handle_request(*given)
-        finally:
-            self.is_with_application = False
 
     def answer(self, answer: bytes, *, ends: bool) -> None:
         """Send the answer to the request that was taken; the connection ends with it, or goes on."""

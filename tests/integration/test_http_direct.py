@@ -143,6 +143,20 @@ async def test_pipelined_requests_are_answered_in_order(own_edge: RunningEdge, t
     writer.close()
 
 
+async def test_nothing_is_taken_after_the_last_answer(edge: RunningEdge, taken: list[bool]) -> None:
+    """What follows an answer with `Connection: close` is not looked at (RFC 9112 section 9.6)."""
+    before = await edge.size()
+    reader, writer = await connect(edge)
+    writer.write(request_head(edge, f"Content-Type: {SINGLE}", "Transfer-Encoding: chunked"))
+    status, headers, _ = await answer_of(reader)
+    assert (status, headers["connection"]) == (411, "close")
+    writer.write(b"0\r\n\r\n" + whole(edge, fresh("after the end")))
+    assert await reader.read() == b""
+    assert taken == []
+    assert await edge.size() == before
+    writer.close()
+
+
 async def test_a_writer_that_does_not_answer(own_edge: RunningEdge, taken: list[bool]) -> None:
     """After the time that the caller waits: 503, as the application; the events are recorded once it can."""
     connection = await asyncpg.connect(own_edge.superuser_dsn)
