@@ -73,18 +73,26 @@ def file_name(compartment: Compartment, wanted: ExtractRequest) -> str:
 
 
 async def stream(
-    request: web.Request, chunks: AsyncGenerator[bytes, None], name: str, edge: Edge, asked_by: str
+    request: web.Request,
+    chunks: AsyncGenerator[bytes, None],
+    name: str,
+    edge: Edge,
+    asked_by: str,
+    *,
+    kind: str = MEDIA_TYPE,
+    size_bytes: int | None = None,
 ) -> web.StreamResponse:
-    """Answer a container under this name; one that was cut off does not verify."""
+    """Answer a container, or a file of another kind, under this name; one that was cut off does not verify."""
     # Before the answer begins: whether anything is disclosed is known with the first bytes.
     first = await anext(chunks)
     bound_of(request).stop()
     response = web.StreamResponse(
         headers={
-            hdrs.CONTENT_TYPE: MEDIA_TYPE,
+            hdrs.CONTENT_TYPE: kind,
             hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}"',
         }
     )
+    response.content_length = size_bytes
     await response.prepare(request)
     try:
         async with aclosing(chunks):
@@ -95,7 +103,7 @@ async def stream(
     except ConnectionError:
         pass  # the caller has disconnected
     except Exception as error:  # noqa: BLE001  (after any error the answer must not look complete)
-        log.error("an extract was cut off", **about(error), credential=asked_by)
+        log.error("a download was cut off", **about(error), credential=asked_by)
         if request.transport is not None:
             request.transport.abort()
     return response

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ingest.extracts import stream
 from ingest.problems import ABSENT, ProblemError
 from journal.admin.confirmation import CODE_DIGITS, confirm_handover
 from journal.admin.recipient import read_recipient
@@ -20,6 +21,7 @@ from journal.core.times import day_of
 from journal.database.handover import file_name
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from ingest.console.pages import Visit
@@ -70,15 +72,21 @@ async def get_file(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
     descriptor = await asyncio.to_thread(_open, _directory(seen) / name, named[name].file_bytes)
     if descriptor is None:
         raise ProblemError(ABSENT, "")
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": "application/pkcs7-mime"}
-    response = web.StreamResponse(headers=headers)
-    response.content_length = named[name].file_bytes
+    size_bytes = named[name].file_bytes
+    blocks = _blocks(descriptor, size_bytes)
+    kind = "application/pkcs7-mime"
+    return await stream(seen.request, blocks, name, seen.console.edge, seen.row.id, kind=kind, size_bytes=size_bytes)
+
+
+async def _blocks(descriptor: int, size_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield a file of this size. Raises OSError where it became shorter meanwhile."""
     with os.fdopen(descriptor, "rb") as file:
-        await response.prepare(seen.request)
-        while block := await asyncio.to_thread(file.read, READ_BYTES):
-            await response.write(block)
-        await response.write_eof()
-    return response
+        while size_bytes > 0:
+            block = await asyncio.to_thread(file.read, min(READ_BYTES, size_bytes))
+            if not block:
+                raise OSError("the file has become shorter")
+            size_bytes -= len(block)
+            yield block
 
 
 def _open(path: Path, size_bytes: int) -> int | None:

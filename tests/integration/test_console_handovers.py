@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
+from ingest.console import handovers
 from journal.core.times import day_of, format_time
 from journal.keys.persons import Identity
 from journal.pki.certificates import der_to_pem
@@ -125,6 +130,32 @@ async def test_only_what_was_put_there_is_given(edge: RunningEdge) -> None:
     secret.write_bytes(b"x" * len(kept))
     path.symlink_to(secret)
     assert (await visitor.get(f"/remises/fichier?nom={path.name}")).status == 404
+
+
+async def test_a_slow_line(edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is given whole, however long that takes; one that was cut short never looks whole."""
+    _, path = await handed_to(edge)
+    visitor, _ = await signed_in(edge)
+    write, kept = web.StreamResponse.write, path.read_bytes()
+
+    async def slowly(response: web.StreamResponse, data: bytes) -> None:
+        await asyncio.sleep(1)
+        await write(response, data)
+
+    async def shortening(response: web.StreamResponse, data: bytes) -> None:
+        path.write_bytes(b"")
+        await write(response, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(web.StreamResponse, "write", slowly)
+        assert (await visitor.get(f"/remises/fichier?nom={path.name}", Prefer="wait=1")).body == kept
+    with monkeypatch.context() as patch:
+        patch.setattr(handovers, "READ_BYTES", len(kept) // 2)
+        patch.setattr(web.StreamResponse, "write", shortening)
+        # What is read ahead is not asked again.
+        patch.setattr(io, "DEFAULT_BUFFER_SIZE", 1)
+        with pytest.raises(aiohttp.ClientError):
+            await visitor.get(f"/remises/fichier?nom={path.name}")
 
 
 async def test_codes_are_not_tried_out(edge: RunningEdge) -> None:
