@@ -80,6 +80,8 @@ def read_ended(path: Path, trust_path: Path) -> Ended:
     try:
         inventory = msgspec.json.decode(content, type=_Inventory)
         _check(inventory, content)
+    except RecursionError as error:
+        raise OperatorError(f"{path} is nested too deep: give TENANT_export.json as the export holds it") from error
     except ValueError as error:  # also of msgspec
         raise OperatorError(f"{path}: {error}: give TENANT_export.json as the export holds it") from error
     digest = sha256(content).digest()

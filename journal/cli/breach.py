@@ -11,7 +11,8 @@ import orjson
 from journal.cli.commands import check_free
 from journal.cli.installation import opened
 from journal.core.errors import OperatorError
-from journal.core.times import day_of
+from journal.core.times import day_of, format_day
+from journal.extract.manifest import FIRST_DAY
 from journal.keys.files import appear_whole
 from journal.papers.breach import Suspected, examine
 from journal.papers.breach_paper import dossier
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 async def breach(settings: Settings, arguments: argparse.Namespace) -> int:
     """Make the dossier; both files appear once they are complete."""
     output = Path(arguments.output or f"violation-{arguments.tenant}.pdf")
-    facts_path = output.with_suffix(".json")
     check_free(output, "-o", "a dossier")
+    facts_path = output.with_suffix(".json")
+    if facts_path == output:
+        raise OperatorError(f"{output} is the name of the facts beside the dossier: choose a name for a PDF with -o")
     check_free(facts_path, "-o", "the facts of a dossier")
     async with opened(settings) as installation:
         service = installation.service
@@ -39,9 +42,10 @@ async def breach(settings: Settings, arguments: argparse.Namespace) -> int:
         facts = orjson.dumps(found.as_json(situation), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
         paper = dossier(situation, found, sha256(facts).hexdigest())
         made = await Papers(service).sign(paper, arguments.tenant, situation.now)
-        for path, content in ((facts_path, facts), (output, made.document)):
-            with appear_whole(path.absolute()) as file:
-                file.write(content)
+        # Both are written before either appears.
+        with appear_whole(facts_path.absolute()) as beside, appear_whole(output.absolute()) as file:
+            beside.write(facts)
+            file.write(made.document)
     readable = sum(one.entries + one.purged_since for one in found.readable)
     print(
         f"{output} and {facts_path}: {readable} entries could be read; entry {made.index} of the journal of "
@@ -57,6 +61,10 @@ def _suspected(arguments: argparse.Namespace, now: datetime) -> Suspected:
         raise OperatorError("--from is after --to")
     if last > day_of(now):
         raise OperatorError("--to has not begun: give days up to today (UTC)")
+    if first < FIRST_DAY:
+        raise OperatorError(f"--from is before {format_day(FIRST_DAY)}")
+    if arguments.known_at is not None and not (day_of(arguments.known_at) >= FIRST_DAY and arguments.known_at <= now):
+        raise OperatorError("--known-at is to come, or before any journal: give when it became known")
     if (kind == "credential") != (arguments.credential is not None):
         raise OperatorError(
             "--credential ID goes with the suspicion credential, which needs it: see openepm-journal credential list"

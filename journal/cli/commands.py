@@ -312,7 +312,7 @@ def check_free(output: Path, option: str, what: str) -> None:
 
     `option` is the command's option for the file, `what` its content.
     """
-    if output.exists():
+    if output.exists() or output.is_symlink():
         raise OperatorError(f"{output} exists: choose another name with {option}; {what} is never overwritten")
     check_directory(output)
 

@@ -10,6 +10,8 @@ from journal.cli.commands import check_free
 from journal.cli.doctor import look
 from journal.cli.installation import opened
 from journal.core.errors import OperatorError
+from journal.core.times import day_of, format_day
+from journal.extract.manifest import FIRST_DAY
 from journal.keys.files import appear_whole
 from journal.papers.making import FRENCH, Papers
 
@@ -29,10 +31,14 @@ async def papers(settings: Settings, arguments: argparse.Namespace) -> int:
         raise OperatorError(f"--from and --to are for {COUNTS_DAYS}: the other papers are of the moment")
     if first is not None and last is not None and first > last:
         raise OperatorError("--from is after --to")
+    if first is not None and first < FIRST_DAY:
+        raise OperatorError(f"--from is before {format_day(FIRST_DAY)}")
     output = Path(arguments.output or f"{FRENCH[kind]}-{tenant}.pdf")
     check_free(output, "-o", "a paper")
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
+        if last is not None and last > day_of(installation.service.clock.now()):
+            raise OperatorError("--to has not begun: give days up to today (UTC)")
         maker = Papers(installation.service, partial(look, installation))
         made = await maker.issue(kind, tenant, first=first, last=last)
         with appear_whole(output.absolute()) as file:

@@ -79,6 +79,7 @@ async def test_the_journal_goes_on_elsewhere(world: World, postgres: EmbeddedPos
         ("no trust", "is no trust anchor"),
         ("nonsense", "give TENANT_export.json"),
         ("large", "too large"),
+        ("depth", "nested too deep"),
     ],
 )
 async def test_what_no_service_has_signed_is_refused(world: World, tmp_path: Path, harm: str, reason: str) -> None:
@@ -104,7 +105,10 @@ async def test_what_no_service_has_signed_is_refused(world: World, tmp_path: Pat
         case "no trust":
             trust = path
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    path.write_text({"spelling": f"{text}\n", "nonsense": "[]", "large": " " * 5_000_000}.get(harm, text))
+    deep = text.replace('"files":[', '"files":[' + "[" * 100_000 + "]" * 100_000 + ",", 1)
+    path.write_text(
+        {"spelling": f"{text}\n", "nonsense": "[]", "large": " " * 5_000_000, "depth": deep}.get(harm, text)
+    )
     with pytest.raises(OperatorError, match=reason):
         read_ended(path, trust)
 

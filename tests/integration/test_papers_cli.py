@@ -32,6 +32,8 @@ def command(world: World, directory: Path, *arguments: str) -> subprocess.Comple
         "JOURNAL_DSN": world.dsn,
         "JOURNAL_SERVICE_NAME": SERVICE,
         "JOURNAL_SIGNER_SOCKET": "none",
+        # Nothing answers there, whatever else runs on this machine.
+        "JOURNAL_LISTEN": "127.0.0.1:1",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
     return forks.run(arguments, kept | settings, directory)
@@ -92,5 +94,17 @@ async def test_the_commands(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
             ),
         ):
             assert said in refusal(command(world, here, *asked)), said
+        (here / "link.pdf").symlink_to(here / "nowhere")
+        root = ("breach", "root", "--tenant", TENANT, "--from")
+        for asked, said in (
+            ((*root, str(today), "-o", "x.json"), "x.json is the name of the facts beside the dossier"),
+            ((*root, str(today), "-o", "."), ". exists"),
+            ((*root, "0001-01-01", "-o", "x.pdf"), "--from is before 1970-01-01"),
+            ((*root, str(today), "--known-at", "9999-12-31T00:00:00Z", "-o", "x.pdf"), "--known-at is to come"),
+            (("papers", "notice", "--tenant", TENANT, "-o", "link.pdf"), "link.pdf exists"),
+            (("papers", "coverage", "--tenant", TENANT, "--to", "9999-12-31", "-o", "x.pdf"), "--to has not begun"),
+        ):
+            assert said in refusal(command(world, here, *asked)), said
+        (here / "link.pdf").unlink()
         expected = {name, "m.pdf", f"violation-{TENANT}.pdf", f"violation-{TENANT}.json"}
         assert {path.name for path in here.iterdir()} == expected
