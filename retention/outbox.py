@@ -1,7 +1,8 @@
 """The directory of a commune's hand-over: a file appears complete and durable under its name, or not at all.
 
 Trust sentence: a writer of the directory can remove or replace files, but not forge them: inventories and extracts are
-signed, and encryption is authenticated. A reader learns the names and sizes of the files.
+signed, and encryption is authenticated; and have nothing else written, as no link is followed where a file is begun. A
+reader learns the names and sizes of the files.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Outbox:
             _share(directory, DIRECTORY_MODE)
             sync_directory(root)
         # A file rather than the directory: network file systems refuse a lock on what is open only for reading.
-        lock = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        lock = os.open(directory / ".lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -107,13 +108,13 @@ class Part:
     """A file being written and hashed."""
 
     def __init__(self, path: Path) -> None:
-        """Begin it, in place of what an earlier attempt left."""
+        """Begin it, in place of what an earlier attempt left: a link that lies there is not followed."""
         self._path = path
         self._hash = sha256()
         self.bytes = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, FILE_MODE)
-        _share(path, FILE_MODE)
+        path.unlink(missing_ok=True)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        _share(self._descriptor, FILE_MODE)
 
     @property
     def digest(self) -> bytes:
@@ -143,7 +144,10 @@ class Part:
             os.close(descriptor)
 
 
-def _share(path: Path, mode: int) -> None:
-    """Set the mode whatever the service's umask, keeping inherited bits; ignored where the file system has no modes."""
+def _share(place: Path | int, mode: int) -> None:
+    """Set the mode whatever the service's umask, keeping inherited bits; ignored where the file system has no modes.
+
+    `place` is a descriptor where somebody else may put a link under the name.
+    """
     with suppress(OSError):
-        path.chmod(path.stat().st_mode & INHERITED | mode)
+        os.chmod(place, os.stat(place).st_mode & INHERITED | mode)  # noqa: PTH101, PTH116  (a descriptor has no path)
