@@ -105,6 +105,18 @@ def change_of_hour(day: int) -> bytes:
     return world.extract(march(day), march(day), at=noon(march(day + 1))).pack()
 
 
+def crowd_extract(agents: int, motives: int) -> bytes:
+    """Return the extract of a day on which so many agents consulted one reference, the first for so many motives."""
+    world, day = World(), march(FIRST)
+    world.close(march(FIRST - 1))
+    for number in range(motives):
+        access(world, noon(day, hour=8), {"account": "agent.0"}, WATCHED, f"Motif {number}")
+    for number in range(1, agents):
+        access(world, noon(day, hour=9), {"account": f"agent.{number}"}, WATCHED)
+    world.close(day)
+    return world.extract(day, day, at=noon(march(FIRST + 1))).pack()
+
+
 def many_accesses(count: int, days: int = 50) -> bytes:
     """Return an extract of so many entries over so many days, of forty agents and thirty thousand references."""
     world = World()

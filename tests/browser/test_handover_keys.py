@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import subprocess
 from hashlib import sha256
@@ -33,6 +34,7 @@ PASSPHRASE = "quatre mots sans rapport, là"
 # A key is derived from a passphrase as slowly as it must be, on a machine that may be busy.
 LIMIT_MILLISECONDS = 120_000
 WIDTHS = (360, 1440)
+PEM = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{}\n-----END ENCRYPTED PRIVATE KEY-----\n"
 
 
 def opened_page(context: BrowserContext, *, at: Any = None) -> Page:
@@ -167,6 +169,13 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("pkcs8", "-in", directory / "ec256.pem", *passing, "-out", directory / "plain.pem")
     run("pkcs8", "-topk8", "-v2", "des3", "-in", directory / "plain.pem", "-passout", passing[1],
         "-out", directory / "des3.pem")  # fmt: skip
+    # PBKDF2 without a round, which no browser does: the content of an INTEGER in what openssl wrote.
+    run("pkcs8", "-topk8", "-v2", "aes-256-cbc", "-iter", "9", "-in", directory / "plain.pem", "-passout", passing[1],
+        "-outform", "DER", "-out", directory / "nine.der")  # fmt: skip
+    unrolled = (directory / "nine.der").read_bytes().replace(b"\x02\x01\x09", b"\x02\x01\x00", 1)
+    (directory / "zero.pem").write_text(PEM.format(base64.b64encode(unrolled).decode()))
+    damaged = PEM.replace("ENCRYPTED PRIVATE KEY", "CERTIFICATE").format("AAAA")
+    (directory / "half.pem").write_text((directory / "ec256.pem").read_text() + damaged)
     other = (directory / "other.pem").read_bytes() + (directory / "other.crt").read_bytes()
     (directory / "other-whole.pem").write_bytes(other)
     whole = (directory / "ec256.asice.p7m").read_bytes()
@@ -220,6 +229,8 @@ def test_keys_that_openssl_made_open_too(page: Page, given: Path, key: str, pass
         ("ec256", "ec256.crt", PASSPHRASE, "Ce fichier ne contient que le certificat, qui n’ouvre rien"),
         ("ec256", "code", PASSPHRASE, "Ce fichier ne contient pas de clé"),
         ("ec256", "des3.pem", PASSPHRASE, "faites réécrire la clé par « openssl pkcs8 -topk8 -v2 aes-256-cbc »"),
+        ("ec256", "zero.pem", PASSPHRASE, "protégée d’une façon que cette page ne connaît pas"),
+        ("ec256", "half.pem", PASSPHRASE, "La clé est bonne, mais le certificat qui la suit dans ce fichier est abîmé"),
         ("ec256", "other.pem", PASSPHRASE, "Cette remise est chiffrée pour une autre clé"),
         ("ec256", "other-whole.pem", PASSPHRASE, "; celui de votre clé a le numéro"),
         ("ec256", "ec384.pem", PASSPHRASE, "Cette remise est chiffrée pour une autre clé"),

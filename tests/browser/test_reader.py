@@ -349,6 +349,17 @@ def test_who_consulted_a_reference(page: Page, files: Path) -> None:
     expect(page.locator("#who-answer")).to_contain_text("a pu être consultée d’autres jours")
 
 
+def test_a_crowd_at_one_reference(page: Page, files: Path) -> None:
+    """However many agents and motives there are: so many lines, so much in a cell, and what is left out is said."""
+    read(page, files, accesses.crowd_extract(510, 25), "who")
+    page.fill("#reference", WATCHED)
+    page.get_by_role("button", name="Montrer").click()
+    expect(page.locator("#who-answer")).to_contain_text(f"{WATCHED} : 534 accès de 510 agents.")
+    found = lines(page, "Par agent : les 500 premiers, sur 510")
+    assert (len(found), found[0][0]) == (500, "agent.0")
+    assert found[0][-1] == " ; ".join([*(f"Motif {number}" for number in range(20)), "et 5 autres"])
+
+
 def _drawn(extract: bytes, seed: str, size: int) -> list[str]:
     """Draw the sample again, as the report says it is drawn."""
     members = contents_of(extract)

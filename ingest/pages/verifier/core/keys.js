@@ -44,7 +44,7 @@ async function unlockKey(bytes, passphrase) {
     const iterations = given.unsigned().reduce((sum, byte) => sum * 256 + byte, 0);
     if (given.tag === INTEGER) given.next();
     const hash = HMACS[given.more ? given.inside(SEQUENCE).oid() : '2a864886f70d0207'], length = CBC_BITS[scheme.oid()];
-    if (!hash || !length || iterations > MOST_ROUNDS) given.fail();
+    if (!hash || !length || iterations < 1 || iterations > MOST_ROUNDS) given.fail();
     parameters = { salt, iterations, hash, length, iv: scheme.next(OCTET_STRING).content };
   } catch (failure) {
     if (failure instanceof Refusal) throw new Unusable('Cette clé est protégée d’une façon que cette page ne connaît pas : ouvrez la remise avec openssl, ou faites réécrire la clé par « openssl pkcs8 -topk8 -v2 aes-256-cbc ».');
@@ -52,6 +52,12 @@ async function unlockKey(bytes, passphrase) {
   }
   const key = await passphraseKey(passphrase, parameters, 'decrypt');
   try { return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-CBC', iv: parameters.iv }, key, locked)); } catch { throw new Unusable(WRONG_PASSPHRASE); }
+}
+
+function certificateOf(bytes) {
+  try { return readCertificate(bytes, ''); } catch (failure) {
+    throw failure instanceof Refusal ? new Unusable('La clé est bonne, mais le certificat qui la suit dans ce fichier est abîmé : prenez l’autre copie de la clé.') : failure;
+  }
 }
 
 /** A key file opened: its private key, whether it is of elliptic curves, and the certificate in it, if any. */
@@ -67,7 +73,7 @@ async function openKey(text, passphrase) {
     info.next(INTEGER);
     const kind = info.inside(SEQUENCE).oid();
     if (kind !== O.ecKey && kind !== O.rsaKey) info.fail();
-    return { pkcs8, isCurve: kind === O.ecKey, certificate: held ? readCertificate(held, '') : null };
+    return { pkcs8, isCurve: kind === O.ecKey, certificate: held ? certificateOf(held) : null };
   } catch (failure) {
     if (failure instanceof Refusal) throw new Unusable(locked ? WRONG_PASSPHRASE : NO_KEY);
     throw failure;

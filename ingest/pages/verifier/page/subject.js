@@ -11,16 +11,17 @@ function listing(caption, heads, lines, blank = '') {
   return region(caption, made);
 }
 
+const joined = ({ shown, more }, write, between) => [...shown.map(write), ...(more ? [`et ${plural(more, 'autre')}`] : [])].join(between);
 const agentLine = ({ account, names, count, denied, actions, motives, first, last }) => [
-  account || 'aucun compte', names.join(', '), `${french(count)}${denied ? `, dont ${plural(denied, 'refusé')}` : ''}`,
-  actions.map(([text, times]) => `${text} (${french(times)})`).join(', '), periodText(first, last),
-  motives.map(([text, times]) => `${text || 'sans motif'}${times > 1 ? ` (${french(times)})` : ''}`).join(' ; '),
+  account || 'aucun compte', joined(names, (text) => text, ', '), `${french(count)}${denied ? `, dont ${plural(denied, 'refusé')}` : ''}`,
+  joined(actions, ([text, times]) => `${text} (${french(times)})`, ', '), periodText(first, last),
+  joined(motives, ([text, times]) => `${text || 'sans motif'}${times > 1 ? ` (${french(times)})` : ''}`, ' ; '),
 ];
 
 async function showWho(subject) {
   choose('who');
   element('reference').value = visible(subject);
-  const { count, agents } = await ask('who', { subject }), { facts } = reader.facets;
+  const { count, total, agents } = await ask('who', { subject }), { facts } = reader.facets;
   element('who-actions').hidden = count === 0;
   const limits = `Cette réponse vaut pour les entrées de cet extrait (${facts.days})${facts.filter ? ', qui ne sont pas toutes celles de la période' : ''} ; la fiche a pu être consultée d’autres jours, ou par un logiciel qui ne l’inscrit pas.`;
   if (!count) {
@@ -30,8 +31,8 @@ async function showWho(subject) {
   const accesses = await ask('page', { query: { exactSubject: subject, sort: TIME }, first: 0, size: ACCESSES_SHOWN });
   const line = (cells) => [frenchCell(cells[PARIS]), cells[ACCOUNT], cells[NAME], cells[ACTION], cells[OPERATION], cells[MOTIVE] || 'aucun', cells[OUTCOME]];
   element('who-answer').replaceChildren(
-    make('p', {}, make('strong', {}, cell(subject)), ` : ${plural(count, 'accès', 'accès')} de ${plural(agents.length, 'agent')}.`), make('p', { className: 'soft', text: limits }),
-    listing('Par agent', ['Compte', 'Nom', 'Accès', 'Actions', 'Premier et dernier (heure de Paris)', 'Motifs'], agents.map(agentLine)),
+    make('p', {}, make('strong', {}, cell(subject)), ` : ${plural(count, 'accès', 'accès')} de ${plural(total, 'agent')}.`), make('p', { className: 'soft', text: limits }),
+    listing(total > agents.length ? `Par agent : les ${french(agents.length)} premiers, sur ${french(total)}` : 'Par agent', ['Compte', 'Nom', 'Accès', 'Actions', 'Premier et dernier (heure de Paris)', 'Motifs'], agents.map(agentLine)),
     listing(count > ACCESSES_SHOWN ? `Les ${french(ACCESSES_SHOWN)} premiers accès, sur ${french(count)}` : 'Accès par accès',
       ['Survenu le (heure de Paris)', 'Compte', 'Nom', 'Action', 'Opération', 'Motif', 'Résultat'], accesses.cells.map(line)));
 }

@@ -55,7 +55,9 @@ function tally(rows, place, chosen = null) {
     .sort(([one, many], [other, more]) => more - many || collator.compare(one, other));
 }
 
-const AGENTS_SHOWN = 500;
+const AGENTS_SHOWN = 500, EACH_SHOWN = 20;
+/** The first of a list that may be endless, and how many follow. */
+const firstOf = (list) => ({ shown: list.slice(0, EACH_SHOWN), more: Math.max(0, list.length - EACH_SHOWN) });
 /** What may be chosen in the filters, and which days there are. */
 function facets(rows) {
   const days = rows.columns[AT.paris].values.map((text) => text.slice(0, 10)).filter((text) => text !== '');
@@ -102,7 +104,7 @@ function activity(rows, { query }) {
   return { actions, count: chosen.length, days: [...days].sort(([one], [other]) => isBefore(one, other)), hours };
 }
 
-/** Who did what with one reference: each agent, how often, when first and last, for which motives. */
+/** Who did what with one reference: how many agents, and of the most frequent: how often, first and last, why. */
 function who(rows, { subject }) {
   const chosen = select(rows, { exactSubject: subject, sort: AT.time }), agents = new Map();
   for (const row of chosen) {
@@ -116,6 +118,7 @@ function who(rows, { subject }) {
     note(agent.motives, rows.text(row, AT.motive).trim());
     agent.last = rows.text(row, AT.paris);
   }
-  const told = [...agents.values()].map((agent) => ({ ...agent, names: [...agent.names].filter(Boolean), actions: [...agent.actions], motives: [...agent.motives] }));
-  return { count: chosen.length, agents: told.sort((one, other) => other.count - one.count || collator.compare(one.account, other.account)) };
+  const sorted = [...agents.values()].sort((one, other) => other.count - one.count || collator.compare(one.account, other.account));
+  const told = sorted.slice(0, AGENTS_SHOWN).map((agent) => ({ ...agent, names: firstOf([...agent.names].filter(Boolean)), actions: firstOf([...agent.actions]), motives: firstOf([...agent.motives]) }));
+  return { count: chosen.length, total: sorted.length, agents: told };
 }
