@@ -48,7 +48,8 @@ TOTP_BYTES = 20
 STEPS_OFF = 1
 # A hash takes 64 MiB (RFC 9106 section 4, second choice): not many at once.
 HASHES_AT_ONCE = 2
-_LOGIN = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}").fullmatch
+# One address and nothing more to a mail header (RFC 5322 section 3.4.1), and no encoded word (RFC 2047).
+LOGIN = re.compile(r"(?!.*=\?)[^\s@\"(),:;<>\[\\\]]{1,64}@[\w-]+(?:\.[\w-]+)*").fullmatch
 _CODE = re.compile(r"[0-9]{6}").fullmatch
 
 
@@ -314,7 +315,7 @@ class People:
             if not text.strip():
                 raise OperatorError(f"{option} is blank")
             check_text(option, text)
-        if not _LOGIN(identity.login):
+        if not LOGIN(identity.login):
             raise OperatorError("--login: give the person's mail address, which is what the person signs in with")
         check_text("--login", identity.login)
 

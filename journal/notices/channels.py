@@ -80,7 +80,7 @@ class Mail:
         message = EmailMessage()
         message["From"] = self._server.sender
         message["To"] = ", ".join(self._to)
-        message["Subject"] = notice.subject
+        message["Subject"] = subject_of(notice.subject)
         message["Date"] = formatdate()
         message["Message-ID"] = make_msgid(domain=notice.service)
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
@@ -240,6 +240,11 @@ async def deliver(
     return reason
 
 
+def subject_of(text: str) -> str:
+    """Return a text as it may be a Subject: the mail library would decode an encoded word in it, line ends included."""
+    return text.replace("=?", "= ?")
+
+
 def why(error: Exception) -> str:
     """Return why something was not told, without an address or a secret."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
@@ -261,6 +266,11 @@ def _read_secret(path: str | None) -> str:
     if path is None:
         return ""
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        secret = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise OperatorError(f"{path} is no text in UTF-8: write the secret in letters and digits") from error
+    if not secret:
+        raise OperatorError(f"{path} is empty: nothing would be signed, or proven, with it")
+    return secret

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from journal.core.paris import paris_time
 from journal.core.times import format_time
 from journal.document.french import french_day, printable, typeset
+from journal.notices.channels import subject_of
 from journal.notices.kinds import HOST_AND_OFFICER, KINDS
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _message(sender: Sender, to: str, subject: str, at: datetime) -> EmailMessag
     message = EmailMessage()
     message["From"] = sender.address
     message["To"] = to
-    message["Subject"] = f"[Journal des accès] {printable(subject)}"
+    message["Subject"] = subject_of(f"[Journal des accès] {printable(subject)}")
     message["Date"] = format_datetime(at)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
     message["Content-Language"] = "fr"

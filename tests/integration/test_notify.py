@@ -225,6 +225,10 @@ async def test_a_webhook_with_a_secret(tmp_path: Path, mail: MailServer, hook: H
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     expected = base64.b64encode(hmac.digest(b"geheim", signed, "sha256")).decode()
     assert headers["webhook-signature"] == f"v1,{expected}"
+    for content, reason in ((b" \n", "is empty"), (b"\xff", "is no text")):
+        secret.write_bytes(content)
+        with pytest.raises(OperatorError, match=reason):
+            channels(make_settings(tmp_path, mail, hook, notify_webhook_secret_file=str(secret)))
     with pytest.raises(OperatorError, match="notify_webhook is no https"):
         channels(Settings(notify_webhook="http://chat.example/s3cr3t"))
 
