@@ -84,6 +84,9 @@ async def preserve(service: Service, hold: Hold, recipient: Recipient, root: Pat
         told = "another run is handing over to this commune: try again when it is done"
         raise BusyError(told, retry_after_seconds=RETRY_SECONDS) from error
     with closing(outbox):
+        # Within a second, the names are the same: what was preserved is never replaced.
+        if any(outbox.path(file_name(hold.tenant, held, now)).exists() for held in periods):
+            raise BusyError("the same days were preserved this very second", retry_after_seconds=1)
         await _record(service, hold, recipient)
         made = []
         for held in periods:
@@ -161,10 +164,10 @@ async def _make(
             before_purge=True,
         )
         await write_extract(part, stream, Encryption(recipient))
+        await asyncio.to_thread(outbox.place, name)
     except BaseException:
         part.abandon()
         raise
-    await asyncio.to_thread(outbox.place, name)
     return replace(held, path=outbox.path(name), sha256=part.digest)
 
 

@@ -157,6 +157,26 @@ async def test_nobody_asks_in_the_name_of_the_service(world: World) -> None:
         await extract(settings_of(world), arguments)
 
 
+async def test_a_file_is_never_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked twice in a second, once; and where a file cannot be put in place, nothing of it is left."""
+    holder = commune()
+    await world.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
+    await hold(world, "--category", CATEGORY)
+    (name,) = names(world)
+    kept = (root(world) / TENANT / name).read_bytes()
+    with pytest.raises(BusyError, match="this very second"):
+        await hold(world, "--category", CATEGORY)
+    assert (root(world) / TENANT / name).read_bytes() == kept
+
+    def failing(_: Outbox, name: str) -> None:
+        raise OSError(28, "No space left on device", name)
+
+    monkeypatch.setattr(Outbox, "place", failing)
+    with pytest.raises(OperatorError, match="nothing more was preserved"):
+        await hold(world, "--category", SHORT.code)
+    assert sorted(path.name for path in (root(world) / TENANT).iterdir()) == [".lock", name]
+
+
 async def test_who_is_shown_it(world: World) -> None:
     """Those who see what filters ask for, and no auditor; nobody is mailed of it."""
     login = "a.martin@albi.example"
