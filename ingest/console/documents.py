@@ -81,13 +81,14 @@ async def post_document(seen: Visit, fields: dict[str, str]) -> web.StreamRespon
         raise ProblemError(ABSENT, "")
     (offered,) = wanted
     try:
-        made = await seen.console.papers.issue(
-            offered.kind,
-            seen.row.tenant,
-            only={*seen.row.categories},
-            submitted_by=seen.row.id,
-            person=seen.identity.person,
-        )
+        async with seen.turn():
+            made = await seen.console.papers.issue(
+                offered.kind,
+                seen.row.tenant,
+                only={*seen.row.categories},
+                submitted_by=seen.row.id,
+                person=seen.identity.person,
+            )
     except OperatorError:
         return _page(seen, status=CONFLICT, is_early=True)
     headers = {"Content-Disposition": f'attachment; filename="{offered.slug}-{seen.row.tenant}.pdf"'}

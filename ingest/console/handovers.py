@@ -57,7 +57,8 @@ async def get_slip(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
     files = await seen.console.edge.service.store.placed_handovers(seen.row.tenant, night)
     if seen.console.slip is None or not files or any(_is_hidden(seen, file) for file in files):
         raise ProblemError(ABSENT, "")
-    document = await seen.console.slip(seen.row.tenant, night)
+    async with seen.turn():
+        document = await seen.console.slip(seen.row.tenant, night)
     headers = {"Content-Disposition": f'attachment; filename="bordereau-{seen.row.tenant}-{night.isoformat()}.pdf"'}
     return web.Response(body=document, content_type="application/pdf", headers=headers)
 

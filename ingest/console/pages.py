@@ -24,6 +24,7 @@ from journal.core.errors import JournalError, StoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from ingest.console.sessions import Session
     from ingest.edge import Edge
@@ -94,6 +95,10 @@ class Visit:
     session: Session
     row: PersonRow
     identity: Identity
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn to make a document, each in a process of its own, as for an extract. Raises BusyError."""
+        return self.console.edge.extracts.hold(self.row.tenant)
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """Return a page with its head and navigation."""

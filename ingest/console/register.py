@@ -123,7 +123,8 @@ async def get_attestation(seen: Visit, fields: dict[str, str]) -> web.StreamResp
     if seen.console.attest is None:
         raise ProblemError(ABSENT, "")
     try:
-        document = await seen.console.attest(seen.row.tenant, day)
+        async with seen.turn():
+            document = await seen.console.attest(seen.row.tenant, day)
     except OperatorError:
         return seen.page("attestation_refusee.html", status=404, day=day)
     name = f"attestation-{seen.row.tenant}-{day.isoformat()}.pdf"

@@ -6,6 +6,7 @@ import asyncio
 import io
 import re
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from hashlib import sha256
@@ -25,6 +26,7 @@ from journal.core.errors import OperatorError, StoreError
 from journal.core.times import day_of, format_day, format_time
 from journal.extract.grounds import Authorisation
 from journal.keys.persons import Identity
+from journal.papers.making import Made, Papers
 from retention.preservation import Hold, preserve
 from tests.support.communes import commune
 from tests.support.console import PASSWORD, REFERENT, Visitor, invited, signed_in
@@ -371,3 +373,32 @@ async def test_documents(own_edge: RunningEdge, tmp_path: Path) -> None:
     assert (await reader.post("/documents/fichier", {"document": "notice", "token": "0" * 64})).status == 400
     auditor, _ = await signed_in(edge, role="auditor", identity=somebody("papers-auditor"))
     assert (await auditor.get("/documents")).status == 404
+
+
+async def test_documents_take_turns(edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is made by a process of its own: a commune has two made at once, some wait, and the rest come back later."""
+    visitor, _ = await signed_in(edge, identity=somebody("turns"))
+    await visitor.get("/documents")
+    made = most = 0
+    refused = asyncio.Event()
+
+    async def issue(*_: object, **__: object) -> Made:
+        nonlocal made, most
+        made += 1
+        most = max(most, made)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await refused.wait()
+        made -= 1
+        return Made(document=b"%PDF", index=0, journal=TENANT)
+
+    async def ask() -> int:
+        status = (await visitor.post("/documents/fichier", {"document": "notice"})).status
+        if status == 503:
+            refused.set()
+        return status
+
+    monkeypatch.setattr(Papers, "issue", issue)
+    statuses = await asyncio.gather(*(ask() for _ in range(9)))
+    assert most == 2
+    assert sorted(set(statuses)) == [200, 503]
