@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from journal.extract.layout import DIGESTS, TABLE
+from journal.extract.layout import DIGESTS, MANIFEST, TABLE
 from tests.bench.processor import seconds_of
 from tests.browser import accesses
 from tests.browser.accesses import BURST, FOLLOWED, WATCHED
@@ -62,7 +62,7 @@ def column(page: Page, title: str) -> list[str]:
 
 def lines(page: Page, caption: str) -> list[list[str]]:
     """Return the rows of a table of a report, without the room left to write."""
-    table = page.locator("table", has=page.locator("caption", has_text=re.compile(f"^{caption}")))
+    table = page.locator("#report table:not(.sheet *)", has=page.locator("caption", has_text=re.compile(f"^{caption}")))
     script = "rows => rows.map(row => [...row.querySelectorAll('td:not(.blank)')].map(cell => cell.textContent))"
     rows: list[list[str]] = table.locator("tbody tr").evaluate_all(script)
     return rows
@@ -362,11 +362,15 @@ def test_a_crowd_at_one_reference(page: Page, files: Path) -> None:
 
 def _drawn(extract: bytes, seed: str, size: int) -> list[str]:
     """Draw the sample again, as the report says it is drawn."""
-    members = contents_of(extract)
-    fingerprint = sha256(members[DIGESTS]).hexdigest()
+    origin = json.loads(contents_of(extract)[MANIFEST])["origin"]
     entries = [row for row in told(extract) if (row[4], row[7]) == ("consultation", "succès")]
-    numbers = sorted((row[0] for row in entries), key=lambda n: sha256(f"{seed}\n{fingerprint}\n{n}".encode()).digest())
+    numbers = sorted((row[0] for row in entries), key=lambda n: sha256(f"{seed}\n{origin}\n{n}".encode()).digest())
     return numbers[:size]
+
+
+def _late(agent: str, day: str, reason: str, moments: str, count: int, references: str) -> list[str]:
+    """Return a line of what happened out of hours, all of it shown."""
+    return [agent, day, reason, moments, f"affichage ({count})", references, f"succès ({count})"]
 
 
 def check_self(page: Page, **thresholds: str) -> None:
@@ -383,13 +387,13 @@ def test_the_self_check_finds_what_is_there_and_nothing_else(page: Page, files: 
     read(page, files, extract, "selfcheck")
     check_self(page)
     report = page.locator("#selfcheck-report").inner_text()
-    assert "62 consultations de 4 agents, parmi 65 entrées communiquées" in report
-    assert lines(page, "Consultations en dehors") == [
-        ["p.dubois, Pierre Dubois", "mardi 03/03/2026", "22:10 à 22:20", "2 consultations", "1 fiche"],
-        ["c.martin, Claire Martin", "samedi 07/03/2026", "10:00 à 10:02", "3 consultations", "3 fiches"],
-        ["e.leroy, Élodie Leroy", "samedi 07/03/2026", "16:00 à 16:00", "1 consultation", "1 fiche"],
-        ["c.martin, Claire Martin", "dimanche 08/03/2026", "10:00 à 10:02", "3 consultations", "3 fiches"],
-        ["p.dubois, Pierre Dubois", "dimanche 08/03/2026", "10:30 à 10:30", "1 consultation", "1 fiche"],
+    assert "62 consultations abouties de 4 agents ; à part, 2 refus de consultation" in report
+    assert lines(page, "Accès en dehors") == [
+        _late("p.dubois, Pierre Dubois", "mardi 03/03/2026", "après 20:00", "22:10, 22:20", 2, "1 fiche"),
+        _late("c.martin, Claire Martin", "samedi 07/03/2026", "fin de semaine", "10:00, 10:01, 10:02", 3, "3 fiches"),
+        _late("e.leroy, Élodie Leroy", "samedi 07/03/2026", "fin de semaine", "16:00", 1, "1 fiche"),
+        _late("c.martin, Claire Martin", "dimanche 08/03/2026", "fin de semaine", "10:00, 10:01, 10:02", 3, "3 fiches"),
+        _late("p.dubois, Pierre Dubois", "dimanche 08/03/2026", "fin de semaine", "10:30", 1, "1 fiche"),
     ]
     assert [line[:3] for line in lines(page, "Accès refusés")] == [
         ["c.martin, Claire Martin", f"05/03/2026 à 11:0{minute}:00", WATCHED] for minute in (0, 1)
@@ -407,7 +411,7 @@ def test_the_self_check_finds_what_is_there_and_nothing_else(page: Page, files: 
         ]
     ]
     assert [line[:2] for line in lines(page, "Consultations sans motif")] == [["p.dubois, Pierre Dubois", "3 sur 3"]]
-    assert [line[0] for line in lines(page, "Consultations tirées")] == _drawn(extract, "dpo 8 mars", 7)
+    assert [line[1] for line in lines(page, "Consultations tirées")] == _drawn(extract, "dpo 8 mars", 7)
 
 
 def test_thresholds_of_the_self_check_are_the_readers(page: Page, files: Path) -> None:
@@ -417,14 +421,72 @@ def test_thresholds_of_the_self_check_are_the_readers(page: Page, files: Path) -
     assert "demandé pour une autre finalité" in page.locator("#selfcheck-purpose").inner_text()
     page.get_by_label("samedis et dimanches hors service").uncheck()
     check_self(page, denied="3", repeats="7", burst="13", seed="autre", size="100")
-    assert [line[1] for line in lines(page, "Consultations en dehors")] == ["mardi 03/03/2026"]
+    assert [line[1] for line in lines(page, "Accès en dehors")] == ["mardi 03/03/2026"]
     headings = page.locator("#selfcheck-report h3").all_inner_texts()
     assert sum("aucune indication" in heading for heading in headings) == 3
-    assert [line[0] for line in lines(page, "Consultations tirées")] == _drawn(extract, "autre", 100)
+    assert [line[1] for line in lines(page, "Consultations tirées")] == _drawn(extract, "autre", 100)
     check_self(page, opens="22:00", closes="06:00", seed="de nuit")
-    assert "Consultations hors de 22:00 à 06:00 le lendemain" in page.locator("#selfcheck-report").inner_text()
-    assert all("22:10" not in line[2] for line in lines(page, "Consultations en dehors"))
+    assert "impressions hors de 22:00 à 06:00 le lendemain" in page.locator("#selfcheck-report").inner_text()
+    assert all("22:10" not in line[3] for line in lines(page, "Accès en dehors"))
     assert "Une indication n’est pas une accusation" in page.locator("#selfcheck").inner_text()
+
+
+def test_two_extracts_of_the_same_days_draw_the_same(page: Page, files: Path) -> None:
+    """Asked for another purpose, the extract has another fingerprint; the seed draws what it drew."""
+    found = []
+    for purpose in ("self-monitoring", "lawfulness"):
+        read(page, files, accesses.week_extract(purpose=purpose), "selfcheck")
+        check_self(page)
+        found.append(lines(page, "Consultations tirées"))
+    assert found[0] == found[1]
+
+
+def _wild() -> bytes:
+    """Return the extract of a Monday: accesses on both sides of the hours, a failure, an export and a modification."""
+    world = World()
+    world.close(march(1))
+    view, late = {"outcome": "success"}, march(2)
+    for hour, told_ in (
+        (4, view),
+        (9, {"outcome": "failure"}),
+        (9, {"outcome": "denied"}),
+        (20, view),
+        (21, {"operation": "export"}),
+        (22, {"action": "modification", "operation": "update"}),
+    ):
+        accesses.access(world, noon(late, hour=hour, minutes=20), accesses.MARTIN, WATCHED, "Contrôle", **told_)
+    accesses.access(world, noon(late, hour=22, minutes=30), accesses.UNAL, WATCHED, "Contrôle")
+    world.close(late)
+    return world.extract(late, late, at=noon(march(3)), purpose="self-monitoring").pack()
+
+
+@pytest.mark.needs("pdftotext")
+def test_the_self_check_accuses_nobody_of_more_than_was_recorded(page: Page, files: Path, tmp_path: Path) -> None:
+    """Each side of the hours is a line with its moments; what failed is no consultation; each agent has a sheet."""
+    read(page, files, _wild(), "selfcheck")
+    check_self(page)
+    report = page.locator("#selfcheck-report")
+    assert "4 consultations abouties de 2 agents ; à part, 1 échec et 1 refus de consultation" in report.inner_text()
+    assert [line[0][:8] + line[2] + line[3] for line in lines(page, "Accès en dehors")] == [
+        "c.martinavant 07:0005:20",
+        "c.martinaprès 20:0021:20, 22:20, 23:20",
+        "n.unal, après 20:0023:30",
+    ]
+    assert {line[6] for line in lines(page, "Consultations tirées")} == {"succès"}
+    page.evaluate("window.print = () => {}")
+    page.get_by_role("button", name="Imprimer une feuille par agent").click()
+    text = read_text(page.pdf(prefer_css_page_size=True, print_background=False), tmp_path / "printed.pdf")
+    sheets = text.removesuffix("\f").split("\f")
+    of = [sheet for sheet in sheets if "Feuille de" in sheet]
+    assert ["c.martin" in sheet for sheet in of] == [True, False]
+    assert ["n.unal" in sheet for sheet in of] == [False, True]
+    assert all(sheet.count("Vue non probante") == 1 for sheet in sheets)
+    assert text.count("Explications de l’agent") == 2
+    for tick in ("les modifications", "les exports"):
+        page.get_by_label(tick).uncheck()
+    page.get_by_label("Agent", exact=True).select_option("c.martin")
+    check_self(page, seed="un seul")
+    assert [line[3] for line in lines(page, "Accès en dehors")] == ["05:20", "21:20"]
 
 
 def test_public_holidays(page: Page) -> None:

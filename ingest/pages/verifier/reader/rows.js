@@ -92,7 +92,7 @@ async function readRows({ manifest, signature, fingerprint, entries: { reopen, d
   const { origin, from, to, disclosed, withheld, filter, authorisation, purpose, issuedAt } = manifest;
   if (disclosed > READABLE_ENTRIES) throw new Unusable(`Cet extrait est vérifié, mais ses entrées sont trop nombreuses pour être lues ici (${READABLE_ENTRIES.toLocaleString('fr-FR')} au plus) : demandez une période plus courte.`);
   const rows = new Rows(disclosed, {
-    tenant: origin.tenant, category: origin.category, service: origin.service, fingerprint, days: frenchPeriod(from, to), from: formatDay(from),
+    tenant: origin.tenant, category: origin.category, service: origin.service, origin: origin.origin, fingerprint, days: frenchPeriod(from, to), from: formatDay(from),
     to: formatDay(to), disclosed, withheld, issued: frenchTime(issuedAt), isTrial: signature.anchor.isDevelopment, purpose: PURPOSE_WORDS.get(purpose), isSelfMonitoring: purpose === 'self-monitoring',
     subject: filter.subject ?? null, authorisation: authorisation && authorisationText(authorisation),
     filter: Object.keys(filter).length ? filterText(manifest) : null,
