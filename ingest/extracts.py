@@ -17,6 +17,7 @@ from ingest.context import bound_of
 from ingest.problems import MISSHAPEN, ProblemError, about
 from ingest.shapes import Day, Text128, Text256  # noqa: TC001  (msgspec reads the annotations)
 from journal.core.entry import ACTIONS
+from journal.core.errors import EmptyError
 from journal.core.faults import Fault
 from journal.core.times import format_day, parse_day
 from journal.extract.grounds import Authorisation
@@ -53,12 +54,8 @@ async def post_extract(request: web.Request, edge: Edge, caller: CredentialRow) 
             said = {"credential": caller.id, "person": person.as_json() if person is not None else None}
             await extraction.record_refusal(compartment, caller.id, _fault_of(problem), said)
             raise
-        chunks = await extraction.extract(
-            compartment, wanted, requested_by=caller.id, disclose=caller.role == "client" and not wanted.withhold_all
-        )
-        # A generator: it must be closed in any case, which releases what it holds.
-        container = cast("AsyncGenerator[bytes, None]", chunks)
-        return await stream(request, container, file_name(compartment, wanted), edge, caller.id)
+        disclose = caller.role == "client" and not wanted.withhold_all
+        return await answer(request, edge, compartment, wanted, requested_by=caller.id, disclose=disclose)
 
 
 def _fault_of(problem: ProblemError) -> str:
@@ -66,10 +63,34 @@ def _fault_of(problem: ProblemError) -> str:
     return next((f"{fault.pointer}: {fault.reason}" for fault in problem.faults), problem.detail)
 
 
-def file_name(compartment: Compartment, wanted: ExtractRequest) -> str:
-    """Return the name of an extract's file."""
+async def answer(
+    request: web.Request,
+    edge: Edge,
+    compartment: Compartment,
+    wanted: ExtractRequest,
+    *,
+    requested_by: str,
+    disclose: bool,
+) -> web.StreamResponse:
+    """Record a request and answer its extract; where nothing matches, that is recorded too, and EmptyError raised."""
+    extraction = edge.service.extraction
+    made = await extraction.open(compartment, wanted, requested_by=requested_by, disclose=disclose)
+    # A generator: it must be closed in any case, which releases what it holds.
+    container = cast("AsyncGenerator[bytes, None]", made.chunks())
+    name = file_name(compartment, wanted, made.request.index, disclose=disclose)
+    try:
+        return await stream(request, container, name, edge, requested_by)
+    except EmptyError as error:
+        await extraction.record_empty(compartment, wanted, requested_by, made.request.index, error)
+        raise
+
+
+def file_name(compartment: Compartment, wanted: ExtractRequest, index: int, *, disclose: bool) -> str:
+    """Return the name of an extract's file: days, what kind it is, and the entry of its request; nothing personal."""
     first, last = format_day(wanted.from_day), format_day(wanted.to_day)
-    return f"{compartment.tenant}_{compartment.category}_{first}_{last}.asice"
+    kinds = {"un-compte": wanted.account, "une-fiche": wanted.subject, "une-action": wanted.action}
+    kind = "".join(f"-{word}" for word, value in kinds.items() if value is not None) if disclose else "-preuve"
+    return f"{compartment.tenant}_{compartment.category}_{first}_{last}{kind}_n{index}.asice"
 
 
 async def stream(

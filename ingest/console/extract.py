@@ -6,10 +6,10 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ingest.console.texts import REFUSED, REFUSED_OTHERWISE
-from ingest.extracts import file_name, stream
+from ingest.extracts import answer
 from ingest.problems import ABSENT, ProblemError
 from journal.core.entry import ACTIONS, Compartment
 from journal.core.errors import EmptyError, RequestError
@@ -17,11 +17,10 @@ from journal.core.times import day_of
 from journal.extract.grounds import Authorisation
 from journal.extract.manifest import FIRST_DAY
 from journal.extract.words import PURPOSES
-from journal.reading.entitlement import check_entitled
 from journal.reading.plan import ExtractRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Mapping
 
     from aiohttp import web
 
@@ -57,8 +56,14 @@ async def get_form(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
 async def post_form(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
     """Show what will be asked and recorded; or the form again, with what is wrong."""
     asked = _read(seen, fields)
-    if asked.request is None:
-        return _form(seen, asked, status=422)
+    if asked.request is None or fields.get("back") == "1":
+        return _form(seen, asked, status=200 if asked.request is not None else 422)
+    try:
+        await seen.console.edge.service.extraction.check(
+            _compartment(seen, asked), asked.request, requested_by=seen.row.id, disclose=_discloses(seen)
+        )
+    except RequestError as error:
+        return _refused(seen, asked, error)
     return seen.page(
         "extrait_verifier.html",
         asked=asked,
@@ -76,22 +81,32 @@ async def post_file(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
     asked = _read(seen, fields, even_if_empty=even_if_empty)
     if asked.request is None:
         return _form(seen, asked, status=422)
-    edge, row = seen.console.edge, seen.row
-    compartment = Compartment(edge.service.name, row.tenant, asked.fields["category"])
+    edge, row, compartment = seen.console.edge, seen.row, _compartment(seen, asked)
     async with edge.extracts.hold(row.tenant):
         try:
-            chunks = await edge.service.extraction.extract(
-                compartment, asked.request, requested_by=row.id, disclose=row.role == "referent"
+            return await answer(
+                seen.request, edge, compartment, asked.request, requested_by=row.id, disclose=_discloses(seen)
             )
-            container = cast("AsyncGenerator[bytes, None]", chunks)
-            return await stream(seen.request, container, file_name(compartment, asked.request), edge, row.id)
         except EmptyError:
             return seen.page(
                 "extrait_vide.html", status=422, asked=asked, category=_labels(seen)[asked.fields["category"]]
             )
         except RequestError as error:
-            asked.faults[_field_of(error.pointer)] = REFUSED.get(error.pointer, REFUSED_OTHERWISE)
-            return _form(seen, asked, status=422)
+            return _refused(seen, asked, error)
+
+
+def _compartment(seen: Visit, asked: Asked) -> Compartment:
+    return Compartment(seen.console.edge.service.name, seen.row.tenant, asked.fields["category"])
+
+
+def _discloses(seen: Visit) -> bool:
+    return seen.row.role == "referent"
+
+
+def _refused(seen: Visit, asked: Asked, error: RequestError) -> web.Response:
+    """Show the form again, for a request whose refusal is recorded."""
+    asked.faults[_field_of(error.pointer)] = REFUSED.get(error.pointer, REFUSED_OTHERWISE)
+    return _form(seen, asked, status=422, is_refused=True)
 
 
 def _labels(seen: Visit) -> dict[str, str]:
@@ -99,13 +114,14 @@ def _labels(seen: Visit) -> dict[str, str]:
     return {row.code: row.label for row in known if row.code in seen.row.categories}
 
 
-def _form(seen: Visit, asked: Asked, *, status: int = 200) -> web.Response:
+def _form(seen: Visit, asked: Asked, *, status: int = 200, is_refused: bool = False) -> web.Response:
     return seen.page(
         "extrait.html",
         status=status,
         actions=ACTIONS,
         asked=asked,
         categories=_labels(seen),
+        is_refused=is_refused,
         is_withheld=seen.row.role == "auditor",
         purposes=PURPOSES,
         today=day_of(seen.console.edge.service.clock.now()),
@@ -142,13 +158,6 @@ def _read(seen: Visit, given: Mapping[str, str], *, even_if_empty: bool = False)
         withhold_all=seen.row.role == "auditor",
         even_if_empty=even_if_empty,
     )
-    category = seen.console.edge.service.snapshot.category(said["category"])
-    if seen.row.role == "referent" and category is not None:
-        try:
-            check_entitled(asked.request, needs_authorisation=category.needs_authorisation)
-        except RequestError as error:
-            faults[_field_of(error.pointer)] = REFUSED.get(error.pointer, REFUSED_OTHERWISE)
-            asked.request = None
     return asked
 
 

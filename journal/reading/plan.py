@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from journal.clock import Clock
     from journal.core.entry import Compartment
+    from journal.core.errors import EmptyError
     from journal.core.receipt import Receipt
     from journal.database.seal import SealRow
     from journal.database.store import Store
@@ -128,12 +129,9 @@ class Extraction:
 
         `before_purge`, for the hand-over: include days whose purge only a pending shorter rule allows.
         """
-        await self._check_compartment(compartment)
-        try:
-            selection = await self._check(compartment, request, disclose=disclose, before_purge=before_purge)
-        except RequestError as error:
-            await self._record_refusal(compartment, request, requested_by, error)
-            raise
+        selection = await self.check(
+            compartment, request, requested_by=requested_by, disclose=disclose, before_purge=before_purge
+        )
         # Before the request is recorded: the register must not list extracts that could not be made.
         self._signer.identity.check_valid(self._clock.now())
         recorded = await self._record(compartment, request, selection, requested_by)
@@ -142,6 +140,24 @@ class Extraction:
         if seal is None:
             raise StoreError("no seal was made")
         return await self._stream(compartment, request, selection, manifest_request, seal, before_purge=before_purge)
+
+    async def check(
+        self,
+        compartment: Compartment,
+        request: ExtractRequest,
+        *,
+        requested_by: str,
+        disclose: bool,
+        before_purge: bool = False,
+    ) -> Filter:
+        """Return what the extract would disclose. Raises RequestError; a request that is refused is recorded."""
+        await self._check_compartment(compartment)
+        try:
+            return await self._check(compartment, request, disclose=disclose, before_purge=before_purge)
+        except RequestError as error:
+            said = _said(compartment, request, requested_by)
+            await self.record_refusal(compartment, requested_by, str(error), said)
+            raise
 
     async def open_last(
         self, compartment: Compartment, request: ExtractRequest, *, announced: Request, seal: SealRow
@@ -236,11 +252,12 @@ class Extraction:
             own_only=True,
         )
 
-    async def _record_refusal(
-        self, compartment: Compartment, request: ExtractRequest, requested_by: str, error: RequestError
+    async def record_empty(
+        self, compartment: Compartment, request: ExtractRequest, requested_by: str, index: int, error: EmptyError
     ) -> None:
-        """Write that a request was refused, and why: what cannot be recorded of it is left out."""
-        await self.record_refusal(compartment, requested_by, str(error), _said(compartment, request, requested_by))
+        """Write that the request recorded as entry `index` was answered with no file. Raises as `record_refusal`."""
+        said = _said(compartment, request, requested_by)
+        await self.record_refusal(compartment, requested_by, f"{error} (request {index})", said)
 
     async def record_refusal(
         self, compartment: Compartment, requested_by: str, reason: str, said: Mapping[str, Any]

@@ -124,6 +124,11 @@ class ExtractStream:
         """What the extract holds, fixed before a byte of it is made."""
         return self._plan
 
+    @property
+    def request(self) -> Request:
+        """The entry of the request for it."""
+        return self._request
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the container. An error thrown here means: throw away what came.
 

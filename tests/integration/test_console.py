@@ -37,6 +37,8 @@ from tests.support.refused_events import valid_event
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from journal.core.entry import Entry
+    from journal.database.persons import PersonRow
     from tests.support.edge import RunningEdge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -55,6 +57,13 @@ async def told(edge: RunningEdge, identifier: str, tenant: str = TENANT) -> list
         async for entry in edge.service.chronicle.entries(tenant, "person", since=today)
         if entry.event["subject"] == identifier
     ]
+
+
+async def requests(edge: RunningEdge, row: PersonRow) -> list[Entry]:
+    """What is recorded of a person's requests for extracts, in order."""
+    today = day_of(edge.clock.now())
+    found = [one async for one in edge.service.chronicle.entries(row.tenant, "extract", since=today)]
+    return [one for one in found if one.submitted_by == row.id]
 
 
 async def test_from_the_invitation_to_the_extract(edge: RunningEdge) -> None:
@@ -86,19 +95,41 @@ async def test_from_the_invitation_to_the_extract(edge: RunningEdge) -> None:
 
 async def test_an_extract_that_shows_nothing(edge: RunningEdge) -> None:
     """A filter that matches nothing is said before anything is signed; a missing authorisation is asked for."""
-    visitor, _ = await signed_in(edge, identity=somebody("nothing"))
+    visitor, row = await signed_in(edge, identity=somebody("nothing"))
     today = format_day(day_of(edge.clock.now()))
     asked = {"category": CATEGORY, "first": today, "last": today, "purpose": "lawfulness", "subject": "fiche-absente"}
     refused = await visitor.post("/extrait", asked)
     assert refused.status == 422
     assert "Il faut une autorisation" in visitor.seen[-1]
+    assert "ce refus est inscrit au registre" in visitor.seen[-1]
+    denied = [one.event["data"] for one in await requests(edge, row) if one.event["data"].get("outcome") == "denied"]
+    assert [(one["person"]["name"], one["filter"]) for one in denied] == [
+        ("Agent nothing", {"subject": "fiche-absente"})
+    ]
+    incomplete = await visitor.post("/extrait", asked | {"purpose": ""})
+    assert incomplete.status == 422
+    assert "Rien n’a été demandé ni inscrit" in visitor.seen[-1]
+    assert len(await requests(edge, row)) == 1
     asked |= {"issuer": "Parquet d'Albi", "authorised_on": today, "authorisation": "2026/77", "fingerprint": "ab" * 32}
     assert (await visitor.post("/extrait", asked)).status == 200
     assert (await visitor.post("/extrait/fichier", asked)).status == 422
     assert "Aucune entrée ne correspond" in visitor.seen[-1]
+    _, request, outcome = await requests(edge, row)
+    assert "outcome" not in request.event["data"]
+    assert outcome.event["data"]["reason"].endswith(f"(request {request.index})")
+    back = await visitor.post("/extrait", asked | {"back": "1"})
+    assert back.status == 200
+    assert len(await requests(edge, row)) == 3
+    for kept in (*asked.values(), "Demander un extrait"):
+        assert kept in visitor.seen[-1]
     empty = await visitor.post("/extrait/fichier", asked | {"even_if_empty": "1"})
     assert empty.status == 200
     assert empty.body.startswith(b"PK")
+    name = f"{TENANT}_{CATEGORY}_{format_day(day_of(edge.clock.now()) - timedelta(days=1))}_{today}-une-fiche_n"
+    assert name in empty.headers["Content-Disposition"]
+    auditor, _ = await signed_in(edge, role="auditor", identity=somebody("nothing-auditor"))
+    plain = {name: asked[name] for name in ("category", "first", "last", "purpose")}
+    assert "-preuve_n" in (await auditor.post("/extrait/fichier", plain)).headers["Content-Disposition"]
 
 
 async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:

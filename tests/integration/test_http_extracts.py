@@ -81,9 +81,9 @@ class TestContents:
         answer = await extract(edge, wanted(request_reference="DPD-2026-14"))
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "application/vnd.etsi.asic-e+zip"
-        name = f"{TENANT}_{CATEGORY}_{today()}_{today()}.asice"
-        assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
         manifest, records = await read(edge, answer)
+        name = f"{TENANT}_{CATEGORY}_{today()}_{today()}_n{manifest['request']['index']}.asice"
+        assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
         assert (manifest["disclosed"], manifest["withheld"]) == (12, 0)
         assert [record["index"] for record in records] == list(range(12))
         assert manifest["request"]["reference"] == "DPD-2026-14"
@@ -111,12 +111,12 @@ class TestContents:
         assert len(records) == count
 
     async def test_a_filter_that_matches_nothing(self, edge: RunningEdge) -> None:
-        """It is said before a signed empty answer exists; the request is journaled either way."""
+        """It is said before a signed empty answer exists; the request is journaled, then that it was answered so."""
         before = await edge.size("journal")
         answer = await extract(edge, wanted(filter={"action": "erasure"}))
         assert (answer.status, answer.faults) == (422, [(0, "/filter")])
         assert answer.json["type"] == "urn:openepm-journal:problem:empty"
-        assert await edge.size("journal") == before + 1
+        assert await edge.size("journal") == before + 2
         manifest, _ = await read(edge, await extract(edge, wanted(filter={"action": "erasure"}, even_if_empty=True)))
         assert (manifest["disclosed"], manifest["withheld"]) == (0, 12)
 
@@ -178,7 +178,7 @@ class TestContents:
             headers={"Authorization": f"Bearer {edge.tokens['auditor']}"},
         ) as answer:
             assert answer.status == 200
-            assert await edge.size("journal") == before + 1
+            assert await edge.size("journal") == before + 2
             await answer.read()
 
     async def test_the_journal_of_the_journal(self, edge: RunningEdge) -> None:

@@ -11,5 +11,7 @@ for (const input of document.querySelectorAll('[data-fingerprint]')) {
   });
 }
 for (const form of document.querySelectorAll('[data-wait]')) {
-  form.addEventListener('submit', () => { document.getElementById(form.dataset.wait).hidden = false; });
+  form.addEventListener('submit', (event) => {
+    if (!event.submitter || !event.submitter.name) document.getElementById(form.dataset.wait).hidden = false;
+  });
 }
