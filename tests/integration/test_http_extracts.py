@@ -178,7 +178,7 @@ class TestContents:
             headers={"Authorization": f"Bearer {edge.tokens['auditor']}"},
         ) as answer:
             assert answer.status == 200
-            assert await edge.size("journal") == before + 2
+            assert await edge.size("journal") == before + 1
             await answer.read()
 
     async def test_the_journal_of_the_journal(self, edge: RunningEdge) -> None:
