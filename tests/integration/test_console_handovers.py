@@ -81,6 +81,7 @@ async def test_a_clerk_confirms(edge: RunningEdge, tmp_path: Path) -> None:
     assert right.status == 200
     assert "Confirmé : votre commune sait ouvrir ses remises" in visitor.seen[-1]
     assert 'name="code"' not in visitor.seen[-1]
+    assert "nomme l’opérateur si c’est l’hébergeur" in visitor.seen[-1]
     confirmed = (await changes(edge))[-1]
     assert confirmed["change"] == "hand-over confirmed"
     assert confirmed["person"] == {"function": REFERENT.function, "name": REFERENT.name}
