@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingest.verifier_page import assemble
-from journal.extract.layout import DOCUMENT
+from journal.extract.layout import DIGESTS, DOCUMENT, MANIFEST
 from journal.extract.listing import encode_head_answer
+from journal.pki.certificates import pem_to_der
 from tests.browser.chromium import TRUST, VECTORS, choose, page_address, verdict
 from tests.browser.kinds import STAMPED, container
 from tests.support import authority
-from tests.support.extracts import World, march, noon, sample
+from tests.support.extracts import World, contents_of, march, noon, sample
 from tests.support.receipts import answered
 
 if TYPE_CHECKING:
@@ -108,17 +109,17 @@ def _changed(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("extract", "said"),
     [
-        (_damaged(), ("Malformé (malformed)", "entries.ndjson")),
-        (_with_a_gap(), ("Lacune (gap)", "l’entrée 3 manque")),
-        (_changed(last_day=march(7)), ("Période non couverte (not covered)", "2026-03-07")),
-        (_changed(issued_at=noon(march(4))), ("Parties discordantes (mismatched part)", "manifest.json")),
+        (_damaged(), ("Malformé", "entries.ndjson")),
+        (_with_a_gap(), ("Lacune", "l’entrée 3 manque")),
+        (_changed(last_day=march(7)), ("Période non couverte", "2026-03-07")),
+        (_changed(issued_at=noon(march(4))), ("Parties discordantes", "manifest.json")),
     ],
     ids=["damaged", "gap", "not covered", "mismatched"],
 )
 def test_a_refusal_gives_the_class_the_part_and_the_reason(
     page: Page, files: Path, extract: bytes, said: tuple[str, str]
 ) -> None:
-    """The class in French with FORMAT.md's word; of the content nothing is shown."""
+    """The class in French, the part, the reason; FORMAT.md's word comes last; of the content nothing is shown."""
     choose(page, files, extract)
     text = verdict(page)
     assert text.startswith("REFUSÉ")
@@ -129,10 +130,35 @@ def test_a_refusal_gives_the_class_the_part_and_the_reason(
 def test_trust_comes_from_what_the_auditor_brings(page: Page, files: Path) -> None:
     """Another authority's certificate: refused; a file that is none: no verdict at all."""
     choose(page, files, container("complete"), trust="tsa.pem")
-    assert "Signataire non reconnu (untrusted)" in verdict(page)
+    said = verdict(page)
+    other = sha256(pem_to_der((files / "tsa.pem").read_bytes())[0]).hexdigest()
+    assert said.split("\n")[1].startswith("Signataire non reconnu")
+    begun = " ".join(other[place : place + 4] for place in range(0, 16, 4))
+    assert f"Le certificat choisi (SHA-256 {begun}…) n’est pas celui de ce service" in said
+    assert said.index("le bon fichier ?") < said.index("La signature tient")
+    assert "ne doit être tenu pour établi" not in said
     (files / "notes.pem").write_text("bonjour")
     choose(page, files, container("complete"), trust="notes.pem")
     assert "Aucun verdict" in verdict(page)
+    page.set_input_files("#extract", files / "trust.pem")
+    assert "Dans la case « L’extrait », vous avez mis un certificat (trust.pem)." in verdict(page)
+
+
+def test_each_fingerprint_says_what_it_is_of(page: Page, files: Path) -> None:
+    """By fours: of the certificate, of each file, of the manifest, of what is signed."""
+    extract = container("complete")
+    choose(page, files, extract)
+    verdict(page)
+    facts = re.sub(r"(?<=[0-9a-f]{4}) (?=[0-9a-f]{4})", "", page.locator("#details dl").inner_text())
+    members = contents_of(extract)
+    for data, of in (
+        (pem_to_der((files / "trust.pem").read_bytes())[0], "empreinte du certificat (SHA-256), telle que la donnent"),
+        (extract, "Empreinte du fichier\nextrait.asice : "),
+        ((files / "trust.pem").read_bytes(), "Empreinte du fichier\ntrust.pem : "),
+        (members[MANIFEST], "Empreinte du manifeste\n"),
+        (members[DIGESTS], "Empreinte de ce qui est signé\n"),
+    ):
+        assert sha256(data).hexdigest() in facts.split(of)[1].split("\n")[0], of
 
 
 def test_a_file_that_changed_is_said_to_have_changed(page: Page, files: Path) -> None:

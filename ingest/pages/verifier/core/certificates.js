@@ -162,7 +162,7 @@ async function checkPath(path, anchors, at, purpose, part) {
   for (let depth = 0; depth + 1 < path.length; depth++)
     if (!await issued(path[depth + 1], path[depth])) untrusted(`${path[depth].subjectName} n’est pas certifié par ${path[depth + 1].subjectName}`);
   const last = path[path.length - 1];
-  let failure = new Refusal('untrusted', part, `${last.issuerName} n’est pas parmi les certificats de confiance fournis`);
+  let failure = Object.assign(new Refusal('untrusted', part, `${last.issuerName} n’est pas parmi les certificats de confiance fournis`), { isOtherAnchor: true });
   for (const anchor of anchors) {
     if (!await issued(anchor, last)) continue;
     try {
@@ -199,7 +199,7 @@ async function issued(issuer, certificate) {
 /** The certificates of a PEM file. */
 function readAnchors(text) {
   const blocks = [...text.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g)];
-  if (!blocks.length) throw new Unusable('Le fichier de confiance ne contient aucun certificat au format PEM.');
+  if (!blocks.length) throw new Unusable('Le fichier de confiance ne contient aucun certificat au format PEM : choisissez trust.pem, tel que l’hébergeur l’a donné.');
   return blocks.map(([, block]) => {
     const bytes = fromBase64(block.replace(/\s/g, ''));
     try { return readCertificate(bytes ?? malformed('', ''), 'certificat de confiance'); } catch (failure) {

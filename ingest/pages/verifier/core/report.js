@@ -29,6 +29,8 @@ const frenchPeriod = (from, to) => {
   const kept = first[2] !== last[2] ? 3 : first[1] !== last[1] ? 2 : 1;
   return `du ${first.slice(0, kept).join(' ')} au ${last.join(' ')}`;
 };
+/** A fingerprint by fours, as it is read on the telephone. */
+const fours = (text) => text.replace(/.{4}(?=.)/g, '$& ');
 const accuracyText = ({ accuracy }) => accuracy === null ? '' : ` (± ${(accuracy / 1e6).toLocaleString('fr-FR')} s)`;
 const stampText = ({ stamp }) => `${frenchTime(stamp.at)}${accuracyText(stamp)}`;
 const LATE_MICROSECONDS = 86400000000n;
@@ -70,11 +72,13 @@ function tell(result) {
     ['Établi', `le ${frenchTime(manifest.issuedAt)}, par ${visible(manifest.software)}`],
     ['Signé par', `${visible(signature.subject)}, certifié par ${visible(signature.issuer)}`],
     ...(signature.organisation ? [['Cachet de', visible(organisationText(signature.organisation))]] : []),
-    ['Certificat de confiance', `${visible(signature.anchor.subject)} ; SHA-256 ${signature.anchor.fingerprint} : comparez-le à celui que l’on vous a donné`],
+    ['Certificat de confiance', `${visible(signature.anchor.subject)} ; empreinte du certificat (SHA-256), telle que la donnent l’hébergeur et son bureau : ${fours(signature.anchor.fingerprint)}. Comparez-la à celle que l’on vous a donnée`],
     ['Date de signature', `${frenchTime(signature.time)}, déclarée par le signataire`],
     ['Certificat', `n° ${signature.serial}, valable du ${frenchDay(dayOf(signature.begin))} au ${frenchDay(dayOf(signature.end))}`],
     ['Sceaux', `${plural(listed.length, 'sceau', 'sceaux')}, du n° ${listed[0].seal.number} au n° ${last.seal.number}`],
-    ['Empreinte de ce qui est signé', `${result.fingerprint} (SHA-256 de ${DIGESTS})`],
+    ...(result.sums ?? []).map(([name, sum]) => ['Empreinte du fichier', `${visible(name)} : ${fours(sum)} (SHA-256 du fichier, celui de sha256sum)`]),
+    ['Empreinte du manifeste', `${fours(result.manifestPrint)} (SHA-256 de ${MANIFEST}, celui d’extrait.pdf)`],
+    ['Empreinte de ce qui est signé', `${fours(result.fingerprint)} (SHA-256 de ${DIGESTS}, celui de ce que cette page imprime)`],
   ];
   const checked = [
     `Les parties sont entières et signées par ${visible(signature.subject)}, certifié par ${visible(signature.issuer)}.`,

@@ -51,7 +51,7 @@ async function verify(source, trust, known = [], progress = () => {}, receipts =
     for (const [name, stream] of streams) { await stream.drain(); compareDigest(name, stream.digest); }
     if (failure) throw failure;
     if (isRewritten) refuse('rewritten', '', 'toutes les parties sont authentiques, mais un autre programme les a empaquetées de nouveau, ou quelque chose a été écrit autour d’elles ; journal-verify --repair écrit l’extrait tel qu’il a été émis');
-    return { ...result, signature, isStampChecked: trust.stampers !== null, hasDocument: members.has(DOCUMENT), fingerprint: toHex(sha256(bytesOf(DIGESTS))), entries: { reopen, digest: digests.get(ENTRIES) } };
+    return { ...result, signature, isStampChecked: trust.stampers !== null, hasDocument: members.has(DOCUMENT), fingerprint: toHex(sha256(bytesOf(DIGESTS))), manifestPrint: toHex(sha256(bytesOf(MANIFEST))), entries: { reopen, digest: digests.get(ENTRIES) } };
   } finally { for (const stream of streams.values()) stream.close(); }
 }
 

@@ -8,13 +8,15 @@ function show(report, names) {
   title.tabIndex = -1;
   verdict.append(title);
   if (report.outcome === 'refused') {
-    title.append(report.label, ' (', make('code', { text: report.verdict }), ')');
-    const where = report.part ? [make('code', { text: report.part }), ' : '] : [];
-    verdict.append(make('p', { text: report.meaning }), make('p', {}, ...where, `${report.reason}.`),
+    title.append(report.label);
+    if (report.hint) verdict.append(make('p', { className: 'warning', text: report.hint }));
+    const where = report.part ? ['Dans ', make('code', { text: report.part }), ' : '] : [], reason = report.part ? report.reason : `${report.reason[0].toUpperCase()}${report.reason.slice(1)}`;
+    verdict.append(make('p', { text: report.meaning }), make('p', {}, ...where, `${reason}.`),
       make('p', { text: report.advice ?? (report.verdict === 'rewritten'
         ? 'Demandez le fichier d’origine à qui vous l’a transmis, ou faites réparer celui-ci par journal-verify ; puis vérifiez-le de nouveau.'
         : 'Rien de ce que contient ce fichier ne doit être tenu pour établi. Conservez-le tel quel et demandez des explications au service qui l’a émis.') }),
-      make('p', { text: 'Les entrées ne sont pas montrées : cette page ne montre rien de ce que contient un extrait qu’elle refuse.' }));
+      make('p', { text: 'Les entrées ne sont pas montrées : cette page ne montre rien de ce que contient un extrait qu’elle refuse.' }),
+      make('p', { className: 'soft' }, 'Pour l’hébergeur, nom de ce verdict dans FORMAT.md : ', make('code', { text: report.verdict }), '.'));
   } else if (report.outcome === 'unusable') {
     title.append('Aucun verdict');
     verdict.append(make('p', { text: report.reason }));

@@ -2,7 +2,7 @@
 
 const NOT_EVIDENCE = 'Vue non probante';
 const extractText = ({ tenant, category, days, issued, fingerprint, isTrial }) =>
-  `extrait du journal des accès de ${tenant}, catégorie ${category}, ${days}, établi le ${issued}, empreinte SHA-256 ${fingerprint}${isTrial ? ', signé pour essais seulement' : ''}`;
+  `extrait du journal des accès de ${tenant}, catégorie ${category}, ${days}, établi le ${issued}, empreinte de ce qui est signé (SHA-256) ${fours(fingerprint)}${isTrial ? ', signé pour essais seulement' : ''}`;
 
 /** Rows in the order of a query, these columns of them; the first lines say that it proves nothing, and what it is of. */
 function csv(rows, { query, places }) {
