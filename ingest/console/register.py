@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ingest.console.telling import Teller, unanswered
 from ingest.problems import ABSENT, ProblemError
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import OperatorError
 from journal.core.times import day_of
-from journal.extract.table import texts
-from journal.extract.words import CHANGES, MEMBERS
+from journal.extract.words import MEMBERS
 from journal.writing.chronicle import is_of_preservation
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ KINDS = {
 }
 DEFAULT_DAYS = 30
 SHOWN_LIMIT = 500
-_ACTION, _NAME, _SUBJECT, _REASON, _DETAILS = 4, 9, 11, 12, 17
 
 
 async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
@@ -54,15 +53,18 @@ async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamRespons
     async for page in service.chronicle.pages(seen.row.tenant, *kinds, since=since):
         found.extend(shown for entry in page.entries if (shown := _shown(seen, entry, hidden)) is not None)
         found = found[-SHOWN_LIMIT:]
+    teller = Teller(service.snapshot, seen.console.people.identity)
     return seen.page(
         "registre.html",
-        entries=[_describe(entry) for entry in reversed(found)],
+        attested={entry.index: _attested_days(entry) for entry in found if _is_purge(entry)},
+        entries=[teller.tell(entry) for entry in reversed(found)],
         first_day=await service.chronicle.first_day(),
         is_cut=len(found) == SHOWN_LIMIT,
         kind=kind,
         kinds=KINDS,
         limit=SHOWN_LIMIT,
         since=since,
+        unanswered={unanswered(entry): entry.index for entry in found},
     )
 
 
@@ -92,26 +94,8 @@ def _is_purge(entry: Entry) -> bool:
     return is_purge
 
 
-def _describe(entry: Entry) -> dict[str, Any]:
-    data = entry.event.get("data", {})
-    # What stands in the title and in the line of the name is not told again, nor what says nothing.
-    told = {"change", "person"} | {name for name, value in data.items() if value in ({}, [], "")}
-    rest = {name: value for name, value in data.items() if name not in told}
-    cells = texts(replace(entry, event={**entry.event, "data": rest}))
-    change = CHANGES.get(data.get("change", ""), "")
-    person = data.get("person") or {}
-    who = ", ".join(filter(None, (person.get("name"), person.get("function"))))
-    return {
-        "at": entry.recorded_at,
-        "attested_days": sorted({told["day"] for told in data.get("days", ())}) if _is_purge(entry) else [],
-        "details": cells[_DETAILS],
-        "index": entry.index,
-        "is_refused": data.get("outcome") == "denied",
-        "name": who or cells[_NAME],
-        "reason": cells[_REASON],
-        "subject": cells[_SUBJECT],
-        "title": f"{cells[_ACTION]} : {change}" if change else cells[_ACTION],
-    }
+def _attested_days(entry: Entry) -> list[date]:
+    return sorted({date.fromisoformat(told["day"]) for told in entry.event["data"].get("days", ())})
 
 
 async def get_attestation(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:

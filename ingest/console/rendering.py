@@ -32,9 +32,9 @@ HEADERS = {
 FILES = {"console.css": "text/css", "console.js": "text/javascript"}
 
 
-def _moment(moment: datetime) -> str:
+def moment(at: datetime) -> str:
     """Write a moment in Paris time, to the minute."""
-    local = paris_time(format_time(moment.astimezone(UTC)))
+    local = paris_time(format_time(at.astimezone(UTC)))
     day, _, hour = local.partition(" à ")
     return f"{french_day(date.fromisoformat(day))} à {hour.rpartition(':')[0].replace(':', ' h ')}" if local else ""
 
@@ -57,7 +57,7 @@ def _environment() -> Environment:
         "jour": french_day,
         "jour_court": _short_day,
         "jour_semaine": _weekday,
-        "moment": _moment,
+        "moment": moment,
         "nombre": french_number,
         "visible": printable,
     }

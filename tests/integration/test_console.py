@@ -88,8 +88,16 @@ async def test_from_the_invitation_to_the_extract(edge: RunningEdge) -> None:
         manifest = orjson.loads(container.read("manifest.json"))
     assert manifest["person"] == {"function": "agent", "name": "Agent first"}
     await visitor.get("/registre")
-    assert "courrier 12" in visitor.seen[-1]
-    assert "Agent first" in visitor.seen[-1]
+    register = visitor.seen[-1]
+    assert "courrier 12" in register
+    assert re.search(
+        r"Personne : invitation</strong>.{0,200}<p>Par : l’hébergeur – sur : Agent first, agent", register, re.DOTALL
+    )
+    assert re.search(
+        r"Demande d’extrait</strong>.{0,200}<p>Par : Agent first, agent – sur : « Main courante »", register, re.DOTALL
+    )
+    for raw in (row.id, today, "main-courante", "handover", "+00:00", "referent"):
+        assert raw not in re.sub(r"<input[^>]*>", "", register.partition("<ol")[2]), raw
     assert await told(edge, row.id) == ["invited", "invitation accepted", "signed in"]
 
 
@@ -122,6 +130,11 @@ async def test_an_extract_that_shows_nothing(edge: RunningEdge) -> None:
     assert len(await requests(edge, row)) == 3
     for kept in (*asked.values(), "Demander un extrait"):
         assert kept in visitor.seen[-1]
+    await visitor.get("/registre")
+    shown = visitor.seen[-1]
+    assert f"suite de la demande n° {request.index} : aucune entrée ne correspondait" in shown
+    assert "sans fichier" in shown
+    assert "Il faut une autorisation pour cette demande" in shown
     empty = await visitor.post("/extrait/fichier", asked | {"even_if_empty": "1"})
     assert empty.status == 200
     assert empty.body.startswith(b"PK")
