@@ -213,8 +213,10 @@ def _request(manifest: Manifest) -> list[list[str]]:
 
 def _requester(manifest: Manifest) -> str:
     person = manifest.person
-    named = f" ({_fact(person.name)}, {_fact(person.function)})" if person else ""
-    return _fact(manifest.requester) + named
+    if person is None:
+        return _fact(manifest.requester)
+    named = f"{_fact(person.name)}, {_fact(person.function)}"
+    return named if person.name == manifest.requester else f"{_fact(manifest.requester)} ({named})"
 
 
 def _authorisation(manifest: Manifest) -> str:

@@ -28,6 +28,9 @@ _UNPRINTABLE = re.compile(
 # A space before a high sign, a closing quotation mark or a unit, after an opening one, after "n°".
 _BOUND = re.compile(r" (?=[:;?!»])|(?<=«) |(?<=n°) |(?<=[0-9]) (?=(?:h|min|s|entrées)\b)")
 _UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
+_LONG = re.compile(rf"\S{{{UNBROKEN_CHARACTERS + 1},}}")
+# A word of a language, with the signs around it: hyphenation breaks it where that language does.
+_WORD = re.compile(r"[(«]?(?:[^\W\d_]|['’-]){1,22}[).,;:»…]{0,2}")
 
 
 def printable(text: str) -> str:
@@ -65,7 +68,11 @@ def bounded(text: str, limit_characters: int) -> str:
 def cell(text: str, limit_characters: int) -> str:
     """Return a cell's text: printable, of bounded length, with break points in long words."""
     text = bounded(text, limit_characters)
-    return _UNBROKEN.sub(lambda match: match[0] + "\u200b", text)
+    return _LONG.sub(lambda long: long[0] if _WORD.fullmatch(long[0]) else _break(long[0]), text)
+
+
+def _break(word: str) -> str:
+    return _UNBROKEN.sub(lambda match: match[0] + "\u200b", word)
 
 
 def solid(text: str) -> str:

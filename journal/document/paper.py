@@ -49,13 +49,20 @@ class Paper:
     lead: str
     sections: Sequence[Section]
     seals: Sequence[CitedSeal] = ()
+    # Of what is posted up, the seals and the signature are on a page of their own.
+    is_posted: bool = False
 
 
 def paper_content(paper: Paper, signatory: Signatory) -> dict[str, Any]:
     """Return everything the template shows; equal papers of equal signatories give equal content."""
     sections = [*paper.sections]
     if paper.seals:
-        sections.append(Section(title="Les sceaux cités", blocks=[_seals(paper.seals), note(_HOW_SEALS)]))
+        sections.append(
+            Section(
+                title="Justification" if paper.is_posted else "Les sceaux cités",
+                blocks=[_seals(paper.seals), note(_HOW_SEALS)],
+            )
+        )
     return {
         "title": typeset(paper.title),
         "subtitle": typeset(paper.subtitle),
@@ -65,16 +72,17 @@ def paper_content(paper: Paper, signatory: Signatory) -> dict[str, Any]:
         "warning": signatory.warning(),
         "lead": typeset(paper.lead),
         "sections": [{"title": typeset(one.title), "blocks": list(one.blocks)} for one in sections],
+        "is_posted": paper.is_posted,
         "signature": signatory.rows(),
         "software": signatory.software,
     }
 
 
 _HOW_SEALS = (
-    "GET /v1/seals donne le texte de chaque sceau, dont le SHA-256 figure ci-dessus, et sa signature, que contrôle "
-    "openssl cms -verify. Un sceau qui ne clôt pas un jour n'est gardé que sept jours. La signature de ce document se "
-    "contrôle avec un lecteur PDF ou la commande pdfsig, et le certificat de confiance (trust.pem) obtenu par une "
-    "autre voie."
+    "Le service remet le texte de chaque sceau, dont le SHA-256 figure ci-dessus, et sa signature, que contrôle le "
+    "logiciel openssl. Un sceau qui ne clôt pas un jour n'est gardé que sept jours. La signature de ce document se "
+    "contrôle avec un lecteur PDF, et le certificat de confiance obtenu par une autre voie. Toutes les heures de ce "
+    "document sont en temps universel (UTC)."
 )
 
 
@@ -88,7 +96,7 @@ def _seals(seals: Iterable[CitedSeal]) -> Block:
         ]
         for seal in sorted(seals, key=lambda seal: seal.number)
     ]
-    return grid(["Sceau", "Nature", "Fait le (temps universel)", "SHA-256 de son texte"], rows, [17, 27, "1", 91])
+    return grid(["Sceau", "Nature", "Fait le", "SHA-256 de son texte"], rows, [17, 27, "1", 91])
 
 
 def named(text: str, limit_characters: int = NAME_CHARACTERS) -> str:

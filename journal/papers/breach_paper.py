@@ -140,7 +140,7 @@ def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
     told = breach.suspected
     return Paper(
         title="Dossier de violation de données",
-        subtitle=f"Soupçon : {FEARED[told.suspicion]}, {_days(breach)} (UTC)",
+        subtitle=f"Soupçon : {FEARED[told.suspicion]}, {_days(breach)}",
         reference=f"violation / {situation.tenant.code}",
         tenant_name=situation.tenant.name,
         lead=f"{_verdict(breach)} {_deadline(breach)}",
@@ -244,7 +244,7 @@ def _changed(breach: Breach) -> list[Block]:
         ]
         for one in breach.changed[-CHANGES_TOLD:]
     ]
-    return [grid(["Quand (UTC)", "Changement", "Appui"], rows, [48, "1", 62]), note(_NOT_ENTERED)]
+    return [grid(["Quand", "Changement", "Appui"], rows, [48, "1", 62]), note(_NOT_ENTERED)]
 
 
 def _authority(situation: Situation, breach: Breach) -> list[Block]:
@@ -341,9 +341,6 @@ def _people(situation: Situation, breach: Breach) -> list[Block]:
             f"Madame, Monsieur, le journal qui enregistre les accès aux données de la police municipale de "
             f"« {situation.commune} » a pu être lu par un tiers, {_days(breach)}. Il indique quel compte a consulté "
             "quelle fiche, quand et pour quel motif ; il ne contient pas les fiches elles-mêmes.",
-            f""
-            f""
-            f""
             f"{_ENDED if breach.ended else _NOT_ENDED} La CNIL est informée [à confirmer]. Vous pouvez joindre notre "
             "délégué à la protection des données, exercer vos droits (art. 104 à 108 de la loi n° 78-17), et saisir la "
             "CNIL.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from journal.core.entry import ACTIONS, OPERATIONS
 from journal.core.times import day_of
@@ -53,6 +53,17 @@ SOURCE_CHARACTERS = 160
 SOURCES_TOLD = 60
 
 
+class Share(NamedTuple):
+    """Entries of the actions whose motive is wanted: those that were done, those of them without, and the others.
+
+    What was refused, or failed, needs no motive.
+    """
+
+    wanted: int
+    without: int
+    not_done: int
+
+
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """What was counted: by category, and what numbers and rhythms of sources say."""
@@ -72,15 +83,19 @@ class Coverage:
                 found[action] += kind.entries
         return found
 
-    def share(self) -> tuple[int, int]:
-        """Return how many entries must have a motive, and how many of them have none."""
+    def share(self, action: str | None = None) -> Share:
+        """Return how many entries must have a motive, have none, and need none; of one action if it is given."""
         kinds = [
             kind
             for one in self.counted.values()
-            for (_, action, _), kind in one.kinds.items()
-            if action in MOTIVE_WANTED
+            for (_, done, _), kind in one.kinds.items()
+            if done in MOTIVE_WANTED and action in {None, done}
         ]
-        return sum(kind.succeeded for kind in kinds), sum(kind.unfounded for kind in kinds)
+        return Share(
+            sum(kind.succeeded for kind in kinds),
+            sum(kind.unfounded for kind in kinds),
+            sum(kind.entries - kind.succeeded for kind in kinds),
+        )
 
 
 async def cover(situation: Situation, first: date | None, last: date | None) -> Coverage:
@@ -111,13 +126,13 @@ async def coverage(situation: Situation, first: date | None = None, last: date |
     period = f"du {solid_day(found.first)} au {solid_day(found.last)}"
     return Paper(
         title="Rapport de couverture",
-        subtitle=f"Article 101 : ce que chaque module inscrit, jours d'inscription {period} (UTC)",
+        subtitle=f"Article 101 : ce que chaque module inscrit, jours d'inscription {period}",
         reference=f"couverture / {situation.tenant.code}",
         tenant_name=situation.tenant.name,
         lead=(
             f"Sur ces jours, {solid_entries(total) if total else 'aucune entrée'} "
             f"{'sont inscrites' if total > 1 else 'est inscrite'} au journal de « {situation.commune} » jusqu'au "
-            f"{situation.seal_name}. {_share(found)} {_order(found)}"
+            f"{situation.seal_name}. {told_of_motives(found)} {_order(found)}"
         ),
         sections=[
             Section(title="Les opérations que la loi énumère", blocks=[_actions(found)]),
@@ -130,16 +145,26 @@ async def coverage(situation: Situation, first: date | None = None, last: date |
     )
 
 
-_ONLY = "La seule qui exige un motif en a un."
-
-
-def _share(found: Coverage) -> str:
-    wanted, without = found.share()
+def told_of_motives(found: Coverage) -> str:
+    """Say how many entries need a motive and have none, and how many need none because nothing was done."""
+    wanted, without, not_done = found.share()
+    apart = ""
+    if not_done:
+        apart = (
+            f"Hors {french_number(not_done)} refusées ou échouées, "
+            if not_done > 1
+            else "Hors une refusée ou échouée, "
+        )
     if not wanted:
-        return "Aucune n'exige de motif."
-    if not without:
-        return f"Chacune des {french_number(wanted)} qui exigent un motif en a un." if wanted > 1 else _ONLY
-    return f"De celles qui exigent un motif ({french_number(wanted)}), {french_number(without)} n'en ont pas."
+        told = f"{apart}aucune n'exige de motif."
+    elif without:
+        have = "n'en ont pas" if without > 1 else "n'en a pas"
+        told = f"{apart}de celles qui exigent un motif ({french_number(wanted)}), {french_number(without)} {have}."
+    elif wanted > 1:
+        told = f"{apart}chacune des {french_number(wanted)} qui exigent un motif en a un."
+    else:
+        told = f"{apart}la seule qui exige un motif en a un."
+    return _capital(told)
 
 
 def _order(found: Coverage) -> str:
@@ -159,10 +184,23 @@ def _actions(found: Coverage) -> dict[str, object]:
     for action in MANDATED:
         count = actions.get(action, 0)
         state = good(french_number(count)) if count else bad("aucune entrée")
-        rows.append([strong(_capital(ACTIONS[action])), state, plain(MOTIVE_WANTED.get(action, "–"))])
+        rows.append([strong(_capital(ACTIONS[action])), state, motive_told(found, action)])
     other = actions.get("access", 0)
     rows.append([strong("Autres accès"), plain(french_number(other) if other else "aucune entrée"), plain("–")])
     return grid(["Action", "Entrées de la période", "Motif"], rows, [44, 44, "1"])
+
+
+def motive_told(found: Coverage, action: str) -> Lines:
+    """Write whether an action wants a motive, and of how many entries: with those apart, they are all of the action."""
+    if action not in MOTIVE_WANTED:
+        return plain("–")
+    lines = plain(MOTIVE_WANTED[action])
+    wanted, without, not_done = found.share(action)
+    if wanted or not_done:
+        told = f"exigé de {french_number(wanted)}, dont {french_number(without)} sans motif"
+        apart = f" ; non exigé de {french_number(not_done)} (accès refusés ou échoués)" if not_done else ""
+        lines += small(told + apart)
+    return lines
 
 
 def _modules(situation: Situation, found: Coverage) -> list[dict[str, object]]:
@@ -174,9 +212,7 @@ def _modules(situation: Situation, found: Coverage) -> list[dict[str, object]]:
         kinds = sorted(counted.kinds.items(), key=lambda item: (item[0][0], -item[1].entries, item[0]))
         rows = [_kind(key, kind) for key, kind in kinds[:SOURCES_TOLD]]
         blocks.append(
-            grid(
-                ["Module (source)", "Opération", "Entrées", "Avec motif", "Dernière (UTC)"], rows, ["1", 38, 18, 24, 40]
-            )
+            grid(["Module (source)", "Opération", "Entrées", "Avec motif", "Dernière"], rows, ["1", 38, 18, 30, 40])
         )
         if len(kinds) > SOURCES_TOLD:
             blocks.append(
@@ -197,11 +233,13 @@ def _kind(key: tuple[str, str, str], kind: Kind) -> list[Lines]:
     assert kind.last_at is not None
     word = ACTIONS.get(action, action)
     did = small(OPERATIONS.get(operation, operation)) if operation else []
-    share = f"{100 * kind.with_motive // kind.entries} %"
-    is_wanted = action in MOTIVE_WANTED
-    motive = bad(share) if is_wanted and kind.unfounded else plain(share)
-    if not is_wanted and not kind.with_motive:
-        motive = plain("–")
+    motive = plain(french_number(kind.with_motive) if kind.with_motive else "–")
+    if action in MOTIVE_WANTED:
+        motive = bad(f"manque à {french_number(kind.unfounded)}") if kind.unfounded else motive
+        if not_done := kind.entries - kind.succeeded:
+            motive += small(
+                f"{french_number(not_done)} refusées ou échouées" if not_done > 1 else "une refusée ou échouée"
+            )
     return [
         plain(named(source, SOURCE_CHARACTERS)),
         plain(_capital(word)) + did,
@@ -235,7 +273,7 @@ def _numbers(situation: Situation, found: Coverage) -> list[dict[str, object]]:
                 plain(solid_moment(row.last_at.replace(microsecond=0))),
             ]
         )
-    columns = ["Source", "Dernier n°", "Manquants", "Pertes déclarées", "Répétés", "Dernier reçu (UTC)"]
+    columns = ["Source", "Dernier n°", "Manquants", "Pertes déclarées", "Répétés", "Dernier reçu"]
     told = [one for one in found.alarms if one.event.get("data", {}).get("alarm") == "numbers lost"]
     support = ", ".join(entry_name(entry.index) for entry in told[-5:])
     blocks: list[dict[str, object]] = [grid(columns, rows, ["1", 20, 30, 20, 18, 36])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,15 +30,28 @@ if TYPE_CHECKING:
     # What `doctor` found: the name of each thing looked at, and how it stands (ok, note, warning, failure).
     Look = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
 
+_TRIAL_BASE = "base d'essai, lancée par le service"
 TLS_PORT = 443
 SWAPS = Path("/proc/swaps")
 # The most severe finding of a name is shown.
-SEVERITIES = ("ok", "note", "warning", "failure")
+SEVERITIES = ("ok", "note", "unseen", "warning", "failure")
 STATES = {
     "ok": good("conforme"),
-    "note": bad("pas en place, ou non constaté"),
+    "note": bad("pas en place"),
+    "unseen": bad("pas constaté"),
     "warning": bad("avertissement"),
     "failure": bad("en défaut"),
+}
+# Why something is not in place, or could not be looked at.
+WHY = {
+    "signer": "il tourne sous le compte du service (mode d'essai)",
+    "receipt key": "le service la fait à son démarrage",
+    "mails": "aucun courriel aux communes n'est réglé",
+    "key copy": "aucune copie n'a été faite depuis cet hôte",
+    "accounts": "ce processus ne voit pas le compte de la base",
+    "backups": "journal de transactions ni archivé ni lu",
+    "time-stamping": "aucune autorité n'est configurée",
+    "clock": "l'horloge de la base est simulée (mode d'essai)",
 }
 LOOKED_AT = {
     "service": "le service répond, et est prêt à inscrire",
@@ -91,14 +105,10 @@ async def measures(situation: Situation, look: Look | None = None) -> Paper:
         *await _signing(situation),
         *await _ending(situation),
         *await _people(situation),
-        *_watch(situation, answers),
     ]
+    looked = await _looked_at(service, answers, look)
+    found += _watch(situation, {name: severity for name, severity in looked.items() if name in answers})
     lacking = sum(line["style"] == "bad" for measure in found for line in measure.state[:1])
-    looked = list(await look()) if look is not None else [(name, _judge(told)) for name, told in answers.items()]
-    # What cannot fail, as there is none of it, is no control.
-    idle = {"timestamps"} if service.stamper is None else set()
-    idle |= {"audit"} if not Rounds(service.settings.audit_path).checked else set()
-    looked = [(name, severity) for name, severity in looked if name not in idle or severity != "ok"]
     return Paper(
         title="Mesures de sécurité",
         subtitle="Telles que l'installation les montre, mesure par mesure",
@@ -120,7 +130,7 @@ async def measures(situation: Situation, look: Look | None = None) -> Paper:
                     )
                 ],
             ),
-            Section(title="Ce que contrôle le service", blocks=_looked(looked, is_whole=look is not None)),
+            Section(title="Ce que contrôle le service", blocks=_looked(service, looked, is_whole=look is not None)),
             Section(title="Ce que ces mesures ne couvrent pas", blocks=[note(_LIMITS)]),
         ],
         seals=[situation.seal],
@@ -141,21 +151,37 @@ def _summary(count: int, lacking: int) -> str:
     return f"Sur {count}, {lacking} {verb} : le tableau le dit."
 
 
-def _judge(told: str | None) -> str:
-    return "ok" if told is None else "failure"
-
-
-def _looked(looked: Sequence[tuple[str, str]], *, is_whole: bool) -> list[dict[str, Any]]:
+async def _looked_at(service: Service, answers: dict[str, str | None], look: Look | None) -> dict[str, str]:
+    """Return the severity of everything looked at, by its name: by the service, and from the host where it can be."""
+    looked = [] if look is None else [*await look()]
+    seen = {name for name, _ in looked}
+    looked += [(name, "ok" if told is None else "failure") for name, told in answers.items() if name not in seen]
     worst: dict[str, str] = {}
     for name, severity in looked:
         if name in LOOKED_AT:
             worst[name] = max(worst.get(name, "ok"), severity, key=SEVERITIES.index)
+    if answers.get("clock") is None and await service.store.clock_is_simulated():
+        worst["clock"] = "unseen"
+    if worst.get("accounts") == "note" and service.settings.dsn is not None:
+        worst["accounts"] = "unseen"
+    # What cannot fail, as there is none of it, is no control.
+    idle = {"timestamps"} if service.stamper is None else set()
+    idle |= {"audit"} if not Rounds(service.settings.audit_path).checked else set()
+    return {name: severity for name, severity in worst.items() if name not in idle or severity != "ok"}
+
+
+def _looked(service: Service, looked: dict[str, str], *, is_whole: bool) -> list[dict[str, Any]]:
+    why = WHY if service.settings.dsn is not None else WHY | dict.fromkeys(("accounts", "backups"), _TRIAL_BASE)
     rows = [
-        [plain(LOOKED_AT[name][0].upper() + LOOKED_AT[name][1:]), STATES[severity]] for name, severity in worst.items()
+        [
+            plain(LOOKED_AT[name][0].upper() + LOOKED_AT[name][1:]),
+            STATES[severity] + (small(why[name]) if severity in {"note", "unseen"} and name in why else []),
+        ]
+        for name, severity in looked.items()
     ]
-    by = "la commande doctor" if is_whole else "le service lui-même ; la commande doctor, sur l'hôte, en fait davantage"
+    by = "l'hôte et le service" if is_whole else "le service seul ; un contrôle de l'hôte en fait davantage"
     told = f"Contrôles faits en établissant ce document, par {by}."
-    return [grid(["Contrôle", "Résultat"], rows, ["1", 52]), note(told)]
+    return [grid(["Contrôle", "Résultat"], rows, ["1", 70]), note(told)]
 
 
 async def _transports(service: Service) -> list[Measure]:
@@ -298,16 +324,17 @@ async def _ending(situation: Situation) -> list[Measure]:
     status = await service.status()
     purges = await situation.entries("purge")
     known = {row.code for row in situation.categories}
-    overdue = sum(category.overdue_days for category in status.categories if category.category in known)
+    overdue = [one.overdue_days for one in status.categories if one.category in known and one.overdue_days]
     gone = [category.purged_day for category in status.categories if category.purged_day is not None]
     last = f"dernier jour détruit : {solid_day(max(gone))}" if gone else "rien n'est encore arrivé au terme"
     entry = small(f"la dernière : {entry_name(purges[-1].index)}") if purges else []
     late = _late(situation, purges)
     state = good("à jour")
     if overdue:
-        state = bad(f"{_days(overdue)} en retard")
+        state = bad(f"{_days(max(overdue))} en retard{_where(len(overdue))}")
     elif late:
-        state = bad(f"à jour, {_days(late)} avec retard")
+        days, categories = ({one[place] for one in late} for place in (0, 1))
+        state = bad(f"à jour, {_days(len(days))} avec retard{_where(len(categories))}")
     archiving = await service.store.read_archiving()
     backups = "journal de transactions archivé ou lu en continu"
     is_saved = archiving["archive_mode"] != "off" or (archiving["slots"] and not archiving["unread"])
@@ -325,14 +352,19 @@ def _days(count: int) -> str:
     return f"{french_number(count)} jour{'s' if count > 1 else ''}"
 
 
-def _late(situation: Situation, purges: Sequence[Entry]) -> int:
-    """Count the days of chains that went after their limit, as the entries of purges tell."""
-    return sum(
-        parse_time(entry.event["time"]) >= midnight(parse_day(told["day"]) + timedelta(days=told["retention_days"]))
+def _where(categories: int) -> str:
+    return f", dans {categories} catégories" if categories > 1 else ""
+
+
+def _late(situation: Situation, purges: Sequence[Entry]) -> set[tuple[str, str]]:
+    """Return the days and categories that went after their limit, as the entries of purges tell."""
+    return {
+        (told["day"], told["category"])
         for entry in purges
         for told in entry.event["data"]["days"]
         if told["category"] in situation.heads
-    )
+        and parse_time(entry.event["time"]) >= midnight(parse_day(told["day"]) + timedelta(days=told["retention_days"]))
+    }
 
 
 def _handed(situation: Situation) -> tuple[Lines, Lines]:
@@ -405,14 +437,21 @@ def _asked(count: int) -> str:
     return f"{french_number(count)} inscrite{'s' if count > 1 else ''}"
 
 
-def _watch(situation: Situation, answers: dict[str, str | None]) -> list[Measure]:
+def _watch(situation: Situation, looked: dict[str, str]) -> list[Measure]:
     settings = situation.service.settings
-    failing = [name for name, told in answers.items() if told is not None]
-    state = bad(f"{len(failing)} sur {len(answers)} en défaut") if failing else good(f"{len(answers)} conformes")
+    counts = Counter(looked.values())
+    failing = len(looked) - counts["ok"] - counts["unseen"]
+    state = bad(f"{failing} sur {len(looked)} en défaut") if failing else good(f"{counts['ok']} conformes")
+    if counts["unseen"]:
+        state += bad(f"{counts['unseen']} pas constaté{'s' if counts['unseen'] > 1 else ''}")
     ways = ["courriel"] if settings.notify_mail_to else []
     ways += ["message automatique"] if settings.notify_webhook else []
     return [
-        Measure("Contrôles continus", state, plain("inscription, horloges, clés, sceaux, durées")),
+        Measure(
+            "Contrôles continus",
+            state,
+            plain("ceux du service lui-même, nommés plus bas : « Ce que contrôle le service »"),
+        ),
         _audited(situation),
         Measure(
             "Alerte de l'exploitant",

@@ -95,4 +95,5 @@ async def notice(situation: Situation) -> Paper:
             ),
         ],
         seals=[situation.seal],
+        is_posted=True,
     )

@@ -175,7 +175,7 @@ def _access(situation: Situation, entries: Sequence[Entry]) -> list[dict[str, ob
     return [
         grid(["Nombre", "Destinataires"], rows, [24, "1"]),
         note(
-            f"Comptés le {solid_moment(situation.now)} (temps universel) parmi les accès dont le magasin de clés se "
+            f"Comptés le {solid_moment(situation.now)} parmi les accès dont le magasin de clés se "
             f"porte garant ; {told}. L'hébergeur exploite le service ; ses propres accès d'assistance à OpenEPM sont "
             "eux-mêmes inscrits, avec l'autorisation de la commune."
         ),

@@ -17,7 +17,8 @@ from journal.cli.doctor import look as look_at
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import OperatorError
 from journal.extract.words import CHANGES
-from journal.papers.coverage import cover, coverage
+from journal.papers.counting import Counted, Kind
+from journal.papers.coverage import Coverage, cover, coverage, motive_told, told_of_motives
 from journal.papers.duration import duration
 from journal.papers.making import FRENCH, Papers
 from journal.papers.measures import LOOKED_AT, measures
@@ -123,6 +124,13 @@ async def test_a_paper(world: World, tmp_path: Path, kind: str) -> None:
     assert entry == {"change": "document made", "sha256": sha256(made.document).hexdigest(), "what": entry["what"]}
     assert CHANGES[entry["change"]] == "document établi"
     assert made.index == await world.size(category="journal") - 1
+    for code in ("/v1/", "kept_from", "doctor", "pdfsig"):
+        assert code not in body, code
+    if kind == "notice":
+        # It is posted up: its first page is the notice, and what supports it is on another.
+        posted = text[: text.index("page 1 sur")]
+        assert "Délégué à la protection des données" in posted
+        assert not re.search("[0-9a-f]{64}", posted)
     signature = await check_signature(made.document, world.settings.trust_path.read_bytes(), world.clock.now())
     assert signature.sig_object["/Reason"] == entry["what"]
     done = subprocess.run([str(shutil.which("pdfsig")), tmp_path / "paper.pdf"], capture_output=True, check=False)
@@ -147,7 +155,7 @@ async def test_coverage_against_the_database(world: World) -> None:
     assert {source for source, _, _ in counted.kinds} == {SOURCE}
     assert (counted.entries, counted.first_index, counted.last_index) == (DAYS * PER_DAY, 0, DAYS * PER_DAY - 1)
     assert (counted.subjects, counted.accounts) == (10, len(ACCOUNT_NAMES))
-    assert found.share() == (84, 9)
+    assert found.share() == (84, 9, 0)
     activity = await world.service.store.read_activity(TENANT)
     by_action: dict[str, int] = {}
     for row in activity:
@@ -163,6 +171,26 @@ async def test_coverage_against_the_database(world: World) -> None:
     other = await coverage(await gather(world.service, OTHER_TENANT))
     assert "aucune entrée" in other.lead
     assert "Aucune source ne numérote" in text_of(other)
+
+
+def test_what_needs_no_motive_is_told_apart() -> None:
+    """What was refused or failed needs none: the counts of a line of the table are all entries of its action."""
+    done = {
+        ("urn:a", "consultation", "view"): Kind(entries=840, with_motive=800, succeeded=800),
+        ("urn:a", "disclosure", "export"): Kind(entries=98, with_motive=95, succeeded=95),
+        ("urn:a", "combination", "match"): Kind(entries=47, with_motive=45, succeeded=45),
+    }
+    found = Coverage(FIRST, FIRST, {CATEGORY: Counted(entries=985, kinds=done)}, [], [], [])
+    assert found.share() == (940, 0, 45)
+    assert found.share("consultation") == (800, 0, 40)
+    assert sum(found.actions().values()) == sum((found.share().wanted, found.share().not_done))
+    assert told_of_motives(found) == "Hors 45 refusées ou échouées, chacune des 940 qui exigent un motif en a un."
+    told_of_views = motive_told(found, "consultation")[1]["text"]
+    assert told_of_views == (
+        "exigé de 800, dont 0 sans motif ; non exigé de 40 (accès refusés ou échoués)".replace(" ;", "\u00a0;")
+    )
+    done["urn:a", "consultation", "view"].unfounded = 2
+    assert told_of_motives(found).endswith("de celles qui exigent un motif (940), 2 n'en ont pas.")
 
 
 def states(paper: Paper) -> dict[str, tuple[str, str]]:
@@ -201,6 +229,9 @@ async def test_measures_are_read_from_the_installation(world: World) -> None:
     looked = {row[0][0]["text"]: row[1][0]["text"] for row in paper.sections[1].blocks[0]["rows"]}
     assert looked["Chaque disque a de la place"] == "en défaut"
     assert looked["La base est sauvegardée en continu"] == "conforme"
+    # What the two pages say of a check is the same, and a check that cannot be made has not failed.
+    assert looked["Les horloges s’accordent"] == "pas constaté"
+    assert after["Contrôles continus"] == ("good", "10 conformes")
     # No authority is configured: that no seal waits for it says nothing.
     assert "Aucun sceau de clôture n’attend depuis un jour son horodatage" not in looked
 
@@ -212,12 +243,12 @@ async def test_a_late_purge_is_told(world: World) -> None:
     title = "Destruction au terme, avec les clés"
     style, said = states(await measures(await gather(world.service, TENANT)))[title]
     assert style == "bad"
-    assert re.fullmatch(r"\d+ jours? en retard", said)
+    assert said == "3 jours en retard, dans 5 catégories"
     await world.installation.purger.run(max_days=None)
     await world.seal()
     style, said = states(await measures(await gather(world.service, TENANT)))[title]
     assert style == "bad"
-    assert re.fullmatch(r"à jour, \d+ jours? avec retard", said)
+    assert re.fullmatch(r"à jour, [1-3] jours? avec retard, dans [2-5] catégories", said)
 
 
 async def look() -> list[tuple[str, str]]:
