@@ -510,8 +510,8 @@ def test_the_letter_names_no_agent_unless_asked(page: Page, files: Path) -> None
     """When, what, by which function; names and motives come by a tick, names with a warning; corrections stay."""
     read(page, files, accesses.subject_extract(), "letter")
     letter = page.locator("#letter-text")
-    expect(letter).to_contain_text("6 accès ont été enregistrés, de 3 agents, dont 2 ont été refusés par le logiciel")
-    assert len(lines(page, "Accès enregistrés")) == 6
+    expect(letter).to_contain_text("6 accès ont été enregistrés, par 3 agents. De ces accès, le logiciel en a refusé 2")
+    assert len(lines(page, "Accès et tentatives")) == 6
     for kept_back in ("p.dubois", "Dubois", "Martin", "Leroy", "Contrôle"):
         assert kept_back not in letter.inner_text()
     assert ["03/03/2026 à 22:10:00", "ASVP, PM Montreuil", "consultation, affichage", "succès"] in lines(page, "Accès")
@@ -520,13 +520,25 @@ def test_the_letter_names_no_agent_unless_asked(page: Page, files: Path) -> None
     assert "donnée personnelle" in page.locator("#letter-warning").inner_text()
     page.get_by_label("ajouter les motifs").check()
     assert ["05/03/2026 à 11:00:00", "c.martin, Claire Martin, brigadier-chef, PM Montreuil"] in [
-        line[:2] for line in lines(page, "Accès enregistrés")
+        line[:2] for line in lines(page, "Accès et tentatives")
     ]
     assert "Madame," in letter.inner_text()
     name, content = saved(page, "#letter-save")
     assert name == "reponse-a-une-personne.txt"
     assert "Madame,\r\n" in content.decode("utf-8-sig")
-    assert "Autorisation : Maire de Montreuil" in content.decode()
+    assert "Autorisation" not in content.decode()
+    assert "Maire de Montreuil" in page.locator("#letter-authorisation").inner_text()
+    assert "ne porte que sur la période du 2 au 8 mars 2026" in content.decode()
+    page.click("#tab-who")
+    page.get_by_role("button", name="Montrer").click()
+    expect(page.locator("#who-answer")).to_contain_text("cet extrait (du 2 au 8 mars 2026), demandé pour cette fiche ;")
+
+
+def test_a_letter_where_nothing_was_seen(page: Page) -> None:
+    """Refusals are attempts, and a commune whose code begins with a vowel is elided."""
+    script = "tenant => Verifier.extractText({ tenant, fingerprint: '0' })"
+    assert "journal des accès d’albi, " in page.evaluate(script, arg="albi")
+    assert "journal des accès de montreuil, " in page.evaluate(script, arg="montreuil")
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ async function unwrap({ point, wrapped }, { pkcs8 }) {
 const serialText = (whole) => { const list = new Der(whole, '').inside(SEQUENCE); list.next(SEQUENCE); return toHex(list.unsigned()); };
 const isFor = (certificate, named) => equal(der(SEQUENCE, certificate.issuer, certificate.serial.whole), named);
 function otherKey(named, certificate) {
-  const yours = certificate ? ` ; celui de votre clé a le numéro ${toHex(certificate.serial.content)}` : '';
-  return new Unusable(`Cette remise est chiffrée pour une autre clé, dont le certificat a le numéro ${serialText(named)}${yours}. Choisissez la clé qui était enregistrée quand elle a été faite ; si elle est perdue, cette remise ne s’ouvrira plus.`);
+  const wanted = serialText(named), yours = certificate ? ` Celle que vous avez choisie est du ${frenchDay(dayOf(certificate.begin) + 1)} (${toHex(certificate.serial.content).slice(0, NAMED_DIGITS)}).` : '';
+  return new Unusable(`Cette remise est chiffrée pour une autre clé : cherchez le fichier cle-de-remise-AAAA-MM-JJ-${wanted.slice(0, NAMED_DIGITS)}.pem, fait au plus tard le jour de la remise. Si votre clé n’a pas été faite avec cette page, c’est celle du certificat de numéro ${wanted}.${yours} Si la bonne clé est perdue, cette remise ne s’ouvrira plus.`);
 }
 
 /** Open a hand-over with a key of `openKey`: the extract, and the code that confirms it. */

@@ -8,7 +8,9 @@ const K = {
 };
 const HMACS = { '2a864886f70d0207': 'SHA-1', [K.hmacSha256]: 'SHA-256', '2a864886f70d020a': 'SHA-384', '2a864886f70d020b': 'SHA-512' };
 const CBC_BITS = { '608648016503040102': 128, '608648016503040116': 192, [K.aes256Cbc]: 256 };
-const WRONG_PASSPHRASE = 'La phrase de passe n’est pas celle de cette clé : regardez les majuscules, les accents et les espaces. Si elle est perdue, rien ne peut la remplacer : faites une autre clé et donnez son certificat à l’hébergeur.';
+/** How much of a certificate's number names the files of a key: a hand-over tells that number, so its key is found. */
+const NAMED_DIGITS = 8;
+const WRONG_PASSPHRASE = `La phrase de passe n’est pas celle de cette clé : regardez les majuscules, les accents, les espaces et l’apostrophe, courbe (’) ou droite ('). Si elle est perdue, rien ne peut la remplacer : faites une autre clé et donnez son certificat à l’hébergeur.`;
 const NO_KEY = 'Ce fichier ne contient pas de clé : choisissez celui que vous avez enregistré en la faisant (cle-de-remise-….pem).';
 const random = (count) => crypto.getRandomValues(new Uint8Array(count));
 
@@ -86,7 +88,8 @@ async function makeKey(commune, passphrase, now = new Date()) {
   const [pkcs8, spki] = (await Promise.all([crypto.subtle.exportKey('pkcs8', pair.privateKey), crypto.subtle.exportKey('spki', pair.publicKey)])).map((one) => new Uint8Array(one));
   const certificate = await certify(commune, pair.privateKey, spki, now);
   const [kept, sent] = [pem('ENCRYPTED PRIVATE KEY', await lockKey(pkcs8, passphrase)), pem('CERTIFICATE', certificate)];
-  return { kept: kept + sent, sent, fingerprint: toHex(sha256(certificate)), until: readCertificate(certificate, '').end };
+  const { serial, end } = readCertificate(certificate, '');
+  return { kept: kept + sent, sent, fingerprint: toHex(sha256(certificate)), named: toHex(serial.content).slice(0, NAMED_DIGITS), until: end };
 }
 
 /** A certificate that the key signs itself (RFC 5280), for key agreement alone. */

@@ -49,7 +49,7 @@ element('handover-form').addEventListener('submit', (event) => {
     element('handover-opened').hidden = false;
     take([handover.extract], 'extract');
     if (chosen.trust.length) start();
-    return chosen.trust.length ? 'La remise est ouverte, et sa vérification a commencé.' : 'La remise est ouverte. Choisissez ci-dessus le certificat de confiance, puis « Vérifier ».';
+    return chosen.trust.length ? 'La remise est ouverte, et sa vérification a commencé.' : 'La remise est ouverte. Choisissez en haut de la page le certificat de confiance, puis « Vérifier ».';
   });
 });
 element('extract-save').addEventListener('click', () => save(handover.extract, handover.extract.name));
@@ -64,12 +64,12 @@ element('making-form').addEventListener('submit', (event) => {
     if (passphrase !== element('repeated').value) refuseInput('repeated', 'Les deux phrases de passe ne sont pas les mêmes : écrivez-les de nouveau.');
     handover.made = { ...await Verifier.makeKey(commune, passphrase), day: new Date().toISOString().slice(0, 10) };
     for (const id of ['new-passphrase', 'repeated']) element(id).value = '';
-    element('fingerprint').textContent = handover.made.fingerprint;
+    element('fingerprint').textContent = handover.made.fingerprint.replace(/.{4}(?=.)/g, '$& ');
     element('made-until').textContent = `Le certificat est valable jusqu’au ${new Date(handover.made.until).toLocaleDateString('fr-FR', { dateStyle: 'long', timeZone: 'UTC' })}. Avant ce jour, faites une autre clé.`;
     element('made').hidden = false;
     return 'La clé est faite. Enregistrez les deux fichiers maintenant : en fermant cette page, elle serait perdue.';
   });
 });
-const saveMade = (text, name) => save(new Blob([text], { type: 'application/x-pem-file' }), `${name}-${handover.made.day}.pem`);
+const saveMade = (text, name) => save(new Blob([text], { type: 'application/x-pem-file' }), `${name}-${handover.made.day}-${handover.made.named}.pem`);
 element('kept-save').addEventListener('click', () => saveMade(handover.made.kept, 'cle-de-remise'));
 element('sent-save').addEventListener('click', () => saveMade(handover.made.sent, 'certificat-de-remise'));

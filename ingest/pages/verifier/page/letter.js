@@ -21,20 +21,27 @@ function accessTable({ cells }, { names, motives }) {
   return [heads, cells.map((line) => [frenchCell(line[PARIS]), by(line), [line[ACTION], line[OPERATION]].filter(Boolean).join(', '), line[OUTCOME], ...(motives ? [line[MOTIVE] || 'aucun'] : [])])];
 }
 
-function letterParts({ count, denied, agents, cells }, facts) {
+/** How many accesses, by how many agents, and of how many nothing was seen. */
+function countedAccesses({ count, denied, failed, agents, cells }, { days }) {
+  if (!count) return `Aucun accès n’a été enregistré pour la période ${days}.`;
+  const unseen = [denied ? `le logiciel en a refusé ${french(denied)}` : '', failed ? `${french(failed)} ${failed < 2 ? 'n’a pas abouti' : 'n’ont pas abouti'}` : ''].filter(Boolean).join(' et ');
+  const said = count === denied + failed ? ' Aucun n’a abouti : vos données n’ont pas été montrées.' : unseen ? ` De ces accès, ${unseen} : rien n’y a été montré.` : '';
+  return `Pour la période ${days}, ${plural(count, 'accès a été enregistré', 'accès ont été enregistrés')}, par ${plural(agents, 'agent')}.${said}${cells.length < count ? ` En voici les ${french(cells.length)} premiers :` : ''}`;
+}
+const accessHeading = ({ count, denied, failed }) => count === denied + failed ? 'Tentatives d’accès enregistrées' : denied + failed ? 'Accès et tentatives enregistrés' : 'Accès enregistrés';
+
+function letterParts(found, facts) {
   const today = new Date().toLocaleDateString('fr-FR', { dateStyle: 'long', timeZone: 'Europe/Paris' });
   return {
     before: [
       '[Commune, service, adresse]', '[Nom et adresse de la personne]', `[Lieu], le ${today}`, 'Objet : votre demande d’accès aux données qui vous concernent, reçue le [date]', '[Madame, Monsieur],',
       `Vous avez demandé qui a consulté les données qui vous concernent. Elles sont inscrites sous la référence ${visible(facts.subject)}. Le logiciel de la police municipale note chaque accès dans un journal, conservé pour une durée limitée ; ce qui suit vient d’un extrait de ce journal, dont l’authenticité a été vérifiée.`,
-      count ? `Pour la période ${facts.days} (jours entiers, en temps universel, de l’enregistrement), ${plural(count, 'accès a été enregistré', 'accès ont été enregistrés')}, de ${plural(agents, 'agent')}${denied ? `, dont ${plural(denied, 'a été refusé', 'ont été refusés')} par le logiciel` : ''}${cells.length < count ? ` ; en voici les ${french(cells.length)} premiers` : ''} :`
-        : `Pour la période ${facts.days} (jours entiers, en temps universel, de l’enregistrement), aucun accès n’a été enregistré.`,
+      countedAccesses(found, facts),
     ],
     after: [
-      'Les accès plus anciens que la durée de conservation ont été effacés, comme la règle le demande.',
+      `Cette réponse ne porte que sur la période ${facts.days}. Vous pouvez demander celle d’autres jours, tant que le journal les conserve.`,
       'Si vous estimez que l’un de ces accès n’était pas justifié, vous pouvez écrire à notre délégué à la protection des données : [nom et adresse]. Vous pouvez aussi saisir la Commission nationale de l’informatique et des libertés (CNIL), 3 place de Fontenoy, TSA 80715, 75334 Paris Cedex 07.',
-      '[Formule de politesse]', '[Nom, fonction et signature]',
-      `Établi d’après l’${extractText(facts)}. Autorisation : ${facts.authorisation}.`,
+      '[Formule de politesse]', '[Nom, fonction et signature]', `Établi d’après l’${extractText(facts)}.`,
     ],
   };
 }
@@ -45,7 +52,7 @@ function drawLetter() {
   element('letter-warning').hidden = !added.names;
   element('letter-warning').textContent = added.names ? NAMES_WARNING : '';
   const [heads, lines] = accessTable(lettered, added);
-  const access = lines.length ? [listing('Accès enregistrés', heads, lines)] : [];
+  const access = lines.length ? [listing(accessHeading(lettered), heads, lines)] : [];
   const whole = element('letter-text'), held = whole.querySelector('.scroll');
   // What was corrected by hand stays when a tick changes the table.
   if (whole.childElementCount && access.length) { held.replaceWith(...access); return; }
@@ -58,6 +65,7 @@ onShown.letter = async () => {
   element('letter-refusal').textContent = LETTER_REFUSAL[refusal] ?? '';
   element('letter-refusal').hidden = !refusal;
   element('letter-choices').hidden = element('letter-text').hidden = Boolean(refusal);
+  element('letter-authorisation').textContent = `Autorisation de l’extrait, qui n’est pas dans la lettre : ${facts.authorisation}.`;
   if (refusal || lettered) return;
   lettered = await ask('letter', {});
   drawLetter();

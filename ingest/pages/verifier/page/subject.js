@@ -23,7 +23,8 @@ async function showWho(subject) {
   element('reference').value = visible(subject);
   const { count, total, agents } = await ask('who', { subject }), { facts } = reader.facets;
   element('who-actions').hidden = count === 0;
-  const limits = `Cette réponse vaut pour les entrées de cet extrait (${facts.days})${facts.filter ? ', qui ne sont pas toutes celles de la période' : ''} ; la fiche a pu être consultée d’autres jours, ou par un logiciel qui ne l’inscrit pas.`;
+  const isOfIt = facts.isOfOneSubject && visible(facts.subject) === visible(subject);
+  const limits = `Cette réponse vaut pour les entrées de cet extrait (${facts.days})${isOfIt ? ', demandé pour cette fiche' : facts.filter ? ', qui ne sont pas toutes celles de la période' : ''} ; la fiche a pu être consultée d’autres jours, ou par un logiciel qui ne l’inscrit pas.`;
   if (!count) {
     element('who-answer').replaceChildren(make('p', {}, 'Aucune entrée de cet extrait ne porte sur la référence ', make('strong', {}, cell(subject)), '.'), make('p', { className: 'soft', text: limits }));
     return;

@@ -94,7 +94,7 @@ async function readRows({ manifest, signature, fingerprint, entries: { reopen, d
   const rows = new Rows(disclosed, {
     tenant: origin.tenant, category: origin.category, service: origin.service, origin: origin.origin, fingerprint, days: frenchPeriod(from, to), from: formatDay(from),
     to: formatDay(to), disclosed, withheld, issued: frenchTime(issuedAt), isTrial: signature.anchor.isDevelopment, purpose: PURPOSE_WORDS.get(purpose), isSelfMonitoring: purpose === 'self-monitoring',
-    subject: filter.subject ?? null, authorisation: authorisation && authorisationText(authorisation),
+    subject: filter.subject ?? null, isOfOneSubject: Object.keys(filter).join() === 'subject', authorisation: authorisation && authorisationText(authorisation),
     filter: Object.keys(filter).length ? filterText(manifest) : null,
   });
   const stream = reopen(), lines = new Lines(stream, RECORD_LIMIT_BYTES);

@@ -1,8 +1,10 @@
 // A selection as a file for spreadsheets: marked, and made safe as extrait.csv is.
 
+/** A commune after « de », by its code; the service itself has none. */
+const ofTenant = (tenant) => tenant === '_service' ? 'du service' : /^[aeiouy]/.test(tenant) ? `d’${tenant}` : `de ${tenant}`;
 const NOT_EVIDENCE = 'Vue non probante';
 const extractText = ({ tenant, category, days, issued, fingerprint, isTrial }) =>
-  `extrait du journal des accès de ${tenant}, catégorie ${category}, ${days}, établi le ${issued}, empreinte de ce qui est signé (SHA-256) ${fours(fingerprint)}${isTrial ? ', signé pour essais seulement' : ''}`;
+  `extrait du journal des accès ${ofTenant(tenant)}, catégorie ${category}, ${days}, établi le ${issued}, empreinte de ce qui est signé (SHA-256) ${fours(fingerprint)}${isTrial ? ', signé pour essais seulement' : ''}`;
 
 /** Rows in the order of a query, these columns of them; the first lines say that it proves nothing, and what it is of. */
 function csv(rows, { query, places }) {
@@ -24,6 +26,7 @@ const LETTER_LINES = 2000;
 function letter(rows) {
   const chosen = select(rows, { exactSubject: rows.facts.subject, sort: AT.time });
   const cells = Array.from(chosen.subarray(0, LETTER_LINES), (row) => rows.cells(row));
-  const denied = chosen.filter((row) => rows.text(row, AT.outcome) === OUTCOMES.get('denied')).length;
-  return { count: chosen.length, denied, agents: tally(rows, AT.account, chosen).length, cells };
+  const denied = chosen.filter((row) => isDenied(rows, row)).length;
+  const failed = chosen.filter((row) => isFailed(rows, row)).length;
+  return { count: chosen.length, denied, failed, agents: tally(rows, AT.account, chosen).length, cells };
 }
