@@ -322,6 +322,30 @@ def test_activity_by_day_and_hour(page: Page, files: Path) -> None:
     ]
 
 
+def test_no_day_is_called_the_busiest_where_none_is(page: Page) -> None:
+    """One, two alike, or all alike."""
+    script = "counts => Verifier.internals.busiest(counts.map((n, at) => [`le ${at}`, n]), 'jour')"
+    assert page.evaluate(script, arg=[1, 3]) == "le plus chargé est le 1, avec 3 entrées"
+    assert page.evaluate(script, arg=[3, 3, 1]) == "les plus chargés sont le 0 et le 1, avec 3 entrées chacun"
+    assert page.evaluate(script, arg=[3, 3]) == "3 entrées chaque jour"
+
+
+def test_words_are_not_broken_and_tokens_are(page: Page, files: Path) -> None:
+    """A long word of French stays whole or takes a hyphen; what is longer than a word may be broken."""
+    world = World()
+    world.close(march(1))
+    actor = {"account": "prenom.nom.tres.long@commune.example", "name": "A B"}
+    accesses.access(world, noon(march(2)), actor, WATCHED, "x", action="combination")
+    world.close(march(2))
+    read(page, files, world.extract(march(2), march(2), at=noon(march(3))).pack())
+    counted(page, 1, 1)
+    styles = page.locator("#table tbody bdi").evaluate_all(
+        "all => all.map(one => [one.textContent, getComputedStyle(one).overflowWrap])"
+    )
+    assert [wrap for text, wrap in styles if text == "interconnexion"] == ["normal"]
+    assert [wrap for text, wrap in styles if "@" in text] == ["anywhere"]
+
+
 def test_who_consulted_a_reference(page: Page, files: Path) -> None:
     """Each agent, how often, when, why; what was refused is said; an unknown reference is answered, with the limits."""
     read(page, files, accesses.week_extract(), "who")

@@ -12,6 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from ingest.verifier_page import assemble
 from journal.extract.layout import DIGESTS, DOCUMENT, MANIFEST
@@ -21,6 +22,7 @@ from tests.browser.chromium import TRUST, VECTORS, choose, page_address, verdict
 from tests.browser.kinds import STAMPED, container
 from tests.support import authority
 from tests.support.extracts import World, contents_of, march, noon, sample
+from tests.support.pdf import read_text
 from tests.support.receipts import answered
 
 if TYPE_CHECKING:
@@ -182,9 +184,9 @@ def test_known_seals_and_time_stamps_say_since_when_nothing_was_rewritten(page: 
     assert "apres.json : non comparable" in page.locator(".unanswered").inner_text()
     page.get_by_role("button", name="Effacer").click()
     choose(page, files, container(STAMPED), stampers="tsa.pem")
-    assert "Ce que couvre le sceau 3 n’a pas pu être réécrit après le 4 mars 2026 à 00:00:07 UTC (± 1 s)." in verdict(
-        page
-    )
+    said = verdict(page)
+    assert "Ce que couvre le sceau 3 n’a pas pu être réécrit après le 4 mars 2026 à 00:00:07 UTC, " in said
+    assert "UTC, soit 01:00:07 à Paris (± 1 s)." in said
 
 
 def test_receipts_say_whether_the_host_shows_what_it_acknowledged(page: Page, files: Path) -> None:
@@ -231,6 +233,38 @@ def test_texts_of_an_extract_cannot_act(page: Page, files: Path) -> None:
     verdict(page)
     assert "<img src=x onerror=alert(1)> ⟦U+202E⟧gnp.exe" in page.locator("#report").inner_text()
     assert page.locator("#report img").count() == 0
+
+
+def test_the_verdict_stands_under_the_form_and_prints_on_two_sheets(page: Page, files: Path, tmp_path: Path) -> None:
+    """The card of hand-overs is folded below it; its times are given in Paris too."""
+    choose(page, files, container(STAMPED), stampers="tsa.pem")
+    said = verdict(page)
+    assert re.search(r"le 4 mars 2026 à 00:00:07 UTC, soit 01:00:07 à Paris", said)
+    places = [
+        page.locator(name).evaluate("e => e.getBoundingClientRect().top") for name in ("#form", ".verdict", "#keys")
+    ]
+    assert places == sorted(places)
+    assert not page.locator("#keys-tools").is_visible()
+    text = read_text(page.pdf(prefer_css_page_size=True), tmp_path / "verdict.pdf")
+    sheets = text.removesuffix("\f").split("\f")
+    assert len(sheets) <= 2
+    assert "Ce qui a été vérifié" in sheets[0]
+    page.get_by_role("button", name="Effacer").click()
+    assert page.locator("#keys-tools").is_visible()
+
+
+def test_without_script_it_says_so_first_and_offers_nothing(chromium: BrowserContext) -> None:
+    """Neither form nor buttons are shown; what is said stands before all else."""
+    bare = chromium.new_page()
+    chromium.new_cdp_session(bare).send("Emulation.setScriptExecutionDisabled", {"value": True})
+    bare.goto(page_address())
+    said = bare.locator("noscript .notice")
+    expect(said).to_have_text(re.compile("^JavaScript est désactivé"))
+    box = said.bounding_box()
+    assert box is not None
+    assert box["y"] < 40
+    assert [bare.locator(name).is_visible() for name in ("#form", "#start", "#keys")] == [False] * 3
+    bare.close()
 
 
 # --- how it is used

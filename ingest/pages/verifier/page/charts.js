@@ -56,17 +56,15 @@ function fewer({ actions, days, hours }) {
 const DAY_NAMES = ['dim.', 'lun.', 'mar.', 'mer.', 'jeu.', 'ven.', 'sam.'];
 function drawCharts(found, isSelection, width) {
   const { actions, days, hours } = fewer(found), total = (counts) => counts.reduce((sum, count) => sum + count, 0);
-  const most = days.reduce((best, one) => total(one[1]) > total(best[1]) ? one : best, days[0] ?? ['', []]);
-  const peak = hours.reduce((best, counts, hour) => total(counts) > total(hours[best]) ? hour : best, 0);
   const frenchDay = (day) => `${day.slice(8)}/${day.slice(5, 7)}/${day.slice(0, 4)}`;
   const legend = make('ul', { className: 'legend' }, ...actions.map((text, at) => make('li', {}, svg('svg', { viewBox: '0 0 10 10', 'aria-hidden': 'true' }, svg('rect', { class: `a${at}`, width: 10, height: 10 })), cell(text))));
   legend.setAttribute('aria-label', 'Couleurs des actions');
   if (!found.count) { element('charts').replaceChildren(make('p', { text: 'Aucune entrée à montrer.' })); return; }
   element('charts').replaceChildren(
     make('p', { text: `${plural(found.count, 'entrée')}${isSelection ? `. ${queryText()}` : ', toutes celles de l’extrait.'}` }), legend,
-    chart('Par jour', `${plural(days.length, 'jour')}, du ${frenchDay(days[0][0])} au ${frenchDay(days[days.length - 1][0])} (heure de Paris) ; le plus chargé est le ${frenchDay(most[0])}, avec ${plural(total(most[1]), 'entrée')}.`,
+    chart('Par jour', `${plural(days.length, 'jour')}, du ${frenchDay(days[0][0])} au ${frenchDay(days[days.length - 1][0])} (heure de Paris) ; ${Verifier.internals.busiest(days.map(([day, counts]) => [`le ${frenchDay(day)}`, total(counts)]), 'jour')}.`,
       'jour', days.map(([day]) => `${DAY_NAMES[new Date(`${day}T00:00:00Z`).getUTCDay()]} ${frenchDay(day)}`), days.map(([day]) => `${day.slice(8)}/${day.slice(5, 7)}`), days.map(([, counts]) => counts), actions, width),
-    chart('Par heure de la journée', `Heures de Paris, tous les jours ensemble ; l’heure la plus chargée est ${peak} h, avec ${plural(total(hours[peak]), 'entrée')}.`,
+    chart('Par heure de la journée', `Heures de Paris, tous les jours ensemble ; ${Verifier.internals.busiest(hours.map((counts, hour) => [`${hour} h`, total(counts)]), 'heure')}.`,
       'heure', hours.map((_, hour) => `de ${hour} h à ${hour + 1} h`), hours.map((_, hour) => `${hour} h`), hours, actions, width));
 }
 

@@ -26,6 +26,7 @@ function stop() {
 function forget() {
   beginReading(null);
   for (const name of ['verdict', 'details']) element(name).replaceChildren();
+  element('keys-card').open = true;
 }
 
 function start() {
@@ -33,6 +34,7 @@ function start() {
   if (missing) {
     say(missing === 'extract' ? 'Choisissez d’abord l’extrait à vérifier.' : 'Choisissez aussi le certificat de confiance.');
     element(missing).focus();
+    element('status').scrollIntoView({ block: 'nearest' });
     return;
   }
   stop();

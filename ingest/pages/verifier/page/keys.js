@@ -24,7 +24,7 @@ const refuseInput = (id, text) => { element(id).focus(); throw new Verifier.Unus
 function takeHandover(file) {
   handover.file = file;
   element('handover-name').textContent = file.name;
-  element('handover-part').open = true;
+  element('keys-card').open = element('handover-part').open = true;
   element('handover-opened').hidden = true;
 }
 element('handover').addEventListener('change', ({ target }) => { if (target.files.length) takeHandover(target.files[0]); target.value = ''; });

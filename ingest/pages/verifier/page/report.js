@@ -21,10 +21,10 @@ function show(report, names) {
     title.append('Aucun verdict');
     verdict.append(make('p', { text: report.reason }));
   } else {
-    title.append(report.sentence);
+    title.append(Verifier.withParis(report.sentence));
     for (const warning of report.warnings ?? []) verdict.append(make('p', { className: 'warning', text: warning }));
     for (const [term, text] of report.scope ?? []) verdict.append(make('p', {}, make('strong', { text: `${term} : ` }), text));
-    if (report.attestation) verdict.append(make('p', { text: report.attestation }));
+    if (report.attestation) verdict.append(make('p', { text: Verifier.withParis(report.attestation) }));
     if (report.outcome === 'incomplete') verdict.append(make('p', { text: 'Ce que vous avez demandé de comparer n’a pas pu l’être entièrement : voyez « Sans réponse ».' }));
   }
   const sections = [];
@@ -47,5 +47,8 @@ function show(report, names) {
   sections.push(make('p', { className: 'only-print', text: files }), make('div', { className: 'actions no-print' }, print));
   element('verdict').replaceChildren(verdict);
   element('details').replaceChildren(...sections);
+  // What stands below the verdict makes room for it, unless it shows a code to type.
+  element('keys-card').open = !element('handover-opened').hidden;
   title.focus();
+  verdict.scrollIntoView({ block: 'nearest' });
 }

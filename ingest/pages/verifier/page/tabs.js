@@ -8,8 +8,10 @@ const reader = { worker: null, waiting: new Map(), number: 0, facets: null };
 
 const french = (count) => count.toLocaleString('fr-FR');
 const plural = (count, one, many = `${one}s`) => `${french(count)} ${count < 2 ? one : many}`;
+/** Longer than a word is: it may be broken anywhere. */
+const TOKEN = /[^\s-]{20,}/;
 /** Text of an entry: what hides or reorders is shown, and it moves nothing around it. */
-const isolated = (text) => make('bdi', { text: visible(text) });
+const isolated = (text) => make('bdi', { className: TOKEN.test(text) ? 'token' : '', text: visible(text) });
 /** The same of one text, or of several with commas between. */
 const cell = (texts) => make('span', {}, ...[texts].flat().flatMap((text, place) => place ? [', ', isolated(text)] : [isolated(text)]));
 

@@ -104,6 +104,16 @@ function activity(rows, { query }) {
   return { actions, count: chosen.length, days: [...days].sort(([one], [other]) => isBefore(one, other)), hours };
 }
 
+/** Which of several held most, or that none stands out. */
+function busiest(counted, unit) {
+  const most = Math.max(...counted.map(([, count]) => count)), first = counted.filter(([, count]) => count === most).map(([name]) => name);
+  const held = plural(most, 'entrée'), [one, many] = unit === 'jour' ? ['le plus chargé est', 'les plus chargés sont'] : ['la plus chargée est', 'les plus chargées sont'];
+  if (counted.length === 1) return held;
+  if (first.length === counted.length) return `${held} chaque ${unit}`;
+  if (first.length === 1) return `${one} ${first[0]}, avec ${held}`;
+  return first.length <= 3 ? `${many} ${first.slice(0, -1).join(', ')} et ${first[first.length - 1]}, avec ${held} chacun${unit === 'jour' ? '' : 'e'}` : `${plural(first.length, unit)} en ont le plus : ${most.toLocaleString('fr-FR')}`;
+}
+
 /** Who did what with one reference: how many agents, and of the most frequent: how often, first and last, why. */
 function who(rows, { subject }) {
   const chosen = select(rows, { exactSubject: subject, sort: AT.time }), agents = new Map();

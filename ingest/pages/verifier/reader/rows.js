@@ -20,6 +20,14 @@ const frenchCell = (text) => {
   const [, year, month, day, rest] = /^(\d{4})-(\d\d)-(\d\d)(?: à |T)(\d\d(?:bis)?:\d\d:\d\d)/.exec(text) ?? [];
   return year ? `${day}/${month}/${year} à ${rest}` : text;
 };
+const FRENCH_UTC = new RegExp(`(\\d+)(?:er)? (${MONTHS.join('|')}) (\\d{4}) à (\\d\\d:\\d\\d:\\d\\d) UTC`, 'g');
+/** A sentence whose times in UTC are given in Paris too, as those of entries are. */
+const withParis = (text) => text.replace(FRENCH_UTC, (whole, day, month, year, clock) => {
+  const utc = `${year}-${String(MONTHS.indexOf(month) + 1).padStart(2, '0')}-${day.padStart(2, '0')}`, paris = parisTime(`${utc}T${clock}Z`);
+  if (!paris) return whole;
+  const other = paris.slice(0, 10) === utc ? '' : `le ${frenchDay(parseDay(paris.slice(0, 10)))} à `;
+  return `${whole}, soit ${other}${paris.slice(13)} à Paris`;
+});
 const collator = new Intl.Collator('fr', { numeric: true });
 const isBefore = (left, right) => left < right ? -1 : left > right ? 1 : 0;
 
