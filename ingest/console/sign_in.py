@@ -57,7 +57,7 @@ async def post_sign_in(console: Console, request: web.Request) -> web.StreamResp
         if refused.row is not None:
             # Not before the answer: how long it takes must not tell that there is such a person.
             _tell_later(console, refused.row)
-        return _sign_in_page(console, reason="sign-in", status=403)
+        return _sign_in_page(console, reason=refused.reason, status=403)
     except JournalError as error:
         log.warning("nobody can sign in", kind=type(error).__name__)
         return _sign_in_page(console, reason="unavailable", status=503)

@@ -23,8 +23,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from journal.admin.credentials import check_text
+from journal.admin.passwords import is_guessable
 from journal.core.entry import RESERVED_TENANT
-from journal.core.errors import OperatorError
+from journal.core.errors import KeyStoreError, OperatorError
 from journal.core.times import format_time
 from journal.database.persons import PersonRow
 from journal.keys.persons import Identity, SignInKeys
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 ROLES = ("referent", "reader", "auditor", "operator")
 PASSWORD_MIN_CHARACTERS = 12
 PASSWORD_MAX_CHARACTERS = 256
-PASSWORD_MIN_DIFFERENT = 5
 INVITATION_HOURS = 48
 ID_BYTES = 6
 STEP_SECONDS = 30
@@ -218,8 +218,8 @@ class People:
             raise RefusedError("passwords-differ")
         if not PASSWORD_MIN_CHARACTERS <= len(password) <= PASSWORD_MAX_CHARACTERS:
             raise RefusedError("password-length")
-        known = {identity.login.casefold(), identity.name.casefold()}
-        if password.casefold() in known or len(set(password)) < PASSWORD_MIN_DIFFERENT:
+        tenant = self._service.snapshot.tenant(row.tenant)
+        if is_guessable(password, (identity.login.partition("@")[0], identity.name, tenant.name if tenant else "")):
             raise RefusedError("password-guessable")
         totp_secret = self.proposed_secret(row, secret, opening)
         step = self._step(totp_secret, code)
@@ -242,7 +242,8 @@ class People:
     async def sign_in(self, login: str, password: str, code: str) -> PersonRow:
         """Return who signs in; the entry of it is written. Raises RefusedError, always with the same reason.
 
-        What is wrong, login, password or code, is not told, and takes the same time.
+        What is wrong, login, password or code, is not told, and takes the same time. Who gives all three is told where
+        the contract has ended.
         """
         row = self._by_login(login)
         identity = self.identity(row) if row is not None else None
@@ -253,6 +254,8 @@ class People:
         step = self._step(identity.totp_secret, code)
         if step is None or not await self._service.store.use_code(row.id, step):
             raise RefusedError("sign-in", row)
+        if self.current(row.id) is None:
+            raise RefusedError("contract-ended")
         await self._tell(row, "signed in")
         return row
 
@@ -267,7 +270,18 @@ class People:
     def _by_login(self, login: str) -> PersonRow | None:
         key = self._keys.login_key(login)
         found = [one for one in self._service.snapshot.persons() if hmac.compare_digest(one.login_key, key)]
-        return next((row for row in found if self.current(row.id) is not None), None)
+        # Of a commune that has left, it opens while the commune's key is there.
+        kept = [row for row in found if row.revoked_at is None and row.invitation_hash is None and self._opens(row)]
+        return next((row for row in kept if self.current(row.id) is not None), kept[0] if kept else None)
+
+    def _opens(self, row: PersonRow) -> bool:
+        if self.current(row.id) is not None:
+            return True
+        try:
+            self.identity(row)
+        except KeyStoreError:
+            return False
+        return True
 
     def _step(self, totp_secret: str, code: str) -> int | None:
         """Return the step of which this is the code, now or a moment ago; None if it is of none."""
