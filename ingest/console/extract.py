@@ -13,7 +13,7 @@ from ingest.extracts import answer
 from ingest.problems import ABSENT, ProblemError
 from journal.core.entry import ACTIONS, Compartment
 from journal.core.errors import EmptyError, RequestError
-from journal.core.times import day_of
+from journal.core.times import day_of, overdue_through
 from journal.extract.grounds import Authorisation
 from journal.extract.manifest import FIRST_DAY
 from journal.extract.words import PURPOSES
@@ -68,6 +68,7 @@ async def post_form(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
         "extrait_verifier.html",
         asked=asked,
         category=_labels(seen)[asked.fields["category"]],
+        first_kept=_first_kept(seen, asked.fields["category"]),
         is_withheld=seen.row.role == "auditor",
         paris=(date.fromisoformat(asked.fields["first"]), date.fromisoformat(asked.fields["last"])),
         purpose=PURPOSES[asked.request.purpose],
@@ -112,6 +113,14 @@ def _refused(seen: Visit, asked: Asked, error: RequestError) -> web.Response:
 def _labels(seen: Visit) -> dict[str, str]:
     known = seen.console.edge.service.snapshot.categories()
     return {row.code: row.label for row in known if row.code in seen.row.categories}
+
+
+def _first_kept(seen: Visit, code: str) -> date:
+    """Return the first day (UTC) of which a category can hold something: it began then, or the day before is purged."""
+    category = seen.console.edge.service.snapshot.category(code)
+    assert category is not None  # its label is known
+    gone = overdue_through(day_of(seen.console.edge.service.clock.now()), category.stated_days)
+    return max(category.first_day, max(gone, category.fence or gone) + _ONE_DAY)
 
 
 def _form(seen: Visit, asked: Asked, *, status: int = 200, is_refused: bool = False) -> web.Response:

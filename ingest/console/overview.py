@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ingest.console.handovers import is_unconfirmed
 from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, RESERVED_TENANT
-from journal.core.times import day_of, format_day, parse_day
+from journal.core.times import day_of, format_day, midnight, parse_day, parse_time
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from aiohttp import web
 
     from ingest.console.pages import Visit
@@ -29,6 +28,8 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
     answers, __ = await seen.console.edge.readiness.ask()
     values: dict[str, Any] = {
         "is_ready": not any(answers.values()),
+        # What `doctor` and the paper on measures call a clock that is wrong.
+        "is_trial": await service.store.clock_is_simulated(),
         "is_whole": not wrong and service.alarms.problem() is None and not service.snapshot.problems(),
         "sealed_at": status.row.sealed_at,
         "stamped": status.is_stamping,
@@ -39,11 +40,13 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
         return seen.page("hebergeur.html", categories=status.categories, **values)
     rows = await service.reader.status(seen.row.tenant)
     silent = [one for one in service.sources.silent if one.tenant == seen.row.tenant]
+    purges = await _purges(seen)
     categories = [
         _category(
             row,
             kept.get(row["category"]),
             values["today"],
+            purges.get(row["category"], []),
             [one for one in silent if one.category == row["category"]],
         )
         for row in rows
@@ -57,10 +60,39 @@ async def get_help(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
     return seen.page("aide.html")
 
 
-def _category(row: dict[str, Any], kept: CategoryStatus | None, today: date, silent: list[Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge:
+    """A day's destruction, of `count` entries, at a moment; `late` is by how much after its limit."""
+
+    day: date
+    count: int
+    at: datetime
+    late: timedelta
+
+
+async def _purges(seen: Visit) -> dict[str, list[Purge]]:
+    """Return, by category, what was destroyed of the commune as its journal tells it, oldest day first."""
+    service = seen.console.edge.service
+    found: dict[str, dict[date, Purge]] = {}
+    since = await service.chronicle.first_day()
+    async for entry in service.chronicle.entries(seen.row.tenant, "purge", since=since):
+        at = parse_time(entry.event["time"])
+        for told in entry.event["data"]["days"]:
+            day = parse_day(told["day"])
+            late = max(at - midnight(day + timedelta(days=told["retention_days"])), timedelta(0))
+            found.setdefault(told["category"], {})[day] = Purge(day=day, count=told["count"], at=at, late=late)
+    return {category: [days[day] for day in sorted(days)] for category, days in found.items()}
+
+
+def _category(
+    row: dict[str, Any], kept: CategoryStatus | None, today: date, purges: list[Purge], silent: list[Any]
+) -> dict[str, Any]:
     days = [today - timedelta(days=back) for back in range(SHOWN_DAYS - 1, -1, -1)]
     totals = {day: sum(row["days"].get(format_day(day), {}).values()) for day in days}
     highest = max(totals.values(), default=0)
+    purged_day = parse_day(row["last_purged_day"]) if row["last_purged_day"] else None
+    held = sorted(day for text in row["days"] if (day := parse_day(text)) and (purged_day is None or day > purged_day))
+    is_holding = bool(kept and held and row["size"] > row["base"])
     actions: dict[str, int] = {}
     for day in days:
         for action, count in row["days"].get(format_day(day), {}).items():
@@ -70,14 +102,17 @@ def _category(row: dict[str, Any], kept: CategoryStatus | None, today: date, sil
         "actions": sorted(actions.items(), key=lambda item: -item[1]),
         # Heights in tenths of the highest: a class each, since the policy allows no style in a page.
         "bars": [(day, count, -(-10 * count // highest) if highest else 0) for day, count in totals.items()],
+        "highest": highest,
         "is_own": row["category"] == JOURNAL_CATEGORY,
         "kept": row["size"] - row["base"],
         "label": row["label"],
         "missing": row["missing"],
-        "next_day": kept.next_day if kept else None,
-        "next_limit": kept.next_limit if kept else None,
-        "oldest_day": kept.oldest_day if kept else None,
-        "purged_day": parse_day(row["last_purged_day"]) if row["last_purged_day"] else None,
+        # Of the commune's own entries: the service counts the days of all communes, with entries or not.
+        "late": [purge for purge in purges if purge.late],
+        "next_limit": midnight(held[0]) + kept.retention if kept and is_holding else None,
+        "oldest_day": held[0] if is_holding else None,
+        "purge": purges[-1] if purges else None,
+        "purged_day": purged_day,
         "retention_days": row["retention_days"],
         "silent": [(one.source, one.since) for one in silent],
         "size": row["size"],

@@ -22,6 +22,14 @@ ROLES = {
     "auditor": "vérifie sans jamais voir le contenu des entrées",
 }
 
+# What a program may do with its access.
+USES = {
+    "module": "inscrit des accès",
+    "client": "demande des extraits",
+    "auditor": "vérifie sans contenu",
+    "operator": "lit les mesures du service",
+}
+
 
 async def get_people(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
     """List the persons and credentials of the commune."""
@@ -115,4 +123,5 @@ def _page(
         persons=[(row, people.identity(row), may_invite_again(seen, row)) for row in persons],
         role_words=ROLE_WORDS,
         roles=ROLES,
+        uses=USES,
     )

@@ -17,6 +17,7 @@ from journal.document.french import MONTHS, WEEKDAYS, french_day, french_number,
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
 
 # Nothing from elsewhere, no inline script or style, no frame around a page; a form goes to this site alone.
 HEADERS = {
@@ -47,6 +48,13 @@ def _short_day(day: date) -> str:
     return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]}"
 
 
+def _duration(length: timedelta) -> str:
+    days, hours = length.days, length.seconds // 3600
+    if days:
+        return f"{days} jour{'s' if days > 1 else ''}"
+    return f"{hours} heure{'s' if hours > 1 else ''}" if hours else "moins d’une heure"
+
+
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
@@ -54,6 +62,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
+        "duree": _duration,
         "jour": french_day,
         "jour_court": _short_day,
         "jour_semaine": _weekday,

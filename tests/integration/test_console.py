@@ -20,10 +20,12 @@ from ingest.console import sign_in
 from ingest.console.documents import OFFERED
 from ingest.console.routes import ELSEWHERE, OPEN, PAGES
 from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
+from journal.admin.administration import Administration
 from journal.admin.persons import ROLES, People
 from journal.admin.recipient import read_recipient
 from journal.core.errors import OperatorError, StoreError
 from journal.core.times import day_of, format_day, format_time
+from journal.document.french import WEEKDAYS, french_day
 from journal.extract.grounds import Authorisation
 from journal.keys.persons import Identity
 from journal.papers.making import Made, Papers
@@ -339,7 +341,7 @@ async def test_invitations_end(edge: RunningEdge) -> None:
     page = await visitor.get(f"/invitation/{invitation}")
     assert page.status == 200
     opening = await visitor.open(invitation)
-    weak = [("court", "court"), ("a" * 20, "a" * 20), (PASSWORD, PASSWORD + "x"), (visitor.login, visitor.login)]
+    weak = [("court", "court"), ("a" * 20, "a" * 20), (PASSWORD, PASSWORD + "x"), ("motdepasse12", "motdepasse12")]
     for password, repeated in weak:
         fields = {"opening": opening, "password": password, "repeated": repeated, "code": "000000"}
         assert (await visitor.post(f"/invitation/{invitation}", fields)).status == 422
@@ -446,3 +448,55 @@ async def test_documents_take_turns(edge: RunningEdge, monkeypatch: pytest.Monke
     statuses = await asyncio.gather(*(ask() for _ in range(9)))
     assert most == 2
     assert sorted(set(statuses)) == [200, 503]
+
+
+async def test_a_contract_that_has_ended(own_edge: RunningEdge) -> None:
+    """Who gives login, password and code is told so; who does not is told what everybody else is."""
+    visitor, _ = await signed_in(own_edge, identity=somebody("ended"))
+    administration = Administration(own_edge.service)
+    await administration.close_tenant(TENANT)
+    assert (await visitor.get("")).status == 303
+    await visitor.forget_codes()
+    assert (await visitor.sign_in("faux")).status == 403
+    assert "n’est pas le bon" in visitor.seen[-1]
+    assert (await visitor.sign_in()).status == 403
+    assert "le contrat de votre commune a pris fin" in visitor.seen[-1]
+    assert "n’est pas le bon" not in visitor.seen[-1]
+
+
+async def test_what_was_destroyed_and_when(own_edge: RunningEdge) -> None:
+    """Days that hold entries, a destruction that came late, days of which nothing can be left, accesses of programs, the key."""
+    edge = own_edge
+    await edge.post(valid_event(time=format_time(edge.clock.now())))
+    visitor, _ = await signed_in(edge, identity=somebody("destroyed"))
+    today = day_of(edge.clock.now())
+    await visitor.get("")
+    main = visitor.seen[-1].partition("Main courante</h2>")[2].partition("</section>")[0]
+    assert f"les entrées du {WEEKDAYS[today.weekday()]} {french_day(today)}, au plus tard le" in main
+    assert "aucune encore" in main
+    assert "Les nombres, jour par jour" in main
+    assert "1 au plus en un jour" in main
+    assert "Installation d’essai" not in visitor.seen[-1]
+    gone = today - timedelta(days=63)
+    told = {"category": CATEGORY, "count": 12, "day": format_day(gone), "first_index": 0, "last_index": 11, "seal": 1}
+    days = [told | {"retention_days": 60}]
+    await edge.service.chronicle.write("purge", tenant=TENANT, subject=TENANT, data={"days": days})
+    await visitor.get("")
+    main = visitor.seen[-1].partition("Main courante</h2>")[2].partition("</section>")[0]
+    assert f"12 entrées du {WEEKDAYS[gone.weekday()]} {french_day(gone)}, détruites le" in main
+    assert "Destruction en retard" in main
+    assert "3 jours après leur terme" in main
+    await visitor.get("/registre?nature=purge")
+    register = visitor.seen[-1]
+    assert f"Attestation de la destruction des entrées du {french_day(gone)}" in register
+    assert f"entrées du {french_day(gone)}, « Main courante » : 12 (n° 0 à 11)" in re.sub("\\s", " ", register)
+    asked = {"category": CATEGORY, "last": format_day(today), "purpose": "lawfulness"}
+    for first, last, is_told in ((gone, today, "Il ne peut rien y avoir avant"), (gone, gone, "Rien de ces jours")):
+        await visitor.post("/extrait", asked | {"first": format_day(first), "last": format_day(last)})
+        assert is_told in visitor.seen[-1]
+    await visitor.get("/personnes")
+    assert "inscrit des accès" in visitor.seen[-1]
+    await visitor.get("/remises")
+    for word in ("Faire la clé de la commune", "Garder le journal plus longtemps"):
+        assert word in visitor.seen[-1]
+        assert word in (await edge.ask("GET", "/verifier")).body.decode()
