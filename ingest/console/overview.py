@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.console.handovers import is_unconfirmed
 from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.times import day_of, format_day, midnight, parse_day, parse_time
+from journal.papers.signing import anchor
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -57,7 +58,12 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
 
 async def get_help(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
     """Show the help: what to ask, how to keep the file, what each verdict means, whom to call."""
-    return seen.page("aide.html")
+    service = seen.console.edge.service
+    return seen.page(
+        "aide.html",
+        anchor=anchor(service),
+        labels={row.code: row.label for row in service.snapshot.categories()},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

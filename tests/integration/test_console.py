@@ -28,6 +28,7 @@ from journal.core.times import day_of, format_day, format_time
 from journal.document.french import WEEKDAYS, french_day
 from journal.extract.grounds import Authorisation
 from journal.keys.persons import Identity
+from journal.papers import signing
 from journal.papers.making import Made, Papers
 from retention.preservation import Hold, preserve
 from tests.support.communes import commune
@@ -465,7 +466,7 @@ async def test_a_contract_that_has_ended(own_edge: RunningEdge) -> None:
 
 
 async def test_what_was_destroyed_and_when(own_edge: RunningEdge) -> None:
-    """Days that hold entries, a destruction that came late, days of which nothing can be left, accesses of programs, the key."""
+    """Days that hold entries, a late destruction, days of which nothing is left; what the help and hand-overs say."""
     edge = own_edge
     await edge.post(valid_event(time=format_time(edge.clock.now())))
     visitor, _ = await signed_in(edge, identity=somebody("destroyed"))
@@ -496,6 +497,11 @@ async def test_what_was_destroyed_and_when(own_edge: RunningEdge) -> None:
         assert is_told in visitor.seen[-1]
     await visitor.get("/personnes")
     assert "inscrit des accès" in visitor.seen[-1]
+    await visitor.get("/aide")
+    trusted = signing.anchor(edge.service)
+    assert trusted is not None
+    for said in (trusted.sha256.hex(), "/journal-verify.pyz", "certutil -hashfile", "Get-FileHash"):
+        assert said in visitor.seen[-1]
     await visitor.get("/remises")
     for word in ("Faire la clé de la commune", "Garder le journal plus longtemps"):
         assert word in visitor.seen[-1]
