@@ -63,7 +63,7 @@ class SourceNumbers:
             parts.append(f"{self.declared} are declared lost")
         if self.repeated:
             parts.append(f"{self.repeated} events repeat a number")
-        return f"{name}{epoch} gave numbers up to {self.last}: {', '.join(parts)}."
+        return f"{name}{epoch} gave numbers up to {self.last}: {', '.join(parts) or 'none is missing'}."
 
 
 def ranges_text(gaps: tuple[tuple[int, int], ...]) -> str:

@@ -157,6 +157,8 @@ def _numbers(text: str) -> str:
         told = _plural(int(found[1]), "numéro manque", "numéros manquent")
         return f"{told} ({gaps}{', et d’autres' if found[3] else ''})"
 
+    if text == "none is missing":
+        return "aucun ne manque"
     text = re.sub(r"(\d+) numbers are missing \((.*?)(, and others)?\)", missing, text)
     text = re.sub(
         r"(\d+) are declared lost",
@@ -191,7 +193,7 @@ _KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "seals": (rf"{_ONE_SEAL}(?:, {_ONE_SEAL})*", lambda text: re.sub(_ONE_SEAL, lambda one: _seal(one[0]), text)),
     "days": (rf"{_DAY}(?: to {_DAY})?", _days),
     "late": (r"(?:up to )?\d+(?: to \d+)? days?", _late),
-    "numbers": (r"\d+ (?:numbers are missing|are declared lost|events repeat).*", _numbers),
+    "numbers": (r"none is missing|\d+ (?:numbers are missing|are declared lost|events repeat).*", _numbers),
     "class": ("|".join(map(re.escape, [*CLASSES, *OUTCOMES])), _class),
     "purpose": ("|".join(map(re.escape, PURPOSES)), lambda text: PURPOSES[text]),
     "sentence": (r".+", lambda text: translate(text) or text),

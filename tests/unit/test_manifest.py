@@ -50,6 +50,7 @@ def test_the_numbers_of_sources_are_told() -> None:
     )
     none = SourceNumbers(9, 0, (), 1, 0, "/openepm", None)
     assert none.describe() == "The source /openepm gave numbers up to 9: 1 are declared lost."
+    assert replace(none, declared=0).describe() == "The source /openepm gave numbers up to 9: none is missing."
     manifest = replace(MANIFEST, numbering=(full, none))
     assert parse_manifest(manifest.encode()) == manifest
     with pytest.raises(ValueError, match="30 sources"):

@@ -183,7 +183,7 @@ function numberingText({ source, epoch, last, missing, gaps, declared, repeated 
     ...(declared ? [plural(declared, 'est déclaré perdu', 'sont déclarés perdus')] : []),
     ...(repeated ? [plural(repeated, 'événement répète un numéro', 'événements répètent un numéro')] : []),
   ];
-  return `${source === undefined ? 'Une source' : `La source ${visible(source)}`}${epoch === undefined ? '' : `, dans l’époque ${visible(epoch)} de son compteur,`} a numéroté jusqu’à ${last} : ${parts.join(', ')}.`;
+  return `${source === undefined ? 'Une source' : `La source ${visible(source)}`}${epoch === undefined ? '' : `, dans l’époque ${visible(epoch)} de son compteur,`} a numéroté jusqu’à ${last} : ${parts.join(', ') || 'aucun ne manque'}.`;
 }
 
 const REPEATED_SHOWN = 5, INDEXES_SHOWN = 100;
