@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from journal import __version__
 from journal.core.errors import RewrittenError, VerificationError
 from journal.extract.known import read_known
 from journal.extract.receipt_verdicts import summary
 from journal.extract.report import VERIFIED
 from journal.extract.verify import verify_extract
 from journal.pki import certificates
+from journal.verifier.arguments import lang_of, make_parser
 from journal.verifier.files import NotRunError, Progress, complain, opened, read_pem, tell
 from journal.verifier.processes import spread
 from journal.verifier.receipts import judge_by_seals, read_all, unanswered, worst
 from journal.verifier.repair import repair
-from journal.verifier.text import LANGUAGES, Text
+from journal.verifier.text import Text
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from journal.extract.known import Known
     from journal.extract.receipt_verdicts import Judged
@@ -31,30 +32,6 @@ if TYPE_CHECKING:
 
 EXIT_VERIFIED, EXIT_WRONG, EXIT_NOT_RUN = 0, 1, 2
 
-_DESCRIPTION = """\
-Verify an extract of an access journal, offline, trusting only the certificates you give.
-"""
-_EPILOG = """\
-example:
-  journal-verify extract.asice --trust trust.pem --known-seal head-2025-03-01.json
-
-Get trust.pem from its owner by another channel than the extract. A known seal is an earlier answer of the service
-to GET …/head, or an older extract that you kept: it shows whether anything was rewritten since.
-
-An extract that a program has opened and saved, or packed again, is "rewritten": its parts are authentic, but it is not
-the file that was issued. --repair NEW writes them as one, and verifies that:
-  journal-verify from-mail.zip --trust trust.pem --repair extract.asice
-
-A receipt is what a module was answered when it submitted an event. --receipt says of each whether the extract, or the
-known seals, hold it (covered), need not (purged, not yet sealed, not shown), or convict the host (missing):
-  journal-verify extract.asice --trust trust.pem --receipt answer-1.json answer-2.json
-
-exit status: 0 if and only if everything you asked for was verified; 1 if something is wrong with the extract (bad
-signature, untrusted, malformed, rewritten, mismatched part, broken chain, gap, foreign entry, fork, early deletion,
-over-retention, not covered) or with a receipt (one of these, or missing); 2 if it could not be verified, or something
-you asked for could not be checked.
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify as the arguments say (`sys.argv` by default) and return the exit status.
@@ -62,11 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The result goes to standard output, everything else to standard error. argparse raises SystemExit for wrong
     arguments (2) and for --help (0).
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = make_parser(lang_of(given)).parse_args(given)
     said = Text(options.lang)
     try:
         return _run(options, said)
-    except (NotRunError, OSError) as error:
+    except NotRunError as error:
+        complain(said.about(error.path, error.reason))
+    except OSError as error:
         complain(said.say(str(error)))
     except KeyboardInterrupt:
         complain(said.say("interrupted: nothing is verified"))
@@ -118,52 +98,6 @@ def _verify_or_repair(options: argparse.Namespace, receipts: list[CheckedReceipt
         return report
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="journal-verify",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the extract")
-    parser.add_argument(
-        "--trust", metavar="PEM", type=Path, required=True, help="certificates you trust to certify the service"
-    )
-    parser.add_argument("--tsa-trust", metavar="PEM", type=Path, help="certificates you trust to certify time-stamps")
-    parser.add_argument(
-        "--known-seal",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="an answer of GET …/head, or an older extract; may be given several times",
-    )
-    parser.add_argument(
-        "--receipt",
-        metavar="FILE",
-        type=Path,
-        action="extend",
-        nargs="+",
-        default=[],
-        help="answers to submissions, each in a file: says what became of each receipt in the extract or known seals",
-    )
-    parser.add_argument("--repair", metavar="NEW", type=Path, help="where to write an extract that is only rewritten")
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="read every entry by itself, as is done where something is wrong: slower, and of the same verdict",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument(
-        "--lang",
-        choices=LANGUAGES,
-        help="language of the result (default: that of the locale); JSON is the same in both",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    return parser
-
-
 def _verify(options: argparse.Namespace, path: Path, receipts: list[CheckedReceipts]) -> Report:
     tsa_anchors = _read_tsa_anchors(options)
     known = _read_known(options)
@@ -204,7 +138,7 @@ def _read_anchors(path: Path) -> list[bytes]:
         for anchor in anchors:
             certificates.parse(anchor)
     except VerificationError as error:
-        raise NotRunError(f"{path}: {error}") from error
+        raise NotRunError(str(error), path) from error
     return anchors
 
 

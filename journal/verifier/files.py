@@ -19,7 +19,12 @@ _ALL = 100  # percent
 
 
 class NotRunError(Exception):
-    """The verification could not be run; the message says why."""
+    """The verification could not be run; the message says why, and of which file if it is about one."""
+
+    def __init__(self, reason: str, path: Path | None = None) -> None:
+        """Say why."""
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.reason, self.path = reason, path
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from journal.verifier.receipts import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from journal.core.errors import VerificationError
     from journal.extract.manifest import Manifest
@@ -62,12 +63,17 @@ class Text:
         """Return a sentence of the verifier."""
         return french.french(sentence) if self._is_french else sentence
 
+    def about(self, path: Path | None, sentence: str) -> str:
+        """Return a sentence of the verifier about a file, if there is one."""
+        colon = " : " if self._is_french else ": "
+        return (f"{path}{colon}" if path else "") + self.say(sentence)
+
     def _word(self, word: str) -> str:
         return _WORDS[word] if self._is_french else word
 
     def refusal(self, error: VerificationError) -> str:
         """Return why nothing is verified."""
-        return visible("\n".join(self._refusal(error.verdict, error.part, error.reason)))
+        return "\n".join(map(visible, self._refusal(error.verdict, error.part, error.reason)))
 
     def _refusal(self, verdict: str, part: str, reason: str) -> list[str]:
         if not self._is_french:

@@ -141,6 +141,7 @@ def test_every_class_has_its_words() -> None:
             "A source gave numbers up to 9: 1 are declared lost, 2 events repeat a number.",
             "Une source a numéroté jusqu’à 9 : 1 est déclaré perdu, 2 événements répètent un numéro.",
         ),
+        ("The source a gave numbers up to 9: none is missing.", "La source a a numéroté jusqu’à 9 : aucun ne manque."),
         ("2026-03-01: 1 entries purged late, by up to 1 day.", "Purge en retard de 1 jour au plus : le 1er mars 2026"),
         (
             "2026-03-01 to 2026-03-04: entries purged late, by 2 to 3 days.",
@@ -187,6 +188,41 @@ def test_what_a_french_reader_is_told(capsys: pytest.CaptureFixture[str], monkey
     assert text.rstrip().endswith("Deux parties de l’extrait qui devraient concorder ne concordent pas.")
     assert main([str(FOLDER / "none"), "--trust", str(FOLDER / "trust.pem")]) == 2
     assert capsys.readouterr().err.startswith("journal-verify: fichier introuvable : ")
+
+
+def test_usage_help_and_errors_are_french(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By --lang, wherever it stands, or the locale; no word of argparse's, no control picture."""
+    _, text = run(capsys, "changed-manifest-json", "--lang", "fr")
+    assert "\u240a" not in text
+    assert len(text.splitlines()) == 2
+    (tmp_path / "trust.pem").write_text("no certificate")
+    assert main([str(FOLDER / "authorised.asice"), "--trust", str(tmp_path / "trust.pem"), "--lang", "fr"]) == 2
+    assert capsys.readouterr().err.endswith(" : aucun certificat au format PEM\n")
+    english = re.compile(
+        r"\b(usage|the|required|arguments are|expected|choose|unrecognized|show|file|and)\b", re.IGNORECASE
+    )
+    monkeypatch.setenv("LC_ALL", "fr_FR.UTF-8")
+    for arguments, said in (
+        (["--help"], "code de sortie"),
+        ([], "il manque : --trust"),
+        (["--trust"], "--trust : il faut une valeur"),
+        (["--trust", "x", "--receipt"], "--receipt : il faut au moins une valeur"),
+        (["--trust", "x", "--strict=1"], "--strict : ne prend pas de valeur"),
+        (["--trust", "x", "--lang", "de"], "--lang : 'de' n’est pas admis"),
+        (["--trust", "x", "a", "b"], "arguments inconnus : b"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        told = "".join(capsys.readouterr())
+        assert caught.value.code == (0 if arguments == ["--help"] else 2)
+        assert "utilisation : journal-verify" in told
+        assert said in " ".join(told.split())
+        assert not english.search(told), english.search(told)
+    with pytest.raises(SystemExit):
+        main(["--help", "--lang=en"])
+    assert capsys.readouterr().out.startswith("usage: journal-verify")
 
 
 def test_the_language_is_that_of_the_locale() -> None:

@@ -113,7 +113,7 @@ def test_it_holds_the_verifier_and_nothing_else(pyz: Path) -> None:
     assert set(out.splitlines()[-1].split()) <= {"core", "extract", "pki", "verifier", *modules()}
     others = {name for name in modules() if not name.startswith(("core.", "extract.", "pki."))}
     french = {"verifier.french", "verifier.french_reasons", "verifier.french_sentences"}
-    program = {f"verifier.{name}" for name in ("cli", "files", "processes", "receipts", "repair", "text")}
+    program = {f"verifier.{name}" for name in ("arguments", "cli", "files", "processes", "receipts", "repair", "text")}
     assert others == program | french
 
 
