@@ -615,8 +615,10 @@ final class OpenepmJournalSpool
     // The journal takes no more; a line is always shorter than the longest tail that is read of a segment.
     const LINE_BYTES = 16384;
     const TAILS = array(4096, 131072);
-    // The reason of what is set aside as too old, by the connector in PHP and in Python.
-    const TOO_OLD = array('trop ancien', 'too old');
+    // Reasons on the disk are codes, which the connectors in PHP and in Python put into words when they read them.
+    const TOO_OLD = 'time-too-old';
+    const NOT_WRITTEN = 'not-written';
+    const GIVEN_UP = 'given-up';
     // The segment of what was set aside and is sent again; no event has its number.
     const BACK = '0000000000000000.ndjson';
     // What waits for its time, while the others pass.
@@ -658,7 +660,7 @@ final class OpenepmJournalSpool
                 throw $error;
             }
             if ($count > 0) {
-                $this->noteLoss($first, $first + $count - 1, 'non écrits', $since);
+                $this->noteLoss($first, $first + $count - 1, self::NOT_WRITTEN, $since);
                 $this->lose(0, 0, '');
             }
         } finally {
@@ -917,13 +919,17 @@ final class OpenepmJournalSpool
         $aside = array();
         foreach ($this->quarantines() as $name) {
             foreach ($this->kept($name) as $line) {
-                $aside[self::numberAside($line)] = (string) (json_decode($line, true)['reason'] ?? '');
+                $reason = (string) (json_decode($line, true)['reason'] ?? '');
+                $aside[self::numberAside($line)] = OpenepmJournalWords::reason($reason);
             }
         }
         $losses = array_values(array_filter(array_map('json_decode', $this->kept('losses.ndjson'))));
         list($count, $first) = $this->lost();
         if ($count > 0) {
-            $losses[] = (object) array('first' => $first, 'last' => $first + $count - 1, 'reason' => 'non écrits');
+            $losses[] = (object) array('first' => $first, 'last' => $first + $count - 1, 'reason' => self::NOT_WRITTEN);
+        }
+        foreach ($losses as $loss) {
+            $loss->reason = OpenepmJournalWords::LOSSES[$loss->reason] ?? $loss->reason;
         }
         return array('waiting' => $waiting + count($ahead), 'oldest' => $oldest, 'bytes' => $this->bytes(),
             'ahead' => $ahead, 'aside' => $aside, 'losses' => $losses, 'epoch' => $this->epoch());
@@ -953,7 +959,7 @@ final class OpenepmJournalSpool
             $kept = '';
             foreach ($this->kept($name) as $line) {
                 $noted = json_decode($line, true);
-                if (!is_array($noted) || in_array($noted['reason'] ?? '', self::TOO_OLD, true)) {
+                if (!is_array($noted) || ($noted['reason'] ?? '') === self::TOO_OLD) {
                     $kept .= $line;
                 } else {
                     $back .= $noted['event'] . "\n";
@@ -1264,6 +1270,11 @@ final class OpenepmJournalWords
         'binary-mode' => 'mode binaire refusé',
         'expect' => 'Expect refusé',
     );
+    // Why the connector itself sets events aside, and why numbers are lost.
+    const ASIDE = array(OpenepmJournalSpool::TOO_OLD => 'trop ancien', OpenepmJournalSpool::GIVEN_UP => 'abandonné (drop)');
+    const LOSSES = array(
+        OpenepmJournalSpool::TOO_OLD => 'trop anciens', OpenepmJournalSpool::NOT_WRITTEN => 'non écrits',
+    );
     // Each kind of problem.
     const KINDS = array(
         'bad-request' => 'requête illisible ; un mandataire l\'a-t-il changée ?',
@@ -1303,6 +1314,20 @@ final class OpenepmJournalWords
         $told = $type ?? self::FAULTS[$code] ?? 'est refusé';
         $name = self::MEMBERS[$pointer] ?? self::MEMBERS[preg_replace('/\/\d+\z/', '', $pointer)] ?? $pointer;
         return ($name === '' ? '' : "$name : ") . "$told ($code)";
+    }
+
+    /** Say why an event was set aside, by the code that either connector wrote down; a text of another as it is. */
+    public static function reason(string $reason): string
+    {
+        list($code, $place) = explode(' ', $reason, 2) + array('', '');
+        if ($code === 'source-prefix' && $place !== '') {
+            $told = self::fault($code, '/source');
+            return "$told : $place ; demandez un jeton de ce préfixe, puis `again --token FICHIER`";
+        }
+        if ($place !== '') {
+            return isset(self::FAULTS[$code]) ? self::fault($code, $place) : $reason;
+        }
+        return self::ASIDE[$code] ?? (isset(self::FAULTS[$code]) ? self::fault($code, '') : self::KINDS[$code] ?? $reason);
     }
 
     /** Say why there is no answer, by what PHP has said of it. */
@@ -1392,7 +1417,7 @@ final class OpenepmJournalSender
     public function drop(): string
     {
         return $this->locked('un autre processus envoie : recommencez', function (): string {
-            $this->verdict = array(self::REFUSED, 'abandonné (drop)');
+            $this->verdict = array(self::REFUSED, OpenepmJournalSpool::GIVEN_UP);
             $this->takeDue(INF);
             $stopped = $this->sendAll(INF);
             $this->keep($stopped);
@@ -1567,7 +1592,7 @@ final class OpenepmJournalSender
             }
         }
         if ($verdicts === array()) {
-            return count($lines) > 1 ? null : array(array(self::REFUSED, $this->why($status, $problem)));
+            return count($lines) > 1 ? null : array(array(self::REFUSED, $kind));
         }
         return $verdicts;
     }
@@ -1600,10 +1625,12 @@ final class OpenepmJournalSender
     private function verdict(array $fault, string $line): array
     {
         $code = $fault['code'] ?? '';
-        $why = OpenepmJournalWords::fault((string) $code, (string) ($fault['pointer'] ?? ''));
+        $pointer = (string) ($fault['pointer'] ?? '');
+        $why = OpenepmJournalWords::fault((string) $code, $pointer);
+        $refused = array(self::REFUSED, rtrim("$code $pointer"));
         $event = json_decode($line, true);
         if ($code === 'time-too-old' || $code === 'time-purged') {
-            return array(self::REFUSED, OpenepmJournalSpool::TOO_OLD[0]);
+            return array(self::REFUSED, OpenepmJournalSpool::TOO_OLD);
         }
         if ($code === 'source-prefix' && $event['source'] === $this->settings['source'] && !$this->isBack) {
             // So are all: the token or the setting is wrong, not the event.
@@ -1611,7 +1638,7 @@ final class OpenepmJournalSender
         }
         if ($code === 'source-prefix') {
             // The setting was mended since: its bytes stay, and a token of its prefix sends it.
-            $why = "$why : {$event['source']} ; demandez un jeton de ce préfixe, puis `again --token FICHIER`";
+            return array(self::REFUSED, rtrim("$code {$event['source']}"));
         }
         if (($fault['retryable'] ?? false) === true) {
             $ahead = strtotime((string) $event['time']) - time();
@@ -1623,7 +1650,7 @@ final class OpenepmJournalSender
                 return array(self::AHEAD, '');
             }
         }
-        return array(self::REFUSED, $why);
+        return $refused;
     }
 
     /** @return array<int, array{string, string}> the lines that waited for too long, as far as this clock is right */
@@ -1636,7 +1663,7 @@ final class OpenepmJournalSender
         $old = array_filter($lines, function (string $line) use ($oldest): bool {
             return strcmp(OpenepmJournalSpool::time($line) ?? '~', $oldest) < 0;
         });
-        return array_fill_keys(array_keys($old), array(self::REFUSED, OpenepmJournalSpool::TOO_OLD[0]));
+        return array_fill_keys(array_keys($old), array(self::REFUSED, OpenepmJournalSpool::TOO_OLD));
     }
 
     /** @param string[] $lines */
@@ -1649,13 +1676,14 @@ final class OpenepmJournalSender
             $kept .= json_encode($noted, $flags) . "\n";
         }
         $this->spool->add('quarantine-' . gmdate('Y-m-d') . '.ndjson', $kept);
-        if ($reason === OpenepmJournalSpool::TOO_OLD[0]) {
+        if ($reason === OpenepmJournalSpool::TOO_OLD) {
             $first = OpenepmJournalSpool::sequence($lines[0]);
-            $this->spool->noteLoss($first, OpenepmJournalSpool::sequence(end($lines)), 'trop anciens', '');
+            $this->spool->noteLoss($first, OpenepmJournalSpool::sequence(end($lines)), $reason, '');
         }
         $count = count($lines);
         $this->aside += $count;
-        error_log("openepm-journal: {$this->spool->category} : refusé et mis de côté ($count) : $reason");
+        $told = OpenepmJournalWords::reason($reason);
+        error_log("openepm-journal: {$this->spool->category} : refusé et mis de côté ($count) : $told");
     }
 
     /** Keep receipts, now or when a segment that was sent has made room for them: events go first. */

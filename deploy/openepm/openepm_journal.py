@@ -71,9 +71,11 @@ KINDS = {
     "absent": "the token has no such category: misspelt, or without the right; ask for the right, or `drop` it",
 }
 TIME_OVER = "the time given is over"
-TOO_OLD = "too old"
-# As this module and the connector in PHP say it.
-TOO_OLD_REASONS = (TOO_OLD, "trop ancien")
+# Reasons on the disk are codes, which this module and the connector in PHP put into words when they read them.
+TOO_OLD = "time-too-old"
+NOT_WRITTEN = "not-written"
+GIVEN_UP = "given-up"
+REASONS = {TOO_OLD: "too old", NOT_WRITTEN: "not written", GIVEN_UP: "given up (drop)"}
 # The segment of what was set aside and is sent again; no event has its number.
 BACK = "0000000000000000.ndjson"
 # What waits for its time, while the others pass.
@@ -384,7 +386,7 @@ class Spool:
                     self._lose(count + 1, first if count else number, since if count else str(event["time"]))
                     raise
                 if count:
-                    self.note_loss(first, first + count - 1, "not written")
+                    self.note_loss(first, first + count - 1, NOT_WRITTEN)
                     self._lose(0, 0, "-")
         except OSError as error:
             raise EmitterError(f"{self.directory}: the event cannot be written: {error.strerror}") from error
@@ -470,7 +472,7 @@ class Spool:
         """
         for name in self._quarantines():
             lines = self.kept(name)
-            kept = [line for line in lines if json.loads(line)["reason"] in TOO_OLD_REASONS]
+            kept = [line for line in lines if json.loads(line)["reason"] == TOO_OLD]
             if back := "".join(json.loads(line)["event"] + "\n" for line in lines if line not in kept):
                 take(back.encode())
                 self.replace(name, "".join(kept))
@@ -513,9 +515,9 @@ class Spool:
             waiting=len(lines) + len(ahead),
             oldest=_time_of(lines[0]) if lines else "",
             ahead={sequence_of(line): _time_of(line) for line in ahead},
-            aside={sequence_of(line["event"].encode()): line["reason"] for line in aside},
-            losses=[(loss["first"], loss["last"], loss["reason"]) for loss in losses]
-            + ([(since, since + count - 1, "not written")] if count else []),
+            aside={sequence_of(line["event"].encode()): _told(line["reason"]) for line in aside},
+            losses=[(loss["first"], loss["last"], _told(loss["reason"])) for loss in losses]
+            + ([(since, since + count - 1, _told(NOT_WRITTEN))] if count else []),
             epoch=self.epoch,
             state=dict(state),
         )
@@ -618,7 +620,7 @@ class Sender:
         """Set aside all that waits; return what stopped it. Raises EmitterError, OSError."""
 
         def act() -> str:
-            self._given = Verdict("given up (drop)")
+            self._given = Verdict(GIVEN_UP)
             self._take_due(math.inf)
             return self._stopped(self._send_all(math.inf))
 
@@ -736,7 +738,7 @@ class Sender:
                 verdicts[position] = self._verdict(fault, lines[position])
         if verdicts:
             return verdicts
-        return None if len(lines) > 1 else {0: Verdict(self._why(status, problem))}
+        return None if len(lines) > 1 else {0: Verdict(_kind(problem))}
 
     def _verdict(self, fault: Mapping[str, Any], line: bytes) -> Verdict:
         """Return what becomes of a line with this fault; its bytes are kept either way."""
@@ -749,14 +751,14 @@ class Sender:
             return Verdict(f"the token does not go with the setting `source`: {why}; mend one of them", waits=True)
         if code == "source-prefix":
             # The setting was mended since: its bytes stay, and a token of its prefix sends it.
-            return Verdict(f"{why}: {event['source']}; ask for a token of its prefix, then `again --token FILE`")
+            return Verdict(f"{code} {event['source']}")
         ahead = datetime.fromisoformat(event["time"]).timestamp() - time.time()
         if fault.get("retryable") and (code != "time-ahead" or ahead <= CLOCK_SECONDS):
             # Time passes, or this host's clock, which all events have theirs from, is put right.
             return Verdict(self._why(0, {"detail": f"answer 422: {why}"}), waits=True)
         if fault.get("retryable") and ahead < DAY_SECONDS:
             return Verdict("", is_ahead=True)
-        return Verdict(why)
+        return Verdict(f"{code} {fault.get('pointer', '')}".rstrip())
 
     def _too_old(self, lines: list[bytes]) -> dict[int, Verdict]:
         """Return the lines that have waited for too long, as far as this clock is right."""
@@ -770,7 +772,7 @@ class Sender:
         kept = [{"at": _now(), "reason": reason, "event": line.decode().rstrip()} for line in lines]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
         self._spool.add(f"quarantine-{_now()[:10]}.ndjson", text.encode())
-        self.aside.append(f"{self._spool.category}: set aside ({len(lines)}): {reason}")
+        self.aside.append(f"{self._spool.category}: set aside ({len(lines)}): {_told(reason)}")
         if reason == TOO_OLD:
             self._spool.note_loss(sequence_of(lines[0]), sequence_of(lines[-1]), TOO_OLD)
 
@@ -942,6 +944,16 @@ def _time_of(line: bytes) -> str:
     """Return the time of a line, as it was written."""
     found = _TIME.search(line)
     return found[1].decode() if found else "~"
+
+
+def _told(reason: str) -> str:
+    """Say why an event was set aside, or lost, by the code that either connector wrote down."""
+    code, _, place = reason.partition(" ")
+    if code == "source-prefix" and place:
+        return f"not of the token's prefix: {place}; ask for a token of its prefix, then `again --token FILE`"
+    if place:
+        return f"{place}: {code.replace('-', ' ')}" if place.startswith("/") else reason
+    return REASONS.get(code) or KINDS.get(code) or code.replace("-", " ")
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -196,7 +196,8 @@ async def test_the_usual_mistakes(connector: Connector) -> None:
     assert await flush(connector) == ""
     assert "1 mis de côté" in await status(connector)
     (aside,) = connector.aside()
-    assert aside["reason"] == "issue : n'est pas une des valeurs admises (unknown-value)"
+    assert aside["reason"] == "unknown-value /data/outcome"
+    assert "issue : n'est pas une des valeurs admises (unknown-value)" in await status(connector)
     assert json.loads(aside["event"])["subject"] == "MC-3"
     # Too long ago: set aside, and its number counted as lost.
     await run(connector, "$j->consultation('MC-4', 'M', ['time' => gmdate('Y-m-d\\TH:i:s\\Z', time() - 8 * 86400)]);")
@@ -548,6 +549,15 @@ async def test_an_outage_between_two_answers(connector: Connector, emitter: str)
         losses = (connector.spool / CATEGORY / "losses.ndjson").read_text(encoding="utf-8").splitlines()
         assert [(json.loads(loss)["first"], json.loads(loss)["last"]) for loss in losses] == [(1, 1)]
         assert sizes == [4, 2, 2, 2, 2]
+        # Both write the same codes, and each reads what either wrote in its own language.
+        assert {json.loads(loss)["reason"] for loss in losses} == {"time-too-old"}
+        assert [line["reason"] for line in connector.aside()] == ["time-too-old", "blank /data"]
+        told = await status(connector)
+        for said in (") : trop ancien\n", ", trop anciens ; à déclarer", "/data : est vide (blank)"):
+            assert said in told, told
+        told = (await command(connector, "python", "status")).stdout
+        for said in ("): too old\n", ", too old; to be declared", "/data: blank"):
+            assert said in told, told
     finally:
         await runner.cleanup()
 
