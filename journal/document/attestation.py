@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from journal.core.times import format_day
 from journal.document.french import (
     TRIALS,
     cell,
+    french_day,
     french_number,
     french_range,
     printable,
@@ -37,7 +37,7 @@ def attestation_content(attestation: Attestation) -> dict[str, Any]:
         "title": "Attestation de destruction",
         "subtitle": f"Journal des accès, entrées du {solid_weekday(attestation.day)}",
         "service": attestation.service,
-        "reference": solid(f"réf. {attestation.tenant} / {format_day(attestation.day)}"),
+        "reference": solid(f"réf. {attestation.tenant} / {french_day(attestation.day)}"),
         "tenant_name": tenant_name(attestation),
         "warning": typeset(TRIALS) if attestation.anchor and attestation.anchor.is_development else "",
         "lead": lead(attestation),
@@ -49,7 +49,7 @@ def attestation_content(attestation: Attestation) -> dict[str, Any]:
         "seal_columns": ["Sceau", "Ce qu’il montre", "Fait le (temps universel)", "SHA-256 de son texte"],
         "seals": _seals(attestation.closing, gone),
         "how": how(attestation),
-        "steps": steps(attestation, gone),
+        "steps": steps(gone),
         "law": law(attestation.categories),
         "signature": [
             ["Établie le", f"{solid_moment(attestation.issued_at)} (temps universel)"],
@@ -148,10 +148,7 @@ _NOT_COVERED = (
     "Cette attestation ne porte pas sur les extraits déjà remis, ni sur les dépôts faits à la commune avant la purge : "
     "leurs destinataires en répondent."
 )
-_SIGNATURE = (
-    "La signature : avec un lecteur PDF ou la commande pdfsig, et le certificat de confiance (trust.pem) obtenu par "
-    "une autre voie."
-)
+_SIGNATURE = "La signature : avec un lecteur PDF, et le certificat de confiance (trust.pem) obtenu par une autre voie."
 _LAW = (
     f"loi n° 78-17 du {solid('6 janvier 1978')}, {solid('article 101')}",
     f"directive (UE) 2016/680 du {solid('27 avril 2016')}, {solid('article 25')}",
@@ -243,12 +240,12 @@ def how(attestation: Attestation) -> list[str]:
     return [typeset(text) for text in (done, _NOT_COVERED)]
 
 
-def steps(attestation: Attestation, gone: Sequence[CategoryFacts]) -> list[str]:
+def steps(gone: Sequence[CategoryFacts]) -> list[str]:
     """Return how a reader checks each part without trusting the service."""
     shown = [facts.shown for facts in gone if facts.shown is not None]
     seals = (
-        f"Les sceaux : GET /v1/seals?after={attestation.closing.number - 1} en donne le texte, dont le SHA-256 figure "
-        "ci-dessus, et la signature, que contrôle openssl cms -verify."
+        "Les sceaux : le service en remet le texte, dont le SHA-256 figure ci-dessus, et la signature, que contrôle le "
+        "logiciel openssl."
     )
     if any(seal.day is None for seal in shown):
         seals += " Un sceau qui ne clôt pas un jour n’est gardé que sept jours."
@@ -258,11 +255,11 @@ def steps(attestation: Attestation, gone: Sequence[CategoryFacts]) -> list[str]:
         closing = any(facts.closing is not None for facts in gone)
         same = ", et l’empreinte à la clôture y est la même." if closing else "."
         said.append(
-            "La destruction : tout extrait et toute réponse à GET /v1/categories/…/head faits depuis le sceau "
-            f"n° {since} portent un kept_from supérieur au dernier numéro détruit de la catégorie."
+            f"La destruction : tout extrait fait depuis le sceau n° {since} énonce, pour la catégorie, un premier "
+            "numéro conservé supérieur au dernier numéro détruit."
         )
         said.append(
-            "Un extrait de ce jour remis avant la destruction se vérifie toujours (journal-verify) : ses numéros sont "
+            "Un extrait de ce jour remis avant la destruction se vérifie toujours : ses numéros sont "
             f"ceux du tableau{same}"
         )
     return [typeset(text) for text in said]

@@ -15,6 +15,7 @@ from journal.core.times import parse_day, parse_time
 from journal.document.french import (
     bounded,
     cell,
+    french_day,
     french_number,
     french_range,
     solid,
@@ -157,7 +158,7 @@ def _content(paper: Paper, tenant: str, titles: tuple[str, str], lead: str, sect
         "subtitle": f"Journal des accès, {titles[1]}",
         "service": signatory.service,
         "tenant_name": _commune(paper),
-        "reference": solid(f"réf. {tenant} / {signatory.signed_at:%Y-%m-%d}"),
+        "reference": solid(f"réf. {tenant} / {french_day(signatory.signed_at.date())}"),
         "warning": signatory.warning(),
         "lead": typeset(lead),
         "sections": sections,
@@ -252,6 +253,6 @@ def _beside(paper: Paper, what: str) -> str:
     return typeset(
         f"Il dit, pour être lu, ce que dit {what} {bounded(paper.json_name, FILE_CHARACTERS)}, signé et mis à côté de "
         f"lui, dont le SHA-256 est {sha256(paper.content).hexdigest()} ; en cas de différence, ce fichier fait foi. La "
-        "signature se vérifie avec un lecteur PDF ou la commande pdfsig, et le certificat de confiance obtenu par une "
+        "signature se vérifie avec un lecteur PDF, et le certificat de confiance obtenu par une "
         "autre voie."
     )
