@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ingest.console.texts import REFUSED, REFUSED_OTHERWISE
 from ingest.extracts import answer
 from ingest.problems import ABSENT, ProblemError
-from journal.core.entry import ACTIONS, Compartment
+from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, Compartment
 from journal.core.errors import EmptyError, RequestError
 from journal.core.times import day_of, overdue_through
 from journal.extract.grounds import Authorisation
@@ -111,7 +111,8 @@ def _refused(seen: Visit, asked: Asked, error: RequestError) -> web.Response:
 
 
 def _labels(seen: Visit) -> dict[str, str]:
-    known = seen.console.edge.service.snapshot.categories()
+    # The journal's own last: it is seldom what is asked for.
+    known = sorted(seen.console.edge.service.snapshot.categories(), key=lambda row: row.code == JOURNAL_CATEGORY)
     return {row.code: row.label for row in known if row.code in seen.row.categories}
 
 

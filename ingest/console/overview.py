@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ingest.console.handovers import is_unconfirmed
+from ingest.console.telling import TITLES
 from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.times import day_of, format_day, midnight, parse_day, parse_time
 from journal.papers.signing import anchor
@@ -102,7 +103,7 @@ def _category(
     actions: dict[str, int] = {}
     for day in days:
         for action, count in row["days"].get(format_day(day), {}).items():
-            word = ACTIONS.get(action, ACTIONS.get(f"service.{action}", action))
+            word = TITLES.get(f"service.{action}", ACTIONS.get(action, action))
             actions[word] = actions.get(word, 0) + count
     return {
         "actions": sorted(actions.items(), key=lambda item: -item[1]),

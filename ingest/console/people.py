@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.console.pages import ROOT, scheme_of
+from ingest.console.texts import USES
 from ingest.problems import ABSENT, ProblemError
 from journal.core.errors import OperatorError, StoreError, UnavailableError
 from journal.extract.words import ROLES as ROLE_WORDS
@@ -20,14 +21,6 @@ ROLES = {
     "referent": "demande les extraits, voit le registre, invite les personnes",
     "reader": "voit l’état et le registre, ne demande rien",
     "auditor": "vérifie sans jamais voir le contenu des entrées",
-}
-
-# What a program may do with its access.
-USES = {
-    "module": "inscrit des accès",
-    "client": "demande des extraits",
-    "auditor": "vérifie sans contenu",
-    "operator": "lit les mesures du service",
 }
 
 

@@ -53,7 +53,7 @@ async def get_register(seen: Visit, fields: dict[str, str]) -> web.StreamRespons
     async for page in service.chronicle.pages(seen.row.tenant, *kinds, since=since):
         found.extend(shown for entry in page.entries if (shown := _shown(seen, entry, hidden)) is not None)
         found = found[-SHOWN_LIMIT:]
-    teller = Teller(service.snapshot, seen.console.people.identity)
+    teller = Teller(service.snapshot, seen.console.people.identity, seen.row.tenant)
     return seen.page(
         "registre.html",
         attested={entry.index: _attested_days(entry) for entry in found if _is_purge(entry)},

@@ -8,8 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from ingest.console.rendering import moment
-from ingest.console.texts import REFUSED
-from journal.core.entry import JOURNAL_CATEGORY
+from ingest.console.texts import REFUSED, USES
 from journal.core.errors import JournalError
 from journal.document.french import french_day, french_number, french_range
 from journal.extract.manifest import action_of
@@ -72,12 +71,12 @@ class Told:
 class Teller:
     """Tells entries of one commune."""
 
-    def __init__(self, snapshot: Snapshot, identity: Callable[[PersonRow], Identity]) -> None:
+    def __init__(self, snapshot: Snapshot, identity: Callable[[PersonRow], Identity], tenant: str) -> None:
         """Take labels and names from what the service knows now."""
         self._snapshot = snapshot
         self._identity = identity
         self._labels = {row.code: f"« {row.label} »" for row in snapshot.categories()}
-        self._labels[JOURNAL_CATEGORY] = "« Journal du service »"
+        self._names = {self._named(row) for row in snapshot.persons() if row.tenant == tenant}
 
     def tell(self, entry: Entry) -> Told:
         """Return what is shown of an entry."""
@@ -103,7 +102,9 @@ class Teller:
         if data.get("person") and data.get("change") not in _ABOUT_PERSON and self._acted(entry):
             return _person(data["person"])
         if operator := data.get("operator"):
-            return str(operator)
+            # Of a person, the référent may have acted; all else is the host's.
+            is_own = action_of(entry) == "service.person" and operator in self._names
+            return str(operator) if is_own else f"l’hébergeur ({operator})"
         if data.get("change") in _ABOUT_PERSON:
             return "l’hébergeur"
         if entry.submitted_by != SUBMITTED_BY:
@@ -128,15 +129,18 @@ class Teller:
             return "" if entry.submitted_by == subject else ", ".join(filter(None, (named, role)))
         if action_of(entry) == "service.credential":
             label = self._account(subject) if self._snapshot.credential(subject) else f"accès {subject}"
-            return ", ".join(filter(None, (label, CODES["role"].get(data.get("role", ""), ""))))
+            return ", ".join(filter(None, (label, USES.get(data.get("role", ""), ""))))
         if (tenant := self._snapshot.tenant(subject)) is not None:
             return "" if action_of(entry) in {"service.purge", "service.setting"} else tenant.name
         return self._labels.get(subject) or SUBJECTS.get(subject, subject)
 
     def _name(self, identifier: str) -> str:
         row = self._snapshot.person(identifier)
+        return self._named(row) if row is not None else ""
+
+    def _named(self, row: PersonRow) -> str:
         try:
-            return _person(self._identity(row).person.as_json()) if row is not None else ""
+            return self._identity(row).name
         except JournalError:
             return ""
 
@@ -149,8 +153,8 @@ class Teller:
             number = french_number(int(found[1]))
             return f"suite de la demande n° {number} : aucune entrée ne correspondait", "sans fichier"
         pointer = _POINTER(reason)
-        refused = REFUSED.get(pointer[1] or "", reason) if pointer is not None else reason
-        return " ; ".join(filter(None, (purpose, refused))), "refusée"
+        refused = REFUSED.get(pointer[1] or "", reason).partition(". ")[0] if pointer is not None else reason
+        return " – ".join(filter(None, (purpose, refused))), "refusée"
 
     def _details(self, data: Mapping[str, Any]) -> list[tuple[str, str]]:
         names = sorted(data.keys() - _IN_TITLE, key=lambda name: list(MEMBERS).index(name) if name in MEMBERS else 99)

@@ -26,3 +26,10 @@ REFUSED: Final = {
 REFUSED_OTHERWISE: Final = (
     "Cette demande n’est pas acceptée : relisez les champs, puis appelez l’hébergeur si elle vous semble juste."
 )
+# What a program may do with its access.
+USES: Final = {
+    "module": "inscrit des accès",
+    "client": "demande des extraits",
+    "auditor": "vérifie sans contenu",
+    "operator": "lit les mesures du service",
+}

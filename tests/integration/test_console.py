@@ -135,7 +135,7 @@ async def test_an_extract_that_shows_nothing(edge: RunningEdge) -> None:
         assert kept in visitor.seen[-1]
     await visitor.get("/registre")
     shown = visitor.seen[-1]
-    assert f"suite de la demande n° {request.index} : aucune entrée ne correspondait" in shown
+    assert f"Suite de la demande n° {request.index} : aucune entrée ne correspondait" in shown
     assert "sans fichier" in shown
     assert "Il faut une autorisation pour cette demande" in shown
     empty = await visitor.post("/extrait/fichier", asked | {"even_if_empty": "1"})
@@ -322,6 +322,8 @@ async def test_a_referent_invites_and_revokes(edge: RunningEdge) -> None:
     assert (await new.accept(address)).status == 303
     assert (await new.sign_in()).status == 303
     assert (await visitor.post("/personnes/reinviter", {"person": person.id})).status == 200
+    await visitor.get("/registre?nature=person")
+    assert "Par : Agent inviting – sur : <b>Zoé</b> Martin, DPD, auditeur" in visitor.seen[-1]
     assert (await new.get("")).status == 303  # until the invitation is accepted again
     assert (await visitor.post("/personnes/revoquer", {"person": person.id})).status == 200
     await new.forget_codes()

@@ -300,7 +300,7 @@ async def test_what_each_role_reads_in_the_register(edge: RunningEdge) -> None:
             assert text not in seen, (role, text)
         for text in ("fiche-main-courante", "agent-main-courante"):
             assert (text in seen) == (role == "referent"), (role, text)
-        assert role == "referent" or "filtre : compte, objet" in seen
+        assert role == "referent" or "<dt>Filtre</dt><dd>compte, objet</dd>" in seen
 
 
 async def test_a_referent_of_fewer_categories(edge: RunningEdge) -> None:
