@@ -30,7 +30,8 @@ _BOUND = re.compile(r" (?=[:;?!»])|(?<=«) |(?<=n°) |(?<=[0-9]) (?=(?:h|min|s|
 _UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
 _LONG = re.compile(rf"\S{{{UNBROKEN_CHARACTERS + 1},}}")
 # A word of a language, with the signs around it: hyphenation breaks it where that language does.
-_WORD = re.compile(r"[(«]?(?:[^\W\d_]|['’-]){1,22}[).,;:»…]{0,2}")
+_PART = r"(?:[^\W\d_]|['’]){1,22}"
+_WORD = re.compile(rf"[(«]?{_PART}(?:-{_PART})*[).,;:»…]{{0,2}}")
 
 
 def printable(text: str) -> str:

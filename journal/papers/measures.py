@@ -139,8 +139,8 @@ async def measures(situation: Situation, look: Look | None = None) -> Paper:
 
 _LIMITS = (
     "Qui est administrateur (root) de l'hôte pendant que le service tourne peut lire ce qui est conservé. Les postes "
-    "des agents, les modules et la sécurité physique de l'hébergeur ne se constatent pas d'ici. SECURITY.md dit, "
-    "attaquant par attaquant, ce que chacun peut et ne peut pas."
+    "des agents, les modules et la sécurité physique de l'hébergeur ne se constatent pas d'ici. Le dossier de sécurité "
+    "du logiciel (SECURITY.md) dit, attaquant par attaquant, ce que chacun peut et ne peut pas."
 )
 
 
@@ -162,8 +162,10 @@ async def _looked_at(service: Service, answers: dict[str, str | None], look: Loo
             worst[name] = max(worst.get(name, "ok"), severity, key=SEVERITIES.index)
     if answers.get("clock") is None and await service.store.clock_is_simulated():
         worst["clock"] = "unseen"
-    if worst.get("accounts") == "note" and service.settings.dsn is not None:
-        worst["accounts"] = "unseen"
+    # What was noted of these is that it could not be looked at.
+    for name in ("receipt key", *(("accounts",) if service.settings.dsn is not None else ())):
+        if worst.get(name) == "note":
+            worst[name] = "unseen"
     # What cannot fail, as there is none of it, is no control.
     idle = {"timestamps"} if service.stamper is None else set()
     idle |= {"audit"} if not Rounds(service.settings.audit_path).checked else set()
@@ -273,10 +275,10 @@ def _swap() -> tuple[Lines, Lines]:
     try:
         lines = SWAPS.read_text(encoding="ascii").splitlines()[1:]
     except (OSError, ValueError):
-        return bad("pas constaté"), plain("/proc/swaps ne peut être lu")
+        return bad("pas constaté"), plain("la liste du noyau ne peut être lue")
     if not lines:
-        return good("aucune"), plain("/proc/swaps")
-    return bad("active"), plain("/proc/swaps") + small("son chiffrement ne se constate pas d'ici")
+        return good("aucune"), plain("liste qu'en tient le noyau")
+    return bad("active"), plain("liste qu'en tient le noyau") + small("son chiffrement ne se constate pas d'ici")
 
 
 async def _signing(situation: Situation) -> list[Measure]:
@@ -407,7 +409,7 @@ async def _people(situation: Situation) -> list[Measure]:
         Measure(
             "Accès des logiciels liés à un certificat",
             (good if bound == len(valid) and valid else bad if valid else plain)(f"{bound} sur {len(valid)}"),
-            plain(f"accès en vigueur ; {limited} ont une date de fin"),
+            plain(f"accès en vigueur, dont {limited} avec une date de fin"),
         ),
         Measure(
             "Inscription de chaque demande d'extrait",

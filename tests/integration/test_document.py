@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from journal.core.entry import MODULE_ACTIONS
 from journal.document.content import MAX_ROWS, action_cell
-from journal.document.french import printable
+from journal.document.french import cell, printable
 from journal.document.render import EXTRACT, DocumentError, render
 from journal.extract import table
 from journal.extract.grounds import Authorisation, Person, Rule, RuleChange
@@ -230,6 +230,24 @@ async def test_the_table_has_the_words_of_the_one_for_spreadsheets(signer: Local
     assert second[5] == why
     assert {name[0].lower() + name[1:] for name in content["columns"]} <= set(table.COLUMNS)
     assert "Destinataires" in read_text(await render(content, signer, AT), tmp_path / "a.pdf")
+
+
+def test_who_asked_is_named_once() -> None:
+    """The person of the credential stands beside another requester, and alone where it is the same."""
+    person = Person("Claire Martin", "référente")
+    for requester, told in (
+        ("Claire Martin", "Claire Martin, référente"),
+        ("Mairie d'Albi", "Mairie d'Albi (Claire Martin, référente)"),
+    ):
+        content = make_content([make_entry(0)], requester=requester, person=person)
+        assert content["request"][0] == ["Demandeur", told]
+
+
+def test_french_words_are_not_cut_as_codes_are() -> None:
+    """A code breaks after 16 characters; a word is left to the hyphenation, with the signs around it."""
+    assert "\u200b" not in cell("(d'interconnexion, rattachement-professionnel)", 100)
+    assert cell("AB12" * 5, 100) == "AB12" * 4 + "\u200b" + "AB12"
+    assert "\u200b" in cell("x" * 40, 100)
 
 
 async def test_the_table_is_capped_in_words(signer: LocalSigner, tmp_path: Path) -> None:
