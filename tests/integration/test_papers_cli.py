@@ -69,7 +69,7 @@ async def test_the_commands(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         done = command(world, here, "papers", "measures", "--tenant", TENANT, "-o", "m.pdf")
         assert done.returncode == DONE, done.stderr
         text = words_of((here / "m.pdf").read_bytes(), tmp_path / "read.pdf", order="-raw")
-        assert "par la commande doctor" in text
+        assert "par l’hôte et le service" in text
         assert "Le service répond, et est prêt à inscrire en défaut" in text
         done = command(world, here, "breach", "root", "--tenant", TENANT, "--from", str(today))
         assert (done.returncode, done.stderr) == (DONE, "")
