@@ -128,32 +128,30 @@ async def extract(settings: Settings, arguments: argparse.Namespace) -> int:
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
         compartment = _compartment(installation, arguments.tenant, arguments.category)
-        chunks = await installation.service.extraction.extract(
-            compartment,
-            ExtractRequest(
-                from_day=arguments.from_day,
-                to_day=arguments.to_day,
-                purpose=arguments.purpose,
-                requester=arguments.requester,
-                account=arguments.account,
-                subject=arguments.subject,
-                action=arguments.action,
-                occurred_from=arguments.occurred_from,
-                occurred_to=arguments.occurred_to,
-                request_reference=arguments.request_reference,
-                authorisation=_authorisation(arguments),
-                person=Person(settings.operator, OPERATOR_FUNCTION) if settings.operator else None,
-                even_if_empty=arguments.even_if_empty,
-            ),
-            requested_by=SUBMITTED_BY,
-            disclose=True,
+        extraction = installation.service.extraction
+        wanted = ExtractRequest(
+            from_day=arguments.from_day,
+            to_day=arguments.to_day,
+            purpose=arguments.purpose,
+            requester=arguments.requester,
+            account=arguments.account,
+            subject=arguments.subject,
+            action=arguments.action,
+            occurred_from=arguments.occurred_from,
+            occurred_to=arguments.occurred_to,
+            request_reference=arguments.request_reference,
+            authorisation=_authorisation(arguments),
+            person=Person(settings.operator, OPERATOR_FUNCTION) if settings.operator else None,
+            even_if_empty=arguments.even_if_empty,
         )
+        made = await extraction.open(compartment, wanted, requested_by=SUBMITTED_BY, disclose=True)
         with appear_whole(output.absolute()) as file, _progress("extract", "B") as progress:
             try:
-                async for chunk in chunks:
+                async for chunk in made.chunks():
                     file.write(chunk)
                     progress.update(len(chunk))
             except EmptyError as error:
+                await extraction.record_empty(compartment, wanted, SUBMITTED_BY, made.request.index, error)
                 raise OperatorError(f"{error.reason}: to have that signed, add --even-if-empty") from error
     print(f"{output}; check it with: journal-verify {output} --trust {settings.trust_path}")
     return 0
