@@ -349,12 +349,14 @@ def test_who_ran_a_command(running: tuple[Path, str], tmp_path: Path) -> None:
     output = tmp_path / "journal.asice"
     asked = ["extract", "--tenant", "albi", "--category", "journal", "--purpose", "lawfulness", "--requester", "DPD"]
     asked += ["--request-reference", "R-2", "--from", f"{since}", "--to", f"{TODAY()}", "-o", str(output)]
+    assert "add --even-if-empty" in plain_line(command(home, *asked, "--action", "erasure"))
     done = command(home, *asked, JOURNAL_OPERATOR="Ana Sol")
     assert done.returncode == DONE, done.stderr
     with ZipFile(output) as archive:
         assert json.loads(archive.read("manifest.json"))["person"]["name"] == "Ana Sol"
         data = [json.loads(line)["event"]["data"] for line in archive.read("entries.ndjson").splitlines()]
     assert [one["operator"] for one in data if one.get("role") == "auditor"] == ["Ana Sol", "Paul Roux"]
+    assert any("matches it (request" in one.get("reason", "") for one in data)
 
 
 def test_an_extract_that_fails_on_the_way(running: tuple[Path, str], tmp_path: Path) -> None:
