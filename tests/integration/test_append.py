@@ -119,7 +119,7 @@ async def test_a_moved_head_is_a_conflict(store: Store, owner: asyncpg.Connectio
 async def test_another_hash_at_the_same_size_is_a_conflict(store: Store) -> None:
     """Two histories of one length are not one."""
     (head,) = await add_chains(store, ["albi"])
-    other = replace(head, chain_hash=b"\1" * 32)
+    other = head._replace(chain_hash=b"\1" * 32)
     assert (await store.append(batch([(other, fresh(1))], await store.read_now()))).answer == "conflict"
 
 
@@ -128,7 +128,7 @@ async def test_time_never_goes_back_within_a_chain(store: Store) -> None:
     (head,) = await add_chains(store, ["albi"])
     head = await append(store, head, fresh(1))
     assert head.recorded_at is not None
-    earlier = replace(head, recorded_at=None)
+    earlier = head._replace(recorded_at=None)
     result = await store.append(batch([(earlier, fresh(1))], head.recorded_at - timedelta(milliseconds=1)))
     assert result.answer == "conflict"
 
@@ -276,7 +276,7 @@ async def test_absent_chains_are_named(store: Store, owner: asyncpg.Connection) 
     """Nothing is appended to a chain that does not exist or whose contract has ended."""
     albi, castres = await add_chains(store, ["albi", "castres"])
     assert await store.close_tenant("castres")
-    ghost = replace(albi, tenant="ghost", chain_hash=genesis_of("ghost", CATEGORY))
+    ghost = albi._replace(tenant="ghost", chain_hash=genesis_of("ghost", CATEGORY))
     before = await everything(owner)
     result = await store.append(
         batch([(albi, fresh(1)), (castres, fresh(1)), (ghost, fresh(1))], await store.read_now())

@@ -67,6 +67,7 @@ async def test_after_the_response(dsn: str, tmp_path: Path) -> None:
                 await ask(fpm, page, "MC-3")
                 assert [event["subject"] for event in connector.waiting()] == ["MC-1", "MC-2", "MC-3"]
         Connector.install(site, tmp_path / "module", send="after-response")
+        connector.end_pause()
         async with await Serving.start(site), running_fpm(tmp_path / "fpm", children=3) as fpm:
             await ask(fpm, page, "MC-4")
             async with asyncio.timeout(60):

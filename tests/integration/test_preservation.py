@@ -161,6 +161,8 @@ async def test_a_file_is_never_replaced(world: World, monkeypatch: pytest.Monkey
     """Asked twice in a second, once; and where a file cannot be put in place, nothing of it is left."""
     holder = commune()
     await world.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
+    moment = world.clock.now()
+    monkeypatch.setattr(type(world.clock), "now", lambda _: moment)  # a second that does not end
     await hold(world, "--category", CATEGORY)
     (name,) = names(world)
     kept = (root(world) / TENANT / name).read_bytes()

@@ -91,6 +91,13 @@ class Connector:
         """Send what waits, or again what was set aside; return what stopped it."""
         return self.command(command).stderr.strip()
 
+    def end_pause(self) -> None:
+        """Let the next page send at once, as it does when the pause after a failure is over."""
+        for path in self.spool.glob("*/state.json"):
+            state = json.loads(path.read_text(encoding="utf-8"))
+            state.pop("retry_at", None)
+            path.write_text(json.dumps(state).ljust(4096), encoding="utf-8")
+
     def aside(self, category: str = CATEGORY) -> list[dict[str, str]]:
         """Return what was set aside: at, reason, event."""
         lines = [
