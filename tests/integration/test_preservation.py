@@ -14,6 +14,7 @@ from journal.cli.parser import make_parser
 from journal.core.errors import BusyError, OperatorError
 from journal.pki.certificates import der_to_pem
 from journal.reading.register import Register
+from retention import preservation
 from retention.outbox import Outbox
 from tests.support.addressees import add_person, tell_all
 from tests.support.communes import SHORT, commune, commune_world, names, opened, root
@@ -161,8 +162,9 @@ async def test_a_file_is_never_replaced(world: World, monkeypatch: pytest.Monkey
     """Asked twice in a second, once; and where a file cannot be put in place, nothing of it is left."""
     holder = commune()
     await world.installation.administration.register_recipient(TENANT, der_to_pem([holder.certificate]))
-    moment = world.clock.now()
-    monkeypatch.setattr(type(world.clock), "now", lambda _: moment)  # a second that does not end
+    # As if all were asked within one second, however long it takes.
+    moment, name_at = world.clock.now(), preservation.file_name
+    monkeypatch.setattr(preservation, "file_name", lambda tenant, held, _: name_at(tenant, held, moment))
     await hold(world, "--category", CATEGORY)
     (name,) = names(world)
     kept = (root(world) / TENANT / name).read_bytes()
