@@ -26,7 +26,7 @@ from journal.writing.chronicle import HANDED_OVER, SUBMITTED_BY
 from retention.encryption import Encryption
 from retention.inventory import encode_inventory, inventory_name
 from retention.outbox import PART
-from retention.papers import put_paper
+from retention.slips import put_paper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -24,8 +24,8 @@ from journal.writing.chronicle import LEAVING
 from retention.delivery import DuePeriod, LargeFileError, write_extract
 from retention.encryption import Encryption
 from retention.ending_texts import encode_inventory, inventory_name
-from retention.papers import put_paper
 from retention.policy import readable_from
+from retention.slips import put_paper
 
 if TYPE_CHECKING:
     from pathlib import Path

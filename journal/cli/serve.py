@@ -37,7 +37,7 @@ from journal.papers.making import Papers
 from journal.signer.connect import NOT_SEPARATED
 from journal.writing.remote import connect_writer
 from retention.attestation import Attestations
-from retention.papers import Slips
+from retention.slips import Slips
 
 if TYPE_CHECKING:
     import argparse

@@ -17,7 +17,7 @@ from journal.core.times import format_day
 from journal.document.render import DESTRUCTION
 from journal.keys.files import replace_durably
 from retention.continuation import continue_tenant, read_ended
-from retention.papers import make_paper, paper_name
+from retention.slips import make_paper, paper_name
 
 if TYPE_CHECKING:
     import argparse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import pytest
 from journal.admin.administration import NewCategory
 from journal.cli.commands import write_attestation
 from tests.support import forks
+from tests.support.commands import plain_line
 from tests.support.world import DAY, SERVICE, TENANT, World, new_world
 
 if TYPE_CHECKING:
@@ -51,13 +51,6 @@ def command(world: World, directory: Path, *arguments: str) -> subprocess.Comple
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
     return forks.run(arguments, kept | settings, directory)
-
-
-def plain_line(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that says what is wrong; there is nothing else."""
-    assert (done.returncode, done.stdout) == (NOT_RUN, ""), (done.stdout, done.stderr)
-    assert re.fullmatch(r"openepm-journal: [^\n]+\n", done.stderr), done.stderr
-    return done.stderr
 
 
 async def test_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

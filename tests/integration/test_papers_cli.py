@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from tests.support import forks
+from tests.support.commands import plain_line
 from tests.support.pdf import words_of
 from tests.support.world import CATEGORY, DAY, SERVICE, TENANT, World, new_world
 
@@ -39,13 +40,6 @@ def command(world: World, directory: Path, *arguments: str) -> subprocess.Comple
     return forks.run(arguments, kept | settings, directory)
 
 
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that says what is wrong; there is nothing else."""
-    assert (done.returncode, done.stdout) == (NOT_RUN, ""), (done.stdout, done.stderr)
-    assert re.fullmatch(r"openepm-journal: [^\n]+\n", done.stderr), done.stderr
-    return done.stderr
-
-
 async def test_the_commands(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     """Each writes private files of the names it says, over nothing; what does not fit together is refused."""
     here = tmp_path / "here"
@@ -65,7 +59,7 @@ async def test_the_commands(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         text = words_of((here / name).read_bytes(), tmp_path / "read.pdf", order="-raw")
         assert "3 entrées, n° 0 à 2, couvertes par le sceau" in text
         again = command(world, here, "papers", "coverage", "--tenant", TENANT)
-        assert f"{name} exists: choose another name with -o" in refusal(again)
+        assert f"{name} exists: choose another name with -o" in plain_line(again)
         done = command(world, here, "papers", "measures", "--tenant", TENANT, "-o", "m.pdf")
         assert done.returncode == DONE, done.stderr
         text = words_of((here / "m.pdf").read_bytes(), tmp_path / "read.pdf", order="-raw")
@@ -93,7 +87,7 @@ async def test_the_commands(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
                 "--with-keys is for a stolen backup or database",
             ),
         ):
-            assert said in refusal(command(world, here, *asked)), said
+            assert said in plain_line(command(world, here, *asked)), said
         (here / "link.pdf").symlink_to(here / "nowhere")
         root = ("breach", "root", "--tenant", TENANT, "--from")
         for asked, said in (
@@ -104,7 +98,7 @@ async def test_the_commands(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
             (("papers", "notice", "--tenant", TENANT, "-o", "link.pdf"), "link.pdf exists"),
             (("papers", "coverage", "--tenant", TENANT, "--to", "9999-12-31", "-o", "x.pdf"), "--to has not begun"),
         ):
-            assert said in refusal(command(world, here, *asked)), said
+            assert said in plain_line(command(world, here, *asked)), said
         (here / "link.pdf").unlink()
         expected = {name, "m.pdf", f"violation-{TENANT}.pdf", f"violation-{TENANT}.json"}
         assert {path.name for path in here.iterdir()} == expected

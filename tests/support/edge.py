@@ -18,7 +18,7 @@ from journal.clock import SimulatedClock
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.settings import Settings
 from retention.attestation import Attestations
-from retention.papers import Slips
+from retention.slips import Slips
 from tests.support.copies import holds_something, original
 from tests.support.databases import fresh_database
 from tests.support.refused_events import SOURCE_PREFIX
