@@ -161,7 +161,7 @@ def _is_current(credential: CredentialRow, service: Service) -> bool:
     if not _is_valid(credential, service):
         return False
     tenant = service.snapshot.tenant(credential.tenant)
-    return tenant is not None and not tenant.closed
+    return tenant is not None and not tenant.closed and not (tenant.moved and credential.role == "module")
 
 
 def compartment_of(request: web.Request, service: Service, caller: CredentialRow) -> Compartment:

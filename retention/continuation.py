@@ -1,4 +1,4 @@
-"""A commune comes from another installation: its journal begins by citing the chains that ended there.
+"""A commune comes from another installation: its journal begins by citing the chains that it left there.
 
 Nothing is imported: what was recorded there stays verifiable by the extracts that were exported. The entries written
 here tie the new chains to the heads that the old service has signed in the inventory of its export.
@@ -81,9 +81,11 @@ def read_ended(path: Path, trust_path: Path) -> Ended:
         inventory = msgspec.json.decode(content, type=_Inventory)
         _check(inventory, content)
     except RecursionError as error:
-        raise OperatorError(f"{path} is nested too deep: give TENANT_export.json as the export holds it") from error
+        raise OperatorError(
+            f"{path} is nested too deep: give the inventory as tenant close or tenant move wrote it"
+        ) from error
     except ValueError as error:  # also of msgspec
-        raise OperatorError(f"{path}: {error}: give TENANT_export.json as the export holds it") from error
+        raise OperatorError(f"{path}: {error}: give the inventory as tenant close or tenant move wrote it") from error
     digest = sha256(content).digest()
     try:
         cms.verify(signature, digest, anchors=anchors, service=inventory.service)

@@ -46,7 +46,10 @@ def encode_inventory(
     heads: Sequence[SealHeadRow],
     files: Sequence[HandoverFile],
 ) -> bytes:
-    """Write the inventory of an export: its files, and each chain as in `seal`, the last seal of its extracts."""
+    """Write the inventory of an export: its files, and each chain as in `seal`, the last seal of its extracts.
+
+    That of a move has no files; `closed_at` is when the commune moved.
+    """
     return canonical.encode(
         {
             "chains": [_chain(service, tenant, head) for head in heads],

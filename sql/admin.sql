@@ -68,6 +68,10 @@ SELECT journal.set_recipient($1, $2)
 -- The tenant can open what is encrypted to this certificate.
 SELECT journal.confirm_recipient($1, $2)
 
+-- name: move_tenant
+-- Accept nothing more for a tenant but in its journal: no other append is under way or accepted after this.
+SELECT journal.move_tenant($1)
+
 -- name: end_contract
 -- Close a tenant whose export was announced, or that wants none: no append is under way or accepted after this.
 SELECT journal.end_contract($1, $2, $3, $4)

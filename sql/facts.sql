@@ -22,7 +22,7 @@ SELECT name, created_at, first_day, closed_day FROM journal.read_service() WHERE
 
 -- name: tenant
 -- Closed ones too.
-SELECT code, name, created_at, closed_at, destroyed_at FROM journal.read_tenants($1)
+SELECT code, name, created_at, moved_at, closed_at, destroyed_at FROM journal.read_tenants($1)
 
 -- name: category
 -- In the order they were added.

@@ -118,12 +118,13 @@ CREATE TABLE journal.tenant (
   code text PRIMARY KEY CHECK (code = '_service' OR code ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
   name text NOT NULL,
   created_at timestamptz NOT NULL,
+  moved_at timestamptz, -- since then it goes on elsewhere: appends to its `journal` alone
   closed_at timestamptz, -- no append since
   destroyed_at timestamptz, -- its rows may go since, for ever
   CONSTRAINT tenant_destroyed_check CHECK (destroyed_at IS NULL OR closed_at IS NOT NULL) -- closed first
 );
--- The append asks on every batch whether a tenant is closed: this index is nearly empty.
-CREATE INDEX tenant_closed ON journal.tenant (code) WHERE closed_at IS NOT NULL;
+-- The append asks on every batch whether a tenant is closed or moved: this index is nearly empty.
+CREATE INDEX tenant_left ON journal.tenant (code) WHERE closed_at IS NOT NULL OR moved_at IS NOT NULL;
 CREATE TRIGGER tenant_kept BEFORE DELETE OR TRUNCATE ON journal.tenant
   FOR EACH STATEMENT EXECUTE FUNCTION journal.refuse_change();
 
@@ -613,17 +614,17 @@ $$;
 
 -- Closed ones too. Nobody reads a destroyed tenant's key.
 CREATE FUNCTION journal.read_tenants(of_code text DEFAULT NULL)
-  RETURNS TABLE (code text, name text, created_at timestamptz, closed_at timestamptz,
+  RETURNS TABLE (code text, name text, created_at timestamptz, moved_at timestamptz, closed_at timestamptz,
                  destroyed_at timestamptz)
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
   IF of_code IS NULL THEN
-    RETURN QUERY SELECT t.code, t.name, t.created_at, t.closed_at, t.destroyed_at
+    RETURN QUERY SELECT t.code, t.name, t.created_at, t.moved_at, t.closed_at, t.destroyed_at
                    FROM journal.tenant AS t ORDER BY t.code;
   ELSE
-    RETURN QUERY SELECT t.code, t.name, t.created_at, t.closed_at, t.destroyed_at
+    RETURN QUERY SELECT t.code, t.name, t.created_at, t.moved_at, t.closed_at, t.destroyed_at
                    FROM journal.tenant AS t WHERE t.code = of_code;
   END IF;
 END
@@ -990,7 +991,10 @@ BEGIN
     GET DIAGNOSTICS affected = ROW_COUNT;
     IF affected <> chains
        OR EXISTS (SELECT FROM journal.tenant AS t
-                   WHERE t.closed_at IS NOT NULL AND t.code = ANY (chain_tenant)) THEN
+                   WHERE (t.closed_at IS NOT NULL OR t.moved_at IS NOT NULL) AND t.code = ANY (chain_tenant)
+                     AND (t.closed_at IS NOT NULL
+                          OR EXISTS (SELECT FROM unnest(chain_tenant, chain_category) AS c (tenant, category)
+                                      WHERE c.tenant = t.code AND c.category <> 'journal'))) THEN
       RAISE EXCEPTION USING ERRCODE = 'OJ010', MESSAGE = 'moved';
     END IF;
 
@@ -1038,7 +1042,7 @@ BEGIN
         FROM unnest(chain_tenant, chain_category) WITH ORDINALITY AS c (tenant, category, place)
         LEFT JOIN journal.head AS h ON h.tenant = c.tenant AND h.category = c.category
         LEFT JOIN journal.tenant AS t ON t.code = c.tenant
-       WHERE h.tenant IS NULL OR t.closed_at IS NOT NULL;
+       WHERE h.tenant IS NULL OR t.closed_at IS NOT NULL OR (t.moved_at IS NOT NULL AND c.category <> 'journal');
     IF FOUND THEN
       RETURN;
     END IF;
@@ -2359,7 +2363,7 @@ CREATE FUNCTION journal.read_rhythms(of_tenant text)
 AS $$
   SELECT r.tenant, r.category, r.source_key, r.name, r.minutes, r.declared_at
     FROM journal.source_rhythm AS r
-    JOIN journal.tenant AS t ON t.code = r.tenant AND t.closed_at IS NULL
+    JOIN journal.tenant AS t ON t.code = r.tenant AND t.closed_at IS NULL AND t.moved_at IS NULL
    WHERE of_tenant IS NULL OR r.tenant = of_tenant
    ORDER BY r.tenant, r.category, r.source_key
 $$;
@@ -2814,6 +2818,24 @@ BEGIN
 END
 $$;
 
+-- Accept nothing more for a tenant but entries of its `journal`; false if there is none of that code, or it is
+-- moved or closed.
+CREATE FUNCTION journal.move_tenant(of_code text) RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- Waits for the appends under way; later ones find it moved.
+  PERFORM pg_advisory_xact_lock(7304680770881318763);
+  UPDATE journal.tenant AS t SET moved_at = journal.now()
+   WHERE t.code = of_code AND t.moved_at IS NULL AND t.closed_at IS NULL;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE journal.service SET snapshot_version = snapshot_version + 1;
+  RETURN true;
+END
+$$;
+
 -- Close a tenant whose export was announced by an entry of its `journal` category, or, with nulls, that wants
 -- none. False if there is none of that code or it is closed.
 CREATE FUNCTION journal.end_contract(
@@ -2944,7 +2966,7 @@ GRANT EXECUTE ON FUNCTION
     journal.read_tenants, journal.read_credentials, journal.read_recipients, journal.create_service,
     journal.add_tenant, journal.add_category, journal.set_category, journal.add_credential,
     journal.revoke_credential, journal.limit_credential, journal.set_recipient, journal.confirm_recipient,
-    journal.end_contract, journal.note_export,
+    journal.move_tenant, journal.end_contract, journal.note_export,
     journal.waive_export, journal.begin_destruction, journal.finish_destruction, journal.read_ending,
     journal.read_ended_chains, journal.declare_loss, journal.set_rhythm, journal.read_persons, journal.add_person,
     journal.set_person, journal.revoke_person, journal.use_code, journal.sign_out, journal.signed_out_at

@@ -54,6 +54,8 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
         for row in rows
         if row["category"] in seen.row.categories or row["category"] == JOURNAL_CATEGORY
     ]
+    tenant = service.snapshot.tenant(seen.row.tenant)
+    values["moved_at"] = tenant.moved_at if tenant is not None else None
     return seen.page("vue.html", categories=categories, is_unconfirmed=await is_unconfirmed(seen), **values)
 
 

@@ -263,6 +263,20 @@ class Administration:
             raise OperatorError(f"there is no tenant {code}: see openepm-journal tenant list")
         return tenant
 
+    async def move_tenant(self, code: str, to: str) -> None:
+        """Accept nothing more for a commune but in its journal, which says to which service it goes.
+
+        Its modules' credentials are revoked; persons and clients keep theirs. Repeated, it changes nothing more.
+        """
+        for row in await self._service.store.list_credentials():
+            if row.tenant == code and row.role == "module" and row.revoked_at is None:
+                await self.credentials.revoke(row.id)
+        if not self.find_tenant(code).moved:
+            data = {"change": "moved", "name": to}
+            await self._service.chronicle.write("tenant", tenant=code, subject=code, data=data, own_only=True)
+            await self._service.store.move_tenant(code)
+            await self._service.snapshot.refresh()
+
     async def close_tenant(self, code: str, recipient: Recipient | None = None) -> None:
         """Accept nothing more for a commune and refuse its credentials. Raises OperatorError.
 

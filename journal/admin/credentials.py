@@ -271,6 +271,8 @@ class Credentials:
         row = self._service.snapshot.tenant(asked.tenant)
         if row is None or row.closed:
             raise OperatorError(f"there is no tenant {asked.tenant}: see openepm-journal tenant list")
+        if row.moved and asked.role == "module":
+            raise OperatorError(f"{asked.tenant} has moved: its modules record at the service it went to")
         known = [category.code for category in self._service.snapshot.categories()]
         asked.check(known=known, now=self._service.clock.now())
 

@@ -35,7 +35,7 @@ def add_tenants(actions: Actions) -> None:
     )
     parser.add_argument("code", metavar="CODE", help="the commune, here")
     parser.add_argument(
-        "--export", metavar="FILE", required=True, help="the inventory of its export there, its .p7s beside it"
+        "--export", metavar="FILE", required=True, help="the inventory of its export or move there, its .p7s beside it"
     )
     parser.add_argument("--trust", metavar="PEM", required=True, help="the trust anchor of the service there")
     _add_endings(group)
@@ -58,6 +58,19 @@ def add_tenants(actions: Actions) -> None:
 
 
 def _add_endings(group: Actions) -> None:
+    parser = add_command(
+        group,
+        "move",
+        tenants.tenant_move,
+        "have a commune's modules record at another service from now on; its people go on asking here",
+        "tenant move albi --to journal2.example.fr --inventory albi_move.json",
+    )
+    parser.add_argument("code", metavar="CODE")
+    parser.add_argument("--to", metavar="SERVICE", required=True, help="the name of the service it goes to")
+    parser.add_argument(
+        "--inventory", metavar="FILE", required=True, help="the heads of its chains; the signature goes to FILE.p7s"
+    )
+    add_clock(parser)
     parser = add_command(
         group,
         "close",

@@ -1,4 +1,4 @@
-"""`tenant`: add a commune, register its hand-over, close its contract, destroy what is kept of it."""
+"""`tenant`: add a commune, register its hand-over, move it, close its contract, destroy what is kept of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from journal.core.times import format_day
 from journal.document.render import DESTRUCTION
 from journal.keys.files import replace_durably
 from retention.continuation import continue_tenant, read_ended
+from retention.moving import move_tenant
 from retention.slips import make_paper, paper_name
 
 if TYPE_CHECKING:
@@ -51,17 +52,33 @@ async def tenant_continue(settings: Settings, arguments: argparse.Namespace) -> 
     return 0
 
 
+async def tenant_move(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Have a commune's modules record at another service, and sign the inventory that its journal there cites."""
+    code, inventory = arguments.code, Path(arguments.inventory).absolute()
+    check_directory(inventory)
+    async with opened(settings) as installation:
+        await installation.check_clock(confirmed=arguments.clock_is_right)
+        chains = await move_tenant(installation.service, installation.administration, code, arguments.to, inventory)
+    print(f"tenant {code} moved to {arguments.to}: here, nothing more is accepted from its modules")
+    print(f"{inventory}, signed in {_signature_of(inventory)}: the heads of its {chains} chains")
+    print(
+        f"there: openepm-journal tenant continue {code} --export {inventory.name} --trust {settings.trust_path.name}; "
+        "here its people go on asking for the days that are kept, until the last is purged"
+    )
+    return 0
+
+
 async def tenant_list(settings: Settings, arguments: argparse.Namespace) -> int:
     """List the communes."""
     async with opened(settings, writes=False) as installation:
         rows = installation.service.snapshot.tenants()
         certificates = {row.tenant: row for row in await installation.service.store.list_recipients()}
         if as_json(arguments):
-            members = ("code", "name", "created_at", "closed_at", "destroyed_at")
+            members = ("code", "name", "created_at", "moved_at", "closed_at", "destroyed_at")
             print_json([members_of(row, members) | _handover_of(row.code, certificates) for row in rows])
             return 0
         for row in rows:
-            state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else ""
+            state = "\tdestroyed" if row.destroyed else "\tclosed" if row.closed else "\tmoved" if row.moved else ""
             print(f"{row.code}\t{row.name}{state}")
     return 0
 

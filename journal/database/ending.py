@@ -63,7 +63,17 @@ class EndedChain:
 
 
 class EndingStatements(ChangeStatements):
-    """Closing, export, destruction."""
+    """Move, closing, export, destruction."""
+
+    async def move_tenant(self, code: str) -> bool:
+        """Accept nothing more for a tenant but in its `journal`; False if it does not exist, or is moved or closed.
+
+        Waits for running appends.
+        """
+        moved: bool = await self._change(
+            "admin", "move_tenant", code, expected={("tenant", code): {}}, free=frozenset({"moved_at"})
+        )
+        return moved
 
     async def close_tenant(self, code: str, announcement: Announcement | None = None) -> bool:
         """Close a tenant to further entries; without `announcement` it wants no export.

@@ -35,7 +35,7 @@ CONFIRM: Final = (
 # The columns of each kind that its digest covers, and the one that names the fact.
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "service": ("name", "created_at", "first_day"),
-    "tenant": ("code", "name", "created_at", "closed_at", "destroyed_at"),
+    "tenant": ("code", "name", "created_at", "moved_at", "closed_at", "destroyed_at"),
     "category": (
         *("code", "id", "label", "regime", "rule_days", "needs_authorisation", "created_at", "first_day", "basis"),
         *("legal_basis", "required_days", "next_retention_days", "next_since", "next_from"),

@@ -103,7 +103,7 @@ class AppendResult:
     clock     `database_now`: more than 2 s from a chain's `recorded_at`
     closed    `chains` (places in the chain lists, from 1): their day is closed
     fenced    `chains`: the day of an entry's `since` is purged
-    absent    `chains`: they do not exist, or their tenant is closed
+    absent    `chains`: they do not exist, or their tenant is closed or moved
     """
 
     answer: Answer
@@ -181,8 +181,14 @@ class TenantRow:
     code: str
     name: str
     created_at: datetime
+    moved_at: datetime | None
     closed_at: datetime | None
     destroyed_at: datetime | None
+
+    @property
+    def moved(self) -> bool:
+        """Tell whether modules record elsewhere: only its `journal` category takes entries here."""
+        return self.moved_at is not None
 
     @property
     def closed(self) -> bool:

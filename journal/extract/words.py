@@ -37,6 +37,7 @@ CHANGES = {
     "document made": "document établi",
     "preservation asked": "conservation demandée",
     "continued": "suite d'un autre journal",
+    "moved": "départ vers un autre service",
 }
 ALARMS = {
     "chain not sealed": "chaîne non scellée",

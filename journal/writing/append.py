@@ -477,7 +477,7 @@ def refuse_absent(draft: Draft, absent: Container[Compartment]) -> None:
     """Refuse submissions to a chain that does not exist, or takes no more entries."""
     for submission in draft.submissions:
         if submission.compartment in absent:
-            submission.fail(StoreError("the compartment does not exist, or its contract has ended"))
+            submission.fail(StoreError("the compartment does not exist, or its commune has left"))
 
 
 def _open_known(compartment: Compartment, known: KnownEntry, keyring: Keyring) -> tuple[Receipt, bytes]:

@@ -82,7 +82,7 @@ class TestTenants:
             ("credential", "revoked"),
             ("tenant", "closed"),
         ]
-        with pytest.raises(StoreError, match="contract has ended"):
+        with pytest.raises(StoreError, match="commune has left"):
             await world.record(1)
         await world.record(1, tenant=OTHER_TENANT)
         # Said again, it changes nothing.

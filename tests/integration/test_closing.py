@@ -65,7 +65,7 @@ async def test_an_export(world: World, root: Path) -> None:
     await check_signature(slip, world.settings.trust_path.read_bytes(), world.clock.now())
     last = reports[JOURNAL_CATEGORY][0].manifest
     assert {report.manifest.request.index for found in reports.values() for report in found} == {last.head.size - 1}
-    with pytest.raises(StoreError, match="contract has ended"):
+    with pytest.raises(StoreError, match="commune has left"):
         await world.record(1)
     rows = {row.id: row for row in await world.service.store.list_credentials()}
     assert rows[mine].revoked_at is not None

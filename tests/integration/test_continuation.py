@@ -77,7 +77,7 @@ async def test_the_journal_goes_on_elsewhere(world: World, postgres: EmbeddedPos
         ("signature absent", "cannot be read"),
         ("trust", "its signature does not verify"),
         ("no trust", "is no trust anchor"),
-        ("nonsense", "give TENANT_export.json"),
+        ("nonsense", "give the inventory"),
         ("large", "too large"),
         ("depth", "nested too deep"),
     ],

@@ -93,6 +93,7 @@ CALLS: Final = {
     "add_category": {"journal_admin"},
     "set_category": {"journal_admin"},
     "end_contract": {"journal_admin"},
+    "move_tenant": {"journal_admin"},
     "note_export": {"journal_admin"},
     "waive_export": {"journal_admin"},
     "begin_destruction": {"journal_admin"},

@@ -109,7 +109,7 @@ CHANGES = {
         "ALTER TABLE journal.seal DROP CONSTRAINT seal_day_key",
         ("table constraint seal_day_key on journal.seal", None),
     ),
-    "index": ("DROP INDEX journal.tenant_closed", ("index journal.tenant_closed", None)),
+    "index": ("DROP INDEX journal.tenant_left", ("index journal.tenant_left", None)),
     "foreign key that is not enforced": (
         "ALTER TABLE journal.category_change DISABLE TRIGGER ALL",
         ("table constraint category_change_category_fkey on journal.category_change", "triggers"),
@@ -175,13 +175,13 @@ async def test_a_change_by_hand_is_named(superuser: asyncpg.Connection, change: 
 async def test_a_difference_is_said_in_a_line(superuser: asyncpg.Connection) -> None:
     """Whether the object is missing, not expected, or which of its properties differs."""
     expected = await read_catalog(superuser)
-    await superuser.execute("ALTER FUNCTION journal.now STABLE; DROP INDEX journal.tenant_closed")
+    await superuser.execute("ALTER FUNCTION journal.now STABLE; DROP INDEX journal.tenant_left")
     found = await read_catalog(superuser)
     assert list(map(str, compare_catalogs(expected, found))) == [
         "function journal.now(): volatility differs",
-        "index journal.tenant_closed: missing",
+        "index journal.tenant_left: missing",
     ]
-    assert "index journal.tenant_closed: not expected" in map(str, compare_catalogs(found, expected))
+    assert "index journal.tenant_left: not expected" in map(str, compare_catalogs(found, expected))
 
 
 async def test_partitions_of_entries_are_no_part_of_the_schema(store: Store, superuser: asyncpg.Connection) -> None:

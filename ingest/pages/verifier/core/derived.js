@@ -77,7 +77,7 @@ const CHANGES = new Map(Object.entries({
   'invitation accepted': 'invitation acceptée', 'signed in': 'connexion', 'sign-in refused': 'connexion refusée',
   'hand-over confirmed': 'remise ouverte par la commune', 'document made': 'document établi',
   'preservation asked': 'conservation demandée',
-  'continued': 'suite d\'un autre journal',
+  continued: 'suite d\'un autre journal', moved: 'départ vers un autre service',
 }));
 const ALARMS = new Map(Object.entries({
   'chain not sealed': 'chaîne non scellée', 'declared loss': 'perte déclarée', 'numbers lost': 'numéros déclarés perdus',
