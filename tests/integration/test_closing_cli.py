@@ -80,8 +80,17 @@ def test_a_contract_ends(home: Path, tmp_path: Path) -> None:
     assert "codes are never reused" in plain_line(command(home, "tenant", "add", "albi", "--name", "Albi"))
 
 
-def test_without_an_export(home: Path, tmp_path: Path) -> None:
-    """It is said, and then holds."""
+def test_a_move_and_an_end_without_an_export(home: Path, tmp_path: Path) -> None:
+    """Each is said, and then holds."""
+    inventory = tmp_path / "sete_move.json"
+    move = ("tenant", "move", "sete", "--to", "journal2.example.fr", "--inventory")
+    assert "is no directory" in plain_line(command(home, *move, str(tmp_path / "nowhere" / "sete_move.json")))
+    done = command(home, *move, str(inventory))
+    assert done.returncode == DONE, done.stderr
+    assert "tenant sete moved to journal2.example.fr" in done.stdout
+    assert "openepm-journal tenant continue sete --export sete_move.json --trust trust.pem" in done.stdout
+    assert {chain["size"] for chain in orjson.loads(inventory.read_bytes())["chains"]} == {0, 2}
+    assert "sete\tSete\tmoved\n" in command(home, "tenant", "list").stdout
     done = command(home, "tenant", "close", "sete", "--without-export")
     assert done.returncode == DONE, done.stderr
     assert "closed without an export" in done.stdout
