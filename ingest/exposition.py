@@ -5,6 +5,7 @@ Labels are categories, checks, and values declared in the code. No label names a
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
@@ -20,6 +21,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as write_op
 from ingest.figures import category_figures, service_figures
 from journal import __version__
 from journal.notices.host import copied_at, free, places
+from journal.notices.progress import progress_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -116,6 +118,17 @@ def _of_host(settings: Settings) -> Iterator[Metric]:
             "When keys backup last copied everything; absent if it never did.",
             value=at,
         )
+    progress = progress_of(settings)
+    yield GaugeMetricFamily(
+        "openepm_journal_mails_waiting",
+        "Mails to persons of communes that the last round left unsent; 0 where no mail is set.",
+        value=progress.unsent,
+    )
+    yield GaugeMetricFamily(
+        "openepm_journal_mails_waiting_seconds",
+        "For how long the first of them waits; 0 if none does.",
+        value=progress.waits_seconds(time.time()),
+    )
 
 
 def _by_category(status: Status) -> Iterator[Metric]:

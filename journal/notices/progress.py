@@ -74,20 +74,29 @@ class Progress:
         self._path = path
         self.persons: dict[str, Told] = {}
         self.server = Trouble()
+        # How many mails the latest round that tried left unsent.
+        self.unsent = 0
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
             self.server = _trouble(read["server"])
+            self.unsent = int(read["unsent"])
             self.persons = {str(name): _told(told) for name, told in read["persons"].items()}
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
-            self.persons, self.server = {}, Trouble()
+            self.persons, self.server, self.unsent = {}, Trouble(), 0
 
     def keep(self) -> None:
         """Write it, durably. Raises OperatorError."""
-        value = {"persons": {name: asdict(told) for name, told in self.persons.items()}, "server": asdict(self.server)}
+        persons = {name: asdict(told) for name, told in self.persons.items()}
+        value = {"persons": persons, "server": asdict(self.server), "unsent": self.unsent}
         try:
             replace_durably(self._path, json.dumps(value).encode("ascii"), mode=0o600)
         except OSError as error:
             raise OperatorError(f"{self._path} cannot be written: {error.strerror}") from error
+
+    def waits_seconds(self, now: float) -> float:
+        """Return for how long the mail that was first not taken waits; 0 where none does."""
+        since = [trouble.since for trouble in (self.server, *(told.trouble for told in self.persons.values()))]
+        return max(0.0, now - min(filter(None, since), default=now))
 
     def waiting(self, now: float) -> dict[str, str]:
         """Return what has waited for long, by a name that stays the same: sentences, nothing personal."""

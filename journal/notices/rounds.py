@@ -106,10 +106,15 @@ class Rounds:
         await self._read(told.values(), now)
         lasts = await lasting(self._store, self._snapshot.categories(), now, own_until)
         mails: list[_Mail] = []
+        paused = 0
         for one in told.values():
-            if not self._progress.persons.setdefault(one.id, Told()).trouble.waits(time.time()):
+            if self._progress.persons.setdefault(one.id, Told()).trouble.waits(time.time()):
+                paused += 1
+            else:
                 mails += await self._mails(one, lasts, now)
         sent = await asyncio.to_thread(self._send, mails) if mails else 0
+        # Of whom is not tried yet, one mail at least waits.
+        self._progress.unsent = len(mails) - sent + paused
         self._progress.keep()
         return sent
 

@@ -25,6 +25,7 @@ from tests.support.mail import MailServer, running_mail_server
 from tests.support.markers import Markers
 from tests.support.obedience import let_the_signer_obey
 from tests.support.rewriting import HEAD, rewrite
+from tests.support.scrape import listening, scrape
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World, copied, make_event
 
 if TYPE_CHECKING:
@@ -239,6 +240,30 @@ async def test_an_address_that_is_refused(world: World, mail: MailServer) -> Non
     await ask(world)
     assert await tell_all(world.service, mail) == 1
     assert row.id not in progress_of(world.settings).persons
+
+
+async def test_what_waits_is_measured(world: World, mail: MailServer) -> None:
+    """As many mails as a round left unsent, and for how long, also while nothing is tried; then none."""
+
+    async def measured() -> tuple[float, float]:
+        async with listening(world.service) as session:
+            found = await scrape(session)
+        return found.value("mails_waiting"), found.value("mails_waiting_seconds")
+
+    await tell_all(world.service, mail)
+    assert await measured() == (0, 0)
+    for refusals, unknown in ((1, set()), (0, {ANNE})):
+        await ask(world)
+        mail.refusals, mail.unknown = refusals, unknown
+        # The second round is within the pause.
+        for _ in range(2):
+            assert await tell_all(world.service, mail) == 0
+            mails, seconds = await measured()
+            assert mails == 1
+            assert seconds > 0
+        mail.unknown = set()
+        assert await tell_all(world.service, mail, limit_reached=True) == 1
+        assert await measured() == (0, 0)
 
 
 async def test_a_server_that_never_ends_its_greeting(world: World, mail: MailServer) -> None:
