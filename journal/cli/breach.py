@@ -46,7 +46,7 @@ async def breach(settings: Settings, arguments: argparse.Namespace) -> int:
         with appear_whole(facts_path.absolute()) as beside, appear_whole(output.absolute()) as file:
             beside.write(facts)
             file.write(made.document)
-    readable = sum(one.entries + one.purged_since for one in found.readable)
+    readable = sum(one.total for one in found.readable)
     print(
         f"{output} and {facts_path}: {readable} entries could be read; entry {made.index} of the journal of "
         f"{made.journal} says that it was made; check its signature with: pdfsig {output}"

@@ -20,7 +20,7 @@ from journal.papers.counting import Counted, count_entries
 from journal.papers.situation import accessed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from journal.core.entry import Entry
     from journal.papers.situation import Situation
@@ -58,12 +58,14 @@ class Suspected:
 class Exposure:
     """Entries of one compartment: those that are still kept, counted, and those purged since, by the purge's entries.
 
-    `readable` whether a thief could read them, or has appended them only.
+    `readable` whether a thief could read them, or has appended them only; `overdue` are still kept besides, past their
+    limit, and in no other figure.
     """
 
     category: str
     readable: bool
     entries: int
+    overdue: int
     subjects: int
     accounts: int
     first_day: date | None
@@ -71,6 +73,11 @@ class Exposure:
     first_index: int | None
     last_index: int | None
     purged_since: int
+
+    @property
+    def total(self) -> int:
+        """How many entries in all."""
+        return self.entries + self.overdue + self.purged_since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +117,7 @@ class Breach:
     @property
     def readable(self) -> list[Exposure]:
         """Return the compartments of which entries could be read."""
-        return [one for one in self.exposures if one.readable and (one.entries or one.purged_since)]
+        return [one for one in self.exposures if one.readable and one.total]
 
     def as_json(self, situation: Situation) -> dict[str, Any]:
         """Return the same as a document for programs: counts, days, indexes; nothing that entries say."""
@@ -197,11 +204,10 @@ async def _exposures(
 
 
 async def _kept(situation: Situation, suspected: Suspected, code: str, *, readable: bool) -> Exposure:
-    """Count what was kept at some moment of the period: also what was recorded before it, as far back as was kept."""
+    """Count what was kept at some moment of the period: also what was recorded before it, however late its purge."""
     head = situation.heads[code]
-    since = suspected.first - timedelta(days=head.retention_days - 1)
-    counted = await count_entries(situation.service, situation.compartment(code), head, since, suspected.last)
-    gone = await _purged(situation, code, _days(since, suspected.last), after=suspected.first)
+    counted = await count_entries(situation.service, situation.compartment(code), head, date.min, suspected.last)
+    gone = await _purged(situation, code, lambda day: day <= suspected.last, after=suspected.first)
     return _expose(code, counted, gone, readable=readable)
 
 
@@ -224,7 +230,7 @@ async def _disclosed(situation: Situation, code: str, days: Collection[date]) ->
     for first, last in _ranges(days):
         compartment, head = situation.compartment(code), situation.heads[code]
         await count_entries(situation.service, compartment, head, first, last, into=counted)
-    gone = await _purged(situation, code, days, after=min(days))
+    gone = await _purged(situation, code, days.__contains__, after=min(days))
     return _expose(code, counted, gone, readable=True)
 
 
@@ -233,6 +239,7 @@ def _expose(code: str, counted: Counted, gone: int, *, readable: bool) -> Exposu
         category=code,
         readable=readable,
         entries=counted.entries,
+        overdue=counted.overdue,
         subjects=counted.subjects,
         accounts=counted.accounts,
         first_day=counted.first_day,
@@ -253,12 +260,12 @@ def _asked_days(granted: Iterable[Entry], code: str) -> set[date]:
     return found
 
 
-async def _purged(situation: Situation, code: str, days: Collection[date], *, after: date) -> int:
-    """Return how many entries of these days were purged from a day on, as entries of purges tell."""
+async def _purged(situation: Situation, code: str, is_meant: Callable[[date], bool], *, after: date) -> int:
+    """Return how many entries of the days that are meant were purged from a day on, as entries of purges tell."""
     count = 0
     for entry in await situation.entries("purge", since=after):
         for told in entry.event["data"]["days"]:
-            if told["category"] == code and parse_day(told["day"]) in days:
+            if told["category"] == code and is_meant(parse_day(told["day"])):
                 count += told["last_index"] - told["first_index"] + 1
     return count
 

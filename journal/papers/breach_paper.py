@@ -160,7 +160,7 @@ def _verdict(breach: Breach) -> str:
     readable = breach.readable
     if not readable:
         return "Rien de ce que disent les entrées n'a pu être lu par ce moyen."
-    count = sum(one.entries + one.purged_since for one in readable)
+    count = sum(one.total for one in readable)
     where = "une catégorie" if len(readable) == 1 else f"{len(readable)} catégories"
     return f"Le contenu de {solid_entries(count)}, dans {where}, a pu être lu."
 
@@ -201,7 +201,7 @@ def _reading(situation: Situation, breach: Breach) -> list[Block]:
     if told.with_keys:
         why.append(_WITH_KEYS)
     blocks: list[Block] = [paragraphs(*why)]
-    rows = [_exposed(situation, one) for one in breach.exposures if one.entries or one.purged_since]
+    rows = [_exposed(situation, one) for one in breach.exposures if one.total]
     if not rows:
         return [*blocks, paragraphs("Aucune entrée n'est concernée sur ces jours.")]
     columns = ["Catégorie", "Lisible", "Entrées", "Fiches", "Comptes", "Jours d'inscription"]
@@ -216,6 +216,8 @@ def _exposed(situation: Situation, one: Exposure) -> list[Lines]:
     entries = plain(french_number(one.entries))
     if one.first_index is not None and one.last_index is not None:
         entries += small(french_range(one.first_index, one.last_index))
+    if one.overdue:
+        entries += small(f"et {french_number(one.overdue)} au-delà de leur terme, non relues")
     if one.purged_since:
         entries += small(f"et {french_number(one.purged_since)} détruites depuis")
     days = plain("–")
@@ -251,16 +253,18 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
     readable = breach.readable
     subjects = sum(one.subjects for one in readable if not is_own(one.category))
     accounts = sum(one.accounts for one in readable if not is_own(one.category))
-    entries = sum(one.entries + one.purged_since for one in readable)
+    entries = sum(one.total for one in readable)
     told = breach.suspected
     data = "comptes d'agents, références de fiches, motifs, dates et opérations"
     if any(is_own(one.category) for one in readable):
         data += " ; au journal du journal, le nom de qui a demandé un extrait"
+    is_whole = all(one.total == one.entries for one in readable)
+    unknown = "" if is_whole else ", sans celles des entrées détruites depuis ou au-delà de leur terme"
     volume = "aucune entrée lisible."
     if entries:
         volume = (
             f"environ {solid_entries(entries)} lisibles ; {french_number(accounts)} comptes d'agents et "
-            f"{french_number(subjects)} références de fiches au plus, catégorie par catégorie."
+            f"{french_number(subjects)} références de fiches au plus, catégorie par catégorie{unknown}."
         )
     words = [
         f"Responsable de traitement : {situation.commune}. Sous-traitant : l'hébergeur de {situation.service.name}.",

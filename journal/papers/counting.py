@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import parse_record
 from journal.core.errors import FencedDayError, StoreError
-from journal.core.times import parse_time
+from journal.core.times import day_of, overdue_through, parse_time
 from journal.extract.manifest import action_of
 
 if TYPE_CHECKING:
@@ -46,9 +46,14 @@ class Kind:
 
 @dataclass(slots=True)
 class Counted:
-    """The entries of one compartment on some days, up to what the latest seal covers."""
+    """The entries of one compartment on some days, up to what the latest seal covers.
+
+    `overdue` of these days are past their limit and not purged yet: nothing reads them any more, so that they are in
+    no other figure. That is what the counters of the day say, whoever submitted them.
+    """
 
     entries: int = 0
+    overdue: int = 0
     first_index: int | None = None
     last_index: int | None = None
     first_day: date | None = None
@@ -116,9 +121,19 @@ async def count_entries(
     counted = into or Counted()
     chain = _Chain(service, compartment, head)
     category = service.snapshot.category(compartment.category)
-    fence = category.fence if category is not None else None
+    if category is None:
+        return counted
+    fence = category.fence
+    overdue = overdue_through(day_of(service.clock.now()), category.stated_days)
+    counted.overdue += sum(
+        row.count
+        for row in await service.store.read_activity(compartment.tenant)
+        if row.category == category.code
+        and first <= row.day <= min(last, overdue)
+        and (fence is None or row.day > fence)
+    )
     after = head.kept_from - 1
-    day = max(first, category.first_day) if category is not None else first
+    day = max(first, category.first_day, overdue + timedelta(days=1))
     while day <= last:
         if fence is None or day > fence:
             after = await _count_day(chain, day, after, counted, submitted_by)

@@ -308,6 +308,10 @@ def _how(situation: Situation, found: Coverage) -> list[str]:
             "depuis ce sceau ne sont pas comptées. Les numéros des sources valent depuis toujours, purge comprise."
         )
     ]
+    overdue = sum(one.overdue for one in found.counted.values())
+    if overdue:
+        which = "qui devraient être détruites" if overdue > 1 else "qui devrait être détruite"
+        said.append(f"Hors ces nombres : {solid_entries(overdue)} {which}, au-delà du terme, que rien ne lit plus.")
     if purged:
         which = "plus ancienne est déjà détruite" if purged == 1 else "plus anciennes sont déjà détruites"
         said.append(f"{solid_entries(purged)} {which} au terme de leur durée.")

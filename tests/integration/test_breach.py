@@ -116,8 +116,32 @@ async def test_what_was_purged_since(world: World) -> None:
     (of_category,) = [one for one in found.exposures if one.category == CATEGORY]
     assert of_category.purged_since > 0
     assert of_category.purged_since + of_category.entries == DAYS * PER_DAY
+    # It was there until the hour at which it went.
+    later = await examine(situation, suspect(world, suspicion="root", first=world.today))
+    assert PER_DAY in {one.purged_since for one in later.exposures}
+    await world.travel(world.clock.now() + DAY)
     later = await examine(situation, suspect(world, suspicion="root", first=world.today))
     assert {one.purged_since for one in later.exposures if one.category == CATEGORY} == {0}
+
+
+async def test_a_purge_that_is_late(world: World) -> None:
+    """Days past their limit were there for a thief: they are counted as such, and then as purged since."""
+    await world.travel_to(FIRST + 62 * DAY)
+    await world.seal()
+    whole = DAYS * PER_DAY
+    for purged in (False, True):
+        if purged:
+            await world.installation.purger.run(max_days=None)
+            await world.seal()
+        situation = await gather(world.service, TENANT)
+        found = await examine(situation, suspect(world, suspicion="root", first=FIRST + 62 * DAY))
+        (of_category,) = [one for one in found.exposures if one.category == CATEGORY]
+        counted = (of_category.entries, of_category.overdue, of_category.purged_since)
+        assert counted == (0, 0, whole) if purged else (0, whole, 0)
+        assert of_category.total == whole
+        text = orjson.dumps([one.blocks for one in dossier(situation, found, "ab" * 32).sections]).decode()
+        assert f"et {whole} {'détruites depuis' if purged else 'au-delà de leur terme, non relues'}" in text
+        assert "sans celles des entrées détruites depuis ou au-delà de leur terme" in text
 
 
 @pytest.mark.parametrize("suspicion", FEARED)

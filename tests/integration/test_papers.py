@@ -244,6 +244,13 @@ async def test_a_late_purge_is_told(world: World) -> None:
     style, said = states(await measures(await gather(world.service, TENANT)))[title]
     assert style == "bad"
     assert said == "3 jours en retard, dans 5 catégories"
+    # What nothing reads any more is counted apart.
+    situation = await gather(world.service, TENANT)
+    found = await cover(situation, FIRST, None)
+    assert (found.counted[CATEGORY].entries, found.counted[CATEGORY].overdue) == (0, DAYS * PER_DAY)
+    assert f"Hors ces nombres\u00a0: {DAYS * PER_DAY}\u00a0entrées qui devraient" in text_of(
+        await coverage(situation, FIRST)
+    )
     await world.installation.purger.run(max_days=None)
     await world.seal()
     style, said = states(await measures(await gather(world.service, TENANT)))[title]
