@@ -202,8 +202,11 @@ def _scope(attestation: Attestation) -> str:
 
 def _punctuality(destroyed: Sequence[CategoryFacts]) -> str:
     went = [facts for facts in destroyed if facts.count]
-    if any(facts.lateness for facts in went):
+    late = sum(facts.count for facts in went if facts.lateness)
+    if late == sum(facts.count for facts in went):
         return "au-delà du terme de leur conservation, avec le retard indiqué ci-dessous"
+    if late:
+        return f"au terme de leur conservation, dont {french_number(late)} avec le retard indiqué ci-dessous"
     if all(facts.gone_at is not None and facts.may_go_at <= facts.gone_at < facts.must_go_at for facts in went):
         return "au terme de leur conservation, dans le délai prescrit"
     return "au terme de leur conservation"

@@ -171,6 +171,11 @@ KEPT = make_facts("Écrits", 0, 0, state="kept", gone_at=None, closing=None)
             id="late",
         ),
         pytest.param(
+            make_attestation(make_facts("A", 0, 10), LATE),
+            [f"ont été détruites au terme de leur conservation, dont {LATE.count} avec le retard indiqué ci-dessous"],
+            id="partly late",
+        ),
+        pytest.param(
             make_attestation(LATE, anchor=Anchor("CN=x", bytes(32), is_development=True)),
             ["Pour essais seulement", "d’une autorité de développement"],
             id="for trials",
