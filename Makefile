@@ -6,11 +6,14 @@ WHEEL_TESTS ?= tests/integration
 # Two more than there are processors: many tests wait for a process to start, or to be killed. Unit tests only compute.
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 WORKERS ?= $(shell expr $(PROCESSORS) + 2)
+# How long make campaign may take (0: as long as it takes), and what is added to the seeds of its cases.
+MINUTES ?= 0
+SEED ?= 0
 # Tests start many processes: none is to compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test coverage test-wheel check catalog openapi bench campaign campaign-tamper campaign-breakages verifier release clean
+.PHONY: help install demo run tools test coverage test-wheel check catalog openapi bench campaign campaign-faults campaign-tamper campaign-breakages verifier release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,9 +77,12 @@ openapi: install  ## make the parts of ingest/openapi.json that follow from the 
 bench: install  ## measure, several runs each, and compare with the floors
 	@$(BIN)/python -m tests.bench
 
-campaign: install  ## run the long tests: kills, every bit, every byte, thousands of random cases
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m campaign --durations=25
+campaign: install  ## run the long tests: kills, every bit, every byte, thousands of random cases; goes on where it ended
+	@$(BIN)/python -m tests.faults --workers $(WORKERS) --minutes $(MINUTES) --seed $(SEED)
 	@$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal -m "not campaign" --hypothesis-profile=search
+
+campaign-faults: install  ## run those of tests/faults alone, and write tests/faults/REPORT.md
+	@$(BIN)/python -m tests.faults --workers $(WORKERS) --minutes $(MINUTES) --seed $(SEED) tests/faults
 
 campaign-tamper: install  ## tamper in every way of tests/tamper/KINDS.md, and write tests/tamper/REPORT.md
 	@$(BIN)/python -m tests.campaign

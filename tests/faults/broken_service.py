@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from journal.database.ingest import AppendBatch, AppendResult
     from journal.writing.draft import HeadState
 
-LATE_SECONDS = 0.1
+# Longer than the clients post before a kill: what was acknowledged last is lost by every kill.
+LATE_SECONDS = 0.5
 
 _late: set[asyncio.Task[None]] = set()
 

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    """What `make campaign SEED=…` adds to each case's own seed."""
+    added: int = pytestconfig.getoption("--seed", default=0)
+    return added
+
+
+@pytest.fixture
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of the test's own, on the disk, so that a commit takes the time it takes."""
     with tempfile.TemporaryDirectory(prefix="oej-faults-") as home, EmbeddedPostgres(Path(home)) as server:

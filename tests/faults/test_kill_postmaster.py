@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,16 @@ from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
 from tests.faults.postmaster import RESTART_LIMIT_SECONDS, kill, restart
+from tests.faults.shown import show
 from tests.support.serving import Serving, found_site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
+    from tests.faults.shown import Record
 
+FAULT = "kill -9 of the postmaster"
 CLIENTS = 8
 LOAD_SECONDS = 0.3
 LOOK_SECONDS = 0.1
@@ -34,16 +35,19 @@ SEED = 20261124
 WRITTEN = "SELECT pg_current_wal_lsn()"
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize(
+    ("kills", "part"), [(3, 0), *(pytest.param(25, part, marks=pytest.mark.campaign) for part in range(12))]
+)
 async def test_kill_9_of_the_postmaster(
-    kills: int, mortal_cluster: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
+    kills: int, part: int, seed: int, mortal_cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
 ) -> None:
     """The database killed at random instants loses nothing acknowledged, and one service outlives it every time."""
-    draw = random.Random(SEED)
+    seed += SEED + part
+    draw = random.Random(seed)
     site = await found_site(tmp_path, mortal_cluster.dsn())
     ledger = Ledger(tmp_path / "ledger")
     outages: list[float] = []
-    async with await Serving.start(site, workers=2) as serving, Load(site, ledger, clients=CLIENTS, seed=SEED) as load:
+    async with await Serving.start(site, workers=2) as serving, Load(site, ledger, clients=CLIENTS, seed=seed) as load:
         for number in range(kills):
             await load.acknowledgements(1)
             if number % 5 == 0:
@@ -58,14 +62,8 @@ async def test_kill_9_of_the_postmaster(
         assert await serving.stop() == 0
     ledger.close()
     verdict = await judge(ledger=ledger.path, superuser_dsn=site.superuser_dsn, home=tmp_path)
-    record_property(
-        "evidence",
-        f"kill -9 of the postmaster: {kills} kills, {load.requests} requests, "
-        f"{verdict.acknowledged} events acknowledged, {verdict.entries} stored: "
-        f"{len(verdict.lost)} lost, {len(verdict.duplicated)} duplicated, {len(verdict.wrong)} otherwise wrong; "
-        f"a fault in more than {3 / kills:.1%} of kills is excluded at 95 %; acknowledging again "
-        f"{median(outages):.2f} s (longest {max(outages):.2f} s) after the database takes connections",
-    )
+    longest = {"acknowledging again": max(outages)}
+    show(record_property, FAULT, kills, verdict, seed=seed, counts={"requests": load.requests}, longest=longest)
     assert verdict.faults == []
     # The service itself neither failed nor went away.
     assert set(load.statuses) <= {200, 201, 400, 409, 503}
@@ -75,7 +73,7 @@ async def test_kill_9_of_the_postmaster(
 # Another session's flush just before the kill may save what this one lost: `test_flush` shows the order without a kill.
 @pytest.mark.campaign
 async def test_kill_9_of_the_postmaster_under_a_service_with_a_fault(
-    mortal_cluster: EmbeddedPostgres, tmp_path: Path
+    mortal_cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
 ) -> None:
     """A service that acknowledges before the flush loses what it acknowledged: the same kill shows it."""
     site = await found_site(tmp_path, mortal_cluster.dsn())
@@ -102,6 +100,7 @@ async def test_kill_9_of_the_postmaster_under_a_service_with_a_fault(
     await restart(mortal_cluster)
     ledger.close()
     verdict = await judge(ledger=ledger.path, superuser_dsn=site.superuser_dsn, home=tmp_path, resolved=False)
+    show(record_property, FAULT, 1, verdict, broken="a service that acknowledges before the flush", seed=SEED)
     assert verdict.lost
 
 

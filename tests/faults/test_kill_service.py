@@ -12,32 +12,30 @@ import pytest
 from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
-from tests.faults.oracle import Judgement, judge
+from tests.faults.oracle import judge
+from tests.faults.shown import show
 from tests.support.serving import SERVICE_PROGRAM, Serving, Site, found_site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
+    from tests.faults.shown import Record
 
-    Record = Callable[[str, object], None]
-
+FAULT = "kill -9 of the service (all its processes)"
 CLIENTS = 8
 LOAD_SECONDS = 0.4
 SEED = 20261123
 
 
-def evidence(title: str, kills: int, verdict: Judgement, load: Load, starts: list[float]) -> str:
-    """Say what was shown, and what it bounds."""
-    return (
-        f"{title}: {kills} kills, {load.requests - load.refused_connections} requests, {load.cut_off} cut off, "
-        f"{load.found_recorded} of those sent again found recorded; "
-        f"{verdict.acknowledged} events acknowledged, {verdict.refused} refused, {verdict.entries} stored: "
-        f"{len(verdict.lost)} lost, {len(verdict.duplicated)} duplicated, {len(verdict.wrong)} otherwise wrong; "
-        f"a fault in more than {3 / kills:.1%} of kills is excluded at 95 %; "
-        f"start {median(starts):.2f} s (longest {max(starts):.2f} s)"
-    )
+def counts(load: Load) -> dict[str, int]:
+    """Count what the clients met."""
+    return {
+        "requests": load.requests - load.refused_connections,
+        "cut off": load.cut_off,
+        "of those found recorded when sent again": load.found_recorded,
+    }
 
 
 async def campaign(
@@ -69,15 +67,18 @@ async def campaign(
     return load, starts
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize(
+    ("kills", "part"), [(5, 0), *(pytest.param(50, part, marks=pytest.mark.campaign) for part in range(20))]
+)
 async def test_kill_9_of_the_service(
-    kills: int, cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
+    kills: int, part: int, seed: int, cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
 ) -> None:
     """Killed at random instants under load, the service loses nothing it acknowledged and repeats nothing."""
     site = await found_site(tmp_path, cluster.dsn())
-    load, starts = await campaign(site, kills, seed=SEED + kills)
+    seed += SEED + kills + part
+    load, starts = await campaign(site, kills, seed=seed)
     verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=site.superuser_dsn, home=tmp_path)
-    record_property("evidence", evidence("kill -9 of the service", kills, verdict, load, starts))
+    show(record_property, FAULT, kills, verdict, seed=seed, counts=counts(load), longest={"start": max(starts)})
     assert verdict.faults == []
     assert set(load.statuses) <= {NOT_SENT, CUT_OFF, 200, 201, 400, 409, 503}
     # Otherwise the kills met nothing they could have harmed.
@@ -86,16 +87,17 @@ async def test_kill_9_of_the_service(
     assert await audit(site) == []
 
 
+@pytest.mark.control
 @pytest.mark.parametrize("fault", ["hasty", "forgetful"])
 async def test_kill_9_of_a_service_with_a_fault(
-    fault: str, cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
+    fault: str, seed: int, cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
 ) -> None:
     """The same kills show what a service loses that acknowledges early, and what one repeats that forgets."""
     site = await found_site(tmp_path, cluster.dsn())
     kills = 3
     # One process: what is lost then is lost by the kills, not by the conflicts of two.
     program = ("-m", "tests.faults.broken_service", fault)
-    load, starts = await campaign(site, kills, seed=SEED, workers=1, program=program)
+    await campaign(site, kills, seed=SEED + seed, workers=1, program=program)
     verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=site.superuser_dsn, home=tmp_path)
-    record_property("evidence", evidence(f"control, a {fault} service", kills, verdict, load, starts))
+    show(record_property, FAULT, kills, verdict, broken=f"a {fault} service", seed=SEED + seed)
     assert verdict.lost if fault == "hasty" else verdict.duplicated

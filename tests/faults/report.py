@@ -1,0 +1,128 @@
+"""`tests/faults/REPORT.md`: what the campaign's cases showed, each on its commit, from the lines that they left."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.faults.cases import PASSED, Case
+from tests.faults.shown import BOUND, Shown, add_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Shows = Sequence[tuple[Case, Shown]]
+
+REPORT: Final = Path(__file__).with_name("REPORT.md")
+HEAD: Final = """# What the fault campaign showed
+
+`make campaign` runs the cases and writes this file; each row is of the commit that it names (`+`: with changes that
+were not committed). Clients post to the real service (`serve`) on a real PostgreSQL, note on disk what they were told,
+and ask again until the answer is definite; a judge that shares no code with the service's path compares that with what
+is stored (`tests/faults/oracle.py`). *Lost*: acknowledged, and not there. *Doubled*: there twice. *Wrong*: a receipt,
+an order, a head or a refusal that does not agree. No fault in n trials excludes a rate of more than 3/n at 95 %.
+
+"""
+FAULTS: Final = """## Faults
+
+| Fault | n | acknowledged | lost | doubled | wrong | excluded at 95 % | commit | seeds | what else |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+CONTROLS: Final = """## Broken builds
+
+The same faults on a build with a deliberate fault: the test named must find it, or the rows above mean nothing.
+
+| Broken build | under | n | lost | doubled | wrong | found by | commit |
+|---|---|---|---|---|---|---|---|
+"""
+OTHERS: Final = """## Other cases
+
+"""
+
+
+def write_report(cases: Iterable[Case]) -> bool:
+    """Write the report; return whether every case passed."""
+    ordered = sorted(cases, key=lambda case: case.case)
+    passed = [case for case in ordered if case.outcome == PASSED]
+    figures = [(case, shown) for case in passed for shown in case.figures]
+    failed = [case for case in ordered if case.outcome not in {PASSED, "skipped"}]
+    REPORT.write_text(
+        HEAD
+        + _totals(ordered, failed)
+        + FAULTS
+        + _rows([(case, shown) for case, shown in figures if not shown.broken], _fault_row)
+        + "\n"
+        + CONTROLS
+        + _rows([(case, shown) for case, shown in figures if shown.broken], _control_row)
+        + "\n"
+        + OTHERS
+        + _other_lines(passed),
+        encoding="utf-8",
+    )
+    return not failed
+
+
+def _totals(cases: list[Case], failed: list[Case]) -> str:
+    """Say how many ran, and name those that failed or could not run."""
+    hours = sum(case.seconds for case in cases) / 3600
+    skipped = [case for case in cases if case.outcome == "skipped"]
+    text = (
+        f"{len(cases)} cases, {len(failed)} failed, {len(skipped)} could not run here; {hours:.1f} hours of cases.\n\n"
+    )
+    text += "".join(f"- FAILED: `{case.case}` ({case.commit})\n" for case in failed)
+    text += "".join(f"- could not run: `{case.case}`\n" for case in skipped)
+    return text + ("\n" if failed or skipped else "")
+
+
+def _rows(figures: Shows, make: object) -> str:
+    groups: dict[tuple[str, str], list[tuple[Case, Shown]]] = defaultdict(list)
+    for case, shown in figures:
+        groups[shown.fault, shown.broken].append((case, shown))
+    assert callable(make)
+    return "".join(make(group) for _, group in sorted(groups.items()))
+
+
+def _fault_row(group: Shows) -> str:
+    shown = [shown for _, shown in group]
+    trials = sum(each.trials for each in shown)
+    seeds = ", ".join(sorted({str(each.seed) for each in shown if each.seed}))
+    notes = "; ".join(dict.fromkeys(told for told in (add_up(shown), *(each.note for each in shown)) if told))
+    return (
+        f"| {shown[0].fault} | {trials:,} | {sum(each.acknowledged for each in shown):,} |{_found(shown)} "
+        f"| {BOUND / trials:.2%} | {_commits(group)} | {seeds} | {notes} |\n"
+    )
+
+
+def _control_row(group: Shows) -> str:
+    shown = [shown for _, shown in group]
+    tests = ", ".join(sorted({f"`{case.case.rpartition('/')[2]}`" for case, _ in group}))
+    trials = sum(each.trials for each in shown)
+    return f"| {shown[0].broken} | {shown[0].fault} | {trials} |{_found(shown)} | {tests} | {_commits(group)} |\n"
+
+
+def _found(shown: list[Shown]) -> str:
+    return "|".join(
+        f" {sum(count):,} "
+        for count in (
+            [each.lost for each in shown],
+            [each.doubled for each in shown],
+            [each.wrong for each in shown],
+        )
+    ).rstrip()
+
+
+def _commits(group: Shows) -> str:
+    return ", ".join(sorted({case.commit for case, _ in group}))
+
+
+def _other_lines(cases: list[Case]) -> str:
+    """Name the cases whose evidence is only a sentence, and count those without, by module."""
+    lines: list[str] = []
+    silent: dict[str, int] = defaultdict(int)
+    for case in cases:
+        told = {str(shown) for shown in case.figures}
+        lines += [f"- {line} ({case.commit})\n" for line in case.evidence if line not in told]
+        silent[case.module] += not case.evidence
+    lines += [f"- `{module}`: {count} cases passed\n" for module, count in sorted(silent.items()) if count]
+    return "".join(lines)
