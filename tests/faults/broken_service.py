@@ -3,6 +3,7 @@
     early        acknowledges what it appended before it is durable
     hasty        acknowledges, and commits a moment later; nor does it look whether the tables have it
     forgetful    does not know again what it has recorded
+    hopeful      takes the loss of the connection for a commit
 
 Run as a program in place of `journal.cli.main`; nothing of the service itself knows of it.
 """
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import sql
 from journal.cli.main import main
+from journal.core.errors import UnavailableError
 from journal.database import ingest
-from journal.database.ingest import _read_result, append_arguments
+from journal.database.ingest import AppendResult, _read_result, append_arguments
 from journal.database.store import Store
 from journal.writing import rules
 from journal.writing.memory import Memory
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from journal.core.entry import Compartment, Event
-    from journal.database.ingest import AppendBatch, AppendResult
+    from journal.database.ingest import AppendBatch
     from journal.writing.draft import HeadState
 
 # Longer than the clients post before a kill: what was acknowledged last is lost by every kill.
@@ -57,6 +59,15 @@ async def commit_late(
     await borrowed.__aexit__(None, None, None)
 
 
+async def append_hopefully(store: Store, batch: AppendBatch) -> AppendResult:
+    """Return that it is appended, whatever became of the connection."""
+    try:
+        async with store.borrow("ingest") as connection:
+            return _read_result(await connection.fetch(sql.load("ingest")["append"], *append_arguments(batch)))
+    except UnavailableError:
+        return AppendResult(answer="appended")
+
+
 async def believe(memory: Memory, heads: Mapping[Compartment, HeadState]) -> list[Compartment]:
     """Let every append be acknowledged: the comparison with the tables would stop a chain that is committed late."""
     del memory, heads
@@ -81,6 +92,9 @@ if __name__ == "__main__":
         ingest._flush = leave_unflushed
     elif fault == "hasty":
         Store.append = append_hastily  # type: ignore[method-assign, assignment]  # the fault
+        Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
+    elif fault == "hopeful":
+        Store.append = append_hopefully  # type: ignore[method-assign, assignment]  # the fault
         Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
     else:
         rules.event_keys = forget  # type: ignore[attr-defined]  # the fault
