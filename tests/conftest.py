@@ -24,11 +24,10 @@ from journal.cli import installation
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
 from journal.database.store import Store
-from journal.document import render
 from tests.support.chains import SERVICE
 from tests.support.databases import fresh_database
 from tests.support.ending import make_no_documents
-from tests.support.forks import DocumentMaker
+from tests.support.forks import fork_children
 from tests.support.memory import choose_directory
 from tests.support.rig import rig_database
 from tests.support.world import World, new_world
@@ -83,10 +82,10 @@ def _sweep(directory: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _makers_of_documents_are_forked() -> Iterator[None]:
-    """Fork the processes that make documents; those of commands and of `serve` are started as they are."""
+def _children_are_forked() -> Iterator[None]:
+    """Fork signers and makers of documents."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "_start", DocumentMaker.start)
+        fork_children(patch.setattr)
         yield
 
 

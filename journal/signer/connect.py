@@ -16,7 +16,8 @@ from journal.core.errors import SignerError
 from journal.signer.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from journal.settings import Settings
@@ -77,7 +78,7 @@ class Child:
             settings.signer_state_path,
             settings.trust_path,
         ]
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._control: socket.socket | None = None
         self._starting = asyncio.Lock()
         self._started_at = float("-inf")
@@ -118,20 +119,7 @@ class Child:
             # A child that is stopped must not block its parent.
             self._control.setblocking(False)
             with theirs:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",  # nothing is imported from the working directory
-                    "-m",
-                    "journal.signer",
-                    "--control",
-                    str(theirs.fileno()),
-                    "--service",
-                    self._service,
-                    *map(str, self._files),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                )
+                self._process = await _start(theirs.fileno(), self._service, self._files)
         return self._control
 
     async def replace(self) -> None:
@@ -158,6 +146,23 @@ class Child:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+async def _start(control: int, service: str, files: Sequence[Path]) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # nothing is imported from the working directory
+        "-m",
+        "journal.signer",
+        "--control",
+        str(control),
+        "--service",
+        service,
+        *map(str, files),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        pass_fds=[control],
+    )
 
 
 class Task:

@@ -23,6 +23,7 @@ from journal.core.errors import SignerError
 from journal.core.seal import parse_seal
 from journal.signer import connect
 from tests.support.commands import command
+from tests.support.forks import START_SIGNER
 from tests.support.rig import CATEGORY, TENANTS, event_body
 from tests.support.serving import Serving
 from tests.support.signer_process import a_site_with_a_signer
@@ -195,6 +196,7 @@ def arguments(signer: SignerProcess) -> list[str]:
 
 async def test_the_child_of_an_embedded_service(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signer that was killed is started again, one that hangs is killed; it ends with its parent's use of it."""
+    monkeypatch.setattr(connect, "_start", START_SIGNER)
     async with a_site_with_a_signer(dsn, tmp_path) as signer:
         shutil.move(signer.directory / "signing.key", signer.site.settings.signing_key_path)
     async with open_service(dsn, signer.site.settings.__class__(**own(signer.site)), SystemClock()) as installation:
@@ -207,12 +209,12 @@ async def test_the_child_of_an_embedded_service(dsn: str, tmp_path: Path, monkey
         await child._process.wait()
         assert await sealer.seal_open(even_if_still=True) is not None
         [second] = children()
-        monkeypatch.setattr(connect, "START_SECONDS", 0.0)  # it has had its time to start
-        monkeypatch.setattr(connect, "HUNG_SECONDS", 0.5)
-        os.kill(second, signal.SIGSTOP)
-        with pytest.raises(SignerError, match=r"has not answered for .* it is started again at the next attempt"):
-            await sealer.seal_open(even_if_still=True)
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(connect, "START_SECONDS", 0.0)  # it has had its time to start
+            patch.setattr(connect, "HUNG_SECONDS", 0.5)
+            os.kill(second, signal.SIGSTOP)
+            with pytest.raises(SignerError, match=r"has not answered for .* it is started again at the next attempt"):
+                await sealer.seal_open(even_if_still=True)
         assert await sealer.seal_open(even_if_still=True) is not None
         [third] = children()
     assert children() == []

@@ -1,7 +1,8 @@
-"""Operator's commands, services, and makers of documents, without the start of a Python each: forked from one.
+"""Operator's commands, services, signers and makers of documents, without the start of a Python each: forked from one.
 
-Each is a process of its own with its arguments, variables and files; only its interpreter is not begun anew,
-which takes most of its time. `python -m tests.support.forks SOCKET` serves one test process, and ends with it.
+Each is a process of its own with its arguments, variables and files; only its interpreter is neither begun anew nor
+taken apart, which take most of its time. What a forked process would start is forked too; `test_demo` starts all of
+them as they are. `python -m tests.support.forks SOCKET` serves one test process, and ends with it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import gc
 import importlib
 import os
 import selectors
@@ -17,23 +19,32 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import orjson
 
+from journal.document import render
+from journal.signer import connect
 from tests.support import bound, moved_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-COMMANDS, DOCUMENTS = "journal.cli.main", "journal.document.worker"
+COMMANDS, DOCUMENTS, SIGNERS = "journal.cli.main", "journal.document.worker", "journal.signer.__main__"
 LINE_BYTES = 65536
-# What is sent, with a socket, to have a maker of documents.
-DOCUMENT = b"\0"
+# What begins the request for a child; its descriptors come with it.
+CHILD = b"\0"
+FAILED = 1
+# How the product starts a signer, for a test that proves it.
+START_SIGNER = connect._start
+
+# The address of this process, if it is the one from which others are forked.
+_served: list[str] = []
 
 
 def run(
@@ -54,25 +65,19 @@ def run(
         return subprocess.CompletedProcess(line, status, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
-class DocumentMaker:
-    """A maker of documents, forked: all that `journal.document.render` uses of the process that it starts."""
+class Child:
+    """What a process of the product starts, forked: all that it uses of `asyncio.subprocess.Process`.
 
-    def __init__(self, control: socket.socket, stdout: asyncio.StreamReader, stdin: asyncio.StreamWriter) -> None:
-        """Be the process at the other end of these."""
-        self.stdin, self.stdout = stdin, stdout
+    It is killed when its starter ends.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:
+        """Start it with these arguments; what it makes of the descriptors is in `_be_a_child`."""
         self.returncode: int | None = None
-        self._control = control
-
-    @classmethod
-    async def start(cls) -> Self:
-        """Start one."""
-        control = socket.socket(socket.AF_UNIX)
-        control.connect(_server())
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(control, [DOCUMENT], [theirs.fileno()])
-        control.setblocking(False)
-        return cls(control, *await asyncio.open_unix_connection(sock=ours))
+        self._control = socket.socket(socket.AF_UNIX)
+        self._control.connect(_server())
+        socket.send_fds(self._control, [CHILD + orjson.dumps([module, *arguments])], descriptors)
+        self._control.setblocking(False)
 
     def kill(self) -> None:
         """Kill it, by the process that waits for its end."""
@@ -84,8 +89,40 @@ class DocumentMaker:
         if self.returncode is None:
             self.returncode = int(await asyncio.get_running_loop().sock_recv(self._control, LINE_BYTES))
             self._control.close()
-            self.stdin.close()
         return self.returncode
+
+
+class DocumentMaker(Child):
+    """A maker of documents, with its standard input and output."""
+
+    stdin: asyncio.StreamWriter
+    stdout: asyncio.StreamReader
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Start one."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            child = cls(DOCUMENTS, [], [theirs.fileno()])
+        child.stdout, child.stdin = await asyncio.open_unix_connection(sock=ours)
+        return child
+
+    async def wait(self) -> int:
+        """Wait for its end; return its status."""
+        status = await super().wait()
+        self.stdin.close()
+        return status
+
+
+async def start_signer(control: int, service: str, files: Sequence[Path]) -> Child:
+    """Start a signer with one end of its control socket; it complains where we do."""
+    return Child(SIGNERS, ["--service", service, *map(str, files)], [control, sys.stderr.fileno()])
+
+
+def fork_children(put: Callable[[object, str, object], None]) -> None:
+    """Let this process fork what it would start, signers and makers of documents; `put` sets an attribute."""
+    put(render, "_start", DocumentMaker.start)
+    put(connect, "_start", start_signer)
 
 
 class Program:
@@ -178,7 +215,9 @@ def _start(
 
 @functools.cache
 def _server() -> str:
-    """Start the process from which commands are forked; return its address."""
+    """Start the process from which commands are forked, unless it is this one; return its address."""
+    if _served:
+        return _served[0]
     directory = tempfile.mkdtemp(prefix="oej-forks-")
     address = f"{directory}/socket"
     process = subprocess.Popen(
@@ -227,20 +266,28 @@ def _be(request: dict[str, Any], descriptors: Sequence[int]) -> int:
     return status
 
 
-def _make_document(stream: int) -> int:
-    """Be a maker of documents, whose standard input and output are a socket."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number, opened in enumerate([stream, stream, nowhere]):
+def _be_a_child(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> int | None:
+    """Be a maker of documents, whose standard input and output are a socket, or a signer: its control, and its log."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    streams = [*descriptors, *descriptors, nowhere] if module == DOCUMENTS else [nowhere, nowhere, descriptors[1]]
+    for number, opened in enumerate(streams):
         os.dup2(opened, number)
-    os.close(stream)
-    os.close(nowhere)
-    importlib.import_module(DOCUMENTS).main()
-    return 0
+    if module == SIGNERS:
+        arguments = ["--control", str(os.dup(descriptors[0])), *arguments]
+    for opened in {nowhere, *descriptors}:
+        os.close(opened)
+    sys.argv = [module, *arguments]
+    status: int | None = importlib.import_module(module).main()
+    return status
 
 
 def _serve(address: str) -> int:
-    """Fork for every request, until standard input ends; in a fork, return the process's status."""
+    """Fork for every request, until standard input ends; a fork does not return."""
     importlib.import_module(COMMANDS)
+    importlib.import_module(SIGNERS)
+    _served.append(address)
+    fork_children(setattr)
+    _settle()
     servers: list[int] = []
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(address)
@@ -253,10 +300,11 @@ def _serve(address: str) -> int:
                 return 0
             connection, _ = listening.accept()
             with connection:
-                content, descriptors, _, _ = socket.recv_fds(connection, LINE_BYTES, 1)
-                is_document = content == DOCUMENT
-                if is_document:
+                content, descriptors, _, _ = socket.recv_fds(connection, LINE_BYTES, 2)
+                is_child = content.startswith(CHILD)
+                if is_child and DOCUMENTS.encode() in content and DOCUMENTS not in sys.modules:
                     importlib.import_module(DOCUMENTS)  # once, for all that are forked
+                    _settle()
                 if server := os.fork():
                     servers.append(server)
                     servers[:] = [pid for pid in servers if os.waitpid(pid, os.WNOHANG) == (0, 0)]
@@ -264,22 +312,47 @@ def _serve(address: str) -> int:
                         os.close(descriptor)
                     continue
                 if process := os.fork():
-                    _await(process, connection, descriptors, is_killed_once_left=is_document)
-                if is_document:
-                    return _make_document(*descriptors)
-                content += _read(connection)
-                if descriptors:
+                    _await(process, connection, descriptors, is_killed_once_left=is_child)
+                listening.close()
+                if not is_child:
+                    content += _read(connection)
+                if descriptors and not is_child:
                     os.setsid()
                     connection.sendall(str(os.getpid()).encode())
-            return _be(orjson.loads(content), descriptors)
+            if is_child:
+                module, *arguments = orjson.loads(content.removeprefix(CHILD))
+                _end(functools.partial(_be_a_child, module, arguments, descriptors))
+            _end(functools.partial(_be, orjson.loads(content), descriptors))
+
+
+def _settle() -> None:
+    """Keep what is loaded out of every later collection: a fork would copy each page of it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _end(program: Callable[[], int | None]) -> NoReturn:
+    """Run a program and end as it would, but without taking the interpreter apart."""
+    try:
+        status = program() or 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else FAILED
+    except BaseException:  # noqa: BLE001 - as an interpreter ends
+        traceback.print_exc()
+        status = FAILED
+    threading._shutdown()  # type: ignore[attr-defined] # not in its types
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _await(process: int, connection: socket.socket, descriptors: Sequence[int], *, is_killed_once_left: bool) -> None:
-    """Say how a process ended, and end; one that makes a document is killed once nobody writes to it any more."""
+    """Say how a process ended, and end; a child is killed once its starter has ended or says so."""
     for descriptor in descriptors:
         os.close(descriptor)
     if is_killed_once_left:
-        Thread(target=_kill_once_left, args=[connection, process], daemon=True).start()
+        threading.Thread(target=_kill_once_left, args=[connection, process], daemon=True).start()
     _, status = os.waitpid(process, 0)
     connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
