@@ -9,23 +9,20 @@ from journal.core.chain import HASH_BYTES, Head, extend, extend_all
 from journal.core.entry import SERVICE_PREFIX, TYPE_PREFIX, Entry, event_key, identity_time, parse_record, source_key
 from journal.core.errors import FencedDayError, ForeignEntryError, KeyStoreError, MismatchedPartError, VerificationError
 from journal.core.times import day_of, format_day, format_time, parse_day, parse_time
-from journal.extract.shapes import Shapes, attributes_of, count_kinds, facts_of, names_of, numbered
+from journal.extract.shapes import Shapes, attributes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
 
+    from journal.audit.contents import Contents
     from journal.audit.expected import ExpectedChain
     from journal.audit.findings import Findings
     from journal.core.envelope import Box
     from journal.database.purge import StoredRow
     from journal.extract.identities import Identities
-    from journal.extract.shape import Kind
-    from journal.extract.shapes import Read
     from journal.keys.ring import Keyring
 
-# So many rows of one chain are worth a try together.
-TOGETHER = 100
 # A shape takes as long to learn as a hundred records to parse.
 SHAPED_AFTER = 200
 
@@ -111,15 +108,11 @@ class ChainDay:
         self._follow(row, where, opened=self._check_content(row, where))
         self._next = row.index + 1
 
-    def check_all(self, rows: Sequence[StoredRow]) -> None:
+    def check_all(self, rows: Sequence[StoredRow], contents: Contents | None) -> None:
         """Check rows that follow one another: at once where all is well, one by one where anything may not be."""
-        if not self._begun:
-            self.check(rows[0])
-            rows = rows[1:]
-        if len(rows) >= TOGETHER and self._are_right(rows):
-            return
-        for row in rows:
-            self.check(row)
+        if contents is None or not self._are_right(rows, contents):
+            for row in rows:
+                self.check(row)
 
     def finish(self) -> Head | None:
         """Report what is missing at the end; return the chain's head after the day, None if it is not known."""
@@ -130,21 +123,21 @@ class ChainDay:
             return self._end
         return Head(self._next, self._hashes[0]) if self._hashes else None
 
-    def _are_right(self, rows: Sequence[StoredRow]) -> bool:
-        """Tell whether rows are all as they should be, and go on from the last; nothing is reported or noted if not."""
-        if self._box is None or not self._are_in_place(rows) or not self._are_linked(rows):
+    def _are_right(self, rows: Sequence[StoredRow], contents: Contents) -> bool:
+        """Tell whether rows are all as they should be, and go on from the last; nothing is noted if not."""
+        if not self._are_in_place(rows) or not self._are_linked(rows):
+            return False
+        if self._recorded_at is not None and contents.earliest < format_time(self._recorded_at):
             return False
         try:
-            _, records = self._box.open_all([(row.index, row.leaf_hash, row.ciphertext) for row in rows])
-            read = self._shapes.read(records, [record.decode() for record in records])
-            latest = self._are_recorded(rows, read)
-            kinds = {kind: (number, parse_day(kind.occurred)) for kind, number in count_kinds(read).items()}
-        except (VerificationError, KeyStoreError):
+            latest = parse_time(contents.latest)
+        except VerificationError:
             return False
-        if latest is None:
+        live = self._chain.live
+        if live is not None and live.size - 1 == rows[-1].index and live.recorded_at != latest:
             return False
-        self._note(rows[0].index, read, kinds)
-        self._recorded_at, self._next, self._hashes = parse_time(latest), rows[-1].index + 1, [rows[-1].chain_hash]
+        self._note(rows[0].index, contents)
+        self._recorded_at, self._next, self._hashes = latest, rows[-1].index + 1, [rows[-1].chain_hash]
         return True
 
     def _are_in_place(self, rows: Sequence[StoredRow]) -> bool:
@@ -168,31 +161,15 @@ class ChainDay:
         sizes = [size for size in noted if first < size <= first + len(rows)]
         return all(rows[size - 1 - first].chain_hash == noted[size] for size in sizes)
 
-    def _are_recorded(self, rows: Sequence[StoredRow], read: Sequence[Read]) -> str | None:
-        """Return when the last was recorded; None unless the records are those of the rows, in order, of the day."""
-        compartment, live, day = self._chain.compartment, self._chain.live, format_day(self._day)
-        key, is_timed = self._keyring.event_key_key(compartment), bool(identity_time(compartment.category, "time"))
-        times = [format_time(self._recorded_at)] if self._recorded_at is not None else []
-        for row, one in zip(rows, read, strict=True):
-            index, recorded_at, source, identifier, time = facts_of(one, compartment)
-            if index != str(row.index) or row.event_key != event_key(key, source, identifier, time if is_timed else ""):
-                return None
-            times.append(recorded_at)
-        if live is not None and live.size - 1 == rows[-1].index and live.recorded_at != parse_time(times[-1]):
-            return None
-        is_of_day = times[-len(rows)].startswith(day) and times[-1].startswith(day)
-        return times[-1] if is_of_day and sorted(times) == times else None
-
-    def _note(self, first: int, read: Sequence[Read], kinds: dict[Kind, tuple[int, date]]) -> None:
+    def _note(self, first: int, contents: Contents) -> None:
         """Count entries as `_count` does."""
-        self._identities.extend(first, names_of(read))
-        for kind, (number, occurred) in kinds.items():
-            self.actions[kind.action.removeprefix(SERVICE_PREFIX)] += number
+        self._identities.extend(first, contents.names)
+        for (action, occurred), number in contents.kinds.items():
+            self.actions[action] += number
             if occurred != self._day:
                 self.lateness[occurred] += number
-        key = self._keyring.event_key_key(self._chain.compartment)
-        for source, epoch, sequence in filter(None, map(numbered, read)):
-            self.numbers.setdefault(source_key(key, source, epoch), []).append(int(sequence))
+        for source, numbers in contents.numbers.items():
+            self.numbers.setdefault(source, []).extend(numbers)
 
     def _find_box(self) -> Box | None:
         try:

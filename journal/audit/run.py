@@ -7,13 +7,15 @@ leaf by itself, between the heads in the seals.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 from itertools import groupby, product
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from journal.admin.rules import is_asked_for
+from journal.audit.contents import ContentReaders
 from journal.audit.ended import EndedTenants
 from journal.audit.entries import CUT_SHORT, WAITS, ChainDay
 from journal.audit.expected import ExpectedChains
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from datetime import date
 
+    from journal.audit.contents import Contents
     from journal.audit.expected import ExpectedChain
     from journal.database.ingest import CategoryRow
     from journal.database.purge import PartitionRow, StoredRow
@@ -50,8 +53,14 @@ async def without_rest() -> None:
 class Audit:
     """One check of everything a service stores; or, once prepared, of single leaves."""
 
-    def __init__(self, service: Service, *, page_rows: int = PAGE_ROWS, pace: Pace = without_rest) -> None:
-        """Check this service's store with its keys; `pace` is awaited after every seal and page."""
+    def __init__(
+        self, service: Service, *, page_rows: int = PAGE_ROWS, pace: Pace = without_rest, processes: int = 0
+    ) -> None:
+        """Check this service's store with its keys; `pace` is awaited after every seal and page.
+
+        Rows are read in so many other processes, if any.
+        """
+        self._readers = ContentReaders(service.keyring, processes)
         self._page_rows = page_rows
         self._pace = pace
         self._service = service
@@ -88,8 +97,9 @@ class Audit:
         Entries appended or purged during the run are not reported; the next run checks them.
         """
         await self.prepare()
-        for leaf in sorted(self._leaves.values(), key=lambda leaf: (leaf.day, leaf.category)):
-            await self._check_leaf(leaf.category, leaf.day, progress)
+        async with self._readers:
+            for leaf in sorted(self._leaves.values(), key=lambda leaf: (leaf.day, leaf.category)):
+                await self._check_leaf(leaf.category, leaf.day, progress)
         await self.check_absent()
         return self._findings
 
@@ -146,7 +156,8 @@ class Audit:
         self._identities.clear()
         for chain in self._expected.of_category(category):
             chain.walked = None  # the day before may not have been checked
-        await self._check_leaf(category, day, lambda _: None)
+        async with self._readers:
+            await self._check_leaf(category, day, lambda _: None)
         return self._findings
 
     async def _check_leaf(self, category: str, day: date, progress: Callable[[int], object]) -> None:
@@ -156,14 +167,10 @@ class Audit:
             self._findings.report("mismatched part", where, "its partition is detached from the journal")
         self._check_overdue(category, day)
         walks: dict[ExpectedChain, ChainDay] = {}
-        async for tenant, rows in self._readable_rows(category, day, progress):
-            chain = self._expected.chains.get((tenant, category))
-            if chain is None:
-                self._report_foreign(rows, f"{category} {format_day(day)}")
-                continue
+        async for chain, rows, contents in self._read_rows(category, day, progress):
             if chain not in walks:
                 walks[chain] = self._begin(chain, day)
-            walks[chain].check_all(rows)
+            walks[chain].check_all(rows, contents)
         for chain in self._readable(self._expected.of_category(category)):
             walk = walks.get(chain) or self._begin(chain, day)
             chain.walked = walk.finish()
@@ -218,6 +225,22 @@ class Audit:
                     yield tenant, list(rows)
         for tenant, count in reappeared.items():
             self._ended.report_rows(self._findings, f"{tenant}/{category} {format_day(day)}", count)
+
+    async def _read_rows(
+        self, category: str, day: date, progress: Callable[[int], object]
+    ) -> AsyncIterator[tuple[ExpectedChain, list[StoredRow], Contents | None]]:
+        """Yield the leaf's rows by chain with what their records say, some read ahead; report those of no chain."""
+        waiting: deque[tuple[ExpectedChain, list[StoredRow], asyncio.Future[Contents | None]]] = deque()
+        async for tenant, rows in self._readable_rows(category, day, progress):
+            chain = self._expected.chains.get((tenant, category))
+            if chain is None:
+                self._report_foreign(rows, f"{category} {format_day(day)}")
+                continue
+            waiting.append((chain, rows, self._readers.read(chain.compartment, day, rows)))
+            if len(waiting) > self._readers.ahead:
+                yield await _first(waiting)
+        while waiting:
+            yield await _first(waiting)
 
     def _begin(self, chain: ExpectedChain, day: date) -> ChainDay:
         return ChainDay(
@@ -322,3 +345,13 @@ class Audit:
             self._findings.report("over-retention", where, reason)
         elif any(day <= known for known in (fence, row.fence) if known is not None):
             self._findings.report("over-retention", where, "it is purged, but its rows still exist: run the purge")
+
+
+async def _first(
+    waiting: deque[tuple[ExpectedChain, list[StoredRow], asyncio.Future[Contents | None]]],
+) -> tuple[ExpectedChain, list[StoredRow], Contents | None]:
+    chain, rows, coming = waiting.popleft()
+    try:
+        return chain, rows, await coming
+    except BrokenProcessPool:
+        return chain, rows, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -266,7 +267,8 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
     if (arguments.category is None) != (arguments.day is None):
         raise OperatorError("--category and --day must be given together")
     async with opened(settings, writes=False) as installation:
-        audit = Audit(installation.service)
+        processors = len(os.sched_getaffinity(0))
+        audit = Audit(installation.service, processes=processors if processors > 1 else 0)
         if arguments.category is None:
             with _progress("verify-store", " entries") as progress:
                 findings = [*await check_catalog(installation.service), *await check_restored(installation.service)]

@@ -321,6 +321,21 @@ def event_keys(key: bytes, category: str, events: Iterable[Event]) -> list[bytes
     return keys
 
 
+def named_keys(key: bytes, named: Iterable[tuple[str, str]]) -> list[bytes]:
+    """Return the `event_key` of each source with what follows it: time and id. ValueError as `event_key`."""
+    sources: dict[str, tuple[Any, Any]] = {}
+    keys = []
+    for source, rest in named:
+        started = sources.get(source)
+        if started is None:
+            started = sources[source] = _start(key, source)
+        inner, outer = started[0].copy(), started[1].copy()
+        inner.update(rest.encode())
+        outer.update(inner.digest())
+        keys.append(outer.digest()[:EVENT_KEY_BYTES])
+    return keys
+
+
 def source_key(key: bytes, source: str, epoch: str = "") -> bytes:
     """Return the 16 bytes that stand for a source in one epoch of its counter: HMAC-SHA-256 as for an event.
 

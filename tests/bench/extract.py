@@ -127,7 +127,7 @@ class Extracts:
 
     async def verify_store(self) -> tuple[int, float]:
         """Check the whole store, as `verify-store` does."""
-        audit, started = Audit(self._site.service), time.perf_counter()
+        audit, started = Audit(self._site.service, processes=os.cpu_count() or 1), time.perf_counter()
         found = await audit.run(lambda _: None)
         assert not found, found
         return audit.entries, time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import re
 import sys
@@ -63,7 +64,7 @@ class Attacked:
         said = []
         for together in (1, sys.maxsize):
             with pytest.MonkeyPatch.context() as changed:
-                changed.setattr("journal.audit.entries.TOGETHER", together)
+                changed.setattr("journal.audit.contents.TOGETHER", together)
                 said.append([str(found) for day in days for found in await self.audit.check_leaf(category, day)])
         assert said[0] == said[1]
         return "\n".join(said[0])
@@ -211,6 +212,27 @@ async def test_all_bits_of_all_rows(attacked: Attacked) -> None:
     async with detached(attacked):
         cells = await cells_of(attacked, DAYS)
         assert await flip_in_rows(attacked, [(cell, range(cell.bits)) for cell in cells]) > 600_000
+
+
+async def test_other_processes_say_the_same(attacked: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows read in other processes lead to the same findings, also where one of these is killed."""
+    monkeypatch.setattr("journal.audit.contents.TOGETHER", 1)
+    others = set(multiprocessing.active_children())
+    killed: list[int] = []
+
+    def kill(_: int) -> None:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+            killed.append(process.pid or 0)
+
+    cell = next(cell for cell in await cells_of(attacked, DAYS[:1]) if cell.column == "ciphertext")
+    async for _ in attacked.harm.flips(cell, [cell.bits - 1]):
+        here = await attacked.whole()
+        assert names(here, cell.row["index"], DAYS[0])
+        for progress in (lambda _: None, kill):
+            found = await Audit(attacked.world.service, processes=2).run(progress)
+            assert "\n".join(map(str, found)) == here
+    assert killed
 
 
 def ends_of_days() -> list[int]:

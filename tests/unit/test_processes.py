@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from operator import neg
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,18 @@ from journal.verifier.processes import ALONE, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+ASKING = """
+import asyncio, os, threading
+from journal.audit.contents import ContentReaders
+
+async def ask():
+    async with ContentReaders(None, 2) as readers:
+        print(readers._pool.submit(os.getpid).result(), flush=True)
+        threading.Event().wait()
+
+asyncio.run(ask())
+"""
 
 
 def process_of(_: int) -> int:
@@ -48,3 +62,15 @@ def test_work_is_taken_a_little_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(answers) == 0
     assert len(taken) < 10
     answers.close()  # type: ignore[attr-defined] # it is a generator
+
+
+def test_what_reads_ends_with_the_process_that_asked() -> None:
+    """However that one ends: nothing that holds keys stays behind. What it prints to is open until the last has ended.
+
+    A pool's processes wait for work by themselves, for ever.
+    """
+    asking = subprocess.Popen([sys.executable, "-c", ASKING], stdout=subprocess.PIPE)
+    assert asking.stdout is not None
+    assert int(asking.stdout.readline()) != asking.pid
+    asking.kill()
+    assert asking.communicate()[0] == b""
