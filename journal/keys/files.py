@@ -92,6 +92,15 @@ def read_file(path: Path) -> bytes:
     return use_reserve(path.read_bytes)
 
 
+def is_there(path: str) -> bool:
+    """Tell whether there is a file of that name. Raises OSError if that cannot be told."""
+    try:
+        os.stat(path)  # noqa: PTH116  (a path of names costs ten times as much)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def list_directory(directory: Path) -> list[Path]:
     """Return what is in a directory, hidden files included; empty if there is none. Raises OSError."""
     try:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from journal.core.entry import source_key
 from journal.core.envelope import NONCE_BYTES, Box, derive_data_key, derive_event_key_key, derive_source_name_key
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
 CACHED_BOXES = 20_000
 CACHED_SOURCES = 10_000
+CACHED_TENANT_KEYS = 5_000
 LOOK_SECONDS = 1.0
+
+
+class _TenantKey(NamedTuple):
+    """A key in memory, and what its file was when it was last looked at."""
+
+    looked_at: float
+    mark: tuple[int, int, int] | None
+    key: bytes
 
 
 class Keyring:
@@ -35,6 +44,8 @@ class Keyring:
         self._day_keys: dict[tuple[str, date], bytes] = {}
         # When the file of a key in memory was last looked at, and what was found.
         self._looks: dict[tuple[str, date], tuple[float, tuple[int, int, int] | None]] = {}
+        # A tenant's chains begin together.
+        self._tenant_keys: OrderedDict[str, _TenantKey] = OrderedDict()
         self._event_key_keys: dict[str, bytes] = {}
         self._source_names: dict[str, SourceNames] = {}
         self._sources: OrderedDict[tuple[str, str, str], tuple[bytes, bytes]] = OrderedDict()
@@ -56,7 +67,7 @@ class Keyring:
             return cached
         key = derive_data_key(
             day_key=self._day_key(compartment.category, day),
-            tenant_key=self.keystore.read_tenant_key(compartment.tenant),
+            tenant_key=self._tenant_key(compartment.tenant),
             origin=compartment.origin,
             day=day,
         )
@@ -69,7 +80,7 @@ class Keyring:
         """Return the key under which (source, id, time) is looked up in this compartment."""
         key = self._event_key_keys.get(compartment.origin)
         if key is None:
-            tenant_key = self.keystore.read_tenant_key(compartment.tenant)
+            tenant_key = self._tenant_key(compartment.tenant)
             key = derive_event_key_key(tenant_key=tenant_key, origin=compartment.origin)
             self._event_key_keys[compartment.origin] = key
         return key
@@ -78,7 +89,7 @@ class Keyring:
         """Return what encrypts and opens the names of the compartment's sources."""
         names = self._source_names.get(compartment.origin)
         if names is None:
-            tenant_key = self.keystore.read_tenant_key(compartment.tenant)
+            tenant_key = self._tenant_key(compartment.tenant)
             names = SourceNames(derive_source_name_key(tenant_key=tenant_key, origin=compartment.origin))
             self._source_names[compartment.origin] = names
         return names
@@ -107,6 +118,7 @@ class Keyring:
     def learn_ended(self, tenant: str) -> None:
         """Drop every key of a tenant whose contract has ended, and refuse them from now on."""
         self.keystore.learn_ended(tenant)
+        self._tenant_keys.pop(tenant, None)
         for key in [key for key in self._boxes if _tenant_of(key[0]) == tenant]:
             del self._boxes[key]
         for origin in [origin for origin in self._event_key_keys if _tenant_of(origin) == tenant]:
@@ -115,6 +127,22 @@ class Keyring:
             del self._source_names[origin]
         for place in [place for place in self._sources if _tenant_of(place[0]) == tenant]:
             del self._sources[place]
+
+    def _tenant_key(self, tenant: str) -> bytes:
+        """Return a tenant's key, whose file is looked at once a second at most, and read again only if it is another.
+
+        Raises as `KeyStore.read_tenant_key`.
+        """
+        known, now = self._tenant_keys.get(tenant), monotonic()
+        if known is not None and now - known.looked_at < LOOK_SECONDS:
+            return known.key
+        mark = self.keystore.mark_of_tenant_key(tenant)
+        is_same = known is not None and mark is not None and known.mark == mark
+        key = known.key if known is not None and is_same else self.keystore.read_tenant_key(tenant)
+        self._tenant_keys[tenant] = _TenantKey(now, mark, key)
+        if len(self._tenant_keys) > CACHED_TENANT_KEYS:
+            self._tenant_keys.popitem(last=False)
+        return key
 
     def _day_key(self, category: str, day: date) -> bytes:
         key = self._day_keys.get((category, day))

@@ -35,6 +35,7 @@ from journal.database.facts import Facts
 from journal.keys import ledger
 from journal.keys.files import (
     create_durably,
+    is_there,
     list_directory,
     make_private_directory,
     read_file,
@@ -211,6 +212,16 @@ class KeyStore:
         self._refuse_ended(tenant)
         return self._keys.read(f"tenants/{tenant}")
 
+    def mark_of_tenant_key(self, tenant: str) -> tuple[int, int, int] | None:
+        """Return what changes when the file of the tenant's key is another; None if it is gone, or cannot be told.
+
+        Raises EndedTenantError, KeyStoreError.
+        """
+        self._refuse_ended(tenant)
+        with suppress(OSError):
+            return self._keys.mark(f"tenants/{tenant}")
+        return None
+
     def tenant_keys(self) -> list[str]:
         """Return the tenants that have a key in any copy."""
         return self._keys.names("tenants")
@@ -366,8 +377,9 @@ class KeyStore:
 
     def _refuse_ended(self, tenant: str) -> None:
         with unreadable():
-            copies = (copy / "ended" / tenant for copy in self._directories)
-            is_ended = tenant in self._learnt_ended or any(path.exists() for path in copies)
+            is_ended = tenant in self._learnt_ended or any(
+                is_there(f"{copy}/ended/{tenant}") for copy in self._directories
+            )
         if is_ended:
             raise EndedTenantError(
                 f"the contract of {tenant} has ended: its key is destroyed, and is never made or read again"
