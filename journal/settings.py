@@ -25,6 +25,8 @@ DSN_VARIABLE = "JOURNAL_DSN"
 NO_SETTINGS = frozenset({CONFIG_VARIABLE, "JOURNAL_STREAM"})
 # How a variable separates the values of a list.
 LISTS = {"keystore_replicas": ":", "trusted_proxies": ",", "notify_mail_to": ","}
+# What a DSN of several servers must ask for.
+WRITES = frozenset({"read-write", "primary"})
 DEFAULT_SERVICE_NAME = "journal.localhost"
 SIGNER_SOCKET = Path("/run/openepm-journal-signer/socket")
 NO_SIGNER_SOCKET = "none"
@@ -229,6 +231,11 @@ def _check_dsn(dsn: str) -> None:
         raise OperatorError(
             f"setting dsn ({DSN_VARIABLE}) is no address: write it postgresql://USER@HOST/DATABASE; in a password, "
             "percent-encode / ? # @ : and %"
+        )
+    if len(hosts) > 1 and parse_qs(query).get("target_session_attrs", [""])[-1] not in WRITES:
+        raise OperatorError(
+            f"setting dsn ({DSN_VARIABLE}) names several servers: add target_session_attrs=read-write to it, so that "
+            "the one that takes writes is used"
         )
 
 

@@ -7,8 +7,8 @@ SELECT answer, "position", size, chain_hash, recorded_at, leaf_hash, day, cipher
     $23, $24)
 
 -- name: flush
--- Before anything rests on what this connection appended or found.
-SELECT journal.flush()
+-- Before anything rests on what this connection appended or found; the answer is which standbys it waited for.
+SELECT pg_catalog.current_setting('synchronous_standby_names') FROM journal.flush()
 
 -- name: find_recorded
 -- Which of these events, too late to be recorded now, were recorded in time.
@@ -39,7 +39,7 @@ SELECT journal.clock_is_simulated()
 -- name: read_durability
 -- What an acknowledgement rests on, as this role's own session has it.
 SELECT name, setting FROM pg_catalog.pg_settings
- WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_sync_retry')
+ WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_sync_retry', 'synchronous_standby_names')
  ORDER BY name
 
 -- name: begin

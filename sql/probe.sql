@@ -3,7 +3,8 @@
 -- name: read_settings
 -- What an acknowledgement rests on, as a new session of this role has it.
 SELECT name, setting FROM pg_catalog.pg_settings
- WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_sync_retry', 'default_transaction_read_only')
+ WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_sync_retry', 'synchronous_standby_names',
+    'default_transaction_read_only')
 
 -- name: read_archiving
 -- How the WAL leaves the server: what the archiver did last, and the physical slots, of which some are not read.

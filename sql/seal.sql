@@ -33,8 +33,9 @@ SELECT journal.close_day($1)
 SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_days FROM journal.closed_heads($1)
 
 -- name: flush
--- Before a seal rests on the heads that this connection read: they may be of appends that are not yet on the disk.
-SELECT journal.flush()
+-- Before a seal rests on the heads that this connection read: they may be of appends that are not yet on the disk. The answer
+-- is which standbys it waited for.
+SELECT pg_catalog.current_setting('synchronous_standby_names') FROM journal.flush()
 
 -- name: read_leaves
 -- The leaf hashes between two sizes of many chains.

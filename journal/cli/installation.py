@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import asyncpg
 import structlog
 
 import sql
@@ -22,6 +21,7 @@ from journal.database.facts import SuspendedError
 from journal.database.migrate import migrate, read_pending
 from journal.database.pools import translated
 from journal.database.refusals import read_place
+from journal.database.servers import Servers
 from journal.database.store import Store
 from journal.keys.files import make_private_directory
 from journal.keys.store import open_facts, open_keystore
@@ -327,7 +327,7 @@ class Installation:
     async def vacuum_removed(self) -> None:
         """Vacuum the rows of a destroyed tenant, as the owner: a function cannot. Raises StoreError."""
         with translated(read_place(self._dsn)):
-            connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "journal-vacuum"})
+            connection = await Servers(self._dsn).connect(server_settings={"application_name": "journal-vacuum"})
             try:
                 await connection.execute(sql.load("owner")["vacuum_removed"])
             finally:
@@ -375,7 +375,7 @@ class Installation:
 
 async def simulate_clock(dsn: str, ahead: timedelta) -> None:
     """Move the database's clock, for tests and the demo only; `doctor` reports it."""
-    connection = await asyncpg.connect(dsn)
+    connection = await Servers(dsn).connect()
     try:
         if await connection.fetchval("SELECT to_regclass('journal.simulated_clock')") is None:
             await connection.execute(sql.read("simulated_clock.sql"))

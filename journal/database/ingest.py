@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import sql
 from journal.core.errors import StoreError
 from journal.database.facts import SERVICE_NAME, SuspendedError
-from journal.database.pools import Pools, readable
+from journal.database.pools import UNREPLICATED, Pools, make_durable, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -280,10 +280,10 @@ def _known(row: asyncpg.Record) -> KnownEntry:
     return KnownEntry(index=row["size"], **{name: row[name] for name in names})
 
 
-async def _flush(connection: asyncpg.Connection, stack: AsyncExitStack) -> None:
+async def _flush(connection: asyncpg.Connection, stack: AsyncExitStack, *, must_replicate: bool) -> None:
     """Return once what the connection appended is durable, and give it back. Raises UnavailableError, StoreError."""
     async with stack:
-        await connection.execute(sql.load("ingest")["flush"])
+        await make_durable(connection, "ingest", must_replicate=must_replicate)
 
 
 class IngestStatements(Pools):
@@ -306,10 +306,11 @@ class IngestStatements(Pools):
     ) -> AppendResult:
         """Flush what the result rests on, on the connection that gave it: a crash in between would have ended it."""
         if result.answer == "known":
-            await connection.execute(sql.load("ingest")["flush"])
+            await make_durable(connection, "ingest", must_replicate=self.must_replicate)
         if result.answer != "appended":
             return result
-        return replace(result, flushed=asyncio.create_task(_flush(connection, stack.pop_all())))
+        flushing = _flush(connection, stack.pop_all(), must_replicate=self.must_replicate)
+        return replace(result, flushed=asyncio.create_task(flushing))
 
     async def find_recorded(
         self, tenant: str, category: str, keys: Sequence[bytes], since: Sequence[date], until: Sequence[date]
@@ -324,7 +325,7 @@ class IngestStatements(Pools):
                 asked = ([tenant] * places, [category] * places, keys, since, until)
                 rows = await connection.fetch(statements["find_recorded"], *asked)
             if rows:
-                await connection.execute(statements["flush"])
+                await make_durable(connection, "ingest", must_replicate=self.must_replicate)
         return [_known(row) for row in rows]
 
     async def append_locked(
@@ -418,10 +419,10 @@ class IngestStatements(Pools):
     async def check_durability(self) -> list[str]:
         """Return a sentence for every setting under which an acknowledged entry can be lost."""
         settings = {row["name"]: row["setting"] for row in await self._fetch("ingest", "read_durability")}
-        return judge_durability(settings)
+        return judge_durability(settings, must_replicate=self.must_replicate)
 
 
-def judge_durability(settings: dict[str, str]) -> list[str]:
+def judge_durability(settings: dict[str, str], *, must_replicate: bool = False) -> list[str]:
     """Return a sentence for every setting under which a committed append can be lost."""
     faults = [
         f"{name} is off: a crash can lose or corrupt what was acknowledged"
@@ -433,4 +434,6 @@ def judge_durability(settings: dict[str, str]) -> list[str]:
         faults.append(f"synchronous_commit is {level}: commits do not wait for the disk and the standby")
     if settings["data_sync_retry"] != "off":
         faults.append("data_sync_retry is on: a failed write would be retried and taken for successful")
+    if must_replicate and not settings["synchronous_standby_names"]:
+        faults.append(UNREPLICATED)
     return faults

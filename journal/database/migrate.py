@@ -15,6 +15,7 @@ import asyncpg
 
 import sql
 from journal.core.errors import OperatorError
+from journal.database.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ async def read_pending(dsn: str) -> list[str]:
     known = list_migrations(sql.read_migrations())
     statements = sql.load("migrate")
     settings = {"application_name": "journal-migrate", "default_transaction_read_only": "on"}
-    connection = await asyncpg.connect(dsn, server_settings=settings)
+    connection = await Servers(dsn).connect(server_settings=settings)
     try:
         applied = []
         if await connection.fetchval(statements["is_prepared"]):
@@ -94,7 +95,7 @@ async def migrate(dsn: str, *, files: Sequence[tuple[str, bytes]] | None = None)
     """
     known = list_migrations(sql.read_migrations() if files is None else files)
     statements = sql.load("migrate")
-    connection = await asyncpg.connect(dsn, server_settings={"application_name": "journal-migrate"})
+    connection = await Servers(dsn).connect(server_settings={"application_name": "journal-migrate"})
     try:
         await connection.execute(statements["lock"])
         try:

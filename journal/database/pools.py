@@ -16,7 +16,8 @@ import asyncpg
 
 import sql
 from journal.core.errors import LockedError, NoRoomError, StoreError, UnavailableError
-from journal.database.refusals import describe_refusal, describe_silence, read_place
+from journal.database.refusals import describe_no_primary, describe_refusal, describe_silence, read_place
+from journal.database.servers import CONNECT_LIMIT_SECONDS, Servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -28,7 +29,6 @@ Role = Literal["ingest", "read", "seal", "purge", "admin", "owner"]
 ROLES: Final[tuple[Role, ...]] = ("ingest", "read", "seal", "purge", "admin", "owner")
 
 POOL_SIZES: Final[Mapping[Role, int]] = {"ingest": 4, "read": 4, "seal": 2, "purge": 1, "admin": 1, "owner": 2}
-CONNECT_LIMIT_SECONDS: Final = 10.0
 # How long a connection may be used before it is considered dead: a network may silently drop all packets.
 LENT_LIMITS_SECONDS: Final[Mapping[Role, float]] = {
     "ingest": 20,
@@ -78,6 +78,11 @@ CONSTRAINTS: Final[Mapping[str, str]] = {
     "person_login": "somebody signs in with this login already: persons have one each, of one commune or of the host",
 }
 
+UNREPLICATED: Final = (
+    "synchronous_standby_names is empty, and JOURNAL_DSN names several servers: what is acknowledged would be lost "
+    "with the primary; turn synchronous_mode and synchronous_mode_strict on (patronictl edit-config)"
+)
+
 # 08 connection, 40 rolled back (deadlock, serialization), 53 resources, 57P0x shutdown, 57014 cancelled by hand.
 _TRANSIENT: Final = ("08", "40", "53", "57P", "57014")
 _NO_ROOM: Final = ("53100", "53200")
@@ -92,6 +97,8 @@ def translated(place: Place) -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translate(error, place) from error
+    except asyncpg.TargetServerAttributeNotMatched as error:
+        raise UnavailableError(describe_no_primary(place)) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         raise UnavailableError(f"{describe_silence(place)} ({type(error).__name__})") from error
 
@@ -137,6 +144,16 @@ def end_if_unreplicated(connection: asyncpg.Connection, message: asyncpg.Postgre
         connection.terminate()
 
 
+async def make_durable(connection: asyncpg.Connection, role: Role, *, must_replicate: bool) -> None:
+    """Return once what the connection wrote or read is durable; on a standby too, where it `must_replicate`.
+
+    Raises UnavailableError if no commit waits for a standby: another server may take this one's place without it.
+    """
+    standbys = await connection.fetchval(sql.load(role)["flush"])
+    if must_replicate and not standbys:
+        raise UnavailableError(UNREPLICATED)
+
+
 async def _reset(_: asyncpg.Connection) -> None:
     """Save a round trip: no statement of ours sets anything that outlives its transaction."""
 
@@ -144,20 +161,22 @@ async def _reset(_: asyncpg.Connection) -> None:
 class Pools:
     """One lazy pool per role on one address; passwords, if any, come from the usual password file."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - `connect` alone calls it
         self,
         pools: Mapping[Role, asyncpg.Pool],
         limits_seconds: Mapping[Role, float],
-        dsn: str,
+        servers: Servers,
+        places: Mapping[Role, Place],
         options: Mapping[Role, Mapping[str, Any]],
         facts: Facts | None = None,
     ) -> None:
         """Keep the pools; use `connect`."""
-        self._dsn = dsn
+        self._servers = servers
         self._options = options
-        self._places = {role: read_place(dsn, options[role]["user"]) for role in ROLES}
+        self._places = places
         self._pools = pools
         self._limits_seconds = limits_seconds
+        self._is_silent = False
         self.facts = facts
 
     @classmethod
@@ -188,17 +207,26 @@ class Pools:
             }
             for role in ROLES
         }
+        servers = Servers(dsn)
+        places = {role: read_place(dsn, options[role]["user"]) for role in ROLES}
         with translated(read_place(dsn)):
             pools = {
-                role: await asyncpg.create_pool(dsn, min_size=0, max_size=sizes[role], reset=_reset, **options[role])
+                role: await asyncpg.create_pool(
+                    dsn, connect=servers.connect, min_size=0, max_size=sizes[role], reset=_reset, **options[role]
+                )
                 for role in ROLES
             }
-        return cls(pools, limits, dsn, options, facts)
+        return cls(pools, limits, servers, places, options, facts)
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """Return every role."""
         return ROLES
+
+    @property
+    def must_replicate(self) -> bool:
+        """Tell whether what is acknowledged must be on a standby: another server may take the primary's place."""
+        return self._servers.are_several
 
     def place(self, role: Role) -> Place:
         """Return where a role connects."""
@@ -218,14 +246,27 @@ class Pools:
         """Close."""
         await self.close()
 
+    async def _leave_silent(self) -> None:
+        """Lend no connection again that is as old as one that had no answer: its server may be silent for all."""
+        if self._is_silent:
+            self._is_silent = False
+            for pool in self._pools.values():
+                await pool.expire_connections()
+
     @asynccontextmanager
     async def borrow(self, role: Role) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection of a role; UnavailableError if it was lost meanwhile, even after a result."""
         limit = self._limits_seconds[role]
+
+        def give_up(connection: asyncpg.Connection) -> None:
+            self._is_silent = True
+            connection.terminate()
+
         with translated(self._places[role]):
+            await self._leave_silent()
             async with self._pools[role].acquire(timeout=limit) as connection:
                 connection.add_log_listener(end_if_unreplicated)
-                alarm = asyncio.get_running_loop().call_later(limit, connection.terminate)
+                alarm = asyncio.get_running_loop().call_later(limit, give_up, connection)
                 try:
                     yield connection
                     if connection.is_closed():
@@ -238,7 +279,7 @@ class Pools:
     async def connect_anew(self, role: Role) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection of its own, made now: a pooled one shows nothing of what new ones are refused."""
         with translated(self._places[role]):
-            connection = await asyncpg.connect(self._dsn, **self._options[role])
+            connection = await self._servers.connect(**self._options[role])
             alarm = asyncio.get_running_loop().call_later(CONNECT_LIMIT_SECONDS, connection.terminate)
             try:
                 yield connection

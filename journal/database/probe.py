@@ -40,7 +40,7 @@ class ProbeStatements(Pools):
                     continue  # its sessions are read-only, by our own choice
                 rows = await connection.fetch(sql.load("probe")["read_settings"])
             settings = {row["name"]: row["setting"] for row in rows}
-            found = judge_durability(settings)
+            found = judge_durability(settings, must_replicate=self.must_replicate)
             if settings["default_transaction_read_only"] != "off":
                 found.append(f"default_transaction_read_only is on for {self.place(role).role}: nothing can be written")
             faults |= dict.fromkeys(found)

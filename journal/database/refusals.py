@@ -56,6 +56,11 @@ UNREACHABLE: Final = (
     "the database cannot be reached or was lost: no answer for {role} from {where}; start PostgreSQL, or correct "
     "JOURNAL_DSN and the network"
 )
+# Of several servers, those that answer are standbys.
+NO_PRIMARY: Final = (
+    "{where} takes no writes: none of its servers is the primary; a failover is under way, or none can be (patronictl "
+    "list)"
+)
 _CLASS_LENGTH: Final = 2
 
 
@@ -86,6 +91,11 @@ def describe_refusal(state: str, place: Place) -> str | None:
     """Return the sentence for a SQLSTATE, None if it has none of its own."""
     sentence = SENTENCES.get(state) or SENTENCES.get(state[:_CLASS_LENGTH])
     return sentence.format(role=place.role, where=place) if sentence else None
+
+
+def describe_no_primary(place: Place) -> str:
+    """Return the sentence for servers that are all standbys."""
+    return NO_PRIMARY.format(where=place)
 
 
 def describe_silence(place: Place) -> str:

@@ -17,7 +17,7 @@ import sql
 from journal.core.errors import StoreError
 from journal.database.heads import LeafRun, LeafSpan, SealHeadRow
 from journal.database.ingest import HeadRow
-from journal.database.pools import Pools, readable
+from journal.database.pools import Pools, make_durable, readable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -88,7 +88,7 @@ class SealStatements(Pools):
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     state = await _read_state(connection, heads=heads)
             # What is sealed, and what the signer remembers, must never be lost.
-            await connection.execute(sql.load("seal")["flush"])
+            await make_durable(connection, "seal", must_replicate=self.must_replicate)
             return state
 
     async def close_day(self, day: date) -> list[HeadRow]:
@@ -103,7 +103,7 @@ class SealStatements(Pools):
                 await connection.execute(statements["close_day"], day)
                 # Nothing can be appended to the day from here on, so its heads are read without a lock.
                 heads = await _heads(connection.fetch(statements["closed_heads"], day))
-            await connection.execute(statements["flush"])
+            await make_durable(connection, "seal", must_replicate=self.must_replicate)
             return heads
 
     async def read_leaves(self, spans: Sequence[LeafSpan], since: date | None, through: date | None) -> list[LeafRun]:

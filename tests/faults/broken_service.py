@@ -4,6 +4,7 @@
     hasty        acknowledges, and commits a moment later; nor does it look whether the tables have it
     forgetful    does not know again what it has recorded
     hopeful      takes the loss of the connection for a commit
+    alone        does not ask for a standby, though another server may take the primary's place
 
 Run as a program in place of `journal.cli.main`; nothing of the service itself knows of it.
 """
@@ -20,6 +21,7 @@ from journal.cli.main import main
 from journal.core.errors import UnavailableError
 from journal.database import ingest
 from journal.database.ingest import AppendResult, _read_result, append_arguments
+from journal.database.servers import Servers
 from journal.database.store import Store
 from journal.writing import rules
 from journal.writing.memory import Memory
@@ -74,7 +76,7 @@ async def believe(memory: Memory, heads: Mapping[Compartment, HeadState]) -> lis
     return []
 
 
-async def leave_unflushed(connection: asyncpg.Connection, stack: AsyncExitStack) -> None:
+async def leave_unflushed(connection: asyncpg.Connection, stack: AsyncExitStack, **_: bool) -> None:
     """Give the connection back at once."""
     del connection
     await stack.aclose()
@@ -96,6 +98,8 @@ if __name__ == "__main__":
     elif fault == "hopeful":
         Store.append = append_hopefully  # type: ignore[method-assign, assignment]  # the fault
         Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
+    elif fault == "alone":
+        Servers.are_several = False  # type: ignore[method-assign, assignment]  # the fault
     else:
         rules.event_keys = forget  # type: ignore[attr-defined]  # the fault
     sys.exit(main())

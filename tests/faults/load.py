@@ -54,6 +54,8 @@ class Load:
         self._stopping = False
         self._acknowledged: dict[Chain, list[dict[str, Any]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        # How long a client waits after each request.
+        self.pause_seconds = 0.0
         self.statuses: dict[int, int] = {}
         self.requests = 0
         self.refused_connections = 0
@@ -121,6 +123,7 @@ class Load:
                     events[-1]["subject"] = None
                 count += size
             await self._send(chain, events, draw)
+            await asyncio.sleep(self.pause_seconds)
 
     async def _send(self, chain: Chain, events: list[dict[str, Any]], draw: random.Random) -> None:
         """Post until the answer is definite; what was not answered may be asked for again in other company."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 EDGE_FILES = Path(__file__).parents[2] / "deploy" / "edge"
 NAME = "journal.example.fr"
@@ -88,14 +88,14 @@ class Proxy:
         return context
 
 
-def make_pair(home: Path, name: str) -> Pair:
-    """Make a key and a self-signed certificate of this DNS name."""
+def make_pair(home: Path, name: str, names: Sequence[x509.GeneralName] = ()) -> Pair:
+    """Make a key and a self-signed certificate of this DNS name, or of other names."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     begin, end = now - timedelta(minutes=1), now + timedelta(days=1)
     builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), begin, end)
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names or [x509.DNSName(name)]), critical=False)
     home.mkdir(parents=True, exist_ok=True)
     pair = Pair(certificate=home / f"{name}.pem", key=home / f"{name}.key")
     pair.certificate.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))

@@ -1,0 +1,266 @@
+"""Three hosts with etcd, Patroni and PostgreSQL, from the files of deploy/ha as an operator has them.
+
+What differs from an operator's hosts: names, addresses, directories, passwords, and that root may read the superuser's
+socket. Each host is a network namespace; everything it runs works in its directory, by which it is found to be killed
+or stopped as a machine is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import asyncpg
+from cryptography import x509
+
+import sql
+from journal.database.embedded import OWNER
+from journal.database.pools import ROLES
+from tests.support.hosts import Hosts
+from tests.support.memory import choose_directory
+from tests.support.proxies import make_pair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+FILES = Path(__file__).parents[2] / "deploy" / "ha"
+NAMES = ("db1", "db2", "db3")
+# As the files have them.
+NETWORK = "10.1.0"
+PASSWORD = "of the tests"
+ACCOUNT = "postgres"
+AS_POSTGRES = ("setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups")
+START_SECONDS = 120
+LOOK_SECONDS = 0.25
+ANSWER = aiohttp.ClientTimeout(total=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A host: its name, its address, its directory."""
+
+    name: str
+    address: str
+    directory: Path
+
+    def processes(self) -> list[int]:
+        """Return the processes that work in its directory, the oldest first."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):  # it has ended
+                    if (entry / "cwd").readlink().is_relative_to(self.directory):
+                        found.append(int(entry.name))
+        return sorted(found)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to everything it runs, until there is nothing new to send it to."""
+        done: set[int] = set()
+        while new := set(self.processes()) - done:
+            for pid in new:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            done |= new
+
+    def kill(self) -> None:
+        """Kill everything it runs."""
+        self.signal(signal.SIGKILL)
+
+
+class Patroni:
+    """The three hosts."""
+
+    def __init__(self, hosts: Hosts, home: Path, changes: Mapping[str, str]) -> None:
+        """Write their files; `changes` replaces texts of patroni.yml."""
+        self.hosts = hosts
+        self._home = home
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.nodes = {
+            name: Node(name=name, address=address, directory=home / name) for name, address in hosts.addresses.items()
+        }
+        self.passwords = home / "pgpass"
+        self.passwords.write_text(f"*:*:*:*:{PASSWORD}\n", encoding="ascii")
+        self.passwords.chmod(0o600)
+        self._make_certificate()
+        for node in self.nodes.values():
+            self._write(node, changes)
+        account = pwd.getpwnam(ACCOUNT)
+        for path in (home, *home.rglob("*")):
+            if path != self.passwords:
+                os.chown(path, account.pw_uid, account.pw_gid)
+
+    @property
+    def dsn(self) -> str:
+        """The owner's address, as the guide has it."""
+        hosts = ",".join(f"{node.address}:5432" for node in self.nodes.values())
+        options = f"target_session_attrs=read-write&sslmode=verify-full&sslrootcert={self._home}/tls/postgresql-ca.pem"
+        return f"postgresql://{OWNER}@{hosts}/journal?{options}"
+
+    def superuser_dsn(self, name: str, database: str = "journal") -> str:
+        """The superuser's address on one host."""
+        return f"postgresql://{ACCOUNT}@/{database}?host={self.nodes[name].directory}/run"
+
+    def _make_certificate(self) -> None:
+        tls = self._home / "tls"
+        names = [x509.IPAddress(ip_address(node.address)) for node in self.nodes.values()]
+        pair = make_pair(tls, "postgresql", names)
+        pair.key.chmod(0o600)
+        shutil.copy(pair.certificate, tls / "postgresql-ca.pem")
+
+    def _write(self, node: Node, changes: Mapping[str, str]) -> None:
+        for name in ("etcd", "run"):
+            (node.directory / name).mkdir(parents=True)
+        text = (FILES / "patroni.yml").read_text(encoding="utf-8")
+        for old, new in changes.items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        # As the guide says to do it, for another host than the first.
+        text = text.replace("name: db1\n", f"name: {node.name}\n")
+        number = int(node.name.removeprefix("db"))
+        text = re.sub(r"(listen|connect_address): 10\.1\.0\.1:", rf"\1: {NETWORK}.{number}:", text)
+        text = re.sub(r"CHANGE-ME-\w+", PASSWORD, text)
+        text = text.replace("local all postgres peer", "local all postgres trust")
+        text = text.replace("/var/lib/postgresql/15/openepm-journal", str(node.directory / "data"))
+        text = text.replace("/var/run/postgresql", str(node.directory / "run"))
+        text = text.replace("/var/lib/postgresql/.pgpass-openepm-journal", str(node.directory / "pgpass"))
+        text = text.replace("/etc/openepm-journal/tls", str(self._home / "tls"))
+        (node.directory / "patroni.yml").write_text(self._placed(text), encoding="utf-8")
+        text = (FILES / "etcd.env").read_text(encoding="utf-8")
+        text = text.replace("ETCD_NAME=db1", f"ETCD_NAME={node.name}")
+        text = re.sub(r"^(ETCD_\w+_URLS=http://)10\.1\.0\.1:", rf"\g<1>{NETWORK}.{number}:", text, flags=re.MULTILINE)
+        text = text.replace("/var/lib/etcd/openepm-journal", str(node.directory / "etcd"))
+        (node.directory / "etcd.env").write_text(self._placed(text), encoding="utf-8")
+
+    def _placed(self, text: str) -> str:
+        """Put the addresses of the test's network in place of the file's."""
+        for at, node in enumerate(self.nodes.values(), start=1):
+            text = re.sub(rf"\b10\.1\.0\.{at}\b", node.address, text)
+        return text.replace(f"{NETWORK}.0/24", f"{self.hosts.network}.0/24")
+
+    def start(self, name: str) -> None:
+        """Start everything a host runs."""
+        node = self.nodes[name]
+        lines = (node.directory / "etcd.env").read_text(encoding="utf-8").splitlines()
+        variables = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        self._run(node, ["etcd"], variables)
+        self._run(node, ["patroni", str(node.directory / "patroni.yml")], {})
+
+    def _run(self, node: Node, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        with (node.directory / f"{command[0]}.log").open("ab") as log:
+            child = subprocess.Popen(
+                [*self.hosts.command(node.name), *AS_POSTGRES, *command],
+                cwd=node.directory,
+                env={"PATH": os.environ["PATH"], "HOME": str(node.directory), **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._children.append(child)
+
+    async def _told(self, node: Node) -> dict[str, Any]:
+        """Return what a host's Patroni says of its own PostgreSQL; nothing if it does not answer."""
+        async with aiohttp.ClientSession(timeout=ANSWER) as session:
+            with suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with session.get(f"http://{node.address}:8008/patroni") as answer:
+                    found: dict[str, Any] = await answer.json(content_type=None)
+                    return found
+        return {}
+
+    async def whole(self) -> str:
+        """Wait until every host runs, one is the primary and one the synchronous standby; return the primary.
+
+        Each is asked about itself: one that was cut off still knows the cluster as it was.
+        """
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                told = {name: await self._told(node) for name, node in self.nodes.items()}
+                primaries = [name for name, one in told.items() if one.get("role") == "master"]
+                synchronous = [name for name, one in told.items() if one.get("sync_standby")]
+                timelines = {one.get("timeline") for one in told.values()}
+                states = {one.get("state") for one in told.values()}
+                if (len(primaries), len(synchronous), len(timelines), states) == (1, 1, 1, {"running"}):
+                    return primaries[0]
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def replaced(self, name: str) -> str:
+        """Wait until another host than this one is the primary; return it."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                for node in self.nodes.values():
+                    if node.name != name and await self._is_primary(node):
+                        return node.name
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _is_primary(self, node: Node) -> bool:
+        return (await self._told(node)).get("role") == "master"
+
+    async def switch_over(self, name: str) -> None:
+        """Have the primary hand over to its synchronous standby, as `patronictl switchover` does."""
+        node = self.nodes[name]
+        async with (
+            aiohttp.ClientSession(auth=aiohttp.BasicAuth("patroni", PASSWORD)) as session,
+            session.post(f"http://{node.address}:8008/switchover", json={"leader": name}) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+
+    async def configure(self, name: str, change: Mapping[str, object]) -> None:
+        """Change what is for all hosts, by one of them, as `patronictl edit-config` does."""
+        async with (
+            aiohttp.ClientSession(auth=aiohttp.BasicAuth("patroni", PASSWORD)) as session,
+            session.patch(f"http://{self.nodes[name].address}:8008/config", json=change) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+
+    async def found(self) -> str:
+        """Make roles and database on the primary, as `openepm-journal setup` says; return the primary."""
+        primary = await self.whole()
+        text = sql.read("setup.sql") + sql.read("roles.sql")
+        text += "".join(f"ALTER ROLE journal_{role} PASSWORD '{PASSWORD}';\n" for role in ROLES)
+        command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", self.superuser_dsn(primary, "postgres")]
+        done = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+        await done.communicate(text.encode())
+        assert done.returncode == 0
+        return primary
+
+    async def ask(self, name: str, statement: str) -> Any:
+        """Return one value from one host's PostgreSQL."""
+        connection = await asyncpg.connect(self.superuser_dsn(name, "postgres"))
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    def end(self) -> None:
+        """Kill everything."""
+        for node in self.nodes.values():
+            node.signal(signal.SIGCONT)
+            node.kill()
+        for child in self._children:
+            child.wait()
+
+
+@asynccontextmanager
+async def running_patroni(changes: Mapping[str, str] | None = None) -> AsyncIterator[Patroni]:
+    """Run the three hosts, with the journal's roles and its empty database."""
+    with Hosts(NAMES) as hosts, tempfile.TemporaryDirectory(prefix="oej-ha-", dir=choose_directory()) as home:
+        cluster = Patroni(hosts, Path(home), changes or {})
+        try:
+            for name in NAMES:
+                cluster.start(name)
+            await cluster.found()
+            yield cluster
+        finally:
+            cluster.end()
