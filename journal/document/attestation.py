@@ -41,7 +41,7 @@ def attestation_content(attestation: Attestation) -> dict[str, Any]:
         "tenant_name": tenant_name(attestation),
         "warning": typeset(TRIALS) if attestation.anchor and attestation.anchor.is_development else "",
         "lead": lead(attestation),
-        "columns": ["Catégorie", "Entrées détruites", "Conservation et terme, à 0 h", "Destruction"],
+        "columns": ["Catégorie", "Entrées détruites", "Conservation et terme, à 0 h (UTC)", "Destruction (UTC)"],
         "gone": [_gone(facts) for facts in gone],
         "kept_title": "Encore conservées, hors de cette attestation",
         "kept": [_kept(facts, attestation.issued_at) for facts in attestation.of_state("kept")],

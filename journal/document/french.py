@@ -44,11 +44,6 @@ def french_day(day: date) -> str:
     return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
-def french_moment(moment: datetime) -> str:
-    """Write a moment, to the second, in universal time."""
-    return f"{french_day(moment.date())} à {moment:%H h %M min %S s} (UTC)"
-
-
 def french_number(value: int) -> str:
     """Write a whole number with thin spaces between thousands."""
     return f"{value:,}".replace(",", "\u202f")
@@ -97,8 +92,13 @@ def solid_weekday(day: date) -> str:
 
 
 def solid_moment(moment: datetime) -> str:
-    """Write a moment, to the second, breakable only between day and hour."""
+    """Write a moment of universal time, to the second, breakable only between day and hour."""
     return f"{solid_day(moment.date())} " + solid(f"à {moment.hour} h {moment:%M min %S s}")
+
+
+def french_moment(moment: datetime) -> str:
+    """Write a moment, and in which time it is: where no heading says so."""
+    return f"{solid_moment(moment)}\u00a0(UTC)"
 
 
 def solid_entries(count: int) -> str:

@@ -81,8 +81,8 @@ def paper_content(paper: Paper, signatory: Signatory) -> dict[str, Any]:
 _HOW_SEALS = (
     "Le service remet le texte de chaque sceau, dont le SHA-256 figure ci-dessus, et sa signature, que contrôle le "
     "logiciel openssl. Un sceau qui ne clôt pas un jour n'est gardé que sept jours. La signature de ce document se "
-    "contrôle avec un lecteur PDF, et le certificat de confiance obtenu par une autre voie. Toutes les heures de ce "
-    "document sont en temps universel (UTC)."
+    "contrôle avec un lecteur PDF, et le certificat de confiance obtenu par une autre voie. Les jours et les heures de "
+    "ce document sont en temps universel (UTC) : en France, il est une heure de plus, deux en été."
 )
 
 
@@ -96,7 +96,7 @@ def _seals(seals: Iterable[CitedSeal]) -> Block:
         ]
         for seal in sorted(seals, key=lambda seal: seal.number)
     ]
-    return grid(["Sceau", "Nature", "Fait le", "SHA-256 de son texte"], rows, [17, 27, "1", 91])
+    return grid(["Sceau", "Nature", "Fait le (UTC)", "SHA-256 de son texte"], rows, [17, 27, "1", 91])
 
 
 def named(text: str, limit_characters: int = NAME_CHARACTERS) -> str:

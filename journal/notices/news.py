@@ -17,7 +17,7 @@ from journal.core.errors import VerificationError
 from journal.core.times import day_of, format_day, overdue_through, parse_day
 from journal.notices.host import CERTIFICATE_DAYS
 from journal.pki.certificates import parse
-from journal.writing.chronicle import AUTOMATIC, SUBMITTED_BY
+from journal.writing.chronicle import is_automatic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,8 +83,7 @@ def news_of_entry(journal: str, entry: Entry) -> News | None:
 
 
 def _extract(journal: str, entry: Entry, data: dict[str, Any]) -> tuple[str, str | None, str | None] | None:
-    is_automatic = entry.submitted_by == SUBMITTED_BY and data.get("requester") in AUTOMATIC
-    if journal == RESERVED_TENANT or is_automatic or data.get("outcome") == "denied":
+    if journal == RESERVED_TENANT or is_automatic(entry) or data.get("outcome") == "denied":
         return None
     return "extract", journal, data.get("category")
 

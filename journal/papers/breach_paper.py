@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.document.french import french_number, french_range, solid_day, solid_entries, solid_moment
+from journal.document.french import french_moment, french_number, french_range, solid_day, solid_entries, solid_moment
 from journal.document.paper import (
     Lines,
     Paper,
@@ -168,8 +168,8 @@ def _verdict(breach: Breach) -> str:
 def _deadline(breach: Breach) -> str:
     return (
         "Si un risque pour les personnes n'est pas exclu, la commune notifie la violation à la CNIL dans les 72 heures "
-        f"après en avoir pris connaissance : connue le {solid_moment(breach.suspected.known_at)}, avant le "
-        f"{solid_moment(breach.deadline)} (temps universel)."
+        f"après en avoir pris connaissance : connue le {french_moment(breach.suspected.known_at)}, avant le "
+        f"{french_moment(breach.deadline)}."
     )
 
 
@@ -179,7 +179,7 @@ def _suspected(situation: Situation, breach: Breach, json_sha256: str) -> Block:
     if told.holder is not None and breach.role is not None:
         rows.append(("Accès", plain(f"{told.holder}, rôle : {ROLES.get(breach.role, breach.role)}")))
         revoked = breach.revoked_at
-        state = good(f"révoqué le {solid_moment(revoked.replace(microsecond=0))}") if revoked else bad("en vigueur")
+        state = good(f"révoqué le {french_moment(revoked.replace(microsecond=0))}") if revoked else bad("en vigueur")
         rows.append(("État de l'accès", state))
         asked = f"satisfaites : {french_number(breach.requests)} ; refusées : {french_number(breach.refused)}"
         rows.append(("Ses demandes d'extrait", plain(asked) + small("journal de la commune")))
@@ -204,7 +204,7 @@ def _reading(situation: Situation, breach: Breach) -> list[Block]:
     rows = [_exposed(situation, one) for one in breach.exposures if one.total]
     if not rows:
         return [*blocks, paragraphs("Aucune entrée n'est concernée sur ces jours.")]
-    columns = ["Catégorie", "Lisible", "Entrées", "Fiches", "Comptes", "Jours d'inscription"]
+    columns = ["Catégorie", "Lisible", "Entrées", "Fiches", "Comptes", "Jours d'inscription (UTC)"]
     remark = (
         "Fiches et comptes : combien de différents, sans les nommer ; la commune les connaît en ouvrant un extrait "
         "dans le lecteur. « Détruites depuis » : d'après les inscriptions des destructions."
@@ -246,7 +246,7 @@ def _changed(breach: Breach) -> list[Block]:
         ]
         for one in breach.changed[-CHANGES_TOLD:]
     ]
-    return [grid(["Quand", "Changement", "Appui"], rows, [48, "1", 62]), note(_NOT_ENTERED)]
+    return [grid(["Quand (UTC)", "Changement", "Appui"], rows, [48, "1", 62]), note(_NOT_ENTERED)]
 
 
 def _authority(situation: Situation, breach: Breach) -> list[Block]:
@@ -270,7 +270,7 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
         f"Responsable de traitement : {situation.commune}. Sous-traitant : l'hébergeur de {situation.service.name}.",
         (
             f"Nature de la violation : {_nature(breach)}. Origine : {FEARED[told.suspicion]}, {_days(breach)} ; "
-            f"connue le {solid_moment(told.known_at)} (temps universel)."
+            f"connue le {french_moment(told.known_at)}."
         ),
         f"Données : le journal des accès (art. 101 de la loi n° 78-17) : {data}. Le contenu des fiches n'y figure pas.",
         f"Volume : {volume}",

@@ -126,7 +126,7 @@ async def coverage(situation: Situation, first: date | None = None, last: date |
     period = f"du {solid_day(found.first)} au {solid_day(found.last)}"
     return Paper(
         title="Rapport de couverture",
-        subtitle=f"Article 101 : ce que chaque module inscrit, jours d'inscription {period}",
+        subtitle=f"Article 101 : ce que chaque module inscrit, jours d'inscription (UTC) {period}",
         reference=f"couverture / {situation.tenant.code}",
         tenant_name=situation.tenant.name,
         lead=(
@@ -212,7 +212,9 @@ def _modules(situation: Situation, found: Coverage) -> list[dict[str, object]]:
         kinds = sorted(counted.kinds.items(), key=lambda item: (item[0][0], -item[1].entries, item[0]))
         rows = [_kind(key, kind) for key, kind in kinds[:SOURCES_TOLD]]
         blocks.append(
-            grid(["Module (source)", "Opération", "Entrées", "Avec motif", "Dernière"], rows, ["1", 38, 18, 30, 40])
+            grid(
+                ["Module (source)", "Opération", "Entrées", "Avec motif", "Dernière (UTC)"], rows, ["1", 38, 18, 30, 40]
+            )
         )
         if len(kinds) > SOURCES_TOLD:
             blocks.append(
@@ -273,7 +275,7 @@ def _numbers(situation: Situation, found: Coverage) -> list[dict[str, object]]:
                 plain(solid_moment(row.last_at.replace(microsecond=0))),
             ]
         )
-    columns = ["Source", "Dernier n°", "Manquants", "Pertes déclarées", "Répétés", "Dernier reçu"]
+    columns = ["Source", "Dernier n°", "Manquants", "Pertes déclarées", "Répétés", "Dernier reçu (UTC)"]
     told = [one for one in found.alarms if one.event.get("data", {}).get("alarm") == "numbers lost"]
     support = ", ".join(entry_name(entry.index) for entry in told[-5:])
     blocks: list[dict[str, object]] = [grid(columns, rows, ["1", 20, 30, 20, 18, 36])]
@@ -294,7 +296,7 @@ def _silences(situation: Situation, found: Coverage) -> list[dict[str, object]]:
         ]
         for one in found.silent[:SOURCES_TOLD]
     ]
-    return [grid(["Source", "Rien depuis", "Rythme déclaré"], rows, ["1", 50, 40])]
+    return [grid(["Source", "Rien depuis (UTC)", "Rythme déclaré"], rows, ["1", 50, 40])]
 
 
 def _how(situation: Situation, found: Coverage) -> list[str]:

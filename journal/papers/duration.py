@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from journal.admin.longer import asks_for_longer
 from journal.core.times import MAX_RETENTION_DAYS
-from journal.document.french import french_number, solid_day
+from journal.document.french import french_moment, french_number
 from journal.document.paper import (
     Lines,
     Paper,
@@ -159,5 +159,5 @@ def _handover(situation: Situation, entries: Sequence[Entry]) -> list[dict[str, 
         rows.append(("Alarmes de remise, conservées", alarms))
     else:
         rows.append(("Alarmes de remise, conservées", plain("aucune")))
-    rows.append(("Constaté le", plain(solid_day(situation.now.date()))))
+    rows.append(("Constaté le", plain(french_moment(situation.now))))
     return [facts(rows)]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError
 from journal.core.times import midnight, parse_day, parse_time
-from journal.document.french import french_number, solid_day, solid_moment
+from journal.document.french import french_moment, french_number, solid_day
 from journal.document.paper import Lines, Paper, Section, bad, good, grid, note, plain, small, strong
 from journal.keys.persons import SignInKeys
 from journal.papers.situation import entry_name
 from journal.papers.transport import find_tls
 from journal.status.rounds import Rounds
+from journal.writing.chronicle import is_automatic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -117,7 +118,7 @@ async def measures(situation: Situation, look: Look | None = None) -> Paper:
         lead=(
             f"Ces mesures protègent le journal de « {situation.commune} » (loi n° 78-17, art. 99 ; règlement (UE) "
             f"2016/679, art. 32). Aucune n'est recopiée d'un texte : chacune a été constatée le "
-            f"{solid_moment(situation.now)} sur l'installation en marche. {_summary(len(found), lacking)}"
+            f"{french_moment(situation.now)} sur l'installation en marche. {_summary(len(found), lacking)}"
         ),
         sections=[
             Section(
@@ -283,7 +284,7 @@ def _swap() -> tuple[Lines, Lines]:
 
 async def _signing(situation: Situation) -> list[Measure]:
     service, status = situation.service, await situation.service.status()
-    seals = plain(situation.seal_name) + small(f"fait le {solid_moment(situation.seal.sealed_at)}")
+    seals = plain(situation.seal_name) + small(f"fait le {french_moment(situation.seal.sealed_at)}")
     interval = service.settings.seal_interval_seconds
     late = status.unsealed_days
     sealing = bad(f"{_days(late)} sans clôture") if late else good(f"au plus toutes les {interval} s")
@@ -329,7 +330,7 @@ async def _ending(situation: Situation) -> list[Measure]:
     overdue = [one.overdue_days for one in status.categories if one.category in known and one.overdue_days]
     gone = [category.purged_day for category in status.categories if category.purged_day is not None]
     last = f"dernier jour détruit : {solid_day(max(gone))}" if gone else "rien n'est encore arrivé au terme"
-    entry = small(f"la dernière : {entry_name(purges[-1].index)}") if purges else []
+    entry = small(f"dernière destruction inscrite : {entry_name(purges[-1].index)}") if purges else []
     late = _late(situation, purges)
     state = good("à jour")
     if overdue:
@@ -401,7 +402,10 @@ async def _people(situation: Situation) -> list[Measure]:
     bound = sum(row.certificate_sha256 is not None for row in valid)
     limited = sum(row.expires_at is not None for row in valid)
     asked = await situation.entries("extract")
+    own = sum(map(is_automatic, asked))
     last = small(f"la dernière : {entry_name(asked[-1].index)}") if asked else []
+    if own:
+        last = small(f"dont {french_number(own)} du service, pour remettre à la commune") + last
     return [
         Measure(
             "Second facteur des personnes du bureau", second, plain("identités chiffrées sous la clé de la commune")
@@ -429,7 +433,7 @@ def _audited(situation: Situation) -> Measure:
     oldest = datetime.fromtimestamp(int(min(own)), UTC)
     days = f"{french_number(len(own))} contrôlés" if len(own) > 1 else "un contrôlé"
     return Measure(
-        title, good(days), plain("jours et catégories") + small(f"le plus ancien contrôle : {solid_moment(oldest)}")
+        title, good(days), plain("jours et catégories") + small(f"le plus ancien contrôle : {french_moment(oldest)}")
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from journal.admin.longer import asks_for_longer
-from journal.document.french import french_number, solid_moment
+from journal.document.french import french_moment, french_number
 from journal.document.paper import (
     Lines,
     Paper,
@@ -167,15 +167,15 @@ def _access(situation: Situation, entries: Sequence[Entry]) -> list[dict[str, ob
         for row in snapshot.persons()
         if row.tenant == code and row.revoked_at is None and row.invitation_hash is None
     )
-    rows = [[plain(f"{count}"), plain(_ROLES[role])] for role, count in roles.items() if role in _ROLES]
-    rows += [[plain(f"{count}"), plain(f"personnes du bureau : {_PEOPLE[role]}")] for role, count in people.items()]
-    rows.append([plain("sur demande"), plain("la Commission nationale de l'informatique et des libertés (art. 101)")])
+    rows = [[plain(_ROLES[role]), plain(f"{count}")] for role, count in roles.items() if role in _ROLES]
+    rows += [[plain(f"personnes du bureau : {_PEOPLE[role]}"), plain(f"{count}")] for role, count in people.items()]
+    rows.append([plain("la Commission nationale de l'informatique et des libertés (art. 101)"), plain("sur demande")])
     last = [one for one in entries if one.event["type"].endswith((".credential", ".person"))]
     told = f"dernier changement : {entry_name(last[-1].index)}" if last else "aucun changement depuis 60 jours"
     return [
-        grid(["Nombre", "Destinataires"], rows, [24, "1"]),
+        grid(["Destinataires", "Nombre"], rows, ["1", 24]),
         note(
-            f"Comptés le {solid_moment(situation.now)} parmi les accès dont le magasin de clés se "
+            f"Comptés le {french_moment(situation.now)} parmi les accès dont le magasin de clés se "
             f"porte garant ; {told}. L'hébergeur exploite le service ; ses propres accès d'assistance à OpenEPM sont "
             "eux-mêmes inscrits, avec l'autorisation de la commune."
         ),

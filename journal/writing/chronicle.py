@@ -337,6 +337,11 @@ class Chronicle:
         return day < await self.first_day(day_of(max(self._clock.now(), await self._store.read_now())))
 
 
+def is_automatic(entry: Entry) -> bool:
+    """Tell whether the service asked for an extract itself: for a hand-over, an export, or what an authority asks."""
+    return entry.submitted_by == SUBMITTED_BY and entry.event.get("data", {}).get("requester") in AUTOMATIC
+
+
 def is_of_preservation(entry: Entry) -> bool:
     """Tell whether an entry is about an authority's request to preserve: it is shown to those who answer for it."""
     data = entry.event.get("data", {})

@@ -10,11 +10,14 @@ import pytest
 
 from journal.core.entry import Compartment
 from journal.core.errors import OperatorError
+from journal.document.paper import paper_content
 from journal.papers.breach import Breach, Suspected, examine
 from journal.papers.breach_paper import FEARED, WHY, dossier
 from journal.papers.making import Papers
+from journal.papers.signing import signatory
 from journal.papers.situation import gather
 from journal.reading.plan import ExtractRequest
+from tests.support.contents import without_zone
 from tests.support.lived import (
     ACCOUNTS,
     DAYS,
@@ -141,6 +144,8 @@ async def test_a_purge_that_is_late(world: World) -> None:
         assert of_category.total == whole
         text = orjson.dumps([one.blocks for one in dossier(situation, found, "ab" * 32).sections]).decode()
         assert f"et {whole} {'détruites depuis' if purged else 'au-delà de leur terme, non relues'}" in text
+        content = paper_content(dossier(situation, found, "ab" * 32), signatory(world.service, situation.now))
+        assert without_zone(content) == []
         assert "sans celles des entrées détruites depuis ou au-delà de leur terme" in text
 
 

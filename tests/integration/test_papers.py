@@ -14,18 +14,23 @@ import pytest
 
 from journal.admin.administration import NewCategory
 from journal.cli.doctor import look as look_at
-from journal.core.entry import RESERVED_TENANT
+from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError
+from journal.document.paper import paper_content
 from journal.extract.words import CHANGES
 from journal.papers.counting import Counted, Kind
 from journal.papers.coverage import Coverage, cover, coverage, motive_told, told_of_motives
 from journal.papers.duration import duration
 from journal.papers.making import FRENCH, Papers
 from journal.papers.measures import LOOKED_AT, measures
+from journal.papers.notice import notice
 from journal.papers.register import register
+from journal.papers.signing import signatory
 from journal.papers.situation import gather
+from journal.reading.plan import ExtractRequest
 from journal.status.rounds import Rounds
-from tests.support.contents import told
+from journal.writing.chronicle import HANDED_OVER, SUBMITTED_BY
+from tests.support.contents import told, without_zone
 from tests.support.lived import (
     ACCOUNT_NAMES,
     DAYS,
@@ -40,12 +45,14 @@ from tests.support.lived import (
     submit,
 )
 from tests.support.pdf import check_signature, words_of
-from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, TENANT, World
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, World
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from journal.document.paper import Paper
+    from journal.papers.situation import Situation
 
 pytestmark = [pytest.mark.needs("pdftotext", "pdfsig"), pytest.mark.world(made_by=lived_world)]
 
@@ -56,7 +63,7 @@ SAYS = {
         "loi n° 78-17 du 6 janvier 1978, art. 100 (registre) et 101 (journal)",
         "directive (UE) 2016/680",
         "120 entrées conservées, n° 0 à 119",
-        "1 logiciels qui inscrivent des accès",
+        "logiciels qui inscrivent des accès, sans rien pouvoir lire 1",
         "référents, qui demandent des extraits et invitent",
         "entrée n° 1 du journal de la commune",
         "Délégué à la protection des données",
@@ -218,12 +225,17 @@ async def test_measures_are_read_from_the_installation(world: World) -> None:
     await Rounds(world.settings.audit_path).note((CATEGORY, FIRST), world.clock.now(), is_sound=True)
     await world.installation.administration.end_handover(TENANT)
     await world.extract(FIRST, FIRST)
+    handed = ExtractRequest(from_day=FIRST, to_day=FIRST, purpose="lawfulness", requester=HANDED_OVER)
+    await world.service.extraction.open(
+        Compartment(SERVICE, TENANT, CATEGORY), handed, requested_by=SUBMITTED_BY, disclose=True, before_purge=True
+    )
     await world.installation.administration.credentials.revoke(await module_of(world))
     paper = await measures(await gather(world.service, TENANT), look)
     after = states(paper)
     assert after["Clé maîtresse fermée aux autres comptes"] == ("bad", "ouverte à d’autres")
     assert after["Remise à la commune avant destruction"] == ("bad", "pas en place")
-    assert after["Inscription de chaque demande d’extrait"] == ("good", "1 inscrite")
+    assert after["Inscription de chaque demande d’extrait"] == ("good", "2 inscrites")
+    assert "dont 1 du service, pour remettre à la commune" in text_of(paper)
     assert after["Accès des logiciels liés à un certificat"] == ("bad", "0 sur 1")
     assert after["Contrôle des jours clos, entrée par entrée"] == ("good", "un contrôlé")
     looked = {row[0][0]["text"]: row[1][0]["text"] for row in paper.sections[1].blocks[0]["rows"]}
@@ -294,6 +306,15 @@ async def test_what_cannot_be_made(world: World) -> None:
     with pytest.raises(OperatorError, match="no seal covers castres yet"):
         await papers.issue("register", "castres")
     assert [subject for _, subject, _ in await told(world) if subject == "document"] == []
+
+
+@pytest.mark.parametrize("make", [register, measures, coverage, notice, duration])
+async def test_every_hour_says_in_which_time_it_is(world: World, make: Callable[[Situation], Awaitable[Paper]]) -> None:
+    """UTC stands beside it, or above its column."""
+    situation = await gather(world.service, TENANT)
+    content = paper_content(await make(situation), signatory(world.service, situation.now))
+    assert without_zone(content) == []
+    assert without_zone({"texts": "5 mai 2026 à 9 h 00 min 51 s"}) != []
 
 
 async def test_when_the_contract_has_ended(world: World) -> None:

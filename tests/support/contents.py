@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
@@ -15,6 +16,24 @@ if TYPE_CHECKING:
     from datetime import date
 
 SERVICE_PREFIX = "fr.openepm.journal.service."
+HOUR = re.compile(r"\d+\sh\s\d\d\smin\s\d\d\ss(?!\s\((?:UTC|temps universel)\))")
+
+
+def without_zone(content: Any) -> list[str]:
+    """Return the texts of a document's content with an hour of which neither they nor their heading say the time."""
+    match content:
+        case {"title": str() as title} if "temps universel" in title:
+            return []
+        case {"columns": columns, "rows": rows}:
+            cells = [cell for row in rows for name, cell in zip(columns, row, strict=True) if "(UTC)" not in name]
+            return [text for cell in cells for text in without_zone(cell)]
+        case dict():
+            return [text for value in content.values() for text in without_zone(value)]
+        case list():
+            return [text for value in content for text in without_zone(value)]
+        case str():
+            return [content] if HOUR.search(content) else []
+    return []
 
 
 def members(extract: bytes) -> list[dict[str, Any]]:
