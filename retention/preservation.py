@@ -16,14 +16,20 @@ from typing import TYPE_CHECKING
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, OperatorError
 from journal.core.times import day_of, format_day, format_time
+from journal.database.handover import HandoverFile
+from journal.document.render import PRESERVATION_SLIP
+from journal.document.slips import remark_of_gone, remark_of_request, remark_of_term
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import PRESERVATION, PRESERVED, SUBMITTED_BY
 from retention.delivery import write_extract
 from retention.encryption import Encryption
+from retention.inventory import encode_inventory
 from retention.outbox import HeldError, Outbox
 from retention.policy import readable_from
+from retention.slips import put_paper
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
     from pathlib import Path
 
@@ -61,7 +67,7 @@ class Held:
     purged_from: date
     purged_by: date
     path: Path | None = None
-    sha256: bytes = b""
+    file: HandoverFile | None = None
 
 
 async def preserve(service: Service, hold: Hold, recipient: Recipient, root: Path) -> list[Held]:
@@ -87,11 +93,12 @@ async def preserve(service: Service, hold: Hold, recipient: Recipient, root: Pat
         # Within a second, the names are the same: what was preserved is never replaced.
         if any(outbox.path(file_name(hold.tenant, held, now)).exists() for held in periods):
             raise BusyError("the same days were preserved this very second", retry_after_seconds=1)
-        await _record(service, hold, recipient)
+        index = await _record(service, hold, recipient)
         made = []
         for held in periods:
             is_gone = held.gone_through == hold.last_day
             made.append(held if is_gone else await _make(service, outbox, hold, held, recipient=recipient, now=now))
+        await _list(service, outbox, made, tenant=hold.tenant, now=now, index=index)
         return made
 
 
@@ -124,9 +131,9 @@ def _first_left(category: CategoryRow, today: date) -> date:
     return max(begin, category.fence + timedelta(days=1)) if category.fence else begin
 
 
-async def _record(service: Service, hold: Hold, recipient: Recipient) -> None:
-    """Write in the commune's journal what was asked; its référents alone are shown it."""
-    await service.chronicle.write(
+async def _record(service: Service, hold: Hold, recipient: Recipient) -> int:
+    """Write in the commune's journal what was asked, and return the entry's index; its référents alone are shown it."""
+    receipt = await service.chronicle.write(
         "setting",
         tenant=hold.tenant,
         subject=hold.tenant,
@@ -140,6 +147,33 @@ async def _record(service: Service, hold: Hold, recipient: Recipient) -> None:
         },
         own_only=True,
     )
+    return receipt.index
+
+
+async def _list(
+    service: Service, outbox: Outbox, made: Sequence[Held], *, tenant: str, now: datetime, index: int
+) -> None:
+    """Put the inventory of the files beside them, signed, and its slip."""
+    files = [held.file for held in made if held.file is not None]
+    content = encode_inventory(
+        service=service.name,
+        tenant=tenant,
+        night=day_of(now),
+        files=files,
+        name_of=lambda tenant, file: file_name(tenant, file, now),
+    )
+    name = f"{tenant}_conservation-{_stamp(now)}.json"
+    await asyncio.to_thread(outbox.put, f"{name}.p7s", await service.signer.sign(content, service.guard.check()))
+    await asyncio.to_thread(outbox.put, name, content)
+    labels = {row.code: row.label for row in service.snapshot.categories()}
+    remarks = [remark_of_request(index)]
+    for held in made:
+        label = labels[held.category]
+        if held.gone_through is not None:
+            remarks.append(remark_of_gone(label, held.gone_through))
+        if held.file is not None:
+            remarks.append(remark_of_term(label, held.purged_from, held.purged_by))
+    await put_paper(service, outbox, PRESERVATION_SLIP, name, content, *remarks)
 
 
 async def _make(
@@ -168,11 +202,27 @@ async def _make(
     except BaseException:
         part.abandon()
         raise
-    return replace(held, path=outbox.path(name), sha256=part.digest)
+    file = HandoverFile(
+        category=held.category,
+        first_day=held.first_day,
+        last_day=held.last_day,
+        base_size=stream.plan.base.size,
+        base_hash=stream.plan.base.chain_hash,
+        head_size=stream.plan.head.size,
+        head_hash=stream.plan.head.chain_hash,
+        file_bytes=part.bytes,
+        file_sha256=part.digest,
+        recipient_sha256=recipient.sha256,
+        placed_at=service.clock.now(),
+    )
+    return replace(held, path=outbox.path(name), file=file)
 
 
-def file_name(tenant: str, held: Held, now: datetime) -> str:
+def file_name(tenant: str, held: Held | HandoverFile, now: datetime) -> str:
     """Return the name of a file, which tells that it was preserved and when, and neither why nor for whom."""
     days = f"{format_day(held.first_day)}_{format_day(held.last_day)}"
-    at = "".join(character for character in format_time(now)[:19] if character.isalnum())
-    return f"{tenant}_{held.category}_{days}_conservation-{at}Z.asice.p7m"
+    return f"{tenant}_{held.category}_{days}_conservation-{_stamp(now)}.asice.p7m"
+
+
+def _stamp(now: datetime) -> str:
+    return "".join(character for character in format_time(now)[:19] if character.isalnum()) + "Z"

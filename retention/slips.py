@@ -11,12 +11,27 @@ import structlog
 
 from journal.core.errors import OperatorError
 from journal.core.times import format_day
-from journal.document.render import DESTRUCTION, EXPORT_SLIP, HANDOVER_SLIP, DocumentError, Template, render
-from journal.document.slips import Paper, destruction_content, export_content, handover_content
+from journal.document.render import (
+    DESTRUCTION,
+    EXPORT_SLIP,
+    HANDOVER_SLIP,
+    PRESERVATION_SLIP,
+    DocumentError,
+    Template,
+    render,
+)
+from journal.document.slips import (
+    Paper,
+    destruction_content,
+    export_content,
+    handover_content,
+    preservation_content,
+)
 from journal.papers.signing import signatory
 from retention.inventory import encode_inventory, inventory_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from journal.service import Service
@@ -25,7 +40,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SUFFIX = ".pdf"
-_CONTENT = {HANDOVER_SLIP: handover_content, EXPORT_SLIP: export_content, DESTRUCTION: destruction_content}
+_CONTENT = {
+    HANDOVER_SLIP: handover_content,
+    PRESERVATION_SLIP: preservation_content,
+    EXPORT_SLIP: export_content,
+    DESTRUCTION: destruction_content,
+}
 
 
 def paper_name(json_name: str) -> str:
@@ -33,18 +53,30 @@ def paper_name(json_name: str) -> str:
     return json_name.removesuffix(".json") + SUFFIX
 
 
-async def put_paper(service: Service, outbox: Outbox, template: Template, json_name: str, content: bytes) -> None:
+async def put_paper(
+    service: Service,
+    outbox: Outbox,
+    template: Template,
+    json_name: str,
+    content: bytes,
+    *remarks: str,
+) -> None:
     """Put the PDF beside a JSON file; what is given is complete without it. Raises OSError, JournalError."""
     try:
-        document = await make_paper(service, template, json_name, content)
+        document = await make_paper(service, template, json_name, content, remarks)
     except DocumentError as error:
         log.error("a slip was not made", name=paper_name(json_name), reason=str(error))
         return
     await asyncio.to_thread(outbox.put, paper_name(json_name), document)
 
 
-async def make_paper(service: Service, template: Template, json_name: str, content: bytes) -> bytes:
-    """Return the signed PDF that says what the signed JSON says. Raises DocumentError, OperatorError, SignerError."""
+async def make_paper(
+    service: Service, template: Template, json_name: str, content: bytes, remarks: Sequence[str] = ()
+) -> bytes:
+    """Return the signed PDF that says what the signed JSON says, and the remarks.
+
+    Raises DocumentError, OperatorError, SignerError.
+    """
     tenant = json.loads(content)["tenant"]
     row = service.snapshot.tenant(tenant)
     signed_at = service.clock.now().replace(microsecond=0)
@@ -55,6 +87,7 @@ async def make_paper(service: Service, template: Template, json_name: str, conte
         signatory=signatory(service, signed_at),
         json_name=json_name,
         content=content,
+        remarks=remarks,
     )
     return await render(_CONTENT[template](paper), service.signer, signed_at, template)
 

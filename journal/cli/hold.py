@@ -94,9 +94,9 @@ def _tell(held: Held) -> None:
             f"{held.category}: the days up to {format_day(held.gone_through)} are destroyed already: nobody can bring "
             "them back"
         )
-    if held.path is not None:
+    if held.file is not None:
         days = f"{format_day(held.first_day)} to {format_day(held.last_day)}"
-        print(f"{held.category}: {days}: {held.path}, SHA-256 {held.sha256.hex()}")
+        print(f"{held.category}: {days}: {held.path}, SHA-256 {held.file.file_sha256.hex()}")
         print(
             f"{held.category}: the service destroys these days from {format_day(held.purged_from)} to "
             f"{format_day(held.purged_by)}, at the latest"

@@ -37,6 +37,7 @@ class Template:
 EXTRACT = Template(name="extrait", reason="Extrait du journal des accès")
 ATTESTATION = Template(name="attestation", reason="Attestation de destruction")
 HANDOVER_SLIP = Template(name="bordereau", reason="Bordereau de remise", has_block=True)
+PRESERVATION_SLIP = Template(name="bordereau", reason="Bordereau de conservation", has_block=True)
 EXPORT_SLIP = Template(name="bordereau", reason="Bordereau d’export", has_block=True)
 DESTRUCTION = Template(name="bordereau", reason="Procès-verbal de destruction", has_block=True)
 

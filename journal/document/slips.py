@@ -28,6 +28,7 @@ from journal.document.french import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from journal.document.signatory import Signatory
 
@@ -44,7 +45,8 @@ _UNITS = ("octets", "ko", "Mo", "Go")
 class Paper:
     """What a paper tells besides the JSON, which has the name `json_name` and this content.
 
-    `labels` are the names of categories, by code; `key_copies` is the number of copies of the key store.
+    `labels` are the names of categories, by code; `key_copies` is the number of copies of the key store; `remarks` what
+    the service says besides.
     """
 
     tenant_name: str
@@ -53,6 +55,7 @@ class Paper:
     signatory: Signatory
     json_name: str
     content: bytes
+    remarks: Sequence[str] = ()
 
 
 def handover_content(paper: Paper) -> Content:
@@ -73,6 +76,46 @@ def handover_content(paper: Paper) -> Content:
     ]
     subtitle = f"remise du {solid_weekday(parse_day(said['night']))}"
     return _content(paper, said["tenant"], ("Bordereau de remise", subtitle), lead, sections)
+
+
+def preservation_content(paper: Paper) -> Content:
+    """Return the slip of what an authority asked to preserve, made of its inventory; neither who asked, nor why."""
+    said = json.loads(paper.content)
+    files = said["files"]
+    lead = (
+        f"À la demande d'une autorité, le service {said['service']} a remis, le {_at(files[-1]['placed_at'])} (temps "
+        f"universel), les entrées du journal des accès de la commune « {_commune(paper)} » énumérées ici, en "
+        f"{_files(files)} : chaque fichier est un extrait complet, chiffré pour le seul titulaire du certificat "
+        "ci-dessous. L'hébergeur ne peut pas l'ouvrir."
+    )
+    what = [typeset(remark) for remark in (*paper.remarks, _NOT_BENT)]
+    sections = [
+        {"title": "Ce qui est remis", **_file_table(paper, files)},
+        {"title": "Pour quel certificat", "facts": _recipients(files)},
+        {"title": "Ce qu’il advient de ces jours dans le service", "paragraphs": what},
+        _steps(_OPENING[0], _BY_HOLDER, _OPENING[2], who="le destinataire"),
+        {"title": "Ce que vaut ce bordereau", "paragraphs": [_beside(paper, "l'inventaire")]},
+    ]
+    return _content(paper, said["tenant"], ("Bordereau de conservation", "conservation demandée"), lead, sections)
+
+
+def remark_of_request(index: int) -> str:
+    """Say where the request is recorded."""
+    return (
+        f"La demande est l'entrée n° {french_number(index)} du journal de la commune : ses référents seuls la voient."
+    )
+
+
+def remark_of_term(label: str, first: date, last: date) -> str:
+    """Say when the service destroys the days of a category that were handed over."""
+    when = f"le {solid_day(last)}" if first == last else f"du {solid_day(first)} au {solid_day(last)}"
+    return f"« {cell(label, LABEL_CHARACTERS)} » : le service détruit ces jours {when}, à 0 h (UTC) au plus tard."
+
+
+def remark_of_gone(label: str, through: date) -> str:
+    """Say that days that were asked for are gone."""
+    named = cell(label, LABEL_CHARACTERS)
+    return f"« {named} » : les jours jusqu'au {solid_day(through)} étaient déjà détruits ; personne ne peut les rendre."
 
 
 def export_content(paper: Paper) -> Content:
@@ -135,6 +178,14 @@ _OPENING = [
     ),
     "Vérifier chaque extrait sur la même page, avec le certificat de confiance (trust.pem) obtenu par une autre voie.",
 ]
+_BY_HOLDER = (
+    "Les ouvrir avec la clé privée de ce certificat : dans un navigateur, sur la page verifier.html, même hors ligne ; "
+    "ou avec openssl, comme l'explique le mode d'emploi."
+)
+_NOT_BENT = (
+    "La demande ne retarde aucune destruction. Ce qui est conservé, ce sont les fichiers remis : leur destinataire en "
+    "répond."
+)
 _CONFIRMING = (
     "Pour la première remise à un certificat : donner le code de confirmation que montre le fichier ouvert, à la page "
     "« Remises » du bureau de la commune, ou à l'hébergeur. Tant que la commune ne l'a pas fait, rien ne prouve "
@@ -175,8 +226,8 @@ def _at(text: str) -> str:
     return solid_moment(parse_time(text))
 
 
-def _steps(*steps: str) -> Members:
-    return {"title": "Ce que fait la commune", "steps": [typeset(step) for step in steps]}
+def _steps(*steps: str, who: str = "la commune") -> Members:
+    return {"title": f"Ce que fait {who}", "steps": [typeset(step) for step in steps]}
 
 
 def _files(files: Sequence[Members]) -> str:
@@ -192,7 +243,7 @@ def _of_entries(count: int) -> str:
 
 def _file_table(paper: Paper, files: Sequence[Members]) -> Members:
     return {
-        "columns": ["Catégorie et fichier", "Jours d’inscription", "Entrées", "Taille"],
+        "columns": ["Catégorie et fichier", "Jours d’inscription (UTC)", "Entrées", "Taille"],
         "rows": [
             [
                 [_label(paper, file), bounded(file["name"], FILE_CHARACTERS), file["sha256"]],

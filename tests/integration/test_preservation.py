@@ -19,6 +19,7 @@ from retention.outbox import Outbox
 from tests.support.addressees import add_person, tell_all
 from tests.support.communes import SHORT, commune, commune_world, names, opened, root
 from tests.support.contents import members, told
+from tests.support.ending import check_signed
 from tests.support.mail import running_mail_server
 from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, TENANT, World, copied, settings_of
 
@@ -58,6 +59,19 @@ async def hold(world: World, *options: str, first: int = 0, last: int = 1, tenan
     return await hold_command.hold(settings_of(world), arguments)
 
 
+def check_listed(world: World, files: list[Path]) -> None:
+    """Check, as the recipient does, the signed list of files that stands beside them: it names neither who nor why."""
+    (inventory,) = (root(world) / TENANT).glob("*.json")
+    listed = check_signed(world, inventory, inventory.with_name(f"{inventory.name}.p7s"))
+    assert (listed["format"], listed["night"]) == ("openepm-journal/handover/v1", str(world.today))
+    assert {one["name"]: (one["sha256"], one["bytes"]) for one in listed["files"]} == {
+        path.name: (sha256(path.read_bytes()).hexdigest(), path.stat().st_size) for path in files
+    }
+    assert [(one["base"]["size"], one["head"]["size"]) for one in listed["files"]] == [(0, 4)] * len(files)
+    for said in (REFERENCE, ISSUER):
+        assert said.encode() not in inventory.read_bytes()
+
+
 async def test_days_are_preserved_at_once(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A complete file for each category, which its recipient opens; one entry; the purge comes when it would have."""
     holder = commune()
@@ -66,7 +80,8 @@ async def test_days_are_preserved_at_once(world: World, tmp_path: Path, capsys: 
     said = capsys.readouterr().out
     assert "the rule is not bent" in said
     assert f"the service destroys these days from {FIRST + 5 * DAY} to {FIRST + 6 * DAY}, at the latest" in said
-    files = [root(world) / TENANT / name for name in names(world)]
+    files = [root(world) / TENANT / name for name in names(world) if name.endswith(".p7m")]
+    check_listed(world, files)
     assert [path.name.split("_conservation-")[0] for path in files] == [
         f"{TENANT}_{code}_{FIRST}_{FIRST + DAY}" for code in (SHORT.code, CATEGORY)
     ]
@@ -166,7 +181,8 @@ async def test_a_file_is_never_replaced(world: World, monkeypatch: pytest.Monkey
     moment, name_at = world.clock.now(), preservation.file_name
     monkeypatch.setattr(preservation, "file_name", lambda tenant, held, _: name_at(tenant, held, moment))
     await hold(world, "--category", CATEGORY)
-    (name,) = names(world)
+    listed, signature, name = names(world)
+    assert (listed.endswith("Z.json"), signature) == (True, f"{listed}.p7s")
     kept = (root(world) / TENANT / name).read_bytes()
     with pytest.raises(BusyError, match="this very second"):
         await hold(world, "--category", CATEGORY)
@@ -178,7 +194,7 @@ async def test_a_file_is_never_replaced(world: World, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Outbox, "place", failing)
     with pytest.raises(OperatorError, match="nothing more was preserved"):
         await hold(world, "--category", SHORT.code)
-    assert sorted(path.name for path in (root(world) / TENANT).iterdir()) == [".lock", name]
+    assert sorted(path.name for path in (root(world) / TENANT).iterdir()) == [".lock", listed, signature, name]
 
 
 async def test_who_is_shown_it(world: World) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from journal.core.canonical import encode
-from journal.document.render import DESTRUCTION, EXPORT_SLIP, HANDOVER_SLIP, render
+from journal.document.render import DESTRUCTION, EXPORT_SLIP, HANDOVER_SLIP, PRESERVATION_SLIP, render
 from journal.document.signatory import Signatory
-from journal.document.slips import Paper, destruction_content, export_content, handover_content
+from journal.document.slips import (
+    Paper,
+    destruction_content,
+    export_content,
+    handover_content,
+    preservation_content,
+    remark_of_gone,
+    remark_of_request,
+    remark_of_term,
+)
 from journal.pki.trust import Anchor
 from journal.seals.dev_authority import make_development_authority
+from tests.support.contents import without_zone
 from tests.support.pdf import check_signature, read_text
 from tests.support.signing import local_signer
 
@@ -97,7 +107,9 @@ def make_json(kind: str, tenant: str = "albi", categories: tuple[str, ...] = tup
             "summary": "En bref.",
         },
     }
-    common = {"format": f"openepm-journal/{kind}/v1", "service": SERVICE, "tenant": tenant}
+    members["preservation"] = members["handover"]
+    form = "handover" if kind == "preservation" else kind
+    common = {"format": f"openepm-journal/{form}/v1", "service": SERVICE, "tenant": tenant}
     return encode({name: value for name, value in (members[kind] | common | changed).items() if value is not None})
 
 
@@ -113,12 +125,24 @@ def make_paper(content: bytes, **changed: Any) -> Paper:
         signed_at=AT,
         software="openepm-journal/0",
     )
-    values = {"tenant_name": "Ville d’Albi", "labels": LABELS, "key_copies": 2, "json_name": "albi.json"}
+    remarks = (
+        remark_of_request(1_234),
+        remark_of_term("Main courante", date(2026, 5, 1), date(2026, 5, 2)),
+        remark_of_gone("Main courante", date(2026, 3, 1)),
+    )
+    values: dict[str, Any] = {
+        "remarks": remarks,
+        "tenant_name": "Ville d’Albi",
+        "labels": LABELS,
+        "key_copies": 2,
+        "json_name": "albi.json",
+    }
     return Paper(**values | changed, signatory=signatory, content=content)
 
 
 MAKERS: dict[str, tuple[Callable[[Paper], dict[str, Any]], Template]] = {
     "handover": (handover_content, HANDOVER_SLIP),
+    "preservation": (preservation_content, PRESERVATION_SLIP),
     "export": (export_content, EXPORT_SLIP),
     "destruction": (destruction_content, DESTRUCTION),
 }
@@ -154,6 +178,18 @@ SAID = {
         digest("recipient"),
         "le code de confirmation que montre le fichier ouvert",
     ],
+    "preservation": [
+        "Bordereau de conservation",
+        "À la demande d’une autorité, le service journal.test a remis, le 30 avril 2026 à 8 h 00 min 01 s (temps",
+        "chiffré pour le seul titulaire du certificat",
+        "albi_main-courante_2026-03-02_2026-03-03.asice.p7m",
+        digest("recipient"),
+        "l’entrée n° 1 234 du journal de la commune : ses référents seuls la voient.",
+        "« Main courante » : le service détruit ces jours du 1er mai 2026 au 2 mai 2026, à 0 h (UTC) au plus tard.",
+        "« Main courante » : les jours jusqu’au 1er mars 2026 étaient déjà détruits",
+        "La demande ne retarde aucune destruction.",
+        "Ce que fait le destinataire",
+    ],
     "export": [
         "Bordereau d’export",
         "a pris fin le 30 avril 2026 à 8 h 00 min 01 s (temps universel)",
@@ -187,6 +223,7 @@ async def test_it_says_what_the_json_says(signer: LocalSigner, tmp_path: Path, k
     for said in (*SAID[kind], *common, *block, "1er mai 2026 à 9 h 41 min 52 s", sha256(b"certificate").hexdigest()):
         assert said in text, said
     assert "essais" not in text
+    assert without_zone(MAKERS[kind][0](make_paper(make_json(kind)))) == []
     assert not re.search(r"\b(seal|hand-over|None|True|main-courante (?!_)|origin)\b", text)
     command = [str(shutil.which("pdfinfo")), "-struct", str(path)]
     structure = subprocess.run(command, capture_output=True, check=True).stdout.decode(errors="replace")
