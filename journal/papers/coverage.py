@@ -316,7 +316,7 @@ def _how(situation: Situation, found: Coverage) -> list[str]:
         said.append(f"Hors ces nombres : {solid_entries(overdue)} {which}, au-delà du terme, que rien ne lit plus.")
     if purged:
         which = "plus ancienne est déjà détruite" if purged == 1 else "plus anciennes sont déjà détruites"
-        said.append(f"{solid_entries(purged)} {which} au terme de leur durée.")
+        said.append(f"{solid_entries(purged)} {which}.")
     return said
 
 

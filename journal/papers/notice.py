@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.document.paper import Paper, Section, blanks, grid, named, note, paragraphs, plain, points, small, strong
+from journal.document.paper import (
+    Lines,
+    Paper,
+    Section,
+    blanks,
+    grid,
+    named,
+    note,
+    paragraphs,
+    plain,
+    points,
+    small,
+    strong,
+)
 from journal.extract.words import PURPOSES
 from journal.papers.situation import REGIMES, accessed
 
@@ -32,13 +45,14 @@ _RIGHTS = (
 
 async def notice(situation: Situation) -> Paper:
     """Return the notice of the commune to its agents."""
+    # What is posted up stays on a page: categories of one rule share a row.
+    rules: dict[tuple[str, str, int], Lines] = {}
+    for row in accessed(situation):
+        rule = (row.regime, row.legal_basis, situation.heads[row.code].retention_days)
+        rules.setdefault(rule, []).extend(strong(situation.label(row.code)))
     rows = [
-        [
-            strong(situation.label(row.code)) + small(REGIMES[row.regime]),
-            plain(named(row.legal_basis, 200)),
-            plain(f"{situation.heads[row.code].retention_days} jours"),
-        ]
-        for row in accessed(situation)
+        [names + small(REGIMES[regime]), plain(named(basis, 200)), plain(f"{days} jours")]
+        for (regime, basis, days), names in rules.items()
     ]
     late = situation.service.settings.lateness_days
     return Paper(

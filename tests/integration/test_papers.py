@@ -333,6 +333,20 @@ async def test_each_finding_of_doctor_has_its_words(world: World) -> None:
     assert found <= LOOKED_AT.keys()
 
 
+async def test_what_is_posted_up_stays_on_a_page(world: World, tmp_path: Path) -> None:
+    """However many categories a commune has: those of one rule stand together."""
+    situation = await gather(world.service, TENANT)
+    (row,) = [one for one in situation.categories if one.code == CATEGORY]
+    more = [replace(row, code=f"c{number}", label=f"Catégorie {number}") for number in range(6)]
+    heads = situation.heads | {one.code: situation.heads[CATEGORY] for one in more}
+    paper = await notice(replace(situation, categories=[*situation.categories, *more], heads=heads))
+    made = await Papers(world.service).sign(paper, TENANT, situation.now)
+    text = words_of(made.document, tmp_path / "paper.pdf", order="-raw")
+    posted = text[: text.index("page 1 sur 2")]
+    assert "Délégué à la protection des données" in posted
+    assert "Catégorie 0 Catégorie 1" in posted
+
+
 HOSTILE = "\u202e#let x = 1 $a$ <b> \u0007 😀 «é» https://example.org " + "X" * 200
 
 
