@@ -30,7 +30,7 @@ from journal.document.paper import (
 )
 from journal.extract.words import CHANGES, ROLES
 from journal.papers.breach import is_own
-from journal.papers.measures import LOOKED_AT
+from journal.papers.controls import LOOKED_AT
 from journal.papers.situation import entry_name
 
 if TYPE_CHECKING:

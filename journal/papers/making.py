@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from journal.extract.grounds import Person
-    from journal.papers.measures import Look
+    from journal.papers.controls import Look
     from journal.papers.situation import Situation
     from journal.service import Service
 

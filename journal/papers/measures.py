@@ -7,7 +7,7 @@ import stat
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError
@@ -15,77 +15,23 @@ from journal.core.times import midnight, parse_day, parse_time
 from journal.document.french import french_moment, french_number, solid_day
 from journal.document.paper import Lines, Paper, Section, bad, good, grid, note, plain, small, strong
 from journal.keys.persons import SignInKeys
+from journal.papers.controls import looked_at, looked_table
 from journal.papers.situation import entry_name
 from journal.papers.transport import find_tls
 from journal.status.rounds import Rounds
 from journal.writing.chronicle import is_automatic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from journal.core.entry import Entry
+    from journal.papers.controls import Look
     from journal.papers.situation import Situation
     from journal.papers.transport import Found
     from journal.service import Service
 
-    # What `doctor` found: the name of each thing looked at, and how it stands (ok, note, warning, failure).
-    Look = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
-
-_TRIAL_BASE = "base d'essai, lancée par le service"
 TLS_PORT = 443
 SWAPS = Path("/proc/swaps")
-# The most severe finding of a name is shown.
-SEVERITIES = ("ok", "note", "unseen", "warning", "failure")
-STATES = {
-    "ok": good("conforme"),
-    "note": bad("pas en place"),
-    "unseen": bad("pas constaté"),
-    "warning": bad("avertissement"),
-    "failure": bad("en défaut"),
-}
-# Why something is not in place, or could not be looked at.
-WHY = {
-    "signer": "il tourne sous le compte du service (mode d'essai)",
-    "receipt key": "le service la fait à son démarrage",
-    "mails": "aucun courriel aux communes n'est réglé",
-    "key copy": "aucune copie n'a été faite depuis cet hôte",
-    "accounts": "ce processus ne voit pas le compte de la base",
-    "backups": "journal de transactions ni archivé ni lu",
-    "time-stamping": "aucune autorité n'est configurée",
-    "clock": "l'horloge de la base est simulée (mode d'essai)",
-}
-LOOKED_AT = {
-    "service": "le service répond, et est prêt à inscrire",
-    "identity": "le certificat de signature est valable, et le certificat de confiance s'en porte garant",
-    "receipt key": "la clé de reçus est valable",
-    "receipts": "les reçus sont signés",
-    "key store": "chaque copie du magasin de clés est lisible, et la clé maîtresse l'ouvre",
-    "ledger": "le registre du magasin de clés est entier",
-    "key copy": "une copie du magasin de clés, hors de l'hôte, suit les purges",
-    "disk": "chaque disque a de la place",
-    "signer": "le signataire a son propre compte",
-    "audit": "l'audit continu n'a rien trouvé d'altéré",
-    "certificate": "le certificat n'est pas expiré",
-    "clock": "les horloges s'accordent",
-    "database": "chaque rôle se connecte, et ce qui est validé est durable",
-    "facts": "chaque réglage est celui dont le magasin de clés se porte garant",
-    "handover": "aucune remise due n'est en retard",
-    "hand-over": "chaque commune ouvre ce qui lui est remis",
-    "keys": "les clés des jours et des communes sont là",
-    "partitions": "la base est prête pour les jours à venir",
-    "retention": "rien n'est conservé au-delà de sa durée",
-    "seals": "les sceaux suivent les inscriptions",
-    "timestamps": "aucun sceau de clôture n'attend depuis un jour son horodatage",
-    "time-stamping": "une autorité d'horodatage répond",
-    "schema": "fonctions, tables et droits de la base sont ceux de cette version",
-    "accounts": "la base tourne sous un autre compte que le service",
-    "credentials": "aucun accès n'expire sans successeur",
-    "sources": "aucun module ne se tait",
-    "mails": "aucun courriel aux communes n'attend depuis longtemps",
-    "backups": "la base est sauvegardée en continu",
-    "opening": "l'installation s'ouvre",
-    "status": "l'état du service se lit",
-}
 
 
 class Measure(NamedTuple):
@@ -107,7 +53,8 @@ async def measures(situation: Situation, look: Look | None = None) -> Paper:
         *await _ending(situation),
         *await _people(situation),
     ]
-    looked = await _looked_at(service, answers, look)
+    looked = await looked_at(service, answers, look)
+    controls = looked_table(service, looked, is_whole=look is not None)
     found += _watch(situation, {name: severity for name, severity in looked.items() if name in answers})
     lacking = sum(line["style"] == "bad" for measure in found for line in measure.state[:1])
     return Paper(
@@ -131,7 +78,7 @@ async def measures(situation: Situation, look: Look | None = None) -> Paper:
                     )
                 ],
             ),
-            Section(title="Ce que contrôle le service", blocks=_looked(service, looked, is_whole=look is not None)),
+            Section(title="Ce que contrôle le service", blocks=controls),
             Section(title="Ce que ces mesures ne couvrent pas", blocks=[note(_LIMITS)]),
         ],
         seals=[situation.seal],
@@ -150,41 +97,6 @@ def _summary(count: int, lacking: int) -> str:
         return f"Les {count} mesures sont en place."
     verb = "n'est pas en place, ou pas constatée" if lacking == 1 else "ne sont pas en place, ou pas constatées"
     return f"Sur {count}, {lacking} {verb} : le tableau le dit."
-
-
-async def _looked_at(service: Service, answers: dict[str, str | None], look: Look | None) -> dict[str, str]:
-    """Return the severity of everything looked at, by its name: by the service, and from the host where it can be."""
-    looked = [] if look is None else [*await look()]
-    seen = {name for name, _ in looked}
-    looked += [(name, "ok" if told is None else "failure") for name, told in answers.items() if name not in seen]
-    worst: dict[str, str] = {}
-    for name, severity in looked:
-        if name in LOOKED_AT:
-            worst[name] = max(worst.get(name, "ok"), severity, key=SEVERITIES.index)
-    if answers.get("clock") is None and await service.store.clock_is_simulated():
-        worst["clock"] = "unseen"
-    # What was noted of these is that it could not be looked at.
-    for name in ("receipt key", *(("accounts",) if service.settings.dsn is not None else ())):
-        if worst.get(name) == "note":
-            worst[name] = "unseen"
-    # What cannot fail, as there is none of it, is no control.
-    idle = {"timestamps"} if service.stamper is None else set()
-    idle |= {"audit"} if not Rounds(service.settings.audit_path).checked else set()
-    return {name: severity for name, severity in worst.items() if name not in idle or severity != "ok"}
-
-
-def _looked(service: Service, looked: dict[str, str], *, is_whole: bool) -> list[dict[str, Any]]:
-    why = WHY if service.settings.dsn is not None else WHY | dict.fromkeys(("accounts", "backups"), _TRIAL_BASE)
-    rows = [
-        [
-            plain(LOOKED_AT[name][0].upper() + LOOKED_AT[name][1:]),
-            STATES[severity] + (small(why[name]) if severity in {"note", "unseen"} and name in why else []),
-        ]
-        for name, severity in looked.items()
-    ]
-    by = "l'hôte et le service" if is_whole else "le service seul ; un contrôle de l'hôte en fait davantage"
-    told = f"Contrôles faits en établissant ce document, par {by}."
-    return [grid(["Contrôle", "Résultat"], rows, ["1", 70]), note(told)]
 
 
 async def _transports(service: Service) -> list[Measure]:

@@ -18,11 +18,12 @@ from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError
 from journal.document.paper import paper_content
 from journal.extract.words import CHANGES
+from journal.papers.controls import LOOKED_AT
 from journal.papers.counting import Counted, Kind
 from journal.papers.coverage import Coverage, cover, coverage, motive_told, told_of_motives
 from journal.papers.duration import duration
 from journal.papers.making import FRENCH, Papers
-from journal.papers.measures import LOOKED_AT, measures
+from journal.papers.measures import measures
 from journal.papers.notice import notice
 from journal.papers.register import register
 from journal.papers.signing import signatory
