@@ -30,6 +30,18 @@ from journal.document.paper import (
 )
 from journal.extract.words import CHANGES, ROLES
 from journal.papers.breach import is_own
+from journal.papers.breach_words import (
+    CONSEQUENCES,
+    DO,
+    ENDED,
+    FEARED,
+    NO_CONSEQUENCE,
+    NOT_ENDED,
+    NOT_ENTERED,
+    WHO,
+    WHY,
+    WITH_KEYS,
+)
 from journal.papers.controls import LOOKED_AT
 from journal.papers.situation import entry_name
 
@@ -39,100 +51,6 @@ if TYPE_CHECKING:
     from journal.papers.situation import Situation
 
 CHANGES_TOLD = 40
-FEARED = {
-    "credential": "un accès volé",
-    "backup": "une sauvegarde de la base volée",
-    "database": "la base lue ou modifiée par un tiers",
-    "root": "l'hôte du service pris en main (root)",
-}
-_OPENS = (
-    "Une entrée ne s'ouvre qu'avec deux clés réunies, celle de son jour et celle de la commune, toutes deux "
-    "enveloppées par la clé maîtresse. Aucune n'est dans la base ni dans ses sauvegardes."
-)
-_IN_CLEAR = (
-    "En clair dans la base : le nom des communes et des catégories, les nombres par jour et par action, les "
-    "empreintes et les sceaux. Ni compte, ni fiche, ni motif."
-)
-WHY = {
-    "module": (
-        (
-            "L'accès d'un module inscrit des événements dans ses catégories et ne lit rien. Le voleur a pu en "
-            "inscrire de faux jusqu'à sa révocation : les entrées comptées ci-dessous portent son identifiant."
-        ),
-    ),
-    "client": (
-        (
-            "Cet accès fait établir des extraits au nom de la personne qu'il désigne. Chaque demande est inscrite au "
-            "journal de la commune avant tout envoi, refus compris : ce qui n'a pas été demandé n'a pas été lu."
-        ),
-    ),
-    "auditor": (
-        "Cet accès ne reçoit que la preuve, chaque entrée tue : il ne lit aucun contenu. Ses demandes sont inscrites.",
-    ),
-    "reader": ("Un lecteur voit l'état et le registre, et ne reçoit aucun contenu d'entrée.",),
-    "operator": ("Cet accès voit l'état du service et aucun contenu d'entrée.",),
-    "backup": (_OPENS, _IN_CLEAR),
-    "database": (
-        _OPENS,
-        _IN_CLEAR,
-        (
-            "Qui écrit dans la base peut détruire des lignes et arrêter le service ; il ne peut ni faire obéir à une "
-            "ligne, ni faire signer une histoire modifiée : le signataire compare avant de signer, et les contrôles "
-            "nomment l'écart."
-        ),
-    ),
-    "root": (
-        (
-            "Qui est root sur l'hôte pendant que le service tourne lit ce qui est conservé, par les clés en mémoire, "
-            "et peut inscrire. Ce qui était déjà détruit avant son arrivée ne se lit plus : ses clés n'existent nulle "
-            "part."
-        ),
-        (
-            "Il ne peut contredire un témoin tenu ailleurs : un sceau, un horodatage, un extrait ou un reçu gardés "
-            "par la commune confondent une histoire récrite."
-        ),
-    ),
-}
-WHY["referent"] = WHY["client"]
-_WITH_KEYS = (
-    "Le magasin de clés et la clé maîtresse sont tenus pour volés aussi : tout ce qui était conservé pendant la "
-    "période s'ouvre. Ce qui avait été détruit avant ne s'ouvre pas."
-)
-_DO = {
-    "credential": (
-        "Révoquer : openepm-journal credential revoke ID (ou person revoke ID). L'accès est refusé en une seconde.",
-        "Demander à la commune un nouvel accès, lié à un certificat : credential add … --certificate.",
-        (
-            "Si des entrées ont été inscrites par le voleur, les garder : elles portent l'identifiant de l'accès, et "
-            "un extrait les montre."
-        ),
-    ),
-    "backup": (
-        (
-            "Chercher si une copie du magasin de clés et la clé maîtresse étaient au même endroit ; si oui, refaire ce "
-            "dossier avec --with-keys."
-        ),
-        "Remplacer la clé maîtresse : openepm-journal keys rotate --copy RÉPERTOIRE.",
-        "Changer les mots de passe de la sauvegarde et les lignes de pg_hba.conf.",
-    ),
-    "database": (
-        "Garder une copie de la base comme preuve, puis openepm-journal verify-store : chaque ligne, chaîne et sceau.",
-        "Changer les mots de passe des rôles de la base ; vérifier pg_hba.conf.",
-        "Si verify-store nomme une altération, restaurer (guide, chapitre 3) ; ne rien corriger à la main.",
-    ),
-    "root": (
-        "Isoler l'hôte, garder ses disques ; réinstaller sur une machine saine.",
-        (
-            "Remplacer la clé maîtresse, la clé de signature et chaque accès (guide, chapitre 10) ; révoquer et "
-            "réinviter les personnes."
-        ),
-        "openepm-journal verify-store, puis comparer aux extraits et aux sceaux que la commune garde (--known-seal).",
-    ),
-}
-_NOT_ENTERED = (
-    "Le remplacement de la clé maîtresse et celui de la clé de signature se font hors du service et ne s'inscrivent "
-    "pas au journal : leur date est à ajouter à la main."
-)
 
 
 def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
@@ -148,7 +66,7 @@ def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
             Section(title="Ce qui est soupçonné", blocks=[_suspected(situation, breach, json_sha256)]),
             Section(title="Ce que le voleur a pu lire, et pourquoi", blocks=_reading(situation, breach)),
             Section(title="Ce qui a été remplacé ou révoqué depuis", blocks=_changed(breach)),
-            Section(title="Ce qu'il reste à faire chez l'hébergeur", blocks=[steps(_DO[told.suspicion])]),
+            Section(title="Ce qu'il reste à faire chez l'hébergeur", blocks=[steps(DO[told.suspicion])]),
             Section(title="Texte pour la CNIL", blocks=_authority(situation, breach)),
             Section(title="Texte pour les personnes", blocks=_people(situation, breach)),
         ],
@@ -199,7 +117,7 @@ def _reading(situation: Situation, breach: Breach) -> list[Block]:
     told = breach.suspected
     why = list(WHY[breach.role or told.suspicion])
     if told.with_keys:
-        why.append(_WITH_KEYS)
+        why.append(WITH_KEYS)
     blocks: list[Block] = [paragraphs(*why)]
     rows = [_exposed(situation, one) for one in breach.exposures if one.total]
     if not rows:
@@ -236,7 +154,7 @@ def _exposed(situation: Situation, one: Exposure) -> list[Lines]:
 
 def _changed(breach: Breach) -> list[Block]:
     if not breach.changed:
-        return [paragraphs("Rien n'a été révoqué, remplacé ni ajouté depuis le premier jour."), note(_NOT_ENTERED)]
+        return [paragraphs("Rien n'a été révoqué, remplacé ni ajouté depuis le premier jour."), note(NOT_ENTERED)]
     what = {"credential": "accès d'un logiciel", "person": "personne du bureau", "setting": "réglage"}
     rows = [
         [
@@ -246,7 +164,7 @@ def _changed(breach: Breach) -> list[Block]:
         ]
         for one in breach.changed[-CHANGES_TOLD:]
     ]
-    return [grid(["Quand (UTC)", "Changement", "Appui"], rows, [48, "1", 62]), note(_NOT_ENTERED)]
+    return [grid(["Quand (UTC)", "Changement", "Appui"], rows, [48, "1", 62]), note(NOT_ENTERED)]
 
 
 def _authority(situation: Situation, breach: Breach) -> list[Block]:
@@ -274,21 +192,14 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
         ),
         f"Données : le journal des accès (art. 101 de la loi n° 78-17) : {data}. Le contenu des fiches n'y figure pas.",
         f"Volume : {volume}",
-        f"Conséquences probables : {_CONSEQUENCES if readable else _NO_CONSEQUENCE}",
+        f"Conséquences probables : {CONSEQUENCES if readable else NO_CONSEQUENCE}",
         f"Mesures prises : {_done(breach)} Les sceaux montrent toute altération de ce qui était inscrit.",
     ]
     return [
-        caption("Qui notifie", _WHO),
+        caption("Qui notifie", WHO),
         letter(*words),
         blanks(("Délégué à la protection des données, contact", "Notification initiale ou complémentaire, le")),
     ]
-
-
-_CONSEQUENCES = (
-    "identification d'agents et de leur activité ; indication qu'une personne figure dans un fichier de la police "
-    "municipale, si la référence de sa fiche est connue par ailleurs."
-)
-_NO_CONSEQUENCE = "aucune identification de personne par ces seules données, chiffrées ou non communiquées."
 
 
 def _nature(breach: Breach) -> str:
@@ -317,15 +228,6 @@ def _days(breach: Breach) -> str:
     return f"du {solid_day(breach.suspected.first)} au {solid_day(breach.suspected.last)}"
 
 
-_ENDED = "Des accès ont été révoqués ou remplacés depuis."
-_NOT_ENDED = "Les accès en cause sont en cours de revue."
-_WHO = (
-    "la commune, responsable de traitement (règlement (UE) 2016/679, art. 33 ; directive (UE) 2016/680, art. 30 ; loi "
-    "n° 78-17, art. 102), par le téléservice de la CNIL. L'hébergeur l'en avertit dans les meilleurs délais (art. 33, "
-    "§ 2). Ce qui n'est pas encore connu peut suivre, par étapes."
-)
-
-
 def _people(situation: Situation, breach: Breach) -> list[Block]:
     if not breach.readable:
         return [
@@ -345,7 +247,7 @@ def _people(situation: Situation, breach: Breach) -> list[Block]:
             f"Madame, Monsieur, le journal qui enregistre les accès aux données de la police municipale de "
             f"« {situation.commune} » a pu être lu par un tiers, {_days(breach)}. Il indique quel compte a consulté "
             "quelle fiche, quand et pour quel motif ; il ne contient pas les fiches elles-mêmes.",
-            f"{_ENDED if breach.ended else _NOT_ENDED} La CNIL est informée [à confirmer]. Vous pouvez joindre notre "
+            f"{ENDED if breach.ended else NOT_ENDED} La CNIL est informée [à confirmer]. Vous pouvez joindre notre "
             "délégué à la protection des données, exercer vos droits (art. 104 à 108 de la loi n° 78-17), et saisir la "
             "CNIL.",
             "Soyez attentif à toute sollicitation qui ferait état de ces consultations, et signalez-la nous.",

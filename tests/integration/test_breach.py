@@ -12,7 +12,8 @@ from journal.core.entry import Compartment
 from journal.core.errors import OperatorError
 from journal.document.paper import paper_content
 from journal.papers.breach import Breach, Suspected, examine
-from journal.papers.breach_paper import FEARED, WHY, dossier
+from journal.papers.breach_paper import dossier
+from journal.papers.breach_words import FEARED, WHY
 from journal.papers.making import Papers
 from journal.papers.signing import signatory
 from journal.papers.situation import gather
