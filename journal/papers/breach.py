@@ -82,9 +82,10 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """What was added, replaced or ended since the first day, by the entry that tells of it."""
+    """What was added, replaced or ended since the first day, by the entry that tells of it, and its subject."""
 
     index: int
+    subject: str
     at: datetime
     change: str
     about: str
@@ -111,8 +112,10 @@ class Breach:
 
     @property
     def ended(self) -> list[Changed]:
-        """Return what was revoked or replaced since."""
-        return [one for one in self.changed if one.change in {"revoked", "rotated"}]
+        """Return what was revoked or replaced since: of a stolen credential or person, that one alone."""
+        ended = [one for one in self.changed if one.change in {"revoked", "rotated"}]
+        holder = self.suspected.holder
+        return [one for one in ended if holder is None or one.subject == holder]
 
     @property
     def readable(self) -> list[Exposure]:
@@ -272,7 +275,9 @@ async def _purged(situation: Situation, code: str, is_meant: Callable[[date], bo
 
 def _changed(entry: Entry) -> Changed:
     kind = entry.event["type"].rpartition(".")[2]
-    return Changed(index=entry.index, at=entry.recorded_at, change=entry.event["data"]["change"], about=kind)
+    event = entry.event
+    subject = event["subject"]
+    return Changed(index=entry.index, subject=subject, at=entry.recorded_at, change=event["data"]["change"], about=kind)
 
 
 def _within(entry: Entry, suspected: Suspected) -> bool:

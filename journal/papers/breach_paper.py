@@ -20,6 +20,7 @@ from journal.document.paper import (
     good,
     grid,
     letter,
+    named,
     note,
     paragraphs,
     plain,
@@ -46,11 +47,14 @@ from journal.papers.controls import LOOKED_AT
 from journal.papers.situation import entry_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from journal.document.paper import Block
-    from journal.papers.breach import Breach, Exposure
+    from journal.papers.breach import Breach, Changed, Exposure
     from journal.papers.situation import Situation
 
 CHANGES_TOLD = 40
+ALARMS_TOLD = 10
 
 
 def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
@@ -66,12 +70,18 @@ def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
             Section(title="Ce qui est soupçonné", blocks=[_suspected(situation, breach, json_sha256)]),
             Section(title="Ce que le voleur a pu lire, et pourquoi", blocks=_reading(situation, breach)),
             Section(title="Ce qui a été remplacé ou révoqué depuis", blocks=_changed(breach)),
-            Section(title="Ce qu'il reste à faire chez l'hébergeur", blocks=[steps(DO[told.suspicion])]),
+            Section(title="Ce qu'il reste à faire chez l'hébergeur", blocks=[steps(_left_to_do(breach))]),
             Section(title="Texte pour la CNIL", blocks=_authority(situation, breach)),
             Section(title="Texte pour les personnes", blocks=_people(situation, breach)),
         ],
         seals=[situation.seal],
     )
+
+
+def _left_to_do(breach: Breach) -> Sequence[str]:
+    """Return what the host still has to do: what is revoked already is not to be revoked again."""
+    first = 1 if breach.revoked_at is not None else 0
+    return DO[breach.suspected.suspicion][first:]
 
 
 def _verdict(breach: Breach) -> str:
@@ -105,12 +115,18 @@ def _suspected(situation: Situation, breach: Breach, json_sha256: str) -> Block:
         rows.append(("Clés volées aussi", bad("oui") if told.with_keys else plain("non")))
     failing = [LOOKED_AT.get(name, name) for name in breach.failing]
     rows.append(("Contrôles du service", bad(f"en défaut : {' ; '.join(failing)}") if failing else good("conformes")))
-    alarms = ", ".join(french_number(index) for index in breach.alarms[-10:])
-    rows.append(
-        ("Alarmes depuis", plain(f"entrées n° {alarms} du journal de la commune") if alarms else plain("aucune"))
-    )
+    rows.append(("Alarmes depuis", _alarms(breach.alarms)))
     rows.append(("Appui", plain(f"{situation.seal_name} ; mêmes faits en JSON, SHA-256 :") + digest(json_sha256)))
     return facts(rows)
+
+
+def _alarms(indexes: Sequence[int]) -> Lines:
+    if not indexes:
+        return plain("aucune")
+    last = ", ".join(french_number(index) for index in indexes[-ALARMS_TOLD:])
+    are_more = len(indexes) > ALARMS_TOLD
+    told = "les dernières : " if are_more else ""
+    return plain(french_number(len(indexes))) + small(f"{told}entrées n° {last} du journal de la commune")
 
 
 def _reading(situation: Situation, breach: Breach) -> list[Block]:
@@ -141,13 +157,14 @@ def _exposed(situation: Situation, one: Exposure) -> list[Lines]:
     days = plain("–")
     if one.first_day is not None and one.last_day is not None:
         days = plain(f"du {solid_day(one.first_day)}") + plain(f"au {solid_day(one.last_day)}")
-    own = is_own(one.category)
+    # Of entries that nobody reads any more, nothing of the kind is known.
+    is_unknown = is_own(one.category) or not one.entries
     return [
         strong(situation.label(one.category)),
         bad("oui") if one.readable else good("non"),
         entries,
-        plain("–" if own else french_number(one.subjects)),
-        plain("–" if own else french_number(one.accounts)),
+        plain("–" if is_unknown else french_number(one.subjects)),
+        plain("–" if is_unknown else french_number(one.accounts)),
         days,
     ]
 
@@ -155,16 +172,22 @@ def _exposed(situation: Situation, one: Exposure) -> list[Lines]:
 def _changed(breach: Breach) -> list[Block]:
     if not breach.changed:
         return [paragraphs("Rien n'a été révoqué, remplacé ni ajouté depuis le premier jour."), note(NOT_ENTERED)]
-    what = {"credential": "accès d'un logiciel", "person": "personne du bureau", "setting": "réglage"}
     rows = [
         [
             plain(solid_moment(one.at.replace(microsecond=0))),
-            strong(CHANGES[one.change][0].upper() + CHANGES[one.change][1:]) + small(what.get(one.about, "")),
+            strong(CHANGES[one.change][0].upper() + CHANGES[one.change][1:]) + small(_about(one)),
             plain(entry_name(one.index)),
         ]
         for one in breach.changed[-CHANGES_TOLD:]
     ]
     return [grid(["Quand (UTC)", "Changement", "Appui"], rows, [48, "1", 62]), note(NOT_ENTERED)]
+
+
+def _about(changed: Changed) -> str:
+    """Write what was changed: a credential or a person by its id, which names nobody."""
+    what = {"credential": "accès d'un logiciel", "person": "personne du bureau", "setting": "réglage"}
+    told = what.get(changed.about, "")
+    return told if changed.about == "setting" else f"{told}, {named(changed.subject)}"
 
 
 def _authority(situation: Situation, breach: Breach) -> list[Block]:
@@ -225,6 +248,8 @@ def _done(breach: Breach) -> str:
 
 
 def _days(breach: Breach) -> str:
+    if breach.suspected.first == breach.suspected.last:
+        return f"le {solid_day(breach.suspected.first)}"
     return f"du {solid_day(breach.suspected.first)} au {solid_day(breach.suspected.last)}"
 
 

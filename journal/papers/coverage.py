@@ -169,7 +169,7 @@ def told_of_motives(found: Coverage) -> str:
 
 def _order(found: Coverage) -> str:
     missing, silent = sum(one.row.missing for one in found.sources), len(found.silent)
-    numbers = "aucun numéro ne manque"
+    numbers = "aucun numéro ne manque" if found.sources else "aucune source ne numérote ses événements"
     if missing:
         numbers = "un numéro manque" if missing == 1 else f"{french_number(missing)} numéros manquent"
     silence = "aucune source surveillée ne se tait"

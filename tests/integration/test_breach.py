@@ -109,6 +109,27 @@ async def test_a_stolen_credential(world: World) -> None:
         await examine(situation, suspect(world, suspicion="credential", holder="000000000000"))
 
 
+async def test_what_was_done_about_the_stolen_one(world: World) -> None:
+    """Another credential that was revoked is no measure; what was revoked is not to be revoked; alarms are counted."""
+    module, client = await module_of(world), await client_of(world)
+    await world.installation.administration.credentials.revoke(client)
+    for number in range(12):
+        await world.service.chronicle.write("alarm", tenant=TENANT, subject=CATEGORY, data={"alarm": f"alarm {number}"})
+    await world.seal()
+    situation = await gather(world.service, TENANT)
+    for holder, is_ended in ((module, False), (client, True)):
+        found = await examine(situation, suspect(world, suspicion="credential", holder=holder))
+        assert [one.subject for one in found.changed if one.change == "revoked"] == [client]
+        assert [one.subject for one in found.ended] == [client] * is_ended
+        text = orjson.dumps([one.blocks for one in dossier(situation, found, "ab" * 32).sections]).decode()
+        assert ("n’est encore révoqué ni remplacé" in text) != is_ended
+        assert ("openepm-journal credential revoke" in text) != is_ended
+        first, last = found.alarms[-10], found.alarms[-1]
+        assert f"les dernières\u00a0: entrées n°\u00a0{first}, " in text
+        assert f'"text":"{len(found.alarms)}"' in text
+        assert last == first + 9
+
+
 async def test_what_was_purged_since(world: World) -> None:
     """Entries that were there in the period and are purged now are counted by the entries of their purge."""
     await world.travel_to(FIRST + 60 * DAY)
@@ -143,7 +164,11 @@ async def test_a_purge_that_is_late(world: World) -> None:
         counted = (of_category.entries, of_category.overdue, of_category.purged_since)
         assert counted == (0, 0, whole) if purged else (0, whole, 0)
         assert of_category.total == whole
-        text = orjson.dumps([one.blocks for one in dossier(situation, found, "ab" * 32).sections]).decode()
+        paper = dossier(situation, found, "ab" * 32)
+        text = orjson.dumps([one.blocks for one in paper.sections]).decode()
+        assert paper.subtitle.endswith(", le 3\u00a0mai\u00a02026")
+        (row,) = [row for row in paper.sections[1].blocks[1]["rows"] if row[0][0]["text"] == "Main courante"]
+        assert [row[place][0]["text"] for place in (3, 4)] == ["–", "–"]
         assert f"et {whole} {'détruites depuis' if purged else 'au-delà de leur terme, non relues'}" in text
         content = paper_content(dossier(situation, found, "ab" * 32), signatory(world.service, situation.now))
         assert without_zone(content) == []

@@ -178,6 +178,8 @@ async def test_coverage_against_the_database(world: World) -> None:
     assert (of_one_day.counted[CATEGORY].first_index, of_one_day.counted[CATEGORY].entries) == (PER_DAY, PER_DAY)
     other = await coverage(await gather(world.service, OTHER_TENANT))
     assert "aucune entrée" in other.lead
+    assert "Aucune source ne numérote ses événements" in other.lead
+    assert "numéro ne manque" not in other.lead
     assert "Aucune source ne numérote" in text_of(other)
 
 
