@@ -139,7 +139,9 @@ class Audit:
         self.seals = seals.seals
         # Heads are read after the seals, so they have reached at least what the seals cover.
         heads = HeadAudit(self._service, self._expected, self._findings, now=now)
-        await heads.run(list(product([row.code for row in tenants], self._categories)), seals.heads)
+        # Also what seals state of a commune or category whose own row is altered, and so is not among those.
+        names = {*product([row.code for row in tenants], self._categories), *self._expected.chains}
+        await heads.run(sorted(names), seals.heads)
         await heads.check_closed(service.closed_day, seals.closed_day)
         heads.check_fences(self._categories.values(), seals.shortest_rules)
         await self._ended.check_chains(self._store, self._expected, self._findings)
@@ -295,13 +297,12 @@ class Audit:
     async def _is_fenced(self, category: str, day: date) -> bool:
         """Tell whether the day is fenced now."""
         fences = {row.code: row.fence for row in await self._store.read_categories()}
-        fence = fences[category]
-        return fence is not None and day <= fence
+        return _is_past(fences.get(category), day)
 
     def _was_fenced(self, category: str, day: date) -> bool:
         """Tell whether the day was fenced when this run began."""
-        fence = self._categories[category].fence
-        return fence is not None and day <= fence
+        row = self._categories.get(category)
+        return row is not None and _is_past(row.fence, day)
 
     async def _check_beyond(self, chain: ExpectedChain, walk: ChainDay) -> None:
         """Report rows past the head read first, unless they are new and the head has reached them since."""
@@ -325,7 +326,8 @@ class Audit:
             index = f"entries {first} to {after.size - 1}" if after.size - first > 1 else f"entry {first}"
             where = f"{chain.name} {format_day(day)} {index}"
             if await self._is_purged(category, day):
-                waits = is_asked_for(self._categories[category], day)
+                row = self._categories.get(category)
+                waits = row is not None and is_asked_for(row, day)
                 self._findings.report("gap", where, WAITS if waits else CUT_SHORT)
             else:
                 self._findings.report("early deletion", where, "missing with the whole day")
@@ -337,13 +339,13 @@ class Audit:
         return bool(heads) and size <= heads[0].kept_from != chain.kept_from
 
     def _check_overdue(self, category: str, day: date) -> None:
-        row = self._categories[category]
+        row = self._categories.get(category)
         fence = self._service.keyring.keystore.fence(category)
         where = f"{category} {format_day(day)}"
-        if day <= overdue_through(self._today, row.stated_days):
+        if row is not None and day <= overdue_through(self._today, row.stated_days):
             reason = f"its rows are kept past their limit of {row.stated_days} days: run the purge"
             self._findings.report("over-retention", where, reason)
-        elif any(day <= known for known in (fence, row.fence) if known is not None):
+        elif _is_past(fence, day) or (row is not None and _is_past(row.fence, day)):
             self._findings.report("over-retention", where, "it is purged, but its rows still exist: run the purge")
 
 
@@ -355,3 +357,8 @@ async def _first(
         return chain, rows, await coming
     except BrokenProcessPool:
         return chain, rows, None
+
+
+def _is_past(fence: date | None, day: date) -> bool:
+    """Tell whether a fence covers a day."""
+    return fence is not None and day <= fence

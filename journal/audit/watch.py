@@ -207,6 +207,16 @@ async def check_rules(service: Service) -> list[Finding]:
     return found
 
 
+async def check_facts(service: Service) -> list[Finding]:
+    """Return the administrative rows that are not those the key store vouches for. Raises StoreError."""
+    await service.snapshot.refresh(whole=True)
+    found = Findings()
+    for problem in service.snapshot.problems():
+        where, _, reason = problem.partition(": ")
+        found.report("mismatched part", where, reason)
+    return found
+
+
 async def check_keys(service: Service) -> list[Finding]:
     """Return the kept days that hold entries and whose key is missing, in whichever copy. Raises StoreError."""
     leaves = [(row.category, row.day) for row in await service.store.partitions()]

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from journal.admin.credentials import person_of
 from journal.audit.run import Audit
-from journal.audit.watch import check_catalog, check_keys, check_restored, check_rules
+from journal.audit.watch import check_catalog, check_facts, check_keys, check_restored, check_rules
 from journal.cli.installation import bring_up_to_date, open_database, opened
 from journal.cli.listing import as_json, members_of, print_json
 from journal.clock import SystemClock
@@ -272,6 +272,7 @@ async def verify_store(settings: Settings, arguments: argparse.Namespace) -> int
         if arguments.category is None:
             with _progress("verify-store", " entries") as progress:
                 findings = [*await check_catalog(installation.service), *await check_restored(installation.service)]
+                findings += await check_facts(installation.service)
                 findings += await check_keys(installation.service)
                 findings += await check_rules(installation.service)
                 findings += await audit.run(progress.update)
