@@ -225,7 +225,7 @@ class Ledger:
     # Files
 
     def _write(self, lines: Sequence[tuple[str, str, str, str]]) -> None:
-        """Append lines to every copy, and what each lacks before them; durable but for `done` alone."""
+        """Append lines to every copy, and what each lacks before them, durably."""
         with self._lock:
             self._write_locked(lines)
 
@@ -235,8 +235,6 @@ class Ledger:
             body = f"{seq} {op} {kind} {name} {digest}".encode("ascii")
             mac = self._mac(body)
             self._take_line(body + b" " + mac.hex().encode("ascii") + b"\n", mac)
-        # A lost `done` is settled again by whoever changes something next.
-        is_durable = not lines or any(line[0] != "done" for line in lines)
         for copy in self._copies:
             missing = b"".join(self._lines.texts[copy.lines :])
             # What follows damage stays, unless another copy has it: somebody may still mend the line.
@@ -245,7 +243,7 @@ class Ledger:
             descriptor = os.open(copy.path, os.O_WRONLY)
             try:
                 with named(copy.path):
-                    self._append(descriptor, copy, missing, is_durable=is_durable)
+                    self._append(descriptor, copy, missing)
                 status = os.fstat(descriptor)
                 copy.stamp = (status.st_ino, status.st_mtime_ns)
             finally:
@@ -254,13 +252,13 @@ class Ledger:
             copy.lines = len(self._lines.macs)
 
     @staticmethod
-    def _append(descriptor: int, copy: _Copy, missing: bytes, *, is_durable: bool) -> None:
+    def _append(descriptor: int, copy: _Copy, missing: bytes) -> None:
         os.ftruncate(descriptor, copy.valid)  # a line that a crash has torn
         written = 0
         while written < len(missing):
             written += os.pwrite(descriptor, missing[written:], copy.valid + written)
-        if is_durable:
-            os.fsync(descriptor)
+        # `done` too: while it is lost, a replayed row of the version before would be settled as the one that counts.
+        os.fsync(descriptor)
 
     def _follow(self, copy: _Copy) -> None:
         try:
