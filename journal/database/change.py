@@ -121,7 +121,7 @@ class ChangeStatements(Pools):
                         await self._give_up(facts, connection, was_set)
                         raise
                     await self._commit(connection)
-                    facts.ledger.settle(changes, is_done=True)
+                    await asyncio.to_thread(facts.ledger.settle, changes, is_done=True)
             except BaseException:
                 # Before the commit was sent nothing is changed; after it, what became of it shows in the row.
                 if not was_set and not connection.is_closed():
@@ -180,7 +180,7 @@ class ChangeStatements(Pools):
                     if facts.digest(key[0], row) != keys[key]:
                         raise SuspendedError(f"{' '.join(key)} has changed since it was listed: list the facts again")
                 await asyncio.to_thread(facts.ledger.set, dict(keys))
-                facts.ledger.settle(keys, is_done=True)
+                await asyncio.to_thread(facts.ledger.settle, keys, is_done=True)
             await connection.execute(statements["rollback"])
 
     async def _settle_earlier(self, facts: Facts, role: Role, connection: asyncpg.Connection) -> None:
@@ -192,6 +192,10 @@ class ChangeStatements(Pools):
         pending = {key: digest for key, digest in pending.items() if key[0] in COLUMNS}
         if not pending:
             return
+        # After a crash a commit is seen that the standby may not have, and a failover would take back. Nobody changes
+        # the rows meanwhile, and a failover would end the connection that holds the lock.
+        async with self.borrow("seal") as flushing:
+            await flushing.execute(sql.load("seal")["flush"])
         if role == "admin":
             rows = await _read(connection, pending)
         else:

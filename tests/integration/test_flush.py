@@ -88,3 +88,23 @@ async def test_a_flush_that_fails_is_an_unknown_outcome(rig: Rig, superuser: asy
     answers = await recording
     assert [answer.receipt.index for answer in answers] == [0, 1]
     assert await rig.size() == 2
+
+
+async def test_a_change_is_not_settled_before_it_is_durable(rig: Rig, superuser: asyncpg.Connection) -> None:
+    """What became of a change that was cut short is said once the standby has the row that shows it.
+
+    A failover would take the row back, and leave a fact that the key store does not vouch for.
+    """
+    store = rig.service.store
+    assert store.facts is not None
+    ledger, key = store.facts.ledger, ("category", CATEGORY)
+    with ledger.writing():
+        ledger.set({key: "0" * 64})
+    async with absent_standby(superuser):
+        settling = asyncio.create_task(store.settle_facts())
+        await waiting_as(superuser, "journal_seal")
+        assert not settling.done()
+        assert set(ledger.pending()) == {key}
+    await settling
+    assert ledger.pending() == {}
+    assert store.facts.problems() == []
