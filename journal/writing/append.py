@@ -230,7 +230,8 @@ class Appender:
     async def _acknowledge(self, draft: Draft) -> None:
         """Settle the draft, but for chains of which the database does not show what it claims to have written."""
         heads = {compartment: draft.head(compartment) for compartment in draft.compartments}
-        for compartment in await self.memory.accept(heads):
+        bases = {compartment: draft.base(compartment) for compartment in heads}
+        for compartment in await self.memory.accept(heads, bases):
             self._heads.pop(compartment, None)
             for submission in draft.submissions:
                 if submission.compartment == compartment:
@@ -306,6 +307,10 @@ class Appender:
                     )
             case "known":
                 recognise(draft, result.known, self._keyring)
+                # They are in the chain that the draft began with, which is durable: what they are told rests on it.
+                found = {draft.owners(known.position - 1)[0][0].compartment for known in result.known}
+                bases = {compartment: draft.base(compartment) for compartment in found}
+                await self.memory.accept(bases, bases)
             case "clock":
                 await self._check_clock(draft, result.database_now)
             case "absent":

@@ -86,14 +86,24 @@ class Memory:
         if known is not None and (reason := _contradiction(known, size, chain_hash)):
             self._stop(self._behind, compartment, reason)
 
-    async def accept(self, heads: Mapping[Compartment, HeadState]) -> list[Compartment]:
+    async def accept(
+        self, heads: Mapping[Compartment, HeadState], bases: Mapping[Compartment, HeadState]
+    ) -> list[Compartment]:
         """Remember the heads of an append that claims success; return the chains that must not be acknowledged.
 
+        `bases` are the heads that it began with. Where one is not the head that is remembered, that one is looked for
+        in its table first: appends end in any order, and an older one never replaces what was acknowledged later.
         Once a second, and always while something is wrong, the tables are read before the caller is told; heads in
         between are confirmed a second later.
         """
-        self._heads |= heads
-        self._unconfirmed |= heads.keys()
+        apart = [chain for chain in heads if chain in self._heads and not _is_same(self._heads[chain], bases[chain])]
+        if apart:
+            for compartment, reason in (await self._confirm(apart)).items():
+                self._stop(self._feigned, compartment, f"an append claimed to have written, but {reason}")
+        for compartment, head in heads.items():
+            if (known := self._heads.get(compartment)) is None or head.size > known.size:
+                self._heads[compartment] = head
+                self._unconfirmed.add(compartment)
         if self.faults or not 0 <= self._clock.monotonic() - self._accepted_at < CONFIRM_SECONDS:
             self._accepted_at = self._clock.monotonic()
             for compartment, reason in (await self._confirm(heads)).items():
@@ -185,6 +195,10 @@ def _contradiction(known: HeadState, size: int, chain_hash: bytes | None) -> str
     if size == known.size and chain_hash != known.chain_hash:
         return f"the chain hash at {size} entries is not the acknowledged one: it was altered; nothing more is accepted"
     return None
+
+
+def _is_same(one: HeadState, other: HeadState) -> bool:
+    return (one.size, one.chain_hash) == (other.size, other.chain_hash)
 
 
 def _names(compartment: Compartment) -> dict[str, str]:

@@ -81,6 +81,11 @@ async def refused(rig: Rig, name: str, tenant: str = ALBI) -> None:
 
 async def remove_newest(attacker: asyncpg.Connection, rows: int) -> None:
     """Delete the newest rows of the chain, and move its head to where it was before them."""
+    async with attacker.transaction():
+        await _remove_newest(attacker, rows)
+
+
+async def _remove_newest(attacker: asyncpg.Connection, rows: int) -> None:
     await attacker.execute(
         "DELETE FROM journal.entry WHERE tenant = $1 AND category = $2 AND index >= (SELECT size FROM journal.head"
         " WHERE tenant = $1 AND category = $2) - $3",
@@ -138,6 +143,45 @@ async def test_newest_rows_replaced_by_another_process(rig: Rig, attacker: async
     other = await rig.open_another()
     await other.submit(rig.events("a", "b", "c", "d"))
     assert "entry 4, which was acknowledged, is not in its table" in await problem(rig)
+    await refused(rig, "next")
+
+
+async def test_newest_row_removed_after_flushes_that_end_in_another_order(
+    rig: Rig, attacker: asyncpg.Connection
+) -> None:
+    """Of two appends, the first may be the last that is durable: the later one is remembered none the less."""
+    memory, chain = rig.service.writer.appender.memory, rig.compartment()
+    await rig.submit(rig.events(*range(4)))
+    base = memory.acknowledged([chain])
+    await rig.submit(rig.events("first"))
+    first = memory.acknowledged([chain])
+    await rig.submit(rig.events("second"))
+    assert await memory.accept(first, base) == []
+    await remove_newest(attacker, 1)
+    await refused(rig, "next")
+    assert "5 entries, but 6 were acknowledged" in await problem(rig)
+
+
+async def test_newest_row_replaced_by_an_append_on_its_way(rig: Rig, attacker: asyncpg.Connection) -> None:
+    """An append that began before what was acknowledged, and is written in its place, is not acknowledged."""
+    memory, chain = rig.service.writer.appender.memory, rig.compartment()
+    await rig.submit(rig.events(*range(4)))
+    base = memory.acknowledged([chain])
+    await rig.submit(rig.events("lost"))
+    await remove_newest(attacker, 1)
+    other = await rig.open_another()
+    await other.submit(rig.events("instead"))
+    instead = other.service.writer.appender.memory.acknowledged([chain])
+    assert await memory.accept(instead, base) == [chain]
+    await refused(rig, "next")
+
+
+async def test_newest_row_removed_that_was_acknowledged_again(rig: Rig, attacker: asyncpg.Connection) -> None:
+    """A process that gave the receipt of an entry of another process remembers it too."""
+    other = await rig.open_another()
+    await other.submit(rig.events(*range(5)))
+    await rig.submit(rig.events(4))
+    await remove_newest(attacker, 1)
     await refused(rig, "next")
 
 
