@@ -50,6 +50,9 @@ LOCK_SECONDS: Final = 60.0
 LOCK_PAUSE_SECONDS: Final = 0.02
 # Written anew once the records take twice the room of what they say, and at least this.
 COMPACTION_BYTES: Final = 1024 * 1024
+# A client that lost its session may store its seal after another had one made. It has two minutes; a seal is proposed
+# a few times a minute at most.
+PENDING_KEPT: Final = 100
 _MAC_DIGITS: Final = 64
 
 
@@ -79,7 +82,8 @@ class Memory:
         self.is_foreign = False
         self.number = 0
         self.digest = NOTHING_HASH
-        self.pending: Pending | None = None
+        # In the order in which they were made: the database may have any of them.
+        self.pending: list[Pending] = []
         # As the last stored seal states them.
         self.stored: dict[Chain, SealHeadRow] = {}
         # Signed in a seal that may not have been stored: nothing earlier is signed of these chains.
@@ -106,9 +110,7 @@ class Memory:
                 f"the signer's memory {self.path} is missing, so nothing is sealed: put it back, or, if it is lost, "
                 f"let the signer learn from the stored seals: {LEARN}"
             )
-        known = {(self.number, self.digest)}
-        if self.pending is not None:
-            known.add((self.pending.number, self.pending.digest))
+        known = {(self.number, self.digest), *((pending.number, pending.digest) for pending in self.pending)}
         if self.is_foreign or (number, digest) in known:
             return None
         if number < self.number:
@@ -220,18 +222,19 @@ class Memory:
                 self.number, self.digest = record["number"], bytes.fromhex(record["digest"])
                 self.stored = _read_heads(record["heads"])
                 self.floor = _read_heads(record["floor"])
-                self.pending = _read_pending(record["pending"]) if record["pending"] else None
+                self.pending = [_read_pending(pending) for pending in record["pending"]]
                 self.held_back = {(tenant, category): why for tenant, category, why in record["held"]}
                 self.left_until = parse_seconds(record["until"]) if record["until"] else None
                 self.recovered_from = record["recovered"]
             case "sign":
-                self.pending = _read_pending(record)
-                self.floor |= self.pending.heads
+                pending = _read_pending(record)
+                self.pending = [*self.pending[1 - PENDING_KEPT :], pending]
+                self.floor |= pending.heads
             case "done":
                 self.number, self.digest = record["number"], bytes.fromhex(record["digest"])
-                self.stored |= self.pending.heads if self.pending else {}
+                self.stored |= next((made.heads for made in self.pending if made.digest == self.digest), {})
                 self.floor = {}
-                self.pending = None
+                self.pending = []
                 self.recovered_from = None
             case "held":
                 self.held_back = {(tenant, category): why for tenant, category, why in record["held"]}
@@ -268,7 +271,7 @@ class Memory:
                     "digest": self.digest.hex(),
                     "heads": _write_heads(self.stored.values()),
                     "floor": _write_heads(self.floor.values()),
-                    "pending": _write_pending(self.pending) if self.pending else None,
+                    "pending": [_write_pending(pending) for pending in self.pending],
                     "held": [[*chain, why] for chain, why in self.held_back.items()],
                     "until": format_seconds(self.left_until) if self.left_until else None,
                     "recovered": self.recovered_from,

@@ -74,10 +74,12 @@ class Session:
         self._compared = _Compared(stored, last, _check_close(stored, last))
 
     def _note_stored(self, stored: StoredSeals) -> None:
-        """Take note that the pending seal is stored: the client that had it made was ended before it could say so."""
-        pending = self._memory.pending
-        if pending is not None and stored.text is not None and pending.digest == sha256(stored.text).digest():
-            self._memory.done(pending.number, pending.digest)
+        """Take note that a pending seal is stored: the client that had it made was ended before it could say so."""
+        digest = sha256(stored.text).digest() if stored.text is not None else None
+        for pending in self._memory.pending:
+            if pending.digest == digest:
+                self._memory.done(pending.number, pending.digest)
+                return
 
     async def propose(self, day: date | None, heads: Sequence[ProposedHead], *, even_if_still: bool) -> Made | Still:
         """Make, remember and sign the next seal over these heads: the close seal of `day`, or an open one.
@@ -103,9 +105,9 @@ class Session:
 
     async def done(self) -> None:
         """Remember that the database has the seal just made. Raises SignerError if none was made."""
-        pending = self._memory.pending
-        if pending is None:
+        if not self._memory.pending:
             raise SignerError("no seal waits to be stored")
+        pending = self._memory.pending[-1]
         await asyncio.to_thread(self._memory.done, pending.number, pending.digest)
 
     async def learn(self, stored: StoredSeals, *, declares_loss: bool) -> None:
@@ -143,11 +145,12 @@ class Session:
         """
         memory = self._memory
         number, digest, known = memory.number, memory.digest, memory.stored
-        pending = memory.pending
+        made = memory.pending
         heads = await self._verified_heads(stored)
         now = (stored.number, sha256(stored.text).digest() if stored.text is not None else NOTHING_HASH)
-        if pending is not None and now == (pending.number, pending.digest):
-            number, digest, known = pending.number, pending.digest, known | pending.heads
+        for pending in made:
+            if now == (pending.number, pending.digest):
+                number, digest, known = pending.number, pending.digest, known | pending.heads
         if (number, digest) != now or known != {head.chain: head for head in heads}:
             raise OperatorError(
                 f"the signer's memory {memory.path} was written under another signing key and does not agree with the "

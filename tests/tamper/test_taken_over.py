@@ -155,6 +155,29 @@ async def test_two_heads_of_one_chain(world: World) -> None:
                 await session.propose(None, twice, even_if_still=True)
 
 
+async def test_a_seal_that_is_stored_after_another_was_made(world: World) -> None:
+    """Whichever of two seals of one number is stored, the signer knows it, and sealing goes on.
+
+    A client that lost its session while the database let it wait may store its seal yet.
+    """
+    store = world.service.store
+    made = []
+    for entries in (1, 2):
+        await world.record(entries)
+        async with a_session(world) as session:
+            proposed = await session.propose(None, await present(world), even_if_still=True)
+        assert isinstance(proposed, Made)
+        made.append(proposed)
+    for late, is_stored in zip(made, (True, False), strict=True):
+        seal = parse_seal(late.text)
+        arguments = (seal.number, seal.day, seal.sealed_at, late.text, late.signature, late.moved)
+        assert await store.put_seal(*arguments) == is_stored
+    row = await world.service.sealer.seal_open(even_if_still=True)
+    assert row is not None
+    assert row.number == parse_seal(made[0].text).number + 1
+    assert await world.audit() == []
+
+
 async def test_two_seals_of_one_number(world: World) -> None:
     """A seal that was signed and not stored binds: the next of its number follows from it."""
     await world.record(5)
