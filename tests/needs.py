@@ -27,6 +27,7 @@ PACKAGES = {
     "debootstrap": "debootstrap",
     "dpkg-deb": "dpkg",
     "etcd": "etcd-server",
+    "gcc": "gcc",
     "jq": "jq",
     "nginx": "nginx",
     "node": "nodejs",
@@ -43,6 +44,7 @@ PACKAGES = {
     "psql": "postgresql-client",
     "setpriv": "util-linux",
     "soffice": "libreoffice-calc",
+    "spin": "spin",
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
 }
