@@ -29,6 +29,7 @@ PACKAGES = {
     "etcd": "etcd-server",
     "gcc": "gcc",
     "jq": "jq",
+    "mkfs.ext4": "e2fsprogs",
     "nginx": "nginx",
     "node": "nodejs",
     "npm": "npm",
@@ -45,10 +46,11 @@ PACKAGES = {
     "setpriv": "util-linux",
     "soffice": "libreoffice-calc",
     "spin": "spin",
+    "strace": "strace",
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
 }
-CAMPAIGN_ONLY = {"composer", "debootstrap", "node", "npm", "soffice", "systemd-nspawn"}
+CAMPAIGN_ONLY = {"composer", "debootstrap", "mkfs.ext4", "node", "npm", "soffice", "strace", "systemd-nspawn"}
 # Debian names these by their version, outside a user's PATH.
 VERSIONED = {"php-fpm": "php-fpm[0-9]*"}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()

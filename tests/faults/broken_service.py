@@ -5,6 +5,7 @@
     forgetful    does not know again what it has recorded
     hopeful      takes the loss of the connection for a commit
     alone        does not ask for a standby, though another server may take the primary's place
+    careless     does not look whether its database keeps what it commits
 
 Run as a program in place of `journal.cli.main`; nothing of the service itself knows of it.
 """
@@ -82,6 +83,12 @@ async def leave_unflushed(connection: asyncpg.Connection, stack: AsyncExitStack,
     await stack.aclose()
 
 
+async def look_away(store: Store) -> list[str]:
+    """Find nothing."""
+    del store
+    return []
+
+
 def forget(key: bytes, category: str, events: Iterable[Event]) -> list[bytes]:
     """Return other keys for the same events every time."""
     del key, category
@@ -100,6 +107,8 @@ if __name__ == "__main__":
         Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
     elif fault == "alone":
         Servers.are_several = False  # type: ignore[method-assign, assignment]  # the fault
+    elif fault == "careless":
+        Store.check_durability = look_away  # type: ignore[method-assign, assignment]  # the fault
     else:
         rules.event_keys = forget  # type: ignore[attr-defined]  # the fault
     sys.exit(main())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from journal.core.chain import extend, genesis
@@ -146,7 +147,7 @@ def _open_chain(origin: str, rows: Sequence[asyncpg.Record], keys: KeyFiles, ver
             verdict.wrong.append(f"{origin}: index {index} stands where {place} is due")
         try:
             _, record = keys.box(origin, row["day"]).open(index, row["ciphertext"], row["leaf_hash"])
-        except VerificationError as error:
+        except (VerificationError, InvalidTag, OSError, ValueError) as error:
             verdict.wrong.append(f"{origin}: entry {index}: {error}")
             continue
         chain_hash = extend(chain_hash, row["leaf_hash"])

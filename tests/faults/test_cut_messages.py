@@ -34,7 +34,7 @@ REPEATED = 20
 FAULT = "connection to the database cut at each message of"
 ASKED, ANSWERED = "Bind Execute Sync", "BindComplete DataRow CommandComplete ReadyForQuery"
 APPEND = list(boundaries("append", ASKED, ANSWERED))
-FLUSH = list(boundaries("flush", ASKED, ANSWERED))
+FLUSH = list(boundaries("flush", "Query", "RowDescription DataRow CommandComplete ReadyForQuery"))
 LOCKED = [
     *boundaries("begin", "Query", "CommandComplete ReadyForQuery"),
     *boundaries("lock", ASKED, ANSWERED),

@@ -33,6 +33,7 @@ KINDS: Final = {
 SERVICE: Final = {"P": "Parse", "B": "Bind", "E": "Execute", "S": "Sync", "Q": "Query", "D": "Describe", "H": "Flush"}
 DATABASE: Final = {
     "1": "ParseComplete",
+    "T": "RowDescription",
     "2": "BindComplete",
     "D": "DataRow",
     "C": "CommandComplete",
