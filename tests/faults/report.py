@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.faults.cases import PASSED, Case
-from tests.faults.shown import BOUND, Shown, add_up
+from tests.faults.shown import Shown, add_up, bound_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,7 +90,7 @@ def _fault_row(group: Shows) -> str:
     notes = "; ".join(dict.fromkeys(told for told in (add_up(shown), *(each.note for each in shown)) if told))
     return (
         f"| {shown[0].fault} | {trials:,} | {sum(each.acknowledged for each in shown):,} |{_found(shown)} "
-        f"| {BOUND / trials:.2%} | {_commits(group)} | {seeds} | {notes} |\n"
+        f"| {bound_of(trials):.2%} | {_commits(group)} | {seeds} | {notes} |\n"
     )
 
 

@@ -43,9 +43,16 @@ class Shown:
         """Return the sentence."""
         found = f"{self.lost} lost, {self.doubled} doubled, {self.wrong} otherwise wrong"
         title = f"{self.fault}, {self.broken}" if self.broken else self.fault
-        bound = "" if self.broken else f"; a fault in more than {BOUND / self.trials:.1%} of trials is excluded at 95 %"
+        bound = (
+            "" if self.broken else f"; a fault in more than {bound_of(self.trials):.1%} of trials is excluded at 95 %"
+        )
         more = "".join(f"; {told}" for told in (add_up([self]), self.note) if told)
         return f"{title}: {self.trials} trials, {self.acknowledged} events acknowledged: {found}{bound}{more}"
+
+
+def bound_of(trials: int) -> float:
+    """Return the rate above which a fault is excluded at 95 % where none was seen."""
+    return min(1.0, BOUND / trials)
 
 
 def add_up(shown: Sequence[Shown]) -> str:

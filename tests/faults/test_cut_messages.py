@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +14,12 @@ from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
 from tests.faults.shown import show
-from tests.faults.wire import CONNECT, Boundary, Wire, boundaries
+from tests.faults.wire import CONNECT, Boundary, boundaries, wired
 from tests.support.serving import SERVICE_PROGRAM, Serving, found_site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
     from tests.faults.shown import Record
@@ -98,24 +96,20 @@ async def campaign(
     random.Random(seed).shuffle(order)
     cuts: Counter[Boundary] = Counter()
     ledger = Ledger(site.home / "ledger")
-    # A socket's path has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="oej-wire-") as directory:
-        target = site.dsn.partition("host=")[2].partition("&")[0].replace("%2F", "/")
-        served = replace(site, dsn=site.dsn.replace(site.dsn.partition("host=")[2].partition("&")[0], directory))
-        async with (
-            Wire(Path(directory), target, seed=seed) as wire,
-            await Serving.start(served, program=program) as serving,
-            Load(site, ledger, clients=CLIENTS, seed=seed) as load,
-        ):
-            for boundary in order:
-                await load.acknowledgements(1)
-                cut = wire.arm(boundary)
-                if ways is CONNECTING:
-                    wire.cut_all()
-                async with asyncio.timeout(CUT_LIMIT_SECONDS):
-                    await cut.wait()
-                cuts[boundary] += 1
-            await load.finish()
-            assert await serving.stop() == 0
+    async with (
+        wired(site, seed) as (served, wire),
+        await Serving.start(served, program=program) as serving,
+        Load(site, ledger, clients=CLIENTS, seed=seed) as load,
+    ):
+        for boundary in order:
+            await load.acknowledgements(1)
+            cut = wire.arm(boundary)
+            if ways is CONNECTING:
+                wire.cut_all()
+            async with asyncio.timeout(CUT_LIMIT_SECONDS):
+                await cut.wait()
+            cuts[boundary] += 1
+        await load.finish()
+        assert await serving.stop() == 0
     ledger.close()
     return load, cuts

@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.support.serving import Site
 
 Side = Literal["service", "database"]
 When = Literal["before", "inside", "after"]
@@ -101,6 +105,10 @@ class Wire:
         self._draw = random.Random(seed)
         self._connections: set[Connection] = set()
         self._armed: tuple[Boundary, asyncio.Event] | None = None
+        self._passes = asyncio.Event()
+        self._passes.set()
+        # How long a message takes from one end to the other.
+        self.delay_seconds = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -120,6 +128,14 @@ class Wire:
         """Cut every connection, wherever it is."""
         for connection in list(self._connections):
             connection.cut()
+
+    def part(self) -> None:
+        """Pass nothing on any more: both ends hear nothing, not even of a connection that is closed."""
+        self._passes.clear()
+
+    def join(self) -> None:
+        """Pass on what was kept, also of connections that one end has given up, and what comes."""
+        self._passes.set()
 
     def arm(self, boundary: Boundary) -> asyncio.Event:
         """Cut the first connection that comes there; the event tells that it was cut."""
@@ -168,6 +184,8 @@ class Wire:
         self, connection: Connection, side: Side, message: str, whole: bytes, to: asyncio.StreamWriter
     ) -> None:
         """Pass a message on, or what is to be passed on of the one where the connection is cut."""
+        await asyncio.sleep(self.delay_seconds)
+        await self._passes.wait()
         when = self._when(connection, side, message)
         if when == "before":
             return
@@ -187,6 +205,16 @@ class Wire:
         connection.is_cut = True
         event.set()
         return boundary.when
+
+
+@contextlib.asynccontextmanager
+async def wired(site: Site, seed: int) -> AsyncIterator[tuple[Site, Wire]]:
+    """Give the site as its service is to have it, with a wire to its database."""
+    # A socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="oej-wire-") as directory:
+        host = site.dsn.partition("host=")[2].partition("&")[0]
+        async with Wire(Path(directory), unquote(host), seed=seed) as wire:
+            yield replace(site, dsn=site.dsn.replace(host, directory)), wire
 
 
 def boundaries(statement: str, service: str, database: str) -> Iterator[Boundary]:
