@@ -18,6 +18,7 @@ import sql
 from journal.core.errors import LockedError, NoRoomError, StoreError, UnavailableError
 from journal.database.refusals import describe_no_primary, describe_refusal, describe_silence, read_place
 from journal.database.servers import CONNECT_LIMIT_SECONDS, Servers
+from journal.database.types import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -199,6 +200,7 @@ class Pools:
         limits = {**LENT_LIMITS_SECONDS, **(limits_seconds or {})}
         options: dict[Role, dict[str, Any]] = {
             role: {
+                "connection_class": Connection,
                 "user": None if role == "owner" else f"journal_{role}",
                 "timeout": CONNECT_LIMIT_SECONDS,
                 "server_settings": SERVER_SETTINGS

@@ -18,6 +18,7 @@ from journal.database.embedded import EmbeddedPostgres
 from journal.database.ingest import judge_durability
 from journal.database.migrate import migrate
 from journal.database.store import Store
+from journal.database.types import Connection
 from tests.support.chains import (
     CATEGORY,
     SERVICE,
@@ -49,6 +50,26 @@ def new_credential(name: str = "a1b2c3") -> NewCredential:
         source_prefix="urn:openepm:albi:",
         label="poste 1",
     )
+
+
+async def test_what_types_there_are_is_asked_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later connection reads an array of PostgreSQL's own type without asking about it; of a schema's it asks."""
+    asked: list[int] = []
+    ask = asyncpg.Connection._introspect_types
+
+    async def noted(connection: asyncpg.Connection, types: set[int], limit: float | None) -> Any:
+        asked.append(len(types))
+        return await ask(connection, types, limit)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", noted)
+    monkeypatch.setattr(Connection, "own_types", {})
+    counts = []
+    for statement in ("SELECT $1::bigint[]", "SELECT $1::bigint[]", *["SELECT $1::journal.slug[]"] * 2):
+        async with store.connect_anew("owner") as connection:
+            given: list[Any] = [1] if "bigint" in statement else ["albi"]
+            assert await connection.fetchval(statement, given) == given
+        counts.append(len(asked))
+    assert counts == [1, 1, 2, 3]
 
 
 async def test_the_service_is_created_once(dsn: str) -> None:
