@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from journal.cli.installation import open_service
 from journal.cli.parser import make_parser
 from journal.clock import SystemClock
 from journal.core.entry import Compartment
+from tests.support.forks import write_program
 from tests.support.guide import chapter, commands_in
 from tests.support.rig import SERVICE
 from tests.support.serving import SERVICE_PROGRAM, Site, found_site
@@ -54,10 +54,7 @@ class Operator:
         programs = root / "bin"
         programs.mkdir()
         for name, module in {"openepm-journal": SERVICE_PROGRAM[1], "journal-verify": "journal.verifier.cli"}.items():
-            program = programs / name
-            call = f"import sys; from {module} import main; sys.exit(main())"
-            program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -c "{call}" "$@"\n', encoding="ascii")
-            program.chmod(0o755)
+            write_program(programs / name, module)
         self.environment = site.environment | {"PATH": f"{programs}:{site.environment['PATH']}"}
         self.places = {
             "/mnt/openepm-journal-keys/copy": str(root / "copy"),

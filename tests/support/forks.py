@@ -14,6 +14,7 @@ import gc
 import importlib
 import os
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 COMMANDS, DOCUMENTS, SIGNERS = "journal.cli.main", "journal.document.worker", "journal.signer.__main__"
 LINE_BYTES = 65536
+STREAMS = 3
 # What begins the request for a child; its descriptors come with it.
 CHILD = b"\0"
 FAILED = 1
@@ -56,13 +58,24 @@ def run(
     """
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as connection:
         out, err = Path(directory) / "out", Path(directory) / "err"
-        request = {"arguments": arguments, "environment": dict(environment), "directory": str(here or Path.cwd())}
+        request = _request(arguments, environment, is_bound=is_bound) | {"directory": str(here or Path.cwd())}
         connection.connect(_server())
-        connection.sendall(orjson.dumps(request | {"out": str(out), "err": str(err), "is_bound": is_bound}))
+        connection.sendall(orjson.dumps(request | {"out": str(out), "err": str(err)}))
         connection.shutdown(socket.SHUT_WR)
         status = int(_read(connection))
         line = ["openepm-journal", *arguments]
         return subprocess.CompletedProcess(line, status, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+def _request(arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool) -> dict[str, Any]:
+    return {"module": COMMANDS, "arguments": arguments, "environment": dict(environment), "is_bound": is_bound}
+
+
+def write_program(path: Path, module: str) -> None:
+    """Write a program for a shell to find: a module's `main`, forked, with the shell's own files and variables."""
+    client = [sys.executable, "-I", "-S", str(Path(__file__).with_name("typed.py")), _server(), module]
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n', encoding="ascii")
+    path.chmod(0o755)
 
 
 class Child:
@@ -206,8 +219,8 @@ def _start(
     control = socket.socket(socket.AF_UNIX)
     control.connect(_server())
     reading, writing = os.pipe()
-    request = {"arguments": arguments, "environment": dict(environment), "directory": str(Path.cwd())}
-    socket.send_fds(control, [orjson.dumps(request | {"is_bound": is_bound})], [writing])
+    request = _request(arguments, environment, is_bound=is_bound) | {"directory": str(Path.cwd())}
+    socket.send_fds(control, [orjson.dumps(request)], [writing])
     os.close(writing)
     control.shutdown(socket.SHUT_WR)
     return control, int(control.recv(LINE_BYTES)), reading
@@ -249,10 +262,11 @@ def _read(connection: socket.socket) -> bytes:
 
 def _be(request: dict[str, Any], descriptors: Sequence[int]) -> int:
     """Be the command: take its variables, directory and files, and run it."""
-    log = descriptors[0] if descriptors else os.open(request["err"], os.O_RDWR | os.O_CREAT, 0o600)
-    out = os.open(request.get("out", os.devnull), os.O_RDWR | os.O_CREAT, 0o600)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for number, opened in enumerate([nothing, out, log]):
+    if len(descriptors) < STREAMS:
+        log = descriptors[0] if descriptors else os.open(request["err"], os.O_RDWR | os.O_CREAT, 0o600)
+        out = os.open(request.get("out", os.devnull), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptors = [os.open(os.devnull, os.O_RDWR), out, log]
+    for number, opened in enumerate(descriptors):
         os.dup2(opened, number)
         os.close(opened)
     os.environ.clear()
@@ -262,7 +276,7 @@ def _be(request: dict[str, Any], descriptors: Sequence[int]) -> int:
     if request["is_bound"]:
         bound.bind()
     moved_clock.take()
-    status: int = importlib.import_module(COMMANDS).main(request["arguments"])
+    status: int = importlib.import_module(request["module"]).main(request["arguments"])
     return status
 
 
@@ -300,7 +314,7 @@ def _serve(address: str) -> int:
                 return 0
             connection, _ = listening.accept()
             with connection:
-                content, descriptors, _, _ = socket.recv_fds(connection, LINE_BYTES, 2)
+                content, descriptors, _, _ = socket.recv_fds(connection, LINE_BYTES, STREAMS)
                 is_child = content.startswith(CHILD)
                 if is_child and DOCUMENTS.encode() in content and DOCUMENTS not in sys.modules:
                     importlib.import_module(DOCUMENTS)  # once, for all that are forked
@@ -316,7 +330,7 @@ def _serve(address: str) -> int:
                 listening.close()
                 if not is_child:
                     content += _read(connection)
-                if descriptors and not is_child:
+                if len(descriptors) == 1 and not is_child:
                     os.setsid()
                     connection.sendall(str(os.getpid()).encode())
             if is_child:
