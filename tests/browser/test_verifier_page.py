@@ -281,6 +281,19 @@ def test_it_asks_for_what_is_missing(page: Page, files: Path) -> None:
     assert status.inner_text() == "Choisissez aussi le certificat de confiance."
 
 
+def test_a_verdict_is_not_left_beside_other_files(page: Page, files: Path) -> None:
+    """Once another extract is chosen, nothing is called verified until it is, and the page says what to do."""
+    choose(page, files, container("complete"))
+    assert "Authentique et complet" in verdict(page)
+    other = files / "other.asice"
+    other.write_bytes(container("by account"))
+    page.set_input_files("#extract", other)
+    expect(page.locator(".verdict")).to_have_count(0)
+    expect(page.locator("#status")).to_have_text(re.compile("Les fichiers ont changé : appuyez sur « Vérifier »"))
+    assert "communiquée" in verdict(page)
+    assert not page.locator("#status").is_visible()
+
+
 def test_the_keyboard_is_enough(page: Page, files: Path) -> None:
     """Every field and button is reached in order; the verdict then has the focus."""
     choose(page, files, container("complete"))

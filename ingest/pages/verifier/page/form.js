@@ -88,12 +88,17 @@ function start() {
 
 const kindOf = (file) => /\.(pem|crt|cer)$/i.test(file.name) ? (chosen.trust.length ? 'stampers' : 'trust') : /\.json$/i.test(file.name) || chosen.extract.length ? 'known' : 'extract';
 function take(files, kind) {
+  let isOther = false;
   for (const file of files) {
     if (/\.p7m$/i.test(file.name)) { takeHandover(file); continue; }
     const place = kind ?? kindOf(file);
     chosen[place] = place === 'extract' ? [file] : [...chosen[place], file];
+    isOther = true;
   }
-  say('');
+  // A verdict is of the files that it was made from: beside others it would be taken for theirs.
+  const isUndone = isOther && (verifier !== null || element('verdict').childElementCount > 0);
+  if (isOther) { stop(); forget(); }
+  say(isUndone ? 'Les fichiers ont changé : appuyez sur « Vérifier » pour avoir leur verdict.' : '');
   refresh();
   // The files are seen there.
   choose('details');
