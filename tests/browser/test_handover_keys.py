@@ -223,6 +223,19 @@ def test_keys_that_openssl_made_open_too(page: Page, given: Path, key: str, pass
     assert "VÉRIFIÉ" in page.locator(".verdict").inner_text().upper()
 
 
+def test_what_an_authority_had_preserved_asks_for_no_confirmation(page: Page, given: Path, tmp_path: Path) -> None:
+    """Neither the console nor the host takes its code: the page shows none, and one again for a hand-over."""
+    preserved = tmp_path / "albi_ecrits_2026-11-24_2026-11-25_conservation-20261129T095517Z.asice.p7m"
+    preserved.write_bytes((given / "ec256.asice.p7m").read_bytes())
+    assert "est ouverte" in open_handover(page, preserved, given / "plain.pem", "")
+    opened = page.locator("#handover-opened")
+    assert "il n’y a rien à confirmer" in opened.inner_text()
+    assert "Code de confirmation" not in opened.inner_text()
+    assert "est ouverte" in open_handover(page, given / "ec256.asice.p7m", given / "plain.pem", "")
+    assert "Code de confirmation" in opened.inner_text()
+    assert "rien à confirmer" not in opened.inner_text()
+
+
 @pytest.mark.parametrize(
     ("handover", "key", "passphrase", "said"),
     [

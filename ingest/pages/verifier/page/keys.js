@@ -3,6 +3,7 @@
 const PASSPHRASE_SHORT = `La phrase de passe est trop courte : au moins ${Verifier.PASSPHRASE_CHARACTERS} signes.`;
 const OTHER_FAILURE = 'Cela n’a pas pu être fait dans ce navigateur ; mettez-le à jour, ou employez openssl.';
 const handover = { file: null, key: null, extract: null, made: null };
+const PRESERVED = /_conservation-[0-9TZ-]+\.asice\.p7m$/;
 const isFile = location.protocol === 'file:';
 element('keys-tools').hidden = !isFile;
 element('keys-online').hidden = isFile;
@@ -46,6 +47,10 @@ element('handover-form').addEventListener('submit', (event) => {
     element('passphrase').value = '';
     handover.extract = new File([extract], handover.file.name.replace(/\.p7m$/i, ''));
     element('code').textContent = code.replace(/.{4}(?=.)/g, '$& ');
+    // Such a file is no hand-over before a purge: neither the console nor the host takes its code.
+    const isPreserved = PRESERVED.test(handover.file.name);
+    element('handover-preserved').hidden = !isPreserved;
+    element('handover-confirmed').hidden = isPreserved;
     element('handover-opened').hidden = false;
     take([handover.extract], 'extract');
     if (chosen.trust.length) start();
