@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from journal.extract.grounds import Authorisation
 from journal.extract.layout import DIGESTS, MANIFEST, TABLE
 from tests.bench.processor import seconds_of
 from tests.browser import accesses
@@ -373,6 +374,11 @@ def test_who_consulted_a_reference(page: Page, files: Path) -> None:
     page.get_by_role("button", name="Montrer").click()
     expect(page.locator("#who-answer")).to_contain_text("Aucune entrée de cet extrait")
     expect(page.locator("#who-answer")).to_contain_text("a pu être consultée d’autres jours")
+    page.fill("#reference", WATCHED.lower())
+    page.get_by_role("button", name="Montrer").click()
+    expect(page.locator("#who-answer")).to_contain_text("Majuscules et accents comptent")
+    page.get_by_role("button", name=WATCHED, exact=True).click()
+    expect(page.locator("#who-answer")).to_contain_text(f"{WATCHED} : 6 accès de 3 agents.")
 
 
 def test_a_crowd_at_one_reference(page: Page, files: Path) -> None:
@@ -411,8 +417,12 @@ def test_the_self_check_finds_what_is_there_and_nothing_else(page: Page, files: 
     """Hours, denials, repetitions, a burst, missing motives; what was recorded at one moment is one act."""
     extract = accesses.week_extract()
     read(page, files, extract, "selfcheck")
+    agents = page.locator("#of-agent option").all_inner_texts()
+    assert agents == ["tous", *sorted(agents[1:])]
     check_self(page)
     report = page.locator("#selfcheck-report").inner_text()
+    # Not below all that it lists.
+    assert "selfcheck-report" in page.locator("#selfcheck-actions ~ *").evaluate_all("all => all.map(one => one.id)")
     assert "62 consultations abouties de 4 agents ; à part, 2 refus de consultation" in report
     assert lines(page, "Accès en dehors") == [
         _late("p.dubois, Pierre Dubois", "mardi 03/03/2026", "après 20:00", "22:10, 22:20", 2, "1 fiche"),
@@ -558,11 +568,11 @@ def test_the_letter_names_no_agent_unless_asked(page: Page, files: Path) -> None
     expect(page.locator("#who-answer")).to_contain_text("cet extrait (du 2 au 8 mars 2026), demandé pour cette fiche ;")
 
 
-def test_a_letter_where_nothing_was_seen(page: Page) -> None:
-    """Refusals are attempts, and a commune whose code begins with a vowel is elided."""
-    script = "tenant => Verifier.extractText({ tenant, fingerprint: '0' })"
-    assert "journal des accès d’albi, " in page.evaluate(script, arg="albi")
-    assert "journal des accès de montreuil, " in page.evaluate(script, arg="montreuil")
+def test_what_an_extract_is_of(page: Page) -> None:
+    """The commune and the category are told by their codes, as codes; the service itself is no commune."""
+    script = "tenant => Verifier.extractText({ tenant, category: 'ecrits', fingerprint: '0' })"
+    assert "journal des accès de la commune « albi », catégorie « ecrits », " in page.evaluate(script, arg="albi")
+    assert "journal des accès du service, catégorie « ecrits », " in page.evaluate(script, arg="_service")
 
 
 @pytest.mark.parametrize(
@@ -642,7 +652,9 @@ def test_each_view_is_for_everybody(page: Page, files: Path, width: int, theme: 
     """What axe can tell of it is right, and it is no wider than the screen."""
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=theme)
-    read(page, files, accesses.subject_extract())
+    reference = f"DPO 2026-17 (document SHA-256 {'ab' * 32})"
+    authorised = Authorisation("Maire de Montreuil", march(accesses.LAST), reference)
+    read(page, files, accesses.subject_extract(authorisation=authorised))
     page.click("#filters summary")
     page.click("#choices summary")
     for view in VIEWS:

@@ -61,7 +61,7 @@ function tell(result) {
     : `Authentique : ${plural(disclosed, 'entrée communiquée', 'entrées communiquées')} ${days}${until}, ${plural(withheld, 'non communiquée')}, aucune manquante${period.purged ? ' parmi celles encore conservées' : ''}${lately}.`;
   const last = listed[listed.length - 1];
   const facts = [
-    ['Commune (client)', origin.tenant], ['Catégorie', origin.category], ['Service', origin.service],
+    ['Code de la commune', origin.tenant], ['Code de la catégorie', origin.category], ['Service', origin.service],
     ['Période', `${days}, jours entiers UTC${until}`],
     ['Entrées', `${plural(disclosed, 'communiquée')}, ${plural(withheld, 'non communiquée')}${total ? ` (n° ${base.size} à ${head.size - 1})` : ''}`],
     ['Filtre', filterText(manifest)], ['Demandeur', visible(manifest.requester)],

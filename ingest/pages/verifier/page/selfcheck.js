@@ -90,7 +90,7 @@ addEventListener('afterprint', () => document.body.classList.remove('sheets'));
 onOpened.push(({ facts, agents }) => {
   for (const name of ['selfcheck-report', 'selfcheck-sheets']) element(name).replaceChildren();
   element('selfcheck-actions').hidden = true;
-  element('of-agent').replaceChildren(new Option('tous', ''), ...agents.map((text) => new Option(visible(text), text)));
+  element('of-agent').replaceChildren(new Option('tous', ''), ...[...agents].sort((one, other) => one.localeCompare(other, 'fr')).map((text) => new Option(visible(text), text)));
   element('seed').value ||= [...crypto.getRandomValues(new Uint8Array(4))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   const other = facts.isSelfMonitoring ? '' : `Cet extrait a été demandé pour une autre finalité (${facts.purpose}). Pour un autocontrôle, demandez-en un avec la finalité « autocontrôle ». `;
   const part = facts.filter ? 'Cet extrait ne contient que les entrées d’un filtre : ce relevé ne porte que sur elles.' : '';

@@ -18,6 +18,15 @@ const agentLine = ({ account, names, count, denied, actions, motives, first, las
   joined(motives, ([text, times]) => `${text || 'sans motif'}${times > 1 ? ` (${french(times)})` : ''}`, ' ; '),
 ];
 
+const NEAR_SHOWN = 5;
+/** A reference to choose, after a comma unless it is the first. */
+function nearButton(text, at) {
+  const button = make('button', { className: 'link', text: visible(text) });
+  button.type = 'button';
+  button.addEventListener('click', () => showWho(text));
+  return make('span', {}, at ? ', ' : '', button);
+}
+
 async function showWho(subject) {
   choose('who');
   element('reference').value = visible(subject);
@@ -26,7 +35,10 @@ async function showWho(subject) {
   const isOfIt = facts.isOfOneSubject && visible(facts.subject) === visible(subject);
   const limits = `Cette réponse vaut pour les entrées de cet extrait (${facts.days})${isOfIt ? ', demandé pour cette fiche' : facts.filter ? ', qui ne sont pas toutes celles de la période' : ''} ; la fiche a pu être consultée d’autres jours, ou par un logiciel qui ne l’inscrit pas.`;
   if (!count) {
-    element('who-answer').replaceChildren(make('p', {}, 'Aucune entrée de cet extrait ne porte sur la référence ', make('strong', {}, cell(subject)), '.'), make('p', { className: 'soft', text: limits }));
+    // Written with small letters or in part, a reference is another one: the person chooses.
+    const near = (await ask('references', { typed: subject })).slice(0, NEAR_SHOWN).map(nearButton);
+    element('who-answer').replaceChildren(make('p', {}, 'Aucune entrée de cet extrait ne porte sur la référence ', make('strong', {}, cell(subject)), '.'),
+      ...(near.length ? [make('p', {}, 'Majuscules et accents comptent. L’extrait porte par exemple sur ', ...near, '.')] : []), make('p', { className: 'soft', text: limits }));
     return;
   }
   const accesses = await ask('page', { query: { exactSubject: subject, sort: TIME }, first: 0, size: ACCESSES_SHOWN });

@@ -1,6 +1,6 @@
 // The views of a verified extract, and what they ask of the worker that read it.
 
-const { visible, frenchCell, extractText } = Verifier;
+const { visible, frenchCell, compartmentText, extractText } = Verifier;
 const VIEWS = ['details', 'entries', 'activity', 'who', 'selfcheck', 'letter'];
 /** What each view does when it is shown, and when another extract is opened. */
 const onShown = {}, onOpened = [];
@@ -71,7 +71,7 @@ function open(facets) {
   if (!count) { endReading('Cet extrait ne communique aucune entrée : il n’y a rien à lire.'); return; }
   const filtered = facts.filter ? ` Filtre de l’extrait : ${facts.filter} ; ${plural(facts.withheld, 'entrée n’est', 'entrées ne sont')} pas communiquée${facts.withheld < 2 ? '' : 's'}.` : '';
   for (const place of document.querySelectorAll('.of'))
-    place.textContent = `${facts.tenant}, catégorie ${facts.category}, ${facts.days} : ${plural(count, 'entrée communiquée', 'entrées communiquées')}.${filtered}`;
+    place.textContent = `Extrait ${compartmentText(facts)}, ${facts.days} : ${plural(count, 'entrée communiquée', 'entrées communiquées')}.${filtered}`;
   for (const mark of document.querySelectorAll('.mark'))
     mark.replaceChildren(make('span', {}, make('strong', { text: 'Vue non probante' }), ` : établie sur un poste d’après l’${extractText(facts)}. Seul l’extrait fait preuve.`));
   for (const act of onOpened) act(facets);

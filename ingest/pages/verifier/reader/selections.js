@@ -1,10 +1,10 @@
 // A selection as a file for spreadsheets: marked, and made safe as extrait.csv is.
 
-/** A commune after « de », by its code; the service itself has none. */
-const ofTenant = (tenant) => tenant === '_service' ? 'du service' : /^[aeiouy]/.test(tenant) ? `d’${tenant}` : `de ${tenant}`;
+/** The commune and the category, by their codes: an extract has no other names of them. The service itself is no commune. */
+const compartmentText = ({ tenant, category }) => `${tenant === '_service' ? 'du service' : `de la commune « ${tenant} »`}, catégorie « ${category} »`;
 const NOT_EVIDENCE = 'Vue non probante';
-const extractText = ({ tenant, category, days, issued, fingerprint, isTrial }) =>
-  `extrait du journal des accès ${ofTenant(tenant)}, catégorie ${category}, ${days}, établi le ${issued}, empreinte de ce qui est signé (SHA-256) ${fours(fingerprint)}${isTrial ? ', signé pour essais seulement' : ''}`;
+const extractText = ({ days, issued, fingerprint, isTrial, ...of }) =>
+  `extrait du journal des accès ${compartmentText(of)}, ${days}, établi le ${issued}, empreinte de ce qui est signé (SHA-256) ${fours(fingerprint)}${isTrial ? ', signé pour essais seulement' : ''}`;
 
 /** Rows in the order of a query, these columns of them; the first lines say that it proves nothing, and what it is of. */
 function csv(rows, { query, places }) {

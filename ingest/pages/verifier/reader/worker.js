@@ -42,4 +42,4 @@ function check({ port }) {
 if (globalThis.WorkerGlobalScope)
   globalThis.onmessage = ({ data }) => { (data.port ? check : data.ask ? answer : work)(data); };
 
-globalThis.Verifier = { run, verify, checkSlice, tell, readAllReceipts, judgeBySeals, readAnchors, bytesSource, Refusal, readRows, visible, frenchCell, withParis, extractText, Unusable, makeKey, openKey, openHandover, PASSPHRASE_CHARACTERS, HANDOVER_LIMIT_BYTES, readings: READINGS, internals: { decode, parse, readRecord, readSeal, rootOf, genesisOf, sha256, Sha256, crc32, writeRow, readListed, verifySignature, verifyTimestamp, checkTree, spell, toHex, fromHex, holidays, busiest } };
+globalThis.Verifier = { run, verify, checkSlice, tell, readAllReceipts, judgeBySeals, readAnchors, bytesSource, Refusal, readRows, visible, frenchCell, withParis, compartmentText, extractText, Unusable, makeKey, openKey, openHandover, PASSPHRASE_CHARACTERS, HANDOVER_LIMIT_BYTES, readings: READINGS, internals: { decode, parse, readRecord, readSeal, rootOf, genesisOf, sha256, Sha256, crc32, writeRow, readListed, verifySignature, verifyTimestamp, checkTree, spell, toHex, fromHex, holidays, busiest } };
