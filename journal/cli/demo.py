@@ -54,7 +54,7 @@ BATCH = 500
 _ACCOUNT = re.compile(rb'("account":)"[^"]+"')
 EVENING = timedelta(hours=20)
 FAILED = 1
-CLERK = Identity(name="Claire Martin", function="référente", login="claire.martin@albi.example")
+CLERK = Identity(name="Claire Martin", function="secrétaire générale", login="claire.martin@albi.example")
 _CONSOLE = f"""\
 The commune's desk, in French: {{}}
 It serves once, for {CLERK.name}, {CLERK.login}: choose a password, and register a telephone's application."""
@@ -120,7 +120,7 @@ class Demo:
                     tenant=tenant.code,
                     categories=[category],
                     source_prefix=f"/openepm/{tenant.code}/",
-                    label=f"module {category}",
+                    label=f"logiciel de {category}",
                 )
                 self._client.tokens[tenant.code, category] = token
             _, token = await self._installation.administration.credentials.add(

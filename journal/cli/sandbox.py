@@ -93,7 +93,11 @@ async def open_sandbox(
         return
     home = installation.service.settings.home_path.absolute() / DIRECTORY
     _, token = await installation.administration.credentials.add(
-        role="module", tenant=tenant, categories=list(categories), source_prefix=f"/openepm/{tenant}/", label="sandbox"
+        role="module",
+        tenant=tenant,
+        categories=list(categories),
+        source_prefix=f"/openepm/{tenant}/",
+        label="logiciel d’essai",
     )
     configure(home, url, token, tenant, categories[0])
     address = f"127.0.0.1:{_free_port(int(url.rpartition(':')[2]) + 1)}"
