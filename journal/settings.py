@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     origin; later starts refuse another name. `trusted_proxies` are addresses and networks of reverse proxies: their
     word is taken for a caller's address and client certificate, nobody else's. `operator` is who runs the commands.
     `console` serves the pages of the communes, with `console_host` under this name alone. `notify_contact` is whom a
-    commune is to call, as its mails say.
+    commune is to call, and where it writes, as its mails and the console say.
     """
 
     home: str = "var"

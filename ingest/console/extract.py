@@ -70,7 +70,7 @@ async def post_form(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
         category=_labels(seen)[asked.fields["category"]],
         first_kept=_first_kept(seen, asked.fields["category"]),
         is_withheld=seen.row.role == "auditor",
-        paris=(date.fromisoformat(asked.fields["first"]), date.fromisoformat(asked.fields["last"])),
+        paris=_paris(asked),
         purpose=PURPOSES[asked.request.purpose],
         words=ACTIONS,
     )
@@ -90,7 +90,12 @@ async def post_file(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
             )
         except EmptyError:
             return seen.page(
-                "extrait_vide.html", status=422, asked=asked, category=_labels(seen)[asked.fields["category"]]
+                "extrait_vide.html",
+                status=422,
+                asked=asked,
+                category=_labels(seen)[asked.fields["category"]],
+                paris=_paris(asked),
+                words=ACTIONS,
             )
         except RequestError as error:
             return _refused(seen, asked, error)
@@ -98,6 +103,11 @@ async def post_file(seen: Visit, fields: dict[str, str]) -> web.StreamResponse:
 
 def _compartment(seen: Visit, asked: Asked) -> Compartment:
     return Compartment(seen.console.edge.service.name, seen.row.tenant, asked.fields["category"])
+
+
+def _paris(asked: Asked) -> tuple[date, date]:
+    """Return the first and the last day as they were asked for: days in Paris."""
+    return date.fromisoformat(asked.fields["first"]), date.fromisoformat(asked.fields["last"])
 
 
 def _discloses(seen: Visit) -> bool:

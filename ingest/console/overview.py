@@ -29,6 +29,7 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
     wrong = [alarm.reason for alarm in service.alarms.findings if alarm.tenant in {seen.row.tenant, RESERVED_TENANT}]
     answers, __ = await seen.console.edge.readiness.ask()
     values: dict[str, Any] = {
+        "is_late": False,
         "is_ready": not any(answers.values()),
         # What `doctor` and the paper on measures call a clock that is wrong.
         "is_trial": await service.store.clock_is_simulated(),
@@ -54,6 +55,7 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
         for row in rows
         if row["category"] in seen.row.categories or row["category"] == JOURNAL_CATEGORY
     ]
+    values["is_late"] = any(one["late"] for one in categories)
     tenant = service.snapshot.tenant(seen.row.tenant)
     values["moved_at"] = tenant.moved_at if tenant is not None else None
     return seen.page("vue.html", categories=categories, is_unconfirmed=await is_unconfirmed(seen), **values)

@@ -106,6 +106,7 @@ class Visit:
         tenant = service.snapshot.tenant(self.row.tenant)
         common = {
             "commune": tenant.name if tenant is not None else "",
+            "contact": service.settings.notify_contact or "",
             "identity": self.identity,
             "path": self.request.path,
             "role": self.row.role,

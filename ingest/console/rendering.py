@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from importlib import resources
@@ -13,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from journal.core.paris import paris_time
 from journal.core.times import format_time
-from journal.document.french import MONTHS, WEEKDAYS, french_day, french_number, printable
+from journal.document.french import MONTHS, WEEKDAYS, bound, french_day, french_number, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# Within a page: a tag, with what is copied as it stands.
+_TAG = re.compile(r"(<code[^>]*>.*?</code>|<[^>]*>)", re.DOTALL)
 FILES = {"console.css": "text/css", "console.js": "text/javascript"}
 
 
@@ -38,6 +41,19 @@ def moment(at: datetime) -> str:
     local = paris_time(format_time(at.astimezone(UTC)))
     day, _, hour = local.partition(" à ")
     return f"{french_day(date.fromisoformat(day))} à {hour.rpartition(':')[0].replace(':', ' h ')}" if local else ""
+
+
+def in_fours(digits: str) -> str:
+    """Write a fingerprint in groups of four signs, as the page that verifies does, to be read out."""
+    return " ".join(re.findall(".{1,4}", digits))
+
+
+def keep_together(html: str) -> str:
+    """Return a page whose lines do not break before « : » or within « 10 h 34 »; fields and codes stay as they are."""
+    parts = _TAG.split(html)
+    # Every other part is a tag or a code.
+    parts[::2] = [bound(text) for text in parts[::2]]
+    return "".join(parts)
 
 
 def _weekday(day: date) -> str:
@@ -63,6 +79,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {
         "duree": _duration,
+        "empreinte": in_fours,
         "jour": french_day,
         "jour_court": _short_day,
         "jour_semaine": _weekday,
@@ -77,7 +94,9 @@ def _environment() -> Environment:
 def page(template: str, values: Mapping[str, Any], *, status: int = 200) -> web.Response:
     """Return a page."""
     text = _environment().get_template(template).render(**values)
-    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=HEADERS)
+    return web.Response(
+        text=keep_together(text), status=status, content_type="text/html", charset="utf-8", headers=HEADERS
+    )
 
 
 @functools.cache

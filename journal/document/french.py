@@ -25,8 +25,8 @@ _UNPRINTABLE = re.compile(
     "[^ -~\u00a0-\u00ac\u00ae-\u02ff\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u0482\u048a-\u04ff\u1e00-\u1eff"
     "\u2010-\u2027\u202f-\u2040\u2044-\u2052\u20a0-\u20bf\u2190-\u21ff\u2200-\u22ff\u2500-\u25ff\u27e6\u27e7]"
 )
-# A space before a high sign, a closing quotation mark or a unit, after an opening one, after "n°".
-_BOUND = re.compile(r" (?=[:;?!»])|(?<=«) |(?<=n°) |(?<=[0-9]) (?=(?:h|min|s|entrées)\b)")
+# A space before a high sign, a closing quotation mark or a unit, after an opening one, after "n°", within an hour.
+_BOUND = re.compile(r" (?=[:;?!»])|(?<=«) |(?<=n°) |(?<=[0-9]) (?=(?:h|min|s|entrées)\b)|(?<=[0-9] h) (?=[0-9])")
 _UNBROKEN = re.compile(rf"\S{{{UNBROKEN_CHARACTERS}}}(?=\S)")
 _LONG = re.compile(rf"\S{{{UNBROKEN_CHARACTERS + 1},}}")
 # A word of a language, with the signs around it: hyphenation breaks it where that language does.
@@ -76,9 +76,14 @@ def solid(text: str) -> str:
     return text.replace(" ", "\u00a0")
 
 
+def bound(text: str) -> str:
+    """Return the text with non-breaking spaces around signs and units."""
+    return _BOUND.sub("\u00a0", text)
+
+
 def typeset(text: str) -> str:
     """Return our own text with typographic apostrophes and non-breaking spaces around signs and units."""
-    return _BOUND.sub("\u00a0", text).replace("'", "\u2019")
+    return bound(text).replace("'", "\u2019")
 
 
 def solid_day(day: date) -> str:

@@ -13,10 +13,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import msgspec
 import orjson
 import pytest
 
-from ingest.console import sign_in
+from ingest.console import rendering, sign_in
 from ingest.console.documents import OFFERED
 from ingest.console.routes import ELSEWHERE, OPEN, PAGES
 from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
@@ -125,6 +126,7 @@ async def test_an_extract_that_shows_nothing(edge: RunningEdge) -> None:
     assert (await visitor.post("/extrait", asked)).status == 200
     assert (await visitor.post("/extrait/fichier", asked)).status == 422
     assert "Aucune entrée ne correspond" in visitor.seen[-1]
+    assert "fiche <code>fiche-absente</code>" in visitor.seen[-1]
     _, request, outcome = await requests(edge, row)
     assert "outcome" not in request.event["data"]
     assert outcome.event["data"]["reason"].endswith(f"(request {request.index})")
@@ -175,6 +177,58 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
     assert missing.status == 404
     assert "n’existe pas pour vous" in visitors["reader"].seen[-1]
     assert len(OPEN) == 5
+
+
+async def test_each_role_is_told_what_it_can_do(edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No page sends anybody to one that is not theirs, asks for what they cannot give, or hides whom to call."""
+    said: dict[str, dict[str, str]] = {}
+    settings = msgspec.structs.replace(edge.service.settings, notify_contact="Hébergeur, 05 00 00 00 00")
+    monkeypatch.setattr(edge.service, "settings", settings)
+    for role in ("referent", "reader", "auditor"):
+        visitor, _ = await signed_in(edge, role=role, identity=somebody(f"told-{role}"))
+        said[role] = {}
+        for path in ("/aide", "/extrait", "/remises"):
+            await visitor.get(path)
+            said[role][path] = visitor.seen[-1]
+        assert "Hébergeur, 05 00 00 00 00" in said[role]["/aide"]
+        assert 'href="/verifier" download="verifier.html"' in said[role]["/aide"]
+    assert {role for role in said if "un référent de votre commune le demande" in said[role]["/aide"]} == {"reader"}
+    assert {role for role in said if "Une autorisation est nécessaire" in said[role]["/extrait"]} == {"referent"}
+    assert "(Hébergeur, 05 00 00 00 00), et lisez-lui" in said["referent"]["/remises"]
+
+
+async def test_what_comes_first_of_a_state() -> None:
+    """All is in order where nothing is wrong; not where days were destroyed late, and a fault goes before that."""
+    told = {"is_trial": False, "is_whole": True, "role": "reader", "sealed_at": None, "stamped": False}
+    for is_ready, is_late, title, state in (
+        (True, False, "Tout est en ordre", "good"),
+        (True, True, "Des entrées ont été détruites en retard", "bad"),
+        (False, True, "Le service a un défaut", "bad"),
+    ):
+        text = (
+            rendering.page("etat.html", told | {"is_late": is_late, "is_ready": is_ready, "waiting_stamps": 0}).text
+            or ""
+        )
+        assert f'state {state}"' in text
+        assert f'<h2 id="etat">{title}</h2>' in text
+        # A reader cannot have that paper.
+        assert "Mesures de sécurité" not in text
+    referent = told | {"is_late": False, "is_ready": True, "role": "referent", "waiting_stamps": 0}
+    assert "Mesures de sécurité" in (rendering.page("etat.html", referent).text or "")
+
+
+async def test_lines_do_not_break_before_a_sign(edge: RunningEdge) -> None:
+    """French binds « : » to its word, and an hour to its minutes; what is typed into a field stays as it was typed."""
+    visitor, _ = await signed_in(edge, identity=somebody("typed"))
+    today = format_day(day_of(edge.clock.now()))
+    asked = {"category": CATEGORY, "first": today, "last": today, "purpose": "", "reference": "Réf : 4 ; 10 h 30"}
+    answer = (await visitor.post("/extrait", asked)).body.decode()
+    assert 'value="Réf : 4 ; 10 h 30"' in answer
+    assert "n’est pas complète\u00a0: voyez" in answer
+    for path in ("/aide", "/remises", ""):
+        shown = (await visitor.get(path)).body.decode()
+        text = re.sub(r"(?s)<code.*?</code>|<[^>]*>", "|", shown)
+        assert re.findall(r".{9} [:;?!»]|« .{9}|[0-9] h [0-9]", text) == [], path
 
 
 async def test_what_is_told_by_mail_is_a_persons_choice(edge: RunningEdge) -> None:
@@ -489,6 +543,7 @@ async def test_what_was_destroyed_and_when(own_edge: RunningEdge) -> None:
     assert f"12 entrées du {WEEKDAYS[gone.weekday()]} {french_day(gone)}, détruites le" in main
     assert "Destruction en retard" in main
     assert "3 jours après leur terme" in main
+    assert "Tout est en ordre" not in visitor.seen[-1]
     await visitor.get("/registre?nature=purge")
     register = visitor.seen[-1]
     assert f"Attestation de la destruction des entrées du {french_day(gone)}" in register
@@ -502,7 +557,7 @@ async def test_what_was_destroyed_and_when(own_edge: RunningEdge) -> None:
     await visitor.get("/aide")
     trusted = signing.anchor(edge.service)
     assert trusted is not None
-    for said in (trusted.sha256.hex(), "/journal-verify.pyz", "certutil -hashfile", "Get-FileHash"):
+    for said in (rendering.in_fours(trusted.sha256.hex()), "/journal-verify.pyz", "certutil -hashfile", "Get-FileHash"):
         assert said in visitor.seen[-1]
     await visitor.get("/remises")
     for word in ("Faire la clé de la commune", "Garder le journal plus longtemps"):

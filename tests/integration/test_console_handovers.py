@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from ingest.console import handovers
+from ingest.console.rendering import in_fours
 from journal.core.times import day_of, format_time
 from journal.keys.persons import Identity
 from journal.pki.certificates import der_to_pem
@@ -68,7 +69,7 @@ async def test_a_clerk_confirms(edge: RunningEdge, tmp_path: Path) -> None:
     await visitor.get("")
     assert "Vos remises sont à confirmer" in visitor.seen[-1]
     await visitor.get("/remises")
-    assert sha256(holder.certificate).hexdigest() in visitor.seen[-1]
+    assert in_fours(sha256(holder.certificate).hexdigest()) in visitor.seen[-1]
     assert f'href="/console/remises/fichier?nom={path.name}"' in visitor.seen[-1]
     fetched = await visitor.get(f"/remises/fichier?nom={path.name}")
     assert (fetched.status, fetched.body) == (200, path.read_bytes())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "quatre mots sans rapport"
 REFERENT = Identity(name="Anne Martin", function="cheffe de service", login="a.martin@albi.example")
-_SECRET = re.compile(r"Clé : <code>([A-Z2-7 ]+)</code>")
+_SECRET = re.compile(r"Clé\s: <code>([A-Z2-7 ]+)</code>")
 _OPENING = re.compile(r'name="opening" value="([0-9a-f]{32})"')
 
 
@@ -61,7 +61,8 @@ class Visitor:
                 self.cookie = given.split("=", 1)[1].split(";")[0].strip('"')
         if token := re.search(rb'name="token" value="([0-9a-f]{64})"', answer.body):
             self.token = token[1].decode()
-        self.seen.append(unescape(answer.body.decode(errors="replace")))
+        # As it is read: where lines may break is the browser's.
+        self.seen.append(unescape(answer.body.decode(errors="replace")).replace("\N{NO-BREAK SPACE}", " "))
         return answer
 
     def code(self) -> str:
