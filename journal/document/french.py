@@ -91,6 +91,11 @@ def solid_day(day: date) -> str:
     return solid(french_day(day))
 
 
+def solid_days(first: date, last: date) -> str:
+    """Write the days from the first to the last, both included."""
+    return f"le {solid_day(first)}" if first == last else f"du {solid_day(first)} au {solid_day(last)}"
+
+
 def solid_weekday(day: date) -> str:
     """Write a day with its weekday and non-breaking spaces."""
     return solid(f"{WEEKDAYS[day.weekday()]} {french_day(day)}")

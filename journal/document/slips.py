@@ -20,6 +20,7 @@ from journal.document.french import (
     french_range,
     solid,
     solid_day,
+    solid_days,
     solid_entries,
     solid_moment,
     solid_weekday,
@@ -108,7 +109,7 @@ def remark_of_request(index: int) -> str:
 
 def remark_of_term(label: str, first: date, last: date) -> str:
     """Say when the service destroys the days of a category that were handed over."""
-    when = f"le {solid_day(last)}" if first == last else f"du {solid_day(first)} au {solid_day(last)}"
+    when = solid_days(first, last)
     return f"« {cell(label, LABEL_CHARACTERS)} » : le service détruit ces jours {when}, à 0 h (UTC) au plus tard."
 
 
@@ -281,9 +282,7 @@ def _entries(first: int, end: int) -> list[str]:
 
 
 def _days(first: str, last: str) -> str:
-    if first == last:
-        return f"le {solid_day(parse_day(first))}"
-    return f"du {solid_day(parse_day(first))} au {solid_day(parse_day(last))}"
+    return solid_days(parse_day(first), parse_day(last))
 
 
 def _size(count: int) -> str:

@@ -14,16 +14,18 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT
-from journal.core.errors import OperatorError
-from journal.core.times import day_of, format_day, format_seconds, parse_day
-from journal.papers.counting import Counted, count_entries
-from journal.papers.situation import accessed
+from journal.core.errors import OperatorError, StoreError, UnavailableError
+from journal.core.times import day_of, format_day, format_seconds, midnight, parse_day
+from journal.papers.counting import Counted, count_entries, fence_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from journal.core.entry import Entry
     from journal.papers.situation import Situation
+
+    # The first and the last moment at which an extract gave a day.
+    _When = tuple[datetime, datetime]
 
 Suspicion = Literal["credential", "backup", "database", "root"]
 SUSPICIONS: tuple[Suspicion, ...] = ("credential", "backup", "database", "root")
@@ -35,6 +37,8 @@ CHANGES = frozenset(
         *("hand-over certificate registered", "hand-over ended", "confirmed after a restore"),
     }
 )
+# Who sees the register of requests: reading it writes no entry.
+SEES_REGISTER = frozenset({"client", "auditor", "reader", "referent"})
 ONE_DAY = timedelta(days=1)
 
 
@@ -59,7 +63,8 @@ class Exposure:
     """Entries of one compartment: those that are still kept, counted, and those purged since, by the purge's entries.
 
     `readable` whether a thief could read them, or has appended them only; `overdue` are still kept besides, past their
-    limit, and in no other figure.
+    limit, and in no other figure. `damaged` rows do not open, `missing` ones are gone and nothing purged them: somebody
+    wrote in the database.
     """
 
     category: str
@@ -73,11 +78,26 @@ class Exposure:
     first_index: int | None
     last_index: int | None
     purged_since: int
+    damaged: int
+    missing: int
 
     @property
     def total(self) -> int:
-        """How many entries in all."""
-        return self.entries + self.overdue + self.purged_since
+        """How many entries there were: those that a hand altered or removed since could be read before."""
+        return self.entries + self.overdue + self.damaged + self.missing + self.purged_since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request for an extract, by the entry that tells of it; no name, no filter's value."""
+
+    index: int
+    at: datetime
+    category: str
+    first: str
+    last: str
+    is_granted: bool
+    is_filtered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +119,7 @@ class Breach:
     role: str | None
     revoked_at: datetime | None
     exposures: list[Exposure]
-    requests: int
-    refused: int
+    asked: list[Asked]
     changed: list[Changed]
     alarms: list[int]
     failing: list[str] = field(default_factory=list)
@@ -109,6 +128,21 @@ class Breach:
     def deadline(self) -> datetime:
         """Return until when the CNIL is to be told (GDPR art. 33(1))."""
         return self.suspected.known_at + NOTIFY_WITHIN
+
+    @property
+    def requests(self) -> int:
+        """Return how many of its requests were granted."""
+        return sum(one.is_granted for one in self.asked)
+
+    @property
+    def refused(self) -> int:
+        """Return how many of its requests were refused."""
+        return len(self.asked) - self.requests
+
+    @property
+    def shows_register(self) -> bool:
+        """Whether the stolen access shows who asked for extracts."""
+        return self.role in SEES_REGISTER
 
     @property
     def ended(self) -> list[Changed]:
@@ -127,6 +161,7 @@ class Breach:
         told = self.suspected
         return {
             "alarms": self.alarms,
+            "asked": [asdict(one) | {"at": format_seconds(one.at.replace(microsecond=0))} for one in self.asked],
             "changes": [asdict(one) | {"at": format_seconds(one.at.replace(microsecond=0))} for one in self.changed],
             "compartments": [_exposed(one) for one in self.exposures],
             "failing_checks": self.failing,
@@ -167,8 +202,7 @@ async def examine(situation: Situation, suspected: Suspected) -> Breach:
         role=role,
         revoked_at=revoked_at,
         exposures=await _exposures(situation, suspected, role, granted),
-        requests=len(granted),
-        refused=len(asked) - len(granted),
+        asked=[_asked(entry) for entry in asked],
         changed=[_changed(entry) for entry in since if entry.event["data"].get("change") in CHANGES],
         alarms=[entry.index for entry in since if entry.event["type"].endswith(".alarm")],
         failing=[name for name, told in answers.items() if told is not None],
@@ -195,23 +229,27 @@ async def _exposures(
 ) -> list[Exposure]:
     if suspected.suspicion != "credential":
         readable = suspected.suspicion == "root" or suspected.with_keys
-        return [await _kept(situation, suspected, row.code, readable=readable) for row in situation.categories]
+        return [await _kept(situation, suspected, code, readable=readable) for code in situation.heads]
     if role == "module":
-        return [await _appended(situation, suspected, row.code) for row in accessed(situation)]
+        return [await _appended(situation, suspected, code) for code in situation.heads if not is_own(code)]
     found = []
-    for row in situation.categories:
-        days = _asked_days(granted, row.code)
+    for code in situation.heads:
+        days = _asked_days(granted, code)
         if days:
-            found.append(await _disclosed(situation, row.code, days))
+            found.append(await _disclosed(situation, code, days))
     return found
 
 
 async def _kept(situation: Situation, suspected: Suspected, code: str, *, readable: bool) -> Exposure:
     """Count what was kept at some moment of the period: also what was recorded before it, however late its purge."""
     head = situation.heads[code]
-    counted = await count_entries(situation.service, situation.compartment(code), head, date.min, suspected.last)
-    gone = await _purged(situation, code, lambda day: day <= suspected.last, after=suspected.first)
-    return _expose(code, counted, gone, readable=readable)
+    counted = await count_entries(
+        situation.service, situation.compartment(code), head, date.min, suspected.last, with_damaged=True
+    )
+    arrived = midnight(suspected.first)
+    gone = await _purged(situation, code, lambda day: arrived if day <= suspected.last else None, since=suspected.first)
+    missing = await _missing(situation, code, counted, suspected.last)
+    return _expose(code, counted, gone, readable=readable, missing=missing)
 
 
 async def _appended(situation: Situation, suspected: Suspected, code: str) -> Exposure:
@@ -223,21 +261,51 @@ async def _appended(situation: Situation, suspected: Suspected, code: str) -> Ex
         suspected.first,
         suspected.last,
         submitted_by={suspected.holder or ""},
+        with_damaged=True,
     )
     return _expose(code, counted, 0, readable=False)
 
 
-async def _disclosed(situation: Situation, code: str, days: Collection[date]) -> Exposure:
-    """Count the entries of the days that extracts were made of: with a filter, some of them were withheld."""
+async def _disclosed(situation: Situation, code: str, days: Mapping[date, _When]) -> Exposure:
+    """Count the entries that were there when extracts of their days were made: with a filter, some were withheld."""
     counted = Counted()
-    for first, last in _ranges(days):
-        compartment, head = situation.compartment(code), situation.heads[code]
-        await count_entries(situation.service, compartment, head, first, last, into=counted)
-    gone = await _purged(situation, code, days.__contains__, after=min(days))
+    compartment, head = situation.compartment(code), situation.heads[code]
+    for day, (_, last) in sorted(days.items()):
+        await count_entries(
+            situation.service, compartment, head, day, day, into=counted, before=last, with_damaged=True
+        )
+    gone = await _purged(situation, code, lambda day: days[day][0] if day in days else None, since=min(days))
     return _expose(code, counted, gone, readable=True)
 
 
-def _expose(code: str, counted: Counted, gone: int, *, readable: bool) -> Exposure:
+async def _missing(situation: Situation, code: str, counted: Counted, last: date) -> int:
+    """Return how many entries there are to be, as seals state, that nothing has purged and of which no row is left."""
+    head, fence = situation.heads[code], fence_of(situation.service, situation.compartment(code))
+    purged = await _size_after(situation, code, fence) if fence is not None else None
+    begin = max(head.kept_from, purged or 0)
+    end = await _size_after(situation, code, last)
+    if end is None:
+        end = begin if counted.last_index is None else counted.last_index + 1
+    return max(0, end - begin - counted.overdue - counted.entries - counted.damaged)
+
+
+async def _size_after(situation: Situation, code: str, day: date) -> int | None:
+    """Return how many entries the chain had had by the end of a day, as a seal states; None where none does."""
+    service = situation.service
+    if day >= day_of(situation.seal.sealed_at):
+        return situation.heads[code].size
+    try:
+        for row in await service.store.read_close_seals(day, day):
+            if (stated := await service.reader.chain_seal(row, situation.compartment(code))) is not None:
+                return stated.head.size
+    except UnavailableError:
+        raise
+    except StoreError:
+        pass  # its heads are forgotten, or were altered
+    return None
+
+
+def _expose(code: str, counted: Counted, gone: int, *, readable: bool, missing: int = 0) -> Exposure:
     return Exposure(
         category=code,
         readable=readable,
@@ -250,25 +318,33 @@ def _expose(code: str, counted: Counted, gone: int, *, readable: bool) -> Exposu
         first_index=counted.first_index,
         last_index=counted.last_index,
         purged_since=gone,
+        damaged=counted.damaged,
+        missing=missing,
     )
 
 
-def _asked_days(granted: Iterable[Entry], code: str) -> set[date]:
-    """Return the days whose content extracts gave, of one category."""
-    found: set[date] = set()
+def _asked_days(granted: Iterable[Entry], code: str) -> dict[date, _When]:
+    """Return the days whose content extracts gave, of one category, with the first and the last moment of each."""
+    found: dict[date, _When] = {}
     for entry in granted:
         data = entry.event["data"]
         if data.get("category") == code and not data.get("filter", {}).get("withhold"):
-            found.update(_days(parse_day(data["from"]), parse_day(data["to"])))
+            for day in _days(parse_day(data["from"]), min(parse_day(data["to"]), day_of(entry.recorded_at))):
+                first, _ = found.get(day, (entry.recorded_at, None))
+                found[day] = (first, entry.recorded_at)
     return found
 
 
-async def _purged(situation: Situation, code: str, is_meant: Callable[[date], bool], *, after: date) -> int:
-    """Return how many entries of the days that are meant were purged from a day on, as entries of purges tell."""
+async def _purged(situation: Situation, code: str, had_at: Callable[[date], datetime | None], *, since: date) -> int:
+    """Return how many entries were purged after a moment, each day's its own, as entries of purges from a day on tell.
+
+    `had_at` gives the moment at which a thief had a day's entries; None for a day that is not meant.
+    """
     count = 0
-    for entry in await situation.entries("purge", since=after):
+    for entry in await situation.entries("purge", since=since):
         for told in entry.event["data"]["days"]:
-            if told["category"] == code and is_meant(parse_day(told["day"])):
+            had = had_at(parse_day(told["day"])) if told["category"] == code else None
+            if had is not None and entry.recorded_at > had:
                 count += told["last_index"] - told["first_index"] + 1
     return count
 
@@ -280,24 +356,25 @@ def _changed(entry: Entry) -> Changed:
     return Changed(index=entry.index, subject=subject, at=entry.recorded_at, change=event["data"]["change"], about=kind)
 
 
+def _asked(entry: Entry) -> Asked:
+    data = entry.event["data"]
+    return Asked(
+        index=entry.index,
+        at=entry.recorded_at,
+        category=data["category"],
+        first=data.get("from", ""),
+        last=data.get("to", ""),
+        is_granted=data.get("outcome") != "denied",
+        is_filtered=bool(data.get("filter")),
+    )
+
+
 def _within(entry: Entry, suspected: Suspected) -> bool:
     return suspected.first <= day_of(entry.recorded_at) <= suspected.last
 
 
 def _days(first: date, last: date) -> set[date]:
     return {first + ONE_DAY * number for number in range((last - first).days + 1)}
-
-
-def _ranges(days: Collection[date]) -> list[tuple[date, date]]:
-    ordered = sorted(days)
-    found = [(ordered[0], ordered[0])]
-    for day in ordered[1:]:
-        first, last = found[-1]
-        if day == last + ONE_DAY:
-            found[-1] = (first, day)
-        else:
-            found.append((day, day))
-    return found
 
 
 def is_own(code: str) -> bool:

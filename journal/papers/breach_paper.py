@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.document.french import french_moment, french_number, french_range, solid_day, solid_entries, solid_moment
+from journal.core.times import parse_day
+from journal.document.french import (
+    french_moment,
+    french_number,
+    french_range,
+    solid_days,
+    solid_entries,
+    solid_moment,
+)
 from journal.document.paper import (
     Lines,
     Paper,
@@ -39,6 +47,7 @@ from journal.papers.breach_words import (
     NO_CONSEQUENCE,
     NOT_ENDED,
     NOT_ENTERED,
+    OF_REGISTER,
     WHO,
     WHY,
     WITH_KEYS,
@@ -50,10 +59,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journal.document.paper import Block
-    from journal.papers.breach import Breach, Changed, Exposure
+    from journal.papers.breach import Asked, Breach, Changed, Exposure
     from journal.papers.situation import Situation
 
 CHANGES_TOLD = 40
+REQUESTS_TOLD = 40
 ALARMS_TOLD = 10
 
 
@@ -62,13 +72,14 @@ def dossier(situation: Situation, breach: Breach, json_sha256: str) -> Paper:
     told = breach.suspected
     return Paper(
         title="Dossier de violation de données",
-        subtitle=f"Soupçon : {FEARED[told.suspicion]}, {_days(breach)}",
+        subtitle=f"Soupçon : {FEARED[told.suspicion]}, {solid_days(told.first, told.last)}",
         reference=f"violation / {situation.tenant.code}",
         tenant_name=situation.tenant.name,
         lead=f"{_verdict(breach)} {_deadline(breach)}",
         sections=[
             Section(title="Ce qui est soupçonné", blocks=[_suspected(situation, breach, json_sha256)]),
             Section(title="Ce que le voleur a pu lire, et pourquoi", blocks=_reading(situation, breach)),
+            *([Section(title="Ses demandes d'extrait", blocks=_requests(situation, breach))] if breach.asked else []),
             Section(title="Ce qui a été remplacé ou révoqué depuis", blocks=_changed(breach)),
             Section(title="Ce qu'il reste à faire chez l'hébergeur", blocks=[steps(_left_to_do(breach))]),
             Section(title="Texte pour la CNIL", blocks=_authority(situation, breach)),
@@ -87,7 +98,10 @@ def _left_to_do(breach: Breach) -> Sequence[str]:
 def _verdict(breach: Breach) -> str:
     readable = breach.readable
     if not readable:
-        return "Rien de ce que disent les entrées n'a pu être lu par ce moyen."
+        verdict = "Rien de ce que disent les entrées n'a pu être lu par ce moyen."
+        if breach.shows_register:
+            verdict += " Le registre des demandes d'extrait a pu l'être."
+        return verdict
     count = sum(one.total for one in readable)
     where = "une catégorie" if len(readable) == 1 else f"{len(readable)} catégories"
     return f"Le contenu de {solid_entries(count)}, dans {where}, a pu être lu."
@@ -114,7 +128,12 @@ def _suspected(situation: Situation, breach: Breach, json_sha256: str) -> Block:
     elif told.suspicion != "root":
         rows.append(("Clés volées aussi", bad("oui") if told.with_keys else plain("non")))
     failing = [LOOKED_AT.get(name, name) for name in breach.failing]
-    rows.append(("Contrôles du service", bad(f"en défaut : {' ; '.join(failing)}") if failing else good("conformes")))
+    rows.append(
+        (
+            "Contrôles du service",
+            bad(f"ceci n'est pas vrai à présent : {' ; '.join(failing)}") if failing else good("conformes"),
+        )
+    )
     rows.append(("Alarmes depuis", _alarms(breach.alarms)))
     rows.append(("Appui", plain(f"{situation.seal_name} ; mêmes faits en JSON, SHA-256 :") + digest(json_sha256)))
     return facts(rows)
@@ -143,6 +162,11 @@ def _reading(situation: Situation, breach: Breach) -> list[Block]:
         "Fiches et comptes : combien de différents, sans les nommer ; la commune les connaît en ouvrant un extrait "
         "dans le lecteur. « Détruites depuis » : d'après les inscriptions des destructions."
     )
+    if any(one.damaged or one.missing for one in breach.exposures):
+        remark += (
+            " « Altérées » et « manquantes » : une main les a modifiées, ôtées ou rendues illisibles dans la base ; "
+            "verify-store les nomme, et une sauvegarde d'avant les rend."
+        )
     return [*blocks, grid(columns, rows, [40, 20, 36, 16, 18, "1"]), note(remark)]
 
 
@@ -152,11 +176,13 @@ def _exposed(situation: Situation, one: Exposure) -> list[Lines]:
         entries += small(french_range(one.first_index, one.last_index))
     if one.overdue:
         entries += small(f"et {french_number(one.overdue)} au-delà de leur terme, non relues")
-    if one.purged_since:
-        entries += small(f"et {french_number(one.purged_since)} détruites depuis")
+    told = ((one.purged_since, "détruite", " depuis"), (one.damaged, "altérée", ""), (one.missing, "manquante", ""))
+    for count, what, when in told:
+        if count:
+            entries += small(f"et {french_number(count)} {what}{'s' if count > 1 else ''}{when}")
     days = plain("–")
     if one.first_day is not None and one.last_day is not None:
-        days = plain(f"du {solid_day(one.first_day)}") + plain(f"au {solid_day(one.last_day)}")
+        days = plain(solid_days(one.first_day, one.last_day))
     # Of entries that nobody reads any more, nothing of the kind is known.
     is_unknown = is_own(one.category) or not one.entries
     return [
@@ -167,6 +193,30 @@ def _exposed(situation: Situation, one: Exposure) -> list[Lines]:
         plain("–" if is_unknown else french_number(one.accounts)),
         days,
     ]
+
+
+def _requests(situation: Situation, breach: Breach) -> list[Block]:
+    rows = []
+    for one in breach.asked[-REQUESTS_TOLD:]:
+        answer = "satisfaite" if one.is_granted else "refusée"
+        rows.append(
+            [
+                plain(solid_moment(one.at.replace(microsecond=0))),
+                strong(situation.label(one.category)) + small(_asked_of(one)),
+                plain(f"{answer}, avec un filtre" if one.is_filtered else answer),
+                plain(entry_name(one.index)),
+            ]
+        )
+    words = "La commune reconnaît les siennes, et sait ainsi celles du voleur : elle les a toutes à son registre."
+    if len(breach.asked) > REQUESTS_TOLD:
+        words += f" Ici les {french_number(REQUESTS_TOLD)} dernières ; toutes sont dans le JSON."
+    return [grid(["Quand (UTC)", "Catégorie et jours", "Suite", "Appui"], rows, [44, "1", 34, 50]), note(words)]
+
+
+def _asked_of(one: Asked) -> str:
+    if not (one.first and one.last):
+        return "jours non dits"
+    return solid_days(parse_day(one.first), parse_day(one.last))
 
 
 def _changed(breach: Breach) -> list[Block]:
@@ -196,12 +246,20 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
     accounts = sum(one.accounts for one in readable if not is_own(one.category))
     entries = sum(one.total for one in readable)
     told = breach.suspected
+    days = solid_days(told.first, told.last)
     data = "comptes d'agents, références de fiches, motifs, dates et opérations"
-    if any(is_own(one.category) for one in readable):
+    if breach.shows_register or any(is_own(one.category) for one in readable):
         data += " ; au journal du journal, le nom de qui a demandé un extrait"
-    is_whole = all(one.total == one.entries for one in readable)
-    unknown = "" if is_whole else ", sans celles des entrées détruites depuis ou au-delà de leur terme"
+    unread = []
+    if any(one.purged_since or one.overdue for one in readable):
+        unread.append("détruites depuis ou au-delà de leur terme")
+    if any(one.damaged or one.missing for one in readable):
+        unread.append("altérées ou manquantes")
+    unknown = f", sans celles des entrées {', '.join(unread)}" if unread else ""
     volume = "aucune entrée lisible."
+    if breach.role == "module":
+        appended = solid_entries(sum(one.entries for one in breach.exposures))
+        volume = f"aucune entrée lisible ; {appended} au nom de cet accès, de son titulaire ou du voleur."
     if entries:
         volume = (
             f"environ {solid_entries(entries)} lisibles ; {french_number(accounts)} comptes d'agents et "
@@ -210,12 +268,12 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
     words = [
         f"Responsable de traitement : {situation.commune}. Sous-traitant : l'hébergeur de {situation.service.name}.",
         (
-            f"Nature de la violation : {_nature(breach)}. Origine : {FEARED[told.suspicion]}, {_days(breach)} ; "
+            f"Nature de la violation : {_nature(breach)}. Origine : {FEARED[told.suspicion]}, {days} ; "
             f"connue le {french_moment(told.known_at)}."
         ),
         f"Données : le journal des accès (art. 101 de la loi n° 78-17) : {data}. Le contenu des fiches n'y figure pas.",
         f"Volume : {volume}",
-        f"Conséquences probables : {CONSEQUENCES if readable else NO_CONSEQUENCE}",
+        f"Conséquences probables : {_consequences(breach)}",
         f"Mesures prises : {_done(breach)} Les sceaux montrent toute altération de ce qui était inscrit.",
     ]
     return [
@@ -228,12 +286,20 @@ def _authority(situation: Situation, breach: Breach) -> list[Block]:
 def _nature(breach: Breach) -> str:
     if breach.role == "module":
         return "atteinte possible à l'intégrité, des événements ayant pu être inscrits par un tiers ; rien n'a été lu"
+    if breach.shows_register and not breach.readable:
+        return "lecture possible du registre des demandes d'extrait ; aucune entrée d'accès n'a été lue"
     nature = (
         "perte de confidentialité" if breach.readable else "copie ou accès possible, sans que les données soient lues"
     )
     if breach.suspected.suspicion in {"database", "root"}:
         nature += " ; atteinte possible à l'intégrité ou à la disponibilité"
     return nature
+
+
+def _consequences(breach: Breach) -> str:
+    if breach.readable:
+        return CONSEQUENCES
+    return OF_REGISTER if breach.shows_register else NO_CONSEQUENCE
 
 
 def _done(breach: Breach) -> str:
@@ -247,20 +313,17 @@ def _done(breach: Breach) -> str:
     return f"{count} accès révoqués ou remplacés (entrées n° {indexes} du journal de la commune)."
 
 
-def _days(breach: Breach) -> str:
-    if breach.suspected.first == breach.suspected.last:
-        return f"le {solid_day(breach.suspected.first)}"
-    return f"du {solid_day(breach.suspected.first)} au {solid_day(breach.suspected.last)}"
-
-
 def _people(situation: Situation, breach: Breach) -> list[Block]:
+    days = solid_days(breach.suspected.first, breach.suspected.last)
     if not breach.readable:
+        named_ones = "Les personnes nommées au registre des demandes d'extrait sont à prévenir, si le risque le veut."
         return [
+            *([paragraphs(named_ones)] if breach.shows_register else []),
             paragraphs(
                 "Aucune entrée n'ayant pu être lue, ou comprise, de qui n'y était pas autorisé, la communication aux "
                 "personnes n'est en principe pas requise (règlement (UE) 2016/679, art. 34, § 3, a). La commune en "
                 "juge, avec son délégué."
-            )
+            ),
         ]
     return [
         paragraphs(
@@ -270,7 +333,7 @@ def _people(situation: Situation, breach: Breach) -> list[Block]:
         ),
         letter(
             f"Madame, Monsieur, le journal qui enregistre les accès aux données de la police municipale de "
-            f"« {situation.commune} » a pu être lu par un tiers, {_days(breach)}. Il indique quel compte a consulté "
+            f"« {situation.commune} » a pu être lu par un tiers, {days}. Il indique quel compte a consulté "
             "quelle fiche, quand et pour quel motif ; il ne contient pas les fiches elles-mêmes.",
             f"{ENDED if breach.ended else NOT_ENDED} La CNIL est informée [à confirmer]. Vous pouvez joindre notre "
             "délégué à la protection des données, exercer vos droits (art. 104 à 108 de la loi n° 78-17), et saisir la "

@@ -16,6 +16,10 @@ _IN_CLEAR = (
     "En clair dans la base : le nom des communes et des catégories, les nombres par jour et par action, les "
     "empreintes et les sceaux. Ni compte, ni fiche, ni motif."
 )
+_REGISTER = (
+    "Il montre aussi, sans qu'une entrée le dise, le registre des demandes de ses catégories : le nom et la fonction "
+    "de qui a demandé un extrait, la finalité, les jours."
+)
 WHY = {
     "module": (
         (
@@ -26,13 +30,16 @@ WHY = {
     "client": (
         (
             "Cet accès fait établir des extraits au nom de la personne qu'il désigne. Chaque demande est inscrite au "
-            "journal de la commune avant tout envoi, refus compris : ce qui n'a pas été demandé n'a pas été lu."
+            "journal de la commune avant tout envoi, refus compris : d'une entrée, ce qui n'a pas été demandé n'a pas "
+            "été lu. Sont comptées les entrées inscrites avant la demande ; avec un filtre, une partie en a été tue."
         ),
+        _REGISTER,
     ),
     "auditor": (
         "Cet accès ne reçoit que la preuve, chaque entrée tue : il ne lit aucun contenu. Ses demandes sont inscrites.",
+        _REGISTER,
     ),
-    "reader": ("Un lecteur voit l'état et le registre, et ne reçoit aucun contenu d'entrée.",),
+    "reader": ("Un lecteur voit l'état et le registre, et ne reçoit aucun contenu d'entrée.", _REGISTER),
     "operator": ("Cet accès voit l'état du service et aucun contenu d'entrée.",),
     "backup": (_OPENS, _IN_CLEAR),
     "database": (
@@ -64,7 +71,7 @@ WITH_KEYS = (
 DO = {
     "credential": (
         "Révoquer : openepm-journal credential revoke ID (ou person revoke ID). L'accès est refusé en une seconde.",
-        "Demander à la commune un nouvel accès, lié à un certificat : credential add … --certificate.",
+        "Donner à la commune un nouvel accès, lié à un certificat : openepm-journal credential add … --certificate.",
         (
             "Si des entrées ont été inscrites par le voleur, les garder : elles portent l'identifiant de l'accès, et "
             "un extrait les montre."
@@ -101,6 +108,9 @@ CONSEQUENCES = (
     "municipale, si la référence de sa fiche est connue par ailleurs."
 )
 NO_CONSEQUENCE = "aucune identification de personne par ces seules données, chiffrées ou non communiquées."
+OF_REGISTER = (
+    "identification des personnes qui ont demandé un extrait, avec leur fonction et la finalité de leur demande."
+)
 ENDED = "Des accès ont été révoqués ou remplacés depuis."
 NOT_ENDED = "Les accès en cause sont en cours de revue."
 WHO = (

@@ -32,8 +32,8 @@ REGIMES = {"LED": "directive (UE) 2016/680", "GDPR": "RGPD"}
 class Situation:
     """A commune at a moment.
 
-    `heads` are those of its chains in `seal`, by category; `recipient` its hand-over, None if there is none;
-    `is_partial` where some of its categories are left out.
+    `heads` are those of its chains in `seal`, by category, also of one whose row was altered; `recipient` its
+    hand-over, None if there is none; `is_partial` where some of its categories are left out.
     """
 
     service: Service
@@ -97,11 +97,11 @@ async def gather(service: Service, tenant_code: str, only: Collection[str] | Non
     row = await service.store.latest_seal()
     seal = cited(service, row) if row is not None else None
     heads: dict[str, SealedHead] = {}
-    for category in service.snapshot.categories():
-        compartment = Compartment(service.name, tenant_code, category.code)
+    for code in [*(row.code for row in service.snapshot.categories()), *unheeded(service)]:
+        compartment = Compartment(service.name, tenant_code, code)
         stated = await service.reader.chain_seal(row, compartment) if row is not None else None
         if stated is not None:
-            heads[category.code] = stated.head
+            heads[code] = stated.head
     if seal is None or not heads:
         raise OperatorError(
             f"no seal covers {tenant_code} yet, and each figure of a paper rests on one: run openepm-journal seal, "
@@ -119,6 +119,13 @@ async def gather(service: Service, tenant_code: str, only: Collection[str] | Non
         is_partial=len(chosen) < len(heads),
         recipient=recipients.get(tenant_code),
     )
+
+
+def unheeded(service: Service) -> list[str]:
+    """Return the categories whose row was altered or lost: it is not obeyed, and their entries are still there."""
+    facts, known = service.store.facts, {row.code for row in service.snapshot.categories()}
+    names = [] if facts is None else [name for _, name in facts.suspended("category")]
+    return [name for name in names if name not in known]
 
 
 def cited(service: Service, row: SealRow) -> CitedSeal:

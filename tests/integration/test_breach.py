@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from journal.audit.run import Audit
+from journal.audit.watch import check_facts
 from journal.core.entry import Compartment
 from journal.core.errors import OperatorError
+from journal.core.times import day_of
 from journal.document.paper import paper_content
 from journal.papers.breach import Breach, Suspected, examine
 from journal.papers.breach_paper import dossier
@@ -28,6 +31,8 @@ from tests.support.lived import (
     client_of,
     lived_world,
     module_of,
+    personal_event,
+    submit,
 )
 from tests.support.pdf import check_signature, words_of
 from tests.support.world import CATEGORY, DAY, FIRST, PERSON, SERVICE, TENANT, World
@@ -130,6 +135,74 @@ async def test_what_was_done_about_the_stolen_one(world: World) -> None:
         assert last == first + 9
 
 
+async def test_only_what_was_there_when_it_was_asked_for(world: World) -> None:
+    """What was recorded after a request, or purged before it, is none that the extract gave."""
+    client, module = await client_of(world), await module_of(world)
+
+    async def view(*numbers: int) -> None:
+        at = world.clock.now()
+        await submit(world, [personal_event(at, "consultation", "view", n, motivated=True) for n in numbers], module)
+
+    await view(900)
+    await ask(world, client, FIRST, world.today)
+    asked_on = world.today
+    await view(*range(901, 908))
+    await world.seal()
+    situation = await gather(world.service, TENANT)
+    found = await examine(situation, suspect(world, suspicion="credential", holder=client))
+    had = DAYS * PER_DAY + 1
+    assert exposed(found)[CATEGORY][1] == had
+    (asked,) = found.asked
+    assert (asked.category, asked.first, asked.last, asked.is_granted) == (CATEGORY, f"{FIRST}", f"{asked_on}", True)
+    assert day_of(asked.at) == asked_on
+    await world.travel_to(FIRST + 60 * DAY)
+    await world.seal()
+    await world.installation.purger.run(max_days=None)
+    await world.seal()
+    situation = await gather(world.service, TENANT)
+    found = await examine(situation, suspect(world, suspicion="credential", holder=client))
+    assert sum(one.total for one in found.readable) == had
+    assert sum(one.purged_since for one in found.readable) > 0
+    await ask(world, client, FIRST, world.today)
+    await world.seal()
+    situation = await gather(world.service, TENANT)
+    since = suspect(world, suspicion="credential", holder=client, first=world.today)
+    assert [one.purged_since for one in (await examine(situation, since)).exposures] == [0]
+
+
+async def test_a_database_written_by_its_owner(world: World, tmp_path: Path) -> None:
+    """Altered and missing rows are counted, a category whose row was altered is left in; the check names each."""
+    async with world.superuser() as superuser:
+        where = "tenant = $1 AND category = $2 AND index"
+        await superuser.execute(
+            f"UPDATE journal.entry SET leaf_hash = sha256(leaf_hash) WHERE {where} IN (3, 4)", TENANT, CATEGORY
+        )
+        await superuser.execute(f"DELETE FROM journal.entry WHERE {where} IN (0, 50)", TENANT, CATEGORY)
+        await superuser.execute("UPDATE journal.category SET retention_days = 20 WHERE code = $1", CATEGORY)
+    async with world.another_process() as other:
+        audit = Audit(other.service)
+        said = "\n".join(map(str, [*await check_facts(other.service), *await audit.run(lambda _: None)]))
+        for named in (
+            f"mismatched part: category {CATEGORY}: its row in the database is not the one the key store vouches for",
+            f"broken chain: {TENANT}/{CATEGORY} {FIRST} entry 3: its leaf hash is not the hash",
+            f"{TENANT}/{CATEGORY} {FIRST + DAY} entry 50",
+        ):
+            assert named in said, said
+        assert "head of" not in said
+        situation = await gather(other.service, TENANT)
+        found = await examine(situation, suspect(world, suspicion="database", with_keys=True))
+        (one,) = [one for one in found.exposures if one.category == CATEGORY]
+        assert (one.entries, one.damaged, one.missing, one.total) == (DAYS * PER_DAY - 4, 2, 2, DAYS * PER_DAY)
+        early = await examine(situation, suspect(world, suspicion="database", last=FIRST))
+        (one,) = [one for one in early.exposures if one.category == CATEGORY]
+        assert (one.entries, one.damaged, one.missing) == (PER_DAY - 3, 2, 1)
+        assert "facts" in found.failing
+        made = await Papers(other.service).sign(dossier(situation, found, "ab" * 32), TENANT, situation.now)
+    text = words_of(made.document, tmp_path / "dossier.pdf", order="-raw")
+    for told in ("et 2 altérées", "et 2 manquantes", "verify-store les nomme", "pas vrai à présent"):
+        assert told in text, text
+
+
 async def test_what_was_purged_since(world: World) -> None:
     """Entries that were there in the period and are purged now are counted by the entries of their purge."""
     await world.travel_to(FIRST + 60 * DAY)
@@ -197,6 +270,7 @@ async def test_the_document(world: World, tmp_path: Path, suspicion: str) -> Non
         "ab" * 32,
         f"Le contenu de {readable} entrées" if readable else "Rien de ce que disent les entrées n’a pu être lu",
         "aucun accès n’est encore révoqué ni remplacé",
+        *(("registre des demandes", "satisfaite", "entrée n° ") if holder else ()),
     ):
         assert said in text, said
     assert MARKERS.find(facts + made.document + text.encode()) == set()
