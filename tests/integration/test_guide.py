@@ -37,6 +37,7 @@ DOSSIER = r"\.json: \d+ entries could be read; entry \d+ of the journal of albi 
 SAID = {
     "breach backup": DOSSIER,
     "breach credential": DOSSIER,
+    "breach database": DOSSIER,
     "breach root": DOSSIER,
     "keys backup": r"/copy: \d+ keys copied, \d+ purged or destroyed keys shredded, \d+ fences raised; it holds \d+ ",
     "verify-store": r"\d+ entries in \d+ chains, \d+ seals: everything verifies\n",
@@ -81,7 +82,7 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
     site = await found_site(tmp_path / "var", dsn, tenants=())
     operator = Operator(site, tmp_path)
     work, export = tmp_path / "work", tmp_path / "srv" / "export"
-    for directory in (work, export, tmp_path / "srv" / "jetons", tmp_path / "srv" / "contrats", tmp_path / "copy"):
+    for directory in (work, export, tmp_path / "srv" / "jetons", tmp_path / "copy"):
         directory.mkdir(parents=True)
     ending = commands_in(chapter(8))
     certificate = next(one for one in ending if one.startswith("openssl req"))
@@ -109,9 +110,19 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
 
     incident = chapter(12)
     documents = commands_in(incident[incident.index("### Violation de données") :])
-    assert sum(" breach " in one for one in documents) == 4
-    for command in documents:
-        operator.type(command, work, **{"1f2e3d4c5b6a": credential})
+    suspicions = [one for one in documents if " breach " in one]
+    assert len(suspicions) == 5
+    assert all("--known-at" in one for one in suspicions)
+    told = {command: operator.type(command, work, **{"1f2e3d4c5b6a": credential}) for command in documents}
+    dossier = orjson.loads((tmp_path / "srv" / "contrats" / "acces.json").read_bytes())
+    assert dossier["known_at"] == told["date -u +%FT%TZ | tee /srv/contrats/connue-le"].strip()
+    assert dossier["revoked_at"] is not None
+    (token,) = [one for one in documents if "credential add" in one]
+    assert not told[token]
+    assert (tmp_path / "srv" / "contrats" / "nouvel-acces.token").read_text(encoding="ascii").startswith("oej_")
+    (checked,) = [one for one in documents if one.startswith("pdfsig")]
+    assert "Signature is Valid" in told[checked]
+    assert "Certificate issuer is unknown" in told[checked]
 
     for command in ending[ending.index(certificate) + 1 :]:
         is_communes = not command.startswith("openepm-journal")
