@@ -113,7 +113,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """What is known of a suspicion about one commune."""
+    """What is known of a suspicion about one commune.
+
+    `unread` entries of its own journal were altered or removed: what they told of requests and changes is not here.
+    """
 
     suspected: Suspected
     role: str | None
@@ -122,6 +125,7 @@ class Breach:
     asked: list[Asked]
     changed: list[Changed]
     alarms: list[int]
+    unread: int
     failing: list[str] = field(default_factory=list)
 
     @property
@@ -178,6 +182,7 @@ class Breach:
             "suspicion": told.suspicion,
             "tenant": situation.tenant.code,
             "to": format_day(told.last),
+            "unread": self.unread,
             "with_keys": told.with_keys,
         }
 
@@ -192,10 +197,11 @@ async def examine(situation: Situation, suspected: Suspected) -> Breach:
     role, revoked_at = _holder_of(situation, suspected)
     asked: list[Entry] = []
     if suspected.suspicion == "credential":
-        requests = await situation.entries("extract", since=suspected.first)
+        requests = await situation.entries("extract", since=suspected.first, without_damaged=True)
         asked = [entry for entry in requests if entry.submitted_by == suspected.holder and _within(entry, suspected)]
     granted = [entry for entry in asked if entry.event["data"].get("outcome") != "denied"]
-    since = await situation.entries("credential", "person", "setting", "alarm", since=suspected.first)
+    told = ("credential", "person", "setting", "alarm")
+    since = await situation.entries(*told, since=suspected.first, without_damaged=True)
     answers = await situation.service.checks.run()
     return Breach(
         suspected=suspected,
@@ -205,6 +211,7 @@ async def examine(situation: Situation, suspected: Suspected) -> Breach:
         asked=[_asked(entry) for entry in asked],
         changed=[_changed(entry) for entry in since if entry.event["data"].get("change") in CHANGES],
         alarms=[entry.index for entry in since if entry.event["type"].endswith(".alarm")],
+        unread=await _unread(situation),
         failing=[name for name, told in answers.items() if told is not None],
     )
 
@@ -289,6 +296,16 @@ async def _missing(situation: Situation, code: str, counted: Counted, last: date
     return max(0, end - begin - counted.overdue - counted.entries - counted.damaged)
 
 
+async def _unread(situation: Situation) -> int:
+    """Return how many entries of the commune's own journal were altered or removed."""
+    if JOURNAL_CATEGORY not in situation.heads:
+        return 0
+    head, today = situation.heads[JOURNAL_CATEGORY], day_of(situation.now)
+    compartment = situation.compartment(JOURNAL_CATEGORY)
+    counted = await count_entries(situation.service, compartment, head, date.min, today, with_damaged=True)
+    return counted.damaged + await _missing(situation, JOURNAL_CATEGORY, counted, today)
+
+
 async def _size_after(situation: Situation, code: str, day: date) -> int | None:
     """Return how many entries the chain had had by the end of a day, as a seal states; None where none does."""
     service = situation.service
@@ -341,7 +358,7 @@ async def _purged(situation: Situation, code: str, had_at: Callable[[date], date
     `had_at` gives the moment at which a thief had a day's entries; None for a day that is not meant.
     """
     count = 0
-    for entry in await situation.entries("purge", since=since):
+    for entry in await situation.entries("purge", since=since, without_damaged=True):
         for told in entry.event["data"]["days"]:
             had = had_at(parse_day(told["day"])) if told["category"] == code else None
             if had is not None and entry.recorded_at > had:

@@ -48,6 +48,7 @@ from journal.papers.breach_words import (
     NOT_ENDED,
     NOT_ENTERED,
     OF_REGISTER,
+    UNREAD,
     WHO,
     WHY,
     WITH_KEYS,
@@ -135,6 +136,10 @@ def _suspected(situation: Situation, breach: Breach, json_sha256: str) -> Block:
         )
     )
     rows.append(("Alarmes depuis", _alarms(breach.alarms)))
+    if breach.unread:
+        are_more = "s" if breach.unread > 1 else ""
+        lost = f"{solid_entries(breach.unread)} altérée{are_more} ou ôtée{are_more}"
+        rows.append(("Journal de la commune", bad(lost) + small(UNREAD)))
     rows.append(("Appui", plain(f"{situation.seal_name} ; mêmes faits en JSON, SHA-256 :") + digest(json_sha256)))
     return facts(rows)
 

@@ -108,6 +108,7 @@ CONSEQUENCES = (
     "municipale, si la référence de sa fiche est connue par ailleurs."
 )
 NO_CONSEQUENCE = "aucune identification de personne par ces seules données, chiffrées ou non communiquées."
+UNREAD = "une demande ou un changement a pu y être dit, qui manque ici ; verify-store les nomme"
 OF_REGISTER = (
     "identification des personnes qui ont demandé un extrait, avec leur fonction et la finalité de leur demande."
 )

@@ -77,10 +77,12 @@ class Situation:
         indexes = french_range(head.kept_from, head.size - 1)
         return f"{self.seal_name} : {solid_entries(kept)} conservée{'s' if kept > 1 else ''}, {indexes}"
 
-    async def entries(self, *kinds: str, since: date | None = None) -> list[Entry]:
+    async def entries(self, *kinds: str, since: date | None = None, without_damaged: bool = False) -> list[Entry]:
         """Return the entries of these kinds in the commune's own journal that are still kept, oldest first."""
-        first = since or await self.service.chronicle.first_day()
-        return [entry async for entry in self.service.chronicle.entries(self.tenant.code, *kinds, since=first)]
+        chronicle = self.service.chronicle
+        first = since or await chronicle.first_day()
+        found = chronicle.entries(self.tenant.code, *kinds, since=first, without_damaged=without_damaged)
+        return [entry async for entry in found]
 
 
 async def gather(service: Service, tenant_code: str, only: Collection[str] | None = None) -> Situation:

@@ -33,6 +33,8 @@ from journal.core.errors import (
     KnownEventError,
     PurgedDayError,
     StoreError,
+    UnavailableError,
+    VerificationError,
 )
 from journal.core.times import day_of, format_time, overdue_through
 
@@ -227,41 +229,53 @@ class Chronicle:
         with suppress(KnownEventError):
             await self._record_once(RESERVED_TENANT if of_ended else happening.tenant, fact, owed=False)
 
-    async def entries(self, tenant: str, *kinds: str, since: date) -> AsyncIterator[Entry]:
+    async def entries(
+        self, tenant: str, *kinds: str, since: date, without_damaged: bool = False
+    ) -> AsyncIterator[Entry]:
         """Yield the entries about a tenant recorded from `since` on, in whichever journal they are, while kept.
 
-        A journal whose key is gone yields nothing. Raises StoreError.
+        A journal whose key is gone yields nothing. Raises what `pages` does.
         """
         journals = [tenant]
         if tenant in await self._ended_tenants():
             journals.append(RESERVED_TENANT)
         for journal in journals:
             try:
-                async for page in self.pages(journal, *kinds, since=since):
+                async for page in self.pages(journal, *kinds, since=since, without_damaged=without_damaged):
                     for entry in page.entries:
                         if journal == tenant or tenant in (entry.event["subject"], entry.event["data"].get("tenant")):
                             yield entry
             except (AbsentKeyError, EndedTenantError):
                 continue
 
-    async def pages(self, journal: str, *kinds: str, since: date | None = None, after: int = -1) -> AsyncIterator[Page]:
+    async def pages(
+        self,
+        journal: str,
+        *kinds: str,
+        since: date | None = None,
+        after: int = -1,
+        without_damaged: bool = False,
+    ) -> AsyncIterator[Page]:
         """Yield one journal's entries with an index above `after`, in pages, from the first day that may be read.
 
-        Raises StoreError, KeyStoreError.
+        Raises StoreError for a day that cannot be read, VerificationError for a row that does not open:
+        `without_damaged` leaves these out instead, and the caller says so. KeyStoreError.
         """
         compartment = Compartment(self._service_name, journal, JOURNAL_CATEGORY)
-        async for day, rows in self._rows(journal, since, after):
+        async for day, rows in self._rows(journal, since, after, without_damaged=without_damaged):
             try:
                 box = self._keyring.box(compartment, day)
             except FencedDayError:
                 continue  # purged since the rows were read
-            entries = await asyncio.to_thread(_open, box, rows, kinds)
+            entries = await asyncio.to_thread(_open, box, rows, kinds, without_damaged=without_damaged)
             yield Page(day=day, entries=entries, rows=len(rows), last_index=rows[-1].index)
 
     async def first_day(self, today: date | None = None) -> date:
         """Return the first day of the `journal` category that may still be read on `today` (now)."""
         today = today or day_of(self._clock.now())
-        (category,) = [row for row in await self._store.read_categories() if row.code == JOURNAL_CATEGORY]
+        category = next((row for row in await self._store.read_categories() if row.code == JOURNAL_CATEGORY), None)
+        if category is None:
+            raise StoreError(self._snapshot.suspended("category", JOURNAL_CATEGORY) or "there is no category journal")
         gone = max(overdue_through(today, category.retention_days), category.fence or category.first_day.min)
         return max(gone + timedelta(days=1), category.first_day)
 
@@ -313,7 +327,9 @@ class Chronicle:
         (answer,) = await self._writer.submit(compartment, submitted_by, [event], len(event.canonical))
         return answer.receipt
 
-    async def _rows(self, journal: str, since: date | None, after: int) -> AsyncIterator[tuple[date, list[EntryRow]]]:
+    async def _rows(
+        self, journal: str, since: date | None, after: int, *, without_damaged: bool
+    ) -> AsyncIterator[tuple[date, list[EntryRow]]]:
         """Yield (day, its next entries) up to today."""
         today = day_of(self._clock.now())
         day = await self.first_day(today)
@@ -321,8 +337,10 @@ class Chronicle:
         while day <= today:
             try:
                 rows = await self._store.read_entries(journal, JOURNAL_CATEGORY, day, after + 1, PAGE_ENTRIES)
+            except UnavailableError:
+                raise
             except StoreError:
-                if not await self._is_overdue(day):
+                if not (without_damaged or await self._is_overdue(day)):
                     raise
                 rows = []
             if rows:
@@ -349,13 +367,18 @@ def is_of_preservation(entry: Entry) -> bool:
     return bool(is_extract or data.get("change") == PRESERVATION)
 
 
-def _open(box: Box, rows: list[EntryRow], kinds: Collection[str]) -> list[Entry]:
+def _open(box: Box, rows: list[EntryRow], kinds: Collection[str], *, without_damaged: bool) -> list[Entry]:
     """Open rows of a `journal` category, and return the entries of these kinds among them. Raises VerificationError."""
     types = {TYPE_PREFIX + SERVICE_PREFIX + kind for kind in kinds}
     found: list[Entry] = []
     for row in rows:
-        _, record = box.open(row.index, row.ciphertext, row.leaf_hash)
-        entry = parse_record(record)
+        try:
+            _, record = box.open(row.index, row.ciphertext, row.leaf_hash)
+            entry = parse_record(record)
+        except VerificationError:
+            if without_damaged:
+                continue
+            raise
         if entry.event["type"] in types:
             found.append(entry)
     return found

@@ -203,6 +203,33 @@ async def test_a_database_written_by_its_owner(world: World, tmp_path: Path) -> 
         assert told in text, text
 
 
+async def test_a_commune_s_own_journal_that_was_altered(world: World) -> None:
+    """The dossier is made of what still opens, and says how many entries do not: a request may be among them."""
+    client = await client_of(world)
+    for _ in range(3):
+        await ask(world, client, FIRST, FIRST)
+    await world.seal()
+    last = await world.size(category="journal") - 1
+    async with world.superuser() as superuser:
+        where = "tenant = $1 AND category = 'journal' AND index = $2"
+        await superuser.execute(f"UPDATE journal.entry SET leaf_hash = sha256(leaf_hash) WHERE {where}", TENANT, last)
+        await superuser.execute(f"DELETE FROM journal.entry WHERE {where}", TENANT, last - 1)
+    async with world.another_process() as other:
+        situation = await gather(other.service, TENANT)
+        found = await examine(situation, suspect(world, suspicion="credential", holder=client))
+        assert (found.requests, found.unread) == (1, 2)
+        assert exposed(found)[CATEGORY][1] == PER_DAY
+        assert found.as_json(situation)["unread"] == 2
+        found = await examine(situation, suspect(world, suspicion="database"))
+        (own,) = [one for one in found.exposures if one.category == "journal"]
+        assert (own.damaged, own.missing) == (1, 1)
+        paper = dossier(situation, found, "ab" * 32)
+        assert (await Papers(other.service).sign(paper, TENANT, situation.now)).index > last
+    text = orjson.dumps([one.blocks for one in paper.sections]).decode()
+    assert "2\u00a0entrées altérées ou ôtées" in text
+    assert "verify-store les nomme" in text
+
+
 async def test_what_was_purged_since(world: World) -> None:
     """Entries that were there in the period and are purged now are counted by the entries of their purge."""
     await world.travel_to(FIRST + 60 * DAY)
