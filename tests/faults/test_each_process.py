@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CLIENTS = 8
 LOAD_SECONDS = 0.4
 SEED = 20261129
-FOUND_LIMIT_SECONDS = 60
+FOUND_LIMIT_SECONDS = 300
 # Longer than the service waits for an answer: what it gave up may then still be written.
 STOPPED_SECONDS, STOPPED_LONG_SECONDS, LONG_EVERY = 2.0, 24.0, 7
 BACKENDS = {
