@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import ConsoleMessage, Error
 
 from tests.browser.chromium import TRUST, Verifier, browser, page_address
 
@@ -44,14 +45,30 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def page(chromium: BrowserContext) -> Iterator[Page]:
-    """Open a fresh page; any console message is a failure."""
+@pytest.fixture(scope="module")
+def window(chromium: BrowserContext) -> Iterator[Page]:
+    """Open a window: another for each test would be another process of the browser, most of what a test costs."""
     opened = chromium.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(page_address())
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def page(window: Page) -> Iterator[Page]:
+    """Open the page afresh, in the module's window; any console message is a failure."""
+    complaints: list[str] = []
+
+    def complain(of: ConsoleMessage | Error) -> None:
+        complaints.append(of.text if isinstance(of, ConsoleMessage) else str(of))
+
+    size = window.viewport_size
+    window.on("console", complain)
+    window.on("pageerror", complain)
+    window.goto(page_address())
+    yield window
+    window.remove_listener("console", complain)
+    window.remove_listener("pageerror", complain)
+    assert size is not None
+    window.set_viewport_size(size)
+    window.emulate_media(color_scheme="null")
     assert complaints == []

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from functools import partial
-from typing import TYPE_CHECKING
-
-from axe_playwright_python.sync_playwright import Axe
+from typing import TYPE_CHECKING, Any
 
 from ingest.console.sessions import COOKIE
 from journal.core.times import format_time
 from tests.browser.chromium import browser, page_address
+from tests.browser.looks import check, some_or_every
 from tests.support.console import signed_in
 from tests.support.edge import CATEGORY, running_edge
 from tests.support.handed import hand_over
@@ -20,25 +18,10 @@ from tests.support.refused_events import valid_event
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Page
-
     from journal.database.embedded import EmbeddedPostgres
 
 PASSPHRASE = "quatre mots sans rapport"
 LIMIT_MILLISECONDS = 120_000
-
-
-def look_at(page: Page, name: str, directory: Path) -> None:
-    """Check a page in both themes at two widths: nothing that axe finds, nothing beside it."""
-    for width in (360, 1440):
-        page.set_viewport_size({"width": width, "height": 900})
-        for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-            found = Axe().run(page).response["violations"]
-            assert found == [], (name, width, theme, json.dumps(found)[:500])
-            too_wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-            assert not too_wide, (name, width)
-            page.screenshot(path=directory / f"{name}-{width}-{theme}.png", full_page=True)
 
 
 def make_key(directory: Path) -> None:
@@ -58,7 +41,7 @@ def make_key(directory: Path) -> None:
             downloading.value.save_as(directory / name)
 
 
-def fetch_open_confirm(address: str, cookie: str, trust: Path, directory: Path) -> str:
+def fetch_open_confirm(address: str, cookie: str, trust: Path, directory: Path, looks: Any) -> str:
     """Fetch a file at the console, open it in the page on the disk, confirm at the console; return the verdict."""
     with browser() as context:
         secure = address.replace("http://", "https://")
@@ -68,13 +51,13 @@ def fetch_open_confirm(address: str, cookie: str, trust: Path, directory: Path) 
             page.set_default_timeout(LIMIT_MILLISECONDS)
         console.goto(f"{address}/console")
         console.get_by_role("link", name="Vos remises sont à confirmer").click()
-        look_at(console, "to-confirm", directory)
+        check(console, looks, "to-confirm")
         with console.expect_download() as downloading:
             console.get_by_role("link", name="Télécharger").click()
         downloading.value.save_as(directory / downloading.value.suggested_filename)
         console.get_by_label("Code de confirmation").fill("0000 0000 0000 0000")
         console.get_by_role("button", name="Confirmer").click()
-        look_at(console, "refused", directory)
+        check(console, looks, "refused")
         reader.goto(page_address())
         reader.set_input_files("#trust", trust)
         reader.get_by_text("Ouvrir une remise", exact=True).click()
@@ -86,11 +69,12 @@ def fetch_open_confirm(address: str, cookie: str, trust: Path, directory: Path) 
         console.get_by_label("Code de confirmation").fill(reader.locator("#code").inner_text())
         console.get_by_role("button", name="Confirmer").click()
         console.get_by_role("heading", name="Votre commune sait ouvrir ses remises").wait_for()
-        look_at(console, "confirmed", directory)
+        check(console, looks, "confirmed")
         return verdict
 
 
-async def test_a_clerk_keeps_what_goes(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+@some_or_every
+async def test_a_clerk_keeps_what_goes(postgres: EmbeddedPostgres, tmp_path: Path, looks: Any) -> None:
     """Key, certificate, file, verdict, code, confirmation: without a command but the host's registration."""
     await asyncio.to_thread(make_key, tmp_path)
     async with running_edge(postgres, tmp_path / "home") as edge:
@@ -98,7 +82,7 @@ async def test_a_clerk_keeps_what_goes(postgres: EmbeddedPostgres, tmp_path: Pat
         await hand_over(edge, (tmp_path / "certificat.pem").read_bytes())
         visitor, _ = await signed_in(edge, categories=(CATEGORY,))
         told = partial(fetch_open_confirm, f"http://127.0.0.1:{edge.port}", visitor.cookie)
-        verdict = await asyncio.to_thread(told, edge.service.settings.trust_path, tmp_path)
+        verdict = await asyncio.to_thread(told, edge.service.settings.trust_path, tmp_path, looks)
         assert "VÉRIFIÉ" in verdict.upper()
         (recipient,) = await edge.service.store.read_recipients()
         assert recipient.confirmed_at is not None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
+from tests.browser.looks import check, faults, some_or_every
 from tests.support.commands import DONE, VERIFY, command, post_event, serving
 from tests.support.console import PASSWORD, REFERENT
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
 PAGES = ("", "/extrait", "/registre", "/remises", "/alertes", "/personnes", "/aide", "/rien")
-WIDTHS = (360, 1440)
 # An extract is made by a machine that may be busy.
 LIMIT_MILLISECONDS = 120_000
 
@@ -87,12 +85,6 @@ def watch(page: Page, address: str) -> list[str]:
     return wrong
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds, in words."""
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {json.dumps([node['html'] for node in one['nodes']])[:300]}" for one in found]
-
-
 def test_a_clerk_gets_an_extract(place: tuple[Path, str], chromium: BrowserContext, tmp_path: Path) -> None:
     """From the invitation to a file that verifies; each page of the way has no fault that axe or the browser finds."""
     home, address = place
@@ -101,7 +93,7 @@ def test_a_clerk_gets_an_extract(place: tuple[Path, str], chromium: BrowserConte
     wrong = watch(page, address)
     link = invitation(home, address, "clerk@albi.example")
     page.goto(link)
-    assert violations(page) == []
+    assert faults(page) == []
     sign_in(page, address, link, "clerk@albi.example")
     page.get_by_role("link", name="Demander un extrait").click()
     today = datetime.now(UTC).date()
@@ -116,7 +108,7 @@ def test_a_clerk_gets_an_extract(place: tuple[Path, str], chromium: BrowserConte
     page.get_by_label("Empreinte SHA-256 du document (facultatif)").fill("")
     page.get_by_role("button", name="Continuer").click()
     assert page.get_by_role("heading", level=1).inner_text() == "Vérifier la demande"
-    assert violations(page) == []
+    assert faults(page) == []
     with page.expect_download(timeout=LIMIT_MILLISECONDS) as downloading:
         page.get_by_role("button", name="Établir l’extrait").click()
     extract = tmp_path / downloading.value.suggested_filename
@@ -133,11 +125,12 @@ def test_a_clerk_gets_an_extract(place: tuple[Path, str], chromium: BrowserConte
     page.wait_for_url(f"{address}/console/connexion")
     page.goto(f"{address}/console/registre")
     assert page.url == f"{address}/console/connexion"
-    assert violations(page) == []
+    assert faults(page) == []
     page.close()
 
 
-def test_every_page_at_every_width(place: tuple[Path, str], chromium: BrowserContext, tmp_path: Path) -> None:
+@some_or_every
+def test_every_page_at_every_width(place: tuple[Path, str], chromium: BrowserContext, looks: Any) -> None:
     """In both themes, without a fault of accessibility, an error, a request elsewhere, or anything beside the page."""
     home, address = place
     page = chromium.new_page()
@@ -146,14 +139,7 @@ def test_every_page_at_every_width(place: tuple[Path, str], chromium: BrowserCon
     wrong = watch(page, address)
     for path in PAGES:
         page.goto(f"{address}/console{path}")
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            for theme in ("light", "dark"):
-                page.emulate_media(color_scheme=theme)
-                assert violations(page) == [], (path, width, theme)
-                too_wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-                assert not too_wide, (path, width)
-                page.screenshot(path=tmp_path / f"{path.strip('/') or 'vue'}-{width}-{theme}.png", full_page=True)
+        check(page, looks, path)
     # A page that is not there is answered 404, which the browser tells.
     assert [text for text in wrong if "404" not in text] == []
     page.close()

@@ -10,7 +10,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ingest.verifier_page import assemble
@@ -18,12 +17,13 @@ from journal.admin.confirmation import confirm_handover
 from journal.admin.recipient import read_recipient_pem
 from retention.encryption import Encryption
 from tests.browser.chromium import TRUST, browser, page_address
+from tests.browser.looks import check, some_or_every
 from tests.support.communes import SHORT
 from tests.support.extracts import sample
 from tests.support.world import DAY, FIRST, START, TENANT, new_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from playwright.sync_api import BrowserContext, Page
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 PASSPHRASE = "quatre mots sans rapport, là"
 # A key is derived from a passphrase as slowly as it must be, on a machine that may be busy.
 LIMIT_MILLISECONDS = 120_000
-WIDTHS = (360, 1440)
 PEM = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{}\n-----END ENCRYPTED PRIVATE KEY-----\n"
 
 
@@ -196,18 +195,6 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def page(chromium: BrowserContext) -> Iterator[Page]:
-    """Open a fresh page; any console message is a failure."""
-    opened = opened_page(chromium)
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
 @pytest.mark.parametrize(
     ("key", "passphrase"), [("ec256", PASSPHRASE), ("ec384", PASSPHRASE), ("rsa", PASSPHRASE), ("plain", "")]
 )
@@ -338,7 +325,8 @@ def test_a_hand_over_may_be_dropped(page: Page, given: Path) -> None:
     assert "est ouverte" in open_handover(page, None, given / "plain.pem", "")
 
 
-def test_every_state_at_every_width(page: Page, given: Path, tmp_path: Path) -> None:
+@some_or_every
+def test_every_state_at_every_width(page: Page, given: Path, looks: Any) -> None:
     """In both themes, nothing that axe finds, nothing beside the page: empty, refused, opened, made."""
     states: dict[str, Callable[[], object]] = {
         "empty": lambda: page.get_by_text("Ouvrir une remise", exact=True).click(),
@@ -348,12 +336,4 @@ def test_every_state_at_every_width(page: Page, given: Path, tmp_path: Path) -> 
     }
     for name, come in states.items():
         come()
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            for theme in ("light", "dark"):
-                page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-                found = Axe().run(page).response["violations"]
-                assert [one["id"] for one in found] == [], (name, width, theme, found)
-                too_wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-                assert not too_wide, (name, width)
-                page.screenshot(path=tmp_path / f"{name}-{width}-{theme}.png", full_page=True)
+        check(page, looks, name)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from journal.extract.grounds import Authorisation
@@ -22,6 +21,7 @@ from tests.browser import accesses
 from tests.browser.accesses import BURST, FOLLOWED, WATCHED
 from tests.browser.chromium import choose, verdict
 from tests.browser.kinds import container
+from tests.browser.looks import EVERY, SOME, faults
 from tests.support.extracts import World, contents_of, march, noon, sample
 from tests.support.pdf import read_text
 
@@ -631,22 +631,8 @@ def test_the_keyboard_leads_through_the_views(page: Page, files: Path) -> None:
     counted(page, BURST, 65)
 
 
-def _faults(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {json.dumps([node['html'] for node in one['nodes']])[:300]}" for one in found]
-
-
-THOROUGH = pytest.mark.campaign
-
-
 @pytest.mark.parametrize(
-    ("width", "theme"),
-    [
-        (360, "dark"),
-        (1440, "light"),
-        pytest.param(360, "light", marks=THOROUGH),
-        pytest.param(1440, "dark", marks=THOROUGH),
-    ],
+    ("width", "theme"), [*SOME, *(pytest.param(*look, marks=pytest.mark.campaign) for look in EVERY[len(SOME) :])]
 )
 def test_each_view_is_for_everybody(page: Page, files: Path, width: int, theme: Any) -> None:
     """What axe can tell of it is right, and it is no wider than the screen."""
@@ -666,7 +652,7 @@ def test_each_view_is_for_everybody(page: Page, files: Path, width: int, theme: 
             expect(page.locator("#who-answer")).to_contain_text("Par agent")
         if view == "selfcheck":
             check_self(page)
-        assert _faults(page) == [], view
+        assert faults(page) == [], view
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
 
 
