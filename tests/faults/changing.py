@@ -7,7 +7,6 @@ statement of the change's transaction, its commit among them.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from journal.database import change as changes
 from journal.database.admin import NewCredential
 from journal.database.store import Store
 from journal.keys.store import open_facts, open_keystore
+from tests.support.forkserver import processes
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -112,8 +112,6 @@ def main(dsn: str, settings: Settings, what: str, name: str, kill: Kill | None) 
 
 def start(dsn: str, settings: Settings, what: str, name: str, kill: Kill | None = None) -> ForkServerProcess:
     """Start a change."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=main, args=(dsn, settings, what, name, kill), daemon=True)
+    process = processes().Process(target=main, args=(dsn, settings, what, name, kill), daemon=True)
     process.start()
     return process

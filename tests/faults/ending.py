@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from typing import TYPE_CHECKING
 
 from journal.cli.installation import open_service
@@ -12,6 +11,7 @@ from journal.clock import SimulatedClock
 from journal.document import render
 from tests.support.documents import start_nothing
 from tests.support.ending import PEM
+from tests.support.forkserver import processes
 from tests.support.world import TENANT
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def main(dsn: str, settings: Settings, offset: timedelta, step: str, root: Path,
 
 async def start(dsn: str, settings: Settings, offset: timedelta, step: str, root: Path) -> ForkServerProcess:
     """Start a step, from a process that has imported everything; return it once it begins."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = processes()
     ours, theirs = context.Pipe(duplex=False)
     arguments = (dsn, settings, offset, step, root, theirs)
     process = context.Process(target=main, args=arguments, daemon=True)

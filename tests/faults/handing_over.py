@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from typing import TYPE_CHECKING
 
 from journal.cli.installation import open_service
@@ -11,6 +10,7 @@ from journal.cli.logs import configure_logs
 from journal.clock import SimulatedClock
 from journal.document import render
 from tests.support.documents import start_nothing
+from tests.support.forkserver import processes
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -36,8 +36,7 @@ def main(dsn: str, settings: Settings, offset: timedelta, begins: Connection) ->
 
 async def start(dsn: str, settings: Settings, offset: timedelta) -> ForkServerProcess:
     """Start a hand-over, from a process that has imported everything; return it once it begins."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = processes()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=main, args=(dsn, settings, offset, theirs), daemon=True)
     process.start()

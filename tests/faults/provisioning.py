@@ -7,7 +7,6 @@ ledger, a set of entries, the commit of a batch.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -19,6 +18,7 @@ from journal.cli.installation import open_service
 from journal.clock import SystemClock
 from journal.database.change import ChangeStatements
 from journal.writing.chronicle import Chronicle
+from tests.support.forkserver import processes
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -101,8 +101,6 @@ def main(dsn: str, settings: Settings, file: str, tokens: str, kill: Kill | None
 
 def start(dsn: str, settings: Settings, file: Path, tokens: Path, kill: Kill | None = None) -> ForkServerProcess:
     """Start a provisioning."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=main, args=(dsn, settings, str(file), str(tokens), kill), daemon=True)
+    process = processes().Process(target=main, args=(dsn, settings, str(file), str(tokens), kill), daemon=True)
     process.start()
     return process

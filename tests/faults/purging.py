@@ -6,7 +6,6 @@ Processes are forked from one that has imported everything: what is killed is th
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from journal.clock import SimulatedClock
 from journal.core.errors import JournalError
 from journal.keys import store as keystore
 from journal.keys import wrapped as wrapped_keys
+from tests.support.forkserver import processes
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -96,9 +96,7 @@ def main(dsn: str, settings: Settings, offset: timedelta, kill: Kill | None) -> 
 
 def start(dsn: str, settings: Settings, offset: timedelta, kill: Kill | None = None) -> ForkServerProcess:
     """Start the purge."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=main, args=(dsn, settings, offset, kill), daemon=True)
+    process = processes().Process(target=main, args=(dsn, settings, offset, kill), daemon=True)
     process.start()
     return process
 
