@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import shutil
 import tempfile
@@ -67,8 +68,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     """Put what tests write in memory where there is room: keys and clusters are synced at every step."""
+    gc.disable()  # until everything is loaded
     if (directory := choose_directory()) is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(directory))
+
+
+def pytest_collection_finish() -> None:
+    """Keep all that is loaded out of every later collection of what is not used any more: a tenth of a test's time."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _sweep(directory: Path) -> None:
