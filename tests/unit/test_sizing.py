@@ -1,0 +1,44 @@
+"""The guide's sizing table follows from the costs that the guide gives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+GUIDE = (Path(__file__).parents[2] / "deploy" / "GUIDE.fr.md").read_text(encoding="utf-8")
+COMMUNES = (300, 4_000, 36_000)
+AGENTS_PER_COMMUNE = 27_000 / 4_000
+EVENTS_PER_AGENT, CATEGORIES, DAYS, EVENT_BYTES, PEAK = 500, 5, 60, 328, 12.8
+DAY_SECONDS = 86_400
+MEASURED_COMMUNES = 4_000
+
+
+def row(name: str) -> list[float]:
+    """Return the numbers of a row of the table."""
+    (line,) = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", GUIDE, re.MULTILINE)
+    return [float(cell.replace(" ", "").replace(",", ".")) for cell in line.split("|")]
+
+
+def cost(pattern: str) -> list[int]:
+    """Return the numbers of a cost that the guide gives."""
+    (found,) = re.findall(pattern, GUIDE)
+    return [int(number) for number in ([found] if isinstance(found, str) else found)]
+
+
+def test_the_sizing_table_follows_from_the_costs() -> None:
+    """Each row is what its sentence says, to the last digit that is shown."""
+    agents = [count * AGENTS_PER_COMMUNE for count in COMMUNES]
+    events = [count * EVENTS_PER_AGENT for count in agents]
+    peak = [count / DAY_SECONDS * PEAK for count in events]
+    (overhead,) = cost(r"\| (\d+) octets et l'événement")
+    assert row("agents") == pytest.approx(agents, rel=0.02)
+    assert row("chaînes") == [count * CATEGORIES for count in COMMUNES]
+    assert row("millions d'événements par jour") == pytest.approx([count / 1e6 for count in events], rel=0.02)
+    assert row("événements par seconde, à la pointe") == pytest.approx(peak, rel=0.02)
+    processors = sum(cost(r"un à un, 64 connexions \| (\d+) µs pour le service, (\d+) µs"))
+    assert row("processeurs à la pointe, un à un") == pytest.approx([one * processors / 1e6 for one in peak], rel=0.04)
+    kept = [one * DAYS * (overhead + EVENT_BYTES) / 1e9 for one in events]
+    assert row("Go conservés pendant 60 jours") == pytest.approx(kept, rel=0.02)
+    assert row("installations de deux processeurs") == [-(-count // MEASURED_COMMUNES) for count in COMMUNES]
