@@ -25,6 +25,7 @@ from journal.core.entry import (
     event_keys,
     identity_time,
     is_service,
+    named_keys,
     parse_origin,
     parse_record,
     source_key,
@@ -321,4 +322,6 @@ def test_many_event_keys_are_those_of_each(events: list[tuple[str, str]]) -> Non
     spelling = canonical.encode({"time": TIME})
     made = [Event(source, name, datetime.now(UTC), "access", spelling) for source, name in events]
     for category, time in (("ecrits", TIME), ("journal", "")):
-        assert event_keys(KEY, category, made) == [event_key(KEY, source, name, time) for source, name in events]
+        found = [event_key(KEY, source, name, time) for source, name in events]
+        assert event_keys(KEY, category, made) == found
+        assert named_keys(KEY, [(source, time + name) for source, name in events]) == found
