@@ -6,6 +6,7 @@ import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -15,6 +16,7 @@ from journal.core.errors import JournalError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
+    from collections.abc import Coroutine
     from datetime import datetime
 
     from journal.signer.identity import Certified
@@ -74,6 +76,8 @@ class Spare:
         """Start none yet."""
         self._process: Process | None = None
         self._starting = asyncio.Lock()
+        # What nobody waits for: starts, and ends.
+        self._later: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start one, unless there is one."""
@@ -81,14 +85,35 @@ class Spare:
             if self._process is None or self._process.returncode is not None:
                 self._process = await _start()
 
+    def prepare(self) -> None:
+        """Start one soon, as `start` does; one that cannot be started now is when it is asked for."""
+
+        async def try_to() -> None:
+            with suppress(OSError):
+                await self.start()
+
+        self._do_later(try_to())
+
     async def take(self) -> Process:
         """Return the one that was started, or another."""
         async with self._starting:
             process, self._process = self._process, None
             return process if process is not None and process.returncode is None else await _start()
 
+    def dismiss(self, process: Process) -> None:
+        """End one that was taken; nobody waits until it is gone."""
+        if process.returncode is None:
+            process.kill()
+        self._do_later(_end(process))
+
+    def _do_later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
     async def close(self) -> None:
         """End the one that nobody took."""
+        await asyncio.gather(*self._later)
         async with self._starting:
             process, self._process = self._process, None
             if process is not None:
@@ -142,7 +167,10 @@ async def render(
     except (TimeoutError, EOFError, ValueError, ConnectionError) as error:
         raise DocumentError(f"the document could not be made ({type(error).__name__})") from error
     finally:
-        await _end(process)
+        if spare is None:
+            await _end(process)
+        else:
+            spare.dismiss(process)
 
 
 async def _sign(output: asyncio.StreamReader, signer: DocumentSigner, second: datetime) -> bytes:

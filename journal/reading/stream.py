@@ -179,7 +179,6 @@ class ExtractStream:
             finally:
                 making.cancel()
                 await asyncio.wait([making])
-        await self._spare.start()
         if document is not None:
             yield container.add(layout.DOCUMENT, document)
         yield container.add(layout.INSTRUCTIONS, write_instructions(manifest))
@@ -188,6 +187,8 @@ class ExtractStream:
         yield container.add(layout.DIGESTS, digests)
         yield container.add(layout.SIGNATURE, await self._signer.sign(digests, manifest.issued_at))
         yield container.close()
+        # For the next extract, and only now: while it starts, it takes a processor.
+        self._spare.prepare()
 
     async def _packed(self, container: ContainerWriter, proof: _Aside, rows: _Aside) -> AsyncGenerator[bytes, None]:
         """Yield the deflated records of each page that gives some; the rest of the page is kept aside."""
