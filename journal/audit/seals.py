@@ -14,8 +14,7 @@ from journal.audit.pace import in_thread
 from journal.core.errors import MismatchedPartError, StoreError, UnavailableError, VerificationError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.core.times import day_of, format_day, purgeable_through
-from journal.core.tree import Trie
-from journal.database.heads import sealed_head
+from journal.database.heads import seal_tree
 from journal.pki import cms, timestamp
 from journal.pki.certificates import pem_to_der
 from journal.pki.timestamp_token import read_info, read_token
@@ -206,7 +205,7 @@ class SealAudit:
     async def _read_heads(self, seal: Seal, where: str) -> list[SealHeadRow] | None:
         try:
             rows = await self._store.read_seal_heads(seal.number)
-            tree = await in_thread(Trie, [sealed_head(self._name, row) for row in rows])
+            tree = await in_thread(seal_tree, self._name, rows)
         except UnavailableError:
             raise
         except (StoreError, ValueError) as error:

@@ -50,12 +50,7 @@ class SealedHead:
             parse_origin(self.origin)
         except MalformedError as error:
             raise ValueError("a head needs an origin") from error
-        if not 0 <= self.kept_from <= self.size <= INTEGER_LIMIT:
-            raise ValueError("a head needs 0 <= kept_from <= size")
-        if len(self.chain_hash) != HASH_BYTES:
-            raise ValueError("a hash is 32 bytes")
-        if self.retention_days not in RETENTION_DAYS:
-            raise ValueError("a head needs a retention of 2 to 60 days")
+        _check_head(self.size, self.chain_hash, self.kept_from, self.retention_days)
 
     @property
     def text(self) -> bytes:
@@ -66,7 +61,7 @@ class SealedHead:
     @property
     def leaf(self) -> bytes:
         """Its leaf in the seal tree: SHA-256(0x02 ‖ SHA-256(origin) ‖ head text)."""
-        return sha256(b"\x02" + sha256(self.origin.encode()).digest() + self.text).digest()
+        return head_leaf(self.origin, self.size, self.chain_hash, self.kept_from, self.retention_days)[1]
 
     def as_json(self) -> dict[str, str | int]:
         """Return the "head" object of seals.json; the origin is given once, elsewhere."""
@@ -76,6 +71,27 @@ class SealedHead:
             "kept_from": self.kept_from,
             "retention_days": self.retention_days,
         }
+
+
+def _check_head(size: int, chain_hash: bytes, kept_from: int, retention_days: int) -> None:
+    if not 0 <= kept_from <= size <= INTEGER_LIMIT:
+        raise ValueError("a head needs 0 <= kept_from <= size")
+    if len(chain_hash) != HASH_BYTES:
+        raise ValueError("a hash is 32 bytes")
+    if retention_days not in RETENTION_DAYS:
+        raise ValueError("a head needs a retention of 2 to 60 days")
+
+
+def head_leaf(origin: str, size: int, chain_hash: bytes, kept_from: int, retention_days: int) -> tuple[bytes, bytes]:
+    """Return the key, SHA-256(origin), and the leaf of a head; the origin is a valid one. ValueError as `SealedHead`.
+
+    What `SealedHead.leaf` is, for the heads of all chains at once.
+    """
+    _check_head(size, chain_hash, kept_from, retention_days)
+    raw = origin.encode()
+    key = sha256(raw).digest()
+    text = b"%b\n%d\n%b\n%d\n%d\n" % (raw, size, b64encode(chain_hash), kept_from, retention_days)
+    return key, sha256(b"\x02" + key + text).digest()
 
 
 def parse_head(origin: str, value: Any) -> SealedHead:

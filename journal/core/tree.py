@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from journal.core.seal import SealedHead
 
 DEPTH_LIMIT = 8 * HASH_BYTES
-# A key and a leaf (81 bytes each with their places), and nearly a node: its hash, its place, its slot in a dictionary.
-_BYTES_PER_CHAIN = 500
+# A key with its place in a list, a leaf, and nearly a node.
+_BYTES_PER_CHAIN = 158
 
 
 def _key(origin: str) -> bytes:
@@ -37,19 +37,28 @@ def _node(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x03" + left + right).digest()
 
 
-class Trie:
-    """The tree over some heads, every node hashed once."""
+def _lift(node: bytes, key: bytes, depth: int, until: int) -> bytes:
+    """Return the node at depth `until` above one at `depth`, where nothing else is below it; `key` is of a leaf."""
+    while depth > until:
+        depth -= 1
+        node = _node(EMPTY_ROOT, node) if _bit(key, depth) else _node(node, EMPTY_ROOT)
+    return node
 
-    def __init__(self, heads: Iterable[SealedHead]) -> None:
-        """Build the tree; ValueError if two heads have one origin."""
-        leaves = sorted((_key(head.origin), head.leaf) for head in heads)
-        self._keys = [key for key, _ in leaves]
-        self._leaves = [leaf for _, leaf in leaves]
-        if len(set(self._keys)) != len(self._keys):
-            raise ValueError("an origin has one head")
-        # Node hashes by (first position, end, depth): `path` then costs only its own length.
-        self._nodes: dict[tuple[int, int, int], bytes] = {}
-        self._root = self._hash(0, len(leaves), 0)
+
+def _shared(one: bytes, other: bytes) -> int:
+    """Return how many bits two keys have in common, from the first on."""
+    return DEPTH_LIMIT - (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_length()
+
+
+class Trie:
+    """The tree over some heads, every node hashed once.
+
+    Of the nodes it keeps those under which the tree branches: as many as chains, less one.
+    """
+
+    def __init__(self, heads: Iterable[SealedHead] = (), *, leaves: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Build the tree of heads, and of what `head_leaf` returns of heads; ValueError if two have one origin."""
+        self._build(sorted([*((_key(head.origin), head.leaf) for head in heads), *leaves]))
 
     @property
     def root(self) -> bytes:
@@ -78,12 +87,37 @@ class Trie:
             depth = len(siblings)
             middle = self._middle(first, end, depth)
             if _bit(key, depth):
-                siblings.append(self._hash(first, middle, depth + 1))
+                siblings.append(self._at(first, middle, depth + 1))
                 first = middle
             else:
-                siblings.append(self._hash(middle, end, depth + 1))
+                siblings.append(self._at(middle, end, depth + 1))
                 end = middle
         return siblings
+
+    def _build(self, leaves: list[tuple[bytes, bytes]]) -> None:
+        """Hash from left to right: what branches deeper than the next leaf does is whole."""
+        keys = self._keys = [key for key, _ in leaves]
+        self._leaves = b"".join([leaf for _, leaf in leaves])
+        numbers = [int.from_bytes(key, "big") for key in keys]
+        shared = [DEPTH_LIMIT - (one ^ other).bit_length() for one, other in zip(numbers, numbers[1:])]
+        if DEPTH_LIMIT in shared:
+            raise ValueError("an origin has one head")
+        # Where the tree branches between a leaf and the next one: the hash of that node.
+        branches = [b""] * len(shared)
+        # Of the branches whose right side is not whole yet: depth, left side, between which leaves.
+        waiting: list[tuple[int, bytes, int]] = []
+        self._root = EMPTY_ROOT
+        for place, (key, leaf) in enumerate(leaves):
+            # The next branch, after this leaf; before the first, and after the last, there is none.
+            until = shared[place] if place < len(shared) else -1
+            node, depth = leaf, 0  # a leaf alone takes the place of all above it: it is never lifted
+            while waiting and waiting[-1][0] > until:
+                above, left, between = waiting.pop()
+                node = branches[between] = _node(left, _lift(node, key, depth, above + 1))
+                depth = above
+            self._root = _lift(node, key, depth, until + 1)
+            waiting.append((until, self._root, place))
+        self._branches = b"".join(branches)
 
     def _middle(self, first: int, end: int, depth: int) -> int:
         """Return the first position in [first, end) whose key has bit `depth` set, or `end`.
@@ -93,16 +127,16 @@ class Trie:
         start = int.from_bytes(self._keys[first], "big") >> (DEPTH_LIMIT - depth) << 1 | 1
         return bisect_left(self._keys, (start << (DEPTH_LIMIT - depth - 1)).to_bytes(HASH_BYTES, "big"), first, end)
 
-    def _hash(self, first: int, end: int, depth: int) -> bytes:
+    def _at(self, first: int, end: int, depth: int) -> bytes:
+        """Return the node at `depth` over the leaves from `first` to `end`, which share the bits above it."""
         if first == end:
             return EMPTY_ROOT
         if end - first == 1:
-            return self._leaves[first]
-        place = (first, end, depth)
-        if place not in self._nodes:
-            middle = self._middle(first, end, depth)
-            self._nodes[place] = _node(self._hash(first, middle, depth + 1), self._hash(middle, end, depth + 1))
-        return self._nodes[place]
+            return self._leaves[HASH_BYTES * first : HASH_BYTES * end]
+        branching = _shared(self._keys[first], self._keys[end - 1])
+        between = self._middle(first, end, branching) - 1
+        node = self._branches[HASH_BYTES * between : HASH_BYTES * (between + 1)]
+        return _lift(node, self._keys[first], branching, depth)
 
 
 def root_from_path(head: SealedHead, path: Sequence[bytes]) -> bytes:

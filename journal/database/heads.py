@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from journal.core.entry import Compartment
-from journal.core.seal import SealedHead
+from journal.core.entry import SLUG, Compartment, is_tenant
+from journal.core.seal import SealedHead, head_leaf
+from journal.core.tree import Trie
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 # A tuple: there are as many as chains, at every seal.
@@ -54,3 +58,19 @@ def sealed_head(service_name: str, head: SealHeadRow) -> SealedHead:
         kept_from=head.kept_from,
         retention_days=head.retention_days,
     )
+
+
+def seal_tree(service_name: str, heads: Iterable[SealHeadRow]) -> Trie:
+    """Return the tree over the heads of a seal. ValueError if one is not valid, or two are of one chain."""
+    return Trie(leaves=_leaves(service_name, heads))
+
+
+def _leaves(service_name: str, heads: Iterable[SealHeadRow]) -> list[tuple[bytes, bytes]]:
+    """Return key and leaf of each head, without the values that `sealed_head` makes: there are as many as chains."""
+    start = Compartment(service_name, "tenant", "category").origin.removesuffix("tenant/category")
+    leaves: list[tuple[bytes, bytes]] = []
+    for tenant, category, size, chain_hash, kept_from, retention_days in heads:
+        if not (is_tenant(tenant) and SLUG.match(category)):
+            raise ValueError("a head is of a tenant and a category")
+        leaves.append(head_leaf(f"{start}{tenant}/{category}", size, chain_hash, kept_from, retention_days))
+    return leaves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from bisect import bisect_left
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from journal.core.errors import NotCoveredError, StoreError
 from journal.core.times import format_day, format_seconds
 from journal.core.tree import Trie
-from journal.database.heads import sealed_head
+from journal.database.heads import SealHeadRow, seal_tree, sealed_head
 from journal.extract.listing import ListedSeal, encode_head_answer
 from journal.reading.sources import read_sources
 
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from journal.database.store import Store
     from journal.keys.ring import Keyring
 
+# The tree of a seal, and its heads by chain.
+Sealed = tuple[Trie, list[SealHeadRow]]
+
 PAGE_ENTRIES = 1_000
 # Two trees with their heads where there are 20,000 chains; the one in use stays, whatever its size.
-CACHED_BYTES = 40 * 1024 * 1024
-HEAD_BYTES = 350
+CACHED_BYTES = 20 * 1024 * 1024
+HEAD_BYTES = 215
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +74,15 @@ class Reader:
         self._keyring = keyring
         self._service_name = service_name
         self._trust_path = trust_path
-        self._trees: OrderedDict[int, tuple[Trie, dict[str, SealedHead]]] = OrderedDict()
+        self._trees: OrderedDict[int, Sealed] = OrderedDict()
 
     async def chain_seal(self, seal: SealRow, compartment: Compartment) -> ChainSeal | None:
         """Return a seal with the head and path of the compartment's chain; None where that chain is not in it."""
         tree, heads = await self._tree(seal.number)
-        head = heads.get(compartment.origin)
-        if head is None:
+        place = bisect_left(heads, chain := (compartment.tenant, compartment.category))
+        if place == len(heads) or heads[place].chain != chain:
             return None
+        head = sealed_head(self._service_name, heads[place])
         return ChainSeal(seal=seal, head=head, path=tree.path(compartment.origin))
 
     async def latest(self, compartment: Compartment) -> ChainSeal:
@@ -159,14 +164,12 @@ class Reader:
             if category.code in heads
         ]
 
-    async def _tree(self, number: int) -> tuple[Trie, dict[str, SealedHead]]:
-        """Return the seal's tree and its heads by origin; recently used trees are cached."""
+    async def _tree(self, number: int) -> Sealed:
+        """Return the seal's tree and its heads; recently used ones are cached."""
         found = self._trees.get(number)
         if found is None:
             rows = await self._store.read_seal_heads(number)
-            heads = {head.origin: head for head in (sealed_head(self._service_name, row) for row in rows)}
-            found = (await asyncio.to_thread(Trie, heads.values()), heads)
-            self._trees[number] = found
+            found = self._trees[number] = await asyncio.to_thread(grow, self._service_name, rows)
             while len(self._trees) > 1 and sum(map(_size_bytes, self._trees.values())) > CACHED_BYTES:
                 self._trees.popitem(last=False)
         else:
@@ -174,7 +177,19 @@ class Reader:
         return found
 
 
-def _size_bytes(cached: tuple[Trie, dict[str, SealedHead]]) -> int:
+def grow(service_name: str, rows: Iterable[SealHeadRow]) -> Sealed:
+    """Return the tree over heads, and the heads by chain. Their names are in memory once, not once for each head."""
+    names: dict[str, str] = {}
+    one = names.setdefault
+    heads = [
+        SealHeadRow(one(tenant, tenant), one(category, category), size, chain_hash, kept_from, retention_days)
+        for tenant, category, size, chain_hash, kept_from, retention_days in rows
+    ]
+    heads.sort()
+    return seal_tree(service_name, heads), heads
+
+
+def _size_bytes(cached: Sealed) -> int:
     """Return about how much memory a tree and its heads take."""
     tree, heads = cached
     return tree.size_bytes + HEAD_BYTES * len(heads)

@@ -22,8 +22,7 @@ from journal.core.chain import HASH_BYTES, extend, genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.seal import parse_seal
 from journal.core.times import MAX_RETENTION_DAYS, day_of
-from journal.core.tree import Trie
-from journal.database.heads import LeafSpan, SealHeadRow, sealed_head
+from journal.database.heads import LeafSpan, SealHeadRow, seal_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -295,7 +294,7 @@ async def _strangers(rows: Sequence[SealHeadRow], evidence: Evidence) -> dict[Ch
 def states(service_name: str, seal: Seal, heads: Sequence[SealHeadRow]) -> bool:
     """Tell whether these are the heads that a seal states, all of them."""
     try:
-        tree = Trie([sealed_head(service_name, head) for head in heads])
+        tree = seal_tree(service_name, heads)
     except ValueError:
         return False
     return (tree.root, tree.chains) == (seal.root, seal.chains)

@@ -11,8 +11,7 @@ import pytest
 
 from journal.cli.serve import COLLECTIONS, bind, listening
 from journal.core.entry import Compartment
-from journal.core.seal import SealedHead
-from journal.core.tree import Trie
+from journal.database.heads import SealHeadRow
 from journal.reading import reader
 from journal.settings import Settings
 from tests.support.rig import CATEGORY, SERVICE, TENANTS, Rig, open_rig
@@ -91,17 +90,13 @@ def test_the_size_of_a_tree_is_known() -> None:
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        made = [
-            SealedHead(Compartment(SERVICE, f"t{n}", CATEGORY).origin, n, n.to_bytes(32, "big"), 0, 30)
-            for n in range(HEADS)
-        ]
-        heads = {head.origin: head for head in made}
-        tree = Trie(made)
-        del made
+        rows = [SealHeadRow(f"t{n // 4}", f"c{n % 4}", n, n.to_bytes(32, "big"), 0, 30) for n in range(HEADS)]
+        grown = reader.grow(SERVICE, rows)
+        del rows
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0.8 < reader._size_bytes((tree, heads)) / taken < 1.25
+    assert 0.8 < reader._size_bytes(grown) / taken < 1.25
 
 
 @pytest.fixture

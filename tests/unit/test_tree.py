@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from journal.core.errors import MalformedError
 from journal.core.seal import EMPTY_ROOT, SealedHead, parse_head
 from journal.core.tree import Trie, root_from_path
+from journal.database.heads import SealHeadRow, seal_tree, sealed_head
 
 if TYPE_CHECKING:
     import random
@@ -227,6 +228,37 @@ def test_a_path_does_not_end_beside_nothing() -> None:
     """A lone chain's leaf is as high as possible: one place, one path."""
     with pytest.raises(MalformedError, match="empty subtree"):
         root_from_path(make_head(1), [b"\x01" * 32, EMPTY_ROOT])
+
+
+@given(st.lists(st.integers(0, 10**6), unique=True, max_size=40))
+def test_a_tree_of_rows_is_that_of_their_heads(numbers: list[int]) -> None:
+    """The heads of a seal, as the database and the signer have them, make the same tree without being made heads."""
+    rows = [
+        SealHeadRow(f"t{number}", "c", head.size, head.chain_hash, head.kept_from, head.retention_days)
+        for number, head in zip(numbers, map(make_head, numbers), strict=True)
+    ]
+    one, another = seal_tree("s.fr", rows), Trie(sealed_head("s.fr", row) for row in rows)
+    assert one.root == another.root == node(list(map(make_head, numbers)), 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tenant": "A"},
+        {"category": "b/c"},
+        {"size": -1},
+        {"kept_from": 8},
+        {"chain_hash": bytes(31)},
+        {"retention_days": 61},
+        {"tenant": "t2"},
+    ],
+)
+def test_a_row_that_is_no_head_makes_no_tree(change: dict[str, Any]) -> None:
+    """What `SealedHead` refuses, and a second head of one chain."""
+    row = SealHeadRow("t1", "c", 7, bytes(32), 0, 60)
+    assert seal_tree("s.fr", [row, row._replace(tenant="t2")]).chains == 2
+    with pytest.raises(ValueError, match=r"head|hash"):
+        seal_tree("s.fr", [row._replace(**change), row._replace(tenant="t2")])
 
 
 def test_its_size_grows_with_its_chains() -> None:
