@@ -22,7 +22,7 @@ CREATED, KNOWN = 201, 200
 NOT_SENT, CUT_OFF = -1, 0
 REFUSED = frozenset({400, 409, 422})
 ANSWER_LIMIT_SECONDS = 60
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 PAUSE_SECONDS = 0.1
 BATCH_EVENTS = 12
 # Of a hundred requests, so many send again what was acknowledged, contradict it, or make no sense.
@@ -45,11 +45,11 @@ class Chain:
 class Load:
     """Some clients, each one request at a time, until told to stop; nothing they sent is left without an answer."""
 
-    def __init__(self, site: Site, ledger: Ledger, *, clients: int, seed: int) -> None:
-        """Prepare; `start` begins."""
+    def __init__(self, site: Site, ledger: Ledger, *, clients: int, seed: int, first: int = 0) -> None:
+        """Prepare clients, numbered from `first`; `start` begins."""
         self._site = site
         self._ledger = ledger
-        self._clients = clients
+        self._numbers = range(first, first + clients)
         self._seed = seed
         self._stopping = False
         self._acknowledged: dict[Chain, list[dict[str, Any]]] = {}
@@ -66,7 +66,7 @@ class Load:
     async def __aenter__(self) -> Self:
         """Begin."""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_LIMIT_SECONDS))
-        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self._clients)]
+        self._tasks = [asyncio.create_task(self._client(number)) for number in self._numbers]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # Of the addresses for private use, none that a machine of these tests has.
 NETWORKS = 200
@@ -27,12 +27,15 @@ class Hosts:
         self._tag = f"oej{number:x}"[:9]
         self.addresses = {name: f"{self.network}.{at}" for at, name in enumerate(names, start=11)}
         self.own_address = f"{self.network}.1"
+        # Of this machine too: what hosts lose the way to, while they are reached from the other.
+        self.other_address = f"{self.network}.2"
 
     def __enter__(self) -> Self:
         """Make the bridge and the namespaces."""
         try:
             _ip("link", "add", self._tag, "type", "bridge")
             _ip("address", "add", f"{self.own_address}/24", "dev", self._tag)
+            _ip("address", "add", f"{self.other_address}/24", "dev", self._tag)
             _ip("link", "set", self._tag, "up")
             for name, address in self.addresses.items():
                 space, port = self._space(name), self._port(name)
@@ -71,10 +74,10 @@ class Hosts:
         """Lose everything that is sent to or by the host."""
         _ip("link", "set", self._port(name), "nomaster")
 
-    def part(self, name: str, others: Sequence[str]) -> None:
-        """Lose what the host sends to these others; this machine still reaches it."""
-        for other in others:
-            _ip("-n", self._space(name), "route", "add", "blackhole", f"{self.addresses[other]}/32")
+    def part(self, name: str, addresses: Iterable[str]) -> None:
+        """Lose what the host sends to these addresses; others still reach it."""
+        for address in addresses:
+            _ip("-n", self._space(name), "route", "add", "blackhole", f"{address}/32")
 
     def mend(self, name: str) -> None:
         """Let the host reach everybody again."""

@@ -28,6 +28,7 @@ from cryptography import x509
 import sql
 from journal.database.embedded import OWNER
 from journal.database.pools import ROLES
+from tests.support.guide import chapter, commands_in
 from tests.support.hosts import Hosts
 from tests.support.memory import choose_directory
 from tests.support.proxies import make_pair
@@ -42,9 +43,10 @@ NETWORK = "10.1.0"
 PASSWORD = "of the tests"
 ACCOUNT = "postgres"
 AS_POSTGRES = ("setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups")
-START_SECONDS = 120
+START_SECONDS = 300
 LOOK_SECONDS = 0.25
 ANSWER = aiohttp.ClientTimeout(total=2)
+MAY_CHANGE = {"Authorization": aiohttp.encode_basic_auth("patroni", PASSWORD)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,10 @@ class Patroni:
         options = f"target_session_attrs=read-write&sslmode=verify-full&sslrootcert={self._home}/tls/postgresql-ca.pem"
         return f"postgresql://{OWNER}@{hosts}/journal?{options}"
 
+    def addresses_but(self, name: str) -> list[str]:
+        """Return the addresses of the other hosts."""
+        return [node.address for node in self.nodes.values() if node.name != name]
+
     def superuser_dsn(self, name: str, database: str = "journal") -> str:
         """The superuser's address on one host."""
         return f"postgresql://{ACCOUNT}@/{database}?host={self.nodes[name].directory}/run"
@@ -126,10 +132,7 @@ class Patroni:
         for old, new in changes.items():
             assert text.count(old) == 1, old
             text = text.replace(old, new)
-        # As the guide says to do it, for another host than the first.
-        text = text.replace("name: db1\n", f"name: {node.name}\n")
-        number = int(node.name.removeprefix("db"))
-        text = re.sub(r"(listen|connect_address): 10\.1\.0\.1:", rf"\1: {NETWORK}.{number}:", text)
+        text = _edited(text, node.name, "/etc/patroni/config.yml")
         text = re.sub(r"CHANGE-ME-\w+", PASSWORD, text)
         text = text.replace("local all postgres peer", "local all postgres trust")
         text = text.replace("/var/lib/postgresql/15/openepm-journal", str(node.directory / "data"))
@@ -138,8 +141,7 @@ class Patroni:
         text = text.replace("/etc/openepm-journal/tls", str(self._home / "tls"))
         (node.directory / "patroni.yml").write_text(self._placed(text), encoding="utf-8")
         text = (FILES / "etcd.env").read_text(encoding="utf-8")
-        text = text.replace("ETCD_NAME=db1", f"ETCD_NAME={node.name}")
-        text = re.sub(r"^(ETCD_\w+_URLS=http://)10\.1\.0\.1:", rf"\g<1>{NETWORK}.{number}:", text, flags=re.MULTILINE)
+        text = _edited(text, node.name, "/etc/default/etcd")
         text = text.replace("/var/lib/etcd/openepm-journal", str(node.directory / "etcd"))
         (node.directory / "etcd.env").write_text(self._placed(text), encoding="utf-8")
 
@@ -211,7 +213,7 @@ class Patroni:
         """Have the primary hand over to its synchronous standby, as `patronictl switchover` does."""
         node = self.nodes[name]
         async with (
-            aiohttp.ClientSession(auth=aiohttp.BasicAuth("patroni", PASSWORD)) as session,
+            aiohttp.ClientSession(headers=MAY_CHANGE) as session,
             session.post(f"http://{node.address}:8008/switchover", json={"leader": name}) as answer,
         ):
             assert answer.status == 200, await answer.text()
@@ -219,7 +221,7 @@ class Patroni:
     async def configure(self, name: str, change: Mapping[str, object]) -> None:
         """Change what is for all hosts, by one of them, as `patronictl edit-config` does."""
         async with (
-            aiohttp.ClientSession(auth=aiohttp.BasicAuth("patroni", PASSWORD)) as session,
+            aiohttp.ClientSession(headers=MAY_CHANGE) as session,
             session.patch(f"http://{self.nodes[name].address}:8008/config", json=change) as answer,
         ):
             assert answer.status == 200, await answer.text()
@@ -250,6 +252,18 @@ class Patroni:
             node.kill()
         for child in self._children:
             child.wait()
+
+
+def _edited(text: str, name: str, path: str) -> str:
+    """Return a file for another host than the first, edited by the command of the guide, which names the second."""
+    if name == NAMES[0]:
+        return text
+    [command] = [one for one in commands_in(chapter(17)) if one.startswith("sed -i ") and one.endswith(path)]
+    number = name.removeprefix("db")
+    command = (
+        command.removesuffix(path).replace("sed -i ", "sed ").replace("db2", name).replace("1.0.2:", f"1.0.{number}:")
+    )
+    return subprocess.run(["bash", "-c", command], input=text, capture_output=True, text=True, check=True).stdout
 
 
 @asynccontextmanager
