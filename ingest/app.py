@@ -24,7 +24,7 @@ from ingest.edge import CALLER, COUNT, EDGE, REFUSAL, make_edge
 from ingest.extracts import post_extract
 from ingest.instruments import UNKNOWN_ROUTE
 from ingest.me import BATCH_LIMIT_BYTES, get_me
-from ingest.probes import get_health, get_metrics, get_readiness
+from ingest.probes import get_health, get_metrics, get_readiness, get_recording
 from ingest.problems import (
     BAD_REQUEST,
     EXPECTATION,
@@ -113,6 +113,7 @@ CALLS = (
     Call(method="GET", path="/journal-verify.pyz", public=get_verifier),
     Call(method="GET", path="/journal-verify.pyz.sha256", public=get_verifier_digest),
     *(Call(method=method, path="/healthz", public=get_health) for method in PROBE),
+    *(Call(method=method, path="/recordz", public=get_recording) for method in PROBE),
     *(Call(method=method, path="/readyz", public=get_readiness, host_only=True) for method in PROBE),
     Call(method="GET", path="/metrics", public=get_metrics, host_only=True),
 )

@@ -1,4 +1,4 @@
-"""The calls for probes, without a credential: liveness, readiness, metrics."""
+"""The calls for probes, without a credential: liveness, whether this host records, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,24 @@ from ingest.problems import UNAVAILABLE, ProblemError, response_of
 if TYPE_CHECKING:
     from ingest.edge import Edge
 
+# The checks without which nothing is recorded; and today's keys.
+RECORDS = ("clock", "database")
+
 
 async def get_health(_: web.Request, __: Edge) -> web.StreamResponse:
     """Answer that the process and its event loop run; nothing else is checked."""
     return web.Response(body=b'{"status":"alive"}', content_type="application/json")
+
+
+async def get_recording(__: web.Request, edge: Edge) -> web.StreamResponse:
+    """Answer whether this host records now, for a balancer in front of several; why not is for `get_readiness`.
+
+    What fails on every host at once, as a certificate, takes none of them out.
+    """
+    answers, _ = await edge.readiness.ask()
+    if any(answers.get(name) for name in RECORDS) or edge.service.checks.lacks_keys():
+        return response_of(ProblemError(UNAVAILABLE, "Nothing can be recorded here now: another host may record."))
+    return web.Response(body=b'{"status":"recording"}', content_type="application/json")
 
 
 async def get_readiness(_: web.Request, edge: Edge) -> web.StreamResponse:

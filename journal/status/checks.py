@@ -108,6 +108,15 @@ class Checks:
                 answers[name] = SAME if told in (answers.get("database") or "") else told
         return answers
 
+    def lacks_keys(self) -> bool:
+        """Tell whether today's key of some category cannot be read here."""
+        today = day_of(self._clock.now())
+        try:
+            marks = [self._keystore.mark_of_day_key(row.code, today) for row in self._snapshot.categories()]
+        except (KeyStoreError, OSError):
+            return True
+        return None in marks
+
     async def _check_audit(self) -> str | None:
         return self._alarms.problem()
 

@@ -34,7 +34,7 @@ DASHBOARD = json.loads((MONITORING / "openepm-journal.dashboard.json").read_text
 SELECTOR = re.compile(r"(openepm_journal_\w+)\{([^}]*)\}")
 MATCHER = re.compile(r"(\w+)(=~|!=|=)\"([^\"]*)\"")
 # Beside what is served now: what only appears once it happens.
-LABEL_VALUES = {"status": set(STATUSES), "reason": {kind.name for kind in KINDS}, "route": {"/readyz"}}
+LABEL_VALUES = {"status": set(STATUSES), "reason": {kind.name for kind in KINDS}, "route": {"/readyz", "/recordz"}}
 
 
 def line(block: str, key: str) -> str:

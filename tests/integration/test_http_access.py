@@ -40,6 +40,8 @@ ALLOWED = {
     ("GET", "/journal-verify.pyz.sha256"): set(),
     ("GET", "/healthz"): set(),
     ("HEAD", "/healthz"): set(),
+    ("GET", "/recordz"): set(),
+    ("HEAD", "/recordz"): set(),
     ("GET", "/readyz"): set(),
     ("HEAD", "/readyz"): set(),
     ("GET", "/metrics"): set(),
