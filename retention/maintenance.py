@@ -10,6 +10,7 @@ import structlog
 
 from journal.core.errors import JournalError, KeyStoreError, LockedError
 from journal.core.times import day_of
+from journal.status.restored import lacks_last_seal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,15 +38,19 @@ class Maintenance:
     async def prepare(self) -> None:
         """Make what is missing for today and the next seven days: keys first, durable, then partitions.
 
-        No key is made for a day that holds entries: its own is lost, and another would make the loss final. Where the
-        keys of a category cannot be made, that is logged and shows in readiness; the others go on. Raises StoreError.
+        No key is made for a day that holds entries: its own is lost, and another would make the loss final. Nor for a
+        day that was prepared elsewhere, with a key store that knows of later seals: this one is an older copy of it.
+        Where the keys of a category cannot be made, that is logged and shows in readiness; the others go on. Raises
+        StoreError.
         """
         today = day_of(self._clock.now())
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
-        recorded = await politely(self._clock, self._store.recorded_days)
+        taken = await politely(self._clock, self._store.recorded_days)
+        if await lacks_last_seal(self._store, self._keystore):
+            taken |= {(row.category, row.day) for row in await self._store.partitions()}
         for category in await self._store.read_categories():
             for day in days:
-                is_used = (category.code, day) in recorded
+                is_used = (category.code, day) in taken
                 try:
                     await asyncio.to_thread(self._keystore.make_day_key, category.code, day, is_used=is_used)
                 except (KeyStoreError, OSError) as error:

@@ -376,7 +376,8 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
         sync_directory(path.parent)
     deadline = time.monotonic() + LOCK_LIMIT_SECONDS
-    descriptor = os.open(path, os.O_RDONLY)
+    # Open for writing: a network file system makes of this lock one of bytes, which asks for it (flock(2)).
+    descriptor = os.open(path, os.O_RDWR)
     try:
         while True:
             try:

@@ -81,6 +81,16 @@ async def forgotten_seal(store: Store, keystore: KeyStore) -> SealMoment | None:
     return known
 
 
+async def lacks_last_seal(store: Store, keystore: KeyStore) -> bool:
+    """Tell whether the database has a later seal than the key store remembers: another key store served it since.
+
+    Or one that was restored, until the next seal. Raises StoreError.
+    """
+    # The database is read first: a seal is in it before the key store learns of it.
+    latest, known = await store.latest_seal(), remembered(keystore)
+    return latest is not None and (known is None or known < SealMoment(latest.sealed_at, latest.number))
+
+
 def describe_lost(lost: SealMoment) -> str:
     """Return that a seal is lost."""
     return f"the database has lost seal {lost.number} of {format_seconds(lost.sealed_at)}, and possibly later ones"

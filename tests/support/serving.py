@@ -25,7 +25,7 @@ from tests.support.rig import CATEGORY, SERVICE, SOURCE, TENANTS
 from tests.support.world import PERSON
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 CATEGORIES = (CATEGORY, "ecrits")
 SERVICE_PROGRAM = ("-m", "journal.cli.main")
@@ -56,11 +56,15 @@ class Site:
     modules: dict[str, str] = field(default_factory=dict)  # by tenant
     clients: dict[str, str] = field(default_factory=dict)
     signer_socket: str = NO_SIGNER_SOCKET
+    # On another host than this machine: its address, and what its programs' command lines begin with.
+    host: str = "127.0.0.1"
+    command: Sequence[str] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def superuser_dsn(self) -> str:
@@ -86,9 +90,10 @@ class Site:
             "JOURNAL_HOME": str(self.home),
             "JOURNAL_SERVICE_NAME": SERVICE,
             "JOURNAL_DSN": self.dsn,
-            "JOURNAL_LISTEN": f"127.0.0.1:{self.port}",
+            "JOURNAL_LISTEN": f"{self.host}:{self.port}",
             "JOURNAL_SEAL_INTERVAL_SECONDS": "1",
             "JOURNAL_SIGNER_SOCKET": self.signer_socket,
+            **self.variables,
         }
 
 
@@ -131,9 +136,10 @@ class Serving:
     async def start(cls, site: Site, *, workers: int = 1, program: Sequence[str] = SERVICE_PROGRAM) -> Self:
         """Start the service; it may not listen yet."""
         arguments = ["serve", "--workers", str(workers)]
-        if program == SERVICE_PROGRAM:
+        if program == SERVICE_PROGRAM and not site.command:
             return cls(await forks.Service.start(arguments, site.environment), site.home / "serve.log")
         process = await asyncio.create_subprocess_exec(
+            *site.command,
             sys.executable,
             *program,
             *arguments,
