@@ -95,10 +95,14 @@ async def preserve(service: Service, hold: Hold, recipient: Recipient, root: Pat
             raise BusyError("the same days were preserved this very second", retry_after_seconds=1)
         index = await _record(service, hold, recipient)
         made = []
-        for held in periods:
-            is_gone = held.gone_through == hold.last_day
-            made.append(held if is_gone else await _make(service, outbox, hold, held, recipient=recipient, now=now))
-        await _list(service, outbox, made, tenant=hold.tenant, now=now, index=index)
+        try:
+            for held in periods:
+                is_gone = held.gone_through == hold.last_day
+                made.append(held if is_gone else await _make(service, outbox, hold, held, recipient=recipient, now=now))
+        finally:
+            # What was placed before an error is listed too.
+            if any(held.file is not None for held in made):
+                await _list(service, outbox, made, tenant=hold.tenant, now=now, index=index)
         return made
 
 

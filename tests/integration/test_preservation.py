@@ -197,6 +197,21 @@ async def test_a_file_is_never_replaced(world: World, monkeypatch: pytest.Monkey
     assert sorted(path.name for path in (root(world) / TENANT).iterdir()) == [".lock", listed, signature, name]
 
 
+async def test_what_was_placed_before_an_error_is_listed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first category's file stays, in an inventory that names it alone."""
+    real = Outbox.place
+
+    def place(outbox: Outbox, name: str) -> None:
+        if SHORT.code in name:
+            raise OSError(28, "No space left on device", name)
+        real(outbox, name)
+
+    monkeypatch.setattr(Outbox, "place", place)
+    with pytest.raises(OperatorError, match="nothing more was preserved"):
+        await hold(world, "--category", CATEGORY, "--category", SHORT.code)
+    check_listed(world, list((root(world) / TENANT).glob("*.p7m")))
+
+
 async def test_who_is_shown_it(world: World) -> None:
     """Those who see what filters ask for, and no auditor; nobody is mailed of it."""
     login = "a.martin@albi.example"
