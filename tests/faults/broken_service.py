@@ -6,6 +6,7 @@
     hopeful      takes the loss of the connection for a commit
     alone        does not ask for a standby, though another server may take the primary's place
     careless     does not look whether its database keeps what it commits
+    deaf         acknowledges whatever its flush says
 
 Run as a program in place of `journal.cli.main`; nothing of the service itself knows of it.
 """
@@ -13,15 +14,16 @@ Run as a program in place of `journal.cli.main`; nothing of the service itself k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
 
 import sql
 from journal.cli.main import main
-from journal.core.errors import UnavailableError
+from journal.core.errors import StoreError, UnavailableError
 from journal.database import ingest
-from journal.database.ingest import AppendResult, _read_result, append_arguments
+from journal.database.ingest import AppendResult, _flush, _read_result, append_arguments
 from journal.database.servers import Servers
 from journal.database.store import Store
 from journal.writing import rules
@@ -83,6 +85,12 @@ async def leave_unflushed(connection: asyncpg.Connection, stack: AsyncExitStack,
     await stack.aclose()
 
 
+async def flush_deafly(connection: asyncpg.Connection, stack: AsyncExitStack) -> None:
+    """Return, whatever is said."""
+    with contextlib.suppress(StoreError):
+        await _flush(connection, stack)
+
+
 async def look_away(store: Store) -> list[str]:
     """Find nothing."""
     del store
@@ -107,6 +115,9 @@ if __name__ == "__main__":
         Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
     elif fault == "alone":
         Servers.are_several = False  # type: ignore[method-assign, assignment]  # the fault
+    elif fault == "deaf":
+        ingest._flush = flush_deafly
+        Memory.accept = believe  # type: ignore[method-assign, assignment]  # else the fault would do no harm
     elif fault == "careless":
         Store.check_durability = look_away  # type: ignore[method-assign, assignment]  # the fault
     else:
