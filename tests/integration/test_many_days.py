@@ -48,6 +48,8 @@ class Plan:
     rules: dict[int, int]  # what is changed of a rule, by the number of the day
     audits: tuple[int, ...]  # the days on which the whole store is checked
     asking: int  # how many communes then ask for extracts
+    kept_days: int = 60  # of the categories whose rule does not change
+    still: tuple[int, int] = (30, 31)  # two days on which nobody did anything
 
 
 PLAN = Plan(
@@ -59,15 +61,18 @@ PLAN = Plan(
     audits=(39, 79),
     asking=2,
 )
-# In as few days as an entry of the leap day can live: each fault and each jump, and not each with each.
+# From the leap day to summer time, half as long as entries are kept by default: each
+# fault and each jump, and not each with each.
 DENSE = Plan(
     begin=date(2028, 2, 28),
-    days=62,
+    days=32,
     faults=10,
-    between_faults=5,
-    rules={15: 10, 32: 25, 46: 3, 54: 8},
-    audits=(39,),
+    between_faults=2,
+    rules={9: 10, 17: 25, 23: 3, 27: 8},
+    audits=(19,),
     asking=1,
+    kept_days=30,
+    still=(28, 29),
 )
 
 
@@ -336,7 +341,7 @@ class Life:
         if number % 7 == 3:
             await self.restart()
         await self.go_wrong(number)
-        if number not in (30, 31):  # two days on which nobody did anything
+        if number not in self.plan.still:
             await self.record(self.tenants)
         await self.installation.service.sealer.seal_open(even_if_still=False)
         if number % 2:
@@ -354,6 +359,9 @@ async def live(
         administration = world.installation.administration
         await administration.add_category(NewCategory(code=BRIEF, label="Brève", retention_days=2))
         await administration.add_category(NewCategory(code=CHANGING, label="Changeante", retention_days=30))
+        if plan.kept_days != PLAN.kept_days:
+            for code in WRITTEN[:2]:
+                await administration.set_category(code, instruction="I-0", retention_days=plan.kept_days)
         await world.installation.maintenance.prepare()
         await world.seal()
         owner = await asyncpg.connect(world.dsn)
@@ -387,17 +395,19 @@ def judge(life: Life, record_property: Callable[[str, object], None]) -> None:
     assert (tally.early, tally.late, tally.alarms) == ([], [], [])
     assert tally.jumps == life.plan.faults
     # Of 60 days: an entry is always less than 60 × 24 h old, and no day goes before its 59th day is over.
-    for category, days in (("main-courante", 60), ("ecrits", 60), (BRIEF, 2)):
+    kept = life.plan.kept_days
+    for category, days in (("main-courante", kept), ("ecrits", kept), (BRIEF, 2)):
         low, high = tally.ages[category]
         assert (days - 2) * DAY < low
         assert high < days * DAY
     assert tally.ages[CHANGING][1] < 30 * DAY
-    assert life.purged_on["ecrits", LEAP_DAY] == LEAP_DAY + 59 * DAY == date(2028, 4, 28)
+    assert life.purged_on["ecrits", LEAP_DAY] == LEAP_DAY + (kept - 1) * DAY
+    assert LEAP_DAY + (PLAN.kept_days - 1) * DAY == date(2028, 4, 28)
     assert life.purged_on[BRIEF, LEAP_DAY] == date(2028, 3, 1)
     assert life.purged_on[BRIEF, SUMMER_TIME] == SUMMER_TIME + DAY
 
 
-@pytest.mark.parametrize("plan", [DENSE, pytest.param(PLAN, marks=pytest.mark.campaign)], ids=["62", "120"])
+@pytest.mark.parametrize("plan", [DENSE, pytest.param(PLAN, marks=pytest.mark.campaign)], ids=["32", "120"])
 async def test_days(
     postgres: EmbeddedPostgres, tmp_path: Path, plan: Plan, record_property: Callable[[str, object], None]
 ) -> None:
