@@ -11,7 +11,7 @@ import pytest
 from journal.audit.run import Audit
 from journal.audit.watch import check_facts
 from journal.core.entry import Compartment
-from journal.core.errors import OperatorError
+from journal.core.errors import OperatorError, StoreError
 from journal.core.times import day_of
 from journal.document.paper import paper_content
 from journal.papers.breach import Breach, Suspected, examine
@@ -228,6 +228,13 @@ async def test_a_commune_s_own_journal_that_was_altered(world: World) -> None:
     text = orjson.dumps([one.blocks for one in paper.sections]).decode()
     assert "2\u00a0entrées altérées ou ôtées" in text
     assert "verify-store les nomme" in text
+    # By which rule that journal is read is the category's own row: without it nothing is recorded, and no dossier made.
+    async with world.superuser() as superuser:
+        await superuser.execute("UPDATE journal.category SET retention_days = 20 WHERE code = 'journal'")
+    async with world.another_process() as other:
+        situation = await gather(other.service, TENANT)
+        with pytest.raises(StoreError, match="category journal: its row in the database is not the one"):
+            await examine(situation, suspect(world, suspicion="database"))
 
 
 async def test_what_was_purged_since(world: World) -> None:
