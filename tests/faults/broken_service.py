@@ -85,10 +85,10 @@ async def leave_unflushed(connection: asyncpg.Connection, stack: AsyncExitStack,
     await stack.aclose()
 
 
-async def flush_deafly(connection: asyncpg.Connection, stack: AsyncExitStack) -> None:
+async def flush_deafly(connection: asyncpg.Connection, stack: AsyncExitStack, *, must_replicate: bool) -> None:
     """Return, whatever is said."""
     with contextlib.suppress(StoreError):
-        await _flush(connection, stack)
+        await _flush(connection, stack, must_replicate=must_replicate)
 
 
 async def look_away(store: Store) -> list[str]:
