@@ -19,7 +19,9 @@ import pytest
 
 from journal.core.errors import OperatorError
 from journal.database.binaries import Mode, Origin, choose_identity, find_binaries, run
+from journal.database.cluster import Cluster
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
+from tests.support.clusters import MAKE
 from tests.support.memory import choose_directory
 
 if TYPE_CHECKING:
@@ -63,6 +65,11 @@ def usable_modes() -> list[Mode]:
             continue
         found.append(mode)
     return found
+
+
+@pytest.fixture(autouse=True)
+def _clusters_are_made_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "make", MAKE)
 
 
 @pytest.fixture

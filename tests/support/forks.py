@@ -15,6 +15,7 @@ import importlib
 import os
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ import orjson
 from journal.document import render
 from journal.signer import connect
 from tests.support import bound, moved_clock
+from tests.support.clusters import copy_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +135,11 @@ async def start_signer(control: int, service: str, files: Sequence[Path]) -> Chi
 
 
 def fork_children(put: Callable[[object, str, object], None]) -> None:
-    """Let this process fork what it would start, signers and makers of documents; `put` sets an attribute."""
+    """Let this process fork what it would start, signers and makers of documents; `put` sets an attribute.
+
+    It copies PostgreSQL's clusters, from where all that is forked keeps them.
+    """
+    copy_clusters(put, lambda: Path(_server()).parent)
     put(render, "_start", DocumentMaker.start)
     put(connect, "_start", start_signer)
 
@@ -245,8 +251,7 @@ def _server() -> str:
         assert process.stdin is not None
         process.stdin.close()
         process.wait()
-        Path(address).unlink()
-        Path(directory).rmdir()
+        shutil.rmtree(directory)
 
     atexit.register(end)
     return address
