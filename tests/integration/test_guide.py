@@ -118,7 +118,7 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
     assert dossier["known_at"] == told["date -u +%FT%TZ | tee /srv/contrats/connue-le"].strip()
     assert dossier["revoked_at"] is not None
     (token,) = [one for one in documents if "credential add" in one]
-    assert not told[token]
+    assert "oej_" not in told[token]
     assert (tmp_path / "srv" / "contrats" / "nouvel-acces.token").read_text(encoding="ascii").startswith("oej_")
     (checked,) = [one for one in documents if one.startswith("pdfsig")]
     assert "Signature is Valid" in told[checked]
