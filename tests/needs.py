@@ -28,6 +28,7 @@ PACKAGES = {
     "dpkg-deb": "dpkg",
     "etcd": "etcd-server",
     "gcc": "gcc",
+    "ip": "iproute2",
     "jq": "jq",
     "mkfs.ext4": "e2fsprogs",
     "nginx": "nginx",

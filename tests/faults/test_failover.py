@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.patroni import Patroni
 
 pytestmark = [
-    pytest.mark.needs("etcd", "patroni", "psql", "setpriv"),
+    pytest.mark.needs("etcd", "ip", "patroni", "psql", "setpriv"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes hosts of network namespaces"),
 ]
 
@@ -47,7 +47,7 @@ PARTINGS = 5
 CAUGHT_SECONDS = 180
 BEHIND = "the database is behind what was acknowledged"
 # What becomes of the primary's host. Parted: of the others, not of the service, which still writes to it.
-KINDS = ("killed", "stopped", "parted", "cut off", "handed over")
+KINDS = ("parted", "killed", "stopped", "cut off", "handed over")
 
 
 @asynccontextmanager
@@ -105,8 +105,9 @@ async def fail_over(kind: str, cluster: Patroni, load: Load, draw: random.Random
 @pytest.mark.parametrize(
     ("failovers", "changes", "seed"),
     [
-        pytest.param(3, QUICK, 1, id="3"),
-        # Fifty, on two clusters at once: a failover is mostly waiting.
+        # With its start, one takes most of a minute: waiting, but for some seconds.
+        pytest.param(1, QUICK, 1, id="1"),
+        # Fifty, on two clusters at once.
         pytest.param(25, {}, 2, id="first 25", marks=pytest.mark.campaign),
         pytest.param(25, {}, 3, id="other 25", marks=pytest.mark.campaign),
     ],
@@ -157,13 +158,14 @@ async def test_failover_under_load(
             f"{verdict.acknowledged} events acknowledged, {len(again)} of them after an answer that left it open, "
             f"{verdict.entries} stored: {len(verdict.lost)} lost, "
             f"{len(verdict.duplicated)} duplicated, {len(verdict.wrong)} otherwise wrong (forks are among these); "
-            f"a fault in more than {3 / failovers:.1%} of failovers is excluded at 95 %",
+            f"a fault in more than {min(3 / failovers, 1):.1%} of failovers is excluded at 95 %",
         )
         assert verdict.faults == []
         assert set(load.statuses) <= {CUT_OFF, 200, 201, 400, 409, 503}
         assert await audit(site) == []
 
 
+@pytest.mark.campaign
 async def test_a_standby_that_nobody_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.faults.auditing import audit
+from tests.faults.auditing import SIGNER_STARTS, audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
@@ -63,6 +63,8 @@ def place(shared: Site, hosts: Hosts, name: str, variables: Mapping[str, str] | 
         host=hosts.addresses[name],
         command=hosts.command(name),
         variables={
+            # Three that seal every second would wait for each other on a busy machine.
+            "JOURNAL_SEAL_INTERVAL_SECONDS": "10",
             "JOURNAL_MASTER_KEY_FILE": str(settings.master_key_path),
             "JOURNAL_SIGNING_KEY": str(settings.signing_key_path),
             "JOURNAL_SIGNING_CERT": str(settings.signing_cert_path),
@@ -75,16 +77,12 @@ def place(shared: Site, hosts: Hosts, name: str, variables: Mapping[str, str] | 
 
 async def type_on(site: Site, *arguments: str) -> str:
     """Type a command on a host, which must succeed; return what it says."""
-    status, out, err = await typed(site, arguments)
+    for _ in range(SIGNER_STARTS):
+        status, out, err = await typed(site, arguments)
+        if "the signer has not answered" not in err:  # on a busy machine it is long in starting
+            break
     assert status == 0, err
     return out.strip()
-
-
-async def refused_on(site: Site, *arguments: str) -> str:
-    """Type a command on a host, which must be refused; return why."""
-    status, _, err = await typed(site, arguments)
-    assert status != 0
-    return err
 
 
 async def typed(site: Site, arguments: Sequence[str]) -> tuple[int | None, str, str]:
@@ -169,6 +167,9 @@ async def test_services_on_several_hosts(
             await become(sites["c"], "/readyz", 503, "keys")
             for name in "ab":
                 await loads[name].acknowledgements(3)
+            # Where it was mounted, no key is made meanwhile; what else is written there is hidden by the mount.
+            assert not [*link.glob("days/*/*"), *link.glob("tenants/*")]
+            shutil.rmtree(link, ignore_errors=True)
             link.with_name("away").rename(link)
             await become(sites["c"], "/readyz", 200)
             for load in loads.values():
@@ -211,7 +212,8 @@ async def test_a_host_takes_over(
 ) -> None:
     """The second host takes the replica's disk, makes its key store from it, and goes on; nothing is lost.
 
-    The first, back with the key store it had, makes no key, changes nothing and seals nothing: it says what is missing.
+    The first, back with the key store it had, does not start without the disk. Told to do without, it obeys nothing
+    that the second has changed, seals nothing, and says both.
     """
     with Hosts(NAMES[:2]) as hosts:
         shared = await found_site(tmp_path, cluster.dsn())
@@ -242,10 +244,12 @@ async def test_a_host_takes_over(
             await load.acknowledgements(3)
             await become(second, "/readyz", 200)
             await type_on(second, "tenant", "add", "gaillac", "--name", "Gaillac")
-            async with await Serving.start(first):
-                await become(first, "/readyz", 503, "facts", "keys", "seals")
-                refusal = await refused_on(first, "tenant", "add", "rabastens", "--name", "Rabastens")
-                assert "is not a copy of this key store: mount it" in refusal
+            with pytest.raises(RuntimeError, match="is not a copy of this key store: mount it"):
+                async with await Serving.start(first):
+                    pass
+            alone = replace(first, variables=without_replica(first))
+            async with await Serving.start(alone):
+                await become(alone, "/readyz", 503, "facts", "seals")
                 await become(second, "/readyz", 200)
             await load.finish()
         ledger.close()
@@ -275,9 +279,9 @@ async def test_a_signer_with_an_older_memory(cluster: EmbeddedPostgres, tmp_path
     """A second signer that does not share the first one's memory seals nothing, and says so."""
     with Hosts(NAMES[:2]) as hosts:
         shared = await found_site(tmp_path, cluster.dsn())
-        old = tmp_path / "old.state"
+        first, old = place(shared, hosts, "a"), tmp_path / "old.state"
+        await type_on(first, "seal")
         shutil.copy(shared.settings.signer_state_path, old)
-        first = place(shared, hosts, "a")
         second = place(shared, hosts, "b", {"JOURNAL_SIGNER_STATE": str(old)})
         ledger = Ledger(tmp_path / "ledger")
         async with await Serving.start(first), Load(first, ledger, clients=CLIENTS, seed=SEED) as load:

@@ -12,13 +12,17 @@ from journal.cli.installation import check_restored
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
 from journal.keys.last_seal import NAME, SealMoment, remember, remembered
+from journal.keys.ring import Keyring
 from journal.keys.store import KeyStore, open_keystore
-from tests.support.world import new_world, settings_of
+from journal.keys.wrapped import read_master_key
+from retention.maintenance import DAYS_AHEAD, Maintenance
+from tests.support.world import CATEGORY, new_world, settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
+    from tests.support.world import World
 
 FIRST = SealMoment(datetime(2026, 3, 2, 12, tzinfo=UTC), 7)
 LATER = SealMoment(FIRST.sealed_at + timedelta(minutes=1), 3)  # numbered anew since a restore
@@ -83,3 +87,25 @@ async def test_a_seal_without_its_memory(postgres: EmbeddedPostgres, tmp_path: P
         remember(open_keystore(world.settings), SealMoment(seal.sealed_at, seal.number + 1))
         with pytest.raises(OperatorError, match=f"has lost seal {seal.number + 1} of .*declare-loss {seal.number};"):
             await check_restored(world.dsn, settings_of(world))
+
+
+async def test_an_older_copy_that_is_used_beside_it(world: World, tmp_path: Path) -> None:
+    """It makes no key for a day that was prepared with the other, until it knows of the last seal."""
+    await world.seal()
+    settings = settings_of(world)
+    shutil.copytree(settings.keystore_path, tmp_path / "older")
+    await world.travel_to(world.today + timedelta(days=1))
+    await world.installation.maintenance.prepare()
+    await world.seal()
+    service = world.service
+    older = KeyStore(tmp_path / "older", read_master_key(settings.master_key_path))
+    made = Maintenance(store=service.store, keyring=Keyring(older), clock=service.clock)
+    day = world.today + timedelta(days=DAYS_AHEAD)
+    await made.prepare()
+    assert day in service.keyring.keystore.day_keys(CATEGORY)
+    assert day not in older.day_keys(CATEGORY)
+    last = remembered(service.keyring.keystore)
+    assert last is not None
+    remember(older, last)
+    await made.prepare()
+    assert day in older.day_keys(CATEGORY)
