@@ -61,7 +61,7 @@ SOUND = (
     Run("change"),
     Run("change", ("ATTACKS=1", "CHANGES=2")),
     Run("append", ("LOSSY",), is_long=True),
-    Run("append", ("LANES=3", "SHARED=2", "CANCELS=0"), is_long=True),
+    Run("append", ("LANES=3", "SHARED=2", "CANCELS=0", "CRASHES=1"), is_long=True),
     Run("seal", ("LOSSY",), is_long=True),
     Run("purge", ("CRASHES=4",), is_long=True),
     Run("change", ("CHANGES=4", "CRASHES=3"), is_long=True),
@@ -148,5 +148,7 @@ def _number(said: str, pattern: str) -> str:
 
 
 if __name__ == "__main__":
-    text = TABLE.read_text(encoding="utf-8").partition(BEGIN)[0]
-    TABLE.write_text(text + BEGIN + "".join(row(run, check(run)) for run in SOUND), encoding="utf-8")
+    text = TABLE.read_text(encoding="utf-8").partition(BEGIN)[0] + BEGIN
+    for each in SOUND:
+        text += row(each, check(each))
+        TABLE.write_text(text, encoding="utf-8")
