@@ -502,6 +502,7 @@ def test_the_self_check_accuses_nobody_of_more_than_was_recorded(page: Page, fil
     read(page, files, _wild(), "selfcheck")
     check_self(page)
     report = page.locator("#selfcheck-report")
+    expect(page.get_by_role("button", name="Imprimer le relevé")).to_be_in_viewport()
     assert "4 consultations abouties de 2 agents ; à part, 1 échec et 1 refus de consultation" in report.inner_text()
     assert [line[0][:8] + line[2] + line[3] for line in lines(page, "Accès en dehors")] == [
         "c.martinavant 07:0005:20",

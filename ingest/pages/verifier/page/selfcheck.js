@@ -82,7 +82,9 @@ element('selfcheck-form').addEventListener('submit', async (event) => {
   element('selfcheck-sheets').replaceChildren(...sheets(found, `${title}, établi le ${made}`));
   element('selfcheck-actions').hidden = false;
   element('sheets-print').hidden = !element('selfcheck-sheets').childElementCount;
-  element('selfcheck-report').focus();
+  // To focus what is higher than the window would show its middle.
+  element('selfcheck-report').focus({ preventScroll: true });
+  element('selfcheck-actions').scrollIntoView();
 });
 element('sheets-print').addEventListener('click', () => { document.body.classList.add('sheets'); window.print(); });
 addEventListener('afterprint', () => document.body.classList.remove('sheets'));
