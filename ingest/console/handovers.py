@@ -119,11 +119,13 @@ def _directory(seen: Visit) -> Path:
 
 
 async def is_unconfirmed(seen: Visit) -> bool:
-    """Tell whether the commune was handed files, and has not confirmed that it can open them."""
+    """Tell whether the commune was handed files for its present certificate, and has not confirmed that they open."""
     row = await _recipient(seen)
     if row is None or row.confirmed_at is not None:
         return False
-    return bool(await seen.console.edge.service.store.placed_handovers(seen.row.tenant))
+    files = await seen.console.edge.service.store.placed_handovers(seen.row.tenant)
+    present = read_recipient(row.certificate).sha256
+    return any(file.recipient_sha256 == present for file in files)
 
 
 async def _recipient(seen: Visit) -> RecipientRow | None:
@@ -135,6 +137,7 @@ async def _page(seen: Visit, *, refused: str = "", is_new: bool = False, status:
     service = seen.console.edge.service
     row = await _recipient(seen)
     recipient = read_recipient(row.certificate) if row is not None else None
+    present = recipient.sha256 if recipient is not None else b""
     files = await service.store.placed_handovers(seen.row.tenant)
     there = await asyncio.to_thread(_names, _directory(seen))
     first = day_of(service.clock.now()) - timedelta(days=SHOWN_DAYS)
@@ -144,7 +147,7 @@ async def _page(seen: Visit, *, refused: str = "", is_new: bool = False, status:
             nights[day_of(file.placed_at)].append(file)
     shown = [
         {
-            "files": [_describe(seen, file, there) for file in found if not _is_hidden(seen, file)],
+            "files": [_describe(seen, file, there, present) for file in found if not _is_hidden(seen, file)],
             "has_slip": seen.console.slip is not None and not any(_is_hidden(seen, file) for file in found),
             "night": night,
         }
@@ -155,8 +158,8 @@ async def _page(seen: Visit, *, refused: str = "", is_new: bool = False, status:
         status=status,
         confirmed_at=row.confirmed_at if row is not None else None,
         digits=CODE_DIGITS,
-        fingerprint=recipient.sha256.hex() if recipient is not None else "",
-        has_files=bool(files),
+        fingerprint=present.hex(),
+        has_files=any(file.recipient_sha256 == present for file in files),
         is_new=is_new,
         nights=[night for night in shown if night["files"]],
         refused=refused,
@@ -173,12 +176,13 @@ def _names(directory: Path) -> set[str]:
         return set()
 
 
-def _describe(seen: Visit, file: HandoverFile, there: set[str]) -> dict[str, object]:
+def _describe(seen: Visit, file: HandoverFile, there: set[str], present: bytes) -> dict[str, object]:
     labels = {row.code: row.label for row in seen.console.edge.service.snapshot.categories()}
     name = file_name(seen.row.tenant, file)
     return {
         "count": file.head_size - file.base_size,
         "first_day": file.first_day,
+        "is_of_older_key": file.recipient_sha256 != present,
         "is_there": name in there,
         "label": labels.get(file.category, file.category),
         "last_day": file.last_day,

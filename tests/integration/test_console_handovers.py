@@ -16,6 +16,7 @@ from ingest.console.rendering import in_fours
 from journal.core.times import day_of, format_time
 from journal.keys.persons import Identity
 from journal.pki.certificates import der_to_pem
+from tests.support.authority import issue, key_usage, new_key
 from tests.support.communes import opened
 from tests.support.console import REFERENT, signed_in
 from tests.support.edge import TENANT, RunningEdge, running_edge
@@ -90,6 +91,29 @@ async def test_a_clerk_confirms(edge: RunningEdge, tmp_path: Path) -> None:
     assert "Vos remises sont à confirmer" not in visitor.seen[-1]
     await visitor.get("/registre")
     assert "remise ouverte par la commune" in visitor.seen[-1]
+
+
+async def test_a_second_certificate(edge: RunningEdge) -> None:
+    """What was handed over for the key before confirms nothing for the new one: it says so, and asks no code."""
+    holder, path = await handed_to(edge)
+    visitor, _ = await signed_in(edge)
+    await visitor.get("/remises")
+    assert 'name="code"' in visitor.seen[-1]
+    assert "pour une clé d’avant" not in visitor.seen[-1]
+    begin = edge.clock.now().replace(microsecond=0)
+    other = issue(
+        "Mairie d'Albi", new_key(22), issuer=issue("AC", new_key(9)), extensions=(key_usage(0x08),),
+        begin=begin, end=begin.replace(year=begin.year + 1),
+    )  # fmt: skip
+    assert other.certificate != holder.certificate
+    await edge.installation.administration.register_recipient(TENANT, der_to_pem([other.certificate]))
+    await visitor.get("/remises")
+    assert "Aucune remise n’a encore été faite pour ce certificat" in visitor.seen[-1]
+    assert 'name="code"' not in visitor.seen[-1]
+    row = visitor.seen[-1].partition(path.name)[2].partition("</tr>")[0]
+    assert "(pour une clé d’avant)" in row
+    await visitor.get("")
+    assert "Vos remises sont à confirmer" not in visitor.seen[-1]
 
 
 async def test_a_slip_for_whoever_sees_all_of_it(edge: RunningEdge, tmp_path: Path) -> None:
