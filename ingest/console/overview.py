@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ingest.console.handovers import is_unconfirmed
 from ingest.console.telling import TITLES
 from journal.core.entry import ACTIONS, JOURNAL_CATEGORY, RESERVED_TENANT
-from journal.core.times import day_of, format_day, midnight, parse_day, parse_time
+from journal.core.times import day_of, format_day, midnight, parse_day
 from journal.papers.signing import anchor
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from aiohttp import web
 
     from ingest.console.pages import Visit
+    from ingest.console.purges import Purge
     from journal.status.figures import CategoryStatus
 
 SHOWN_DAYS = 14
@@ -43,7 +45,8 @@ async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
         return seen.page("hebergeur.html", categories=status.categories, **values)
     rows = await service.reader.status(seen.row.tenant)
     silent = [one for one in service.sources.silent if one.tenant == seen.row.tenant]
-    purges = await _purges(seen)
+    size = sum(row["size"] for row in rows if row["category"] == JOURNAL_CATEGORY)
+    purges = await seen.console.purges.of(seen.row.tenant, size)
     categories = [
         _category(
             row,
@@ -69,30 +72,6 @@ async def get_help(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
         anchor=anchor(service),
         labels={row.code: row.label for row in service.snapshot.categories()},
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purge:
-    """A day's destruction, of `count` entries, at a moment; `late` is by how much after its limit."""
-
-    day: date
-    count: int
-    at: datetime
-    late: timedelta
-
-
-async def _purges(seen: Visit) -> dict[str, list[Purge]]:
-    """Return, by category, what was destroyed of the commune as its journal tells it, oldest day first."""
-    service = seen.console.edge.service
-    found: dict[str, dict[date, Purge]] = {}
-    since = await service.chronicle.first_day()
-    async for entry in service.chronicle.entries(seen.row.tenant, "purge", since=since):
-        at = parse_time(entry.event["time"])
-        for told in entry.event["data"]["days"]:
-            day = parse_day(told["day"])
-            late = max(at - midnight(day + timedelta(days=told["retention_days"])), timedelta(0))
-            found.setdefault(told["category"], {})[day] = Purge(day=day, count=told["count"], at=at, late=late)
-    return {category: [days[day] for day in sorted(days)] for category, days in found.items()}
 
 
 def _category(

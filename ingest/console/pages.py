@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 from ingest import context
 from ingest.access import LOOKS_PER_SECOND, SNAPSHOT_LIMIT_SECONDS, RequestRate, read_body
 from ingest.console import sessions
+from ingest.console.purges import Purges
 from ingest.console.rendering import page
 from ingest.problems import ABSENT, BAD_REQUEST, ProblemError, about, problem_of
 from journal.core.errors import JournalError, StoreError, UnavailableError
@@ -62,13 +63,15 @@ class Console:
     attempts: RequestRate = field(init=False)
     attempts_from: RequestRate = field(init=False)
     looks: RequestRate = field(init=False)
+    purges: Purges = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin to count attempts to sign in, by login and by network."""
+        """Begin to count attempts to sign in, by login and by network, and to read what was destroyed."""
         clock = self.edge.service.clock
         self.attempts = RequestRate(clock, ATTEMPTS_PER_SECOND, ATTEMPTS, buckets=LOGINS_REMEMBERED)
         self.attempts_from = RequestRate(clock, 10 * ATTEMPTS_PER_SECOND, 10 * ATTEMPTS, buckets=LOGINS_REMEMBERED)
         self.looks = RequestRate(clock, LOOKS_PER_SECOND, LOOKS_PER_SECOND)
+        self.purges = Purges(self.edge.service)
 
     async def look(self) -> None:
         """Read what has changed, a few times a second at most: another process may just have invited somebody."""

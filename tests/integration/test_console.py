@@ -19,6 +19,7 @@ import pytest
 
 from ingest.console import rendering, sign_in
 from ingest.console.documents import OFFERED
+from ingest.console.purges import Purges
 from ingest.console.routes import ELSEWHERE, OPEN, PAGES
 from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
 from journal.admin.administration import Administration
@@ -519,6 +520,42 @@ async def test_a_contract_that_has_ended(own_edge: RunningEdge) -> None:
     assert (await visitor.sign_in()).status == 403
     assert "le contrat de votre commune a pris fin" in visitor.seen[-1]
     assert "n’est pas le bon" not in visitor.seen[-1]
+
+
+async def test_what_was_destroyed_is_read_once(own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second view reads no entry, a new one alone is read; on another day, or of a shorter journal, all are again."""
+    service = own_edge.service
+    asked: list[int] = []
+    read_entries = service.store.read_entries
+
+    async def counted(*arguments: Any) -> Any:
+        rows = await read_entries(*arguments)
+        asked.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(service.store, "read_entries", counted)
+
+    async def destroy(day: date) -> int:
+        told = {"category": CATEGORY, "count": 1, "day": format_day(day), "retention_days": 60}
+        receipt = await service.chronicle.write("purge", tenant=TENANT, subject=TENANT, data={"days": [told]})
+        return receipt.index + 1
+
+    purges, today = Purges(service), day_of(own_edge.clock.now())
+    gone = [today - timedelta(days=back) for back in (62, 61)]
+    first, second = await destroy(gone[0]), await destroy(gone[1])
+    for size, rows, days in ((first, second, gone), (second, 0, gone), (first - 1, second, gone)):
+        asked.clear()
+        found = await purges.of(TENANT, size)
+        assert [purge.day for purge in found[CATEGORY]] == days
+        assert sum(asked) == rows
+    third = await destroy(today)
+    asked.clear()
+    assert [purge.late for purge in (await purges.of(TENANT, third))[CATEGORY]][-1] == timedelta(0)
+    assert asked == [1]
+    asked.clear()
+    monkeypatch.setattr(purges, "_first_day", today - timedelta(days=1))
+    await purges.of(TENANT, third)
+    assert sum(asked) == third
 
 
 async def test_what_was_destroyed_and_when(own_edge: RunningEdge) -> None:
