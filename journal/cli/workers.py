@@ -58,8 +58,9 @@ class Workers:
             await asyncio.sleep(PAUSE_SECONDS)
             try:
                 self._processes[number] = await self._start_one(number)
-            except OSError as error:
-                log.error("no worker could be started: it is tried again", worker=number, reason=error.strerror)
+            except Exception as error:  # noqa: BLE001  (a keeper that ends would replace no worker any more)
+                kind, reason = type(error).__name__, str(error)
+                log.error("no worker could be started: it is tried again", worker=number, kind=kind, reason=reason)
 
     def ask_to_stop(self) -> None:
         """Ask all at once: as long as one listens, the kernel accepts connections for it."""
@@ -100,7 +101,8 @@ class Workers:
         else:
             await serve_worker(self._writer, ours)
         assert process.stdin is not None
-        process.stdin.write(f"{self._dsn}\n".encode())
-        with suppress(ConnectionError):  # it has ended: whoever waits for it sees that
+        # It may have ended, uvloop's RuntimeError if its pipe is closed already: whoever waits for it sees that.
+        with suppress(ConnectionError, RuntimeError):
+            process.stdin.write(f"{self._dsn}\n".encode())
             await process.stdin.drain()
         return process

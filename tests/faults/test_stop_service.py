@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+import socket
+import sys
+from typing import TYPE_CHECKING, cast
 
 import pytest
+import uvloop
 
+from journal.cli import workers
+from journal.cli.workers import Workers
+from journal.metrics import make_shared_memory
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import judge
 from tests.support.serving import Serving, Site, found_site, workers_of
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
     from pathlib import Path
+    from typing import Any
+
+    from journal.writing.writer import Writer
 
 CLIENTS = 8
 SEED = 20261125
@@ -77,6 +87,46 @@ async def test_a_worker_that_dies_is_replaced(site: Site, load: Load) -> None:
         await load.finish()
     assert load.cut_off <= 2 * CLIENTS
     assert await faults(site) == []
+
+
+def test_a_worker_that_dies_as_it_starts_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before it was told the database's address, on the service's own event loop: another takes its place."""
+    program, told = tmp_path / "worker", tmp_path / "told"
+    program.write_text(f"#!/bin/sh\nexec cat >>{told}\n", encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(workers, "PAUSE_SECONDS", 0.0)
+    start, started = asyncio.create_subprocess_exec, []
+
+    async def start_and_kill_the_second(*line: str, **options: Any) -> Process:
+        process = await start(*line, **options)
+        started.append(process)
+        if len(started) == 2:
+            process.kill()
+            assert process.stdin is not None
+            while not process.stdin.is_closing():  # noqa: ASYNC110  (nobody is told)
+                await asyncio.sleep(0)
+        return process
+
+    async def tell_three() -> None:
+        with socket.socket() as listener:
+            kept = Workers("the address", listener, make_shared_memory(2), 1, is_held=False)
+            await kept.start()
+            await kept.write_by(cast("Writer", object()))  # it is sent nothing
+            kept.keep()
+            async with asyncio.timeout(GONE_LIMIT_SECONDS):
+                await told_times(1)
+                started[0].kill()
+                await told_times(2)
+            await kept.stop()
+
+    async def told_times(times: int) -> None:
+        while not told.exists() or told.read_text(encoding="ascii") != times * "the address\n":  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_kill_the_second)
+    uvloop.run(tell_three())
+    assert [process.returncode for process in started] == [-signal.SIGKILL, -signal.SIGKILL, -signal.SIGTERM]
 
 
 async def test_workers_do_not_outlive_the_process_that_started_them(site: Site, load: Load) -> None:
