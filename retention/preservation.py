@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, OperatorError
-from journal.core.times import day_of, format_day, format_time
+from journal.core.times import day_of, format_day, format_time, overdue_through
 from journal.database.handover import HandoverFile
 from journal.document.render import PRESERVATION_SLIP
 from journal.document.slips import remark_of_gone, remark_of_request, remark_of_term
@@ -73,12 +73,13 @@ class Held:
 async def preserve(service: Service, hold: Hold, recipient: Recipient, root: Path) -> list[Held]:
     """Record what was asked, then make and place a file for each category; return them, those that are gone too.
 
-    Raises OperatorError for what cannot be asked, where nothing is left, and where a hand-over is under way; OSError
-    and JournalError as a hand-over does. What was placed before an error stays.
+    Raises OperatorError for what cannot be asked, where the purge is late, where nothing is left, and where a hand-over
+    is under way; OSError and JournalError as a hand-over does. What was placed before an error stays.
     """
     now = service.guard.check()
     periods = [_period(service, hold, code, day_of(now)) for code in hold.categories]
     recipient.check_valid(now)
+    await _check_purged(service, hold, day_of(now))
     if all(held.gone_through == hold.last_day for held in periods):
         raise OperatorError(
             "every day that was asked for is destroyed, as its rule required, and nobody can bring it back: "
@@ -127,6 +128,17 @@ def _period(service: Service, hold: Hold, code: str, today: date) -> Held:
         purged_from=max(begin, hold.first_day) + timedelta(days=category.stated_days),
         purged_by=hold.last_day + timedelta(days=category.stated_days),
     )
+
+
+async def _check_purged(service: Service, hold: Hold, today: date) -> None:
+    """Raise OperatorError where a day past its limit is still kept: a file made now would not verify."""
+    for row in await service.store.partitions():
+        category = service.snapshot.category(row.category) if row.category in hold.categories else None
+        if category is not None and row.day <= overdue_through(today, category.stated_days):
+            raise OperatorError(
+                f"{row.category}: {format_day(row.day)} is past its limit and still kept: no file would verify. Run "
+                "openepm-journal purge first, then repeat; nothing was recorded, and nothing preserved"
+            )
 
 
 def _first_left(category: CategoryRow, today: date) -> date:

@@ -152,6 +152,19 @@ async def test_what_cannot_be_preserved(world: World) -> None:
     assert await told(world) == before
 
 
+async def test_a_late_purge_comes_first(world: World) -> None:
+    """Where a day of one category is past its limit, nothing is recorded nor placed: not even of another."""
+    await world.travel_to(FIRST + 6 * DAY)
+    before = await told(world)
+    asked = ("--category", CATEGORY, "--category", SHORT.code)
+    with pytest.raises(OperatorError, match=f"{SHORT.code}: {FIRST} is past its limit .* Run openepm-journal purge"):
+        await hold(world, *asked, last=2)
+    assert await told(world) == before
+    assert not list(root(world).rglob("*conservation*"))
+    await world.installation.purger.run(max_days=None)
+    assert await hold(world, *asked, last=2) == 0
+
+
 async def test_nobody_asks_in_the_name_of_the_service(world: World) -> None:
     """An extract by the host is told to the communes, and is in the register: no name hides it."""
     days = [
