@@ -246,7 +246,7 @@ async def _ending(situation: Situation) -> list[Measure]:
     late = _late(situation, purges)
     state = good("à jour")
     if overdue:
-        state = bad(f"{_days(max(overdue))} en retard{_where(len(overdue))}")
+        state = bad(_overdue(overdue))
     elif late:
         days, categories = ({one[place] for one in late} for place in (0, 1))
         state = bad(f"à jour, {_days(len(days))} avec retard{_where(len(categories))}")
@@ -265,6 +265,14 @@ async def _ending(situation: Situation) -> list[Measure]:
 
 def _days(count: int) -> str:
     return f"{french_number(count)} jour{'s' if count > 1 else ''}"
+
+
+def _overdue(counts: Sequence[int]) -> str:
+    """Write how many days are late: `counts` has a number for each category that keeps some."""
+    if len(counts) == 1:
+        return f"{_days(counts[0])} en retard"
+    each = "chacune" if min(counts) == max(counts) else "au plus dans chacune"
+    return f"en retard dans {len(counts)} catégories, {_days(max(counts))} {each}"
 
 
 def _where(categories: int) -> str:

@@ -258,7 +258,7 @@ async def test_a_late_purge_is_told(world: World) -> None:
     title = "Destruction au terme, avec les clés"
     style, said = states(await measures(await gather(world.service, TENANT)))[title]
     assert style == "bad"
-    assert said == "3 jours en retard, dans 5 catégories"
+    assert said == "en retard dans 5 catégories, 3 jours chacune"
     # What nothing reads any more is counted apart.
     situation = await gather(world.service, TENANT)
     found = await cover(situation, FIRST, None)
