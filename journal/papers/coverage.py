@@ -291,12 +291,20 @@ def _silences(situation: Situation, found: Coverage) -> list[dict[str, object]]:
     rows = [
         [
             plain(named(one.source, SOURCE_CHARACTERS)) + small(situation.label(one.category)),
-            bad(solid_moment(one.since.replace(microsecond=0))),
+            _since(one),
             plain(f"{french_number(one.minutes)} minutes au plus"),
         ]
         for one in found.silent[:SOURCES_TOLD]
     ]
-    return [grid(["Source", "Rien depuis (UTC)", "Rythme déclaré"], rows, ["1", 50, 40])]
+    return [grid(["Source", "Dernier reçu (UTC)", "Rythme déclaré"], rows, ["1", 58, 40])]
+
+
+def _since(one: Silent) -> Lines:
+    """Write what the numbers above say was received last, and from when its rhythm counts, where that is later."""
+    last = bad(solid_moment(one.last_at.replace(microsecond=0)) if one.last_at else "aucun, jamais")
+    if one.since == one.last_at:
+        return last
+    return last + small(f"compté depuis la déclaration, le {solid_moment(one.since.replace(microsecond=0))}")
 
 
 def _how(situation: Situation, found: Coverage) -> list[str]:

@@ -85,13 +85,17 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """A source that has sent nothing for longer than its rhythm allows: since its last numbered event, or ever."""
+    """A source that has sent nothing for longer than its rhythm allows: since its last numbered event, or ever.
+
+    `since` is the later of that event and of when its rhythm was declared; `last_at` is the event alone.
+    """
 
     tenant: str
     category: str
     source: str
     minutes: int
     since: datetime
+    last_at: datetime | None
 
     def describe(self) -> str:
         """Return why an alarm is raised; the same while nothing comes."""
@@ -112,9 +116,10 @@ async def read_silent(store: Store, keyring: Keyring, service: str, sources: lis
     for row in await store.read_rhythms():
         names = keyring.source_names(Compartment(service, row.tenant, row.category))
         source, _ = names.open(row.name, key=row.source_key)
-        since = max(row.declared_at, last.get((row.tenant, row.category, source), row.declared_at))
+        last_at = last.get((row.tenant, row.category, source))
+        since = max(row.declared_at, last_at or row.declared_at)
         if now - since > timedelta(minutes=row.minutes):
-            found.append(Silent(row.tenant, row.category, source, row.minutes, since))
+            found.append(Silent(row.tenant, row.category, source, row.minutes, since, last_at))
     return found
 
 

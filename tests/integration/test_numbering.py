@@ -9,7 +9,10 @@ import pytest
 
 from journal.cli.store_checks import check_sources
 from journal.core.entry import Compartment
+from journal.document.french import solid_moment
 from journal.extract.numbering import SourceNumbers
+from journal.papers.coverage import coverage
+from journal.papers.situation import gather
 from journal.reading.sources import read_sources
 from tests.support.brief import BRIEF, brief_world
 from tests.support.world import DAY, FIRST, SERVICE, TENANT, make_event
@@ -105,6 +108,14 @@ async def test_a_silent_source_is_told(world: World) -> None:
         reason.startswith(f"la source {SOURCE} n'a rien") and reason.endswith("toutes les 60 minutes")
         for reason in said
     )
+    # The paper tells the last event as the table of numbers does, and from when the rhythm counts.
+    await world.seal()
+    paper = await coverage(await gather(world.service, TENANT))
+    tables = [block for section in paper.sections for block in section.blocks if "Dernier reçu (UTC)" in str(block)]
+    numbering, silence = (table["rows"][0] for table in tables)
+    assert silence[1][0]["text"] == numbering[-1][0]["text"]
+    declared = solid_moment(silent.since.replace(microsecond=0))
+    assert [line["text"] for line in silence[1][1:]] == [f"compté depuis la déclaration, le {declared}"]
     await world.service.store.set_rhythm(compartment, key=key, name=name, minutes=None)
     await world.service.sources.look()
     assert world.service.sources.silent == []
