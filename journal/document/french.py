@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 if TYPE_CHECKING:
-    from datetime import date, datetime, timedelta
+    from datetime import date
 
 UNBROKEN_CHARACTERS = 16
 MONTHS = (
@@ -109,6 +110,17 @@ def solid_moment(moment: datetime) -> str:
 def french_moment(moment: datetime) -> str:
     """Write a moment, and in which time it is: where no heading says so."""
     return f"{solid_moment(moment)}\u00a0(UTC)"
+
+
+def paris_moment(moment: datetime) -> str:
+    """Write a moment of universal time as a clock in Paris shows it, and say so.
+
+    Summer time is from the last Sunday of March to that of October, at 01:00 UTC (directive 2000/84/CE): computed, as
+    a host may have no time zones.
+    """
+    lasts = [datetime(moment.year, month, 31, 1, tzinfo=moment.tzinfo) for month in (3, 10)]
+    begins, ends = (last - timedelta(days=last.isoweekday() % 7) for last in lasts)
+    return f"{solid_moment(moment + timedelta(hours=2 if begins <= moment < ends else 1))}\u00a0(heure de Paris)"
 
 
 def solid_entries(count: int) -> str:

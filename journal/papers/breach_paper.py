@@ -12,6 +12,7 @@ from journal.document.french import (
     french_moment,
     french_number,
     french_range,
+    paris_moment,
     solid_days,
     solid_entries,
     solid_moment,
@@ -112,7 +113,7 @@ def _deadline(breach: Breach) -> str:
     return (
         "Si un risque pour les personnes n'est pas exclu, la commune notifie la violation à la CNIL dans les 72 heures "
         f"après en avoir pris connaissance : connue le {french_moment(breach.suspected.known_at)}, avant le "
-        f"{french_moment(breach.deadline)}."
+        f"{french_moment(breach.deadline)}, soit le {paris_moment(breach.deadline)}."
     )
 
 
