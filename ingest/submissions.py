@@ -16,9 +16,10 @@ from ingest.edge import COUNT
 from ingest.events import SINGLE_LIMIT_BYTES, read_batch, read_single
 from ingest.me import BATCH_LIMIT_BYTES
 from ingest.problems import BAD_REQUEST, ProblemError, absent
+from journal.clock import begun
 from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import JournalError, SubmissionError
-from journal.core.faults import PARAMETER, Fault
+from journal.core.faults import OF_THE_CLOCK, PARAMETER, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -39,6 +40,8 @@ INLINE_LIMIT_BYTES = 256 * 1024
 async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
     """Record one event or a batch, completely or not at all; answer the receipts.
 
+    Nothing is refused for its time while the clocks of service and database differ: the caller is asked to come back.
+
     A caller that disconnects does not undo its submission: handlers are not cancelled when their connection ends, and
     the writer shields what it has queued.
     """
@@ -57,16 +60,21 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     edge.instruments.received("single" if kind == SINGLE else "batch", len(body))
     is_large = kind == BATCH and len(body) > INLINE_LIMIT_BYTES
     async with _turn(edge, caller.tenant, is_large=is_large) as is_alone:
-        now, prefix = edge.service.clock.now(), caller.source_prefix or ""
+        then, now, prefix = begun(edge.service.clock), edge.service.clock.now(), caller.source_prefix or ""
         if not is_large:
             reading = read_single(body, now, prefix) if kind == SINGLE else read_batch(body, now, prefix)
         else:
             async with nullcontext() if is_alone else edge.decoding.hold(caller.tenant):
                 reading = await asyncio.to_thread(read_batch, body, now, prefix)
         request[COUNT] = len(reading.events)
-        if is_dry:
-            return await _look_ahead(edge, compartment, reading)
-        given = await _record(request, edge, caller, compartment, reading)
+        try:
+            if is_dry:
+                return await _look_ahead(edge, compartment, reading)
+            given = await _record(request, edge, caller, compartment, reading)
+        except SubmissionError as error:
+            if any(fault.code in OF_THE_CLOCK for fault in error.faults):
+                await edge.service.agreement.check(then)
+            raise
     edge.instruments.settled(given)
     return web.Response(
         body=given.body,

@@ -8,7 +8,8 @@ Faults of the clock, and the protection against each:
   seal: if it is earlier, or more than 7 days later, the operator must confirm it. If a time-stamping authority is
   configured and answers, its time decides instead, with a tolerance of 15 minutes; this closes the gap described below.
 - **Only the service's clock is wrong**: a day is purged or closed only if both clocks say that it is due; appends are
-  refused if they differ by more than 2 s; reads are refused as soon as either clock says that a day is over.
+  refused if they differ by more than 2 s, and so is, for now, what would be refused for its time for good; reads are
+  refused as soon as either clock says that a day is over.
 - **Only the database's clock is wrong**: the same; and nothing is sealed while the two are on different days.
 - **Behind**: nothing is purged early. After a clock was ahead, its seals and entries stay ahead: until the true time
   has passed them, their chains accept nothing, their days stay closed, and callers are told to try again.
@@ -54,6 +55,11 @@ class Clock(Protocol):
         ...
 
 
+def begun(clock: Clock) -> datetime:
+    """Return when the monotonic clock began, as the wall clock has it: the same until the wall clock is moved."""
+    return clock.now() - timedelta(seconds=clock.monotonic())
+
+
 class ClockGuard:
     """Detects that the wall clock was moved, by its departure from the monotonic one.
 
@@ -65,11 +71,11 @@ class ClockGuard:
         """Take the present difference of the two clocks as correct."""
         self._clock = clock
         self._limit = limit
-        self._start = clock.now() - timedelta(seconds=clock.monotonic())
+        self._start = begun(clock)
 
     def departure(self) -> timedelta:
         """Return by how much the wall clock was moved, in either direction."""
-        return abs(self._clock.now() - timedelta(seconds=self._clock.monotonic()) - self._start)
+        return abs(begun(self._clock) - self._start)
 
     def check(self) -> datetime:
         """Return the wall clock's time. Raises OperatorError if it has departed by more than the limit."""

@@ -28,6 +28,7 @@ from journal.snapshot import Snapshot
 from journal.status.alarms import Alarm, Alarms
 from journal.status.checks import Checks
 from journal.status.figures import Status, read_status
+from journal.writing.agreement import Agreement
 from journal.writing.chronicle import Chronicle
 from journal.writing.instruments import Instruments
 from journal.writing.remote import submit_here
@@ -76,6 +77,7 @@ class Service:
         self.snapshot = snapshot
         self.instruments = Instruments(metrics)
         self.guard = ClockGuard(clock)
+        self.agreement = Agreement(store, clock)
         self.receipt_keys = ReceiptKeys(settings.receipt_key_path, signer, clock)
         self.writer = Writer(
             store=store,

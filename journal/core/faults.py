@@ -62,6 +62,8 @@ TIME_PURGED = Code(
     "purged",
     "The access is so long ago that a first copy may be purged. Declare its number lost.",
 )
+# Of what the clock says.
+OF_THE_CLOCK = frozenset({TIME_AHEAD, TIME_TOO_OLD, TIME_PURGED})
 ID_REUSED = Code(
     "id-reused",
     "known",
