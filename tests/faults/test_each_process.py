@@ -106,25 +106,28 @@ async def campaign(
     ledger = Ledger(site.home / "ledger")
     workers = 1 if program != SERVICE_PROGRAM else 2
     serving = await Serving.start(site, workers=workers, program=program)
-    await serving.ready()
-    async with Load(site, ledger, clients=CLIENTS, seed=seed) as load:
-        for number in range(trials):
-            await load.acknowledgements(1)
-            await asyncio.sleep(draw.random() * LOAD_SECONDS)
-            pid = await find(site, database, serving, target)
-            if is_killed:
-                os.kill(pid, signal.SIGKILL)
-            else:
-                is_long = number % LONG_EVERY == LONG_EVERY - 1
-                await hold(pid, STOPPED_LONG_SECONDS if is_long else draw.random() * STOPPED_SECONDS)
-            if is_killed and target == OWN[0]:
-                await serving.ended()
-                await serving.kill()
-                serving = await Serving.start(site, workers=workers, program=program)
-                await serving.ready()
-        await load.finish()
-        assert await serving.stop() == 0
-    ledger.close()
+    try:
+        await serving.ready()
+        async with Load(site, ledger, clients=CLIENTS, seed=seed) as load:
+            for number in range(trials):
+                await load.acknowledgements(1)
+                await asyncio.sleep(draw.random() * LOAD_SECONDS)
+                pid = await find(site, database, serving, target)
+                if is_killed:
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    is_long = number % LONG_EVERY == LONG_EVERY - 1
+                    await hold(pid, STOPPED_LONG_SECONDS if is_long else draw.random() * STOPPED_SECONDS)
+                if is_killed and target == OWN[0]:
+                    await serving.ended()
+                    await serving.kill()
+                    serving = await Serving.start(site, workers=workers, program=program)
+                    await serving.ready()
+            await load.finish()
+            assert await serving.stop() == 0
+    finally:
+        await serving.kill()  # else the next case fails for what this one left
+        ledger.close()
     return load
 
 
