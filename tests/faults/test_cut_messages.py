@@ -29,6 +29,7 @@ CLIENTS = 6
 SEED = 20261126
 CUT_LIMIT_SECONDS = 120
 REPEATED = 20
+LOCKED_PARTS = 5
 FAULT = "connection to the database cut at each message of"
 ASKED, ANSWERED = "Bind Execute Sync", "BindComplete DataRow CommandComplete ReadyForQuery"
 APPEND = list(boundaries("append", ASKED, ANSWERED))
@@ -52,21 +53,37 @@ WAYS = {
 }
 
 
+# The longest in parts: each ends within a case's time, on a slow machine too.
+CASES = [
+    (way, REPEATED // parts, part)
+    for way in WAYS
+    for parts in [LOCKED_PARTS if WAYS[way] is LOCKED else 1]
+    for part in range(parts)
+]
+
+
 @pytest.mark.parametrize(
-    ("way", "repeated"),
-    [("an append", 1), *(pytest.param(way, REPEATED, marks=pytest.mark.campaign) for way in WAYS)],
+    ("way", "repeated", "part"),
+    [("an append", 1, 0), *(pytest.param(*case, marks=pytest.mark.campaign) for case in CASES)],
 )
 async def test_the_connection_is_cut_at_each_message(
-    way: str, repeated: int, seed: int, mortal_cluster: EmbeddedPostgres, tmp_path: Path, record_property: Record
+    way: str,
+    repeated: int,
+    part: int,
+    seed: int,
+    mortal_cluster: EmbeddedPostgres,
+    tmp_path: Path,
+    record_property: Record,
 ) -> None:
     """Whatever the service could not know of a commit, it finds out: nothing is lost, nothing is there twice."""
     site = await found_site(tmp_path, mortal_cluster.dsn())
     program = ("-m", "tests.faults.locking_service") if WAYS[way] is LOCKED else SERVICE_PROGRAM
-    load, cuts = await campaign(site, WAYS[way], repeated, seed=SEED + seed, program=program)
+    seed += SEED + part
+    load, cuts = await campaign(site, WAYS[way], repeated, seed=seed, program=program)
     verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=site.superuser_dsn, home=tmp_path)
     assert set(cuts.values()) == {repeated}
-    note = f"{repeated} at each of {len(cuts)} boundaries"
-    show(record_property, f"{FAULT} {way}", cuts.total(), verdict, seed=SEED + seed, note=note)
+    note = f"{repeated} at each of {len(cuts)} boundaries" + (f", {LOCKED_PARTS} times" if WAYS[way] is LOCKED else "")
+    show(record_property, f"{FAULT} {way}", cuts.total(), verdict, seed=seed, note=note)
     assert verdict.faults == []
     # The service asks the database again by itself: a client learns of nothing, or is told to come back.
     assert set(load.statuses) <= {200, 201, 400, 409, 503}
