@@ -10,7 +10,21 @@ import pytest
 
 from tests.evidence import EVIDENCE
 from tests.faults.cases import PASSED, ROOT, Case, fingerprint, keep
+from tests.faults.report import REPORT
 from tests.faults.shown import SHOWN
+
+
+def commit_of(root: Path) -> str:
+    """Return the commit that is checked out, and `+` if anything but the report was changed since."""
+    git = ["git", "-C", str(root)]
+    described = [*git, "describe", "--always", "--exclude=*", "--abbrev=8"]
+    but_the_report = [".", f":(exclude){REPORT.relative_to(ROOT)}"]
+    changed = [*git, "status", "--porcelain", "--untracked-files=no", "--", *but_the_report]
+    commit, changes = (
+        subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()
+        for line in (described, changed)
+    )
+    return commit + ("+" if changes else "") if commit else "unknown"
 
 
 class Run:
@@ -19,8 +33,7 @@ class Run:
     def __init__(self, seed: int) -> None:
         """Run on the commit that is checked out."""
         self._seed = seed
-        line = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=8"]
-        self._commit = subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+        self._commit = commit_of(ROOT)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a case that passed, failed or was skipped; one that fails as it ends has failed."""

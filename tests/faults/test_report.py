@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.faults import cases, report
 from tests.faults.cases import Case, done, fingerprint, keep, read_cases
+from tests.faults.resume import commit_of
 from tests.faults.shown import Shown
 
 MODULE = "tests/faults/test_report.py"
@@ -71,6 +73,28 @@ def test_what_failed_is_named() -> None:
     keep(case("bad", outcome="failed"))
     assert not report.write_report(read_cases().values())
     assert f"- FAILED: `{MODULE}::bad` (c0ffee)\n" in report.REPORT.read_text(encoding="utf-8")
+
+
+def test_the_mark_of_changes_leaves_the_report_out(tmp_path: Path) -> None:
+    """A run that wrote the report has changed nothing that the next one runs on; any other change is marked."""
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    written, code = tmp_path / "tests/faults/REPORT.md", tmp_path / "code.py"
+    assert commit_of(tmp_path) == "unknown"
+    written.parent.mkdir(parents=True)
+    written.touch()
+    code.touch()
+    git("init")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-m", "One")
+    clean = commit_of(tmp_path)
+    assert re.fullmatch("[0-9a-f]{8}", clean)
+    written.write_text("a row", encoding="utf-8")
+    assert commit_of(tmp_path) == clean
+    code.write_text("changed", encoding="utf-8")
+    assert commit_of(tmp_path) == f"{clean}+"
 
 
 def test_the_committed_report_keeps_the_rules() -> None:
