@@ -44,6 +44,8 @@ STREAMS = 3
 # What begins the request for a child; its descriptors come with it.
 CHILD = b"\0"
 FAILED = 1
+# The process's own: a test may have put something else in the place of `sys.stderr`.
+STANDARD_ERROR = 2
 # How the product starts a signer, for a test that proves it.
 START_SIGNER = connect._start
 
@@ -131,7 +133,7 @@ class DocumentMaker(Child):
 
 async def start_signer(control: int, service: str, files: Sequence[Path]) -> Child:
     """Start a signer with one end of its control socket; it complains where we do."""
-    return Child(SIGNERS, ["--service", service, *map(str, files)], [control, sys.stderr.fileno()])
+    return Child(SIGNERS, ["--service", service, *map(str, files)], [control, STANDARD_ERROR])
 
 
 def fork_children(put: Callable[[object, str, object], None]) -> None:
