@@ -26,10 +26,11 @@ SHOWN_DAYS = 14
 async def get_overview(seen: Visit, _: dict[str, str]) -> web.StreamResponse:
     """Show the state of the commune's categories; to an operator of the host, that of the service."""
     service = seen.console.edge.service
-    status = await service.status()
+    answers, status = await seen.console.edge.readiness.ask()
+    # It is a second old at most; where it could not be read, asking anew raises why.
+    status = status or await service.status()
     kept = {category.category: category for category in status.categories}
     wrong = [alarm.reason for alarm in service.alarms.findings if alarm.tenant in {seen.row.tenant, RESERVED_TENANT}]
-    answers, __ = await seen.console.edge.readiness.ask()
     values: dict[str, Any] = {
         "is_late": False,
         "is_ready": not any(answers.values()),
