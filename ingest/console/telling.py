@@ -76,7 +76,8 @@ class Teller:
         self._snapshot = snapshot
         self._identity = identity
         self._labels = {row.code: f"« {row.label} »" for row in snapshot.categories()}
-        self._names = {self._named(row) for row in snapshot.persons() if row.tenant == tenant}
+        known = [self._known(row) for row in snapshot.persons() if row.tenant == tenant]
+        self._persons = {identity.name: _named(identity) for identity in known if identity is not None}
 
     def tell(self, entry: Entry) -> Told:
         """Return what is shown of an entry."""
@@ -103,8 +104,8 @@ class Teller:
             return _person(data["person"])
         if operator := data.get("operator"):
             # Of a person, the référent may have acted; all else is the host's.
-            is_own = action_of(entry) == "service.person" and operator in self._names
-            return str(operator) if is_own else f"l’hébergeur ({operator})"
+            own = self._persons.get(str(operator)) if action_of(entry) == "service.person" else None
+            return own or f"l’hébergeur ({operator})"
         if data.get("change") in _ABOUT_PERSON:
             return "l’hébergeur"
         if entry.submitted_by != SUBMITTED_BY:
@@ -126,7 +127,8 @@ class Teller:
             role = CODES["role"].get(data.get("role", ""), "")
             named = _person(data.get("person") or {}) or self._name(subject)
             # Who did it by themselves is told as who acted.
-            return "" if entry.submitted_by == subject else ", ".join(filter(None, (named, role)))
+            told = f"{named} (rôle : {role})" if named and role else named or role
+            return "" if entry.submitted_by == subject else told
         if action_of(entry) == "service.credential":
             label = self._account(subject) if self._snapshot.credential(subject) else f"accès {subject}"
             return ", ".join(filter(None, (label, USES.get(data.get("role", ""), ""))))
@@ -136,13 +138,14 @@ class Teller:
 
     def _name(self, identifier: str) -> str:
         row = self._snapshot.person(identifier)
-        return self._named(row) if row is not None else ""
+        identity = self._known(row) if row is not None else None
+        return _named(identity) if identity is not None else ""
 
-    def _named(self, row: PersonRow) -> str:
+    def _known(self, row: PersonRow) -> Identity | None:
         try:
-            return self._identity(row).name
+            return self._identity(row)
         except JournalError:
-            return ""
+            return None
 
     def _reason(self, data: Mapping[str, Any]) -> tuple[str, str]:
         """Return why, in French, and how it ended where it did not end well."""
@@ -194,6 +197,10 @@ def unanswered(entry: Entry) -> int | None:
     """Return the index of the request that an entry says to have matched nothing."""
     found = _EMPTY(str(entry.event.get("data", {}).get("reason", "")))
     return int(found[1]) if found is not None else None
+
+
+def _named(identity: Identity) -> str:
+    return _person({"name": identity.name, "function": identity.function})
 
 
 def _person(person: Mapping[str, Any]) -> str:

@@ -378,7 +378,7 @@ async def test_a_referent_invites_and_revokes(edge: RunningEdge) -> None:
     assert (await new.sign_in()).status == 303
     assert (await visitor.post("/personnes/reinviter", {"person": person.id})).status == 200
     await visitor.get("/registre?nature=person")
-    assert "Par : Agent inviting – sur : <b>Zoé</b> Martin, DPD, auditeur" in visitor.seen[-1]
+    assert "Par : Agent inviting, agent – sur : <b>Zoé</b> Martin, DPD (rôle : auditeur)" in visitor.seen[-1]
     assert (await new.get("")).status == 303  # until the invitation is accepted again
     assert (await visitor.post("/personnes/revoquer", {"person": person.id})).status == 200
     await new.forget_codes()
