@@ -40,6 +40,7 @@ def remember(keystore: KeyStore, moment: SealMoment, *, goes_back: bool = False)
 
     Raises KeyStoreError if a copy is not mounted, after writing the others; OSError.
     """
+    keystore.check_founded()
     for directory in keystore.mounted():
         there = _read(directory / NAME)
         if goes_back or there is None or there < moment:

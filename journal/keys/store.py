@@ -312,6 +312,10 @@ class KeyStore:
         """Raise KeyStoreError if there are tenants' keys, and the master key opens none of them; OSError."""
         self._keys.check_master_key()
 
+    def check_founded(self) -> None:
+        """Raise KeyStoreError if no copy has the service's own key: the key store is not mounted."""
+        self._keys.check_founded()
+
     def check_mounted(self) -> None:
         """Raise KeyStoreError, naming it, if a copy is not mounted."""
         self._keys.check_mounted()

@@ -171,6 +171,7 @@ class WrappedKeys:
         A key that `is_used` is never made again, only copied: raises AbsentKeyError if no copy has it.
         """
         if name != SERVICE_KEY:  # the first key, made when the directories are empty
+            self.check_founded()
             self.check_mounted()
         found = self.find(name)
         if found is not None:
@@ -244,6 +245,15 @@ class WrappedKeys:
                 found = os.stat(f"{directory}/{name}")  # noqa: PTH116  (looked at for every chain)
                 return found.st_dev, found.st_ino, found.st_mtime_ns
         return None
+
+    def check_founded(self) -> None:
+        """Raise KeyStoreError if no copy has the service's own key: it is the first, so the key store is elsewhere."""
+        with unreadable():
+            if self.mark(SERVICE_KEY) is None:
+                raise KeyStoreError(
+                    f"{self._directories[0]} is not a copy of this key store: mount it, or bring it back with "
+                    "openepm-journal keys restore"
+                )
 
     def check_mounted(self) -> None:
         """Raise KeyStoreError, naming it, if a replica is not mounted.

@@ -167,9 +167,8 @@ async def test_services_on_several_hosts(
             await become(sites["c"], "/readyz", 503, "keys")
             for name in "ab":
                 await loads[name].acknowledgements(3)
-            # Where it was mounted, no key is made meanwhile; what else is written there is hidden by the mount.
-            assert not [*link.glob("days/*/*"), *link.glob("tenants/*")]
-            shutil.rmtree(link, ignore_errors=True)
+            # Where it was mounted, nothing is written meanwhile: the mount would hide it.
+            assert not link.exists()
             link.with_name("away").rename(link)
             await become(sites["c"], "/readyz", 200)
             for load in loads.values():

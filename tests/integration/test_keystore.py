@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
+from journal.keys.last_seal import SealMoment, remember
 from journal.keys.store import KeyStore, open_keystore
-from journal.keys.wrapped import KEY_BYTES, make_master_key, read_master_key
+from journal.keys.wrapped import KEY_BYTES, SERVICE_KEY, make_master_key, read_master_key
 from journal.settings import Settings
 from tests.support.world import new_world
 
@@ -37,7 +39,7 @@ def directories(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def store(directories: list[Path]) -> KeyStore:
     """A key store with one tenant's and one day's key."""
-    store = opened(directories)
+    store = founded(directories)
     assert store.make_tenant_key("albi")
     assert store.make_day_key(CATEGORY, DAY)
     return store
@@ -49,9 +51,17 @@ def opened(directories: list[Path], master: bytes = MASTER) -> KeyStore:
     return KeyStore(first, master, replicas)
 
 
+def founded(directories: list[Path]) -> KeyStore:
+    """Return it with the service's own key, which is the first."""
+    store = opened(directories)
+    assert store.make_tenant_key(RESERVED_TENANT)
+    return store
+
+
 def files(directory: Path) -> list[str]:
-    """Return every file there, hidden ones too."""
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    """Return every file there, hidden ones too, but the service's own key."""
+    names = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    return sorted(names - {SERVICE_KEY})
 
 
 def test_a_key_is_in_every_copy_and_nowhere_in_clear(store: KeyStore, directories: list[Path]) -> None:
@@ -170,17 +180,19 @@ def test_repair_goes_on_past_what_it_cannot_repair(store: KeyStore, directories:
 
 
 def test_a_replica_added_later(store: KeyStore, directories: list[Path], tmp_path: Path) -> None:
-    """A new, empty replica is filled with every key and fence."""
+    """A new replica, begun with the service's own key, is filled with every key and fence."""
     store.make_day_key(CATEGORY, DAY + timedelta(days=1))
     store.raise_fence(CATEGORY, DAY)
     store.shred_day_key(CATEGORY, DAY)
+    (tmp_path / "new" / "tenants").mkdir(parents=True)
+    shutil.copy(directories[0] / SERVICE_KEY, tmp_path / "new" / SERVICE_KEY)
     opened([*directories, tmp_path / "new"]).repair()
     assert files(tmp_path / "new") == files(directories[0])
 
 
 def test_two_keys_under_one_name(store: KeyStore, directories: list[Path]) -> None:
     """Two good copies of different keys are for a person to judge: neither is overwritten."""
-    other = opened([directories[0].with_name("other")])
+    other = founded([directories[0].with_name("other")])
     other.make_day_key(CATEGORY, DAY)
     foreign = (directories[0].with_name("other") / NAME).read_bytes()
     (directories[1] / NAME).write_bytes(foreign)
@@ -314,6 +326,7 @@ for number in range(20):
 
 def test_processes_that_race_to_make_a_key(directories: list[Path]) -> None:
     """Of several processes that make the same keys at once, each is made by exactly one, and all read the same."""
+    founded(directories[:2])
     command = [sys.executable, "-c", RACE, str(directories[0]), str(directories[1])]
     racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for racer in racers:
@@ -369,7 +382,7 @@ def test_killed_anywhere_while_making_a_key(tmp_path: Path) -> None:
     steps = 0
     while True:
         directories = [tmp_path / f"{steps}" / name for name in ("keys", "second")]
-        directories[0].parent.mkdir()
+        founded(directories)
         was_killed = killed(directories, steps, "make")
         store = opened(directories)
         store.make_day_key(CATEGORY, DAY)
@@ -389,7 +402,7 @@ def test_killed_anywhere_while_shredding(tmp_path: Path) -> None:
     steps = 0
     while True:
         directories = [tmp_path / f"{steps}" / name for name in ("keys", "second")]
-        opened(directories).make_day_key(CATEGORY, DAY)
+        founded(directories).make_day_key(CATEGORY, DAY)
         was_killed = killed(directories, steps, "shred")
         store = opened(directories)
         store.raise_fence(CATEGORY, DAY)
@@ -429,14 +442,13 @@ def test_where_the_settings_put_it(tmp_path: Path) -> None:
         keystore_replicas=(str(tmp_path / "b"),),
         master_key_file=str(tmp_path / "elsewhere"),
     )
-    open_keystore(settings).make_tenant_key("albi")
-    assert files(tmp_path / "a") == files(tmp_path / "b") == ["tenants/albi"]
+    open_keystore(settings).make_tenant_key(RESERVED_TENANT)
+    assert (tmp_path / "a" / SERVICE_KEY).read_bytes() == (tmp_path / "b" / SERVICE_KEY).read_bytes()
 
 
 def test_a_replica_that_is_not_mounted(directories: list[Path]) -> None:
     """Nothing is made, repaired or destroyed: its place takes no key, and what it holds does not outlive a purge."""
-    store = opened(directories)
-    assert store.make_tenant_key(RESERVED_TENANT)
+    store = founded(directories)
     store.make_day_key(CATEGORY, DAY)
     mounted = directories[1].rename(directories[1].with_name("mounted"))
     for is_there in (False, True):
@@ -457,7 +469,27 @@ def test_a_replica_that_is_not_mounted(directories: list[Path]) -> None:
     mounted.rename(directories[1])
     store.raise_fence(CATEGORY, DAY)
     store.shred_day_key(CATEGORY, DAY)
-    assert files(directories[1]) == [f"fences/{CATEGORY}", f"tenants/{RESERVED_TENANT}"]
+    assert files(directories[1]) == [f"fences/{CATEGORY}"]
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_key_store_that_is_not_mounted(directories: list[Path], copies: int) -> None:
+    """Gone as a whole, nothing is made where it was, and no directory either; it comes back as it was."""
+    store = founded(directories[:copies])
+    assert store.make_day_key(CATEGORY, DAY)
+    for directory in directories[:copies]:
+        directory.rename(directory.with_name(f"{directory.name} away"))
+    for attempt in (
+        lambda: store.make_day_key(CATEGORY, DAY + timedelta(days=1)),
+        lambda: store.make_tenant_key("sete"),
+        lambda: remember(store, SealMoment(datetime(2026, 3, 2, tzinfo=UTC), 1)),
+    ):
+        with pytest.raises(KeyStoreError, match=f"{directories[0]} is not a copy of this key store: mount it"):
+            attempt()
+    for directory in directories[:copies]:
+        assert not directory.exists()
+        directory.with_name(f"{directory.name} away").rename(directory)
+    assert not store.make_day_key(CATEGORY, DAY)
 
 
 class TestEndedTenants:
@@ -472,7 +504,7 @@ class TestEndedTenants:
             for directory in directories:
                 assert files(directory) == [NAME, "ended/albi", "tenants/sete"]
         assert store.ended_tenants() == ["albi"]
-        assert store.tenant_keys() == ["sete"]
+        assert store.tenant_keys() == [RESERVED_TENANT, "sete"]
 
     def test_one_copy_that_knows_is_enough(self, store: KeyStore, directories: list[Path]) -> None:
         """So is the database: a key that is there is neither read nor made; what the database says destroys nothing."""
