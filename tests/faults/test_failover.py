@@ -47,6 +47,7 @@ PARTINGS = 5
 CAUGHT_SECONDS = 180
 BEHIND = "the database is behind what was acknowledged"
 # What becomes of the primary's host. Parted: of the others, not of the service, which still writes to it.
+STANDBY_KINDS = ("killed", "cut off", "stopped")
 KINDS = ("parted", "killed", "stopped", "cut off", "handed over")
 
 
@@ -161,6 +162,45 @@ async def test_failover_under_load(
         )
         assert verdict.faults == []
         assert set(load.statuses) <= {CUT_OFF, 200, 201, 400, 409, 503}
+        assert await audit(site) == []
+
+
+@pytest.mark.campaign
+async def test_the_synchronous_standby_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    """The other standby takes its place and the primary stays: nothing is lost, and recording goes on."""
+    spans = []
+    async with running_patroni() as cluster:
+        monkeypatch.setenv("PGPASSFILE", str(cluster.passwords))
+        site = await found_site(tmp_path, cluster.dsn)
+        ledger = Ledger(tmp_path / "ledger")
+        async with await Serving.start(site) as serving, Load(site, ledger, clients=CLIENTS, seed=SEED) as load:
+            for kind in STANDBY_KINDS:
+                primary = await cluster.whole()
+                standby = await cluster.synchronous()
+                load.pause_seconds = 0
+                await load.acknowledgements(BUSY_ANSWERS)
+                begin = now()
+                async with broken(kind, cluster, standby):
+                    load.pause_seconds = PACE_SECONDS
+                    await cluster.standby_replaced(standby)
+                    await load.acknowledgements(2 * CLIENTS)
+                assert await cluster.whole() == primary
+                spans.append((begin, now()))
+            await load.finish()
+            assert await serving.stop() == 0
+        ledger.close()
+        verdict = await judge(ledger=ledger.path, superuser_dsn=cluster.superuser_dsn(primary), home=tmp_path)
+        told = zip(STANDBY_KINDS, gaps(read_ledger(ledger.path), spans), strict=True)
+        record_property(
+            "evidence",
+            "the synchronous standby is lost under load: "
+            + ", ".join(f"{kind}: {gap:.1f} s without service" for kind, gap in told)
+            + f"; {verdict.acknowledged} events acknowledged, {verdict.entries} stored: {len(verdict.lost)} lost, "
+            f"{len(verdict.duplicated)} duplicated, {len(verdict.wrong)} otherwise wrong",
+        )
+        assert verdict.faults == []
         assert await audit(site) == []
 
 

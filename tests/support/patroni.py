@@ -197,6 +197,23 @@ class Patroni:
                     return primaries[0]
                 await asyncio.sleep(LOOK_SECONDS)
 
+    async def synchronous(self) -> str:
+        """Return the synchronous standby, by the PostgreSQL that has it; nothing if there is none."""
+        for node in self.nodes.values():
+            told = await self._told(node)
+            if told.get("role") == "master":
+                standbys = told.get("replication", [])
+                return next((one["application_name"] for one in standbys if one["sync_state"] == "sync"), "")
+        return ""
+
+    async def standby_replaced(self, name: str) -> None:
+        """Wait until another host than this one is the synchronous standby."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                if await self.synchronous() not in {"", name}:
+                    return
+                await asyncio.sleep(LOOK_SECONDS)
+
     async def replaced(self, name: str) -> str:
         """Wait until another host than this one is the primary; return it."""
         async with asyncio.timeout(START_SECONDS):
