@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-BACKLOG = 512
+# As the socket of systemd: a connection beyond it looks open to its caller, and what it sends waits for minutes.
+BACKLOG = 4096
 DATABASE_LOOK_SECONDS = 1.0
 # Allocations before a collection, collections before an older generation is collected too: the objects of requests
 # die by their counts, and a collection walks the heads and submissions that live on.
@@ -224,7 +225,7 @@ async def listening(
     papers = Papers(service, partial(look, installation))
     runner = Runner(create_app(service, attest=Attestations(service).issue, slip=Slips(service).issue, papers=papers))
     await runner.setup()
-    site = web.SockSite(runner, listener)
+    site = web.SockSite(runner, listener, backlog=BACKLOG)  # else aiohttp lowers it to its own
     await site.start()
     installation.service.watch("receipt key", installation.service.receipt_keys.run())
     try:

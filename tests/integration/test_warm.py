@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import struct
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from journal.cli.serve import COLLECTIONS, bind, listening
+from journal.cli.serve import BACKLOG, COLLECTIONS, bind, listening
 from journal.core.entry import Compartment
 from journal.database.heads import SealHeadRow
 from journal.reading import reader
@@ -21,13 +24,13 @@ from tests.support.world import TENANT, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     import asyncpg
 
     from journal.database.embedded import EmbeddedPostgres
 
 HEADS = 5_000
+MOST_WAITING = int(Path("/proc/sys/net/core/somaxconn").read_text(encoding="ascii"))
 
 
 @pytest.fixture
@@ -114,6 +117,16 @@ async def test_a_service_that_listens_collects_rarely(rig: Rig) -> None:
     async with listening(rig.installation, bind(Settings(listen="127.0.0.1:0"))):
         assert gc.get_freeze_count() > 10_000
         assert gc.get_threshold() == COLLECTIONS
+
+
+@pytest.mark.usefixtures("collecting")
+async def test_connections_wait_to_be_accepted(rig: Rig) -> None:
+    """As many as the host allows: one beyond looks open to its caller, and is answered minutes later."""
+    listener = bind(Settings(listen="127.0.0.1:0"))
+    async with listening(rig.installation, listener):
+        facts = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        # Of a socket that listens, the seventh number (tcpi_sacked) is how many may wait.
+        assert struct.unpack_from("=8x6I", facts)[5] == min(BACKLOG, MOST_WAITING)
 
 
 async def test_one_plan_of_the_append(superuser: asyncpg.Connection) -> None:
