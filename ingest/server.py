@@ -55,6 +55,8 @@ SHUTDOWN_SECONDS = 20.0
 # How long the event loop waits for a thread that decodes a batch; Python's default is 5 ms, each time.
 SWITCH_SECONDS = 0.001
 TOO_MANY_RETRY_SECONDS = 5
+# Connections that were refused and may still read their answer: each has a descriptor of the reserve.
+REFUSED_HELD = 256
 # aiohttp's own.
 READ_BUFFER_BYTES = 2**16
 # How long open connections may bring one more request, which is answered with "Connection: close".
@@ -92,12 +94,15 @@ class _Parser:
 class Connection(RequestHandler):
     """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
-    __slots__ = ("_asked", "_connections", "_direct", "_held")
+    __slots__ = ("_asked", "_connections", "_direct", "_held", "_refused")
 
-    def __init__(self, manager: Server, connections: Connections, direct: Direct, **kwargs: Any) -> None:
-        """Be counted among these connections."""
+    def __init__(
+        self, manager: Server, connections: Connections, refused: Refused, direct: Direct, **kwargs: Any
+    ) -> None:
+        """Be counted among these connections, or end as one that was refused."""
         super().__init__(manager, **kwargs)
         self._connections = connections
+        self._refused = refused
         self._direct = direct
         self._asked: Asked | None = None
         # What came while a request was answered directly.
@@ -187,9 +192,8 @@ class Connection(RequestHandler):
             super().connection_made(transport)
             return
         assert isinstance(transport, asyncio.Transport)
-        transport.set_protocol(asyncio.Protocol())
         transport.write(TOO_MANY)
-        transport.close()
+        self._refused.hold(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
@@ -234,15 +238,60 @@ class Connection(RequestHandler):
         log.error("a connection failed", kind=type(fields.get("exc_info")).__name__)
 
 
+class Refused:
+    """Connections that were told to come back: what they bring is thrown away for a moment.
+
+    Closed with a request unread, a connection is reset, and its caller may lose the answer.
+    """
+
+    def __init__(self) -> None:
+        """Hold none yet."""
+        self._held: set[asyncio.Transport] = set()
+
+    def hold(self, transport: asyncio.Transport) -> None:
+        """Close a connection once its caller has, or a moment later; at once where too many are held."""
+        if len(self._held) >= REFUSED_HELD:
+            transport.set_protocol(asyncio.Protocol())
+            transport.close()
+            return
+        self._held.add(transport)
+        transport.set_protocol(_Ending(self._held, transport))
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGERING_SECONDS, transport.close)
+
+    def drop(self) -> None:
+        """Close those that are left at once."""
+        for transport in [*self._held]:
+            transport.abort()
+
+
+class _Ending(asyncio.Protocol):
+    """One of them."""
+
+    def __init__(self, held: set[asyncio.Transport], transport: asyncio.Transport) -> None:
+        self._held = held
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (that it ended is what counts)
+        """Count no more."""
+        self._held.discard(self._transport)
+
+
 class Server(web.Server):
     """A server that uses our Connection."""
 
     room: Connections
+    refused: Refused
     direct: Direct
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return Connection(self, self.room, self.direct, loop=self._loop, **self._kwargs)
+        return Connection(self, self.room, self.refused, self.direct, loop=self._loop, **self._kwargs)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  (aiohttp's own)
+        """End every connection."""
+        self.refused.drop()
+        await super().shutdown(timeout)
 
 
 class Runner(web.AppRunner):
@@ -286,6 +335,7 @@ class Runner(web.AppRunner):
         server = Server(answer, request_factory=made.request_factory, loop=made._loop, **made._kwargs)  # noqa: SLF001  (no public way to set the class of connections)
         edge = self.app[EDGE]
         server.direct = Direct(self.app)
+        server.refused = Refused()
         server.room = Connections(edge.limits.connections, edge.proxies, edge.instruments)
         return server
 

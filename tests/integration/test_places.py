@@ -182,6 +182,25 @@ class TestConnections:
                     pass
             assert (await scrape(edge.session)).value("connections_refused_total") >= 1
 
+    async def test_a_refused_request_reads_its_answer(
+        self, postgres: EmbeddedPostgres, tmp_path: Path, opened: list[socket.socket]
+    ) -> None:
+        """Also where it was sent before the refusal: the connection is not reset under it."""
+        loop = asyncio.get_running_loop()
+        async with running_edge(postgres, tmp_path, limits=Limits(connections=8)) as edge:
+            for _ in range(2):
+                await connect(opened, edge.port, "127.0.0.5")
+            third = socket.socket()
+            opened.append(third)
+            third.bind(("127.0.0.5", 0))
+            third.connect(("127.0.0.1", edge.port))
+            third.sendall(b"GET /healthz HTTP/1.1\r\nHost: journal\r\n\r\n")
+            third.setblocking(False)
+            async with asyncio.timeout(60):
+                assert (await loop.sock_recv(third, 65536)).startswith(b"HTTP/1.1 503 ")
+                assert await loop.sock_recv(third, 65536) == b""
+            assert await status_of(await connect(opened, edge.port, "127.0.0.6")) == 200
+
     async def test_a_full_process(
         self, postgres: EmbeddedPostgres, tmp_path: Path, opened: list[socket.socket]
     ) -> None:
