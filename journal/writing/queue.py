@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import date
+from math import inf
 from typing import TYPE_CHECKING
 
 from journal.core.entry import SKEW
@@ -27,6 +28,8 @@ OVERLOAD_RETRY_SECONDS = 2
 # What a commune may submit before it counts as heavy: a busy day's rate, and a small batch.
 LIGHT_EVENTS_PER_SECOND = 500
 LIGHT_BURST_EVENTS = 500
+# With more requests that wait at once it is heavy too: where the machine is slow, no rate tells who floods it.
+LIGHT_WAITING_SUBMISSIONS = 100
 # Once heavy, for so long at least.
 HEAVY_SECONDS = 2
 
@@ -158,10 +161,10 @@ class _Pace:
         self.at = now
         self.events = float(LIGHT_BURST_EVENTS)
 
-    def count(self, events: int, now: float) -> bool:
-        """Count a submission; tell whether its tenant is heavy."""
+    def count(self, events: int, now: float, *, crowded: bool) -> bool:
+        """Count a submission; tell whether its tenant is heavy, as it is where its submissions crowd the queue."""
         filled = self.events + (now - self.at) * LIGHT_EVENTS_PER_SECOND
-        left = min(LIGHT_BURST_EVENTS, filled) - events
+        left = -inf if crowded else min(LIGHT_BURST_EVENTS, filled) - events
         self.at = now
         self.events = max(left, -HEAVY_SECONDS * LIGHT_EVENTS_PER_SECOND)
         return left < 0
@@ -171,7 +174,8 @@ class FairQueue:
     """Submissions by tenant, taken from the tenants in turn; bounded in events and in bytes.
 
     One tenant may fill at most half of the queue, which leaves room for the others. Tenants that submit much in little
-    time are heavy: they are taken apart from the others, who need not wait until what is heavy is written.
+    time, or have much waiting, are heavy: they are taken apart from the others, who need not wait until what is heavy
+    is written.
     """
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
@@ -243,7 +247,8 @@ class FairQueue:
     def _weigh(self, tenant: str, events: int) -> bool:
         now = time.monotonic()
         pace = self._paces.setdefault(tenant, _Pace(now))
-        if is_heavy := pace.count(events, now):
+        crowded = len(self._lines[tenant].submissions) > LIGHT_WAITING_SUBMISSIONS
+        if is_heavy := pace.count(events, now, crowded=crowded):
             self._heavy.add(tenant)
         else:
             self._heavy.discard(tenant)

@@ -25,7 +25,7 @@ from journal.core.errors import (
 )
 from journal.core.times import day_of
 from journal.snapshot import REFRESH_SECONDS
-from journal.writing.queue import LIGHT_BURST_EVENTS
+from journal.writing.queue import LIGHT_BURST_EVENTS, LIGHT_WAITING_SUBMISSIONS
 from tests.support.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
@@ -474,6 +474,20 @@ async def test_a_heavy_commune_is_appended_apart(rig: Rig, superuser: asyncpg.Co
         assert not heavy.done()
     await heavy
     assert await rig.size(ALBI) == LIGHT_BURST_EVENTS + 1
+
+
+async def test_a_commune_with_much_waiting_is_heavy(rig: Rig) -> None:
+    """However slow the machine, and so the rate at which it submits; another that submits an event is not."""
+    writer = rig.make_writer()
+    many = [
+        asyncio.create_task(rig.submit(rig.events(number), writer=writer))
+        for number in range(LIGHT_WAITING_SUBMISSIONS + 1)
+    ]
+    one = asyncio.create_task(rig.submit(rig.events("one"), tenant=CASTRES, writer=writer))
+    await asyncio.sleep(0)
+    assert (writer.takes_turns(ALBI), writer.takes_turns(CASTRES)) == (True, False)
+    async with running(writer):
+        await asyncio.gather(*many, one)
 
 
 async def test_a_large_batch_is_not_starved_by_small_ones(rig: Rig) -> None:
