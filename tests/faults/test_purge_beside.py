@@ -14,10 +14,9 @@ from tests.faults.load import Load
 from tests.faults.oracle import judge
 from tests.support.brief import BRIEF, key_files, leaves
 from tests.support.contents import purge_entries
-from tests.support.ports import free_port
-from tests.support.rig import SOURCE, TENANTS
-from tests.support.serving import CATEGORIES, Serving, Site
-from tests.support.world import DAY, PERSON, World, new_world
+from tests.support.rig import TENANTS
+from tests.support.serving import Serving, Site, site_of
+from tests.support.world import DAY, new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,21 +26,6 @@ if TYPE_CHECKING:
 NIGHTS = 2
 CLIENTS = 4
 SEED = 20261126
-
-
-async def site_of(world: World) -> Site:
-    """Give a world, whose clock has come to the present, to real processes: its communes, and their credentials."""
-    site = Site(home=world.settings.home_path, dsn=world.dsn, port=free_port())
-    for tenant in TENANTS:
-        for role, tokens, source in (("module", site.modules, SOURCE), ("client", site.clients, "")):
-            _, tokens[tenant] = await world.installation.administration.credentials.add(
-                role=role,
-                tenant=tenant,
-                categories=CATEGORIES,
-                source_prefix=source,
-                person=PERSON if role == "client" else None,
-            )
-    return site
 
 
 async def purge(site: Site) -> tuple[int | None, str, str]:

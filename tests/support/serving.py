@@ -27,6 +27,8 @@ from tests.support.world import PERSON
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.support.world import World
+
 CATEGORIES = (CATEGORY, "ecrits")
 SERVICE_PROGRAM = ("-m", "journal.cli.main")
 START_LIMIT_SECONDS = 60
@@ -116,6 +118,21 @@ async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS, *, 
             )
             _, site.clients[tenant] = await administration.credentials.add(
                 role="client", tenant=tenant, categories=CATEGORIES, person=PERSON
+            )
+    return site
+
+
+async def site_of(world: World) -> Site:
+    """Give a world, whose clock has come to the present, to real processes: its communes, and their credentials."""
+    site = Site(home=world.settings.home_path, dsn=world.dsn, port=free_port())
+    for tenant in TENANTS:
+        for role, tokens, source in (("module", site.modules, SOURCE), ("client", site.clients, "")):
+            _, tokens[tenant] = await world.installation.administration.credentials.add(
+                role=role,
+                tenant=tenant,
+                categories=CATEGORIES,
+                source_prefix=source,
+                person=PERSON if role == "client" else None,
             )
     return site
 
