@@ -82,7 +82,7 @@ async def test_the_connection_is_cut_at_each_message(
     load, cuts = await campaign(site, WAYS[way], repeated, seed=seed, program=program)
     verdict = await judge(ledger=tmp_path / "ledger", superuser_dsn=site.superuser_dsn, home=tmp_path)
     assert set(cuts.values()) == {repeated}
-    note = f"{repeated} at each of {len(cuts)} boundaries" + (f", {LOCKED_PARTS} times" if WAYS[way] is LOCKED else "")
+    note = f"{repeated} at each of {len(cuts)} boundaries" + (" in each part" if WAYS[way] is LOCKED else "")
     show(record_property, f"{FAULT} {way}", cuts.total(), verdict, seed=seed, note=note)
     assert verdict.faults == []
     # The service asks the database again by itself: a client learns of nothing, or is told to come back.
