@@ -101,6 +101,9 @@ SAYS = {
 }
 # A4 and its margins, 210 mm and 18 mm.
 PAGE_POINTS, MARGIN_POINTS = 595.3, 51.0
+# Seven centimetres: what is higher begins a page where it need not.
+END_POINTS = 200.0
+WORD = re.compile(r'<word [^>]*yMin="([0-9.]+)" [^>]*yMax="([0-9.]+)">([^<]+)</word>')
 ENGLISH = re.compile(r"\b(the|and|with|not|days?|entr(y|ies)|seals?|none|view|update|reader|client)\b(?! \()")
 
 
@@ -111,6 +114,14 @@ def right_ends(path: Path) -> list[float]:
     found = [float(at) for at in re.findall(r'<word [^>]*xMax="([0-9.]+)"', told)]
     assert len(found) > 100
     return found
+
+
+def height_of_end(path: Path) -> float:
+    """Return how high the seals with the signature are, in points: what a page that holds nothing else would have."""
+    line = [str(shutil.which("pdftotext")), "-bbox", path, "-"]
+    told = subprocess.run(line, capture_output=True, check=True, text=True).stdout.rpartition("<page ")[2]
+    at = {word: (float(top), float(end)) for top, end, word in WORD.findall(told)}
+    return at["comparer"][1] - at["cités"][0]
 
 
 @pytest.mark.parametrize("kind", FRENCH)
@@ -134,6 +145,8 @@ async def test_a_paper(world: World, tmp_path: Path, kind: str) -> None:
     assert made.index == await world.size(category="journal") - 1
     for code in ("/v1/", "kept_from", "doctor", "pdfsig"):
         assert code not in body, code
+    if kind != "notice":
+        assert height_of_end(tmp_path / "paper.pdf") < END_POINTS
     if kind == "notice":
         # It is posted up: its first page is the notice, and what supports it is on another.
         posted = text[: text.index("page 1 sur")]
