@@ -262,6 +262,20 @@ async def test_the_signature_is_seen_and_valid(signer: LocalSigner, tmp_path: Pa
     assert "Signature is Valid" not in answer
 
 
+async def test_the_signature_stands_on_no_page_alone(signer: LocalSigner, tmp_path: Path) -> None:
+    """However many categories push it over the end of a page, the section that says what it is worth goes with it."""
+    anchor = Anchor("CN=x", b"\4" * 32, is_development=True)
+    pages = set()
+    for count in (6, 7, 8):
+        content = make_json("destruction", "albi", tuple(f"c{number}" for number in range(count)))
+        document = await make("destruction", signer, make_paper(content, anchor=anchor))
+        *before, last, _ = read_text(document, tmp_path / "a.pdf").split("\f")
+        assert "Ce que vaut ce proc" in last
+        assert "Signature électronique" in last
+        pages.add(len(before) + 1)
+    assert pages == {1, 2}
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 async def test_long_and_hostile_names_stay_on_the_page(signer: LocalSigner, tmp_path: Path, kind: str) -> None:
     """Nothing lies outside the margins, whatever the names; what cannot be seen is shown by its code."""
