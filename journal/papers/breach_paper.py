@@ -129,11 +129,11 @@ def _suspected(situation: Situation, breach: Breach, json_sha256: str) -> Block:
         rows.append(("Ses demandes d'extrait", plain(asked) + small("journal de la commune")))
     elif told.suspicion != "root":
         rows.append(("Clés volées aussi", bad("oui") if told.with_keys else plain("non")))
-    failing = [LOOKED_AT.get(name, name) for name in breach.failing]
+    failing = [f"« {LOOKED_AT.get(name, name)} »" for name in breach.failing]
     rows.append(
         (
             "Contrôles du service",
-            bad(f"ceci n'est pas vrai à présent : {' ; '.join(failing)}") if failing else good("conformes"),
+            bad(f"en défaut : {' ; '.join(failing)}") if failing else good("conformes"),
         )
     )
     rows.append(("Alarmes depuis", _alarms(breach.alarms)))
@@ -173,7 +173,7 @@ def _reading(situation: Situation, breach: Breach) -> list[Block]:
             " « Altérées » et « manquantes » : une main les a modifiées, ôtées ou rendues illisibles dans la base ; "
             "verify-store les nomme, et une sauvegarde d'avant les rend."
         )
-    return [*blocks, grid(columns, rows, [40, 20, 36, 16, 18, "1"]), note(remark)]
+    return [*blocks, grid(columns, rows, [36, 16, 56, 14, 18, "1"]), note(remark)]
 
 
 def _exposed(situation: Situation, one: Exposure) -> list[Lines]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from tests.support.lived import (
     personal_event,
     submit,
 )
-from tests.support.pdf import check_signature, words_of
+from tests.support.pdf import check_signature, read_text, words_of
 from tests.support.world import CATEGORY, DAY, FIRST, PERSON, SERVICE, TENANT, World
 
 if TYPE_CHECKING:
@@ -197,9 +198,13 @@ async def test_a_database_written_by_its_owner(world: World, tmp_path: Path) -> 
         (one,) = [one for one in early.exposures if one.category == CATEGORY]
         assert (one.entries, one.damaged, one.missing) == (PER_DAY - 3, 2, 1)
         assert "facts" in found.failing
+        found = replace(found, exposures=[replace(one, overdue=123) for one in found.exposures])
         made = await Papers(other.service).sign(dossier(situation, found, "ab" * 32), TENANT, situation.now)
+    # Each is told on a line: a dossier of a late purge begins no page for its signature alone.
+    lines = read_text(made.document, tmp_path / "dossier.pdf", order="-raw").splitlines()
+    assert "et 123 au-delà de leur terme, non relues" in {re.sub(r"\s", " ", line) for line in lines}
     text = words_of(made.document, tmp_path / "dossier.pdf", order="-raw")
-    for told in ("et 2 altérées", "et 2 manquantes", "verify-store les nomme", "pas vrai à présent"):
+    for told in ("et 2 altérées", "et 2 manquantes", "verify-store les nomme", "en défaut : « "):
         assert told in text, text
 
 
