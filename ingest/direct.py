@@ -2,8 +2,8 @@
 
 `POST /v1/categories/{category}/events` with one event is nearly all that the service is asked. What arrives in one
 piece, with nothing unusual in its head, from a credential that is known, and holds no fault, goes to the writer at
-once, and is answered when the writer has. Whatever else there is to a request, `app` answers it: nothing is refused
-here. The caller cannot tell the two ways apart.
+once, and is answered when the writer has, or when it has no room. Whatever else there is to a request, `app` answers
+it. The caller cannot tell the two ways apart.
 """
 
 from __future__ import annotations
@@ -101,6 +101,10 @@ class Direct:
             compartment = _compartment(service.name, caller.tenant, category)
             try:
                 answer = service.offer(compartment, caller.id, [event], len(body), asked.seconds + MARGIN_SECONDS)
+            except BusyError as error:
+                # Cheaply, or a flood of refusals would leave no time to record. Not before the connection knows of it.
+                asyncio.get_running_loop().call_soon(asked.refuse, error)
+                return asked
             except Exception:  # noqa: BLE001  (raised again where it is answered)
                 answer = None
             if answer is not None:
@@ -169,13 +173,14 @@ class Asked:
             self._is_answered = True
             self._connection.leave_to_application(self._message, self._body)
         else:
-            self._refuse(error)
+            self.refuse(error)
 
     def expire(self) -> None:
         """Tell the caller that it has waited long enough."""
-        self._refuse(context.no_answer(self.seconds))
+        self.refuse(context.no_answer(self.seconds))
 
-    def _refuse(self, error: BaseException) -> None:
+    def refuse(self, error: BaseException) -> None:
+        """Answer with the problem that an error is."""
         edge = self._direct.edge
         problem = problem_of(error) if isinstance(error, Exception) else None
         if problem is None:

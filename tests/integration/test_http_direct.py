@@ -12,6 +12,7 @@ import pytest
 
 from ingest.app import DRAINS
 from ingest.direct import Direct
+from journal.core.errors import BusyError
 from tests.support.edge import SINGLE, RunningEdge
 from tests.support.raw import raw, request_head
 from tests.support.refused_events import valid_event
@@ -223,3 +224,27 @@ async def test_the_database_is_gone(own_edge: RunningEdge, taken: list[bool]) ->
     assert (status, headers["content-type"]) == (503, "application/problem+json")
     assert json.loads(body)["request_id"] == headers["x-request-id"]
     assert taken == [True]
+
+
+async def test_a_queue_without_room(own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same 503 by both ways, with when to come back; the connection goes on, and once there is room so does all."""
+
+    def no_room(*_: object) -> bool:
+        raise BusyError("too many events wait", retry_after_seconds=2)
+
+    told = []
+    reader, writer = await connect(own_edge)
+    with monkeypatch.context() as patch:
+        patch.setattr(own_edge.service.writer._queue, "put", no_room)
+        for kind in (SINGLE, UNUSUAL):
+            writer.write(whole(own_edge, fresh("no room"), kind=kind))
+            status, headers, body = await answer_of(reader)
+            assert int(headers["retry-after"]) >= 2  # and a little more, by chance
+            told.append((status, [*headers], body["type"], sorted(body)))
+    assert told[0] == told[1]
+    assert told[0][0] == 503
+    assert taken == [True]
+    writer.write(whole(own_edge, fresh("no room")))
+    status, _, body = await answer_of(reader)
+    assert (status, ids(body)) == (201, ["no room"])
+    writer.close()
