@@ -13,7 +13,7 @@ SEED ?= 0
 unexport PYTHONDONTWRITEBYTECODE
 MAY_INSTALL := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
-.PHONY: help install demo run tools test coverage test-wheel check catalog openapi bench campaign campaign-faults campaign-tamper campaign-breakages verifier release clean
+.PHONY: help install demo run tools test coverage test-wheel check catalog openapi bench campaign campaign-faults campaign-tamper campaign-breakages mutants verifier release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -89,6 +89,17 @@ campaign-tamper: install  ## tamper in every way of tests/tamper/KINDS.md, and w
 
 campaign-breakages: install  ## break a host in every way, as root, and write tests/faults/BREAKAGES.md
 	@$(BIN)/python -m tests.support.breakage_report
+
+# The tool is no part of the lock: it is installed beside it, for this alone.
+MUTATING := var/mutants/tool
+
+$(MUTATING)/.installed: tests/mutants/requirements.txt | install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
+	  --target $(MUTATING) -r $<
+	@touch $@
+
+mutants: $(MUTATING)/.installed  ## change the program in small ways, which the unit tests must find: tests/mutants/REPORT.md
+	@PYTHONPATH=$(MUTATING) $(BIN)/python -m tests.mutants $(MUTANTS)
 
 clean:  ## remove what install and run made here
 	rm -rf $(VENV) var dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,118 @@
+"""`tests/mutants/REPORT.md`: what came of the mutants, and why those that survived may."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.mutants.scope import SCOPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+REPORT: Final = Path(__file__).with_name("REPORT.md")
+# Per module, per function: what a line was, what it became, and why no test is to find it.
+EXPLAINED: Final = Path(__file__).with_name("explained.json")
+FOUND: Final = ("killed", "timeout")
+HEAD: Final = """# What mutants the unit tests kill
+
+`make mutants` writes this file. A mutant is one change of one function, by mutmut's operators; it is killed when one
+of the unit tests that reach the changed statement fails, or (*timeout*) takes ten times the processor time that they
+take. *Unreached*: no unit test runs the statement. The score counts everything that is not killed as a survivor, also
+what is explained below as the same program.
+
+Not mutated: docstrings, the wording of errors and of the log (texts with a space in them), names of codecs in another
+case, types named for `cast`, and what runs when a module is loaded (constants, defaults of arguments, decorators). Of
+`journal/reading/plan.py`, only the checks of a request are in the scope.
+
+| Part | Module | mutants | judged | killed | timeout | survived | explained | unreached | score |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The mutants of a module that were judged, of how many, drawn by which seed."""
+
+    total: int
+    chosen: int
+    seed: int
+    mutants: list[dict[str, Any]]
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Judged:
+        """Read what a run left."""
+        return cls(found["total"], found["chosen"], found["seed"], list(found["mutants"].values()))
+
+
+def write_report(found: Mapping[str, Judged]) -> None:
+    """Write the report of all modules that were judged."""
+    explained = _explained()
+    rows = [row for part in SCOPE for row in _rows(part, found, explained)]
+    REPORT.write_text(HEAD + "".join(rows) + _sampled(found) + "".join(_survivors(found, explained)))
+
+
+def _explained() -> dict[tuple[str, str, str, str], str]:
+    return {
+        (module, one["in"], one["was"], became): one["why"]
+        for module, ones in json.loads(EXPLAINED.read_text()).items()
+        for one in ones
+        for became in one["became"]
+    }
+
+
+def _key(module: str, one: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return module, one["function"], one["was"], one["became"]
+
+
+def _rows(part: str, found: Mapping[str, Judged], explained: Mapping[Any, str]) -> Iterator[str]:
+    sums: Counter[str] = Counter()
+    for module in SCOPE[part]:
+        if module not in found:
+            yield f"| {part} | `{module}` | not run | | | | | | | |\n"
+            continue
+        judged = found[module]
+        counts = Counter(str(one["outcome"]) for one in judged.mutants)
+        counts["mutants"], counts["judged"] = judged.total, len(judged.mutants)
+        counts["explained"] = sum(
+            _key(module, one) in explained for one in judged.mutants if one["outcome"] not in FOUND
+        )
+        sums += counts
+        yield _row(part, f"`{module}`", counts)
+    yield _row(f"**{part}**", "all", sums)
+
+
+def _row(part: str, name: str, counts: Counter[str]) -> str:
+    killed = sum(counts[outcome] for outcome in FOUND)
+    survived = counts["survived"] + counts["error"]
+    score = f"{100 * killed / counts['judged']:.1f} %" if counts["judged"] else ""
+    columns = (
+        counts["mutants"],
+        counts["judged"],
+        counts["killed"],
+        counts["timeout"],
+        survived,
+        counts["explained"],
+        counts["unreached"],
+    )
+    return f"| {part} | {name} | {' | '.join(map(str, columns))} | {score} |\n"
+
+
+def _sampled(found: Mapping[str, Judged]) -> str:
+    sampled = [f"`{module}` {one.chosen} (seed {one.seed})" for module, one in found.items() if one.chosen < one.total]
+    return f"\nSampled: {', '.join(sampled)}.\n" if sampled else ""
+
+
+def _survivors(found: Mapping[str, Judged], explained: Mapping[Any, str]) -> Iterator[str]:
+    yield "\n## Survivors\n"
+    for module in (module for modules in SCOPE.values() for module in modules if module in found):
+        left = [one for one in found[module].mutants if one["outcome"] not in FOUND]
+        if left:
+            yield f"\n### `{module}`\n\n"
+        for one in sorted(left, key=lambda one: (one["function"], one["was"], one["became"])):
+            why = explained.get(_key(module, one), "not explained")
+            yield f"- `{one['function']}` ({one['outcome']}): {why}\n"
+            yield f"  - was `{one['was']}`\n  - became `{one['became']}`\n"
