@@ -62,7 +62,7 @@ CHECKS: Final = {
 JUDGES: Final = {
     "chain": ("canonical", "chain", "entry", "envelope", "extending", "receipts", "seal", "seal_certificates", "tree"),
     "purge policy": ("purge_policy", "times"),
-    "authorisation": ("access", "extract_request", "manifest"),
+    "authorisation": ("access", "extract_request", "grounds", "manifest"),
     "verifier": (
         "certificates",
         "cms",

@@ -199,6 +199,7 @@ class Edge:
     service: SimpleNamespace
     unread: list[CredentialRow] = field(default_factory=list)
     refreshed: int = 0
+    failure: Exception = field(default_factory=lambda: StoreError("not now"))
 
     def put(self, **facts: object) -> None:
         """Put a credential that differs so from the module's."""
@@ -209,7 +210,7 @@ class Edge:
         """Read what is new; a database that has failed gives nothing."""
         self.refreshed += 1
         if not self.unread:
-            raise StoreError("not now")
+            raise self.failure
         for row in self.unread:
             self.snapshot._credentials[row.id] = row
 
@@ -299,7 +300,8 @@ async def test_unknown_wrong_revoked_and_expired_look_alike(edge: Edge, token: s
 
 async def test_a_credential_made_a_moment_ago_passes(edge: Edge) -> None:
     """It is looked for; four looks a second are made for all unknown ones together."""
-    for number in range(5):
+    for number, failure in enumerate((edge.failure, OSError("no route"), edge.failure, edge.failure, edge.failure)):
+        edge.failure = failure
         await edge.refused(f"Bearer oej_u{number}_{SECRET}")
     assert edge.refreshed == 4
     edge.unread.append(replace(MODULE, id="k9"))

@@ -138,6 +138,12 @@ class TestBytes:
         with pytest.raises(ValueError, match=r"key|time"):
             replace(delegation, **changes)
 
+    def test_a_delegation_of_one_second(self) -> None:
+        """Begins and ends in it, and is read back."""
+        delegation = parse_receipt_key(answered(lived(), 0).delegation)
+        shortest = replace(delegation, valid_until=delegation.valid_from)
+        assert parse_receipt_key(shortest.text) == shortest
+
     @pytest.mark.parametrize(
         ("old", "new"),
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -205,3 +206,15 @@ def test_the_day_is_that_of_utc() -> None:
     assert times.day_of(last + timedelta(microseconds=1)) == date(2026, 3, 15)
     assert times.day_of(times.midnight(date(2026, 3, 15))) == date(2026, 3, 15)
     assert times.midnight(date(2026, 3, 15)) == last + timedelta(microseconds=1)
+
+
+def test_the_zone_of_the_machine_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time of another offset becomes UTC, wherever the service runs."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Pacific/Auckland")
+        time.tzset()
+        try:
+            assert times.normalise_time("2026-03-14T08:00:00+01:00") == "2026-03-14T07:00:00.000000Z"
+        finally:
+            patch.undo()
+            time.tzset()
