@@ -1,4 +1,4 @@
-"""A PostgreSQL that is killed and started again."""
+"""A PostgreSQL that is killed and started again, and its processes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from journal.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
+    from tests.support.serving import Site
 
 
 RESTART_LIMIT_SECONDS = 60
+BACKENDS = {
+    "a backend that appends": "usename = 'journal_ingest'",
+    "the WAL writer": "backend_type = 'walwriter'",
+    "the checkpointer": "backend_type = 'checkpointer'",
+}
 
 
 async def kill(cluster: EmbeddedPostgres) -> None:
@@ -34,3 +42,18 @@ async def restart(cluster: EmbeddedPostgres) -> None:
                     raise
             else:
                 return
+
+
+async def backends(site: Site, which: str) -> list[int]:
+    """Return the processes of the database of this kind, those that work first."""
+    query = (
+        f"SELECT pid FROM pg_stat_activity WHERE {which} ORDER BY state = 'active' DESC NULLS LAST, query_start DESC"
+    )
+    try:
+        connection = await asyncpg.connect(site.superuser_dsn)
+    except (OSError, asyncpg.PostgresError):
+        return []
+    try:
+        return [row["pid"] for row in await connection.fetch(query)]
+    finally:
+        await connection.close()

@@ -10,13 +10,13 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import judge
+from tests.faults.postmaster import BACKENDS, backends
 from tests.faults.shown import show
 from tests.support.serving import SERVICE_PROGRAM, Serving, found_site, workers_of
 
@@ -33,11 +33,6 @@ SEED = 20261129
 FOUND_LIMIT_SECONDS = 300
 # Longer than the service waits for an answer: what it gave up may then still be written.
 STOPPED_SECONDS, STOPPED_LONG_SECONDS, LONG_EVERY = 2.0, 24.0, 7
-BACKENDS = {
-    "a backend that appends": "usename = 'journal_ingest'",
-    "the WAL writer": "backend_type = 'walwriter'",
-    "the checkpointer": "backend_type = 'checkpointer'",
-}
 OWN = ("the first process, which writes", "a worker", "the signer")
 TRIALS = 20
 POSTMASTER = "the postmaster"
@@ -166,21 +161,6 @@ def signers_of(pid: int) -> list[int]:
             if b"journal.signer" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
-
-
-async def backends(site: Site, which: str) -> list[int]:
-    """Return the processes of the database of this kind, those that work first."""
-    query = (
-        f"SELECT pid FROM pg_stat_activity WHERE {which} ORDER BY state = 'active' DESC NULLS LAST, query_start DESC"
-    )
-    try:
-        connection = await asyncpg.connect(site.superuser_dsn)
-    except (OSError, asyncpg.PostgresError):
-        return []
-    try:
-        return [row["pid"] for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
 
 
 async def conclude(fault: str, site: Site, load: Load, trials: int, seed: int, record: Record) -> None:

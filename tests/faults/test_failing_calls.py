@@ -17,8 +17,8 @@ from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
+from tests.faults.postmaster import BACKENDS, backends
 from tests.faults.shown import show
-from tests.faults.test_each_process import BACKENDS, backends
 from tests.support.serving import SERVICE_PROGRAM, Serving, found_site
 
 if TYPE_CHECKING:
