@@ -22,7 +22,7 @@ from journal.audit.run import Audit
 from journal.cli import commands, doctor, recover
 from journal.cli.installation import check_restored, open_service, simulate_clock
 from journal.clock import SimulatedClock, SystemClock
-from journal.core.entry import JOURNAL_CATEGORY, Compartment
+from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import FencedDayError, ForkError, JournalError, OperatorError
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
@@ -340,6 +340,7 @@ async def test_a_key_store_restored_from_an_old_backup(lived: Lived) -> None:
     for fence in (keys, lived.directory / "replica"):
         (fence / "fences" / BRIEF).unlink()
     foreign = KeyStore(lived.directory / "old", read_master_key(lived.world.settings.master_key_path))
+    foreign.make_tenant_key(RESERVED_TENANT)
     for day in days:
         foreign.make_day_key(BRIEF, day)
         (keys / "days" / BRIEF / day.isoformat()).write_bytes(

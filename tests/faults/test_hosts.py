@@ -328,6 +328,7 @@ async def test_a_signer_with_an_older_memory(cluster: EmbeddedPostgres, tmp_path
         async with await Serving.start(first), Load(first, ledger, clients=CLIENTS, seed=SEED) as load:
             await load.acknowledgements(3)
             await become(first, "/readyz", 200)
+            await type_on(first, "seal")  # which the copy does not know of
             async with await Serving.start(second):
                 await become(second, "/readyz", 503, "seals")
                 await become(first, "/readyz", 200)

@@ -304,7 +304,7 @@ async def test_the_document(world: World, tmp_path: Path, suspicion: str) -> Non
         FEARED[suspicion].replace("'", "’"),
         WHY[found.role or suspicion][0].replace("'", "’")[:60],
         "dans les 72 heures",
-        "min 00 s (UTC), soit le ",
+        "s (UTC), soit le ",
         "(heure de Paris)",
         "loi n° 78-17, art. 102",
         "règlement (UE) 2016/679, art. 33",

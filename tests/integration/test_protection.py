@@ -155,7 +155,7 @@ def test_no_error_shows_a_password(tmp_path: Path, dsn: str) -> None:
     [
         "postgresql://journal_owner@/journal?host=%2Frun%2Fpostgresql",
         "postgresql:///journal",
-        "postgres://owner:a%2Fb@[::1]:5432,db2:5433/journal?sslmode=verify-full",
+        "postgres://owner:a%2Fb@[::1]:5432,db2:5433/journal?sslmode=verify-full&target_session_attrs=read-write",
     ],
 )
 def test_addresses_that_are_taken(dsn: str) -> None:

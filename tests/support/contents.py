@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
 SERVICE_PREFIX = "fr.openepm.journal.service."
-HOUR = re.compile(r"\d+\sh\s\d\d\smin\s\d\d\ss(?!\s\((?:UTC|temps universel)\))")
+HOUR = re.compile(r"\d+\sh\s\d\d\smin\s\d\d\ss(?!\s\((?:UTC|temps universel|heure de Paris)\))")
 
 
 def without_zone(content: Any) -> list[str]:
