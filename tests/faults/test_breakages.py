@@ -101,10 +101,10 @@ def test_the_guide_has_each() -> None:
         for line in typed:
             if line.startswith("openepm-journal "):
                 # What another command gives here is a moment that was noted.
-                typed_so = re.sub(r"\$\(cat [^)]*\)", "2026-11-29T12:00:00Z", line)
+                typed_so = re.sub(r"\$\(cat [^)]*\)", "2026-11-29T12:00:00Z", line.replace("\\\n", " "))
                 make_parser().parse_args(shlex.split(typed_so)[1:])
         quoted = [words for words in re.findall(r"`([^`]+)`", row.partition("```")[0]) if words.count(" ") > 1]
-        assert quoted, row
+        assert quoted or row not in named.values(), row  # others have no message of the service
         assert {words: strange for words in quoted if (strange := strange_pieces(words))} == {}
 
 
