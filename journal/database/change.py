@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import sql
 from journal.core.errors import StoreError
 from journal.database.facts import COLUMNS, CONFIRM, NAMED_BY, SERVICE_NAME, Facts, SuspendedError
-from journal.database.pools import Pools, Role, readable
+from journal.database.pools import Pools, Role, make_durable, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -195,7 +195,7 @@ class ChangeStatements(Pools):
         # After a crash a commit is seen that the standby may not have, and a failover would take back. Nobody changes
         # the rows meanwhile, and a failover would end the connection that holds the lock.
         async with self.borrow("seal") as flushing:
-            await flushing.execute(sql.load("seal")["flush"])
+            await make_durable(flushing, "seal", must_replicate=self.must_replicate)
         if role == "admin":
             rows = await _read(connection, pending)
         else:
