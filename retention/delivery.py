@@ -8,36 +8,33 @@ inventory. The next run finishes one that was cut short between any two steps, a
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 
 from journal.admin.confirmation import confirmation_code
 from journal.core.entry import Compartment
 from journal.core.times import day_of, format_day
-from journal.database.handover import HandoverFile, file_name, period_name
+from journal.database.handover import file_name, period_name
 from journal.document.render import HANDOVER_SLIP
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import HANDED_OVER, SUBMITTED_BY
-from retention.encryption import Encryption
+from retention.extract_file import write_extract_file
 from retention.inventory import encode_inventory, inventory_name
 from retention.outbox import PART
 from retention.slips import put_paper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
     from datetime import date
     from pathlib import Path
 
     from journal.admin.recipient import Recipient
+    from journal.database.handover import HandoverFile
     from journal.database.ingest import CategoryRow
-    from journal.reading.stream import ExtractStream
     from journal.service import Service
-    from retention.outbox import Outbox, Part
+    from retention.outbox import Outbox
 
 
 log = structlog.get_logger()
@@ -96,32 +93,19 @@ class Delivery:
         request = ExtractRequest(
             from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=HANDED_OVER
         )
-        # The file first: where the directory cannot be written, no request is recorded every hour.
-        part = await asyncio.to_thread(self._outbox.create, name)
-        try:
-            stream = await self._service.extraction.open(
+        file, extract_sha256 = await write_extract_file(
+            self._outbox,
+            name,
+            lambda: self._service.extraction.open(
                 compartment, request, requested_by=SUBMITTED_BY, disclose=True, before_purge=True
-            )
-            extract_sha256 = await write_extract(part, stream, Encryption(recipient))
-        except BaseException:
-            part.abandon()
-            raise
-        plan = stream.plan
-        file = HandoverFile(
+            ),
+            recipient,
             category=period.category.code,
-            first_day=period.first_day,
-            last_day=period.last_day,
-            base_size=plan.base.size,
-            base_hash=plan.base.chain_hash,
-            head_size=plan.head.size,
-            head_hash=plan.head.chain_hash,
-            file_bytes=part.bytes,
-            file_sha256=part.digest,
-            recipient_sha256=recipient.sha256,
-            code_mac=self._store.code_mac(self._tenant, confirmation_code(extract_sha256)),
+            days=(period.first_day, period.last_day),
         )
+        file = replace(file, code_mac=self._store.code_mac(self._tenant, confirmation_code(extract_sha256)))
         if not await self._store.note_handover(self._tenant, file):
-            await asyncio.to_thread(part.abandon)
+            await asyncio.to_thread(self._outbox.discard, name)
             return None
         return await self._place(file)
 
@@ -151,40 +135,6 @@ class Delivery:
         days = f"{format_day(file.first_day)} to {format_day(file.last_day)}"
         log.info("days were handed over", tenant=self._tenant, category=file.category, days=days)
         return HandedOver(tenant=self._tenant, file=file, path=self._outbox.path(file_name(self._tenant, file)))
-
-
-class LargeFileError(Exception):
-    """A file is larger than its recipient can open."""
-
-
-async def write_extract(
-    part: Part, stream: ExtractStream, encryption: Encryption, *, limit_bytes: int | None = None
-) -> bytes:
-    """Stream the extract, encrypted, into the file; return its SHA-256. Raises LargeFileError past `limit_bytes`."""
-    digest = sha256()
-    await _finished(lambda: part.write(encryption.start()))
-    # Closing the generator releases its resources, also after an error.
-    async with aclosing(cast("AsyncGenerator[bytes, None]", stream.chunks())) as chunks:
-        async for chunk in chunks:
-            digest.update(chunk)
-            await _finished(lambda chunk=chunk: part.write(encryption.update(chunk)))  # type: ignore[misc]  # bound now
-            if limit_bytes is not None and part.bytes > limit_bytes:
-                raise LargeFileError
-    await _finished(lambda: part.write(encryption.finish()))
-    if limit_bytes is not None and part.bytes > limit_bytes:
-        raise LargeFileError
-    await _finished(part.finish)
-    return digest.digest()
-
-
-async def _finished(work: Callable[[], None]) -> None:
-    """Run in a thread and wait for its end, also when cancelled: only then may the file be closed."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _night(file: HandoverFile) -> date:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from journal.core.entry import Compartment
 from journal.core.errors import StoreError
 from journal.core.times import day_of
-from journal.database.handover import HandoverFile, file_name, period_name
+from journal.database.handover import file_name, period_name
 from journal.document.render import EXPORT_SLIP
 from journal.extract.manifest import Request
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import LEAVING
-from retention.delivery import DuePeriod, LargeFileError, write_extract
-from retention.encryption import Encryption
+from retention.delivery import DuePeriod
 from retention.ending_texts import encode_inventory, inventory_name
+from retention.extract_file import LargeFileError, write_extract_file
 from retention.policy import readable_from
 from retention.slips import put_paper
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from journal.admin.recipient import Recipient
     from journal.database.ending import Ending
+    from journal.database.handover import HandoverFile
     from journal.database.seal import SealRow
     from journal.service import Service
     from retention.outbox import Outbox
@@ -142,28 +143,17 @@ class Export:
         compartment = Compartment(self._service.name, self._tenant, code)
         request = ExtractRequest(from_day=period.first_day, to_day=period.last_day, purpose=PURPOSE, requester=LEAVING)
         name = period_name(self._tenant, code, period.first_day, period.last_day)
-        part = await asyncio.to_thread(self._outbox.create, name)
-        try:
-            stream = await self._service.extraction.open_last(
-                compartment, request, announced=self._announced(), seal=seal
-            )
-            await write_extract(part, stream, Encryption(self._recipient), limit_bytes=limit_bytes)
-        except BaseException:
-            part.abandon()
-            raise
-        await asyncio.to_thread(self._outbox.place, name)
-        return HandoverFile(
+        file, _ = await write_extract_file(
+            self._outbox,
+            name,
+            lambda: self._service.extraction.open_last(compartment, request, announced=self._announced(), seal=seal),
+            self._recipient,
             category=code,
-            first_day=period.first_day,
-            last_day=period.last_day,
-            base_size=stream.plan.base.size,
-            base_hash=stream.plan.base.chain_hash,
-            head_size=stream.plan.head.size,
-            head_hash=stream.plan.head.chain_hash,
-            file_bytes=part.bytes,
-            file_sha256=part.digest,
-            recipient_sha256=self._recipient.sha256,
+            days=(period.first_day, period.last_day),
+            limit_bytes=limit_bytes,
         )
+        await asyncio.to_thread(self._outbox.place, name)
+        return file
 
     def _announced(self) -> Request:
         announcement = self._ending.announcement

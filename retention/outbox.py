@@ -87,6 +87,10 @@ class Outbox:
         (self._directory / (name + PART)).replace(self._directory / name)
         sync_directory(self._directory)
 
+    def discard(self, name: str) -> None:
+        """Remove a finished file that has not got its name."""
+        (self._directory / (name + PART)).unlink(missing_ok=True)
+
     def holds(self, name: str, digest: bytes) -> bool:
         """Tell whether a file of this name is there with this SHA-256."""
         path = self._directory / name

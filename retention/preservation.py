@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, OperatorError
 from journal.core.times import day_of, format_day, format_time, overdue_through
-from journal.database.handover import HandoverFile
 from journal.document.render import PRESERVATION_SLIP
 from journal.document.slips import remark_of_gone, remark_of_request, remark_of_term
 from journal.reading.plan import ExtractRequest
 from journal.writing.chronicle import PRESERVATION, PRESERVED, SUBMITTED_BY
-from retention.delivery import write_extract
-from retention.encryption import Encryption
+from retention.extract_file import write_extract_file
 from retention.inventory import encode_inventory
 from retention.outbox import HeldError, Outbox
 from retention.policy import readable_from
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.admin.recipient import Recipient
+    from journal.database.handover import HandoverFile
     from journal.database.ingest import CategoryRow
     from journal.extract.grounds import Authorisation
     from journal.service import Service
@@ -204,33 +203,26 @@ async def _make(
         authorisation=hold.authorisation,
     )
     name = file_name(hold.tenant, held, now)
-    part = await asyncio.to_thread(outbox.create, name)
-    try:
-        stream = await service.extraction.open(
+    file, _ = await write_extract_file(
+        outbox,
+        name,
+        lambda: service.extraction.open(
             Compartment(service.name, hold.tenant, held.category),
             request,
             requested_by=SUBMITTED_BY,
             disclose=True,
             before_purge=True,
-        )
-        await write_extract(part, stream, Encryption(recipient))
-        await asyncio.to_thread(outbox.place, name)
-    except BaseException:
-        part.abandon()
-        raise
-    file = HandoverFile(
+        ),
+        recipient,
         category=held.category,
-        first_day=held.first_day,
-        last_day=held.last_day,
-        base_size=stream.plan.base.size,
-        base_hash=stream.plan.base.chain_hash,
-        head_size=stream.plan.head.size,
-        head_hash=stream.plan.head.chain_hash,
-        file_bytes=part.bytes,
-        file_sha256=part.digest,
-        recipient_sha256=recipient.sha256,
-        placed_at=service.clock.now(),
+        days=(held.first_day, held.last_day),
     )
+    try:
+        await asyncio.to_thread(outbox.place, name)
+    except OSError:
+        await asyncio.to_thread(outbox.discard, name)
+        raise
+    file = replace(file, placed_at=service.clock.now())
     return replace(held, path=outbox.path(name), file=file)
 
 
