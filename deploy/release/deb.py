@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,11 @@ class Parts:
     sbom: str
 
 
+def debian_version(version: str) -> str:
+    """Return a version as Debian orders it: `1.0.0rc1` (PEP 440) is `1.0.0~rc1`, which comes before `1.0.0`."""
+    return re.sub(r"(?<=\d)(?=(?:a|b|rc)\d)", "~", version)
+
+
 def build(parts: Parts, dist: Path) -> Path:
     """Make `openepm-journal_<version>_<architecture>.deb` in `dist`; return its path."""
     architecture = _told(["dpkg", "--print-architecture"])
@@ -49,8 +55,9 @@ def build(parts: Parts, dist: Path) -> Path:
         tree = Path(place) / "tree"
         _make_environment(tree, parts)
         _add_files(tree, parts)
-        _add_control(tree, parts.version, architecture)
-        path = dist / f"{PROJECT}_{parts.version}_{architecture}.deb"
+        version = debian_version(parts.version)
+        _add_control(tree, version, architecture)
+        path = dist / f"{PROJECT}_{version}_{architecture}.deb"
         _run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z3", "--build", tree, path])
     return path
 

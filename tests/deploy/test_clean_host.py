@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.release.deb import debian_version
 from journal import __version__
 from tests.support.clean_host import CleanHost, can_run, copy_root
 from tests.support.guide import install_commands
@@ -36,7 +37,10 @@ FETCHED = ("postgresql", "nginx", "curl", "python3", "openssl", "faketime")
 RESTARTS = {
     "restart": ("systemctl restart openepm-journal-signer openepm-journal", __version__),
     "upgrade": (f"apt-get install -y ./openepm-journal_{LATER}_*.deb", LATER),
-    "return": (f"apt-get install -y --allow-downgrades ./openepm-journal_{__version__}_*.deb", __version__),
+    "return": (
+        f"apt-get install -y --allow-downgrades ./openepm-journal_{debian_version(__version__)}_*.deb",
+        __version__,
+    ),
 }
 # Each client's, and how long it has at most; it goes on for a while after what it is there for.
 RATE = 100

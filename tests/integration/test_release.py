@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tomllib
 
 import pytest
 
+from deploy.release.deb import debian_version
 from deploy.release.lock import LOCK, PROJECT, read_pins, runtime_graph, runtime_pins
 from deploy.release.sbom import make_sbom
 
@@ -29,6 +31,17 @@ def test_a_line_without_pin_or_hash_is_refused(line: str) -> None:
     """Nothing is shipped whose bytes are not fixed."""
     with pytest.raises(ValueError, match="is no pin with hashes"):
         read_pins(line)
+
+
+@pytest.mark.parametrize(
+    ("version", "debian"), [("1.0.0rc1", "1.0.0~rc1"), ("1.0.0", "1.0.0"), ("1.1.0b2", "1.1.0~b2")]
+)
+@pytest.mark.needs("dpkg-deb")
+def test_debian_orders_the_versions_as_python_does(version: str, debian: str) -> None:
+    """A candidate comes before the release, and after the one before; dpkg is asked."""
+    assert debian_version(version) == debian
+    for lower, higher in (("0.9.9", debian), (debian, "1.1.0" if version < "1.1" else "1.1.1")):
+        subprocess.run(["dpkg", "--compare-versions", lower, "lt", higher], check=True)
 
 
 def test_the_bill_of_materials() -> None:

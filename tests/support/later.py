@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import sql
+from deploy.release.deb import debian_version
 from journal import __version__
 from journal.database.migrate import migrate
 from tests.support.catalog import describe
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from journal.database.embedded import EmbeddedPostgres
 
-LATER = "0.2.0"
+LATER = "1.1.0"
 ADDED = "0002_expand_remarks.sql"
 ADDS = "CREATE TABLE journal.remark (number integer PRIMARY KEY, made_at timestamptz NOT NULL DEFAULT journal.now());\n"
 
@@ -51,7 +52,7 @@ async def make_later_package(package: Path, directory: Path, postgres: EmbeddedP
     control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {LATER}", text), encoding="utf-8")
     # Its sums are this version's.
     (tree / "DEBIAN" / "md5sums").unlink()
-    made = directory / package.name.replace(__version__, LATER)
+    made = directory / package.name.replace(debian_version(__version__), LATER)
     _run("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, made)
     return made
 
