@@ -201,15 +201,17 @@ def _scope(attestation: Attestation) -> str:
 
 
 def _punctuality(destroyed: Sequence[CategoryFacts]) -> str:
+    """Return whether the rule was obeyed, as far as that is established: else the table tells."""
     went = [facts for facts in destroyed if facts.count]
     late = sum(facts.count for facts in went if facts.lateness)
     if late == sum(facts.count for facts in went):
         return "au-delà du terme de leur conservation, avec le retard indiqué ci-dessous"
+    others = (facts for facts in went if not facts.lateness)
+    if not all(facts.gone_at is not None and facts.may_go_at <= facts.gone_at < facts.must_go_at for facts in others):
+        return "à la date indiquée ci-dessous, dans la mesure où elle est établie"
     if late:
         return f"au terme de leur conservation, dont {french_number(late)} avec le retard indiqué ci-dessous"
-    if all(facts.gone_at is not None and facts.may_go_at <= facts.gone_at < facts.must_go_at for facts in went):
-        return "au terme de leur conservation, dans le délai prescrit"
-    return "au terme de leur conservation"
+    return "au terme de leur conservation, dans le délai prescrit"
 
 
 def _rest(attestation: Attestation) -> str:

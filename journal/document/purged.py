@@ -39,12 +39,12 @@ def purge_text(days: Sequence[PurgedDays]) -> str:
 
 def purge_sentence(days: Sequence[PurgedDays], rule: Rule, retention_days: int) -> str:
     """Write, in one sentence, that days were purged, under which rule, and when."""
-    under = f"au terme de la règle de conservation ({retention_days} jours, {_text(rule.basis)})"
+    under = f"de la règle de conservation ({retention_days} jours, {_text(rule.basis)})"
     first, last = days[0].first, days[-1].last
-    which = f"du {french_day(first)}" if first == last else period(first, last)
+    gone = f"Les entrées {f'du {french_day(first)}' if first == last else period(first, last)} ont été détruites"
     if all(one.outcome == IN_TIME for one in days):
-        return f"Les entrées {which} ont été détruites {under}, dans le délai, comme le montrent les sceaux."
-    return f"Les entrées {which} ont été détruites {under}. Les sceaux montrent quand : {purge_text(days)}."
+        return f"{gone} au terme {under}, dans le délai, comme le montrent les sceaux."
+    return f"{gone} en application {under}. Les sceaux montrent quand : {purge_text(days)}."
 
 
 def _text(text: str) -> str:

@@ -214,7 +214,7 @@ KEPT = make_facts("Écrits", 0, 0, state="kept", gone_at=None, closing=None)
             make_attestation(make_facts("A", 0, 3, recorded=False, gone_at=AT), make_facts("B", 0, 2)),
             [
                 "les 5 entrées inscrites",
-                "détruites au terme de leur conservation. Le service n’en garde",
+                "détruites à la date indiquée ci-dessous, dans la mesure où elle est établie. Le service n’en garde",
                 "au plus tard le 1er mai",
             ],
             id="perhaps late",
@@ -226,7 +226,7 @@ KEPT = make_facts("Écrits", 0, 0, state="kept", gone_at=None, closing=None)
         ),
         pytest.param(
             make_attestation(make_facts("A", 0, 3, gone_at=goes_at(DAY, 20))),
-            ["plus tôt que la règle le permet"],
+            ["plus tôt que la règle le permet", "détruites à la date indiquée ci-dessous"],
             id="early",
         ),
         pytest.param(
