@@ -12,6 +12,7 @@ import pytest
 
 from ingest.app import DRAINS
 from ingest.direct import Direct
+from ingest.server import Connection
 from journal.core.errors import BusyError
 from tests.support.edge import SINGLE, RunningEdge
 from tests.support.raw import raw, request_head
@@ -141,6 +142,34 @@ async def test_pipelined_requests_are_answered_in_order(own_edge: RunningEdge, t
     answers = [await answer_of(reader) for _ in names]
     assert [ids(body) for _, _, body in answers] == [[name] for name in names]
     assert taken[0]
+    writer.close()
+
+
+@pytest.mark.parametrize("is_in_pieces", [False, True])
+async def test_a_request_that_comes_before_it_is_waited_for(
+    edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch, *, is_in_pieces: bool
+) -> None:
+    """A caller that is quicker than aiohttp's task goes the short way too, and so do those after it."""
+    name = f"quick {is_in_pieces}"
+    quick = whole(edge, fresh(name))
+    pieces = (quick[:300], quick[300:]) if is_in_pieces else (quick,)
+    handle = Connection._handle_request
+
+    async def handling(connection: Connection, *given: Any) -> Any:
+        handled = await handle(connection, *given)
+        # As if they came in this turn of the event loop, in which the task of the connection does not wait yet.
+        for piece in pieces:
+            asyncio.get_running_loop().call_soon(connection.data_received, piece)
+        return handled
+
+    monkeypatch.setattr(Connection, "_handle_request", handling)
+    reader, writer = await connect(edge)
+    writer.write(whole(edge, fresh(f"before {name}"), kind=UNUSUAL))
+    answers = [await answer_of(reader) for _ in range(2)]
+    assert [ids(body) for _, _, body in answers] == [[f"before {name}"], [name]]
+    writer.write(whole(edge, fresh(f"after {name}")))
+    assert ids((await answer_of(reader))[2]) == [f"after {name}"]
+    assert taken == [True, True]
     writer.close()
 
 
