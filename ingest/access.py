@@ -90,9 +90,7 @@ class Gate:
 
         Raises ProblemError (401, 429), or UnavailableError if the snapshot of credentials is too old.
         """
-        snapshot = self._service.snapshot
-        if snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
-            raise UnavailableError("credentials cannot be checked: the database has not answered")
+        self._check_age()
         given = request.headers.getall(hdrs.AUTHORIZATION, [])
         match = _BEARER(given[0]) if len(given) == 1 else None
         identifier, secret = match.groups() if match else ("", "")
@@ -100,7 +98,7 @@ class Gate:
         if credential is None and identifier and not self._looks.wait_seconds(""):
             # It may have been added a moment ago.
             with suppress(StoreError, OSError):
-                await snapshot.refresh()
+                await self._service.snapshot.refresh()
             credential = self._find(identifier, secret)
         if credential is not None and self._is_bound_to_caller(credential, request):
             return credential
@@ -118,12 +116,20 @@ class Gate:
         )
 
     def recognise(self, given: Sequence[str]) -> CredentialRow | None:
-        """Return the credential of a request with these `Authorization` headers, if it passes for that alone."""
+        """Return the credential of a request with these `Authorization` headers, if it passes for that alone.
+
+        Raises UnavailableError if the snapshot of credentials is too old.
+        """
         match = _BEARER(given[0]) if len(given) == 1 else None
-        if match is None or self._service.snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
+        if match is None:
             return None
+        self._check_age()
         credential = self._find(*match.groups())
         return credential if credential is not None and credential.certificate_sha256 is None else None
+
+    def _check_age(self) -> None:
+        if self._service.snapshot.age_seconds() > SNAPSHOT_LIMIT_SECONDS:
+            raise UnavailableError("credentials cannot be checked: the database has not answered")
 
     def _is_bound_to_caller(self, credential: CredentialRow, request: web.Request) -> bool:
         expected = credential.certificate_sha256

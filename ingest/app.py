@@ -29,7 +29,6 @@ from ingest.problems import (
     BAD_REQUEST,
     EXPECTATION,
     INTERNAL,
-    RATE,
     ProblemError,
     about,
     absent,
@@ -148,6 +147,7 @@ def create_app(
 async def _answer(call: Call, request: web.Request) -> web.StreamResponse:
     """Answer a request within the time its caller waits."""
     async with context.bind(request, call.wait_seconds).running():
+        await request.app[EDGE].turns.wait()
         return await _pass(call, request)
 
 
@@ -164,9 +164,7 @@ async def _pass(call: Call, request: web.Request) -> web.StreamResponse:
     request[CALLER] = caller
     if caller.role not in call.roles:
         raise absent()
-    if wait_seconds := edge.wait_seconds(caller):
-        headers = {"Retry-After": str(int(wait_seconds) + 1)}
-        raise ProblemError(RATE, "Send fewer requests, and events in batches.", headers=headers)
+    edge.count(caller)
     _check_query(request, call)
     return await call.handler(request, edge, caller)
 

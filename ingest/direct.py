@@ -2,13 +2,14 @@
 
 `POST /v1/categories/{category}/events` with one event is nearly all that the service is asked. What arrives in one
 piece, with nothing unusual in its head, from a credential that is known, and holds no fault, goes to the writer at
-once, and is answered when the writer has, or when it has no room. Whatever else there is to a request, `app` answers
-it. The caller cannot tell the two ways apart.
+once, and is answered when the writer has. What finds no place is refused this way too, at a pace that leaves the time
+to record. Whatever else there is to a request, `app` answers it. The caller cannot tell the two ways apart.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +22,12 @@ from ingest import assistance, context
 from ingest.app import DRAINS, EVENTS, MODULE, failed
 from ingest.edge import EDGE
 from ingest.events import SINGLE_LIMIT_BYTES, read_usual
-from ingest.problems import about, problem_of, response_of
+from ingest.problems import ProblemError, about, problem_of, response_of
 from ingest.submissions import SINGLE
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, JournalError, SubmissionError
 from journal.writing.deadlines import Deadlines
+from journal.writing.queue import OVERLOAD_RETRY_SECONDS
 from journal.writing.remote import Given, given_of
 
 if TYPE_CHECKING:
@@ -43,6 +45,14 @@ _BEFORE, _AFTER = EVENTS.split("{category}")
 _KINDS: Final = frozenset({SINGLE, f"{SINGLE}; charset=utf-8", f"{SINGLE};charset=utf-8"})
 # What the writer is given beyond, so that it is not the one to tell that the time is up.
 MARGIN_SECONDS: Final = 0.5
+# So many single events of a commune wait for the writer; or so few, while the first of them has waited longer than is
+# patient, as the last would be answered too late, or while others submit and it submits much.
+WAITING_MOST: Final = 1_024
+WAITING_FEW: Final = 64
+PATIENCE_SECONDS: Final = 1.5
+# Refusals are sent so many in each step: a thousand a second, and fewer where the event loop is late.
+STEP_REFUSALS: Final = 10
+STEP_SECONDS: Final = 0.01
 _REASONS: Final = {200: "OK", 201: "Created"}
 _compartment = lru_cache(maxsize=32_768)(Compartment)
 
@@ -55,9 +65,15 @@ class Direct:
         self.drains = app[DRAINS]
         self.edge = app[EDGE]
         self.deadlines: Deadlines[Asked] = Deadlines(Asked.expire)
+        # By commune, oldest first: what the writer has.
+        self.waiting: dict[str, dict[Asked, None]] = {}
+        self._refused: deque[Asked] = deque()
 
     def caller(self, message: RawRequestMessage) -> CredentialRow | None:
-        """Return the credential of a request for what is done here; None if it asks for anything else."""
+        """Return the credential of a request for what is done here; None if it asks for anything else.
+
+        Raises UnavailableError if credentials cannot be checked.
+        """
         path, headers = message.path, message.headers
         kinds = headers.getall(hdrs.CONTENT_TYPE, ())
         if (
@@ -84,17 +100,20 @@ class Direct:
         self, connection: Connection, message: RawRequestMessage, body: bytes, caller: CredentialRow
     ) -> Asked | None:
         """Give the writer the event of a caller's request; None, and nothing done, leaves it to the application."""
-        service, rate = self.edge.service, self.edge.rate
+        service = self.edge.service
         category = message.path[len(_BEFORE) : -len(_AFTER)]
         if (
             category not in caller.categories
             or category == JOURNAL_CATEGORY
             or service.snapshot.category(category) is None
-            or service.writer.takes_turns(caller.tenant)
             or not self.edge.bodies.fits(caller.tenant, len(body))
-            or self.edge.wait_seconds(caller)
         ):
             return None
+        try:
+            self.edge.count(caller)
+            self._check_place(caller.tenant)
+        except (BusyError, ProblemError) as error:
+            return self.turn_away(connection, message, body, error, caller.id)
         asked = Asked(self, connection, message, body, caller.id)
         event = read_usual(body, service.clock.now(), caller.source_prefix or "")
         if event is not None and not assistance.check(category, [event]):
@@ -102,64 +121,130 @@ class Direct:
             try:
                 answer = service.offer(compartment, caller.id, [event], len(body), asked.seconds + MARGIN_SECONDS)
             except BusyError as error:
-                # Cheaply, or a flood of refusals would leave no time to record. Not before the connection knows of it.
-                asyncio.get_running_loop().call_soon(asked.refuse, error)
+                self.refuse(asked, error)
                 return asked
             except Exception:  # noqa: BLE001  (raised again where it is answered)
                 answer = None
             if answer is not None:
-                asked.waits_among = self.deadlines.add(asked, asked.seconds - context.ANSWERING_SECONDS)
+                asked.wait(self.waiting.setdefault(caller.tenant, {}))
                 answer.add_done_callback(asked.settle)
                 return asked
-        rate.give_back(caller.id)
+        self.edge.rate.give_back(caller.id)
         return None
+
+    def turn_away(
+        self,
+        connection: Connection,
+        message: RawRequestMessage,
+        body: bytes,
+        error: JournalError | ProblemError,
+        caller: str | None = None,
+    ) -> Asked:
+        """Refuse a request whose body was not looked at."""
+        asked = Asked(self, connection, message, body, caller, count=None)
+        self.refuse(asked, error)
+        return asked
+
+    def _check_place(self, commune: str) -> None:
+        """Raise BusyError if no more of a commune's events may wait."""
+        waiting = self.waiting.get(commune)
+        if not waiting or len(waiting) < WAITING_FEW:
+            return
+        is_late = next(iter(waiting)).age_seconds > PATIENCE_SECONDS
+        few = is_late or self.edge.service.writer.takes_turns(commune)
+        if few or len(waiting) >= WAITING_MOST:
+            raise BusyError("too many events of this commune wait", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
+
+    def refuse(self, asked: Asked, error: BaseException) -> None:
+        """Refuse in turn: a flood of refusals leaves the time to record, and who asks again at once waits here."""
+        asked.await_refusal(error)
+        self._refused.append(asked)
+        if len(self._refused) == 1:
+            asyncio.get_running_loop().call_later(STEP_SECONDS, self._send_refusals)
+
+    def _send_refusals(self) -> None:
+        due = [self._refused.popleft() for _ in range(min(STEP_REFUSALS, len(self._refused)))]
+        if self._refused:
+            asyncio.get_running_loop().call_later(STEP_SECONDS, self._send_refusals)
+        for asked in due:
+            asked.expire()
 
 
 class Asked:
-    """A request whose event the writer has."""
+    """A request that waits: the writer has its event, or its refusal is due."""
 
     __slots__ = (
+        "_among",
         "_body",
         "_caller",
         "_connection",
+        "_count",
         "_direct",
         "_is_answered",
         "_message",
+        "_refusal",
         "_request_id",
         "_started_at",
         "_trace",
         "_wait",
-        "waits_among",
+        "_waits_among",
     )
 
     def __init__(
-        self, direct: Direct, connection: Connection, message: RawRequestMessage, body: bytes, caller: str
+        self,
+        direct: Direct,
+        connection: Connection,
+        message: RawRequestMessage,
+        body: bytes,
+        caller: str | None,
+        *,
+        count: int | None = 1,
     ) -> None:
-        """Keep what the answer needs."""
+        """Keep what the answer needs; `count` is of the events, if they were read."""
         headers = message.headers
         self._direct = direct
         self._connection = connection
         self._message = message
         self._body = body
         self._caller = caller
+        self._count = count
         self._started_at = direct.edge.service.clock.monotonic()
         self._request_id = context.identify(headers)
         self._trace = context.traceparent(headers)
         self._wait = context.preferred_wait(headers)
         self._is_answered = False
-        self.waits_among: set[Asked] = set()
+        self._refusal: BaseException | None = None
+        self._among: dict[Asked, None] = {}
+        self._waits_among: set[Asked] = set()
 
     @property
     def seconds(self) -> int:
         """How long the caller waits."""
         return self._wait or context.WAIT_SECONDS
 
+    @property
+    def age_seconds(self) -> float:
+        """How long it has waited."""
+        return self._direct.edge.service.clock.monotonic() - self._started_at
+
+    def wait(self, among: dict[Asked, None]) -> None:
+        """Wait among these, for as long as the caller does."""
+        self._among = among
+        among[self] = None
+        self._waits_among = self._direct.deadlines.add(self, self.seconds - context.ANSWERING_SECONDS)
+
+    def await_refusal(self, error: BaseException) -> None:
+        """Wait on, for this refusal alone."""
+        self._refusal = error
+        if not self._among:
+            self.wait({})
+        del self._among[self]
+
     def settle(self, answer: asyncio.Future[Any]) -> None:
         """Answer what the writer answers."""
         error = asyncio.CancelledError() if answer.cancelled() else answer.exception()  # retrieved in any case
         if self._is_answered:
             return
-        self.waits_among.discard(self)
         if error is None:
             found = answer.result()
             given = found if type(found) is Given else given_of(found)
@@ -169,17 +254,19 @@ class Asked:
             self._answer(201 if given.recorded else 200, {hdrs.CONTENT_TYPE: "application/json"}, given.body)
         elif isinstance(error, SubmissionError) and not self._connection.ends:
             # Asked again, it is refused again: with every fault there is.
+            assert self._caller is not None
             self._direct.edge.rate.give_back(self._caller)
-            self._is_answered = True
+            self._leave()
             self._connection.leave_to_application(self._message, self._body)
         else:
-            self.refuse(error)
+            self._direct.refuse(self, error)
 
     def expire(self) -> None:
-        """Tell the caller that it has waited long enough."""
-        self.refuse(context.no_answer(self.seconds))
+        """Refuse, if that is still due; else tell the caller that it has waited long enough."""
+        if not self._is_answered:
+            self._refuse(self._refusal or context.no_answer(self.seconds))
 
-    def refuse(self, error: BaseException) -> None:
+    def _refuse(self, error: BaseException) -> None:
         """Answer with the problem that an error is."""
         edge = self._direct.edge
         problem = problem_of(error) if isinstance(error, Exception) else None
@@ -187,14 +274,20 @@ class Asked:
             problem = failed(error, self._request_id)
         elif isinstance(error, JournalError) and not isinstance(error, BusyError):
             log.warning("a request was not served", **about(error))
-        edge.instruments.received("single", len(self._body))
+        if self._count:
+            edge.instruments.received("single", len(self._body))
         response = response_of(problem, request_id=self._request_id)
         assert isinstance(response.body, bytes)
         self._answer(response.status, response.headers, response.body, response.reason)
-        edge.instruments.refused(problem.kind.name, 1)
+        edge.instruments.refused(problem.kind.name, self._count or 0)
+
+    def _leave(self) -> None:
+        self._is_answered = True
+        self._waits_among.discard(self)
+        self._among.pop(self, None)
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes, reason: str | None = None) -> None:
-        self._is_answered = True
+        self._leave()
         sent = CIMultiDict(headers)
         sent[hdrs.CONTENT_LENGTH] = str(len(body))
         sent[hdrs.DATE] = rfc822_formatted_time()
@@ -209,9 +302,9 @@ class Asked:
             method="POST",
             route=EVENTS,
             status=status,
-            seconds=edge.service.clock.monotonic() - self._started_at,
+            seconds=self.age_seconds,
             credential=self._caller,
-            count=1,
+            count=self._count,
             request_id=self._request_id,
             trace=self._trace,
         )

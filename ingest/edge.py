@@ -12,12 +12,15 @@ from aiohttp import web
 from ingest.access import BODIES_RETRY_SECONDS, EXTRACTS_RETRY_SECONDS, Gate, Limits, RequestRate, Shares
 from ingest.callers import Proxies
 from ingest.instruments import EdgeInstruments
-from ingest.places import Places
+from ingest.places import Places, Turns
+from ingest.problems import RATE, ProblemError
 from ingest.readiness import Readiness
 
 log = structlog.get_logger()
 
 DECODING_WAITING_EACH = 64
+# Requests that the application begins in a turn of the event loop: some ten milliseconds.
+BEGUN_AT_ONCE = 8
 _METHODS = frozenset(HTTPMethod)
 
 if TYPE_CHECKING:
@@ -43,18 +46,21 @@ class Edge:
     extracts: Places
     decoding: Places
     heavy: Places
+    turns: Turns
     readiness: Readiness
     instruments: EdgeInstruments
 
-    def wait_seconds(self, caller: CredentialRow) -> float:
-        """Count a caller's request; return 0 if it may pass, else the seconds until the next one may.
+    def count(self, caller: CredentialRow) -> None:
+        """Count a caller's request. Raises ProblemError (429) if it may not pass yet.
 
         A commune's whole day comes through one module, event by event: what the machine can take is not refused. One
         that is late serves its callers at the same rate, whatever each sends.
         """
         wait_seconds = self.rate.wait_seconds(caller.id)
         is_late = self.service.instruments.last_lag_seconds >= self.limits.late_seconds
-        return wait_seconds if is_late or caller.role != "module" else 0
+        if wait_seconds and (is_late or caller.role != "module"):
+            headers = {"Retry-After": str(int(wait_seconds) + 1)}
+            raise ProblemError(RATE, "Send fewer requests, and events in batches.", headers=headers)
 
     def tell(
         self,
@@ -121,6 +127,7 @@ def make_edge(service: Service, limits: Limits, routes: Iterable[str]) -> Edge:
             retry_after_seconds=BODIES_RETRY_SECONDS,
             waiting_each=DECODING_WAITING_EACH,
         ),
+        turns=Turns(BEGUN_AT_ONCE),
         readiness=Readiness(service),
         instruments=EdgeInstruments(service.instruments.metrics, routes),
     )

@@ -1,9 +1,9 @@
-"""Places for what few may do at a time, shared fairly between communes."""
+"""Places for what few may do at a time, shared fairly between communes; turns for what few may begin at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -84,3 +84,35 @@ class Places:
             commune, turn = chosen
             self._held[commune] += 1
             turn.set_result(None)
+
+
+class Turns:
+    """Lets few begin in a turn of the event loop, in the order they came: between them it has time for all else."""
+
+    def __init__(self, each: int) -> None:
+        """Let so many begin in each turn."""
+        self._each = each
+        self._left = each
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        """Return in the caller's turn."""
+        loop = asyncio.get_running_loop()
+        if self._left == self._each:
+            loop.call_soon(self._go_on)
+        if self._left:
+            self._left -= 1
+            return
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _go_on(self) -> None:
+        self._left = self._each
+        while self._waiting and self._left:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else its caller waited too long
+                turn.set_result(None)
+                self._left -= 1
+        if self._left < self._each:
+            asyncio.get_running_loop().call_soon(self._go_on)

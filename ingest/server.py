@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import aiohttp
@@ -33,7 +33,7 @@ from ingest.problems import (
     problem_of,
     response_of,
 )
-from journal.core.errors import OperatorError
+from journal.core.errors import OperatorError, UnavailableError
 from journal.core.faults import HEADER, HEADER_TOO_LARGE, Fault
 
 if TYPE_CHECKING:
@@ -148,13 +148,17 @@ class Connection(RequestHandler):
         """
         if self._waiter is None or self._waiter.done() or self._paused or not payload.is_eof():
             return payload
-        caller = self._direct.caller(message)
-        if caller is None:
-            return payload
-        body = payload.read_nowait()
-        self._asked = self._direct.take(self, message, body, caller)
-        if self._asked is None:
-            return self._whole(body)
+        try:
+            caller = self._direct.caller(message)
+        except UnavailableError as error:
+            self._asked = self._direct.turn_away(self, message, payload.read_nowait(), error)
+        else:
+            if caller is None:
+                return payload
+            body = payload.read_nowait()
+            self._asked = self._direct.take(self, message, body, caller)
+            if self._asked is None:
+                return self._whole(body)
         self._request_in_progress = True
         # The application does this where it answers.
         self._keepalive = True
@@ -208,9 +212,10 @@ class Connection(RequestHandler):
         if self._connections.enter(self, peer[0] if peer else None):
             super().connection_made(transport)
             return
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(TOO_MANY)
-        self._refused.hold(transport)
+        # uvloop's is one without being an instance of it.
+        refused = cast("asyncio.Transport", transport)
+        refused.write(TOO_MANY)
+        self._refused.hold(refused)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""

@@ -50,6 +50,9 @@ log = structlog.get_logger()
 
 # As the socket of systemd: a connection beyond it looks open to its caller, and what it sends waits for minutes.
 BACKLOG = 4096
+# uvloop accepts one connection of a socket in a turn of the event loop: where turns are long, callers would wait for
+# seconds to be heard. As many copies of the socket accept as many.
+ACCEPTED_AT_ONCE = 16
 DATABASE_LOOK_SECONDS = 1.0
 # Allocations before a collection, collections before an older generation is collected too: the objects of requests
 # die by their counts, and a collection walks the heads and submissions that live on.
@@ -225,14 +228,17 @@ async def listening(
     papers = Papers(service, partial(look, installation))
     runner = Runner(create_app(service, attest=Attestations(service).issue, slip=Slips(service).issue, papers=papers))
     await runner.setup()
-    site = web.SockSite(runner, listener, backlog=BACKLOG)  # else aiohttp lowers it to its own
-    await site.start()
+    # Without a backlog given, aiohttp lowers it to its own.
+    sites = [web.SockSite(runner, listener.dup(), backlog=BACKLOG) for _ in range(ACCEPTED_AT_ONCE)]
+    for site in sites:
+        await site.start()
     installation.service.watch("receipt key", installation.service.receipt_keys.run())
     try:
         yield
     finally:
         # Closed first: otherwise the kernel would accept further connections, which nobody would answer.
-        await site.stop()
+        for site in sites:
+            await site.stop()
         listener.close()
         if is_held:
             await runner.drain()
