@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ingest.problems import ABSENT, ProblemError
+from journal.choices import PAPERS
 from journal.core.errors import OperatorError
-from journal.papers.making import FRENCH
 
 if TYPE_CHECKING:
     from ingest.console.pages import Visit
@@ -29,7 +29,7 @@ class Offered:
     @property
     def slug(self) -> str:
         """Return its word in forms and file names."""
-        return FRENCH[self.kind]
+        return PAPERS[self.kind]
 
 
 REFERENT = frozenset({"referent"})

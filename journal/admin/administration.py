@@ -6,15 +6,17 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from journal.admin.credentials import Credentials, check_text
+from journal.admin.credentials import Credentials
 from journal.admin.longer import check_required, communes_without_handover, longer_categories, refuse_longer
 from journal.admin.recipient import read_recipient_pem
 from journal.admin.rules import RuleChanges
+from journal.admin.texts import check_text
+from journal.choices import DEFAULT_BASIS, REGIMES
 from journal.core.chain import genesis
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, SLUG, Compartment
 from journal.core.errors import OperatorError
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, day_of, format_time, purgeable_through
-from journal.database.admin import DEFAULT_BASIS, LEGAL_BASES, adding_tenant
+from journal.database.admin import LEGAL_BASES, adding_tenant
 from journal.database.ending import Announcement
 from journal.writing.chronicle import Happening
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from journal.admin.recipient import Recipient
     from journal.database.ingest import CategoryRow, TenantRow
     from journal.service import Service
-
-REGIMES = ("LED", "GDPR")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

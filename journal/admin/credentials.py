@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from journal.admin.longer import asks_for_longer, communes_without_handover, refuse_module
+from journal.admin.texts import check_text
+from journal.choices import CREDENTIAL_ROLES
 from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import OperatorError, VerificationError
 from journal.core.times import day_of, format_time
@@ -26,10 +28,8 @@ if TYPE_CHECKING:
     from journal.keys.persons import Persons
     from journal.service import Service
 
-ROLES = ("module", "client", "auditor", "operator")
 SECRET_BYTES = 32
 ID_BYTES = 6
-TEXT_LIMIT_CHARACTERS = 256
 # How far back credentials are looked for that were announced and not made, and how long making one may take.
 LOOKED_BACK = timedelta(days=1)
 UNDER_WAY = timedelta(minutes=1)
@@ -57,8 +57,8 @@ class Asked:
 
     def check(self, *, known: Sequence[str], now: datetime) -> None:
         """Raise OperatorError unless it makes sense; `known` are the categories there are, or will be."""
-        if self.role not in ROLES:
-            raise OperatorError(f"role {self.role!r}: choose {_enumerate(ROLES)}")
+        if self.role not in CREDENTIAL_ROLES:
+            raise OperatorError(f"role {self.role!r}: choose {_enumerate(CREDENTIAL_ROLES)}")
         if not self.categories:
             raise OperatorError("a credential needs at least one --category")
         if unknown := [code for code in self.categories if code not in known]:
@@ -304,12 +304,6 @@ def fingerprint(pem: bytes) -> bytes:
     if len(found) != 1:
         raise OperatorError(f"the file has {len(found)} certificates: give the caller's own alone, in PEM")
     return hashlib.sha256(found[0]).digest()
-
-
-def check_text(option: str, text: str) -> None:
-    """Refuse what cannot be recorded, or could disturb the terminal that lists it. Raises OperatorError."""
-    if len(text) > TEXT_LIMIT_CHARACTERS or not text.isprintable():
-        raise OperatorError(f"{option}: at most {TEXT_LIMIT_CHARACTERS} characters, all of them printable")
 
 
 def _enumerate(words: Sequence[str]) -> str:

@@ -22,8 +22,9 @@ import pyotp
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from journal.admin.credentials import check_text
 from journal.admin.passwords import is_guessable
+from journal.admin.texts import check_text
+from journal.choices import INVITATION_HOURS, PERSON_ROLES
 from journal.core.entry import RESERVED_TENANT
 from journal.core.errors import KeyStoreError, OperatorError
 from journal.core.times import format_time
@@ -37,10 +38,8 @@ if TYPE_CHECKING:
     from journal.notices.kinds import Choice
     from journal.service import Service
 
-ROLES = ("referent", "reader", "auditor", "operator")
 PASSWORD_MIN_CHARACTERS = 12
 PASSWORD_MAX_CHARACTERS = 256
-INVITATION_HOURS = 48
 ID_BYTES = 6
 STEP_SECONDS = 30
 TOTP_BYTES = 20
@@ -311,8 +310,8 @@ class People:
         return row
 
     def _check(self, tenant: str, role: str, categories: Sequence[str], identity: Identity) -> None:
-        if role not in ROLES:
-            raise OperatorError(f"role {role!r}: choose one of {', '.join(ROLES)}")
+        if role not in PERSON_ROLES:
+            raise OperatorError(f"role {role!r}: choose one of {', '.join(PERSON_ROLES)}")
         row = self._service.snapshot.tenant(tenant)
         if row is None or row.closed:
             raise OperatorError(f"there is no tenant {tenant}: see openepm-journal tenant list")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
+from journal.choices import DEFAULT_BASIS
 from journal.core.errors import OperatorError
 from journal.core.times import MAX_RETENTION_DAYS
-from journal.database.admin import DEFAULT_BASIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

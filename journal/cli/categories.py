@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journal.admin.administration import NewCategory
+from journal.choices import ANSWERS
 from journal.cli.installation import opened
 from journal.cli.listing import as_json, members_of, print_json
 from journal.core.errors import OperatorError
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from journal.cli.installation import Installation
     from journal.database.ingest import CategoryRow
     from journal.settings import Settings
-
-ANSWERS = {"yes": True, "no": False}
 
 
 async def category_add(settings: Settings, arguments: argparse.Namespace) -> int:

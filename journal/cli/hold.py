@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.admin.credentials import check_text
 from journal.admin.recipient import read_recipient, read_recipient_pem
+from journal.admin.texts import check_text
 from journal.cli.commands import read_file
 from journal.cli.installation import opened
 from journal.core.errors import OperatorError

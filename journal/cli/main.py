@@ -14,7 +14,6 @@ from journal.cli.logs import configure_logs
 from journal.cli.operator import operator_name
 from journal.cli.parser import make_parser
 from journal.cli.parsing import NOT_RUN
-from journal.cli.serve import serve
 from journal.core.errors import BusyError, JournalError
 from journal.keys.files import describe
 from journal.keys.protection import forget_variable, protect_memory
@@ -33,7 +32,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 if everything asked was done, 1 if something is wrong, 2 if it could not run."""
     arguments = make_parser().parse_args(argv)
-    configure_logs(quiet=arguments.run is not serve)
+    configure_logs(quiet=arguments.run.__name__ != "serve")
     try:
         protect_memory()
         settings = load_settings(os.environ)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from journal.admin.credentials import check_text
+from journal.admin.texts import check_text
 from journal.core.errors import OperatorError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from journal.choices import PAPERS
 from journal.cli.commands import check_free
 from journal.cli.doctor import look
 from journal.cli.installation import opened
@@ -13,7 +14,7 @@ from journal.core.errors import OperatorError
 from journal.core.times import day_of, format_day
 from journal.extract.manifest import FIRST_DAY
 from journal.keys.files import appear_whole
-from journal.papers.making import FRENCH, Papers
+from journal.papers.making import Papers
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +34,7 @@ async def papers(settings: Settings, arguments: argparse.Namespace) -> int:
         raise OperatorError("--from is after --to")
     if first is not None and first < FIRST_DAY:
         raise OperatorError(f"--from is before {format_day(FIRST_DAY)}")
-    output = Path(arguments.output or f"{FRENCH[kind]}-{tenant}.pdf")
+    output = Path(arguments.output or f"{PAPERS[kind]}-{tenant}.pdf")
     check_free(output, "-o", "a paper")
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)

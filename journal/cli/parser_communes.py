@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.admin.administration import REGIMES
-from journal.admin.credentials import ROLES
-from journal.cli import categories, commands, provision, sources, tenants
+from journal.choices import ANSWERS, CREDENTIAL_ROLES, DEFAULT_BASIS, REGIMES
 from journal.cli.parsing import add_clock, add_command, add_group, add_json, day, moment, positive
 from journal.core.entry import ACTIONS
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
-from journal.database.admin import DEFAULT_BASIS
 from journal.extract.manifest import PURPOSES
 
 if TYPE_CHECKING:
@@ -22,14 +19,14 @@ if TYPE_CHECKING:
 def add_tenants(actions: Actions) -> None:
     """Add tenant."""
     group = add_group(actions, "tenant", "manage communes")
-    parser = add_command(group, "add", tenants.tenant_add, "add a commune", 'tenant add albi --name "Ville d\'Albi"')
+    parser = add_command(group, "add", "tenants.tenant_add", "add a commune", 'tenant add albi --name "Ville d\'Albi"')
     parser.add_argument("code", metavar="CODE", help="its slug, never reused for another commune")
     parser.add_argument("--name", required=True, help="its name, for people")
-    add_json(add_command(group, "list", tenants.tenant_list, "list the communes", "tenant list --json"))
+    add_json(add_command(group, "list", "tenants.tenant_list", "list the communes", "tenant list --json"))
     parser = add_command(
         group,
         "continue",
-        tenants.tenant_continue,
+        "tenants.tenant_continue",
         "have a commune's journal cite the chains that ended at another service",
         "tenant continue albi --export albi_export.json --trust old-trust.pem",
     )
@@ -42,7 +39,7 @@ def add_tenants(actions: Actions) -> None:
     parser = add_command(
         group,
         "handover",
-        tenants.tenant_handover,
+        "tenants.tenant_handover",
         "hand a commune's days over before their purge, encrypted to its certificate",
         "tenant handover albi --certificate albi.pem",
     )
@@ -61,7 +58,7 @@ def _add_endings(group: Actions) -> None:
     parser = add_command(
         group,
         "move",
-        tenants.tenant_move,
+        "tenants.tenant_move",
         "have a commune's modules record at another service from now on; its people go on asking here",
         "tenant move albi --to journal2.example.fr --inventory albi_move.json",
     )
@@ -74,7 +71,7 @@ def _add_endings(group: Actions) -> None:
     parser = add_command(
         group,
         "close",
-        tenants.tenant_close,
+        "tenants.tenant_close",
         "end a contract: revoke access, accept no more entries, export all that is kept, encrypted",
         "tenant close albi --certificate albi.pem --export-to /srv/export",
     )
@@ -91,7 +88,7 @@ def _add_endings(group: Actions) -> None:
     parser = add_command(
         group,
         "destroy",
-        tenants.tenant_destroy,
+        "tenants.tenant_destroy",
         "destroy the key and every entry of a closed commune for ever, and write a signed destruction report",
         "tenant destroy albi --confirm albi --report albi.json",
     )
@@ -109,7 +106,7 @@ def add_categories(actions: Actions) -> None:
     parser = add_command(
         group,
         "add",
-        categories.category_add,
+        "categories.category_add",
         "add a category to every commune",
         'category add fourriere --label "Fourrière" --regime GDPR --retention-days 30',
     )
@@ -134,7 +131,7 @@ def add_categories(actions: Actions) -> None:
     _add_legal_basis(parser, "", 0)
     _add_category_set(group)
     listing = add_command(
-        group, "list", categories.category_list, "list the categories and their rules", "category list"
+        group, "list", "categories.category_list", "list the categories and their rules", "category list"
     )
     add_json(listing)
 
@@ -143,7 +140,7 @@ def _add_category_set(group: Actions) -> None:
     parser = add_command(
         group,
         "set",
-        categories.category_set,
+        "categories.category_set",
         "change a category: retention, need of authorisations, label",
         "category set assistance --retention-days 30 --instruction AVENANT-2026-3",
     )
@@ -160,7 +157,7 @@ def _add_category_set(group: Actions) -> None:
     )
     parser.add_argument(
         "--needs-authorisation",
-        choices=sorted(categories.ANSWERS),
+        choices=sorted(ANSWERS),
         help="whether every extract that discloses entries needs an authorisation",
     )
     parser.add_argument("--label", help="its name, as people read it")
@@ -192,11 +189,11 @@ def add_credentials(actions: Actions) -> None:
     parser = add_command(
         group,
         "add",
-        commands.credential_add,
+        "commands.credential_add",
         "make a credential; its secret is printed once",
         "credential add --role module --tenant albi --category main-courante --source-prefix /openepm/albi/",
     )
-    parser.add_argument("--role", required=True, choices=ROLES)
+    parser.add_argument("--role", required=True, choices=CREDENTIAL_ROLES)
     parser.add_argument("--tenant", required=True, metavar="CODE")
     parser.add_argument("--category", action="append", default=[], metavar="CODE", help="may be repeated")
     parser.add_argument("--source-prefix", default="", metavar="P", help="prefix of a module's sources")
@@ -214,7 +211,7 @@ def add_credentials(actions: Actions) -> None:
     listing = add_command(
         group,
         "list",
-        commands.credential_list,
+        "commands.credential_list",
         "list the credentials, without their secrets",
         "credential list --json",
     )
@@ -222,7 +219,7 @@ def add_credentials(actions: Actions) -> None:
     parser = add_command(
         group,
         "revoke",
-        commands.credential_revoke,
+        "commands.credential_revoke",
         "revoke a credential at once",
         "credential revoke 1f2e3d4c5b6a",
     )
@@ -230,7 +227,7 @@ def add_credentials(actions: Actions) -> None:
     parser = add_command(
         group,
         "rotate",
-        commands.credential_rotate,
+        "commands.credential_rotate",
         "make a credential that replaces another; the old one stays valid for a time",
         "credential rotate 1f2e3d4c5b6a --overlap-hours 72",
     )
@@ -247,7 +244,7 @@ def add_provision(actions: Actions) -> None:
     parser = add_command(
         actions,
         "provision",
-        provision.provision,
+        "provision.provision",
         "add the communes, categories, credentials and hand-overs that a file states and the journal lacks",
         "provision communes.toml --tokens tokens",
     )
@@ -262,7 +259,7 @@ def add_extract(actions: Actions) -> None:
     parser = add_command(
         actions,
         "extract",
-        commands.extract,
+        "commands.extract",
         "make an extract for a commune",
         "extract --tenant albi --category ecrits --from 2026-11-01 --to 2026-11-15 --purpose lawfulness "
         '--requester "DPD de la commune" --request-reference DPD-2026-14 -o albi.asice',
@@ -303,7 +300,7 @@ def add_sources(actions: Actions) -> None:
     parser = add_command(
         actions,
         "sources",
-        sources.sources,
+        "sources.sources",
         "say which numbers of modules' events never came, came twice, or are declared lost: 1 if some are missing",
         "sources --tenant albi",
     )
@@ -312,7 +309,7 @@ def add_sources(actions: Actions) -> None:
     parser = add_command(
         actions,
         "rhythm",
-        sources.rhythm,
+        "sources.rhythm",
         "declare how often a source is to send a numbered event; silence beyond it is told",
         "rhythm --tenant albi --category ecrits --source /openepm/albi/ecrits --minutes 1440",
     )
@@ -325,7 +322,7 @@ def add_sources(actions: Actions) -> None:
     parser = add_command(
         actions,
         "loss",
-        sources.loss,
+        "sources.loss",
         "declare that events a source numbered are lost, for ever: an entry of the commune's journal",
         "loss --tenant albi --category ecrits --source /openepm/albi/ecrits --first 12 --last 14 "
         '--reason "disque du serveur perdu le 3 mars"',
@@ -344,7 +341,7 @@ def add_attestation(actions: Actions) -> None:
     parser = add_command(
         actions,
         "attestation",
-        commands.attestation,
+        "commands.attestation",
         "make the signed attestation that a commune's entries of a day were purged",
         "attestation --tenant albi --day 2026-09-01",
     )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from journal.cli import commands, demo, doctor, founding, identity, keys, notify, purge, recover, serve, signer
+from journal.choices import KEY_KINDS
 from journal.cli.parsing import add_clock, add_command, add_group, add_json, day, positive
-from journal.cli.setup import command as setup
-from journal.seals import renewal
 
 if TYPE_CHECKING:
     from journal.cli.parsing import Actions
@@ -19,7 +17,7 @@ def add_setup(actions: Actions) -> None:
     parser = add_command(
         actions,
         "setup",
-        setup.setup,
+        "setup.command.setup",
         "set this host up, as root: database, keys, identity, settings, units",
         "setup --service-name journal.example.fr --identity development",
     )
@@ -33,33 +31,33 @@ def add_setup(actions: Actions) -> None:
     )
     parser.add_argument("--print-only", action="store_true", help="print the lines for PostgreSQL's files, write none")
     parser.add_argument("--no-start", action="store_true", help="found the journal, but start nothing")
-    add_command(actions, "found", founding.found, "check what a first start needs, then make the journal", "found")
+    add_command(actions, "found", "founding.found", "check what a first start needs, then make the journal", "found")
     _add_identity(actions)
 
 
 def _add_identity(actions: Actions) -> None:
     group = add_group(actions, "identity", "manage the signing key and its certificate", "show")
     add_command(
-        group, "show", identity.show, "show the present identity, and whether it is vouched for", "identity show"
+        group, "show", "identity.show", "show the present identity, and whether it is vouched for", "identity show"
     )
-    add_command(group, "new", identity.new, "make a development root and an identity, for trials", "identity new")
+    add_command(group, "new", "identity.new", "make a development root and an identity, for trials", "identity new")
     parser = add_command(
         group,
         "request",
-        identity.request,
+        "identity.request",
         "write a request for a real authority's certificate, of a new key",
         'identity request --organisation "VILLE D\'ALBI" -o request.pem',
     )
     parser.add_argument("--organisation", required=True, metavar="NAME", help="whose seal it is")
     parser.add_argument("--country", default="FR", metavar="CC")
     parser.add_argument("--organisation-identifier", metavar="ID", help="as NTRFR-SIREN")
-    parser.add_argument("--key", choices=renewal.KINDS, default="p256", help="the new key's kind (default: p256)")
+    parser.add_argument("--key", choices=KEY_KINDS, default="p256", help="the new key's kind (default: p256)")
     parser.add_argument("--same-key", action="store_true", help="renew the certificate of the present key")
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
     parser = add_command(
         group,
         "install",
-        identity.install_certificate,
+        "identity.install_certificate",
         "check an authority's certificate and put it in place",
         "identity install --certificate chain.pem --trust root.pem",
     )
@@ -69,21 +67,21 @@ def _add_identity(actions: Actions) -> None:
 
 def add_running(actions: Actions) -> None:
     """Add serve, demo, migrate, notify and doctor."""
-    parser = add_command(actions, "serve", serve.serve, "run the service", "serve --workers 2")
+    parser = add_command(actions, "serve", "serve.serve", "run the service", "serve --workers 2")
     parser.add_argument("--workers", type=positive, help="processes sharing the address (default: the setting, 1)")
     add_clock(parser)
     for inherited in ("socket", "metrics", "number", "held", "writer"):
         parser.add_argument(f"--worker-{inherited}", type=int, help=argparse.SUPPRESS)
-    parser = add_command(actions, "demo", demo.demo, "show the product on a week of made-up activity", "demo")
+    parser = add_command(actions, "demo", "demo.demo", "show the product on a week of made-up activity", "demo")
     parser.add_argument(
         "--keep-running", action="store_true", help="keep the service running afterwards, and print how to use it"
     )
     parser.add_argument("--directory", help="its directory, emptied first (default: demo under JOURNAL_HOME)")
-    add_command(actions, "migrate", commands.migrate, "bring the database's schema up to date", "migrate")
+    add_command(actions, "migrate", "commands.migrate", "bring the database's schema up to date", "migrate")
     parser = add_command(
         actions,
         "notify",
-        notify.notify,
+        "notify.notify",
         "tell by mail and webhook what is wrong: once, again after a day, and when it is over",
         "notify --test",
     )
@@ -92,7 +90,7 @@ def add_running(actions: Actions) -> None:
     parser = add_command(
         actions,
         "doctor",
-        doctor.doctor,
+        "doctor.doctor",
         "look at service, keys, certificate, disks, database and clock, change nothing; 1 at a warning, 2 at a failure",
         "doctor --json",
     )
@@ -103,11 +101,11 @@ def add_keys(actions: Actions) -> None:
     """Add keys."""
     to, back = "backup --to /mnt/keys", "restore --from /mnt/keys"
     group = add_group(actions, "keys", "back up the key store to a copy, restore it, replace the master key", to)
-    parser = add_command(group, "backup", keys.backup, "update a copy: new keys, fences, purged days", f"keys {to}")
+    parser = add_command(group, "backup", "keys.backup", "update a copy: new keys, fences, purged days", f"keys {to}")
     parser.add_argument("--to", dest="directory", required=True, metavar="DIR", help="an existing directory")
     _add_rotation(group)
     parser = add_command(
-        group, "restore", keys.restore, "restore from a copy what the key store has lost", f"keys {back}"
+        group, "restore", "keys.restore", "restore from a copy what the key store has lost", f"keys {back}"
     )
     parser.add_argument("--from", dest="directory", required=True, metavar="DIR", help="a copy made by keys backup")
 
@@ -116,7 +114,7 @@ def _add_rotation(group: Actions) -> None:
     parser = add_command(
         group,
         "rotate",
-        keys.rotate_master_key,
+        "keys.rotate_master_key",
         "replace the master key while the service runs; what is cut short goes on when repeated",
         "keys rotate --copy /mnt/keys",
     )
@@ -133,7 +131,7 @@ def add_upkeep(actions: Actions) -> None:
     parser = add_command(
         actions,
         "seal",
-        commands.seal,
+        "commands.seal",
         "close the days that are over, and seal the present heads",
         "seal",
     )
@@ -142,20 +140,20 @@ def add_upkeep(actions: Actions) -> None:
     parser = add_command(
         actions,
         "handover",
-        commands.handover,
+        "commands.handover",
         "hand over the days to be purged next, to the communes with a registered certificate",
         "handover",
     )
     add_json(parser)
     add_clock(parser)
-    parser = add_command(actions, "purge", purge.purge, "purge the days that are due", "purge --dry-run")
+    parser = add_command(actions, "purge", "purge.purge", "purge the days that are due", "purge --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="only list what is due")
     parser.add_argument("--all", action="store_true", help="purge more than three days of a category in one run")
     add_clock(parser)
     parser = add_command(
         actions,
         "recover",
-        recover.recover,
+        "recover.recover",
         "after a disaster, before serve: declare the loss and repeat the purges",
         "recover --declare-loss 1203",
     )
@@ -176,7 +174,7 @@ def add_upkeep(actions: Actions) -> None:
     parser = add_command(
         actions,
         "signer",
-        signer.signer,
+        "signer.signer",
         "run the signer, which alone holds the signing key; or decide what it goes on from, recorded as an alarm",
         "signer --learn",
     )
@@ -194,7 +192,7 @@ def add_upkeep(actions: Actions) -> None:
     parser = add_command(
         actions,
         "verify-store",
-        commands.verify_store,
+        "commands.verify_store",
         "check every row, chain and seal in the database against the keys",
         "verify-store --category ecrits --day 2026-11-15",
     )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.cli import breach, hold, papers
+from journal.choices import PAPERS, SUSPICIONS
 from journal.cli.parsing import add_clock, add_command, day, moment
-from journal.papers.breach import SUSPICIONS
-from journal.papers.making import FRENCH
 
 if TYPE_CHECKING:
     from journal.cli.parsing import Actions
@@ -18,12 +16,12 @@ def add_papers(actions: Actions) -> None:
     parser = add_command(
         actions,
         "papers",
-        papers.papers,
+        "papers.papers",
         "make a signed document about the journal, in French: the extract of the processing register, the security "
         "measures in place, the coverage of art. 101, the notice for agents, the note on how long",
         "papers coverage --tenant albi",
     )
-    parser.add_argument("paper", choices=FRENCH)
+    parser.add_argument("paper", choices=PAPERS)
     parser.add_argument("--tenant", required=True, metavar="CODE")
     parser.add_argument(
         "--from", dest="from_day", type=day, metavar="DAY", help="of coverage: first day of recording, UTC (30 days)"
@@ -38,7 +36,7 @@ def add_breach(actions: Actions) -> None:
     parser = add_command(
         actions,
         "breach",
-        breach.breach,
+        "breach.breach",
         "make the dossier of a suspected breach: what a thief could read, what was replaced since, the texts for the "
         "CNIL and for the persons; a signed document, and its facts as JSON",
         "breach credential --credential 1f2e3d4c5b6a --tenant albi --from 2026-11-20",
@@ -67,7 +65,7 @@ def add_hold(actions: Actions) -> None:
     parser = add_command(
         actions,
         "hold",
-        hold.hold,
+        "hold.hold",
         "an authority asks that entries be preserved: hand the days over at once, encrypted, with its reference; the "
         "rule of retention is not bent, and what the service keeps goes when it would have gone",
         "hold --tenant albi --category ecrits --from 2026-11-01 --to 2026-11-15 --reference 2026/4127 "

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from journal.admin.persons import INVITATION_HOURS, ROLES
-from journal.cli import persons
+from journal.choices import INVITATION_HOURS, PERSON_ROLES
 from journal.cli.parsing import add_command, add_group, add_json, positive
 
 if TYPE_CHECKING:
@@ -20,12 +19,12 @@ def add_persons(actions: Actions) -> None:
     parser = add_command(
         group,
         "invite",
-        persons.person_invite,
+        "persons.person_invite",
         "invite a person; the address of the invitation is printed once",
         "person invite --tenant albi --role referent --category main-courante --name 'Anne Martin' "
         "--function 'cheffe de service' --login a.martin@albi.example",
     )
-    parser.add_argument("--role", required=True, choices=ROLES)
+    parser.add_argument("--role", required=True, choices=PERSON_ROLES)
     parser.add_argument("--tenant", metavar="CODE", help="the commune; none for an operator of the host")
     parser.add_argument("--category", action="append", default=[], metavar="CODE", help="may be repeated")
     parser.add_argument("--name", required=True, metavar="N")
@@ -35,18 +34,18 @@ def add_persons(actions: Actions) -> None:
     parser = add_command(
         group,
         "reinvite",
-        persons.person_reinvite,
+        "persons.person_reinvite",
         "have a person who lost the password or the second factor choose new ones",
         "person reinvite 1f2e3d4c5b6a",
     )
     parser.add_argument("id", metavar="ID")
     add_hours(parser)
     listing = add_command(
-        group, "list", persons.person_list, "list who may sign in: no names, but where they are", "person list --json"
+        group, "list", "persons.person_list", "list who may sign in: no names, but where they are", "person list --json"
     )
     add_json(listing)
     parser = add_command(
-        group, "revoke", persons.person_revoke, "end a person's access at once", "person revoke 1f2e3d4c5b6a"
+        group, "revoke", "persons.person_revoke", "end a person's access at once", "person revoke 1f2e3d4c5b6a"
     )
     parser.add_argument("id", metavar="ID")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 NOT_RUN = 2
 
 
+class Later:
+    """The command at `module.function` in `journal.cli`, loaded once it runs: one command needs no other's modules."""
+
+    def __init__(self, place: str) -> None:
+        """Load nothing yet."""
+        self._module, _, self.__name__ = place.rpartition(".")
+
+    def load(self) -> Command:
+        """Return its function."""
+        command: Command = getattr(importlib.import_module(f"journal.cli.{self._module}"), self.__name__)
+        return command
+
+    async def __call__(self, settings: Settings, arguments: argparse.Namespace) -> int:
+        """Run it; return its exit code."""
+        return await self.load()(settings, arguments)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser with one-line errors and without abbreviated options."""
 
@@ -33,15 +51,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(NOT_RUN, f"openepm-journal: {message}; see {self.prog} --help\n")
 
 
-def add_command(actions: Actions, name: str, run: Command, text: str, example: str) -> argparse.ArgumentParser:
-    """Add a command that `run` runs, described by `text`, and return its parser."""
+def add_command(actions: Actions, name: str, run: str, text: str, example: str) -> argparse.ArgumentParser:
+    """Add a command, described by `text`, and return its parser; `run` says which `module.function` runs it."""
     parser: Parser = actions.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=f"Example: openepm-journal {example}",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=Later(run))
     parser.add_argument("--operator", metavar="NAME", help="who acts, as entries name it (default: the system account)")
     return parser
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from journal.choices import DEFAULT_BASIS
 from journal.database.change import Change, ChangeStatements
 from journal.database.facts import SERVICE_NAME
 from journal.database.handover import RecipientRow
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from journal.core.entry import Compartment
 
-DEFAULT_BASIS: Final = "contrat, art. 13.2"
 # What the journaling itself rests on, by the regime of the data that are accessed.
 LEGAL_BASES: Final = {
     "LED": "loi n° 78-17 du 6 janvier 1978, art. 101 ; directive (UE) 2016/680, art. 25",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.errors import OperatorError, StoreError, UnavailableError
@@ -21,14 +21,13 @@ from journal.papers.counting import Counted, count_entries, fence_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from journal.choices import Suspicion
     from journal.core.entry import Entry
     from journal.papers.situation import Situation
 
     # The first and the last moment at which an extract gave a day.
     _When = tuple[datetime, datetime]
 
-Suspicion = Literal["credential", "backup", "database", "root"]
-SUSPICIONS: tuple[Suspicion, ...] = ("credential", "backup", "database", "root")
 NOTIFY_WITHIN = timedelta(hours=72)
 # The entries that tell of accesses opened, replaced and ended since.
 CHANGES = frozenset(

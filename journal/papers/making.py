@@ -7,6 +7,7 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from journal.choices import PAPERS
 from journal.core.entry import parse_origin
 from journal.core.errors import OperatorError
 from journal.document.paper import Paper, Section, paper_content, paragraphs
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
     from journal.papers.controls import Look
     from journal.papers.situation import Situation
     from journal.service import Service
-
-# By the word of the command; the French of the console and of file names.
-FRENCH = {
-    "register": "registre",
-    "measures": "mesures",
-    "coverage": "couverture",
-    "notice": "notice",
-    "duration": "duree",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +66,8 @@ class Papers:
 
         Raises OperatorError where none can be made; DocumentError, StoreError, VerificationError.
         """
-        if kind not in FRENCH:
-            raise OperatorError(f"there is no paper {kind!r}: they are {', '.join(FRENCH)}")
+        if kind not in PAPERS:
+            raise OperatorError(f"there is no paper {kind!r}: they are {', '.join(PAPERS)}")
         situation = await gather(self._service, tenant, only)
         paper = await self._makers(first, last)[kind](situation)
         if situation.is_partial:

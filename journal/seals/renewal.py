@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from journal.choices import KEY_KINDS
 from journal.core.errors import OperatorError, VerificationError
 from journal.keys.files import create_durably, replace_durably, shred_file
 from journal.pki.certificates import der_to_pem, parse, pem_to_der, public_key
@@ -43,12 +44,13 @@ class Subject:
 
 
 # The keys that can be asked for, by the name of the command's option.
-KINDS: dict[str, Callable[[], PrivateKey]] = {
-    "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
-    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
-    "rsa3072": lambda: rsa.generate_private_key(RSA_EXPONENT, 3072),
-    "rsa4096": lambda: rsa.generate_private_key(RSA_EXPONENT, 4096),
-}
+_MAKERS: tuple[Callable[[], PrivateKey], ...] = (
+    lambda: ec.generate_private_key(ec.SECP256R1()),
+    lambda: ec.generate_private_key(ec.SECP384R1()),
+    lambda: rsa.generate_private_key(RSA_EXPONENT, 3072),
+    lambda: rsa.generate_private_key(RSA_EXPONENT, 4096),
+)
+KINDS = dict(zip(KEY_KINDS, _MAKERS, strict=True))
 
 
 def next_key_path(key_path: Path) -> Path:

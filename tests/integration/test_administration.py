@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.admin.administration import DEFAULT_CATEGORIES, NewCategory
-from journal.admin.credentials import ROLES
+from journal.choices import CREDENTIAL_ROLES, DEFAULT_BASIS
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT
 from journal.core.errors import OperatorError, StoreError
-from journal.database.admin import DEFAULT_BASIS, LEGAL_BASES
+from journal.database.admin import LEGAL_BASES
 from tests.support.contents import told
 from tests.support.world import CATEGORY, DAY, OTHER_TENANT, START, TENANT, World, make_event
 
@@ -252,7 +252,7 @@ class TestCredentials:
     async def test_a_revocation(self, world: World, administration: Administration) -> None:
         """It is effective in another process at its next look, recorded once, and cannot be of what is not."""
         async with world.another_process() as other:
-            for role in ROLES:
+            for role in CREDENTIAL_ROLES:
                 identifier, _ = await administration.credentials.add(
                     role=role, tenant=TENANT, categories=[CATEGORY], source_prefix="/a"
                 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from journal.cli import categories
+from journal.choices import ANSWERS, DEFAULT_BASIS
 from journal.cli.parser import make_parser
 from journal.core.errors import OperatorError
-from journal.database.admin import DEFAULT_BASIS, LEGAL_BASES
+from journal.database.admin import LEGAL_BASES
 from tests.support.communes import receives
 from tests.support.rule_changes import LONG, live, long_world
 from tests.support.world import DAY, FIRST, TENANT, World, settings_of
@@ -111,7 +111,7 @@ async def test_by_a_wrong_clock(world: World, capsys: pytest.CaptureFixture[str]
         await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "4")
     [said] = await run(world, capsys, "set", LONG.code, "--instruction", "I-1", "--label", "Autre")
     assert said == f"category {LONG.code}\tAutre\tdoes not need authorisation\t10 days"
-    assert categories.ANSWERS == {"yes": True, "no": False}
+    assert ANSWERS == {"yes": True, "no": False}
     [said] = await run(
         world, capsys, "set", LONG.code, "--instruction", "I-1", "--retention-days", "60", "--clock-is-right"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import json
 import re
 import shlex
@@ -78,6 +79,23 @@ def test_every_help_shows_an_example_that_can_be_typed() -> None:
         make_parser().parse_args(shlex.split(example[1])[1:])
         seen += 1
     assert seen > 20
+
+
+def test_every_command_is_there() -> None:
+    """Each is loaded only once it runs; the parser knows the name of its function."""
+    found = [run for parser in parsers(make_parser()) if (run := parser.get_default("run"))]
+    assert len(found) > 40
+    for each in found:
+        assert inspect.iscoroutinefunction(each.load())
+
+
+def test_help_loads_no_command() -> None:
+    """Nor does a mistake: neither network libraries, nor the database's driver, nor certificates."""
+    code = "import sys, journal.cli.main; journal.cli.main.make_parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "journal.cli.main" in loaded
+    assert not loaded & {"aiohttp", "asyncpg", "cryptography.x509", "jinja2", "journal.cli.serve", "journal.service"}
 
 
 MISTAKES = [

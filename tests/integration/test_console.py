@@ -23,8 +23,9 @@ from ingest.console.purges import Purges
 from ingest.console.routes import ELSEWHERE, OPEN, PAGES
 from ingest.console.sessions import IDLE_SECONDS, LIFE_SECONDS, Session
 from journal.admin.administration import Administration
-from journal.admin.persons import ROLES, People
+from journal.admin.persons import People
 from journal.admin.recipient import read_recipient
+from journal.choices import PERSON_ROLES
 from journal.core.errors import OperatorError, StoreError
 from journal.core.times import day_of, format_day, format_time
 from journal.document.french import WEEKDAYS, french_day
@@ -155,7 +156,7 @@ async def test_each_role_sees_its_pages(edge: RunningEdge) -> None:
     """The table of routes decides; what is another role's looks as if it did not exist, and nobody sees nothing."""
     nobody = Visitor(edge)
     visitors: dict[str, Visitor] = {}
-    for role in ROLES:
+    for role in PERSON_ROLES:
         place: dict[str, Any] = {"tenant": "_service", "categories": ()} if role == "operator" else {}
         visitors[role], _ = await signed_in(edge, role=role, identity=somebody(f"role-{role}"), **place)
     for page in PAGES:

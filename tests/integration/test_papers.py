@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.admin.administration import NewCategory
+from journal.choices import PAPERS
 from journal.cli.doctor import look as look_at
 from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import OperatorError
@@ -22,7 +23,7 @@ from journal.papers.controls import LOOKED_AT
 from journal.papers.counting import Counted, Kind
 from journal.papers.coverage import Coverage, cover, coverage, motive_told, told_of_motives
 from journal.papers.duration import duration
-from journal.papers.making import FRENCH, Papers
+from journal.papers.making import Papers
 from journal.papers.measures import measures
 from journal.papers.notice import notice
 from journal.papers.register import register
@@ -124,7 +125,7 @@ def height_of_end(path: Path) -> float:
     return at["comparer"][1] - at["cités"][0]
 
 
-@pytest.mark.parametrize("kind", FRENCH)
+@pytest.mark.parametrize("kind", PAPERS)
 async def test_a_paper(world: World, tmp_path: Path, kind: str) -> None:
     """It says what it must, in French, names what its figures rest on, is signed and recorded, and names nobody."""
     made = await Papers(world.service).issue(kind, TENANT)

@@ -24,7 +24,8 @@ from journal.extract.listing import parse_head_answer
 from journal.pki import der, timestamp
 from journal.pki.certificates import der_to_pem, pem_to_der
 from journal.pki.timestamp_token import REPLY_LIMIT_BYTES, REPLY_TYPE
-from journal.seals.stamper import FAILING_LIMIT, INTERVAL_SECONDS, RETRY_LIMIT_SECONDS, Stamper, TsaClient
+from journal.seals.stamper import FAILING_LIMIT, INTERVAL_SECONDS, RETRY_LIMIT_SECONDS, Stamper
+from journal.seals.tsa_client import TsaClient
 from journal.settings import Settings
 from journal.verifier.cli import main as verify_main
 from tests.support import authority as made

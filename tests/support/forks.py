@@ -34,6 +34,7 @@ from journal.document import render
 from journal.signer import connect
 from tests.support import bound, moved_clock
 from tests.support.clusters import copy_clusters
+from tests.support.loaded import load_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -304,7 +305,7 @@ def _be_a_child(module: str, arguments: Sequence[str], descriptors: Sequence[int
 
 def _serve(address: str) -> int:
     """Fork for every request, until standard input ends; a fork does not return."""
-    importlib.import_module(COMMANDS)
+    load_commands()
     importlib.import_module(SIGNERS)
     _served.append(address)
     fork_children(setattr)

@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 def processes() -> ForkServerContext:
     """Return where to start them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["journal.cli.main", "tests.support.settled"])
+    context.set_forkserver_preload(["tests.support.settled"])
     return context
