@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,11 +24,12 @@ from tests.faults.auditing import SIGNER_STARTS, audit
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.oracle import judge
+from tests.support import forks
 from tests.support.brief import BRIEF, key_files, leaves
 from tests.support.forwarding import listening, socket_of
 from tests.support.hosts import Hosts
 from tests.support.rig import TENANTS, event_body
-from tests.support.serving import SERVICE_PROGRAM, Serving, Site, found_site, site_of
+from tests.support.serving import Serving, Site, found_site, site_of
 from tests.support.world import DAY, new_world
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def place(shared: Site, hosts: Hosts, name: str, variables: Mapping[str, str] | 
         home=home,
         port=PORT,
         host=hosts.addresses[name],
-        command=hosts.command(name),
+        space=hosts.space(name),
         variables={
             # Three that seal every second would wait for each other on a busy machine.
             "JOURNAL_SEAL_INTERVAL_SECONDS": "10",
@@ -88,19 +88,10 @@ async def type_on(site: Site, *arguments: str) -> str:
     return out.strip()
 
 
-async def typed(site: Site, arguments: Sequence[str]) -> tuple[int | None, str, str]:
+async def typed(site: Site, arguments: Sequence[str]) -> tuple[int, str, str]:
     """Type a command on a host; return its status and what it says."""
-    process = await asyncio.create_subprocess_exec(
-        *site.command,
-        sys.executable,
-        *SERVICE_PROGRAM,
-        *arguments,
-        env=site.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(forks.run, arguments, site.environment, space=site.space)
+    return done.returncode, done.stdout, done.stderr
 
 
 async def ask(site: Site, path: str) -> tuple[int, dict[str, Any]]:

@@ -32,7 +32,7 @@ import orjson
 
 from journal.document import render
 from journal.signer import connect
-from tests.support import bound, moved_clock
+from tests.support import bound, hosts, moved_clock
 from tests.support.clusters import copy_clusters
 from tests.support.loaded import load_commands
 
@@ -55,15 +55,21 @@ _served: list[str] = []
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], here: Path | None = None, *, is_bound: bool = False
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    here: Path | None = None,
+    *,
+    is_bound: bool = False,
+    space: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run openepm-journal to its end in a directory, by default ours, as `subprocess.run` would with captured text.
 
-    One that `is_bound` passes over no file's mode, as root's would.
+    One that `is_bound` passes over no file's mode, as root's would. `space` is the network namespace that it is in.
     """
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as connection:
         out, err = Path(directory) / "out", Path(directory) / "err"
-        request = _request(arguments, environment, is_bound=is_bound) | {"directory": str(here or Path.cwd())}
+        request = _request(arguments, environment, is_bound=is_bound, space=space)
+        request["directory"] = str(here or Path.cwd())
         connection.connect(_server())
         connection.sendall(orjson.dumps(request | {"out": str(out), "err": str(err)}))
         connection.shutdown(socket.SHUT_WR)
@@ -72,8 +78,9 @@ def run(
         return subprocess.CompletedProcess(line, status, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
-def _request(arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool) -> dict[str, Any]:
-    return {"module": COMMANDS, "arguments": arguments, "environment": dict(environment), "is_bound": is_bound}
+def _request(arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool, space: str) -> dict[str, Any]:
+    how = {"is_bound": is_bound, "space": space}
+    return {"module": COMMANDS, "arguments": arguments, "environment": dict(environment), **how}
 
 
 def write_program(path: Path, module: str) -> None:
@@ -192,9 +199,9 @@ class Service:
         self._ended = asyncio.create_task(self._end())
 
     @classmethod
-    async def start(cls, arguments: Sequence[str], environment: Mapping[str, str]) -> Self:
-        """Start one with these arguments of openepm-journal and these variables."""
-        control, pid, log = _start(arguments, environment)
+    async def start(cls, arguments: Sequence[str], environment: Mapping[str, str], *, space: str = "") -> Self:
+        """Start one with these arguments of openepm-journal and these variables, in a network namespace or in ours."""
+        control, pid, log = _start(arguments, environment, space=space)
         control.setblocking(False)
         stderr = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
@@ -222,13 +229,13 @@ class Service:
 
 
 def _start(
-    arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool = False
+    arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool = False, space: str = ""
 ) -> tuple[socket.socket, int, int]:
     """Fork openepm-journal; return the socket that tells its end, its number, and the descriptor of its log."""
     control = socket.socket(socket.AF_UNIX)
     control.connect(_server())
     reading, writing = os.pipe()
-    request = _request(arguments, environment, is_bound=is_bound) | {"directory": str(Path.cwd())}
+    request = _request(arguments, environment, is_bound=is_bound, space=space) | {"directory": str(Path.cwd())}
     socket.send_fds(control, [orjson.dumps(request)], [writing])
     os.close(writing)
     control.shutdown(socket.SHUT_WR)
@@ -281,6 +288,8 @@ def _be(request: dict[str, Any], descriptors: Sequence[int]) -> int:
     os.environ.update(request["environment"])
     time.tzset()
     os.chdir(request["directory"])
+    if request["space"]:
+        hosts.enter(request["space"])
     if request["is_bound"]:
         bound.bind()
     moved_clock.take()

@@ -6,8 +6,10 @@ has failed. Two are parted by routes that lead nowhere, while others reach both.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -15,6 +17,15 @@ if TYPE_CHECKING:
 
 # Of the addresses for private use, none that a machine of these tests has.
 NETWORKS = 200
+SPACES = Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+
+
+def enter(space: str) -> None:
+    """Be on the network of this namespace from now on, as `ip netns exec` lets a program be: setns(2)."""
+    with (SPACES / space).open("rb") as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), space)
 
 
 class Hosts:
@@ -38,7 +49,7 @@ class Hosts:
             _ip("address", "add", f"{self.other_address}/24", "dev", self._tag)
             _ip("link", "set", self._tag, "up")
             for name, address in self.addresses.items():
-                space, port = self._space(name), self._port(name)
+                space, port = self.space(name), self._port(name)
                 _ip("netns", "add", space)
                 _ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
                 _ip("-n", space, "address", "add", f"{address}/24", "dev", "eth0")
@@ -57,10 +68,11 @@ class Hosts:
     def _remove(self) -> None:
         for name in self.addresses:
             _ip("link", "delete", self._port(name), must=False)
-            _ip("netns", "delete", self._space(name), must=False)
+            _ip("netns", "delete", self.space(name), must=False)
         _ip("link", "delete", self._tag, must=False)
 
-    def _space(self, name: str) -> str:
+    def space(self, name: str) -> str:
+        """Return the name of a host's network namespace."""
         return f"{self._tag}-{name}"
 
     def _port(self, name: str) -> str:
@@ -68,7 +80,7 @@ class Hosts:
 
     def command(self, name: str) -> list[str]:
         """Return what a program's command line begins with, to run on that host."""
-        return ["ip", "netns", "exec", self._space(name)]
+        return ["ip", "netns", "exec", self.space(name)]
 
     def cut(self, name: str) -> None:
         """Lose everything that is sent to or by the host."""
@@ -77,12 +89,12 @@ class Hosts:
     def part(self, name: str, addresses: Iterable[str]) -> None:
         """Lose what the host sends to these addresses; others still reach it."""
         for address in addresses:
-            _ip("-n", self._space(name), "route", "add", "blackhole", f"{address}/32")
+            _ip("-n", self.space(name), "route", "add", "blackhole", f"{address}/32")
 
     def mend(self, name: str) -> None:
         """Let the host reach everybody again."""
         _ip("link", "set", self._port(name), "master", self._tag)
-        _ip("-n", self._space(name), "route", "flush", "type", "blackhole", must=False)
+        _ip("-n", self.space(name), "route", "flush", "type", "blackhole", must=False)
 
 
 def _ip(*arguments: str, must: bool = True) -> None:

@@ -58,9 +58,9 @@ class Site:
     modules: dict[str, str] = field(default_factory=dict)  # by tenant
     clients: dict[str, str] = field(default_factory=dict)
     signer_socket: str = NO_SIGNER_SOCKET
-    # On another host than this machine: its address, and what its programs' command lines begin with.
+    # On another host than this machine: its address, and the namespace of its network.
     host: str = "127.0.0.1"
-    command: Sequence[str] = ()
+    space: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -153,10 +153,10 @@ class Serving:
     async def start(cls, site: Site, *, workers: int = 1, program: Sequence[str] = SERVICE_PROGRAM) -> Self:
         """Start the service; it may not listen yet."""
         arguments = ["serve", "--workers", str(workers)]
-        if program == SERVICE_PROGRAM and not site.command:
-            return cls(await forks.Service.start(arguments, site.environment), site.home / "serve.log")
+        if program == SERVICE_PROGRAM:
+            service = await forks.Service.start(arguments, site.environment, space=site.space)
+            return cls(service, site.home / "serve.log")
         process = await asyncio.create_subprocess_exec(
-            *site.command,
             sys.executable,
             *program,
             *arguments,

@@ -19,6 +19,7 @@ def main(address: str, module: str, *arguments: str) -> int:
         "environment": dict(os.environ),
         "directory": os.getcwd(),  # noqa: PTH109 - pathlib takes longer to load than all the rest
         "is_bound": False,
+        "space": "",
     }
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
