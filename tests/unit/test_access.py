@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -11,24 +12,39 @@ from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
 from ingest import access
 from ingest.callers import Proxies
-from ingest.problems import ABSENT, MEDIA, RATE, UNAUTHENTICATED, UNAVAILABLE, ProblemError
+from ingest.context import ANSWERING_SECONDS, bind
+from ingest.problems import (
+    ABSENT,
+    BAD_REQUEST,
+    LENGTH,
+    MEDIA,
+    OVERSIZE,
+    RATE,
+    TIMEOUT,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    ProblemError,
+)
 from journal.clock import SimulatedClock
 from journal.core.entry import Compartment
 from journal.core.errors import BusyError, StoreError, UnavailableError
-from journal.core.faults import BINARY_MODE, CONTENT_ENCODING, CONTENT_TYPE
+from journal.core.faults import BINARY_MODE, BODY_TOO_LARGE, CONTENT_ENCODING, CONTENT_TYPE
+from journal.core.faults import LENGTH as LENGTH_MISSING
 from journal.database.ingest import CredentialRow, TenantRow
 from journal.snapshot import Snapshot
 from tests.support.clocks import StillClock, hold_time
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from ingest.access import RequestRate
+    from ingest.context import Bound
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=timezone.utc)
 ACCEPTED = ("application/json", "application/cloudevents+json")
@@ -166,6 +182,106 @@ def test_another_type_is_refused_with_its_fault(headers: list[tuple[str, str]], 
     accept = {"Accept": "application/json, application/cloudevents+json"}
     assert problem.headers == (accept if code is CONTENT_TYPE else {})
     assert problem.members == ({"structured_mode": access.STRUCTURED_MODE} if code is BINARY_MODE else {})
+
+
+@dataclass
+class Posted:
+    """A request whose body arrives as a test feeds it, and what is held for bodies meanwhile."""
+
+    request: web.Request
+    body: StreamReader
+    bound: Bound
+    shares: access.Shares
+
+    async def read(self, limit_bytes: int = 5, seconds: float = 600) -> bytes:
+        """Read the body, in a share of six bytes, while the time for the answer is bounded."""
+        limits = access.Limits(body_seconds=seconds)
+        async with asyncio.timeout(60), self.bound.running():
+            return await access.read_body(
+                self.request, limit_bytes=limit_bytes, limits=limits, bodies=self.shares, commune="albi"
+            )
+
+    async def refused(self, limit_bytes: int = 5, seconds: float = 600) -> ProblemError:
+        """Return the problem that is the answer; nothing is held for it any more."""
+        with pytest.raises(ProblemError) as caught:
+            await self.read(limit_bytes, seconds)
+        assert self.shares._held == {}
+        return caught.value
+
+
+@pytest.fixture
+async def posted(request: pytest.FixtureRequest) -> Posted:
+    """A request that announces five bytes, or the length that the test is parametrised with."""
+    length = getattr(request, "param", 5)
+    loop = asyncio.get_running_loop()
+    protocol = BaseProtocol(loop)
+    protocol.connection_made(asyncio.Transport())
+    body = StreamReader(protocol, 2**16, loop=loop)
+    headers = {} if length is None else {"Content-Length": str(length)}
+    made = make_mocked_request("POST", "/", headers=headers, payload=body)
+    return Posted(made, body, bind(made, 600), _shares())
+
+
+async def test_only_once_the_body_is_there_the_time_for_the_answer_runs(posted: Posted) -> None:
+    """While it arrives, its whole length is held for the commune, and the answer is not awaited yet."""
+    posted.body.feed_data(b"ab")
+    reading = asyncio.create_task(posted.read())
+    await asyncio.sleep(0)  # it goes as far as it can
+    assert posted.shares._held == {"albi": 5}
+    assert posted.bound._timeout.when() is None
+    ended = asyncio.get_running_loop().time()
+    posted.body.feed_data(b"cde")
+    posted.body.feed_eof()
+    assert await reading == b"abcde"
+    assert posted.shares._held == {}
+    ends = posted.bound._timeout.when()
+    assert ends is not None
+    assert ends >= ended + 600 - ANSWERING_SECONDS
+
+
+@pytest.mark.parametrize("posted", [None], indirect=True)
+async def test_a_body_of_unknown_length_is_not_read(posted: Posted) -> None:
+    """411: the header that is missing is the fault, and the connection ends."""
+    problem = await posted.refused()
+    assert (problem.kind, problem.close) == (LENGTH, True)
+    (fault,) = problem.faults
+    assert (fault.position, fault.pointer, fault.code, fault.header) == (0, "", LENGTH_MISSING, "Content-Length")
+
+
+@pytest.mark.parametrize("posted", [2049], indirect=True)
+async def test_a_body_beyond_the_limit_is_not_read(posted: Posted) -> None:
+    """413 as soon as its length is known, with the limit, and the connection ends."""
+    problem = await posted.refused(limit_bytes=2048)
+    assert (problem.kind, problem.close) == (OVERSIZE, True)
+    assert "larger than 2 KiB" in problem.detail
+    (fault,) = problem.faults
+    assert (fault.position, fault.pointer, fault.code) == (0, "", BODY_TOO_LARGE)
+    assert "larger than 2 KiB" in fault.reason
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(posted: Posted) -> None:
+    """408, with how long it was awaited, and the connection ends: its next bytes would be the rest of the body."""
+    posted.body.feed_data(b"ab")
+    problem = await posted.refused(seconds=0.01)
+    assert (problem.kind, problem.close) == (TIMEOUT, True)
+    assert "within 0.01 s" in problem.detail
+
+
+async def test_a_body_that_cannot_be_read_is_refused(posted: Posted) -> None:
+    """400, and the connection ends: where the next request begins is not known."""
+    posted.body.set_exception(web.RequestPayloadError("broken"))
+    problem = await posted.refused()
+    assert (problem.kind, problem.close) == (BAD_REQUEST, True)
+
+
+@pytest.mark.parametrize("posted", [7], indirect=True)
+async def test_a_body_for_which_there_is_no_room_is_not_read(posted: Posted) -> None:
+    """The commune's share is six bytes: it is told to come again, and its body is left where it is."""
+    posted.body.feed_data(b"abcdefg")
+    with pytest.raises(BusyError):
+        await posted.read(limit_bytes=7)
+    assert posted.body.read_nowait() == b"abcdefg"
+    assert posted.shares._held == {}
 
 
 SECRET = "A" * 43
