@@ -91,7 +91,6 @@ def test_a_seal_that_is_not_one_is_refused_by_its_place(members: dict[str, Any],
         b'{"seals":[]}\n',
         b'{"seals": []}',
         b'{"seals":[1]}',
-        b'{"seals":[]}',
         b'{"seals":[,]}',
         b'{"seals":[[]]}',
         encode_seals(EXTRACT.seals)[:-2] + b",]}",
@@ -104,6 +103,13 @@ def test_other_bytes_than_a_list_of_seals_are_refused(data: bytes) -> None:
     """One spelling of the list around them too."""
     with pytest.raises(MalformedError):
         list(parse_seals(data, MANIFEST.origin))
+
+
+def test_a_list_without_a_seal_is_named() -> None:
+    """No extract is without one; the fault is the list's, not a seal's."""
+    with pytest.raises(MalformedError) as caught:
+        list(parse_seals(b'{"seals":[]}', MANIFEST.origin))
+    assert caught.value.part == "/seals"
 
 
 def test_a_head_answer_comes_back_in_any_spelling() -> None:

@@ -207,6 +207,7 @@ def test_a_seal_of_another_organisation_in_an_extract_is_untrusted() -> None:
         with pytest.raises(UntrustedError, match="than that of the extract, Ville d'Essai") as refusal:
             judged(first, later, seal(), known=known)
         assert refusal.value.part.startswith("head.json seal 4" if known else "seals.json seal ")
+        assert "Autre ville" in refusal.value.part
 
 
 def test_a_receipt_of_another_organisation_convicts_nobody() -> None:

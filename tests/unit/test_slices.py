@@ -16,7 +16,7 @@ from journal.extract.layout import ENTRIES, PROOF, TABLE
 from journal.extract.manifest import Filter, action_of
 from journal.extract.shape import GROUPS_LIMIT, RECORD_LIMIT_BYTES, Kind
 from journal.extract.shapes import Matched, Shapes, attributes_of, count_kinds, facts_of, is_wanted, names_of, numbered
-from journal.extract.slices import check, check_alone
+from journal.extract.slices import _shapes, check, check_alone
 from journal.extract.verify import verify_extract
 from tests.support import authority
 from tests.support.extracts import ANCHORS, COMPARTMENT, World, event, march, noon, opened, sample
@@ -285,8 +285,11 @@ def test_progress_does_not_go_over_its_end(rest: bytes) -> None:
 
 def test_each_process_knows_the_shapes_of_a_compartment() -> None:
     """What `verify_extract` hands out needs nothing but the slice."""
-    part = slice_of([record_of(event(0), 0)])
+    records = [record_of(event(0), index) for index in range(3)]
+    part = slice_of(records)
     assert listed(check_alone(part)) == listed(strictly(part))
+    read = _shapes(part.tenant, part.category).read(records, [record.decode() for record in records])
+    assert all(isinstance(one, Matched) for one in read)
 
 
 def test_the_attributes_of_an_entry_are_those_that_the_strict_way_reads() -> None:

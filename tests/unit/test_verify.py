@@ -245,7 +245,9 @@ def test_every_index_is_there_once() -> None:
         without.records.pop(place)
         check(without, GapError, PROOF)
     check(altered(lambda extract: extract.proof.insert(1, extract.proof[0])), ForeignEntryError, PROOF)
-    check(altered(lambda extract: extract.proof.append(disclosed_line(6, bytes(16)))), MismatchedPartError, PROOF)
+    longer = altered(lambda extract: extract.proof.append(disclosed_line(6, bytes(16))))
+    check(longer, MismatchedPartError, PROOF)
+    assert "after index 5" in failure(longer).reason
     for first in range(4):
         for second in range(first + 1, 4):
             swapped = sample()
@@ -346,6 +348,17 @@ def test_an_entry_of_elsewhere_is_foreign() -> None:
     world.append(noon(march(2)))
     world.close(march(2))
     check(world.extract(march(2), march(2), at=noon(march(3))), ForeignEntryError, "entries.ndjson index 3")
+
+
+def test_entries_recorded_in_one_microsecond_are_in_order() -> None:
+    """They are right, and where something else is wrong, that is named and not their order."""
+    world = World().live(1, 1)
+    for _ in range(3):
+        world.append(noon(march(2)))
+    world.close(march(2))
+    extract = world.extract(march(2), march(2), at=noon(march(3)))
+    assert "all 3 entries" in verify(extract).verdict
+    check(replace(extract, parts={TABLE: extract.contents()[TABLE] + b"x\r\n"}), MismatchedPartError, TABLE)
 
 
 def test_an_entry_disclosed_is_one_the_filter_asks_for() -> None:
