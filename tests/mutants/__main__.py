@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.mutants.judging import KILLED, TIMEOUT, Verdict, judge
 from tests.mutants.mutating import mutants_of
-from tests.mutants.report import Judged, write_report
+from tests.mutants.report import Judged, Run, write_report
 from tests.mutants.scope import ROOT, SCOPE, judges, modules, part_of
 
 if TYPE_CHECKING:
@@ -42,11 +42,14 @@ def main() -> int:
     for module in (asked.module or []) + modules(asked.part or ([] if asked.module else SCOPE)):
         chosen, total = mutants_of(module, asked.sample, asked.seed)
         digest = _digest(module)
-        previous = _read(module)["mutants"]
+        previous = {name: one for run in _runs(module) for name, one in run["mutants"].items()}
         judged = {one.name: previous[one.name] for one in chosen if _still_holds(previous.get(one.name), digest)}
         kept[module] = {"total": total, "seed": asked.seed, "chosen": len(chosen), "mutants": judged}
         waiting += [one for one in chosen if one.name not in judged]
         print(f"{module}: {len(chosen)} of {total} mutants, {len(judged)} judged before", file=sys.stderr)
+
+    def keep(module: str) -> None:
+        _results(module, asked.seed).write_text(json.dumps(kept[module], indent=1))
 
     def tell(mutant: Mutant, verdict: Verdict) -> None:
         kept[mutant.module]["mutants"][mutant.name] = {
@@ -61,22 +64,26 @@ def main() -> int:
         }
         if verdict.outcome != KILLED:
             print(f"{verdict.outcome}: {mutant.name}", file=sys.stderr, flush=True)
-        _results(mutant.module).write_text(json.dumps(kept[mutant.module], indent=1))
+        keep(mutant.module)
 
     failed = (
         judge(waiting, judges({part_of(one.module) for one in waiting}), FOLDER, asked.workers, tell) if waiting else 0
     )
-    write_report({module: Judged.from_json(_read(module)) for module in modules(SCOPE) if _results(module).exists()})
+    for module in kept:
+        keep(module)
+    runs = {module: [Run(**run) for run in _runs(module)] for module in modules(SCOPE)}
+    write_report({module: Judged(found) for module, found in runs.items() if found})
     return failed
 
 
-def _results(module: str) -> Path:
-    return RESULTS / f"{module.replace('/', '.')}.json"
+def _results(module: str, seed: int) -> Path:
+    return RESULTS / f"{module.replace('/', '.')}.{seed}.json"
 
 
-def _read(module: str) -> dict[str, Any]:
-    path = _results(module)
-    return json.loads(path.read_text()) if path.exists() else {"mutants": {}}
+def _runs(module: str) -> list[dict[str, Any]]:
+    """Return what the runs on a module left, one a seed that drew its mutants."""
+    found = (json.loads(path.read_text()) for path in RESULTS.glob(f"{module.replace('/', '.')}.*.json"))
+    return sorted(found, key=lambda run: int(run["seed"]))
 
 
 def _digest(path: str) -> str:

@@ -1,5 +1,7 @@
 """Judges mutants: a pytest plugin that collects once, then forks a process for each mutant.
 
+A database server that tests need is started before: each test makes its own database on it.
+
 In the forked process the code of one function is replaced wherever it is held, and the tests that reach the mutant's
 statement run, the quickest first, until one fails. Its processor time is bounded, so that a mutant that never ends is
 found on a slow machine as on a quick one.
@@ -15,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -28,7 +30,7 @@ from _pytest.runner import runtestprotocol
 from coverage import Coverage
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.mutants.scope import NOT_JUDGES, ROOT
+from tests.mutants.scope import NOT_JUDGES, ROOT, SCOPE, modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +45,7 @@ UNREACHED: Final = "unreached"
 CPU_SECONDS: Final = 10
 # A mutant may wait for ever for what never comes, and take no processor time.
 WAITING_SECONDS: Final = 600
-# A survivor takes all tests that reach it: of a line that everything reaches, these many, the quickest.
+# A survivor takes all tests that reach it: of a line that everything reaches, these many.
 TESTS_LIMIT: Final = 300
 PROFILE: Final = "mutants"
 
@@ -65,11 +67,20 @@ class Map:
     seconds: dict[str, float]
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """Return the tests that reach the statement of a mutant: its own file's first, then the quick ones."""
+        """Return the tests that reach the statement of a mutant: its own file's, then of each file the quick ones.
+
+        One of each file, then another of each: hundreds of one kind would else leave no place for any other.
+        """
         lines = self.reached.get(mutant.module, {})
         found = {test for line in mutant.lines for test in lines.get(line, ())}
-        own = f"test_{Path(mutant.module).stem}.py"
-        return sorted(found, key=lambda test: (own not in test, self.seconds[test]))[:TESTS_LIMIT]
+        own = f"/test_{Path(mutant.module).stem}.py"
+        ranks: dict[str, int] = {}
+        counts: Counter[str] = Counter()
+        for test in sorted(found, key=lambda test: (self.seconds[test], test)):
+            file = test.partition("::")[0]
+            ranks[test] = -1 if file.endswith(own) else counts[file]
+            counts[file] += 1
+        return sorted(ranks, key=lambda test: (ranks[test], self.seconds[test]))[:TESTS_LIMIT]
 
 
 class Judge:
@@ -88,6 +99,7 @@ class Judge:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Take the place of the run of the tests."""
         self._items = {item.nodeid: item for item in session.items}
+        self._start_shared()
         drawn = self._draw()
         gc.unfreeze()
         functions = _functions({str(ROOT / mutant.module) for mutant in self._mutants})
@@ -107,6 +119,17 @@ class Judge:
         while running:
             self._await(running)
         return True
+
+    def _start_shared(self) -> None:
+        """Run one test of each file that needs a database: its server is then there for all processes forked later."""
+        firsts: dict[str, str] = {}
+        for test, item in self._items.items():
+            if "postgres" in getattr(item, "fixturenames", ()):
+                firsts.setdefault(test.partition("::")[0], test)
+        for file, test in firsts.items():
+            other = next(name for name in self._items if name.partition("::")[0] != file)
+            if self._failed(test, other):
+                raise RuntimeError(f"it fails without a mutant: {test}")
 
     def _fork(self, work: Callable[[], None]) -> int:
         child = os.fork()
@@ -207,7 +230,8 @@ class Judge:
         return self._folder / "maps" / f"{Path(file).stem}-{digest[:16]}.json"
 
     def _run_covered(self, file: str, tests: list[str]) -> None:
-        measured = Coverage(data_file=None, config_file=False, include=[str(ROOT / "*")], omit=[str(ROOT / "tests/*")])
+        measured = Coverage(data_file=None, config_file=False, include=[str(ROOT / path) for path in modules(SCOPE)])
+        measured.set_option("run:disable_warnings", ["no-data-collected"])
         measured.start()
         seconds, failed = {}, []
         other = next(name for name in self._items if name != tests[-1])

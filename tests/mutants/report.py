@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.mutants.scope import SCOPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 REPORT: Final = Path(__file__).with_name("REPORT.md")
 # Per module, per function: what a line was, what it became, and why no test is to find it.
@@ -22,7 +22,8 @@ HEAD: Final = """# What mutants the unit tests kill
 `make mutants` writes this file. A mutant is one change of one function, by mutmut's operators; it is killed when one
 of the unit tests that reach the changed statement fails, or (*timeout*) takes ten times the processor time that they
 take. *Unreached*: no unit test runs the statement. The score counts everything that is not killed as a survivor, also
-what is explained below as the same program.
+what is explained below as the same program. The purge policy is judged by the tests of `test_purge_plan.py` too, on a
+real database: `retention/purge_plan.py` asks one.
 
 Not mutated: docstrings, the wording of errors and of the log (texts with a space in them), names of codecs in another
 case, types named for `cast`, and what runs when a module is loaded (constants, defaults of arguments, decorators). Of
@@ -31,28 +32,47 @@ case, types named for `cast`, and what runs when a module is loaded (constants, 
 | Part | Module | mutants | judged | killed | timeout | survived | explained | unreached | score |
 |---|---|---|---|---|---|---|---|---|---|
 """
+SAMPLES: Final = """
+Where the mutants of a module are a sample, they were drawn by a seed: the same modules, one row a seed.
+
+| Part | Seed | judged | killed | score | drawn |
+|---|---|---|---|---|---|
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Run:
     """The mutants of a module that were judged, of how many, drawn by which seed."""
 
     total: int
     chosen: int
     seed: int
-    mutants: list[dict[str, Any]]
+    mutants: Mapping[str, Mapping[str, Any]]
 
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Judged:
-        """Read what a run left."""
-        return cls(found["total"], found["chosen"], found["seed"], list(found["mutants"].values()))
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the runs on a module found, one a seed: a mutant that several of them drew counts once."""
+
+    runs: Sequence[Run]
+
+    @property
+    def total(self) -> int:
+        """How many mutants the module has."""
+        return self.runs[-1].total
+
+    @property
+    def mutants(self) -> list[Mapping[str, Any]]:
+        """What came of each mutant that was judged."""
+        return list({name: one for run in self.runs for name, one in run.mutants.items()}.values())
 
 
 def write_report(found: Mapping[str, Judged]) -> None:
     """Write the report of all modules that were judged."""
     explained = _explained()
     rows = [row for part in SCOPE for row in _rows(part, found, explained)]
-    REPORT.write_text(HEAD + "".join(rows) + _sampled(found) + "".join(_survivors(found, explained)))
+    text = HEAD + "".join(rows) + "".join(_samples(found)) + "".join(_survivors(found, explained))
+    REPORT.write_text(text)
 
 
 def _explained() -> dict[tuple[str, str, str, str], str]:
@@ -101,9 +121,19 @@ def _row(part: str, name: str, counts: Counter[str]) -> str:
     return f"| {part} | {name} | {' | '.join(map(str, columns))} | {score} |\n"
 
 
-def _sampled(found: Mapping[str, Judged]) -> str:
-    sampled = [f"`{module}` {one.chosen} (seed {one.seed})" for module, one in found.items() if one.chosen < one.total]
-    return f"\nSampled: {', '.join(sampled)}.\n" if sampled else ""
+def _samples(found: Mapping[str, Judged]) -> Iterator[str]:
+    """Tell each seed's sample apart: tests may have been written for the first, and for none drawn after them."""
+    runs = [(module, run) for module, judged in found.items() for run in judged.runs if run.chosen < run.total]
+    if not runs:
+        return
+    yield SAMPLES
+    for part in SCOPE:
+        for seed in sorted({run.seed for module, run in runs if module in SCOPE[part]}):
+            of_seed = [(module, run) for module, run in runs if module in SCOPE[part] and run.seed == seed]
+            outcomes = [one["outcome"] for _, run in of_seed for one in run.mutants.values()]
+            killed = sum(outcome in FOUND for outcome in outcomes)
+            drawn = ", ".join(f"`{module}` {run.chosen}" for module, run in of_seed)
+            yield f"| {part} | {seed} | {len(outcomes)} | {killed} | {100 * killed / len(outcomes):.1f} % | {drawn} |\n"
 
 
 def _survivors(found: Mapping[str, Judged], explained: Mapping[Any, str]) -> Iterator[str]:

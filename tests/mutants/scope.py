@@ -72,11 +72,11 @@ JUDGES: Final = {
         "history",
         "identities",
         "known",
-        "layout",
         "listed_seal",
         "listing",
         "manifest",
         "rewritten",
+        "seal_certificates",
         "slices",
         "sources",
         "table",
@@ -86,6 +86,8 @@ JUDGES: Final = {
         "verify_timestamps",
     ),
 }
+# Tests on a real database, of what asks one: they judge, too. All processes share one server.
+INTEGRATED: Final = {"purge policy": ("purge_plan",)}
 # It makes every vector anew, in a process of its own.
 NOT_JUDGES: Final = ("tests/unit/test_vectors.py::test_what_makes_the_vectors_still_makes_them",)
 
@@ -102,5 +104,11 @@ def part_of(module: str) -> str:
 
 def judges(parts: Collection[str]) -> list[Path]:
     """Return the test files that judge these parts."""
-    names = sorted({name for part in parts for name in JUDGES[part]})
-    return [ROOT / f"tests/unit/test_{name}.py" for name in names]
+    return sorted(
+        {
+            ROOT / f"tests/{kind}/test_{name}.py"
+            for part in parts
+            for kind, named in (("unit", JUDGES), ("integration", INTEGRATED))
+            for name in named.get(part, ())
+        }
+    )
