@@ -104,6 +104,10 @@ _BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 _TIME_MEMBER, _TIME_LENGTH = b'"time":"', len("2026-03-14T08:00:00.000001Z")
+# What is left out of a time to keep its digits, two in a byte; of `submitted_by` the length precedes them.
+_MARKS = b"-:.TZ"
+KEPT_BYTES = 2 + 10
+_AFTER = b',"recorded_at":"%b","submitted_by":"%b"%b'
 _MEMBERS = {"category", "event", "index", "recorded_at", "submitted_by", "tenant", "v"}
 _EVENT_TEXTS = ("source", "id", "type", "time")
 
@@ -193,19 +197,47 @@ class Entry:
     record: bytes
 
 
-def record_frame(compartment: Compartment, recorded_at: str, submitted_by: str) -> tuple[bytes, bytes]:
-    """Return what stands in a record before its event, and after its index.
+class Frame(NamedTuple):
+    """What stands around the events of records that differ only in event and index.
 
-    A record is the first part, the canonical bytes of the event, `,"index":`, the index, the second part.
+    A record is `before`, the canonical bytes of the event, `,"index":`, the index, `after`. Its remainder, which is
+    what its place does not say of it, is `kept`, then the same bytes of the event.
+    """
+
+    before: bytes
+    after: bytes
+    kept: bytes
+
+
+def record_frame(compartment: Compartment, recorded_at: str, submitted_by: str) -> Frame:
+    """Return the frame of records.
+
     `recorded_at` is trusted to be canonical: `format_time` made it. ValueError if `submitted_by` cannot be encoded.
     """
-    before = b'{"category":"%b","event":' % compartment.category.encode()
-    after = b',"recorded_at":"%b","submitted_by":%b,"tenant":"%b","v":1}' % (
-        recorded_at.encode(),
-        _spell(submitted_by),
-        compartment.tenant.encode(),
-    )
-    return before, after
+    name, at = _spell(submitted_by)[1:-1], recorded_at.encode()
+    before, end = place_parts(compartment.tenant, compartment.category)
+    kept = b"%b%b%b" % (len(name).to_bytes(2, "big"), bytes.fromhex(at.translate(None, _MARKS).decode()), name)
+    return Frame(before, _AFTER % (at, name, end), kept)
+
+
+def place_parts(tenant: str, category: str) -> tuple[bytes, bytes]:
+    """Return how every record of a compartment begins, up to its event, and how it ends, after `submitted_by`."""
+    return b'{"category":"%b","event":' % category.encode(), b',"tenant":"%b","v":1}' % tenant.encode()
+
+
+def kept_of(remainder: bytes) -> bytes:
+    """Return what precedes the event in the remainder of a record."""
+    return remainder[: KEPT_BYTES + int.from_bytes(remainder[:2], "big")]
+
+
+def unfold(kept: bytes, end: bytes) -> bytes:
+    """Return what stands after the index in a record: of `kept` as in its frame, and of how the record ends.
+
+    Of bytes that no frame has, the result is no record.
+    """
+    at = kept[2:KEPT_BYTES].hex()
+    day, clock = f"{at[:4]}-{at[4:6]}-{at[6:8]}", f"{at[8:10]}:{at[10:12]}:{at[12:14]}.{at[14:]}"
+    return _AFTER % (f"{day}T{clock}Z".encode(), kept[KEPT_BYTES:], end)
 
 
 def encode_record(*, compartment: Compartment, event: bytes, index: int, recorded_at: str, submitted_by: str) -> bytes:
@@ -214,7 +246,7 @@ def encode_record(*, compartment: Compartment, event: bytes, index: int, recorde
     `event` and `recorded_at` are trusted to be canonical: the edge and `format_time` made them.
     ValueError if the record is longer than RECORD_LIMIT_BYTES or `submitted_by` cannot be encoded.
     """
-    before, after = record_frame(compartment, recorded_at, submitted_by)
+    before, after, _ = record_frame(compartment, recorded_at, submitted_by)
     record = b'%b%b,"index":%d%b' % (before, event, index, after)
     if len(record) > RECORD_LIMIT_BYTES:
         raise ValueError("the record is longer than the format allows")

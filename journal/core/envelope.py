@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from journal.core.chain import SALT_BYTES, salted_hash
+from journal.core.entry import KEPT_BYTES, kept_of, place_parts, unfold
 from journal.core.errors import BrokenChainError
 from journal.core.times import format_day
 
@@ -28,10 +29,12 @@ NONCE_BYTES = 12
 Row = tuple[int, bytes, bytes]
 
 _TAG_BYTES = 16
-_CIPHERTEXT_BYTES = NONCE_BYTES + SALT_BYTES + _TAG_BYTES
+_CIPHERTEXT_BYTES = NONCE_BYTES + SALT_BYTES + KEPT_BYTES + _TAG_BYTES
 _DATA_KEY = b"openepm-journal/v1/data-key\0"
 _EVENT_KEY = b"openepm-journal/v1/event-key\0"
 _SOURCE_NAME = b"openepm-journal/v1/source-name\0"
+# A record begins with it, and no remainder does: the length that it begins with would be longer than any record.
+_BRACE = b"{"
 
 
 def _check_key(key: bytes) -> None:
@@ -71,23 +74,29 @@ def derive_source_name_key(*, tenant_key: bytes, origin: str) -> bytes:
 class Box:
     """Encrypts and opens the entries of one compartment and day, under their data key.
 
-    A ciphertext is nonce(12) ‖ AES-256-GCM(data key, nonce, salt ‖ record, associated data = origin ‖ 0x00 ‖
-    uint64(index)): it opens in its own chain, at its own index, and nowhere else.
+    A ciphertext is nonce(12) ‖ AES-256-GCM(data key, nonce, salt ‖ remainder, associated data = origin ‖ 0x00 ‖
+    uint64(index)): it opens in its own chain, at its own index, and nowhere else. The remainder of a record
+    (`entry.Frame`) leaves out what origin and index say already; a whole record may stand in its place.
     """
 
-    __slots__ = ("_cipher", "_origin_prefix")
+    __slots__ = ("_cipher", "_origin_prefix", "_parts")
 
     def __init__(self, origin: str, data_key: bytes) -> None:
         """Prepare the cipher, once for all entries. ValueError unless the key is 32 bytes."""
         _check_key(data_key)
         self._cipher = AESGCM(data_key)
         self._origin_prefix = origin.encode() + b"\0"
+        _, tenant, category = f"//{origin}".rsplit("/", 2)
+        self._parts = place_parts(tenant, category)
 
     def encrypt(self, index: int, *, nonce: bytes, salt: bytes, record: bytes) -> bytes:
-        """Return the ciphertext of an entry.
+        """Return the ciphertext of an entry with its whole record.
 
-        The caller draws a new nonce and salt for every call. ValueError unless the nonce is 12 bytes and the salt 16.
+        The caller draws a new nonce and salt for every call. ValueError unless the nonce is 12 bytes and the salt 16,
+        and if the record is no JSON object.
         """
+        if not record.startswith(_BRACE):
+            raise ValueError("a record is a JSON object")
         if len(nonce) != NONCE_BYTES or len(salt) != SALT_BYTES:
             raise ValueError("a nonce is 12 bytes and a salt 16")
         return nonce + self._cipher.encrypt(nonce, salt + record, self._origin_prefix + index.to_bytes(8, "big"))
@@ -108,7 +117,9 @@ class Box:
     def open_all(self, rows: Iterable[Row]) -> tuple[list[bytes], list[bytes]]:
         """Open entries as `open` does; return their salts and their records."""
         decrypt, origin_prefix = self._cipher.decrypt, self._origin_prefix
+        before, end = self._parts
         salts, records = [], []
+        kept, after, event = _BRACE, b"", 0  # what entries of one batch share, and where their events begin
         for index, leaf, ciphertext in rows:
             if len(ciphertext) < _CIPHERTEXT_BYTES:
                 raise BrokenChainError("its ciphertext is cut short", part=f"entry {index}")
@@ -119,8 +130,22 @@ class Box:
                 raise BrokenChainError(
                     "its ciphertext does not decrypt at this place of the chain", part=f"entry {index}"
                 ) from error
+            if not opened.startswith(kept, SALT_BYTES):
+                kept, after = _split(opened[SALT_BYTES:], end)
+                event = SALT_BYTES + len(kept)
+            if kept is not _BRACE:
+                parts = (opened[:SALT_BYTES], before, opened[event:], b',"index":%d' % index, after)
+                opened = b"".join(parts)
             if salted_hash(opened) != leaf:
                 raise BrokenChainError("its leaf hash is not the hash of its salt and record", part=f"entry {index}")
             salts.append(opened[:SALT_BYTES])
             records.append(opened[SALT_BYTES:])
         return salts, records
+
+
+def _split(content: bytes, end: bytes) -> tuple[bytes, bytes]:
+    """Return the kept part of a remainder and what stands after the index in its record; of a record, its brace."""
+    if content.startswith(_BRACE):
+        return _BRACE, b""
+    kept = kept_of(content)
+    return kept, unfold(kept, end)

@@ -1,7 +1,7 @@
 """Entries made in one loop: record, leaf hash, chain hash and ciphertext of each event that extends a chain.
 
-The same bytes as `entry.encode_record`, `chain.leaf_hash`, `chain.extend` and `envelope.Box.encrypt` make one by one;
-what they share is made once, and nothing is called twice: there is no hotter loop.
+The same bytes as `entry.encode_record`, `chain.leaf_hash`, `chain.extend` and `envelope.Box.encrypt` make one by one,
+the last of the record's remainder; what they share is made once, and nothing is called twice: there is no hotter loop.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from journal.core.envelope import NONCE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from journal.core.entry import Frame
     from journal.core.envelope import Box
 
 DRAW_BYTES = SALT_BYTES + NONCE_BYTES
@@ -30,13 +31,13 @@ class Extension(NamedTuple):
     ciphertexts: list[bytes]
 
 
-def extend_by(box: Box, head: Head, frame: tuple[bytes, bytes], events: Iterable[bytes], draws: bytes) -> Extension:
+def extend_by(box: Box, head: Head, frame: Frame, events: Iterable[bytes], draws: bytes) -> Extension:
     """Extend a chain by the canonical bytes of events, each in the same frame (`entry.record_frame`).
 
     `draws` are DRAW_BYTES random bytes for each event, never used before: its salt, then its nonce. ValueError if they
     do not suffice, or a record is longer than RECORD_LIMIT_BYTES.
     """
-    before, after = frame
+    before, after, kept = frame
     encrypt, associated = box.parts
     index, chain_hash = head.size, head.chain_hash
     leaves: list[bytes] = []
@@ -44,15 +45,15 @@ def extend_by(box: Box, head: Head, frame: tuple[bytes, bytes], events: Iterable
     ciphertexts: list[bytes] = []
     place, longest = 0, 0
     for event in events:
-        nonce = draws[place + SALT_BYTES : place + DRAW_BYTES]
-        salted = b'%b%b%b,"index":%d%b' % (draws[place : place + SALT_BYTES], before, event, index, after)
+        salt, nonce = draws[place : place + SALT_BYTES], draws[place + SALT_BYTES : place + DRAW_BYTES]
+        salted = b"".join((salt, before, event, b',"index":%d' % index, after))
         place += DRAW_BYTES
         longest = max(longest, len(salted))
         leaf = sha256(b"\x00" + salted).digest()
         chain_hash = sha256(b"\x01" + chain_hash + leaf).digest()
         leaves.append(leaf)
         hashes.append(chain_hash)
-        ciphertexts.append(nonce + encrypt(nonce, salted, associated + index.to_bytes(8, "big")))
+        ciphertexts.append(nonce + encrypt(nonce, salt + kept + event, associated + index.to_bytes(8, "big")))
         index += 1
     if place > len(draws):
         raise ValueError("there are too few random bytes")

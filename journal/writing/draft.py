@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
+    from journal.core.entry import Frame
     from journal.core.envelope import Box
     from journal.keys.ring import Keyring
     from journal.writing.answers import Notary
@@ -225,9 +226,7 @@ class Draft:
         self._chains[compartment] = chain
         return chain
 
-    def _extend(
-        self, chain: _ChainDraft, submission: Submission, ordinals: Sequence[int], frame: tuple[bytes, bytes]
-    ) -> None:
+    def _extend(self, chain: _ChainDraft, submission: Submission, ordinals: Sequence[int], frame: Frame) -> None:
         compartment = submission.compartment
         events = [submission.events[ordinal] for ordinal in ordinals]
         keys = [submission.keys[ordinal] for ordinal in ordinals]

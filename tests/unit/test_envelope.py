@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.core.chain import leaf_hash
-from journal.core.entry import event_key
+from journal.core.chain import Head, leaf_hash
+from journal.core.entry import event_key, parse_origin, record_frame
 from journal.core.envelope import Box, derive_data_key, derive_event_key_key, derive_source_name_key
 from journal.core.errors import BrokenChainError
+from journal.core.extending import extend_by
 
 CHAIN = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["chain"]
 DAY = date(2026, 3, 14)
@@ -23,16 +24,18 @@ DAY_KEY, TENANT_KEY = bytes.fromhex(CHAIN["day_key"]), bytes.fromhex(CHAIN["tena
 KEY = bytes.fromhex(CHAIN["data_key"])
 BOX = Box(ORIGIN, KEY)
 SALT, NONCE = b"s" * 16, b"n" * 12
-LEAF = leaf_hash(SALT, b"record")
+RECORD = b'{"what":"a record"}'
+LEAF = leaf_hash(SALT, RECORD)
 
 SALTS = st.binary(min_size=16, max_size=16)
 NONCES = st.binary(min_size=12, max_size=12)
 INDEXES = st.integers(0, 2**64 - 1)
+RECORDS = st.binary(min_size=12).map(b"{%b".__mod__)
 
 
 def encrypt(index: int = 7) -> bytes:
     """Encrypt the entry most tests here use."""
-    return BOX.encrypt(index, nonce=NONCE, salt=SALT, record=b"record")
+    return BOX.encrypt(index, nonce=NONCE, salt=SALT, record=RECORD)
 
 
 def test_keys_are_those_of_the_vectors() -> None:
@@ -70,7 +73,38 @@ def test_ciphertexts_are_those_of_the_vectors() -> None:
         assert AESGCM(KEY).decrypt(nonce, ciphertext[12:], bound) == salt + record
 
 
-@given(st.binary(), SALTS, NONCES, INDEXES)
+def test_remainders_are_those_of_the_vectors() -> None:
+    """What is encrypted as an entry is recorded are the vector's bytes; opening makes its record of them again."""
+    for vector in CHAIN["entries"]:
+        salt, nonce = bytes.fromhex(vector["salt"]), bytes.fromhex(vector["nonce"])
+        frame = record_frame(parse_origin(ORIGIN), vector["recorded_at"], vector["submitted_by"])
+        event, index = vector["event"].encode(), vector["index"]
+        assert (frame.kept + event).hex() == vector["remainder"]
+        made = extend_by(BOX, Head(index, bytes(32)), frame, [event], salt + nonce)
+        assert made.ciphertexts[0].hex() == vector["ciphertext"]
+        leaf = bytes.fromhex(vector["leaf_hash"])
+        assert BOX.open(index, made.ciphertexts[0], leaf) == (salt, vector["record"].encode())
+        bound = bytes.fromhex(vector["associated_data"])
+        opened = AESGCM(KEY).decrypt(nonce, made.ciphertexts[0][12:], bound)
+        assert opened == salt + bytes.fromhex(vector["remainder"])
+
+
+@given(st.binary(min_size=12), INDEXES)
+def test_whatever_was_encrypted_is_opened_or_refused(content: bytes, index: int) -> None:
+    """Bytes under the right key that are no remainder, nor a record, are refused by their leaf hash: nothing else."""
+    bound = ORIGIN.encode() + b"\0" + index.to_bytes(8, "big")
+    ciphertext = NONCE + AESGCM(KEY).encrypt(NONCE, SALT + content, bound)
+    with pytest.raises(BrokenChainError, match="leaf hash"):
+        BOX.open(index, ciphertext, bytes(32))
+
+
+def test_what_is_encrypted_is_a_record() -> None:
+    """What began otherwise would be opened as a remainder."""
+    with pytest.raises(ValueError, match="JSON object"):
+        BOX.encrypt(0, nonce=NONCE, salt=SALT, record=b"record")
+
+
+@given(RECORDS, SALTS, NONCES, INDEXES)
 def test_an_entry_opens_in_its_place(record: bytes, salt: bytes, nonce: bytes, index: int) -> None:
     """Opening gives back what was encrypted, byte for byte; the nonce precedes the ciphertext."""
     ciphertext = BOX.encrypt(index, nonce=nonce, salt=salt, record=record)
@@ -135,7 +169,7 @@ def test_any_bytes_do_not_open(ciphertext: bytes, index: int, leaf: bytes) -> No
 def test_a_nonce_or_salt_of_another_length_is_refused(nonce: int, salt: int) -> None:
     """Other lengths would be opened as other bytes than were encrypted."""
     with pytest.raises(ValueError, match="nonce"):
-        BOX.encrypt(0, nonce=bytes(nonce), salt=bytes(salt), record=b"")
+        BOX.encrypt(0, nonce=bytes(nonce), salt=bytes(salt), record=RECORD)
 
 
 def test_a_data_key_is_of_one_day_tenant_and_origin() -> None:

@@ -305,6 +305,13 @@ def record_text(index: int) -> str:
     )
 
 
+def remainder_of(index: int) -> bytes:
+    """Lay out what the place of an entry does not say of its record."""
+    name = SUBMITTED_BY[index].replace('"', '\\"').encode()
+    digits = "".join(letter for letter in RECORDED_AT[index] if letter.isdigit())
+    return len(name).to_bytes(2, "big") + bytes.fromhex(digits) + name + EVENT_TEXTS[index].encode()
+
+
 def entries() -> dict[str, Any]:
     """Make one chain of three entries, with everything derived from them."""
     data_key = hkdf(DAY_KEY, TENANT_KEY, b"\0".join((b"openepm-journal/v1/data-key", ORIGIN.encode(), DAY.encode())))
@@ -343,6 +350,8 @@ def entries() -> dict[str, Any]:
                 "event_key": hmac(event_key_key, message)[:16].hex(),
                 "nonce": nonce.hex(),
                 "associated_data": bound.hex(),
+                "remainder": remainder_of(index).hex(),
+                "ciphertext": (nonce + AESGCM(data_key).encrypt(nonce, salt + remainder_of(index), bound)).hex(),
                 "sealed": (nonce + AESGCM(data_key).encrypt(nonce, salt + record, bound)).hex(),
             }
         )
