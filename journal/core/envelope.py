@@ -33,8 +33,6 @@ _CIPHERTEXT_BYTES = NONCE_BYTES + SALT_BYTES + KEPT_BYTES + _TAG_BYTES
 _DATA_KEY = b"openepm-journal/v1/data-key\0"
 _EVENT_KEY = b"openepm-journal/v1/event-key\0"
 _SOURCE_NAME = b"openepm-journal/v1/source-name\0"
-# A record begins with it, and no remainder does: the length that it begins with would be longer than any record.
-_BRACE = b"{"
 
 
 def _check_key(key: bytes) -> None:
@@ -76,7 +74,7 @@ class Box:
 
     A ciphertext is nonce(12) ‖ AES-256-GCM(data key, nonce, salt ‖ remainder, associated data = origin ‖ 0x00 ‖
     uint64(index)): it opens in its own chain, at its own index, and nowhere else. The remainder of a record
-    (`entry.Frame`) leaves out what origin and index say already; a whole record may stand in its place.
+    (`entry.Frame`) leaves out what origin and index say already. `extending.extend_by` encrypts.
     """
 
     __slots__ = ("_cipher", "_origin_prefix", "_parts")
@@ -88,18 +86,6 @@ class Box:
         self._origin_prefix = origin.encode() + b"\0"
         _, tenant, category = f"//{origin}".rsplit("/", 2)
         self._parts = place_parts(tenant, category)
-
-    def encrypt(self, index: int, *, nonce: bytes, salt: bytes, record: bytes) -> bytes:
-        """Return the ciphertext of an entry with its whole record.
-
-        The caller draws a new nonce and salt for every call. ValueError unless the nonce is 12 bytes and the salt 16,
-        and if the record is no JSON object.
-        """
-        if not record.startswith(_BRACE):
-            raise ValueError("a record is a JSON object")
-        if len(nonce) != NONCE_BYTES or len(salt) != SALT_BYTES:
-            raise ValueError("a nonce is 12 bytes and a salt 16")
-        return nonce + self._cipher.encrypt(nonce, salt + record, self._origin_prefix + index.to_bytes(8, "big"))
 
     @property
     def parts(self) -> tuple[Callable[[bytes, bytes, bytes], bytes], bytes]:
@@ -119,7 +105,7 @@ class Box:
         decrypt, origin_prefix = self._cipher.decrypt, self._origin_prefix
         before, end = self._parts
         salts, records = [], []
-        kept, after, event = _BRACE, b"", 0  # what entries of one batch share, and where their events begin
+        kept, after, event = b"", b"", 0  # what entries of one batch share, and where their events begin
         for index, leaf, ciphertext in rows:
             if len(ciphertext) < _CIPHERTEXT_BYTES:
                 raise BrokenChainError("its ciphertext is cut short", part=f"entry {index}")
@@ -130,22 +116,12 @@ class Box:
                 raise BrokenChainError(
                     "its ciphertext does not decrypt at this place of the chain", part=f"entry {index}"
                 ) from error
-            if not opened.startswith(kept, SALT_BYTES):
-                kept, after = _split(opened[SALT_BYTES:], end)
-                event = SALT_BYTES + len(kept)
-            if kept is not _BRACE:
-                parts = (opened[:SALT_BYTES], before, opened[event:], b',"index":%d' % index, after)
-                opened = b"".join(parts)
-            if salted_hash(opened) != leaf:
+            if not kept or not opened.startswith(kept, SALT_BYTES):
+                kept = kept_of(opened[SALT_BYTES:])
+                after, event = unfold(kept, end), SALT_BYTES + len(kept)
+            salt, record = opened[:SALT_BYTES], b"".join((before, opened[event:], b',"index":%d' % index, after))
+            if salted_hash(salt + record) != leaf:
                 raise BrokenChainError("its leaf hash is not the hash of its salt and record", part=f"entry {index}")
-            salts.append(opened[:SALT_BYTES])
-            records.append(opened[SALT_BYTES:])
+            salts.append(salt)
+            records.append(record)
         return salts, records
-
-
-def _split(content: bytes, end: bytes) -> tuple[bytes, bytes]:
-    """Return the kept part of a remainder and what stands after the index in its record; of a record, its brace."""
-    if content.startswith(_BRACE):
-        return _BRACE, b""
-    kept = kept_of(content)
-    return kept, unfold(kept, end)

@@ -12,6 +12,7 @@ from journal.core.chain import extend, leaf_hash
 from tests.faults.ledger import Ledger, Line, read_ledger
 from tests.faults.load import Chain, Load
 from tests.faults.oracle import Judgement, KeyFiles, judge
+from tests.support.encrypting import encrypt
 from tests.support.rig import CATEGORY, TENANTS
 from tests.support.serving import Serving, Site, found_site
 
@@ -107,7 +108,7 @@ async def append_again(site: Site, superuser: asyncpg.Connection, index: int) ->
         ensure_ascii=False,
     ).encode()
     leaf = leaf_hash(salt, copy)
-    ciphertext = box.encrypt(size, nonce=bytes(12), salt=salt, record=copy)
+    ciphertext = encrypt(box, size, nonce=bytes(12), salt=salt, record=copy)
     chain_hash = extend(head["chain_hash"], leaf)
     await superuser.execute(
         "INSERT INTO journal.entry (tenant, category, day, index, event_key, leaf_hash, chain_hash, ciphertext)"

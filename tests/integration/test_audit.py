@@ -22,6 +22,7 @@ from journal.core.seal import parse_seal
 from journal.pki.certificates import der_to_pem
 from journal.seals.dev_authority import make_development_authority
 from journal.signer.identity import load
+from tests.support.encrypting import encrypt
 from tests.support.harm import Harm
 from tests.support.stamps import ANCHORS, stamp
 from tests.support.world import CATEGORY, SERVICE, START, World, new_world
@@ -423,7 +424,7 @@ async def rewrite(attacked: Attacked, superuser: asyncpg.Connection, start: int)
         record = record.replace(b'"success"', b'"denied"')
         leaf = leaf_hash(salt, record)
         chain_hash = extend(chain_hash, leaf)
-        ciphertext = box.encrypt(row["index"], nonce=bytes(12), salt=salt, record=record)
+        ciphertext = encrypt(box, row["index"], nonce=bytes(12), salt=salt, record=record)
         await superuser.execute(
             f"UPDATE {LEAVES[row['day']]} SET leaf_hash = $3, chain_hash = $4, ciphertext = $5 "
             "WHERE tenant = $1 AND index = $2",

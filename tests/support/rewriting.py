@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from journal.core.chain import extend, leaf_hash
 from journal.core.entry import Compartment
+from tests.support.encrypting import encrypt
 from tests.support.world import CATEGORY, SERVICE, TENANT, World
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def rewrite(world: World, superuser: asyncpg.Connection, index: int, *, wi
     if with_keys:
         salt, record = box.open(index, ciphertext, row["leaf_hash"])
         record = record.replace(b"agent-", b"agent.")
-        ciphertext = box.encrypt(index, nonce=os.urandom(12), salt=salt, record=record)
+        ciphertext = encrypt(box, index, nonce=os.urandom(12), salt=salt, record=record)
         leaf = leaf_hash(salt, record)
         assert leaf != row["leaf_hash"]
     await superuser.execute(

@@ -352,7 +352,6 @@ def entries() -> dict[str, Any]:
                 "associated_data": bound.hex(),
                 "remainder": remainder_of(index).hex(),
                 "ciphertext": (nonce + AESGCM(data_key).encrypt(nonce, salt + remainder_of(index), bound)).hex(),
-                "sealed": (nonce + AESGCM(data_key).encrypt(nonce, salt + record, bound)).hex(),
             }
         )
     return chain
