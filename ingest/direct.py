@@ -54,6 +54,7 @@ PATIENCE_SECONDS: Final = 1.5
 STEP_REFUSALS: Final = 10
 STEP_SECONDS: Final = 0.01
 _REASONS: Final = {200: "OK", 201: "Created"}
+_RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
 _compartment = lru_cache(maxsize=32_768)(Compartment)
 
 
@@ -251,7 +252,7 @@ class Asked:
             instruments = self._direct.edge.instruments
             instruments.received("single", len(self._body))
             instruments.settled(given)
-            self._answer(201 if given.recorded else 200, {hdrs.CONTENT_TYPE: "application/json"}, given.body)
+            self._answer(201 if given.recorded else 200, _RECEIPT, given.body)
         elif isinstance(error, SubmissionError) and not self._connection.ends:
             # Asked again, it is refused again: with every fault there is.
             assert self._caller is not None
@@ -288,15 +289,17 @@ class Asked:
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes, reason: str | None = None) -> None:
         self._leave()
-        sent = CIMultiDict(headers)
-        sent[hdrs.CONTENT_LENGTH] = str(len(body))
-        sent[hdrs.DATE] = rfc822_formatted_time()
-        sent[hdrs.SERVER] = context.SERVER
         ends = self._direct.drains.is_set()
-        if ends:
-            sent[hdrs.CONNECTION] = "close"
-        context.accompany(sent, self._request_id, self._trace, self._wait)
-        head = [f"HTTP/1.1 {status} {reason or _REASONS[status]}", *map(": ".join, sent.items()), "\r\n"]
+        if headers is _RECEIPT and self._trace is None and self._wait is None and not ends:
+            # What is made below, for nearly all answers there are.
+            head = (
+                f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\nServer: {context.SERVER}\r\n"
+                f"{context.REQUEST_ID_HEADER}: {self._request_id}\r\nCache-Control: no-store\r\n"
+                "X-Content-Type-Options: nosniff\r\n\r\n"
+            )
+        else:
+            head = self._head(status, headers, len(body), reason, ends=ends)
         edge = self._direct.edge
         edge.tell(
             method="POST",
@@ -308,4 +311,14 @@ class Asked:
             request_id=self._request_id,
             trace=self._trace,
         )
-        self._connection.answer("\r\n".join(head).encode() + body, ends=ends)
+        self._connection.answer(head.encode() + body, ends=ends)
+
+    def _head(self, status: int, headers: Mapping[str, str], size_bytes: int, reason: str | None, *, ends: bool) -> str:
+        sent = CIMultiDict(headers)
+        sent[hdrs.CONTENT_LENGTH] = str(size_bytes)
+        sent[hdrs.DATE] = rfc822_formatted_time()
+        sent[hdrs.SERVER] = context.SERVER
+        if ends:
+            sent[hdrs.CONNECTION] = "close"
+        context.accompany(sent, self._request_id, self._trace, self._wait)
+        return "\r\n".join([f"HTTP/1.1 {status} {reason or _REASONS[status]}", *map(": ".join, sent.items()), "\r\n"])

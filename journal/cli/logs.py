@@ -7,10 +7,14 @@ import atexit
 import logging
 import sys
 from collections import deque
-from typing import IO
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING
 
 import orjson
 import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
 
 
 class Lines:
@@ -53,17 +57,19 @@ class Lines:
             self._file.flush()
 
 
+def _spell(_: object, level: str, line: EventDict) -> bytes:
+    """Return a line; one processor in the place of structlog's four, as there is one for every request."""
+    line["level"] = "error" if level == "exception" else level
+    line["timestamp"] = datetime.now(UTC)
+    return orjson.dumps(line, default=repr, option=orjson.OPT_UTC_Z)
+
+
 def configure_logs(*, quiet: bool) -> None:
     """Send log lines (JSON) to standard error; if `quiet`, warnings and errors only."""
     lines = Lines(sys.stderr.buffer)
     atexit.register(lines.flush)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=orjson.dumps),
-        ],
+        processors=[_spell],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
