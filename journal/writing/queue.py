@@ -115,7 +115,7 @@ def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
 
     Raises KnownEventError naming every position whose (source, id, time) occurs earlier with other content.
     """
-    if len({event[:3] for event in events}) == len(events):
+    if len(events) == 1 or len({event[:3] for event in events}) == len(events):
         return [*events], [*range(len(events))]
     first: dict[tuple[str, str, datetime], int] = {}
     distinct: list[Event] = []
@@ -246,7 +246,9 @@ class FairQueue:
 
     def _weigh(self, tenant: str, events: int) -> bool:
         now = time.monotonic()
-        pace = self._paces.setdefault(tenant, _Pace(now))
+        pace = self._paces.get(tenant)
+        if pace is None:
+            pace = self._paces[tenant] = _Pace(now)
         crowded = len(self._lines[tenant].submissions) > LIGHT_WAITING_SUBMISSIONS
         if is_heavy := pace.count(events, now, crowded=crowded):
             self._heavy.add(tenant)
@@ -255,7 +257,9 @@ class FairQueue:
         return is_heavy
 
     def _enter(self, submission: Submission) -> deque[Submission]:
-        line = self._lines.setdefault(submission.compartment.tenant, _Line())
+        line = self._lines.get(submission.compartment.tenant)
+        if line is None:
+            line = self._lines[submission.compartment.tenant] = _Line()
         self._count(line, submission, 1)
         return line.submissions
 

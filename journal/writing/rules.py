@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 EVENT_LIMIT_BYTES = RECORD_LIMIT_BYTES - 1024
 
 
+def are_sound(events: Sequence[Event], now: datetime, category: CategoryRow) -> bool:
+    """Tell, in one pass, whether no event has a fault that `times_ahead`, `times_purged` or `oversize` finds."""
+    oldest, latest = oldest_kept(now, category), now + SKEW
+    return all(oldest <= event.time <= latest and len(event.canonical) <= EVENT_LIMIT_BYTES for event in events)
+
+
 def times_ahead(events: Sequence[Event], now: datetime) -> list[Fault]:
     """Return the events of a time that is too far ahead."""
     latest = now + SKEW

@@ -150,9 +150,9 @@ class Writer:
         if self._closing:
             raise BusyError("the service is stopping", retry_after_seconds=STOPPING_RETRY_SECONDS)
         self.appender.check_writing()
-        self._refuse_times(compartment, events, now)
-        if large := rules.oversize(events):
-            raise OversizeEventError(large)
+        category = self._category(compartment)
+        if not rules.are_sound(events, now, category):
+            _refuse(events, now, category)
         key = self._keyring.event_key_key(compartment)
         return rules.new_submission(compartment, submitted_by, events, key=key, size_bytes=size_bytes), now
 
@@ -271,11 +271,15 @@ class Writer:
             raise StoreError(f"category {compartment.category} does not exist")
         return category
 
-    def _refuse_times(self, compartment: Compartment, events: Sequence[Event], now: datetime) -> None:
-        if ahead := rules.times_ahead(events, now):
-            raise InvalidEventError(ahead)
-        if gone := rules.times_purged(events, now, self._category(compartment)):
-            raise PurgedDayError(gone)
+
+def _refuse(events: Sequence[Event], now: datetime, category: CategoryRow) -> None:
+    """Raise what is wrong with events, of the first kind that there is."""
+    if ahead := rules.times_ahead(events, now):
+        raise InvalidEventError(ahead)
+    if gone := rules.times_purged(events, now, category):
+        raise PurgedDayError(gone)
+    if large := rules.oversize(events):
+        raise OversizeEventError(large)
 
 
 def _expire(submission: Submission) -> None:
