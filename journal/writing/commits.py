@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from journal.writing.append import Appender
     from journal.writing.draft import Draft
 
-# From here on a draft is appended while others are on their way to the disk, so many at most.
-LARGE_DRAFT_EVENTS = 200
+# From here on a draft is appended while others are on their way to the disk, so many at most: what follows the append,
+# up to the answers, then takes no time from the database. Smaller ones would cost more than that.
+LARGE_DRAFT_EVENTS = 16
 FLUSHES_UNDER_WAY = 2
 
 
@@ -27,7 +28,7 @@ class Commits:
         self._appended = asyncio.Event()
 
     def start(self, draft: Draft) -> None:
-        """Append a draft; `wait` has told that it may follow."""
+        """Append a draft; `wait` has returned since the one before."""
         appended = self._appended = asyncio.Event()
 
         def end(_: asyncio.Task[None]) -> None:
@@ -38,19 +39,19 @@ class Commits:
         task.add_done_callback(end)
         self._tasks.append(task)
 
-    async def wait(self, *, is_large: bool) -> bool:
-        """Wait until a draft may follow, and tell whether there was one before it.
+    async def wait(self, draft: Draft, fill: Callable[[], Awaitable[None]]) -> None:
+        """Wait until the draft may follow, and fill it with what arrives meanwhile.
 
-        A small one waits until that is answered, and grows meanwhile: each append costs something, however small.
+        A small one waits until those before it are answered: each append costs something, however small.
         """
         if not self._tasks:
-            return False
-        if is_large:
-            await self._appended.wait()
-        while len(self._tasks) > (FLUSHES_UNDER_WAY - 1 if is_large else 0):
+            return
+        await self._appended.wait()
+        await fill()
+        while len(self._tasks) > (FLUSHES_UNDER_WAY - 1 if draft.events >= LARGE_DRAFT_EVENTS else 0):
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             self.raise_errors()
-        return True
+            await fill()
 
     def raise_errors(self) -> None:
         """Forget what is done; an unexpected error is raised here."""

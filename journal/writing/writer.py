@@ -1,16 +1,17 @@
 """The writer: events in, receipts out, once the database has committed them.
 
 Group commit without delay: everything that waits when the connection is free goes into one append. While that
-commits, the next draft is computed from the heads it will leave, and where much waits it is appended while the one
-before is on its way to the disk: only then is anything answered. Communes that submit much are drafted and committed
-apart from the others, on a connection of their own. Several lanes and processes may do this at the same time: the
-database compares the heads, and refuses a draft made from stale ones as a whole.
+commits, the next draft is computed from the heads it will leave, and unless little waits it is appended while the one
+before is on its way to the disk and to its callers: nothing is answered that is not on the disk. Communes that submit
+much are drafted and committed apart from the others, on a connection of their own. Several lanes and processes may do
+this at the same time: the database compares the heads, and refuses a draft made from stale ones as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from journal.clock import Clock, ClockGuard
@@ -26,7 +27,7 @@ from journal.core.errors import (
 from journal.settings import LATENESS_DAYS
 from journal.writing import rules
 from journal.writing.append import Appender
-from journal.writing.commits import LARGE_DRAFT_EVENTS, Commits
+from journal.writing.commits import Commits
 from journal.writing.deadlines import Deadlines
 from journal.writing.draft import STEP_EVENTS, Draft
 from journal.writing.instruments import Instruments
@@ -200,8 +201,7 @@ class Writer:
                     continue
                 draft = Draft(self._keyring)
                 await self._fill(draft, heavy=heavy)
-                if await commits.wait(is_large=draft.events >= LARGE_DRAFT_EVENTS):
-                    await self._fill(draft, heavy=heavy)  # with what arrived meanwhile
+                await commits.wait(draft, partial(self._fill, draft, heavy=heavy))
                 commits.start(draft)
             await commits.finish()
         finally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.core.entry import Compartment
+from journal.writing.commits import LARGE_DRAFT_EVENTS
 from tests.support.rig import CATEGORY, TENANTS, open_rig
 
 if TYPE_CHECKING:
@@ -70,6 +71,23 @@ async def test_nothing_is_told_before_it_is_durable(rig: Rig, superuser: asyncpg
     assert answer.created
     assert await sealing
     assert memory.acknowledged([chain])[chain].size == 1
+
+
+async def test_what_waits_is_appended_before_the_one_before_it_is_durable(
+    rig: Rig, superuser: asyncpg.Connection
+) -> None:
+    """Single events do not wait for each other's way to the disk, where enough of them wait; nor is one answered."""
+    async with absent_standby(superuser):
+        recording = [asyncio.create_task(rig.submit(rig.events("first")))]
+        await waiting_as(superuser, "journal_ingest")
+        names = [f"next {number}" for number in range(LARGE_DRAFT_EVENTS)]
+        recording += [asyncio.create_task(rig.submit(rig.events(name))) for name in names]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await rig.size() != 1 + LARGE_DRAFT_EVENTS:
+                pass
+        assert not any(task.done() for task in recording)
+    answers = await asyncio.gather(*recording)
+    assert [answer.receipt.index for (answer,) in answers] == [*range(1 + LARGE_DRAFT_EVENTS)]
 
 
 async def test_a_flush_that_fails_is_an_unknown_outcome(rig: Rig, superuser: asyncpg.Connection) -> None:
