@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from itertools import accumulate, repeat
 from itertools import chain as chain_lists
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from journal.core.chain import Head
 from journal.core.entry import Compartment, record_frame, time_text
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 STEP_EVENTS = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadState:
+# A tuple: there are three for every chain of every draft.
+class HeadState(NamedTuple):
     """A chain's head as this process last knew it."""
 
     size: int
