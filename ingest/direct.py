@@ -9,7 +9,8 @@ to record. Whatever else there is to a request, `app` answers it. The caller can
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
+from collections import OrderedDict, deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,6 +54,9 @@ PATIENCE_SECONDS: Final = 1.5
 # Refusals are sent so many in each step: a thousand a second, and fewer where the event loop is late.
 STEP_REFUSALS: Final = 10
 STEP_SECONDS: Final = 0.01
+# How long a turn of the event loop reads new requests: the writer, which needs several turns for an append, and what
+# keeps the credentials fresh have the rest.
+READING_SECONDS: Final = 0.005
 _REASONS: Final = {200: "OK", 201: "Created"}
 _RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
 _compartment = lru_cache(maxsize=32_768)(Compartment)
@@ -67,7 +71,8 @@ class Direct:
         self.edge = app[EDGE]
         self.deadlines: Deadlines[Asked] = Deadlines(Asked.expire)
         # By commune, oldest first: what the writer has.
-        self.waiting: dict[str, dict[Asked, None]] = {}
+        self.waiting: dict[str, OrderedDict[Asked, None]] = {}
+        self.readers = Readers()
         self._refused: deque[Asked] = deque()
 
     def caller(self, message: RawRequestMessage) -> CredentialRow | None:
@@ -127,7 +132,7 @@ class Direct:
             except Exception:  # noqa: BLE001  (raised again where it is answered)
                 answer = None
             if answer is not None:
-                asked.wait(self.waiting.setdefault(caller.tenant, {}))
+                asked.wait(self.waiting.setdefault(caller.tenant, OrderedDict()))
                 answer.add_done_callback(asked.settle)
                 return asked
         self.edge.rate.give_back(caller.id)
@@ -169,6 +174,37 @@ class Direct:
             asyncio.get_running_loop().call_later(STEP_SECONDS, self._send_refusals)
         for asked in due:
             asked.expire()
+
+
+class Readers:
+    """Connections that have brought a request: each turn of the event loop reads as many as there is time for."""
+
+    def __init__(self) -> None:
+        """Begin with a turn that has read nothing."""
+        self._held: deque[Connection] = deque()
+        self._until = 0.0
+
+    def is_full(self) -> bool:
+        """Tell whether this turn reads no more."""
+        self._begin()
+        return bool(self._held) or time.monotonic() >= self._until
+
+    def hold(self, connection: Connection) -> None:
+        """Read what this connection holds in a later turn."""
+        self._held.append(connection)
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._until:
+            self._until = time.monotonic() + READING_SECONDS
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._until = 0.0
+        if self._held:
+            self._begin()
+        while self._held and time.monotonic() < self._until:
+            self._held.popleft().read_held()
 
 
 class Asked:

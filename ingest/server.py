@@ -105,34 +105,41 @@ class Connection(RequestHandler):
         self._refused = refused
         self._direct = direct
         self._asked: Asked | None = None
-        # What came while a request was answered directly, or just before the next one is waited for.
+        # What came while a request was answered directly, just before the next is waited for, or without time.
         self._held = b""
         self._parser: Any = _Parser(self._parser, self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, once what came before is answered.
+        """Parse, once what came before is answered, and there is time.
 
         A caller may be quicker with its next request than aiohttp's task with waiting for it, by a turn of the event
         loop. Taken before, that request would be the application's, and so, all too often, the one after it.
         """
-        if self._asked is not None:
-            self._held += data
-            self._pause_reading_for_buffer()
-        elif self._held:
-            self._held += data
-        elif data and self._waits_soon():
-            self._held = data
-            self._loop.call_soon(self._parse_held)
-        else:
-            super().data_received(data)
+        if self._asked is None and not self._held:
+            # What an answer is being made for reads its body at once.
+            if self._request_in_progress:
+                super().data_received(data)
+                return
+            if data and self._waits_soon():
+                self._loop.call_soon(self.read_held)
+            elif self._direct.readers.is_full():
+                self._direct.readers.hold(self)
+            else:
+                super().data_received(data)
+                return
+            self._put_off_end()
+        self._held += data
+        self._pause_reading_for_buffer()
 
     def _waits_soon(self) -> bool:
-        """Tell whether aiohttp answers no request, and does not wait for the next one yet."""
-        return self._waiter is None and not self._request_in_progress and not self._messages
+        """Tell whether aiohttp does not wait for the next request yet, and answers none."""
+        return self._waiter is None and not self._messages
 
-    def _parse_held(self) -> None:
+    def read_held(self) -> None:
+        """Parse what was held."""
         if self._held and self._asked is None and self.transport is not None:
             held, self._held = self._held, b""
+            self._resume_reading_for_buffer()
             super().data_received(held)
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  (aiohttp's own)
@@ -195,9 +202,8 @@ class Connection(RequestHandler):
         self._put_off_end()
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
-        if self._held and self.transport is not None:
-            self._resume_reading_for_buffer()
-            self._parse_held()
+        if self._held:
+            self._direct.readers.hold(self)
 
     def _put_off_end(self) -> None:
         if self._force_close:
