@@ -30,9 +30,10 @@ from journal.settings import Settings
 from journal.verifier.cli import main as verify_main
 from tests.support import authority as made
 from tests.support import stamps
+from tests.support.copies import original
 from tests.support.tsa import Authority
 from tests.support.tsa_server import TsaServer, honest, running_tsa
-from tests.support.world import CATEGORY, DAY, SERVICE, TENANT, World, new_world, settings_of
+from tests.support.world import CATEGORY, DAY, SERVICE, TENANT, World, new_world, open_copy, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -61,10 +62,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 async def stamped_world(
     postgres: EmbeddedPostgres, home: Path, tsa: TsaServer, **settings: Any
 ) -> AsyncIterator[World]:
-    """Make a journal that recorded something yesterday, by the real time, and has just closed the day."""
-    now = datetime.now(UTC)
+    """Give a journal that recorded something yesterday, by the real time, and has closed the day: a copy of one."""
     trusted = {"tsa_url": tsa.url, "tsa_trust": str(tsa.authority.trust_path), **settings}
-    async with new_world(postgres, home, start=now - DAY, tenants=[TENANT], **trusted) as world:
+    chosen = Settings(home=str(home), service_name=SERVICE, rule_delay_days=0, **trusted)
+    today = datetime.now(UTC).date()
+    kept = await original(postgres, ("stamped", today), lambda place: closed_world(postgres, place))
+    async with open_copy(postgres, kept, chosen) as world:
+        await world.travel(datetime.now(UTC))
+        yield world
+
+
+@asynccontextmanager
+async def closed_world(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
+    """Make it; it knows no authority yet."""
+    async with new_world(postgres, home, start=datetime.now(UTC) - DAY, tenants=[TENANT]) as world:
         await world.record(3)
         await world.travel(datetime.now(UTC))
         (close,) = await world.service.sealer.close_due_days()

@@ -211,7 +211,7 @@ async def new_world(
     def found(place: Path) -> AbstractAsyncContextManager[World]:
         return _found(postgres, msgspec.structs.replace(chosen, home=str(place), keystore_replicas=()), start, communes)
 
-    async with _open(postgres, await original(postgres, communes, found), chosen) as world:
+    async with open_copy(postgres, await original(postgres, communes, found), chosen) as world:
         yield world
 
 
@@ -224,7 +224,7 @@ def copied(make: Callable[[EmbeddedPostgres, Path], AbstractAsyncContextManager[
         kept = await original(postgres, make, lambda place: make(postgres, place))
         replicas = [replica.replace(kept.settings.home, str(home)) for replica in kept.settings.keystore_replicas]
         settings = msgspec.structs.replace(kept.settings, home=str(home), keystore_replicas=tuple(replicas))
-        async with _open(postgres, kept, settings) as world:
+        async with open_copy(postgres, kept, settings) as world:
             world.has_travelled = kept.moment - START > SETTING_UP
             yield world
 
@@ -248,7 +248,7 @@ async def _found(
 
 
 @asynccontextmanager
-async def _open(postgres: EmbeddedPostgres, kept: Original, settings: Settings) -> AsyncIterator[World]:
+async def open_copy(postgres: EmbeddedPostgres, kept: Original, settings: Settings) -> AsyncIterator[World]:
     """Open a copy of an installation, at the moment at which the original was left."""
     kept.copy_home(settings)
     clock = SimulatedClock(kept.moment - datetime.now(UTC))
