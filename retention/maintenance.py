@@ -10,6 +10,7 @@ import structlog
 
 from journal.core.errors import JournalError, KeyStoreError, LockedError
 from journal.core.times import day_of
+from journal.keys.files import describe
 from journal.status.restored import lacks_last_seal
 
 if TYPE_CHECKING:
@@ -54,13 +55,13 @@ class Maintenance:
                 try:
                     await asyncio.to_thread(self._keystore.make_day_key, category.code, day, is_used=is_used)
                 except (KeyStoreError, OSError) as error:
-                    log.error("no key was made", category=category.code, reason=str(error))
+                    log.error("no key was made", category=category.code, reason=describe(error))
         await politely(self._clock, lambda: self._store.ensure_partitions(DAYS_AHEAD))
         # Last: a failed repair must not stop the preparation of the next days.
         try:
             await asyncio.to_thread(self._keystore.repair)
         except (KeyStoreError, OSError) as error:
-            log.error("the key store's copies could not all be repaired", reason=str(error))
+            log.error("the key store's copies could not all be repaired", reason=describe(error))
 
     async def run(self) -> None:
         """Prepare for ever, every hour."""

@@ -82,7 +82,8 @@ def sync_directory(directory: Path) -> None:
     """Make the entries of a directory durable, as a rename requires."""
     descriptor = use_reserve(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
     try:
-        os.fsync(descriptor)
+        with named(directory):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

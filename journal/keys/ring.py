@@ -44,6 +44,8 @@ class Keyring:
         self._day_keys: dict[tuple[str, date], bytes] = {}
         # When the file of a key in memory was last looked at, and what was found.
         self._looks: dict[tuple[str, date], tuple[float, tuple[int, int, int] | None]] = {}
+        # Days whose keys are durable in every copy.
+        self._settled: set[tuple[str, date]] = set()
         # A tenant's chains begin together.
         self._tenant_keys: OrderedDict[str, _TenantKey] = OrderedDict()
         self._event_key_keys: dict[str, bytes] = {}
@@ -75,6 +77,18 @@ class Keyring:
         if len(self._boxes) > CACHED_BOXES:
             self._boxes.popitem(last=False)
         return box
+
+    def box_to_write(self, compartment: Compartment, day: date) -> Box:
+        """Return what encrypts new entries of that day, once every copy of the key store has its key durably.
+
+        Raises as `box`, and KeyStoreError where a copy cannot be written: entries acknowledged under a key that a
+        power cut takes away would be lost.
+        """
+        place = compartment.category, day
+        if place not in self._settled:
+            self.keystore.settle_day_key(*place)
+            self._settled.add(place)
+        return self.box(compartment, day)
 
     def event_key_key(self, compartment: Compartment) -> bytes:
         """Return the key under which (source, id, time) is looked up in this compartment."""
@@ -172,6 +186,7 @@ class Keyring:
     def _forget(self, category: str, day: date) -> None:
         self._looks.pop((category, day), None)
         self._day_keys.pop((category, day), None)
+        self._settled.discard((category, day))
         for key in [key for key in self._boxes if key[1] == day and key[0].endswith(f"/{category}")]:
             del self._boxes[key]
 

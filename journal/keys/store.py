@@ -35,6 +35,7 @@ from journal.database.facts import Facts
 from journal.keys import ledger
 from journal.keys.files import (
     create_durably,
+    describe,
     is_there,
     list_directory,
     make_private_directory,
@@ -125,6 +126,17 @@ class KeyStore:
         made = self._keys.make(_day_name(category, day), is_used=is_used)
         self._shred_fenced(category, day)
         return made
+
+    def settle_day_key(self, category: str, day: date) -> None:
+        """See that every copy has the day's key durably, as entries encrypted under it need; never make one.
+
+        Raises FencedDayError, AbsentKeyError, KeyStoreError that names what cannot be written.
+        """
+        if not self._keys.is_durable(_day_name(category, day)):
+            try:
+                self.make_day_key(category, day, is_used=True)
+            except OSError as error:
+                raise KeyStoreError(describe(error)) from error
 
     def read_day_key(self, category: str, day: date) -> bytes:
         """Return the day's key (32 bytes). Raises FencedDayError, AbsentKeyError, KeyStoreError."""

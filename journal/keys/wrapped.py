@@ -182,6 +182,10 @@ class WrappedKeys:
         self.check_master_key()
         return self._create(name, os.urandom(KEY_BYTES))
 
+    def is_durable(self, name: str) -> bool:
+        """Tell whether this process has made a key durable in every copy."""
+        return name in self._durable
+
     def put(self, name: str, key: bytes) -> None:
         """Wrap a key that is known, durable in every copy, unless a copy has it."""
         if (found := self.find(name)) is not None:

@@ -220,7 +220,7 @@ class Draft:
         chain = _ChainDraft(
             base=head,
             recorded_at=recorded_at,
-            box=self._keyring.box(compartment, day_of(recorded_at)),
+            box=self._keyring.box_to_write(compartment, day_of(recorded_at)),
         )
         self._chains[compartment] = chain
         return chain

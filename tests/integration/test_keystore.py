@@ -11,17 +11,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from journal.core.entry import RESERVED_TENANT
-from journal.core.errors import AbsentKeyError, EndedTenantError, FencedDayError, KeyStoreError, OperatorError
+from journal.core.entry import RESERVED_TENANT, Compartment
+from journal.core.errors import (
+    AbsentKeyError,
+    BusyError,
+    EndedTenantError,
+    FencedDayError,
+    KeyStoreError,
+    OperatorError,
+)
 from journal.keys.last_seal import SealMoment, remember
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import KEY_BYTES, SERVICE_KEY, make_master_key, read_master_key
 from journal.settings import Settings
-from tests.support.world import new_world
+from tests.support.world import CATEGORY as WORLD_CATEGORY
+from tests.support.world import SERVICE, TENANT, make_event, new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from journal.cli.installation import Installation
+    from journal.core.entry import Event
     from journal.database.embedded import EmbeddedPostgres
 
 MASTER = bytes(range(32))
@@ -560,3 +570,25 @@ async def test_readiness_names_a_copy_that_is_gone(postgres: EmbeddedPostgres, t
         assert str(replica) in str((await world.service.checks.run())["keys"])
         (tmp_path / "unmounted").rename(replica)
         assert (await world.service.checks.run())["keys"] is None
+
+
+async def test_nothing_is_acknowledged_under_a_key_that_a_replica_does_not_take(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """A process that finds today's key in one copy alone writes it to the other first, or has no key for the day."""
+    replica = tmp_path / "replica"
+    async with new_world(postgres, tmp_path, keystore_replicas=(str(replica),)) as world:
+        name = f"days/{WORLD_CATEGORY}/{world.today}"
+        (replica / name).unlink()
+        (replica / name).mkdir()
+        async with world.another_process() as other:
+            with pytest.raises(BusyError, match="no key for today"):
+                await submitted(other, make_event(world.clock.now()))
+            (replica / name).rmdir()
+            await submitted(other, make_event(world.clock.now()))
+        assert (replica / name).read_bytes() == (world.settings.keystore_path / name).read_bytes()
+
+
+async def submitted(installation: Installation, event: Event) -> None:
+    """Have one event recorded."""
+    await installation.service.writer.submit(Compartment(SERVICE, TENANT, WORLD_CATEGORY), "test", [event], 1000)
