@@ -103,7 +103,7 @@ class _Verification:
         container = self._container
         digests = _read_digests(container)
         manifest, signature = _check_signature(container, self._anchors)
-        self._counter.total_bytes += self._streamed_bytes
+        self._counter.total_bytes = self._streamed_bytes
         try:
             seals = tuple(_check_seals(container, manifest, signature, self._anchors, self._tsa_anchors))
             check_one_history(seals)
@@ -121,7 +121,8 @@ class _Verification:
         found = Found(wanted)
         is_swept = run is not None and sweep(*parts, found=found, run=run)
         if not is_swept:
-            self._counter.total_bytes += 2 * self._streamed_bytes
+            # For their digests and for the walk, besides what was swept.
+            self._counter.total_bytes += self._streamed_bytes if run is None else 2 * self._streamed_bytes
         _check_streamed(container, digests)
         if not is_swept:
             found = Found(wanted)

@@ -133,10 +133,11 @@ def test_the_request_is_checked_where_the_extract_holds_its_entry() -> None:
     check(wrong, MismatchedPartError, MANIFEST)
 
 
-def test_progress_goes_to_the_end_and_never_back() -> None:
-    """Bytes done of bytes in all."""
+@pytest.mark.parametrize("run", [map, None])
+def test_progress_goes_to_the_end_and_never_back(run: Any) -> None:
+    """Bytes done of bytes in all, whether entries are checked in slices or one by one."""
     calls: list[tuple[int, int]] = []
-    verify_extract(opened(sample().pack()), anchors=ANCHORS, progress=lambda *call: calls.append(call))
+    verify_extract(opened(sample().pack()), anchors=ANCHORS, run=run, progress=lambda *call: calls.append(call))
     assert calls == sorted(calls)
     assert calls[-1][0] == calls[-1][1]
     assert {total for _, total in calls} == {calls[0][1]}
