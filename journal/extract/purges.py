@@ -88,11 +88,10 @@ def purged_days(
     """
     seals = [*(one for _, one in closes), latest]
     begin = closes[0][0]
-    is_whole = begin < first
     found: list[PurgedDays] = []
-    if not is_whole and first < begin:
+    if first < begin:
         found.append(PurgedDays(first, min(last, begin - _ONE_DAY), None, NOT_SHOWN))
-    before = closes[0][1].head.size if is_whole else None
+    before: int | None = None
     for day, one in closes:
         size = one.head.size
         if first <= day <= last and size <= base_size and size != before:

@@ -338,6 +338,34 @@ def test_a_purge_is_late_by_less_than_a_day_by_one_day_or_by_some() -> None:
         assert report.remarks == (f"2026-03-01: entries purged late, by {says}.",)
 
 
+def test_entries_still_there_at_the_moment_their_time_is_up_were_purged_late() -> None:
+    """By a close seal of midnight itself, even where they are gone half an hour after it."""
+    world = World(retention_days=3).live(1, 2)
+    world.append(noon(march(3)))
+    world.close(march(3), late=timedelta(0))
+    world.purge(march(1))
+    report = verify(world.extract(march(1), march(1), at=noon(march(4), hour=0, minutes=30)))
+    assert report.remarks == ("2026-03-01: entries purged late, by up to 1 day.",)
+
+
+def test_the_first_seal_of_a_list_may_be_the_last_that_shows_a_day_or_the_first_that_does_not() -> None:
+    """No seal of the eve is listed: a day that the first shows was gone in time, one that it does not is not shown."""
+    world = World(retention_days=2).live(1, 1)
+    world.purge(march(1))
+    world.live(2, 2)
+    report = verify(world.extract(march(1), march(2), at=noon(march(3))))
+    assert report.purged is not None
+    assert [(days.days_text, days.outcome) for days in report.purged.days] == [("2026-03-01", "in time")]
+    world = World(retention_days=2)
+    world.append(noon(march(1)))
+    world.kept_from = 1
+    world.close(march(1), late=timedelta(hours=36))
+    world.close(march(2), late=timedelta(hours=12.5))
+    report = verify(world.extract(march(1), march(1), at=noon(march(3), hour=13)))
+    assert report.purged is not None
+    assert [(days.days_text, days.outcome) for days in report.purged.days] == [("2026-03-01", "not shown")]
+
+
 def test_a_purge_before_its_time_is_an_early_deletion() -> None:
     """In the last seal, or in one that was closed while the entries should still have been there."""
     world = night(purged(3), 6, 5)
