@@ -75,6 +75,7 @@ JUDGES: Final = {
         "listed_seal",
         "listing",
         "manifest",
+        "receipts",
         "rewritten",
         "seal_certificates",
         "slices",

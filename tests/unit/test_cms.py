@@ -569,6 +569,13 @@ def _with_attributes(signed_data: der.Element, attributes: bytes, value: bytes) 
             document_attributes(without=cms._CONTENT_TYPE, also=cms._attribute(cms._SIGNING_TIME, der.time(NOW))),
             "not those of a document",
         ),
+        (
+            document_attributes(
+                without=cms._CONTENT_TYPE,
+                also=der.sequence(cms._CONTENT_TYPE, der.set_of(cms._DATA, cms._SIGNED_DATA)),
+            ),
+            "2 DER members where 1 belong",
+        ),
         (document_attributes(content_type=cms._SIGNED_DATA), "of other content"),
         (document_attributes(digest=bytes(32)), "of other content"),
         (document_attributes(certificate=ROOT.certificate), "another certificate"),

@@ -112,6 +112,8 @@ def test_a_manifest_comes_back_as_it_was() -> None:
         ({"base": {"size": 2, "chain_hash": "AA" * 32}}, "/base/chain_hash"),
         ({"base": {"size": 2, "chain_hash": "zz" * 32}}, "/base/chain_hash"),
         ({"head": "no"}, "/head"),
+        ({"head": {"size": 6}}, "/head"),
+        ({"head": {"size": 6, "chain_hash": "zz" * 32}}, "/head/chain_hash"),
         ({"disclosed": 3}, ""),
         ({"disclosed": 5, "withheld": -1}, ""),
         ({"disclosed": "4"}, "/disclosed"),
@@ -162,6 +164,8 @@ def test_a_manifest_comes_back_as_it_was() -> None:
         ({"request": {"index": 1}}, "/request"),
         ({"request": {"index": -1, "leaf": "00" * 32}}, ""),
         ({"request": {"index": 1, "leaf": "00"}}, ""),
+        ({"request": {"index": 1, "leaf": "zz" * 32}}, "/request/leaf"),
+        ({"request": {"index": 1, "leaf": "AA" * 32}}, "/request/leaf"),
         ({"request": {"index": 1, "leaf": "00" * 32, "reference": ""}}, ""),
         ({"issued_at": "2026-03-05T12:00:00Z"}, ""),
         ({"extra": "x"}, ""),
@@ -217,6 +221,19 @@ def test_a_filter_asks_for_what_equals_it_in_every_member() -> None:
         assert action_of(entry) == "other"
         assert not Filter(account="agent-1").matches(entry)
         assert not Filter(subject="main-courante/4").matches(entry)
+
+
+def test_an_index_and_a_size_may_be_as_large_as_the_format_allows() -> None:
+    """2⁵³ − 1, and no larger; nothing is smaller than nothing."""
+    last = canonical.INTEGER_LIMIT
+    request = Request(last, bytes(32))
+    at_the_end = replace(MANIFEST, base=Head(last - 4, bytes(32)), head=Head(last, bytes(32)), request=request)
+    assert parse_manifest(at_the_end.encode()) == at_the_end
+    for index in (-1, last + 1):
+        with pytest.raises(ValueError, match="an index and a leaf hash"):
+            Request(index, bytes(32))
+    with pytest.raises(ValueError, match="from its base to its head"):
+        replace(MANIFEST, base=Head(last - 3, bytes(32)), head=Head(last + 1, bytes(32)))
 
 
 def test_the_values_say_what_they_need() -> None:

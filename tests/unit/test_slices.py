@@ -191,6 +191,53 @@ def test_a_right_extract_needs_no_walk(wanted: Filter, monkeypatch: pytest.Monke
     assert verify_extract(opened(extract.pack()), anchors=ANCHORS).manifest.disclosed == len(extract.records)
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_lines_are_cut_wherever_the_pieces_end(size: int) -> None:
+    """A member is read in pieces that hold no line, some, or all; what is left over at the end is not usual."""
+    lines = [b"%d\n" % number for number in range(20)]
+    whole = b"".join(lines)
+    pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+    cutter = sweep._Cutter(iter(pieces), 10)
+    assert [cutter.take(count) for count in (1, 0, 15, 4)] == [
+        lines[0],
+        b"",
+        b"".join(lines[1:16]),
+        b"".join(lines[16:]),
+    ]
+    cutter.end()
+    with pytest.raises(sweep._NotUsualError):
+        cutter.take(1)
+    rest = sweep._Cutter(iter([*pieces, b"x"]), 10)
+    assert rest.take(20) == whole
+    with pytest.raises(sweep._NotUsualError):
+        rest.end()
+
+
+@pytest.mark.parametrize("length", [9, 10, 11])
+def test_a_line_is_as_long_as_the_limit_and_no_longer(length: int) -> None:
+    """Its LF does not count."""
+    line = b"x" * length + b"\n"
+    cutter = sweep._Cutter(iter([b"a\n" + line]), 10)
+    assert cutter.take(1) == b"a\n"
+    if length > 10:
+        with pytest.raises(sweep._NotUsualError):
+            cutter.take(1)
+    else:
+        assert cutter.take(1) == line
+
+
+@pytest.mark.usefixtures("no_walk")
+def test_a_right_extract_of_the_journal_needs_no_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry of its own request is in one of its slices, and not in those before or after."""
+    monkeypatch.setattr(sweep, "SLICE_ENTRIES", 1)
+    journal = Compartment(authority.SERVICE, "montreuil", "journal")
+    world = World(compartment=journal).live(1, 2, entries=4)
+    extract = world.extract(march(2), march(2), at=noon(march(3)))
+    request = replace(extract.manifest.request, index=5, leaf=world.leaf(5))
+    named = replace(extract, manifest=replace(extract.manifest, request=request))
+    assert verify_extract(opened(named.pack()), anchors=ANCHORS).manifest.disclosed == 4
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -285,6 +332,7 @@ def test_progress_does_not_go_over_its_end(rest: bytes) -> None:
 
 def test_each_process_knows_the_shapes_of_a_compartment() -> None:
     """What `verify_extract` hands out needs nothing but the slice."""
+    _shapes.cache_clear()  # as in a process that has met none
     records = [record_of(event(0), index) for index in range(3)]
     part = slice_of(records)
     assert listed(check_alone(part)) == listed(strictly(part))
