@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from journal.core.entry import SLUG, Compartment, is_tenant
@@ -30,8 +29,8 @@ class SealHeadRow(NamedTuple):
         return self.tenant, self.category
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeafSpan:
+# A tuple, as the next one: there are as many as chains that moved.
+class LeafSpan(NamedTuple):
     """The entries of a chain from index `low` up to, not including, `high`."""
 
     tenant: str
@@ -40,11 +39,13 @@ class LeafSpan:
     high: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeafRun:
-    """Consecutive leaf hashes of a span, 32 bytes each, joined; `first_index` is that of the first."""
+class LeafRun(NamedTuple):
+    """Consecutive leaf hashes, 32 bytes each, joined; `first_index` is that of the first.
 
-    span: LeafSpan
+    `place` is that of their span among those that were asked for, from 1.
+    """
+
+    place: int
     first_index: int
     leaves: bytes
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sql
 from journal.core.errors import StoreError
@@ -111,19 +111,8 @@ class SealStatements(Pools):
 
         In the order of days; what is missing is left out.
         """
-        rows = await self._fetch(
-            "seal",
-            "read_leaves",
-            [span.tenant for span in spans],
-            [span.category for span in spans],
-            [span.low for span in spans],
-            [span.high for span in spans],
-            since,
-            through,
-        )
-        return [
-            LeafRun(span=spans[row["place"] - 1], first_index=row["first_index"], leaves=row["leaves"]) for row in rows
-        ]
+        rows = await self._fetch("seal", "read_leaves", *_columns(spans, LeafSpan), since, through)
+        return [LeafRun(*row) for row in rows]
 
     async def heads_of_seal(self, number: int) -> list[SealHeadRow]:
         """Return every chain's head at a seal. StoreError if they are no longer kept."""
@@ -152,21 +141,8 @@ class SealStatements(Pools):
         A chain never sealed before must be in `moved`, even an empty one. StoreError if the `day` of a close seal is
         not the next to be sealed, or for an open seal while the day before has no close seal.
         """
-        stored: bool = await self._fetch_value(
-            "seal",
-            "put_seal",
-            number,
-            day,
-            sealed_at,
-            text,
-            signature,
-            [head.tenant for head in moved],
-            [head.category for head in moved],
-            [head.size for head in moved],
-            [head.chain_hash for head in moved],
-            [head.kept_from for head in moved],
-            [head.retention_days for head in moved],
-        )
+        columns = _columns(moved, SealHeadRow)
+        stored: bool = await self._fetch_value("seal", "put_seal", number, day, sealed_at, text, signature, *columns)
         return stored
 
     async def thin_seals(self, before: datetime) -> int:
@@ -202,6 +178,11 @@ class SealStatements(Pools):
         """
         removed: int = await self._fetch_value("seal", "prune_seal_heads", days)
         return removed
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], kind: type[LeafSpan | SealHeadRow]) -> list[Sequence[Any]]:
+    """Return rows of a kind as one sequence for each of its members."""
+    return list(zip(*rows, strict=True)) if rows else [()] * len(kind._fields)
 
 
 async def _heads(reading: Awaitable[Sequence[asyncpg.Record]]) -> list[HeadRow]:

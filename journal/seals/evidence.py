@@ -85,16 +85,6 @@ class StoredEvidence:
 def proposed(heads: Sequence[HeadRow]) -> list[ProposedHead]:
     """Return heads as they are proposed to the signer."""
     return [
-        ProposedHead(
-            head=SealHeadRow(
-                tenant=head.tenant,
-                category=head.category,
-                size=head.size,
-                chain_hash=head.chain_hash,
-                kept_from=head.kept_from,
-                retention_days=head.retention_days,
-            ),
-            recorded_at=head.recorded_at,
-        )
-        for head in heads
+        ProposedHead(SealHeadRow(tenant, category, size, chain_hash, kept_from, days), recorded_at)
+        for tenant, category, size, chain_hash, recorded_at, kept_from, days in heads
     ]

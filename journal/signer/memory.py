@@ -96,9 +96,10 @@ class Memory:
         self._start_bytes = 0
         self._mac = b""
 
-    def good(self, chain: Chain) -> SealHeadRow | None:
-        """Return the chain's last signed head; None if none was ever signed."""
-        return self.floor.get(chain) or self.stored.get(chain)
+    @property
+    def signed(self) -> dict[Chain, SealHeadRow]:
+        """Return the last signed head of every chain that ever had one."""
+        return self.stored | self.floor
 
     def difference(self, number: int, text: bytes | None) -> str | None:
         """Return how the last stored seal differs from the last signed one, and what to do; None if it does not."""
@@ -366,20 +367,13 @@ def _read_pending(record: Mapping[str, Any]) -> Pending:
 
 def _write_heads(heads: Iterable[SealHeadRow]) -> list[list[Any]]:
     return [
-        [head.tenant, head.category, head.size, head.chain_hash.hex(), head.kept_from, head.retention_days]
-        for head in heads
+        [tenant, category, size, chain_hash.hex(), kept_from, days]
+        for tenant, category, size, chain_hash, kept_from, days in heads
     ]
 
 
 def _read_heads(rows: Iterable[list[Any]]) -> dict[Chain, SealHeadRow]:
     return {
-        (row[0], row[1]): SealHeadRow(
-            tenant=row[0],
-            category=row[1],
-            size=row[2],
-            chain_hash=bytes.fromhex(row[3]),
-            kept_from=row[4],
-            retention_days=row[5],
-        )
-        for row in rows
+        (tenant, category): SealHeadRow(tenant, category, size, bytes.fromhex(digits), kept_from, days)
+        for tenant, category, size, digits, kept_from, days in rows
     }

@@ -88,7 +88,7 @@ class Session:
         compared, self._compared = self._compared, None
         if compared is None:
             raise SignerError("heads are proposed after the stored seals were compared")
-        if len({proposed.head.chain for proposed in heads}) != len(heads):
+        if len({head[:2] for head, _ in heads}) != len(heads):
             raise StoreError("the heads that are stored cannot be sealed (a chain has two heads): run verify-store")
         now = self._signer.guard.check()
         if day is not None:
@@ -96,7 +96,8 @@ class Session:
         elif compared.close_day is not None and compared.close_day < day_of(now) - _DAY:
             return Still(again=True, told=[])  # midnight has passed since the client looked: yesterday comes first
         judgement = await self._examine(compared.last, day, heads, now)
-        moved = [head for head in judgement.heads if self._memory.stored.get(head.chain) != head]
+        stored = self._memory.stored
+        moved = [head for head in judgement.heads if stored.get(head[:2]) != head]
         if day is None and not even_if_still and not moved:
             return Still(again=False, told=self._tell())
         text, signature = await self._make(compared, day, judgement.heads, moved)

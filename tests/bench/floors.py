@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 BATCH_ROWS = 1_000
-CIPHERTEXT_BYTES = 560
+CIPHERTEXT_BYTES = 400
 BODY = "x" * 400
 
 
