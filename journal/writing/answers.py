@@ -74,6 +74,14 @@ def settle(settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Not
 
     Each comes with the receipts of its events that were just recorded, by ordinal.
     """
+    for submission, answer in make(settled, notary):
+        submission.answer(answer)
+
+
+def make(
+    settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Notary | None
+) -> list[tuple[Submission, Answer]]:
+    """Make the answers that `settle` gives."""
     waiting = [
         (submission, submission.acknowledgements(created), len(created))
         for submission, created in settled
@@ -84,6 +92,8 @@ def settle(settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Not
     root, paths = receipts_paths(roots) if roots else (b"", [])
     signed = notary.sign(root) if notary is not None and roots else None
     given = iter(paths)
+    made: list[tuple[Submission, Answer]] = []
     for (submission, answers, recorded), of_one in zip(waiting, texts, strict=True):
         proof = (next(given), signed) if of_one else ((), None)
-        submission.answer(Answer(answers, of_one, *proof, recorded=recorded))
+        made.append((submission, Answer(answers, of_one, *proof, recorded=recorded)))
+    return made

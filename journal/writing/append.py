@@ -194,6 +194,8 @@ class Appender:
             is_written = False
             try:
                 if conflicts < CONFLICTS_BEFORE_LOCK:
+                    # Once the statement is on its way: the answers are made while the database works.
+                    asyncio.get_running_loop().call_soon(draft.prepare, self._notary)
                     result = await self._store.append(draft.finish())
                 else:
                     draft, result = await self._append_locked(draft)

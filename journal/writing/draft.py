@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from journal.core.entry import Frame
     from journal.core.envelope import Box
     from journal.keys.ring import Keyring
-    from journal.writing.answers import Notary
+    from journal.writing.answers import Answer, Notary
     from journal.writing.queue import Submission
 
     # A submission, and the ordinal of an event within it.
@@ -98,6 +98,7 @@ class Draft:
         self.submissions: list[Submission] = []
         # How many submitted events it holds.
         self.events = 0
+        self._made: list[tuple[Submission, Answer]] | None = None
 
     @property
     def compartments(self) -> list[Compartment]:
@@ -197,8 +198,27 @@ class Draft:
             entry -= len(chain.owners)
         raise IndexError(entry)
 
+    def prepare(self, notary: Notary | None) -> None:
+        """Make the answers that `settle` gives, while the database appends: nothing rests on them before that."""
+        if not any(chain.copies for chain in self._chains.values()):
+            self._made = answers.make(self._created().items(), notary)
+
     def settle(self, notary: Notary | None) -> None:
         """Give every submission its receipts: the draft is durable."""
+        if self._made is not None:
+            for submission, answer in self._made:
+                submission.answer(answer)
+            return
+        created = self._created()
+        for chain in self._chains.values():
+            for entry, copies in chain.copies.items():
+                owner, place = chain.owners[entry]
+                for submission, ordinal in copies:
+                    submission.known[ordinal] = created[owner][place]
+        answers.settle(created.items(), notary)
+
+    def _created(self) -> dict[Submission, dict[int, Receipt]]:
+        """Return the receipts of the entries, by submission and by the ordinal of their event in it."""
         created: dict[Submission, dict[int, Receipt]] = {submission: {} for submission in self.submissions}
         for compartment, chain in self._chains.items():
             origin, recorded_at = compartment.origin, chain.text
@@ -208,11 +228,7 @@ class Draft:
                 created[submission][ordinal] = Receipt(
                     source, name, spelt or time_text(canonical), origin, index, recorded_at, leaf, chain_hash
                 )
-            for entry, copies in chain.copies.items():
-                owner, place = chain.owners[entry]
-                for submission, ordinal in copies:
-                    submission.known[ordinal] = created[owner][place]
-        answers.settle(created.items(), notary)
+        return created
 
     def _open_chain(self, compartment: Compartment, head: HeadState, now: datetime) -> _ChainDraft:
         # Time never decreases within a chain, whatever the clocks of the processes that append to it.
