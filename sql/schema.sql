@@ -312,8 +312,8 @@ CREATE TRIGGER seal_kept BEFORE DELETE ON journal.seal
 
 -- The heads that moved in a seal; a chain's head at seal n is its latest row at or before n.
 CREATE TABLE journal.seal_head (
-  -- No foreign key: its check would read this whole table for every seal that is thinned. Only functions
-  -- write here.
+  -- No foreign keys: one to the seals would read this whole table for every seal that is thinned, one to the chains,
+  -- which stay for ever, would look for each head of a seal by itself. Only functions write here.
   number bigint NOT NULL,
   size bigint NOT NULL CHECK (size >= 0),
   kept_from bigint NOT NULL CHECK (kept_from BETWEEN 0 AND size),
@@ -321,8 +321,7 @@ CREATE TABLE journal.seal_head (
   tenant text NOT NULL,
   category text NOT NULL,
   chain_hash bytea NOT NULL CHECK (octet_length(chain_hash) = 32),
-  PRIMARY KEY (tenant, category, number), -- one probe finds a chain's head at a seal
-  FOREIGN KEY (tenant, category) REFERENCES journal.chain
+  PRIMARY KEY (tenant, category, number) -- one probe finds a chain's head at a seal
 );
 -- Thinning looks for the rows of a range of seals. Numbers arrive in order, so a block range index costs
 -- nothing.
@@ -1297,6 +1296,11 @@ BEGIN
   ELSIF service.closed_day <> sealed_day OR service.closed_day < journal.day_of(journal.now()) - 1 THEN
     RAISE EXCEPTION USING ERRCODE = 'OJ006',
       MESSAGE = 'an open seal must wait for the close seal of the day before';
+  END IF;
+  IF EXISTS (SELECT FROM unnest(head_tenant, head_category) AS h (tenant, category)
+              WHERE NOT EXISTS (SELECT FROM journal.chain AS c
+                                 WHERE c.tenant = h.tenant AND c.category = h.category)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = 'a head is of no chain';
   END IF;
   INSERT INTO journal.seal (number, day, sealed_at, text, signature)
   VALUES (of_number, of_day, at, seal_text, seal_signature);

@@ -55,6 +55,17 @@ async def test_a_number_is_taken_once(store: Store) -> None:
     assert await store.read_seals(0, 10) == [stored]
 
 
+async def test_a_seal_with_a_head_of_no_chain_is_not_stored(store: Store) -> None:
+    """Whoever has the role's password cannot put a head where there is no chain: not even the seal stays."""
+    (head,) = await add_chains(store, ["albi"])
+    now = await store.read_now()
+    for strange in ({"tenant": "sete"}, {"category": "journal"}):
+        with pytest.raises(StoreError, match="ForeignKeyViolation"):
+            await store.put_seal(1, None, now, b"open", b"", [sealed(head), sealed(head)._replace(**strange)])
+    assert await store.read_seals(0, 10) == []
+    assert await store.put_seal(1, None, now, b"open", b"", [sealed(head)])
+
+
 async def test_the_state_is_what_the_next_seal_needs(store: Store) -> None:
     """Number, texts, live heads and heads as last sealed come in one snapshot."""
     albi, castres = await add_chains(store, ["albi", "castres"])
