@@ -38,7 +38,8 @@ def extend_by(box: Box, head: Head, frame: Frame, events: Iterable[bytes], draws
     do not suffice, or a record is longer than RECORD_LIMIT_BYTES.
     """
     before, after, kept = frame
-    encrypt, associated = box.parts
+    cipher, associated = box.parts
+    encrypt = cipher.encrypt
     index, chain_hash = head.size, head.chain_hash
     leaves: list[bytes] = []
     hashes: list[bytes] = []

@@ -17,8 +17,8 @@ _RECORD = re.compile(
 
 def encrypt(box: Box, index: int, *, nonce: bytes, salt: bytes, record: bytes) -> bytes:
     """Return the ciphertext of an entry with this record (FORMAT.md, section 7)."""
-    encrypted, associated = box.parts
-    return nonce + encrypted(nonce, salt + _remainder(record), associated + index.to_bytes(8, "big"))
+    cipher, associated = box.parts
+    return nonce + cipher.encrypt(nonce, salt + _remainder(record), associated + index.to_bytes(8, "big"))
 
 
 def _remainder(record: bytes) -> bytes:
