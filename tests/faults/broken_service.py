@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import sql
-from journal.cli.main import main
+from journal.cli.main import main as run
 from journal.core.errors import StoreError, UnavailableError
 from journal.database import ingest
 from journal.database.ingest import AppendResult, _flush, _read_result, append_arguments
@@ -30,7 +30,7 @@ from journal.writing import rules
 from journal.writing.memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
     import asyncpg
@@ -105,8 +105,9 @@ def forget(key: bytes, category: str, events: Iterable[Event]) -> list[bytes]:
     return [os.urandom(16) for _ in events]
 
 
-if __name__ == "__main__":
-    fault = sys.argv.pop(1)
+def main(arguments: Sequence[str]) -> int:
+    """Have the fault that is named first, and be the program with the other arguments."""
+    fault, *others = arguments
     if fault == "early":
         ingest._flush = leave_unflushed
     elif fault == "hasty":
@@ -124,4 +125,8 @@ if __name__ == "__main__":
         Store.check_durability = look_away  # type: ignore[method-assign, assignment]  # the fault
     else:
         rules.event_keys = forget  # type: ignore[attr-defined]  # the fault
-    sys.exit(main())
+    return run(others)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -199,9 +199,14 @@ class Service:
         self._ended = asyncio.create_task(self._end())
 
     @classmethod
-    async def start(cls, arguments: Sequence[str], environment: Mapping[str, str], *, space: str = "") -> Self:
-        """Start one with these arguments of openepm-journal and these variables, in a network namespace or in ours."""
-        control, pid, log = _start(arguments, environment, space=space)
+    async def start(
+        cls, arguments: Sequence[str], environment: Mapping[str, str], *, module: str = COMMANDS, space: str = ""
+    ) -> Self:
+        """Start one with these arguments of openepm-journal and these variables, in a network namespace or in ours.
+
+        `module` is another program of a test's, whose `main` takes arguments too.
+        """
+        control, pid, log = _start(arguments, environment, module=module, space=space)
         control.setblocking(False)
         stderr = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
@@ -229,13 +234,19 @@ class Service:
 
 
 def _start(
-    arguments: Sequence[str], environment: Mapping[str, str], *, is_bound: bool = False, space: str = ""
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    is_bound: bool = False,
+    module: str = COMMANDS,
+    space: str = "",
 ) -> tuple[socket.socket, int, int]:
     """Fork openepm-journal; return the socket that tells its end, its number, and the descriptor of its log."""
     control = socket.socket(socket.AF_UNIX)
     control.connect(_server())
     reading, writing = os.pipe()
-    request = _request(arguments, environment, is_bound=is_bound, space=space) | {"directory": str(Path.cwd())}
+    request = _request(arguments, environment, is_bound=is_bound, space=space)
+    request |= {"module": module, "directory": str(Path.cwd())}
     socket.send_fds(control, [orjson.dumps(request)], [writing])
     os.close(writing)
     control.shutdown(socket.SHUT_WR)

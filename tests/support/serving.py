@@ -153,8 +153,9 @@ class Serving:
     async def start(cls, site: Site, *, workers: int = 1, program: Sequence[str] = SERVICE_PROGRAM) -> Self:
         """Start the service; it may not listen yet."""
         arguments = ["serve", "--workers", str(workers)]
-        if program == SERVICE_PROGRAM:
-            service = await forks.Service.start(arguments, site.environment, space=site.space)
+        if program[0] == "-m":
+            _, module, *first = program
+            service = await forks.Service.start([*first, *arguments], site.environment, module=module, space=site.space)
             return cls(service, site.home / "serve.log")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
