@@ -33,7 +33,18 @@ from journal.signer import memory
 from journal.signer.identity import load
 from journal.signer.memory import Memory
 from tests.support.rewriting import HEAD, rewrite
-from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world, settings_of
+from tests.support.world import (
+    CATEGORY,
+    DAY,
+    OTHER_TENANT,
+    SERVICE,
+    START,
+    TENANT,
+    World,
+    copied,
+    new_world,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,6 +58,7 @@ BRIEF = "breve"
 SEALED, OPEN_SEALED, UNSEALED = 20, 10, 5
 
 
+@copied
 @asynccontextmanager
 async def a_morning(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """Make a world on its first morning: 20 entries sealed, 10 more in an open seal, 5 that no seal covers."""

@@ -26,7 +26,7 @@ from journal.seals.evidence import StoredEvidence, proposed
 from journal.signer import protocol, server
 from journal.signer.evidence import ProposedHead, Rule, StoredSeals
 from journal.signer.protocol import FRAME_LIMIT_BYTES, Made, Still
-from tests.support.world import CATEGORY, DAY, SERVICE, TENANT, World, new_world
+from tests.support.world import CATEGORY, DAY, SERVICE, TENANT, World, copied, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 SIZE = 20
 
 
+@copied
 @asynccontextmanager
 async def a_sealed_morning(postgres: EmbeddedPostgres, home: Path) -> AsyncIterator[World]:
     """Make a world whose entries are sealed twice."""
