@@ -60,7 +60,7 @@ async def measure_connector(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="oej-bench-") as name:
         home = Path(name)
         async with open_database(Settings(home=str(home / "journal"))) as dsn:
-            site = await found_site(home / "site", dsn)
+            site = (await found_site(home / "site", dsn)).sealing_as_usual()
             _measure_spool(Connector.install(site, home / "spooling"), count)
             async with running_fpm(home / "fpm") as fpm:
                 await _measure_pages(site, fpm, home, count)

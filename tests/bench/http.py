@@ -135,7 +135,7 @@ async def peer(stack: AsyncExitStack, cluster: EmbeddedPostgres, kind: str, titl
 async def service(stack: AsyncExitStack, cluster: EmbeddedPostgres, home: Path, workers: int) -> tuple[Site, Target]:
     """Return an installation whose service runs, and is idle, until the stack is left."""
     dsn = cluster.dsn(database=await stack.enter_async_context(fresh_database(cluster)))
-    site = await found_site(home, dsn, COMMUNES)
+    site = (await found_site(home, dsn, COMMUNES)).sealing_as_usual()
     serving = await stack.enter_async_context(await Serving.start(site, workers=workers))
     title = f"the service, {workers} worker" + ("s" if workers > 1 else "")
     return site, Target(
