@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ingest.server import Connection
     from journal.database.ingest import CredentialRow
+    from journal.service import Service
 
 log = structlog.get_logger()
 
@@ -52,11 +53,13 @@ WAITING_MOST: Final = 1_024
 WAITING_FEW: Final = 64
 PATIENCE_SECONDS: Final = 1.5
 # Refusals are sent so many in each step: a thousand a second, and fewer where the event loop is late.
-STEP_REFUSALS: Final = 10
-STEP_SECONDS: Final = 0.01
+STEP_REFUSALS: Final = 20
+STEP_SECONDS: Final = 0.02
 # How long a turn of the event loop reads new requests: the writer, which needs several turns for an append, and what
 # keeps the credentials fresh have the rest.
 READING_SECONDS: Final = 0.005
+# Of a commune that submits much while others submit, so many: short turns are what the others wait for.
+READ_OF_HEAVY: Final = 4
 _REASONS: Final = {200: "OK", 201: "Created"}
 _RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
 _compartment = lru_cache(maxsize=32_768)(Compartment)
@@ -72,8 +75,8 @@ class Direct:
         self.deadlines: Deadlines[Asked] = Deadlines(Asked.expire)
         # By commune, oldest first: what the writer has.
         self.waiting: dict[str, OrderedDict[Asked, None]] = {}
-        self.readers = Readers()
-        self._refused: deque[Asked] = deque()
+        self.readers = Readers(self.edge.service)
+        self._refused: deque[tuple[Asked, BaseException]] = deque()
 
     def caller(self, message: RawRequestMessage) -> CredentialRow | None:
         """Return the credential of a request for what is done here; None if it asks for anything else.
@@ -163,8 +166,7 @@ class Direct:
 
     def refuse(self, asked: Asked, error: BaseException) -> None:
         """Refuse in turn: a flood of refusals leaves the time to record, and who asks again at once waits here."""
-        asked.await_refusal(error)
-        self._refused.append(asked)
+        self._refused.append((asked, error))
         if len(self._refused) == 1:
             asyncio.get_running_loop().call_later(STEP_SECONDS, self._send_refusals)
 
@@ -172,16 +174,20 @@ class Direct:
         due = [self._refused.popleft() for _ in range(min(STEP_REFUSALS, len(self._refused)))]
         if self._refused:
             asyncio.get_running_loop().call_later(STEP_SECONDS, self._send_refusals)
-        for asked in due:
-            asked.expire()
+        for asked, error in due:
+            asked.refuse(error)
 
 
 class Readers:
-    """Connections that have brought a request: each turn of the event loop reads as many as there is time for."""
+    """Connections that have brought a request: each turn of the event loop reads as many as there is time for.
 
-    def __init__(self) -> None:
+    They are read in turn for each commune that they last spoke for: one that floods keeps no other waiting.
+    """
+
+    def __init__(self, service: Service) -> None:
         """Begin with a turn that has read nothing."""
-        self._held: deque[Connection] = deque()
+        self._service = service
+        self._held: OrderedDict[str, deque[Connection]] = OrderedDict()
         self._until = 0.0
 
     def is_full(self) -> bool:
@@ -191,7 +197,7 @@ class Readers:
 
     def hold(self, connection: Connection) -> None:
         """Read what this connection holds in a later turn."""
-        self._held.append(connection)
+        self._held.setdefault(connection.commune, deque()).append(connection)
         self._begin()
 
     def _begin(self) -> None:
@@ -201,10 +207,26 @@ class Readers:
 
     def _go_on(self) -> None:
         self._until = 0.0
-        if self._held:
-            self._begin()
-        while self._held and time.monotonic() < self._until:
-            self._held.popleft().read_held()
+        if not self._held:
+            return
+        self._begin()
+        held, self._held = self._held, OrderedDict()
+        enough: dict[str, deque[Connection]] = {}
+        read: Counter[str] = Counter()
+        while held:
+            commune, line = held.popitem(last=False)
+            line.popleft().read_held()
+            read[commune] += 1
+            if line:
+                is_enough = read[commune] >= READ_OF_HEAVY and self._service.writer.takes_turns(commune)
+                (enough if is_enough else held)[commune] = line
+            if time.monotonic() >= self._until:
+                break
+        held.update(enough)
+        # What came meanwhile is last.
+        for commune, line in self._held.items():
+            held.setdefault(commune, deque()).extend(line)
+        self._held = held
 
 
 class Asked:
@@ -217,9 +239,8 @@ class Asked:
         "_connection",
         "_count",
         "_direct",
-        "_is_answered",
+        "_is_settled",
         "_message",
-        "_refusal",
         "_request_id",
         "_started_at",
         "_trace",
@@ -249,9 +270,8 @@ class Asked:
         self._request_id = context.identify(headers)
         self._trace = context.traceparent(headers)
         self._wait = context.preferred_wait(headers)
-        self._is_answered = False
-        self._refusal: BaseException | None = None
-        self._among: dict[Asked, None] = {}
+        self._is_settled = False
+        self._among: OrderedDict[Asked, None] = OrderedDict()
         self._waits_among: set[Asked] = set()
 
     @property
@@ -264,24 +284,18 @@ class Asked:
         """How long it has waited."""
         return self._direct.edge.service.clock.monotonic() - self._started_at
 
-    def wait(self, among: dict[Asked, None]) -> None:
+    def wait(self, among: OrderedDict[Asked, None]) -> None:
         """Wait among these, for as long as the caller does."""
         self._among = among
         among[self] = None
         self._waits_among = self._direct.deadlines.add(self, self.seconds - context.ANSWERING_SECONDS)
 
-    def await_refusal(self, error: BaseException) -> None:
-        """Wait on, for this refusal alone."""
-        self._refusal = error
-        if not self._among:
-            self.wait({})
-        del self._among[self]
-
     def settle(self, answer: asyncio.Future[Any]) -> None:
         """Answer what the writer answers."""
         error = asyncio.CancelledError() if answer.cancelled() else answer.exception()  # retrieved in any case
-        if self._is_answered:
+        if self._is_settled:
             return
+        self._leave()
         if error is None:
             found = answer.result()
             given = found if type(found) is Given else given_of(found)
@@ -293,17 +307,16 @@ class Asked:
             # Asked again, it is refused again: with every fault there is.
             assert self._caller is not None
             self._direct.edge.rate.give_back(self._caller)
-            self._leave()
             self._connection.leave_to_application(self._message, self._body)
         else:
             self._direct.refuse(self, error)
 
     def expire(self) -> None:
-        """Refuse, if that is still due; else tell the caller that it has waited long enough."""
-        if not self._is_answered:
-            self._refuse(self._refusal or context.no_answer(self.seconds))
+        """Tell the caller that it has waited long enough."""
+        self._leave()
+        self._direct.refuse(self, context.no_answer(self.seconds))
 
-    def _refuse(self, error: BaseException) -> None:
+    def refuse(self, error: BaseException) -> None:
         """Answer with the problem that an error is."""
         edge = self._direct.edge
         problem = problem_of(error) if isinstance(error, Exception) else None
@@ -319,12 +332,11 @@ class Asked:
         edge.instruments.refused(problem.kind.name, self._count or 0)
 
     def _leave(self) -> None:
-        self._is_answered = True
+        self._is_settled = True
         self._waits_among.discard(self)
         self._among.pop(self, None)
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes, reason: str | None = None) -> None:
-        self._leave()
         ends = self._direct.drains.is_set()
         if headers is _RECEIPT and self._trace is None and self._wait is None and not ends:
             # What is made below, for nearly all answers there are.

@@ -94,7 +94,7 @@ class _Parser:
 class Connection(RequestHandler):
     """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
-    __slots__ = ("_asked", "_connections", "_direct", "_held", "_refused")
+    __slots__ = ("_asked", "_connections", "_direct", "_held", "_refused", "commune")
 
     def __init__(
         self, manager: Server, connections: Connections, refused: Refused, direct: Direct, **kwargs: Any
@@ -107,6 +107,8 @@ class Connection(RequestHandler):
         self._asked: Asked | None = None
         # What came while a request was answered directly, just before the next is waited for, or without time.
         self._held = b""
+        # Whose its last request was.
+        self.commune = ""
         self._parser: Any = _Parser(self._parser, self)
 
     def data_received(self, data: bytes) -> None:
@@ -116,11 +118,11 @@ class Connection(RequestHandler):
         loop. Taken before, that request would be the application's, and so, all too often, the one after it.
         """
         if self._asked is None and not self._held:
-            # What an answer is being made for reads its body at once.
-            if self._request_in_progress:
+            # aiohttp asks with nothing to parse on; a request that is being answered reads its body at once.
+            if not data or self._request_in_progress:
                 super().data_received(data)
                 return
-            if data and self._waits_soon():
+            if self._waits_soon():
                 self._loop.call_soon(self.read_held)
             elif self._direct.readers.is_full():
                 self._direct.readers.hold(self)
@@ -162,6 +164,7 @@ class Connection(RequestHandler):
         else:
             if caller is None:
                 return payload
+            self.commune = caller.tenant
             body = payload.read_nowait()
             self._asked = self._direct.take(self, message, body, caller)
             if self._asked is None:

@@ -11,12 +11,14 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest.connections import EACH, FEWEST, RESERVED_DESCRIPTORS
 from tests.faults.oracle import judge
 from tests.faults.overloading import RECORDED, Offered, Plan
 from tests.faults.shown import show
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
     from tests.faults.shown import Record
 
 TIMES = 10
+# A service with so few descriptors that it takes the fewest connections.
+DESCRIPTORS = RESERVED_DESCRIPTORS + FEWEST
+CRAMPED = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, ({DESCRIPTORS}, {DESCRIPTORS}))
+from journal.cli.main import main
+sys.exit(main())
+"""
 # An address may have a quarter of 8,192 connections: the last of these are refused.
 CONNECTIONS = 2_200
 CAPACITY_CONNECTIONS = 64
@@ -174,9 +184,27 @@ def check_memory(memory: Memory) -> str:
 
 
 def recovery_seconds(alone: Offered, ended_at: int, usual_ms: float) -> float:
-    """Return how long after the load a lone client was first answered in its usual time."""
+    """Return how long after the load a lone client was first answered in its usual time; for ever, if it never was."""
     answers = zip(alone.answered_at, alone.took_ms, strict=True)
-    return min(at - ended_at for at, took_ms in answers if at > ended_at and took_ms <= usual_ms) / 1e9
+    return min((at - ended_at for at, took_ms in answers if at > ended_at and took_ms <= usual_ms), default=inf) / 1e9
+
+
+async def test_a_connection_too_many(cluster: EmbeddedPostgres, tmp_path: Path) -> None:
+    """It is told to come back, also by the event loop that the service runs on, and is not reset."""
+    site = await found_site(tmp_path, cluster.dsn())
+    async with await Serving.start(site, program=("-c", CRAMPED)):
+        held = [
+            await asyncio.open_connection("127.0.0.1", site.port, local_addr=("127.0.0.2", 0))
+            for _ in range(FEWEST // EACH)
+        ]
+        reader, refused = await asyncio.open_connection("127.0.0.1", site.port, local_addr=("127.0.0.2", 0))
+        async with asyncio.timeout(60):
+            told = await reader.read()
+        for writer in (refused, *(writer for _, writer in held)):
+            writer.close()
+            await writer.wait_closed()
+    assert told.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: " in told
 
 
 @pytest.mark.parametrize("seconds", [pytest.param(600, marks=[pytest.mark.campaign, pytest.mark.timeout(3600)])])
@@ -206,7 +234,8 @@ async def test_ten_times_the_load(
         longest={"a lone client served as before": recovery},
         note=(
             f"capacity {capacity:.0f} events/s, offered {load.due / seconds:.0f}, recorded "
-            f"{load.statuses[RECORDED] / seconds:.0f}; MiB of each process at the start, in minute 2 and in minute 10: "
+            f"{load.statuses[RECORDED] / seconds:.0f} ({load.statuses[RECORDED] / seconds / capacity:.0%}); "
+            "MiB of each process at the start, in minute 2 and in minute 10: "
             f"{check_memory(memory)}; the load took {load.processor_seconds / seconds:.0%} of a processor"
         ),
     )

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 
+from ingest import direct
+from ingest.access import SNAPSHOT_LIMIT_SECONDS, Limits
 from ingest.app import DRAINS
-from ingest.direct import Direct
+from ingest.direct import Direct, Readers
 from ingest.server import Connection
-from journal.core.errors import BusyError
-from tests.support.edge import SINGLE, RunningEdge
+from journal.core.errors import BusyError, UnavailableError
+from tests.support.edge import SINGLE, TENANT, RunningEdge, running_edge
 from tests.support.raw import raw, request_head
 from tests.support.refused_events import valid_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from journal.database.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,7 +47,7 @@ def whole(edge: RunningEdge, event: Any, *headers: str, kind: str = SINGLE) -> b
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Note of each request that comes to the short way whether it is taken."""
     noted: list[bool] = []
     take = Direct.take
@@ -120,8 +126,12 @@ async def test_both_ways_answer_alike(
     assert found[0] == found[1]
 
 
-async def test_pipelined_requests_are_answered_in_order(own_edge: RunningEdge, taken: list[bool]) -> None:
+@pytest.mark.parametrize("reading_seconds", [0, direct.READING_SECONDS])
+async def test_pipelined_requests_are_answered_in_order(
+    own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch, reading_seconds: float
+) -> None:
     """What comes while one is being answered waits, however it comes, and whichever way it goes."""
+    monkeypatch.setattr(direct, "READING_SECONDS", reading_seconds)
     names = [f"piped {number}" for number in range(8)]
     sent = [
         whole(own_edge, fresh(name), kind=UNUSUAL if number % 3 == 2 else SINGLE) for number, name in enumerate(names)
@@ -277,3 +287,146 @@ async def test_a_queue_without_room(own_edge: RunningEdge, taken: list[bool], mo
     status, _, body = await answer_of(reader)
     assert (status, ids(body)) == (201, ["no room"])
     writer.close()
+
+
+@asynccontextmanager
+async def locked(edge: RunningEdge) -> AsyncIterator[None]:
+    """Keep the database from recording for the block."""
+    connection = await asyncpg.connect(edge.superuser_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE journal.head IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def refusals(edge: RunningEdge, event: Any, kinds: tuple[str, ...]) -> list[tuple[int, list[str], Any]]:
+    """Send an event in each spelling of its kind on one connection; return the refusals, each with when to come."""
+    told = []
+    reader, writer = await connect(edge)
+    for kind in kinds:
+        writer.write(whole(edge, event, "X-Request-Id: 0123456789abcdef0123", kind=kind))
+        status, headers, body = await answer_of(reader)
+        assert int(headers["retry-after"]) >= 1
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["x-request-id"] == body["request_id"] == "0123456789abcdef0123"
+        assert body["retryable"]
+        told.append((status, [*headers], {**body, "request_id": ""}))
+    writer.close()
+    return told
+
+
+async def test_credentials_that_cannot_be_checked(
+    own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same 503 by both ways, and nothing is recorded; once the database answers again, the event is."""
+    snapshot = own_edge.service.snapshot
+
+    async def silent() -> int:
+        raise UnavailableError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot._store, "snapshot_version", silent)
+        async with snapshot._refreshing:  # none is under way
+            snapshot._read_at -= SNAPSHOT_LIMIT_SECONDS + 1
+        told = await refusals(own_edge, fresh("stale"), (SINGLE, UNUSUAL))
+    assert told[0] == told[1]
+    assert (told[0][0], told[0][2]["type"]) == (503, "urn:openepm-journal:problem:unavailable")
+    assert taken == []
+    await snapshot.refresh()
+    assert (await own_edge.post(fresh("stale"))).status == 201
+    assert await own_edge.size() == 1
+
+
+async def test_a_late_process_holds_a_credential_to_its_rate(
+    postgres: EmbeddedPostgres, tmp_path: Path, taken: list[bool]
+) -> None:
+    """The same 429 by both ways; what was refused is recorded once the rate allows."""
+    limits = Limits(late_seconds=0, requests_per_second=2, burst_requests=1)
+    async with running_edge(postgres, tmp_path, limits=limits) as edge:
+        assert (await edge.post(fresh("first"))).status == 201
+        told = await refusals(edge, fresh("second"), (SINGLE, UNUSUAL))
+        assert told[0] == told[1]
+        assert (told[0][0], told[0][2]["type"]) == (429, "urn:openepm-journal:problem:rate")
+        assert taken == [True, True]
+        async with asyncio.timeout(60):
+            while (await edge.post(fresh("second"))).status == 429:
+                pass
+        assert await edge.size() == 2
+
+
+@pytest.mark.parametrize("why", ["many wait", "it takes turns", "the first waits long"])
+async def test_a_commune_of_which_too_much_waits(
+    own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """What is beyond is refused at once, its body unread; other communes are not, and what waited is recorded."""
+    monkeypatch.setattr(direct, "WAITING_FEW", 2)
+    monkeypatch.setattr(direct, "WAITING_MOST", 2 if why == "many wait" else 1_000)
+    if why == "it takes turns":
+        monkeypatch.setattr(own_edge.service.writer, "takes_turns", lambda tenant: tenant == TENANT)
+    if why == "the first waits long":
+        monkeypatch.setattr(direct, "PATIENCE_SECONDS", -1)
+    async with locked(own_edge):
+        waits = [asyncio.create_task(raw(own_edge, whole(own_edge, fresh(f"waits {n}")))) for n in range(2)]
+        await waiting(own_edge, 2)
+        taken.clear()
+        ((status, _, body),) = await refusals(own_edge, fresh("beyond"), (SINGLE,))
+        assert (status, body["type"]) == (503, "urn:openepm-journal:problem:busy")
+        assert taken == [True]
+        await waiting(own_edge, 2)
+    assert [(await wait)[0] for wait in waits] == [201, 201]
+    assert (await own_edge.post(fresh("beyond"))).status == 201
+    assert await own_edge.size() == 3
+
+
+async def test_a_turn_without_time(own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each turn of the event loop reads one request then: all are answered, also those that come in pieces."""
+    monkeypatch.setattr(direct, "READING_SECONDS", 0)
+
+    async def ask(number: int) -> None:
+        reader, writer = await connect(own_edge)
+        for cut in (100, 400, None):
+            request = whole(own_edge, fresh(f"held {number} {cut}"))
+            writer.write(request[:cut])
+            await asyncio.sleep(0)
+            writer.write(request[len(request[:cut]) :])
+            _, _, body = await answer_of(reader)
+            assert ids(body) == [f"held {number} {cut}"]
+        writer.close()
+
+    await asyncio.gather(*(ask(number) for number in range(8)))
+    assert await own_edge.size() == 24
+    assert True in taken
+
+
+class Speaker:
+    """What is read in turn, by the name of its commune."""
+
+    def __init__(self, commune: str, heard: list[str]) -> None:
+        """Note in `heard` when it is read."""
+        self.commune = commune
+        self._heard = heard
+
+    def read_held(self) -> None:
+        """Be read."""
+        self._heard.append(self.commune)
+
+
+async def test_communes_are_read_in_turn(own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that floods keeps no other waiting; of one that takes turns, few are read in a turn of the event loop."""
+    monkeypatch.setattr(direct, "READING_SECONDS", 60)
+    monkeypatch.setattr(own_edge.service.writer, "takes_turns", lambda tenant: tenant == "albi")
+    heard: list[str] = []
+    readers = Readers(own_edge.service)
+    for commune in [*["albi"] * 10, "castres", "castres", "sete"]:
+        readers.hold(Speaker(commune, heard))  # type: ignore[arg-type]
+    assert readers.is_full()
+    turns = []
+    while len(heard) < 13:
+        before = len(heard)
+        await asyncio.sleep(0)
+        turns.append(heard[before:])
+    turns = [turn for turn in turns if turn]
+    assert turns[0] == ["albi", "castres", "sete", "albi", "castres", "albi", "albi"]
+    assert turns[1:] == [["albi"] * 4, ["albi"] * 2]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingest.access import Limits
-from ingest.places import WAITING_EACH, Places
+from ingest.places import WAITING_EACH, Places, Turns
 from journal.core.errors import BusyError
 from tests.support.edge import running_edge
 from tests.support.scrape import scrape
@@ -123,6 +123,31 @@ async def test_who_gives_up_takes_no_place() -> None:
     await asyncio.gather(first.task, second.task, third.task, return_exceptions=True)
     async with asyncio.timeout(60), places.hold("lodeve"):
         pass
+
+
+async def test_few_begin_in_a_turn() -> None:
+    """The others begin in later turns of the event loop, in the order they came; one that gave up takes no turn."""
+    turns = Turns(3)
+    begun: list[int] = []
+
+    async def begin(number: int) -> None:
+        await turns.wait()
+        begun.append(number)
+
+    tasks = [asyncio.create_task(begin(number)) for number in range(10)]
+    await asyncio.sleep(0)
+    assert begun == [0, 1, 2]
+    tasks[3].cancel()
+    counts = []
+    while len(begun) < 9:
+        before = len(begun)
+        await asyncio.sleep(0)
+        counts.append(len(begun) - before)
+    assert max(counts) == 3
+    assert begun == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await rest()
+    await turns.wait()
 
 
 @pytest.fixture
