@@ -101,6 +101,7 @@ def test_the_same_bytes_hash_apart_in_each_structure(data: bytes) -> None:
     assert len(hashes) == 6
 
 
+@pytest.mark.untraced
 @given(st.text(), st.text())
 def test_two_origins_never_share_a_beginning(one: str, other: str) -> None:
     """Each chain begins from its own hash, so that none can be taken for another."""

@@ -446,6 +446,7 @@ def test_any_spelling_is_kept_in_the_canonical_one(data: st.DataObject, event: d
     assert (decoded.time, decoded.time_text) == (parse_time(time), time)
 
 
+@pytest.mark.untraced
 @given(st.data(), EVENTS)
 def test_a_member_given_twice_is_never_accepted(data: st.DataObject, event: dict[str, Any]) -> None:
     """Wherever it is repeated, however it is spelt, with the same value or another."""
@@ -465,6 +466,7 @@ def test_a_member_given_twice_is_never_accepted(data: st.DataObject, event: dict
     assert (0, pointer, "is given twice") in told(error)
 
 
+@pytest.mark.untraced
 @given(st.data(), EVENTS)
 def test_no_bytes_are_accepted_that_strict_json_refuses(data: st.DataObject, event: dict[str, Any]) -> None:
     """A body damaged anywhere is refused by name, or is another valid event kept as such."""

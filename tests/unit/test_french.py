@@ -106,6 +106,7 @@ def said(found: Report | VerificationError) -> list[str]:
     return [*found.warnings, *found.checked, *found.remarks, *found.not_checked, *found.unanswered]
 
 
+@pytest.mark.untraced
 def test_every_sentence_about_a_vector_has_its_french() -> None:
     """Reports and refusals, with what stands in their places."""
     missing = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from tests.support.extracts import ANCHORS, World, march, noon, opened
 
 if TYPE_CHECKING:
     from datetime import date
+
+pytestmark = pytest.mark.untraced
 
 DAY = timedelta(days=1)
 

@@ -16,6 +16,8 @@ from tests.support.extracts import ANCHORS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.untraced
+
 ROOT = Path(__file__).parents[2]
 # Verify a small extract, then a large one; print how much more memory the second took, and how long.
 MEASURED = """

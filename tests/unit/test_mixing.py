@@ -12,6 +12,8 @@ from journal.extract.layout import DIGESTS, ENTRIES, INSTRUCTIONS, MANIFEST, PRO
 from journal.extract.verify import verify_extract
 from tests.support.extracts import ANCHORS, contents_of, opened, pack
 
+pytestmark = pytest.mark.untraced
+
 VECTORS = Path(__file__).parents[1] / "vectors" / "v1" / "extracts"
 # Of one chain and of others, of one day and of others, of every kind.
 NAMES = (

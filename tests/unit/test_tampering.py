@@ -20,6 +20,8 @@ from tests.support.extracts import ANCHORS, Extract, World, contents_of, march, 
 if TYPE_CHECKING:
     from journal.extract.report import Report
 
+pytestmark = pytest.mark.untraced
+
 
 def small(day: int = 2) -> Extract:
     """Return a small extract with an entry disclosed and one withheld."""
