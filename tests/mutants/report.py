@@ -33,7 +33,8 @@ case, types named for `cast`, and what runs when a module is loaded (constants, 
 |---|---|---|---|---|---|---|---|---|---|
 """
 SAMPLES: Final = """
-Where the mutants of a module are a sample, they were drawn by a seed: the same modules, one row a seed.
+Where not all mutants of a module are judged, a seed draws them. The tests were mended after the sample of seed 0, not
+after those of the seeds that follow it.
 
 | Part | Seed | judged | killed | score | drawn |
 |---|---|---|---|---|---|
@@ -48,6 +49,12 @@ class Run:
     chosen: int
     seed: int
     mutants: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def of(self) -> str:
+        """How many were judged, and of how many drawn, where the run was cut short."""
+        judged = len(self.mutants)
+        return str(judged) if judged == self.chosen else f"{judged} of {self.chosen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +130,14 @@ def _row(part: str, name: str, counts: Counter[str]) -> str:
 
 def _samples(found: Mapping[str, Judged]) -> Iterator[str]:
     """Tell each seed's sample apart: tests may have been written for the first, and for none drawn after them."""
-    runs = [(module, run) for module, judged in found.items() for run in judged.runs if run.chosen < run.total]
-    if not runs:
-        return
     yield SAMPLES
     for part in SCOPE:
-        for seed in sorted({run.seed for module, run in runs if module in SCOPE[part]}):
-            of_seed = [(module, run) for module, run in runs if module in SCOPE[part] and run.seed == seed]
+        runs = [(module, run) for module in SCOPE[part] if module in found for run in found[module].runs]
+        for seed in sorted({run.seed for _, run in runs}):
+            of_seed = [(module, run) for module, run in runs if run.seed == seed]
             outcomes = [one["outcome"] for _, run in of_seed for one in run.mutants.values()]
             killed = sum(outcome in FOUND for outcome in outcomes)
-            drawn = ", ".join(f"`{module}` {run.chosen}" for module, run in of_seed)
+            drawn = ", ".join(f"`{Path(module).name}` {run.of}" for module, run in of_seed)
             yield f"| {part} | {seed} | {len(outcomes)} | {killed} | {100 * killed / len(outcomes):.1f} % | {drawn} |\n"
 
 

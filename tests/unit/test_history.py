@@ -348,6 +348,18 @@ def test_entries_still_there_at_the_moment_their_time_is_up_were_purged_late() -
     assert report.remarks == ("2026-03-01: entries purged late, by up to 1 day.",)
 
 
+@pytest.mark.parametrize(("seconds", "outcome"), [(3599, "in time"), (3600, "not shown")])
+def test_a_seal_within_an_hour_of_the_time_shows_that_a_purge_was_in_time(seconds: int, outcome: str) -> None:
+    """The day's time is up at the end of the third; the first seal after it is made so long after."""
+    world = World(retention_days=3).live(1, 2)
+    world.append(noon(march(3)))
+    world.purge(march(1))
+    world.close(march(3), late=timedelta(seconds=seconds))
+    report = verify(world.extract(march(1), march(1), at=noon(march(4))))
+    assert report.purged is not None
+    assert [days.outcome for days in report.purged.days] == [outcome]
+
+
 def test_the_first_seal_of_a_list_may_be_the_last_that_shows_a_day_or_the_first_that_does_not() -> None:
     """No seal of the eve is listed: a day that the first shows was gone in time, one that it does not is not shown."""
     world = World(retention_days=2).live(1, 1)
