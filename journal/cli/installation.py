@@ -210,11 +210,14 @@ async def _found(store: Store, keystore: KeyStore, name: str) -> None:
     except SuspendedError:
         raise
     except StoreError:
+        # First, for the key store vouches for all that follows.
+        keystore.make_tenant_key(RESERVED_TENANT)
         await store.create_service(name)
     if await store.read_tenants(RESERVED_TENANT) or keystore.ledger.knows("tenant", RESERVED_TENANT):
         return
     if damage := keystore.ledger.problems():
         raise OperatorError(damage[0])  # it may have known of more: nothing is founded beside it
+    keystore.make_tenant_key(RESERVED_TENANT)
     made = {category.code for category in await store.read_categories()}
     for category in DEFAULT_CATEGORIES:
         if category.code not in made:
@@ -226,7 +229,6 @@ async def _found(store: Store, keystore: KeyStore, name: str) -> None:
                 needs_authorisation=category.needs_authorisation,
                 genesis={},
             )
-    keystore.make_tenant_key(RESERVED_TENANT)
     origin = Compartment(name, RESERVED_TENANT, JOURNAL_CATEGORY).origin
     await store.add_tenant(RESERVED_TENANT, "the service itself", {JOURNAL_CATEGORY: genesis(origin).chain_hash})
 

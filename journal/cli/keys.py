@@ -85,7 +85,9 @@ async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
     destroyed = await _read_destroyed(settings, keystore, copy)
     check_same(keystore, copy)
     with keystore.destroying():
-        # Durable before any key is copied: otherwise a purged key could come back.
+        # The first key of every key store: nothing is written to one without it.
+        taken = keystore.take_tenant_key(RESERVED_TENANT, copy)
+        # Durable before any other key is copied: otherwise a purged key could come back.
         fences = destroyed.fences.items()
         behind = {category: fence for category, fence in fences if keystore.lags_behind(category, fence)}
         for category, fence in behind.items():
@@ -93,6 +95,7 @@ async def restore(settings: Settings, arguments: argparse.Namespace) -> int:
         for tenant in destroyed.tenants:
             keystore.destroy_tenant_key(tenant)
         done = follow(keystore, copy, doubted=destroyed.doubted_tenants)
+    done.copied += taken
     done.fences_raised += len(behind)
     print(_summary(done, settings.keystore_path))
     for doubt in destroyed.doubts:

@@ -50,6 +50,7 @@ def follow(target: KeyStore, source: KeyStore, *, doubted: Collection[str] = ())
     destroyed since, are left out. Raises OSError, KeyStoreError if a fence cannot be read: then nothing is copied.
     """
     done = Followed()
+    _take_service_key(target, source, done)
     done.shredded = _end_contracts(target, source)
     for tenant in (code for code in source.tenant_keys() if code not in doubted):
         try:
@@ -79,6 +80,14 @@ def follow(target: KeyStore, source: KeyStore, *, doubted: Collection[str] = ())
     _take_moments(target, source, done)
     _count(target, source, done)
     return done
+
+
+def _take_service_key(target: KeyStore, source: KeyStore, done: Followed) -> None:
+    """Take the service's own key: the first of every key store, and nothing is destroyed in one without it."""
+    try:
+        done.copied += target.take_tenant_key(RESERVED_TENANT, source)
+    except KeyStoreError as error:
+        done.failures.append(str(error))
 
 
 def _end_contracts(target: KeyStore, source: KeyStore) -> int:

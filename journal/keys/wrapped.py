@@ -171,7 +171,6 @@ class WrappedKeys:
         A key that `is_used` is never made again, only copied: raises AbsentKeyError if no copy has it.
         """
         if name != SERVICE_KEY:  # the first key, made when the directories are empty
-            self.check_founded()
             self.check_mounted()
         found = self.find(name)
         if found is not None:
@@ -260,25 +259,26 @@ class WrappedKeys:
                 )
 
     def check_mounted(self) -> None:
-        """Raise KeyStoreError, naming it, if a replica is not mounted.
+        """Raise KeyStoreError, naming it, if a copy is not mounted: the first, a replica, or all of them.
 
         A file written to its mount point would be hidden from every purge once it is mounted again, and the keys it
         holds would not be destroyed.
         """
-        there = self.mounted()
-        for replica in self._directories:
-            if replica not in there:
-                raise KeyStoreError(
-                    f"{replica} is not a copy of this key store: mount it; a new one is made with openepm-journal keys "
-                    "backup before JOURNAL_KEYSTORE_REPLICAS names it"
+        self.check_founded()
+        first, there = self._directories[0], self.mounted()
+        for directory in self._directories:
+            if directory not in there:
+                what = (
+                    "or bring it back with openepm-journal keys restore"
+                    if directory == first
+                    else "a new one is made with openepm-journal keys backup before JOURNAL_KEYSTORE_REPLICAS names it"
                 )
+                raise KeyStoreError(f"{directory} is not a copy of this key store: mount it; {what}")
 
     def mounted(self) -> list[Path]:
-        """Return the directories that are mounted; all of them before the first key is made."""
-        first, *replicas = self._directories
+        """Return the directories that are mounted: those that have the service's own key."""
         with unreadable():
-            is_new = not (first / SERVICE_KEY).exists()
-            return [first, *(replica for replica in replicas if is_new or (replica / SERVICE_KEY).exists())]
+            return [directory for directory in self._directories if (directory / SERVICE_KEY).exists()]
 
     def check_master_key(self) -> None:
         """Refuse another master key than that of the existing keys: a new key could not be read with the right one.

@@ -39,7 +39,7 @@ SAID = {
     "breach credential": DOSSIER,
     "breach database": DOSSIER,
     "breach root": DOSSIER,
-    "keys backup": r"/copy: \d+ keys copied, \d+ purged or destroyed keys shredded, \d+ fences raised; it holds \d+ ",
+    "keys backup": r": \d+ keys copied, \d+ purged or destroyed keys shredded, \d+ fences raised; it holds \d+ ",
     "verify-store": r"\d+ entries in \d+ chains, \d+ seals: everything verifies\n",
     "tenant close": r"tenant albi closed: nothing more is accepted for it\n",
     "tenant destroy": r"tenant albi destroyed: its key and its entries are deleted, which the seals show from now on\n",
@@ -82,7 +82,8 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
     site = await found_site(tmp_path / "var", dsn, tenants=())
     operator = Operator(site, tmp_path)
     work, export = tmp_path / "work", tmp_path / "srv" / "export"
-    for directory in (work, export, tmp_path / "srv" / "jetons", tmp_path / "copy"):
+    replica = tmp_path / "srv" / "openepm-journal" / "keys"
+    for directory in (work, export, replica, tmp_path / "srv" / "jetons", tmp_path / "copy"):
         directory.mkdir(parents=True)
     ending = commands_in(chapter(8))
     certificate = next(one for one in ending if one.startswith("openssl req"))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from journal.cli import keys
 from journal.cli.installation import prepare
 from journal.clock import SystemClock
-from journal.core.errors import JournalError, OperatorError, UnavailableError
+from journal.core.errors import JournalError, KeyStoreError, OperatorError, UnavailableError
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import make_master_key, read_master_key
 from journal.seals.dev_authority import make_development_authority
@@ -82,6 +84,22 @@ def test_a_copy_and_the_way_back(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (DONE, "")
     assert done.stdout.startswith(f"{home / 'keys'}: 42 keys copied, ")
     assert command(home, "verify-store").returncode == DONE
+
+
+async def test_a_replica_as_the_guide_makes_one(settings: Settings, tmp_path: Path) -> None:
+    """From a copy, also in the place of a disk that is lost; an empty directory is refused, and not filled in place."""
+    replica, day = tmp_path / "replica", SystemClock().now().date() + timedelta(days=9)
+    named = replace(settings, keystore_replicas=(str(replica),))
+    for _ in range(2):
+        replica.mkdir()
+        with pytest.raises(KeyStoreError, match=f"{replica} is not a copy of this key store: mount it"):
+            open_keystore(named).make_day_key("ecrits", day)
+        with pytest.raises(OperatorError, match="are not separate"):
+            await keys.backup(named, asked(replica))
+        assert await keys.backup(settings, asked(replica)) == DONE
+        open_keystore(named).make_day_key("ecrits", day)
+        assert (replica / f"days/ecrits/{day}").exists()
+        shutil.rmtree(replica)
 
 
 async def test_what_the_key_store_has_lost(settings: Settings, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -456,30 +456,33 @@ def test_where_the_settings_put_it(tmp_path: Path) -> None:
     assert (tmp_path / "a" / SERVICE_KEY).read_bytes() == (tmp_path / "b" / SERVICE_KEY).read_bytes()
 
 
-def test_a_replica_that_is_not_mounted(directories: list[Path]) -> None:
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_copy_that_is_not_mounted(directories: list[Path], copy: int) -> None:
     """Nothing is made, repaired or destroyed: its place takes no key, and what it holds does not outlive a purge."""
     store = founded(directories)
     store.make_day_key(CATEGORY, DAY)
-    mounted = directories[1].rename(directories[1].with_name("mounted"))
+    away = directories[copy]
+    mounted = away.rename(away.with_name("mounted"))
     for is_there in (False, True):
         if is_there:
-            directories[1].mkdir()
+            away.mkdir()
         for attempt in (
             lambda: store.make_day_key(CATEGORY, DAY + timedelta(days=1)),
             lambda: store.make_tenant_key("sete"),
             lambda: store.raise_fence(CATEGORY, DAY),
             lambda: store.destroy_tenant_key("albi"),
+            lambda: store.ledger.writing().__enter__(),
             store.repair,
         ):
-            with pytest.raises(KeyStoreError, match=f"{directories[1]} is not a copy of this key store: mount it"):
+            with pytest.raises(KeyStoreError, match=f"{away} is not a copy of this key store: mount it"):
                 attempt()
-        assert not directories[1].exists() or files(directories[1]) == []
+        assert not away.exists() or files(away) == []
     assert store.fence(CATEGORY) is None
-    directories[1].rmdir()
-    mounted.rename(directories[1])
+    away.rmdir()
+    mounted.rename(away)
     store.raise_fence(CATEGORY, DAY)
     store.shred_day_key(CATEGORY, DAY)
-    assert files(directories[1]) == [f"fences/{CATEGORY}"]
+    assert files(away) == [f"fences/{CATEGORY}"]
 
 
 @pytest.mark.parametrize("copies", [1, 2])
@@ -492,6 +495,8 @@ def test_a_key_store_that_is_not_mounted(directories: list[Path], copies: int) -
     for attempt in (
         lambda: store.make_day_key(CATEGORY, DAY + timedelta(days=1)),
         lambda: store.make_tenant_key("sete"),
+        lambda: store.raise_fence(CATEGORY, DAY),
+        lambda: store.destroy_tenant_key("albi"),
         lambda: remember(store, SealMoment(datetime(2026, 3, 2, tzinfo=UTC), 1)),
     ):
         with pytest.raises(KeyStoreError, match=f"{directories[0]} is not a copy of this key store: mount it"):
