@@ -60,6 +60,10 @@ STEP_SECONDS: Final = 0.02
 READING_SECONDS: Final = 0.005
 # Of a commune that submits much while others submit, so many: short turns are what the others wait for.
 READ_OF_HEAVY: Final = 4
+# So many connections wait to be read, and of a commune these few in any case: a second or so. What comes beyond is
+# read at once and refused, so that nobody waits for longer than he asked to, without a word.
+HELD_MOST: Final = 512
+HELD_FEW: Final = 16
 _REASONS: Final = {200: "OK", 201: "Created"}
 _RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
 _compartment = lru_cache(maxsize=32_768)(Compartment)
@@ -119,8 +123,8 @@ class Direct:
         ):
             return None
         try:
+            self._check_place(connection, caller.tenant)
             self.edge.count(caller)
-            self._check_place(caller.tenant)
         except (BusyError, ProblemError) as error:
             return self.turn_away(connection, message, body, error, caller.id)
         asked = Asked(self, connection, message, body, caller.id)
@@ -154,8 +158,10 @@ class Direct:
         self.refuse(asked, error)
         return asked
 
-    def _check_place(self, commune: str) -> None:
-        """Raise BusyError if no more of a commune's events may wait."""
+    def _check_place(self, connection: Connection, commune: str) -> None:
+        """Raise BusyError if no more requests may wait to be read, or no more of a commune's events for the writer."""
+        if connection.is_beyond:
+            raise BusyError("too many requests wait to be read", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
         waiting = self.waiting.get(commune)
         if not waiting or len(waiting) < WAITING_FEW:
             return
@@ -188,6 +194,7 @@ class Readers:
         """Begin with a turn that has read nothing."""
         self._service = service
         self._held: OrderedDict[str, deque[Connection]] = OrderedDict()
+        self._count = 0
         self._until = 0.0
 
     def is_full(self) -> bool:
@@ -195,9 +202,14 @@ class Readers:
         self._begin()
         return bool(self._held) or time.monotonic() >= self._until
 
+    def has_place(self, commune: str) -> bool:
+        """Tell whether one more of this commune may wait to be read."""
+        return self._count < HELD_MOST or len(self._held.get(commune, ())) < HELD_FEW
+
     def hold(self, connection: Connection) -> None:
         """Read what this connection holds in a later turn."""
         self._held.setdefault(connection.commune, deque()).append(connection)
+        self._count += 1
         self._begin()
 
     def _begin(self) -> None:
@@ -215,6 +227,7 @@ class Readers:
         read: Counter[str] = Counter()
         while held:
             commune, line = held.popitem(last=False)
+            self._count -= 1
             line.popleft().read_held()
             read[commune] += 1
             if line:

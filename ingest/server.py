@@ -94,7 +94,7 @@ class _Parser:
 class Connection(RequestHandler):
     """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
-    __slots__ = ("_asked", "_connections", "_direct", "_held", "_refused", "commune")
+    __slots__ = ("_asked", "_connections", "_direct", "_held", "_refused", "commune", "is_beyond")
 
     def __init__(
         self, manager: Server, connections: Connections, refused: Refused, direct: Direct, **kwargs: Any
@@ -107,8 +107,9 @@ class Connection(RequestHandler):
         self._asked: Asked | None = None
         # What came while a request was answered directly, just before the next is waited for, or without time.
         self._held = b""
-        # Whose its last request was.
+        # Whose its last request was, and whether so many wait to be read that the next one is refused.
         self.commune = ""
+        self.is_beyond = False
         self._parser: Any = _Parser(self._parser, self)
 
     def data_received(self, data: bytes) -> None:
@@ -117,21 +118,31 @@ class Connection(RequestHandler):
         A caller may be quicker with its next request than aiohttp's task with waiting for it, by a turn of the event
         loop. Taken before, that request would be the application's, and so, all too often, the one after it.
         """
-        if self._asked is None and not self._held:
+        if self._asked is not None or self._held:
+            self._held += data
+            self._pause_reading_for_buffer()
+        elif not data or self._request_in_progress:
             # aiohttp asks with nothing to parse on; a request that is being answered reads its body at once.
-            if not data or self._request_in_progress:
-                super().data_received(data)
-                return
+            super().data_received(data)
+        else:
+            self._held = data
             if self._waits_soon():
-                self._loop.call_soon(self.read_held)
-            elif self._direct.readers.is_full():
-                self._direct.readers.hold(self)
+                self._loop.call_soon(self._read_in_turn)
             else:
-                super().data_received(data)
-                return
+                self._read_in_turn()
+
+    def _read_in_turn(self) -> None:
+        """Parse what is held now, or in a later turn; where too many wait for theirs, it is refused."""
+        readers = self._direct.readers
+        is_full = readers.is_full()
+        if is_full and readers.has_place(self.commune):
+            readers.hold(self)
             self._put_off_end()
-        self._held += data
-        self._pause_reading_for_buffer()
+            self._pause_reading_for_buffer()
+            return
+        self.is_beyond = is_full
+        self.read_held()
+        self.is_beyond = False
 
     def _waits_soon(self) -> bool:
         """Tell whether aiohttp does not wait for the next request yet, and answers none."""

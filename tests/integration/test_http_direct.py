@@ -430,3 +430,25 @@ async def test_communes_are_read_in_turn(own_edge: RunningEdge, monkeypatch: pyt
     turns = [turn for turn in turns if turn]
     assert turns[0] == ["albi", "castres", "sete", "albi", "castres", "albi", "albi"]
     assert turns[1:] == [["albi"] * 4, ["albi"] * 2]
+
+
+async def test_where_too_many_wait_to_be_read(
+    own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next request is refused at once, its body unread; a few of each commune have a place in any case."""
+    monkeypatch.setattr(direct, "HELD_MOST", 2)
+    monkeypatch.setattr(direct, "HELD_FEW", 1)
+    readers = Readers(own_edge.service)
+    for commune in ("albi", "albi"):
+        assert readers.has_place(commune)
+        readers.hold(Speaker(commune, []))  # type: ignore[arg-type]
+    assert (readers.has_place("albi"), readers.has_place("castres")) == (False, True)
+    monkeypatch.setattr(direct, "HELD_MOST", 0)
+    monkeypatch.setattr(direct, "HELD_FEW", 0)
+    monkeypatch.setattr(direct, "READING_SECONDS", 0)
+    ((status, _, body),) = await refusals(own_edge, fresh("beyond"), (SINGLE,))
+    assert (status, body["type"]) == (503, "urn:openepm-journal:problem:busy")
+    assert taken == [True]
+    monkeypatch.setattr(direct, "HELD_FEW", 1)
+    assert (await own_edge.post(fresh("beyond"))).status == 201
+    assert await own_edge.size() == 1
