@@ -32,7 +32,7 @@ from journal.writing.queue import OVERLOAD_RETRY_SECONDS
 from journal.writing.remote import Given, given_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sized
 
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
@@ -52,18 +52,21 @@ MARGIN_SECONDS: Final = 0.5
 WAITING_MOST: Final = 1_024
 WAITING_FEW: Final = 64
 PATIENCE_SECONDS: Final = 1.5
-# Refusals are sent so many in each step: a thousand a second, and fewer where the event loop is late.
-STEP_REFUSALS: Final = 20
-STEP_SECONDS: Final = 0.02
+# Refusals are sent so many in each step: five hundred a second, and fewer where the event loop is late.
+STEP_REFUSALS: Final = 5
+STEP_SECONDS: Final = 0.01
 # How long a turn of the event loop reads new requests: the writer, which needs several turns for an append, and what
 # keeps the credentials fresh have the rest.
 READING_SECONDS: Final = 0.005
-# Of a commune that submits much while others submit, so many: short turns are what the others wait for.
-READ_OF_HEAVY: Final = 4
+# Of a commune of which so many wait while others submit, few are read, then comes a pause: short turns are what the
+# others wait for.
+FLOOD_FROM: Final = 16
+READ_OF_FLOOD: Final = 4
+PAUSE_SECONDS: Final = 0.004
 # So many connections wait to be read, and of a commune these few in any case: a second or so. What comes beyond is
 # read at once and refused, so that nobody waits for longer than he asked to, without a word.
 HELD_MOST: Final = 512
-HELD_FEW: Final = 16
+HELD_FEW: Final = 64
 _REASONS: Final = {200: "OK", 201: "Created"}
 _RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
 _compartment = lru_cache(maxsize=32_768)(Compartment)
@@ -196,21 +199,31 @@ class Readers:
         self._held: OrderedDict[str, deque[Connection]] = OrderedDict()
         self._count = 0
         self._until = 0.0
+        self._pause: asyncio.TimerHandle | None = None
 
-    def is_full(self) -> bool:
-        """Tell whether this turn reads no more."""
+    def is_full(self, commune: str) -> bool:
+        """Tell whether this turn reads no more of this commune: one that floods waits for its turn."""
         self._begin()
-        return bool(self._held) or time.monotonic() >= self._until
+        return bool(self._held) or time.monotonic() >= self._until or self._floods(commune, self._held.get(commune, ()))
+
+    def _floods(self, commune: str, line: Sized) -> bool:
+        """Tell whether a commune submits much while others submit, and much of it waits."""
+        return len(line) >= FLOOD_FROM and self._service.writer.takes_turns(commune)
 
     def has_place(self, commune: str) -> bool:
-        """Tell whether one more of this commune may wait to be read."""
-        return self._count < HELD_MOST or len(self._held.get(commune, ())) < HELD_FEW
+        """Tell whether one more of this commune may wait to be read; who has not spoken yet always may."""
+        return not commune or self._count < HELD_MOST or len(self._held.get(commune, ())) < HELD_FEW
 
     def hold(self, connection: Connection) -> None:
         """Read what this connection holds in a later turn."""
-        self._held.setdefault(connection.commune, deque()).append(connection)
+        line = self._held.setdefault(connection.commune, deque())
+        line.append(connection)
         self._count += 1
         self._begin()
+        if self._pause is not None and not self._floods(connection.commune, line):
+            self._pause.cancel()
+            self._pause = None
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     def _begin(self) -> None:
         if not self._until:
@@ -218,28 +231,42 @@ class Readers:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        self._until = 0.0
+        self._pause = None
         if not self._held:
+            self._until = 0.0
             return
-        self._begin()
+        self._until = time.monotonic() + READING_SECONDS
         held, self._held = self._held, OrderedDict()
         enough: dict[str, deque[Connection]] = {}
+        try:
+            self._read(held, enough)
+        finally:
+            is_urgent = bool(held or self._held)
+            held.update(enough)
+            # What came meanwhile is last.
+            for commune, line in self._held.items():
+                held.setdefault(commune, deque()).extend(line)
+            self._held = held
+            loop = asyncio.get_running_loop()
+            if is_urgent or not held:
+                loop.call_soon(self._go_on)
+            else:
+                self._pause = loop.call_later(PAUSE_SECONDS, self._go_on)
+
+    def _read(self, held: OrderedDict[str, deque[Connection]], enough: dict[str, deque[Connection]]) -> None:
+        """Read of each commune in turn while there is time; what floods and has been read enough goes to `enough`."""
         read: Counter[str] = Counter()
         while held:
             commune, line = held.popitem(last=False)
-            self._count -= 1
-            line.popleft().read_held()
-            read[commune] += 1
+            connection = line.popleft()
             if line:
-                is_enough = read[commune] >= READ_OF_HEAVY and self._service.writer.takes_turns(commune)
+                read[commune] += 1
+                is_enough = read[commune] >= READ_OF_FLOOD and self._floods(commune, line)
                 (enough if is_enough else held)[commune] = line
+            self._count -= 1
+            connection.read_held()
             if time.monotonic() >= self._until:
                 break
-        held.update(enough)
-        # What came meanwhile is last.
-        for commune, line in self._held.items():
-            held.setdefault(commune, deque()).extend(line)
-        self._held = held
 
 
 class Asked:

@@ -134,7 +134,7 @@ class Connection(RequestHandler):
     def _read_in_turn(self) -> None:
         """Parse what is held now, or in a later turn; where too many wait for theirs, it is refused."""
         readers = self._direct.readers
-        is_full = readers.is_full()
+        is_full = readers.is_full(self.commune)
         if is_full and readers.has_place(self.commune):
             readers.hold(self)
             self._put_off_end()

@@ -416,12 +416,13 @@ class Speaker:
 async def test_communes_are_read_in_turn(own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that floods keeps no other waiting; of one that takes turns, few are read in a turn of the event loop."""
     monkeypatch.setattr(direct, "READING_SECONDS", 60)
+    monkeypatch.setattr(direct, "FLOOD_FROM", 2)
     monkeypatch.setattr(own_edge.service.writer, "takes_turns", lambda tenant: tenant == "albi")
     heard: list[str] = []
     readers = Readers(own_edge.service)
     for commune in [*["albi"] * 10, "castres", "castres", "sete"]:
         readers.hold(Speaker(commune, heard))  # type: ignore[arg-type]
-    assert readers.is_full()
+    assert readers.is_full("sete")
     turns = []
     while len(heard) < 13:
         before = len(heard)
@@ -443,12 +444,11 @@ async def test_where_too_many_wait_to_be_read(
         assert readers.has_place(commune)
         readers.hold(Speaker(commune, []))  # type: ignore[arg-type]
     assert (readers.has_place("albi"), readers.has_place("castres")) == (False, True)
-    monkeypatch.setattr(direct, "HELD_MOST", 0)
-    monkeypatch.setattr(direct, "HELD_FEW", 0)
     monkeypatch.setattr(direct, "READING_SECONDS", 0)
-    ((status, _, body),) = await refusals(own_edge, fresh("beyond"), (SINGLE,))
+    with monkeypatch.context() as crowd:
+        crowd.setattr(Readers, "has_place", lambda *_: False)
+        ((status, _, body),) = await refusals(own_edge, fresh("beyond"), (SINGLE,))
     assert (status, body["type"]) == (503, "urn:openepm-journal:problem:busy")
     assert taken == [True]
-    monkeypatch.setattr(direct, "HELD_FEW", 1)
     assert (await own_edge.post(fresh("beyond"))).status == 201
     assert await own_edge.size() == 1
