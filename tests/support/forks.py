@@ -396,7 +396,9 @@ def _await(process: int, connection: socket.socket, descriptors: Sequence[int], 
     if is_killed_once_left:
         threading.Thread(target=_kill_once_left, args=[connection, process], daemon=True).start()
     _, status = os.waitpid(process, 0)
-    connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    # Who started it may have ended before.
+    with suppress(BrokenPipeError):
+        connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
 

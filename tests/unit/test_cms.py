@@ -518,15 +518,17 @@ def document_attributes(
     content_type: bytes = cms._DATA,
     digest: bytes = DIGEST,
     certificate: bytes = CHAIN[0].certificate,
+    has_policies: bool = False,
     without: bytes = b"",
     also: bytes = b"",
 ) -> bytes:
     """Return the signed attributes of a document, as PAdES-B-B has them, or nearly."""
     listed = der.sequence(der.octet_string(sha256(certificate).digest()), der.sequence())
+    policies = [der.sequence()] if has_policies else []
     values = {
         cms._CONTENT_TYPE: content_type,
         cms._MESSAGE_DIGEST: der.octet_string(digest),
-        cms._SIGNING_CERTIFICATE_V2: der.sequence(der.sequence(listed)),
+        cms._SIGNING_CERTIFICATE_V2: der.sequence(der.sequence(listed), *policies),
     }
     attributes = [cms._attribute(kind, value) for kind, value in values.items() if kind != without]
     return der.set_of(*attributes, *([also] if also else []))
@@ -580,6 +582,7 @@ def _with_attributes(signed_data: der.Element, attributes: bytes, value: bytes) 
         (document_attributes(content_type=cms._SIGNED_DATA), "of other content"),
         (document_attributes(digest=bytes(32)), "of other content"),
         (document_attributes(certificate=ROOT.certificate), "another certificate"),
+        (document_attributes(has_policies=True), "2 DER members where 1 belong"),
         (b"openepm-journal/seal/v1\n", "DER"),
     ],
 )
