@@ -53,6 +53,7 @@ class Plan:
     seconds: float
     name: str
     ledger: str
+    found: str
     rate: float = 0
     address: str = "127.0.0.1"
 
@@ -264,7 +265,8 @@ def main() -> None:
     plan = Plan(**given)
     with Path(plan.ledger).open("ab") as ledger:
         found = uvloop.run(offer_events(plan, ledger))
-    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+    # Not on standard output: what ten minutes found is more than a pipe holds.
+    Path(plan.found).write_text(json.dumps(asdict(found)), encoding="utf-8")
 
 
 if __name__ == "__main__":

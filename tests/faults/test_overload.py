@@ -110,14 +110,16 @@ async def offer(site: Site, communes: list[str], name: str, **plan: float | str)
         tokens={commune: site.modules[commune] for commune in communes},
         name=name,
         ledger=str(site.home / f"{name}.part"),
+        found=str(site.home / f"{name}.found"),
         **plan,  # type: ignore[arg-type]
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.faults.overloading"),
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await process.communicate(json.dumps(asdict(chosen)).encode())
+    await process.communicate(json.dumps(asdict(chosen)).encode())
+    assert process.returncode == 0
+    told = await asyncio.to_thread(Path(chosen.found).read_bytes)
     return Offered(**json.loads(told))
 
 
