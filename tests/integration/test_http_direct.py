@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from ingest import direct
+from ingest import direct, readers
 from ingest.access import SNAPSHOT_LIMIT_SECONDS, Limits
 from ingest.app import DRAINS
-from ingest.direct import Direct, Readers
+from ingest.direct import Direct
+from ingest.readers import Readers
 from ingest.server import Connection
 from journal.core.errors import BusyError, UnavailableError
 from tests.support.edge import SINGLE, TENANT, RunningEdge, running_edge
@@ -126,12 +127,12 @@ async def test_both_ways_answer_alike(
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("reading_seconds", [0, direct.READING_SECONDS])
+@pytest.mark.parametrize("reading_seconds", [0, readers.READING_SECONDS])
 async def test_pipelined_requests_are_answered_in_order(
     own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch, reading_seconds: float
 ) -> None:
     """What comes while one is being answered waits, however it comes, and whichever way it goes."""
-    monkeypatch.setattr(direct, "READING_SECONDS", reading_seconds)
+    monkeypatch.setattr(readers, "READING_SECONDS", reading_seconds)
     names = [f"piped {number}" for number in range(8)]
     sent = [
         whole(own_edge, fresh(name), kind=UNUSUAL if number % 3 == 2 else SINGLE) for number, name in enumerate(names)
@@ -382,7 +383,7 @@ async def test_a_commune_of_which_too_much_waits(
 
 async def test_a_turn_without_time(own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each turn of the event loop reads one request then: all are answered, also those that come in pieces."""
-    monkeypatch.setattr(direct, "READING_SECONDS", 0)
+    monkeypatch.setattr(readers, "READING_SECONDS", 0)
 
     async def ask(number: int) -> None:
         reader, writer = await connect(own_edge)
@@ -415,14 +416,14 @@ class Speaker:
 
 async def test_communes_are_read_in_turn(own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that floods keeps no other waiting; of one that takes turns, few are read in a turn of the event loop."""
-    monkeypatch.setattr(direct, "READING_SECONDS", 60)
-    monkeypatch.setattr(direct, "FLOOD_FROM", 2)
+    monkeypatch.setattr(readers, "READING_SECONDS", 60)
+    monkeypatch.setattr(readers, "FLOOD_FROM", 2)
     monkeypatch.setattr(own_edge.service.writer, "takes_turns", lambda tenant: tenant == "albi")
     heard: list[str] = []
-    readers = Readers(own_edge.service)
+    line = Readers(own_edge.service)
     for commune in [*["albi"] * 10, "castres", "castres", "sete"]:
-        readers.hold(Speaker(commune, heard))  # type: ignore[arg-type]
-    assert readers.is_full("sete")
+        line.hold(Speaker(commune, heard))  # type: ignore[arg-type]
+    assert line.is_full("sete")
     turns = []
     while len(heard) < 13:
         before = len(heard)
@@ -437,14 +438,14 @@ async def test_where_too_many_wait_to_be_read(
     own_edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next request is refused at once, its body unread; a few of each commune have a place in any case."""
-    monkeypatch.setattr(direct, "HELD_MOST", 2)
-    monkeypatch.setattr(direct, "HELD_FEW", 1)
-    readers = Readers(own_edge.service)
+    monkeypatch.setattr(readers, "HELD_MOST", 2)
+    monkeypatch.setattr(readers, "HELD_FEW", 1)
+    line = Readers(own_edge.service)
     for commune in ("albi", "albi"):
-        assert readers.has_place(commune)
-        readers.hold(Speaker(commune, []))  # type: ignore[arg-type]
-    assert (readers.has_place("albi"), readers.has_place("castres")) == (False, True)
-    monkeypatch.setattr(direct, "READING_SECONDS", 0)
+        assert line.has_place(commune)
+        line.hold(Speaker(commune, []))  # type: ignore[arg-type]
+    assert (line.has_place("albi"), line.has_place("castres")) == (False, True)
+    monkeypatch.setattr(readers, "READING_SECONDS", 0)
     with monkeypatch.context() as crowd:
         crowd.setattr(Readers, "has_place", lambda *_: False)
         ((status, _, body),) = await refusals(own_edge, fresh("beyond"), (SINGLE,))
