@@ -65,6 +65,10 @@ class Connections:
         self._instruments.set_connections(len(self._open))
         return True
 
+    def caller(self, connection: Closable) -> str:
+        """Tell from where an open connection comes: its network, or PROXY."""
+        return self._open[connection]
+
     def leave(self, connection: Closable) -> None:
         """Forget a connection that was closed."""
         caller = self._open.pop(connection, None)

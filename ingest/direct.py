@@ -52,8 +52,8 @@ WAITING_MOST: Final = 1_024
 WAITING_FEW: Final = 64
 PATIENCE_SECONDS: Final = 1.5
 # Refusals are sent so many in each step: five hundred a second, and fewer where the event loop is late.
-STEP_REFUSALS: Final = 5
-STEP_SECONDS: Final = 0.01
+STEP_REFUSALS: Final = 1
+STEP_SECONDS: Final = 0.002
 _REASONS: Final = {200: "OK", 201: "Created"}
 _RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
 _compartment = lru_cache(maxsize=32_768)(Compartment)
@@ -69,7 +69,7 @@ class Direct:
         self.deadlines: Deadlines[Asked] = Deadlines(Asked.expire)
         # By commune, oldest first: what the writer has.
         self.waiting: dict[str, OrderedDict[Asked, None]] = {}
-        self.readers = Readers(self.edge.service)
+        self.readers = Readers(self.edge.service.writer.burden)
         self._refused: deque[tuple[Asked, BaseException]] = deque()
 
     def caller(self, message: RawRequestMessage) -> CredentialRow | None:

@@ -7,20 +7,26 @@ import time
 from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
+from ingest.connections import PROXY
+from journal.writing.writer import RECENT_SECONDS
+
 if TYPE_CHECKING:
-    from collections.abc import Sized
+    from collections.abc import Callable, Sized
 
     from ingest.server import Connection
-    from journal.service import Service
 
 # How long a turn of the event loop reads new requests: the writer, which needs several turns for an append, and what
 # keeps the credentials fresh have the rest.
 READING_SECONDS: Final = 0.005
-# Of a commune of which so many wait while others submit, few are read, then comes a pause: short turns are what the
-# others wait for.
+# A commune of which so many wait while others submit floods. Few of it are read at a time, and only so often that this
+# process uses no more than this share of a processor: the others find turns that are short, and a machine that is free.
 FLOOD_FROM: Final = 16
-READ_OF_FLOOD: Final = 4
-PAUSE_SECONDS: Final = 0.004
+READ_OF_FLOOD: Final = 2
+FLOOD_SHARE: Final = 0.2
+PAUSE_SECONDS: Final = 0.002
+PAUSE_MOST_SECONDS: Final = 0.1
+# Begins the name of who has not spoken yet: the address follows. No commune's code begins so.
+UNKNOWN: Final = "@"
 # So many connections wait to be read, and of a commune these few in any case: a second or so. What comes beyond is
 # read at once and refused, so that nobody waits for longer than he asked to, without a word.
 HELD_MOST: Final = 512
@@ -30,40 +36,60 @@ HELD_FEW: Final = 64
 class Readers:
     """Connections that have brought a request: each turn of the event loop reads as many as there is time for.
 
-    They are read in turn for each commune that they last spoke for: one that floods keeps no other waiting.
+    They are read in turn for each speaker, which is the commune that they last spoke for, else where they come from:
+    one that floods keeps no other waiting.
     """
 
-    def __init__(self, service: Service) -> None:
-        """Begin with a turn that has read nothing."""
-        self._service = service
+    def __init__(self, burden: Callable[[str], None]) -> None:
+        """Begin with a turn that has read nothing; `burden` is told of each commune that floods."""
+        self._burden = burden
         self._held: OrderedDict[str, deque[Connection]] = OrderedDict()
         self._count = 0
         self._until = 0.0
         self._pause: asyncio.TimerHandle | None = None
+        # The two communes that were read last without flooding, and when.
+        self._calm: OrderedDict[str, float] = OrderedDict()
+        # When what floods is read again; when it was last, and what this process had used of processors by then.
+        self._flood_at = 0.0
+        self._last = 0.0, 0.0
 
-    def is_full(self, commune: str) -> bool:
-        """Tell whether this turn reads no more of this commune: one that floods waits for its turn."""
+    def is_full(self, speaker: str) -> bool:
+        """Tell whether this turn reads no more; what is read is of a speaker that does not flood."""
         self._begin()
-        return bool(self._held) or time.monotonic() >= self._until or self._floods(commune, self._held.get(commune, ()))
+        now = time.monotonic()
+        if self._held or now >= self._until:
+            return True
+        self._note_calm(speaker, now)
+        return False
 
-    def _floods(self, commune: str, line: Sized) -> bool:
-        """Tell whether a commune submits much while others submit, and much of it waits."""
-        return len(line) >= FLOOD_FROM and self._service.writer.takes_turns(commune)
-
-    def has_place(self, commune: str) -> bool:
-        """Tell whether one more of this commune may wait to be read; who has not spoken yet always may."""
-        return not commune or self._count < HELD_MOST or len(self._held.get(commune, ())) < HELD_FEW
+    def has_place(self, speaker: str) -> bool:
+        """Tell whether one more of this speaker may wait to be read; who has not spoken yet always may."""
+        return speaker.startswith(UNKNOWN) or self._count < HELD_MOST or len(self._held.get(speaker, ())) < HELD_FEW
 
     def hold(self, connection: Connection) -> None:
         """Read what this connection holds in a later turn."""
-        line = self._held.setdefault(connection.commune, deque())
+        line = self._held.setdefault(connection.speaker, deque())
         line.append(connection)
         self._count += 1
         self._begin()
-        if self._pause is not None and not self._floods(connection.commune, line):
+        if self._pause is not None and not self._floods(connection.speaker, line):
             self._pause.cancel()
             self._pause = None
             asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _floods(self, speaker: str, line: Sized) -> bool:
+        """Tell whether much of a speaker waits while others submit; a proxy speaks for many."""
+        if len(line) < FLOOD_FROM or speaker == UNKNOWN + PROXY:
+            return False
+        since = time.monotonic() - RECENT_SECONDS
+        return any(other != speaker and at > since for other, at in self._calm.items())
+
+    def _note_calm(self, speaker: str, now: float) -> None:
+        if not speaker.startswith(UNKNOWN):
+            self._calm[speaker] = now
+            self._calm.move_to_end(speaker)
+            if len(self._calm) > 2:  # noqa: PLR2004  (of two, one is another than the one that floods)
+                self._calm.popitem(last=False)
 
     def _begin(self) -> None:
         if not self._until:
@@ -75,35 +101,54 @@ class Readers:
         if not self._held:
             self._until = 0.0
             return
-        self._until = time.monotonic() + READING_SECONDS
+        now = time.monotonic()
+        self._until = now + READING_SECONDS
         held, self._held = self._held, OrderedDict()
-        enough: dict[str, deque[Connection]] = {}
+        later: dict[str, deque[Connection]] = {}
+        most = READ_OF_FLOOD if now >= self._flood_at else 0
         try:
-            self._read(held, enough)
+            self._read(held, later, most)
         finally:
             is_urgent = bool(held or self._held)
-            held.update(enough)
+            if later and most:
+                self._put_off_flood()
+            held.update(later)
             # What came meanwhile is last.
-            for commune, line in self._held.items():
-                held.setdefault(commune, deque()).extend(line)
+            for speaker, line in self._held.items():
+                held.setdefault(speaker, deque()).extend(line)
             self._held = held
             loop = asyncio.get_running_loop()
             if is_urgent or not held:
                 loop.call_soon(self._go_on)
             else:
-                self._pause = loop.call_later(PAUSE_SECONDS, self._go_on)
+                self._pause = loop.call_later(max(0, self._flood_at - time.monotonic()), self._go_on)
 
-    def _read(self, held: OrderedDict[str, deque[Connection]], enough: dict[str, deque[Connection]]) -> None:
-        """Read of each commune in turn while there is time; what floods and has been read enough goes to `enough`."""
+    def _read(self, held: OrderedDict[str, deque[Connection]], later: dict[str, deque[Connection]], most: int) -> None:
+        """Read of each speaker in turn while there is time; of one that floods so many, the rest goes to `later`."""
         read: Counter[str] = Counter()
         while held:
-            commune, line = held.popitem(last=False)
+            speaker, line = held.popitem(last=False)
+            if not self._floods(speaker, line):
+                self._note_calm(speaker, time.monotonic())
+            elif read[speaker] < most:
+                read[speaker] += 1
+            else:
+                if not speaker.startswith(UNKNOWN):
+                    self._burden(speaker)
+                later[speaker] = line
+                continue
             connection = line.popleft()
             if line:
-                read[commune] += 1
-                is_enough = read[commune] >= READ_OF_FLOOD and self._floods(commune, line)
-                (enough if is_enough else held)[commune] = line
+                held[speaker] = line
             self._count -= 1
             connection.read_held()
             if time.monotonic() >= self._until:
                 break
+
+    def _put_off_flood(self) -> None:
+        """Read what floods again once this process has used no more than its share since the last time."""
+        now, used = time.monotonic(), time.process_time()
+        before, used_before = self._last
+        due = before + (used - used_before) / FLOOD_SHARE
+        self._flood_at = min(max(due, now + PAUSE_SECONDS), now + PAUSE_MOST_SECONDS)
+        self._last = now, used

@@ -33,6 +33,7 @@ from ingest.problems import (
     problem_of,
     response_of,
 )
+from ingest.readers import UNKNOWN
 from journal.core.errors import OperatorError, UnavailableError
 from journal.core.faults import HEADER, HEADER_TOO_LARGE, Fault
 
@@ -94,7 +95,7 @@ class _Parser:
 class Connection(RequestHandler):
     """One connection; input that is not HTTP is answered with a problem and logged without its content."""
 
-    __slots__ = ("_asked", "_connections", "_direct", "_held", "_refused", "commune", "is_beyond")
+    __slots__ = ("_asked", "_connections", "_direct", "_held", "_refused", "is_beyond", "speaker")
 
     def __init__(
         self, manager: Server, connections: Connections, refused: Refused, direct: Direct, **kwargs: Any
@@ -108,7 +109,7 @@ class Connection(RequestHandler):
         # What came while a request was answered directly, just before the next is waited for, or without time.
         self._held = b""
         # Whose its last request was, and whether so many wait to be read that the next one is refused.
-        self.commune = ""
+        self.speaker = UNKNOWN
         self.is_beyond = False
         self._parser: Any = _Parser(self._parser, self)
 
@@ -134,8 +135,8 @@ class Connection(RequestHandler):
     def _read_in_turn(self) -> None:
         """Parse what is held now, or in a later turn; where too many wait for theirs, it is refused."""
         readers = self._direct.readers
-        is_full = readers.is_full(self.commune)
-        if is_full and readers.has_place(self.commune):
+        is_full = readers.is_full(self.speaker)
+        if is_full and readers.has_place(self.speaker):
             readers.hold(self)
             self._put_off_end()
             self._pause_reading_for_buffer()
@@ -175,7 +176,7 @@ class Connection(RequestHandler):
         else:
             if caller is None:
                 return payload
-            self.commune = caller.tenant
+            self.speaker = caller.tenant
             body = payload.read_nowait()
             self._asked = self._direct.take(self, message, body, caller)
             if self._asked is None:
@@ -230,6 +231,7 @@ class Connection(RequestHandler):
         """Begin, or refuse the connection before anything of it is read."""
         peer = transport.get_extra_info("peername")
         if self._connections.enter(self, peer[0] if peer else None):
+            self.speaker = UNKNOWN + self._connections.caller(self)
             super().connection_made(transport)
             return
         # uvloop's is one without being an instance of it.

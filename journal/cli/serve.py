@@ -52,7 +52,7 @@ log = structlog.get_logger()
 BACKLOG = 4096
 # uvloop accepts one connection of a socket in a turn of the event loop: where turns are long, callers would wait for
 # seconds to be heard. As many copies of the socket accept as many.
-ACCEPTED_AT_ONCE = 64
+ACCEPTED_AT_ONCE = 8
 DATABASE_LOOK_SECONDS = 1.0
 # Allocations before a collection, collections before an older generation is collected too: the objects of requests
 # die by their counts, and a collection walks the heads and submissions that live on.

@@ -211,12 +211,18 @@ class FairQueue:
             )
         ):
             raise BusyError("too many events are waiting to be written", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
-        self._enter(submission).append(submission)
-        return self._weigh(submission.compartment.tenant, events)
+        waiting = self._enter(submission)
+        waiting.append(submission)
+        crowded = len(waiting) > LIGHT_WAITING_SUBMISSIONS
+        return self._weigh(submission.compartment.tenant, events, crowded=crowded)
 
     def put_back(self, submission: Submission) -> None:
         """Put a submission back at the front of its tenant's line, without giving the tenant another turn."""
         self._enter(submission).appendleft(submission)
+
+    def burden(self, tenant: str) -> None:
+        """Have a tenant count as heavy for a while: much of it waits elsewhere."""
+        self._weigh(tenant, 0, crowded=True)
 
     def is_heavy(self, tenant: str) -> bool:
         """Tell whether a tenant counted as heavy when it last submitted."""
@@ -244,12 +250,11 @@ class FairQueue:
             return submission
         return None
 
-    def _weigh(self, tenant: str, events: int) -> bool:
+    def _weigh(self, tenant: str, events: int, *, crowded: bool) -> bool:
         now = time.monotonic()
         pace = self._paces.get(tenant)
         if pace is None:
             pace = self._paces[tenant] = _Pace(now)
-        crowded = len(self._lines[tenant].submissions) > LIGHT_WAITING_SUBMISSIONS
         if is_heavy := pace.count(events, now, crowded=crowded):
             self._heavy.add(tenant)
         else:

@@ -99,6 +99,10 @@ class Writer:
         """Tell whether a tenant submits so much, while others submit too, that few of its requests go on at a time."""
         return self._queue.is_heavy(tenant) and self._others_submit()
 
+    def burden(self, tenant: str) -> None:
+        """Have a tenant count as heavy for a while, as much of it waits to be read."""
+        self._queue.burden(tenant)
+
     def _others_submit(self) -> bool:
         return asyncio.get_running_loop().time() - self._light_at < RECENT_SECONDS
 

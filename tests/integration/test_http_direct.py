@@ -402,36 +402,98 @@ async def test_a_turn_without_time(own_edge: RunningEdge, taken: list[bool], mon
 
 
 class Speaker:
-    """What is read in turn, by the name of its commune."""
+    """What is read in turn, by the name of who speaks."""
 
-    def __init__(self, commune: str, heard: list[str]) -> None:
+    def __init__(self, speaker: str, heard: list[str]) -> None:
         """Note in `heard` when it is read."""
-        self.commune = commune
+        self.speaker = speaker
         self._heard = heard
 
     def read_held(self) -> None:
         """Be read."""
-        self._heard.append(self.commune)
+        self._heard.append(self.speaker)
 
 
-async def test_communes_are_read_in_turn(own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that floods keeps no other waiting; of one that takes turns, few are read in a turn of the event loop."""
+class Line:
+    """Requests that wait to be read, and which were read in each turn of the event loop."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.heard: list[str] = []
+        self.burdened: set[str] = set()
+        self.readers = Readers(self.burdened.add)
+
+    def hold(self, *speakers: str) -> None:
+        """Have these wait."""
+        for speaker in speakers:
+            self.readers.hold(Speaker(speaker, self.heard))  # type: ignore[arg-type]
+
+    async def turns(self, count: int) -> list[list[str]]:
+        """Wait until so many more were read."""
+        turns = []
+        until = len(self.heard) + count
+        while len(self.heard) < until:
+            before = len(self.heard)
+            await asyncio.sleep(0)
+            turns.append(self.heard[before:])
+        return [turn for turn in turns if turn]
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    """Three make a flood; time is no matter."""
     monkeypatch.setattr(readers, "READING_SECONDS", 60)
-    monkeypatch.setattr(readers, "FLOOD_FROM", 2)
-    monkeypatch.setattr(own_edge.service.writer, "takes_turns", lambda tenant: tenant == "albi")
-    heard: list[str] = []
-    line = Readers(own_edge.service)
-    for commune in [*["albi"] * 10, "castres", "castres", "sete"]:
-        line.hold(Speaker(commune, heard))  # type: ignore[arg-type]
-    assert line.is_full("sete")
-    turns = []
-    while len(heard) < 13:
-        before = len(heard)
-        await asyncio.sleep(0)
-        turns.append(heard[before:])
-    turns = [turn for turn in turns if turn]
-    assert turns[0] == ["albi", "castres", "sete", "albi", "castres", "albi", "albi"]
-    assert turns[1:] == [["albi"] * 4, ["albi"] * 2]
+    monkeypatch.setattr(readers, "FLOOD_FROM", 3)
+    monkeypatch.setattr(readers, "FLOOD_SHARE", 1e9)
+    monkeypatch.setattr(readers, "PAUSE_SECONDS", 0)
+    return Line()
+
+
+async def test_communes_are_read_in_turn(line: Line) -> None:
+    """One that floods keeps no other waiting: few of it are read in a turn of the event loop."""
+    line.hold(*["albi"] * 10, "castres", "castres", "sete")
+    assert line.readers.is_full("sete")
+    assert await line.turns(13) == [
+        ["albi", "castres", "sete", "albi", "castres", "albi"],
+        ["albi"] * 2,
+        ["albi"] * 2,
+        ["albi"] * 3,
+    ]
+    assert line.burdened == {"albi"}
+
+
+async def test_a_commune_that_is_alone_does_not_flood(line: Line) -> None:
+    """All of it is read at once."""
+    line.hold(*["albi"] * 10)
+    assert await line.turns(10) == [["albi"] * 10]
+    assert line.burdened == set()
+
+
+async def test_what_floods_waits_for_its_share_of_the_processor(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are read in the meantime, and it is read in the end."""
+    monkeypatch.setattr(readers, "FLOOD_SHARE", 1e-9)
+    monkeypatch.setattr(readers, "PAUSE_MOST_SECONDS", 3600)
+    line.hold("castres", *["albi"] * 10)
+    await line.turns(3)
+    for _ in range(5):
+        line.hold("castres")
+        assert await line.turns(1) == [["castres"]]
+    assert line.heard.count("albi") == readers.READ_OF_FLOOD
+    line.readers._flood_at = 0  # an hour later
+    monkeypatch.setattr(readers, "FLOOD_SHARE", 1e9)
+    line.hold("castres")
+    await line.turns(9)
+    assert line.heard.count("albi") == 10
+
+
+async def test_an_address_that_has_not_spoken_yet_floods_too(line: Line) -> None:
+    """Its connections are read as those of one commune; a proxy's, which are of many, are read at once."""
+    line.hold("castres", *["@proxy"] * 5, *["@127.0.0.2"] * 5)
+    assert await line.turns(11) == [
+        ["castres", "@proxy", "@127.0.0.2", *["@proxy", "@127.0.0.2"] * 1, "@proxy", "@proxy", "@proxy"],
+        ["@127.0.0.2"] * 3,
+    ]
+    assert line.burdened == set()
 
 
 async def test_where_too_many_wait_to_be_read(
@@ -440,7 +502,7 @@ async def test_where_too_many_wait_to_be_read(
     """The next request is refused at once, its body unread; a few of each commune have a place in any case."""
     monkeypatch.setattr(readers, "HELD_MOST", 2)
     monkeypatch.setattr(readers, "HELD_FEW", 1)
-    line = Readers(own_edge.service)
+    line = Readers(lambda _: None)
     for commune in ("albi", "albi"):
         assert line.has_place(commune)
         line.hold(Speaker(commune, []))  # type: ignore[arg-type]

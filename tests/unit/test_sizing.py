@@ -1,4 +1,4 @@
-"""The guide's sizing table follows from the costs that the guide gives."""
+"""The guide's sizing table follows from the costs that it gives, and its limits are those of the service."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+
+from ingest import connections, context, direct, readers
+from ingest.access import Limits
 
 GUIDE = (Path(__file__).parents[2] / "deploy" / "GUIDE.fr.md").read_text(encoding="utf-8")
 COMMUNES = (300, 4_000, 36_000)
@@ -42,3 +45,31 @@ def test_the_sizing_table_follows_from_the_costs() -> None:
     kept = [one * DAYS * (overhead + EVENT_BYTES) / 1e9 for one in events]
     assert row("Go conservés pendant 60 jours") == pytest.approx(kept, rel=0.02)
     assert row("installations de deux processeurs") == [-(-count // MEASURED_COMMUNES) for count in COMMUNES]
+
+
+def test_the_figures_of_an_overload_are_the_services() -> None:
+    """Each sentence tells the number that the code holds."""
+    limits = Limits()
+    (chapter,) = re.findall(r"^### Surcharge\n(.*?)^### ", GUIDE, re.MULTILINE | re.DOTALL)
+    text = " ".join(chapter.split())
+    refusals = direct.STEP_REFUSALS / direct.STEP_SECONDS
+    for sentence in (
+        f"qui dépasse {spaced(limits.requests_per_second)} requêtes par seconde",
+        f"D'une commune, {spaced(direct.WAITING_MOST)} événements envoyés un à un attendent au plus",
+        f"; {direct.WAITING_FEW}, quand le plus ancien attend depuis {direct.PATIENCE_SECONDS:g} s".replace(".", ","),
+        f"Une commune dont {readers.FLOOD_FROM} requêtes attendent d'être lues",
+        "elle est lue deux requêtes à la fois",
+        "n'emploie pas plus d'un cinquième d'un processeur",
+        f"sont lues {1000 * readers.READING_SECONDS:g} ms à la fois",
+        f"s'ajoute aux {context.WAIT_SECONDS} s de la réponse",
+        f"{readers.HELD_MOST} attendent ainsi au plus",
+        f"Les refus partent à {refusals:g} par seconde au plus",
+        f"Une adresse tient un quart des {spaced(limits.connections)} connexions d'un processus",
+    ):
+        assert sentence in text
+    assert (readers.READ_OF_FLOOD, readers.FLOOD_SHARE, connections.EACH) == (2, 1 / 5, 4)
+
+
+def spaced(number: float) -> str:
+    """Write a number as the guide does."""
+    return f"{number:,.0f}".replace(",", " ")
