@@ -490,6 +490,18 @@ async def test_a_commune_with_much_waiting_is_heavy(rig: Rig) -> None:
         await asyncio.gather(*many, one)
 
 
+async def test_a_commune_with_much_waiting_elsewhere_is_heavy(rig: Rig) -> None:
+    """It is as soon as the writer is told so, also before it has submitted anything."""
+    writer = rig.make_writer()
+    writer.burden(ALBI)
+    assert not writer.takes_turns(ALBI)
+    one = asyncio.create_task(rig.submit(rig.events("one"), tenant=CASTRES, writer=writer))
+    await asyncio.sleep(0)
+    assert (writer.takes_turns(ALBI), writer.takes_turns(CASTRES)) == (True, False)
+    async with running(writer):
+        await one
+
+
 async def test_a_large_batch_is_not_starved_by_small_ones(rig: Rig) -> None:
     """While another commune keeps the queue busy with single events and rivals, a large batch gets its turn."""
     (event,) = rig.events("a")
