@@ -200,9 +200,7 @@ async def measure_http(runs: int, seconds: float) -> None:
                     await target.measure(BATCHES, seconds, target.batches)
             report(targets, copied)
             say()
-            say(
-                f"open loop, singles at {OPEN_SHARE:.0%} of its median      median ms     p99 ms longest ms, medians of runs"
-            )
+            say(f"open loop, singles at {OPEN_SHARE:.0%} of its median      median ms     p99 ms longest ms")
             for target in (first, second):
                 rate = OPEN_SHARE * median(target.singles.rates)
                 sent = [await target.send(SINGLES, 2 * seconds, rate) for _ in range(runs)]
