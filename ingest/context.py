@@ -84,8 +84,18 @@ class Bound:
 
 def identify(headers: Headers) -> str:
     """Return the identifier that the caller gave, if it is well formed and given once, else a new one."""
+    return given_identifier(headers) or new_identifier()
+
+
+def given_identifier(headers: Headers) -> str | None:
+    """Return the identifier that the caller gave, if it is well formed and given once."""
     given = headers.getall(REQUEST_ID_HEADER, ())
-    return given[0] if len(given) == 1 and _REQUEST_ID(given[0]) else os.urandom(16).hex()
+    return given[0] if len(given) == 1 and _REQUEST_ID(given[0]) else None
+
+
+def new_identifier() -> str:
+    """Return an identifier for a request that came with none."""
+    return os.urandom(16).hex()
 
 
 def traceparent(headers: Headers) -> str | None:

@@ -14,17 +14,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiohttp import HttpVersion11, hdrs
+from aiohttp import hdrs
 from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
 from ingest import assistance, context
 from ingest.app import DRAINS, EVENTS, MODULE, failed
 from ingest.edge import EDGE
-from ingest.events import SINGLE_LIMIT_BYTES, read_usual
+from ingest.events import read_usual
 from ingest.problems import ProblemError, about, problem_of, response_of
 from ingest.readers import Readers
-from ingest.submissions import SINGLE
 from journal.core.entry import JOURNAL_CATEGORY, Compartment
 from journal.core.errors import BusyError, JournalError, SubmissionError
 from journal.writing.deadlines import Deadlines
@@ -35,15 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
-    from aiohttp.http_parser import RawRequestMessage
 
+    from ingest.heads import Head
     from ingest.server import Connection
     from journal.database.ingest import CredentialRow
 
 log = structlog.get_logger()
 
-_BEFORE, _AFTER = EVENTS.split("{category}")
-_KINDS: Final = frozenset({SINGLE, f"{SINGLE}; charset=utf-8", f"{SINGLE};charset=utf-8"})
 # What the writer is given beyond, so that it is not the one to tell that the time is up.
 MARGIN_SECONDS: Final = 0.5
 # So many single events of a commune wait for the writer; or so few, while the first of them has waited longer than is
@@ -72,39 +69,17 @@ class Direct:
         self.readers = Readers(self.edge.service.writer.burden)
         self._refused: deque[tuple[Asked, BaseException]] = deque()
 
-    def caller(self, message: RawRequestMessage) -> CredentialRow | None:
-        """Return the credential of a request for what is done here; None if it asks for anything else.
-
-        Raises UnavailableError if credentials cannot be checked.
-        """
-        path, headers = message.path, message.headers
-        kinds = headers.getall(hdrs.CONTENT_TYPE, ())
-        if (
-            message.method != "POST"
-            or not path.startswith(_BEFORE)
-            or not path.endswith(_AFTER)
-            or message.version != HttpVersion11
-            or message.should_close
-            or len(kinds) != 1
-            or kinds[0] not in _KINDS
-            # What a head holds for `app` alone.
-            or hdrs.UPGRADE in headers
-            or hdrs.EXPECT in headers
-            or hdrs.CONTENT_ENCODING in headers
-            or hdrs.TRANSFER_ENCODING in headers
-            or not 0 < int(headers.get(hdrs.CONTENT_LENGTH, 0)) <= SINGLE_LIMIT_BYTES
-            or self.drains.is_set()
-        ):
+    def caller(self, head: Head) -> CredentialRow | None:
+        """Return the credential of a request, if it may be answered here. Raises UnavailableError if none is known."""
+        if self.drains.is_set():
             return None
-        caller = self.edge.gate.recognise(headers.getall(hdrs.AUTHORIZATION, ()))
+        caller = self.edge.gate.recognise(head.authorization)
         return caller if caller is not None and caller.role in MODULE else None
 
-    def take(
-        self, connection: Connection, message: RawRequestMessage, body: bytes, caller: CredentialRow
-    ) -> Asked | None:
+    def take(self, connection: Connection, head: Head, body: bytes, caller: CredentialRow) -> Asked | None:
         """Give the writer the event of a caller's request; None, and nothing done, leaves it to the application."""
         service = self.edge.service
-        category = message.path[len(_BEFORE) : -len(_AFTER)]
+        category = head.category
         if (
             category not in caller.categories
             or category == JOURNAL_CATEGORY
@@ -116,8 +91,8 @@ class Direct:
             self._check_place(connection, caller.tenant)
             self.edge.count(caller)
         except (BusyError, ProblemError) as error:
-            return self.turn_away(connection, message, body, error, caller.id)
-        asked = Asked(self, connection, message, body, caller.id)
+            return self.turn_away(connection, head, body, error, caller.id)
+        asked = Asked(self, connection, head, body, caller.id)
         event = read_usual(body, service.clock.now(), caller.source_prefix or "")
         if event is not None and not assistance.check(category, [event]):
             compartment = _compartment(service.name, caller.tenant, category)
@@ -138,13 +113,13 @@ class Direct:
     def turn_away(
         self,
         connection: Connection,
-        message: RawRequestMessage,
+        head: Head,
         body: bytes,
         error: JournalError | ProblemError,
         caller: str | None = None,
     ) -> Asked:
         """Refuse a request whose body was not looked at."""
-        asked = Asked(self, connection, message, body, caller, count=None)
+        asked = Asked(self, connection, head, body, caller, count=None)
         self.refuse(asked, error)
         return asked
 
@@ -184,12 +159,10 @@ class Asked:
         "_connection",
         "_count",
         "_direct",
+        "_head",
         "_is_settled",
-        "_message",
         "_request_id",
         "_started_at",
-        "_trace",
-        "_wait",
         "_waits_among",
     )
 
@@ -197,24 +170,21 @@ class Asked:
         self,
         direct: Direct,
         connection: Connection,
-        message: RawRequestMessage,
+        head: Head,
         body: bytes,
         caller: str | None,
         *,
         count: int | None = 1,
     ) -> None:
         """Keep what the answer needs; `count` is of the events, if they were read."""
-        headers = message.headers
         self._direct = direct
         self._connection = connection
-        self._message = message
+        self._head = head
         self._body = body
         self._caller = caller
         self._count = count
         self._started_at = direct.edge.service.clock.monotonic()
-        self._request_id = context.identify(headers)
-        self._trace = context.traceparent(headers)
-        self._wait = context.preferred_wait(headers)
+        self._request_id = head.request_id or context.new_identifier()
         self._is_settled = False
         self._among: OrderedDict[Asked, None] = OrderedDict()
         self._waits_among: set[Asked] = set()
@@ -222,7 +192,7 @@ class Asked:
     @property
     def seconds(self) -> int:
         """How long the caller waits."""
-        return self._wait or context.WAIT_SECONDS
+        return self._head.wait or context.WAIT_SECONDS
 
     @property
     def age_seconds(self) -> float:
@@ -252,7 +222,7 @@ class Asked:
             # Asked again, it is refused again: with every fault there is.
             assert self._caller is not None
             self._direct.edge.rate.give_back(self._caller)
-            self._connection.leave_to_application(self._message, self._body)
+            self._connection.leave_to_application(self._head.message(len(self._body)), self._body)
         else:
             self._direct.refuse(self, error)
 
@@ -283,7 +253,8 @@ class Asked:
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes, reason: str | None = None) -> None:
         ends = self._direct.drains.is_set()
-        if headers is _RECEIPT and self._trace is None and self._wait is None and not ends:
+        trace = self._head.trace
+        if headers is _RECEIPT and trace is None and self._head.wait is None and not ends:
             # What is made below, for nearly all answers there are.
             head = (
                 f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n"
@@ -292,7 +263,7 @@ class Asked:
                 "X-Content-Type-Options: nosniff\r\n\r\n"
             )
         else:
-            head = self._head(status, headers, len(body), reason, ends=ends)
+            head = self._spell_head(status, headers, len(body), reason, ends=ends)
         edge = self._direct.edge
         edge.tell(
             method="POST",
@@ -302,16 +273,18 @@ class Asked:
             credential=self._caller,
             count=self._count,
             request_id=self._request_id,
-            trace=self._trace,
+            trace=trace,
         )
         self._connection.answer(head.encode() + body, ends=ends)
 
-    def _head(self, status: int, headers: Mapping[str, str], size_bytes: int, reason: str | None, *, ends: bool) -> str:
+    def _spell_head(
+        self, status: int, headers: Mapping[str, str], size_bytes: int, reason: str | None, *, ends: bool
+    ) -> str:
         sent = CIMultiDict(headers)
         sent[hdrs.CONTENT_LENGTH] = str(size_bytes)
         sent[hdrs.DATE] = rfc822_formatted_time()
         sent[hdrs.SERVER] = context.SERVER
         if ends:
             sent[hdrs.CONNECTION] = "close"
-        context.accompany(sent, self._request_id, self._trace, self._wait)
+        context.accompany(sent, self._request_id, self._head.trace, self._head.wait)
         return "\r\n".join([f"HTTP/1.1 {status} {reason or _REASONS[status]}", *map(": ".join, sent.items()), "\r\n"])

@@ -23,6 +23,7 @@ from ingest.connections import Connections
 from ingest.context import REQUEST_ID_HEADER, SERVER
 from ingest.direct import Asked, Direct
 from ingest.edge import EDGE
+from ingest.heads import Head, Known
 from ingest.problems import (
     BAD_REQUEST,
     BUSY,
@@ -68,24 +69,39 @@ DRAIN_LOOK_SECONDS = 0.05
 class _Parser:
     """aiohttp's parser, with an eye on what `direct` takes."""
 
-    __slots__ = ("_connection", "_parser")
+    __slots__ = ("_connection", "_is_between", "_known", "_parser")
 
     def __init__(self, parser: Any, connection: Connection) -> None:
         self._parser = parser
         self._connection = connection
+        # Whether the parser has been fed whole requests alone, and the head of the last of them.
+        self._is_between = True
+        self._known: Known | None = None
 
     def feed_data(self, data: bytes) -> tuple[Any, bool, bytes]:
         """Parse, and keep from the application what needs it no more."""
+        is_refused = False
+        if self._known is not None and (body := self._known.body(data)) is not None:
+            if self._connection.take(self._known.head, body):
+                return (), False, b""
+            is_refused = True
+        was_between, self._is_between, self._known = self._is_between, False, None
         parsed: tuple[Any, bool, bytes] = self._parser.feed_data(data)
         messages, upgraded, tail = parsed
         if len(messages) != 1 or upgraded or tail:
             return parsed
         message, payload = messages[0]
-        left = self._connection.take(message, payload)
-        if left is None:
+        head = Head.read(message) if payload.is_eof() else None
+        if head is None:
+            return parsed
+        body = payload.read_nowait()
+        if was_between:
+            self._known = Known.of(data, head, body)
+            self._is_between = self._known is not None
+        if not is_refused and self._connection.take(head, body):
             self._parser.message_consumed()
             return (), False, b""
-        return ((message, left),), False, b""
+        return ((message, self._connection.whole(body)),), False, b""
 
     def __getattr__(self, name: str) -> Any:
         """Be aiohttp's parser in all else."""
@@ -161,31 +177,30 @@ class Connection(RequestHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
-    def take(self, message: RawRequestMessage, payload: StreamReader) -> StreamReader | None:
+    def take(self, head: Head, body: bytes) -> bool:
         """Answer a request without the application, if that can be done and aiohttp waits for the next one.
 
         It does not while it answers one, nor reads the rest of a refused one: the connection may then be about to end.
-        Else return what the application is to read as its body.
+        Else tell that the application is to answer it.
         """
-        if self._waiter is None or self._waiter.done() or self._paused or not payload.is_eof():
-            return payload
+        if self._waiter is None or self._waiter.done() or self._paused:
+            return False
         try:
-            caller = self._direct.caller(message)
+            caller = self._direct.caller(head)
         except UnavailableError as error:
-            self._asked = self._direct.turn_away(self, message, payload.read_nowait(), error)
+            self._asked = self._direct.turn_away(self, head, body, error)
         else:
             if caller is None:
-                return payload
+                return False
             self.speaker = caller.tenant
-            body = payload.read_nowait()
-            self._asked = self._direct.take(self, message, body, caller)
+            self._asked = self._direct.take(self, head, body, caller)
             if self._asked is None:
-                return self._whole(body)
+                return False
         self._request_in_progress = True
         # The application does this where it answers.
         self._keepalive = True
         self._put_off_end()
-        return None
+        return True
 
     def answer(self, answer: bytes, *, ends: bool) -> None:
         """Send the answer to the request that was taken; the connection ends with it, or goes on."""
@@ -200,12 +215,13 @@ class Connection(RequestHandler):
     def leave_to_application(self, message: RawRequestMessage, body: bytes) -> None:
         """Have the application answer the request that was taken."""
         if self.transport is not None:
-            self._messages.append((message, self._whole(body)))
+            self._messages.append((message, self.whole(body)))
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
         self._go_on()
 
-    def _whole(self, body: bytes) -> StreamReader:
+    def whole(self, body: bytes) -> StreamReader:
+        """Return a body as the application reads it."""
         payload = StreamReader(self, READ_BUFFER_BYTES, loop=self._loop)
         payload.feed_data(body)
         payload.feed_eof()

@@ -15,6 +15,7 @@ from ingest import direct, readers
 from ingest.access import SNAPSHOT_LIMIT_SECONDS, Limits
 from ingest.app import DRAINS
 from ingest.direct import Direct
+from ingest.heads import Head
 from ingest.readers import Readers
 from ingest.server import Connection
 from journal.core.errors import BusyError, UnavailableError
@@ -180,6 +181,70 @@ async def test_a_request_that_comes_before_it_is_waited_for(
     assert [ids(body) for _, _, body in answers] == [[f"before {name}"], [name]]
     writer.write(whole(edge, fresh(f"after {name}")))
     assert ids((await answer_of(reader))[2]) == [f"after {name}"]
+    assert taken == [True, True]
+    writer.close()
+
+
+async def test_a_head_that_comes_again_is_read_once(
+    edge: RunningEdge, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one connection, where only the length differs; its answers are those of connections of their own."""
+    heads: list[Any] = []
+    read = Head.read
+    monkeypatch.setattr(Head, "read", lambda message: heads.append(message) or read(message))
+    received = asyncio.Event()
+    data_received = Connection.data_received
+
+    def noting(connection: Connection, data: bytes) -> None:
+        data_received(connection, data)
+        received.set()
+
+    monkeypatch.setattr(Connection, "data_received", noting)
+    reader, writer = await connect(edge)
+
+    async def answers(*pieces: bytes) -> tuple[int, Any]:
+        for piece in pieces:
+            received.clear()
+            writer.write(piece)
+            await received.wait()
+        status, _, body = await answer_of(reader)
+        return status, body
+
+    for length in range(5):
+        name = f"again {'x' * 30 * length}"
+        status, body = await answers(whole(edge, fresh(name)))
+        assert (status, ids(body)) == (201, [name])
+    assert len(heads) == 1
+    known = fresh("again known")
+    assert (await answers(whole(edge, known)))[0] == 201
+    assert (await answers(whole(edge, known)))[0] == 200
+    assert len(heads) == 1
+    # The application answers what is refused, of a length of its own.
+    status, body = await answers(whole(edge, known | {"subject": "MC-2026-0002 and more of it"}))
+    assert (status, body["faults"][0]["code"]) == (409, "id-reused")
+    assert taken == [True] * 8
+    status, body = await answers(whole(edge, fresh("again misshapen", subject=7)))
+    assert (status, body["faults"][0]["pointer"]) == (400, "/subject")
+    assert (taken.pop(), len(heads)) == (False, 2)
+    # Known anew; then a head that says more, and one that comes in pieces.
+    assert (await answers(whole(edge, fresh("again and again"))))[0] == 201
+    assert (await answers(whole(edge, fresh("again with more"), "Prefer: wait=7")))[0] == 201
+    whole_one = whole(edge, fresh("again in pieces"), "Prefer: wait=7")
+    assert (await answers(whole_one[:-9], whole_one[-9:]))[0] == 201
+    assert (await answers(whole(edge, fresh("again whole"), "Prefer: wait=7")))[0] == 201
+    writer.close()
+
+
+async def test_a_credential_is_looked_at_again_on_each_request(own_edge: RunningEdge, taken: list[bool]) -> None:
+    """That its head came before says nothing of what became of the credential meanwhile."""
+    reader, writer = await connect(own_edge)
+    for name in ("first", "second"):
+        writer.write(whole(own_edge, fresh(name)))
+        assert (await answer_of(reader))[0] == 201
+    assert await own_edge.service.store.revoke_credential(own_edge.ids["module"])
+    await own_edge.service.snapshot.refresh()
+    writer.write(whole(own_edge, fresh("third")))
+    assert (await answer_of(reader))[0] == 401
     assert taken == [True, True]
     writer.close()
 
