@@ -15,7 +15,7 @@ from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from aiohttp import hdrs, web
@@ -69,6 +69,22 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] oej_([0-9a-z]{1,64})_([A-Za-z0-9
 _NO_HASH = bytes(32)
 
 
+class Bearer(NamedTuple):
+    """A token as it was sent; of its secret, the SHA-256."""
+
+    identifier: str
+    secret_hash: bytes
+
+
+_NOBODY = Bearer("", hashlib.sha256(b"").digest())
+
+
+def read_bearer(given: Sequence[str]) -> Bearer | None:
+    """Return the token in a request's `Authorization` headers; None if there is not one that is well formed."""
+    match = _BEARER(given[0]) if len(given) == 1 else None
+    return Bearer(match[1], hashlib.sha256(match[2].encode()).digest()) if match else None
+
+
 class Gate:
     """Lets requests with a valid credential pass, whatever else comes from their address.
 
@@ -91,18 +107,17 @@ class Gate:
         Raises ProblemError (401, 429), or UnavailableError if the snapshot of credentials is too old.
         """
         self._check_age()
-        given = request.headers.getall(hdrs.AUTHORIZATION, [])
-        match = _BEARER(given[0]) if len(given) == 1 else None
-        identifier, secret = match.groups() if match else ("", "")
-        credential = self._find(identifier, secret)
+        bearer = read_bearer(request.headers.getall(hdrs.AUTHORIZATION, [])) or _NOBODY
+        identifier = bearer.identifier
+        credential = self._find(bearer)
         if credential is None and identifier and not self._looks.wait_seconds(""):
             # It may have been added a moment ago.
             with suppress(StoreError, OSError):
                 await self._service.snapshot.refresh()
-            credential = self._find(identifier, secret)
+            credential = self._find(bearer)
         if credential is not None and self._is_bound_to_caller(credential, request):
             return credential
-        if credential is None and identifier and self._is_suspended(identifier, secret):
+        if credential is None and identifier and self._is_suspended(bearer):
             raise suspended()
         if wait_seconds := self._failures.wait_seconds(self._proxies.address(request)):
             headers = {"Retry-After": str(int(wait_seconds) + 1)}
@@ -115,16 +130,15 @@ class Gate:
             headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
         )
 
-    def recognise(self, given: Sequence[str]) -> CredentialRow | None:
-        """Return the credential of a request with these `Authorization` headers, if it passes for that alone.
+    def recognise(self, bearer: Bearer | None) -> CredentialRow | None:
+        """Return the credential of a request with this token, if it passes for that alone.
 
         Raises UnavailableError if the snapshot of credentials is too old.
         """
-        match = _BEARER(given[0]) if len(given) == 1 else None
-        if match is None:
+        if bearer is None:
             return None
         self._check_age()
-        credential = self._find(*match.groups())
+        credential = self._find(bearer)
         return credential if credential is not None and credential.certificate_sha256 is None else None
 
     def _check_age(self) -> None:
@@ -135,20 +149,19 @@ class Gate:
         expected = credential.certificate_sha256
         return expected is None or self._proxies.certificate_sha256(request) == expected
 
-    def _find(self, identifier: str, secret: str) -> CredentialRow | None:
+    def _find(self, bearer: Bearer) -> CredentialRow | None:
         """Return the valid credential of this id and secret; None if there is none."""
-        credential = self._service.snapshot.credential(identifier)
-        expected = credential.secret_hash if credential else _NO_HASH
-        same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
+        credential = self._service.snapshot.credential(bearer.identifier)
+        same = hmac.compare_digest(bearer.secret_hash, credential.secret_hash if credential else _NO_HASH)
         return credential if credential and same and _is_current(credential, self._service) else None
 
-    def _is_suspended(self, identifier: str, secret: str) -> bool:
+    def _is_suspended(self, bearer: Bearer) -> bool:
         """Tell whether a credential is refused only because the database has not the row that was vouched for."""
         snapshot = self._service.snapshot
-        credential = snapshot.credential(identifier)
+        credential = snapshot.credential(bearer.identifier)
         if credential is None:
-            return snapshot.is_suspended("credential", identifier)
-        same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), credential.secret_hash)
+            return snapshot.is_suspended("credential", bearer.identifier)
+        same = hmac.compare_digest(bearer.secret_hash, credential.secret_hash)
         return same and _is_valid(credential, self._service) and snapshot.is_suspended("tenant", credential.tenant)
 
 

@@ -73,7 +73,7 @@ class Direct:
         """Return the credential of a request, if it may be answered here. Raises UnavailableError if none is known."""
         if self.drains.is_set():
             return None
-        caller = self.edge.gate.recognise(head.authorization)
+        caller = self.edge.gate.recognise(head.bearer)
         return caller if caller is not None and caller.role in MODULE else None
 
     def take(self, connection: Connection, head: Head, body: bytes, caller: CredentialRow) -> Asked | None:

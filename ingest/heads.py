@@ -13,6 +13,7 @@ from aiohttp import HttpVersion11, hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from ingest import context
+from ingest.access import read_bearer
 from ingest.app import EVENTS
 from ingest.events import SINGLE_LIMIT_BYTES
 from ingest.submissions import SINGLE
@@ -30,14 +31,14 @@ _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,6})\r\n").sear
 class Head:
     """What the head of a request for what is done in `direct` says."""
 
-    __slots__ = ("_message", "authorization", "category", "request_id", "trace", "wait")
+    __slots__ = ("_message", "bearer", "category", "request_id", "trace", "wait")
 
     def __init__(self, message: RawRequestMessage) -> None:
         """Look at everything that the answer needs."""
         headers = message.headers
         self._message = message
         self.category = message.path[len(_BEFORE) : -len(_AFTER)]
-        self.authorization = headers.getall(hdrs.AUTHORIZATION, ())
+        self.bearer = read_bearer(headers.getall(hdrs.AUTHORIZATION, ()))
         # None for one to be made.
         self.request_id = context.given_identifier(headers)
         self.trace = context.traceparent(headers)

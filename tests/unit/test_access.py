@@ -366,7 +366,7 @@ async def test_the_right_credential_passes(edge: Edge) -> None:
     """The scheme is written in any case; nothing is read anew for it."""
     for scheme in ("Bearer", "bearer", "BEARER"):
         assert await edge.ask(f"{scheme} oej_k7_{SECRET}") == MODULE
-    assert edge.gate.recognise([f"Bearer oej_k7_{SECRET}"]) == MODULE
+    assert edge.gate.recognise(access.read_bearer([f"Bearer oej_k7_{SECRET}"])) == MODULE
     assert edge.refreshed == 0
 
 
@@ -388,7 +388,7 @@ async def test_a_malformed_credential_is_refused_without_a_look(edge: Edge, toke
     """401 with the scheme that is wanted; the database is not asked."""
     problem = await edge.refused(*tokens)
     assert (problem.kind, problem.headers) == (UNAUTHENTICATED, {"WWW-Authenticate": "Bearer"})
-    assert edge.gate.recognise(tokens) is None
+    assert edge.gate.recognise(access.read_bearer(tokens)) is None
     assert edge.refreshed == 0
 
 
@@ -410,7 +410,7 @@ async def test_unknown_wrong_revoked_and_expired_look_alike(edge: Edge, token: s
     malformed = await edge.refused()
     assert (problem.kind, problem.detail, problem.headers) == (malformed.kind, malformed.detail, malformed.headers)
     assert problem.kind is UNAUTHENTICATED
-    assert edge.gate.recognise([token]) is None
+    assert edge.gate.recognise(access.read_bearer([token])) is None
     assert edge.refreshed == 1
 
 
@@ -456,7 +456,7 @@ async def test_a_bound_credential_needs_its_certificate(edge: Edge) -> None:
     with capture_logs() as logged:
         await edge.refused()
     assert logged == []
-    assert edge.gate.recognise([token]) is None
+    assert edge.gate.recognise(access.read_bearer([token])) is None
     assert edge.refreshed == 0
 
 
@@ -464,10 +464,10 @@ async def test_nobody_passes_on_a_snapshot_that_is_too_old(edge: Edge) -> None:
     """Ten seconds, and no more: a revoked credential could still be in it."""
     token = f"Bearer oej_k7_{SECRET}"
     edge.snapshot._read_at = edge.clock.monotonic() - access.SNAPSHOT_LIMIT_SECONDS
-    assert await edge.ask(token) == edge.gate.recognise([token]) == MODULE
+    assert await edge.ask(token) == edge.gate.recognise(access.read_bearer([token])) == MODULE
     edge.snapshot._read_at -= 0.5
     with pytest.raises(UnavailableError):
-        edge.gate.recognise([token])
+        edge.gate.recognise(access.read_bearer([token]))
     with pytest.raises(UnavailableError):
         await edge.ask(token)
 
