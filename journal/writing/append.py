@@ -186,7 +186,7 @@ class Appender:
                 log.error("entries could not be written", reason=self._failing[2] if self._failing else "conflicts")
                 self._give_up(draft, "the database took too long; send the same events again")
                 return
-            if any(self.memory.stops(compartment) for compartment in draft.compartments):
+            if self.memory.stopped(draft.compartments):
                 draft = self._rewind(draft)
                 continue
             started_at = self._clock.monotonic()
@@ -368,27 +368,32 @@ class Appender:
                     pass
         return draft
 
-    def _extending(self, draft: Draft, submission: Submission) -> Iterator[None] | None:
+    def _extending(self, draft: Draft, submission: Submission) -> Iterable[None] | None:
         """Return the steps that add the submission, none if it is settled or failed at once; None as `Draft.adding`."""
-        if self.memory.stops(submission.compartment):
+        compartment = submission.compartment
+        if self.memory.stops(compartment):
             submission.fail(come_back(STOPPED))
-            return iter(())
+            return ()
         if not submission.pending():
             answers.settle([(submission, {})], self._notary)
-            return iter(())
-        head = self._heads.get(submission.compartment)
+            return ()
+        head = self._heads.get(compartment)
         if head is None:
             submission.fail(StoreError("the compartment does not exist"))
-            return iter(())
+            return ()
         try:
             steps = draft.adding(submission, head, self._clock.now())
         except JournalError as error:
             log.error("events could not be drafted", kind=type(error).__name__, reason=str(error))
             submission.fail(come_back("the service has no key for today"))
-            return iter(())
-        return None if steps is None else self._followed(draft, submission.compartment, steps)
+            return ()
+        if steps:
+            return self._followed(draft, compartment, steps)
+        if steps is not None:
+            self._heads[compartment] = draft.head(compartment)
+        return steps
 
-    def _followed(self, draft: Draft, compartment: Compartment, steps: Iterator[None]) -> Iterator[None]:
+    def _followed(self, draft: Draft, compartment: Compartment, steps: Iterable[None]) -> Iterator[None]:
         """Take the steps, then note the head they lead to."""
         yield from steps
         self._heads[compartment] = draft.head(compartment)

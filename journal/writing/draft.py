@@ -19,7 +19,7 @@ from journal.database.ingest import AppendBatch
 from journal.writing import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date, datetime
 
     from journal.core.entry import Frame
@@ -64,12 +64,12 @@ class _ChainDraft:
         "text",
     )
 
-    def __init__(self, *, base: HeadState, recorded_at: datetime, box: Box) -> None:
+    def __init__(self, *, base: HeadState, recorded_at: datetime, day: date, box: Box) -> None:
         self.base = base
         self.head = Head(base.size, base.chain_hash)
         self.recorded_at = recorded_at
         self.text = format_time(recorded_at)
-        self.day = day_of(recorded_at)
+        self.day = day
         self.box = box
         self.keys: list[bytes] = []
         self.leaves: list[bytes] = []
@@ -99,11 +99,14 @@ class Draft:
         # How many submitted events it holds.
         self.events = 0
         self._made: list[tuple[Submission, Answer]] | None = None
+        self._order: list[Compartment] = []
 
     @property
-    def compartments(self) -> list[Compartment]:
+    def compartments(self) -> Sequence[Compartment]:
         """Return the draft's chains, in the order of the batch's lists, in which every append locks their heads."""
-        return sorted(self._chains, key=attrgetter("tenant", "category"))
+        if len(self._order) != len(self._chains):
+            self._order = sorted(self._chains, key=attrgetter("tenant", "category"))
+        return self._order
 
     def base(self, compartment: Compartment) -> HeadState:
         """Return the head from which the chain was drafted."""
@@ -121,10 +124,11 @@ class Draft:
             pass
         return steps is not None
 
-    def adding(self, submission: Submission, head: HeadState, now: datetime) -> Iterator[None] | None:
+    def adding(self, submission: Submission, head: HeadState, now: datetime) -> Iterable[None] | None:
         """Return the steps that extend the submission's chain by its pending events, some at a time.
 
-        None, and nothing done, if one contradicts the draft. The draft is complete after the last step.
+        None, and nothing done, if one contradicts the draft. The draft is complete after the last step: now, where the
+        events are so few that there is none.
         An event that is in the draft already, with the same content, waits for the same entry.
         `head` is used if the chain is not in the draft yet. Raises KeyStoreError if the day has no key.
         """
@@ -143,10 +147,16 @@ class Draft:
                 chain.copies.setdefault(entries[keys[ordinal]], []).append((submission, ordinal))
             copied = set(copies)
             pending = [ordinal for ordinal in pending if ordinal not in copied]
-        return self._extend_by(chain, submission, pending)
-
-    def _extend_by(self, chain: _ChainDraft, submission: Submission, ordinals: Sequence[int]) -> Iterator[None]:
         frame = record_frame(submission.compartment, chain.text, submission.submitted_by)
+        if len(pending) > STEP_EVENTS:
+            return self._extend_by(chain, submission, pending, frame)
+        if pending:
+            self._extend(chain, submission, pending, frame)
+        return ()
+
+    def _extend_by(
+        self, chain: _ChainDraft, submission: Submission, ordinals: Sequence[int], frame: Frame
+    ) -> Iterator[None]:
         for start in range(0, len(ordinals), STEP_EVENTS):
             if start:
                 yield
@@ -233,12 +243,9 @@ class Draft:
     def _open_chain(self, compartment: Compartment, head: HeadState, now: datetime) -> _ChainDraft:
         # Time never decreases within a chain, whatever the clocks of the processes that append to it.
         recorded_at = max(head.recorded_at, now) if head.recorded_at else now
-        chain = _ChainDraft(
-            base=head,
-            recorded_at=recorded_at,
-            box=self._keyring.box_to_write(compartment, day_of(recorded_at)),
-        )
-        self._chains[compartment] = chain
+        day = day_of(recorded_at)
+        box = self._keyring.box_to_write(compartment, day)
+        chain = self._chains[compartment] = _ChainDraft(base=head, recorded_at=recorded_at, day=day, box=box)
         return chain
 
     def _extend(self, chain: _ChainDraft, submission: Submission, ordinals: Sequence[int], frame: Frame) -> None:

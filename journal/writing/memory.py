@@ -59,6 +59,10 @@ class Memory:
         """Tell whether the chain accepts nothing."""
         return compartment in self._behind or compartment in self._feigned
 
+    def stopped(self, compartments: Iterable[Compartment]) -> list[Compartment]:
+        """Return those of these chains that accept nothing."""
+        return [compartment for compartment in compartments if self.stops(compartment)] if self.faults else []
+
     def problem(self) -> str | None:
         """Return why the database cannot be believed, else None."""
         if faults := self.faults:
@@ -108,7 +112,7 @@ class Memory:
             self._accepted_at = self._clock.monotonic()
             for compartment, reason in (await self._confirm(heads)).items():
                 self._stop(self._feigned, compartment, f"an append claimed to have written, but {reason}")
-        return [compartment for compartment in heads if self.stops(compartment)]
+        return self.stopped(heads)
 
     async def run(self) -> None:
         """Compare for ever: after a second what was appended, every chain each round."""
