@@ -57,8 +57,10 @@ class Edge:
         that is late serves its callers at the same rate, whatever each sends.
         """
         wait_seconds = self.rate.wait_seconds(caller.id)
+        if not wait_seconds:
+            return
         is_late = self.service.instruments.last_lag_seconds >= self.limits.late_seconds
-        if wait_seconds and (is_late or caller.role != "module"):
+        if is_late or caller.role != "module":
             headers = {"Retry-After": str(int(wait_seconds) + 1)}
             raise ProblemError(RATE, "Send fewer requests, and events in batches.", headers=headers)
 

@@ -147,10 +147,6 @@ class _Line:
         self.events = 0
         self.bytes = 0
 
-    def count(self, submission: Submission, sign: int) -> None:
-        self.events += sign * len(submission.events)
-        self.bytes += sign * submission.size_bytes
-
 
 class _Pace:
     """How fast a tenant submits: a bucket of events that time fills."""
@@ -269,6 +265,8 @@ class FairQueue:
         return line.submissions
 
     def _count(self, line: _Line, submission: Submission, sign: int) -> None:
-        line.count(submission, sign)
-        self.events += sign * len(submission.events)
-        self.bytes += sign * submission.size_bytes
+        events, size = sign * len(submission.events), sign * submission.size_bytes
+        line.events += events
+        line.bytes += size
+        self.events += events
+        self.bytes += size
