@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from journal.core.entry import is_service
 from journal.core.errors import OperatorError, StoreError
 from journal.keys.files import replace_durably
 from retention.ending_texts import encode_inventory
@@ -31,6 +32,12 @@ async def move_tenant(service: Service, administration: Administration, code: st
     The same command, repeated, writes the inventory again: the chains in it are as they were, but for `journal`.
     Raises OperatorError, StoreError, SignerError.
     """
+    # There is no way back from a slip of the pen.
+    if not is_service(to) or to == service.name:
+        raise OperatorError(
+            f"--to says {to!r}: give the name of the other service, its JOURNAL_SERVICE_NAME, for example "
+            "journal2.example.fr; nothing was changed"
+        )
     tenant = administration.find_tenant(code)
     if tenant.closed:
         raise OperatorError(f"the contract of {code} has ended: tenant continue cites the inventory of its export")

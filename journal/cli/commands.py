@@ -321,4 +321,4 @@ def check_free(output: Path, option: str, what: str) -> None:
 def check_directory(output: Path) -> None:
     """Refuse an output file whose directory does not exist. Raises OperatorError."""
     if not output.absolute().parent.is_dir():
-        raise OperatorError(f"there is no directory {output.absolute().parent}")
+        raise OperatorError(f"there is no directory {output.absolute().parent}: make it, or name another file")

@@ -58,11 +58,16 @@ async def tenant_move(settings: Settings, arguments: argparse.Namespace) -> int:
     check_directory(inventory)
     async with opened(settings) as installation:
         await installation.check_clock(confirmed=arguments.clock_is_right)
+        former = installation.administration.find_tenant(code).moved_at
         chains = await move_tenant(installation.service, installation.administration, code, arguments.to, inventory)
-    print(f"tenant {code} moved to {arguments.to}: here, nothing more is accepted from its modules")
+    if former is None:
+        print(f"tenant {code} moved to {arguments.to}: here, nothing more is accepted from its modules")
+    else:
+        print(f"tenant {code} moved on {format_day(former.date())}, where its journal says: only the inventory is new")
     print(f"{inventory}, signed in {_signature_of(inventory)}: the heads of its {chains} chains")
     print(
-        f"there: openepm-journal tenant continue {code} --export {inventory.name} --trust {settings.trust_path.name}; "
+        f"there, with both files and {settings.trust_path} as old-trust.pem: openepm-journal tenant continue {code} "
+        f"--export {inventory.name} --trust old-trust.pem; "
         "here its people go on asking for the days that are kept, until the last is purged"
     )
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from tests.support.commands import DONE, command, plain_line, serving
+from tests.support.commands import DONE, SERVICE, command, plain_line, serving
 from tests.support.pdf import read_text
 
 if TYPE_CHECKING:
@@ -85,12 +85,23 @@ def test_a_move_and_an_end_without_an_export(home: Path, tmp_path: Path) -> None
     inventory = tmp_path / "sete_move.json"
     move = ("tenant", "move", "sete", "--to", "journal2.example.fr", "--inventory")
     assert "is no directory" in plain_line(command(home, *move, str(tmp_path / "nowhere" / "sete_move.json")))
+    for wrong in (SERVICE, "the other one", ""):  # this service is no other one
+        refused = command(home, "tenant", "move", "sete", "--to", wrong, "--inventory", str(inventory))
+        assert f"--to says {wrong!r}: give the name of the other service" in plain_line(refused)
+    assert "sete\tSete\n" in command(home, "tenant", "list").stdout
     done = command(home, *move, str(inventory))
     assert done.returncode == DONE, done.stderr
     assert "tenant sete moved to journal2.example.fr" in done.stdout
-    assert "openepm-journal tenant continue sete --export sete_move.json --trust trust.pem" in done.stdout
+    assert "openepm-journal tenant continue sete --export sete_move.json --trust old-trust.pem" in done.stdout
     assert {chain["size"] for chain in orjson.loads(inventory.read_bytes())["chains"]} == {0, 2}
     assert "sete\tSete\tmoved\n" in command(home, "tenant", "list").stdout
+    elsewhere = ("tenant", "move", "sete", "--to", "journal3.example.fr", "--inventory", str(tmp_path / "again.json"))
+    done = command(home, *elsewhere)
+    assert "tenant sete moved on " in done.stdout
+    assert "journal3" not in done.stdout
+    assert (
+        orjson.loads((tmp_path / "again.json").read_bytes())["chains"] == orjson.loads(inventory.read_bytes())["chains"]
+    )
     done = command(home, "tenant", "close", "sete", "--without-export")
     assert done.returncode == DONE, done.stderr
     assert "closed without an export" in done.stdout
