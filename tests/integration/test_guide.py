@@ -6,6 +6,7 @@ what an operator does with the journal: provision, copy and replace keys, end a 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -19,6 +20,7 @@ from journal.cli.installation import open_service
 from journal.cli.parser import make_parser
 from journal.clock import SystemClock
 from journal.core.entry import Compartment
+from tests.support.databases import fresh_database
 from tests.support.forks import write_program
 from tests.support.guide import chapter, commands_in
 from tests.support.rig import SERVICE
@@ -29,8 +31,13 @@ from tests.support.world import make_event
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from journal.database.embedded import EmbeddedPostgres
+
 pytestmark = pytest.mark.needs("openssl", "jq", "pdfsig")
 
+# Of the chapter about the end of a contract, the sections that are for two hosts.
+ELSEWHERE = "### Continuer ailleurs"
+THERE = "journal2.example.fr"
 DAY_IN_THE_GUIDE = "2026-11-26"
 DOSSIER = r"\.json: \d+ entries could be read; entry \d+ of the journal of albi says that it was made"
 # What the guide prints of one command, up to where figures and dates begin.
@@ -42,7 +49,9 @@ SAID = {
     "keys backup": r": \d+ keys copied, \d+ purged or destroyed keys shredded, \d+ fences raised; it holds \d+ ",
     "verify-store": r"\d+ entries in \d+ chains, \d+ seals: everything verifies\n",
     "tenant close": r"tenant albi closed: nothing more is accepted for it\n",
+    "tenant continue": r"the journal of albi continues \d+ chains of albi at ",
     "tenant destroy": r"tenant albi destroyed: its key and its entries are deleted, which the seals show from now on\n",
+    "tenant move": r"tenant albi moved to journal2.example.fr: here, nothing more is accepted from its modules\n",
 }
 
 
@@ -53,7 +62,7 @@ class Operator:
         """Put the programs where the shell finds them."""
         self.root = root
         programs = root / "bin"
-        programs.mkdir()
+        programs.mkdir(parents=True)
         for name, module in {"openepm-journal": SERVICE_PROGRAM[1], "journal-verify": "journal.verifier.cli"}.items():
             write_program(programs / name, module)
         self.environment = site.environment | {"PATH": f"{programs}:{site.environment['PATH']}"}
@@ -64,12 +73,12 @@ class Operator:
             DAY_IN_THE_GUIDE: f"{datetime.now(UTC):%Y-%m-%d}",
         }
 
-    def type(self, command: str, where: Path, **others: str) -> str:
-        """Type a command of the guide, which must succeed; return what it says, which is what the guide says."""
+    def type(self, command: str, where: Path, *, code: int = 0, **others: str) -> str:
+        """Type a command of the guide, which must end with `code`; return what it says: what the guide says."""
         for old, new in (self.places | others).items():
             command = command.replace(old, new)
         done = run(command, self.environment, where)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
         said = done.stdout + done.stderr
         name = " ".join(word for word in command.split()[1:3] if not word.startswith("-"))
         if name in SAID:
@@ -85,7 +94,7 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
     replica = tmp_path / "srv" / "openepm-journal" / "keys"
     for directory in (work, export, replica, tmp_path / "srv" / "jetons", tmp_path / "copy"):
         directory.mkdir(parents=True)
-    ending = commands_in(chapter(8))
+    ending = commands_in(chapter(8).partition(ELSEWHERE)[0])
     certificate = next(one for one in ending if one.startswith("openssl req"))
     operator.type(certificate, work)
 
@@ -137,6 +146,60 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
             assert said.startswith("VERIFIED  authentic and complete: all 3 entries")
     listed = operator.type("openepm-journal tenant list --json", work)
     assert [row["destroyed_at"] is not None for row in orjson.loads(listed) if row["code"] == "albi"] == [True]
+
+
+async def test_a_commune_goes_elsewhere(dsn: str, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """It moves, then ends its contract here: there, its journal cites both, and the numbers given here are not lost."""
+    ended, moved, continued, *numbers = commands_in(chapter(8).partition(ELSEWHERE)[2])
+    assert [words.split()[2] for words in (ended, moved, continued)] == ["continue", "move", "continue"]
+    source = "/openepm/albi/main-courante"
+    async with fresh_database(postgres) as name:
+        sites = {
+            "here": await found_site(tmp_path / "here" / "var", dsn, tenants=()),
+            "there": await found_site(tmp_path / "there" / "var", postgres.dsn(database=name), (), service=THERE),
+        }
+        operators = {place: Operator(site, tmp_path / place) for place, site in sites.items()}
+        carried = tmp_path / "there" / "carried"
+        for place, operator in operators.items():
+            operator.type("openepm-journal tenant add albi --name Albi", operator.root)
+            (operator.root / "srv" / "contrats").mkdir(parents=True)
+            await number(sites[place], source, first := 41 if place == "there" else 1, first + 1)
+        here, there = operators["here"], operators["there"]
+        carried.mkdir()
+        here.type(moved, here.root)
+        here.type(
+            "openepm-journal tenant handover albi --certificate albi.pem && "
+            "openepm-journal tenant close albi --export-to /srv/contrats",
+            with_certificate(here.root),
+        )
+        for inventory in (tmp_path / "here" / "srv").rglob("albi_*.json*"):
+            shutil.copy(inventory, carried)
+        shutil.copy(sites["here"].settings.trust_path, carried / "ancien-trust.pem")
+        for command in (continued, ended):
+            there.type(command, carried)
+        look, declare = numbers
+        assert "40 numbers are missing (1-40)" in there.type(look, carried, code=1)
+        there.type(declare, carried)
+        assert "40 are declared lost" in there.type(look, carried)
+
+
+async def number(site: Site, source: str, *numbers: int) -> None:
+    """Record an event of albi with each number."""
+    async with open_service(site.dsn, site.settings, SystemClock()) as installation:
+        await installation.maintenance.prepare()
+        events = [
+            make_event(datetime.now(UTC), source=source, sequence=f"{number}")._replace(sequence=number)
+            for number in numbers
+        ]
+        compartment = Compartment(site.service, "albi", "main-courante")
+        await installation.service.writer.submit(compartment, "test", events, 1000 * len(events))
+
+
+def with_certificate(place: Path) -> Path:
+    """Make the commune's certificate in a directory, and return that."""
+    certificate = next(one for one in commands_in(chapter(8)) if one.startswith("openssl req"))
+    assert run(certificate, os.environ, place).returncode == 0
+    return place
 
 
 def test_papers_as_the_guide_has_them() -> None:

@@ -62,6 +62,7 @@ class Site:
     host: str = "127.0.0.1"
     space: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+    service: str = SERVICE
 
     @property
     def url(self) -> str:
@@ -78,7 +79,7 @@ class Site:
         """Its settings, as the service reads them from the environment."""
         return Settings(
             home=str(self.home),
-            service_name=SERVICE,
+            service_name=self.service,
             dsn=self.dsn,
             listen=f"127.0.0.1:{self.port}",
             signer_socket=self.signer_socket,
@@ -95,7 +96,7 @@ class Site:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOURNAL_")}
         return kept | {
             "JOURNAL_HOME": str(self.home),
-            "JOURNAL_SERVICE_NAME": SERVICE,
+            "JOURNAL_SERVICE_NAME": self.service,
             "JOURNAL_DSN": self.dsn,
             "JOURNAL_LISTEN": f"{self.host}:{self.port}",
             "JOURNAL_SEAL_INTERVAL_SECONDS": "1",
@@ -104,13 +105,15 @@ class Site:
         }
 
 
-async def found_site(home: Path, dsn: str, tenants: Sequence[str] = TENANTS, *, source_prefix: str = SOURCE) -> Site:
+async def found_site(
+    home: Path, dsn: str, tenants: Sequence[str] = TENANTS, *, source_prefix: str = SOURCE, service: str = SERVICE
+) -> Site:
     """Make an installation with communes, and a module's and a client's credential for each."""
-    site = Site(home=home, dsn=dsn, port=free_port())
+    site = Site(home=home, dsn=dsn, port=free_port(), service=service)
     clock = SystemClock()
     make_master_key(site.settings.master_key_path)
     make_development_authority(
-        site.settings.signing_key_path.parent, SERVICE, datetime.now(UTC), trust_path=site.settings.trust_path
+        site.settings.signing_key_path.parent, service, datetime.now(UTC), trust_path=site.settings.trust_path
     )
     await prepare(dsn, site.settings, clock)
     async with open_service(dsn, site.settings, clock) as installation:
