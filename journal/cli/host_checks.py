@@ -16,7 +16,7 @@ import orjson
 from journal.cli.finding import failure, note, ok, warning
 from journal.core.errors import KeyStoreError, VerificationError
 from journal.core.times import format_seconds
-from journal.keys.files import why_unwritable
+from journal.keys.files import MAKE_WRITABLE, why_unwritable
 from journal.keys.store import open_keystore
 from journal.notices.host import CERTIFICATE_DAYS, COPY_LATE_SECONDS, LEAST_FREE, copied_at, places
 from journal.notices.progress import progress_of
@@ -102,7 +102,7 @@ def check_keystore(settings: Settings, now: datetime) -> Iterator[Finding]:
     for directory in keystore.directories:
         if why := why_unwritable(directory):
             told = f"{directory}: {why}"
-            yield failure("key store", told, "mount it, or make it writable for the account of the service")
+            yield failure("key store", told, MAKE_WRITABLE)
     try:
         keystore.check_master_key()
     except KeyStoreError as error:

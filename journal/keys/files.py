@@ -110,6 +110,13 @@ def list_directory(directory: Path) -> list[Path]:
         return []
 
 
+# What to do where a copy of the key store is not writable.
+MAKE_WRITABLE = (
+    "mount it, or make it writable for the account of the service, and for its units with openepm-journal setup, typed "
+    "again"
+)
+
+
 def why_unwritable(directory: Path) -> str | None:
     """Return the system's reason why this account can create no file in a directory; None if it can."""
     with as_the_account():

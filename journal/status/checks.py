@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from journal.core.errors import JournalError, KeyStoreError, LockedError, UnavailableError
 from journal.core.times import day_of, format_day, format_seconds, overdue_through, purgeable_through
-from journal.keys.files import describe, why_unwritable
+from journal.keys.files import MAKE_WRITABLE, describe, why_unwritable
 from journal.status.probe import Probe
 from journal.status.restored import communes_back, describe_back, describe_lost, forgotten_purges, forgotten_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from datetime import datetime
+    from pathlib import Path
 
     from journal.clock import Clock, ClockGuard
     from journal.database.store import Store
@@ -189,7 +190,8 @@ class Checks:
                     self._keystore.confirm_day_key(category.code, day)
                 except KeyStoreError as error:
                     return str(error)
-        return None
+        # Before the next key is to be made, days ahead. In a thread, as of the hand-over.
+        return await asyncio.to_thread(_check_copies, self._keystore.directories)
 
     async def _check_partitions(self) -> str | None:
         made = {(row.category, row.day) for row in await self._store.partitions()}
@@ -244,6 +246,14 @@ class Checks:
         if self._unsealed is not None and waiting and row.at - min(self._unsealed[1], waiting) > STALE_SEAL:
             return f"heads changed more than 10 minutes ago and seal {row.number} is still the last"
         return None
+
+
+def _check_copies(directories: Iterable[Path]) -> str | None:
+    """Return a problem with a copy of the key store that can be read alone: no new key is made, and no purge ends."""
+    for directory in directories:
+        if why := why_unwritable(directory):
+            return f"{directory}: {why}: {MAKE_WRITABLE}"
+    return None
 
 
 def _check_outboxes(settings: Settings, tenants: list[str]) -> str | None:

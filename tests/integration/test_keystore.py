@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from journal.cli.host_checks import check_keystore
 from journal.core.entry import RESERVED_TENANT, Compartment
 from journal.core.errors import (
     AbsentKeyError,
@@ -20,6 +21,7 @@ from journal.core.errors import (
     KeyStoreError,
     OperatorError,
 )
+from journal.keys.files import MAKE_WRITABLE
 from journal.keys.last_seal import SealMoment, remember
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import KEY_BYTES, SERVICE_KEY, make_master_key, read_master_key
@@ -574,6 +576,24 @@ async def test_readiness_names_a_copy_that_is_gone(postgres: EmbeddedPostgres, t
         replica.rename(tmp_path / "unmounted")
         assert str(replica) in str((await world.service.checks.run())["keys"])
         (tmp_path / "unmounted").rename(replica)
+        assert (await world.service.checks.run())["keys"] is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+async def test_readiness_names_a_copy_that_can_only_be_read(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """As a replica outside the directories that the units may write to: told days before a key cannot be made."""
+    replica = tmp_path / "replica"
+    async with new_world(postgres, tmp_path, keystore_replicas=(str(replica),)) as world:
+        subprocess.run(["mount", "--bind", replica, replica], check=True)
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", replica], check=True)
+            told = (await world.service.checks.run())["keys"]
+            assert not world.service.checks.lacks_keys()
+            (found,) = [one for one in check_keystore(world.settings, world.clock.now()) if one.severity == "failure"]
+        finally:
+            subprocess.run(["umount", replica], check=True)
+        assert str(told).startswith(f"{replica}: Read-only file system: mount it, or make it writable")
+        assert (found.told, found.mend) == (f"{replica}: Read-only file system", MAKE_WRITABLE)
         assert (await world.service.checks.run())["keys"] is None
 
 
