@@ -194,6 +194,14 @@ def test_the_example_names_every_setting() -> None:
     assert made.keystore_replicas == ("/srv/openepm-journal/keys",)
 
 
+def test_an_empty_variable_takes_the_replicas_away(tmp_path: Path) -> None:
+    """As the guide has a replica made or restored from: the settings, which name it, stay as they are."""
+    path = tmp_path / "journal.toml"
+    path.write_text('keystore_replicas = ["/srv/openepm-journal/keys"]\n', encoding="utf-8")
+    assert load_settings({"JOURNAL_CONFIG": str(path)}).keystore_replicas == ("/srv/openepm-journal/keys",)
+    assert load_settings({"JOURNAL_CONFIG": str(path), "JOURNAL_KEYSTORE_REPLICAS": ""}).keystore_replicas == ()
+
+
 def test_setup_admits_the_account_and_nobody_else(tmp_path: Path) -> None:
     """Its lines come first, in a block that is put once, and replaced where it is another one."""
     path = tmp_path / "pg_hba.conf"

@@ -22,7 +22,7 @@ from journal.clock import SystemClock
 from journal.core.entry import Compartment
 from tests.support.databases import fresh_database
 from tests.support.forks import write_program
-from tests.support.guide import chapter, commands_in
+from tests.support.guide import GUIDE, chapter, commands_in
 from tests.support.rig import SERVICE
 from tests.support.serving import SERVICE_PROGRAM, Site, found_site
 from tests.support.shell import run
@@ -80,7 +80,8 @@ class Operator:
         done = run(command, self.environment, where)
         assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
         said = done.stdout + done.stderr
-        name = " ".join(word for word in command.split()[1:3] if not word.startswith("-"))
+        words = command.partition("openepm-journal ")[2].split()[:2]
+        name = " ".join(word for word in words if not word.startswith("-"))
         if name in SAID:
             assert re.search(SAID[name], said), said
         return said
@@ -111,7 +112,8 @@ async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
         rows = await installation.service.store.list_credentials()
     [credential] = [row.id for row in rows if row.role == "module"]
 
-    typed = [one for one in commands_in(chapter(2)) if one.startswith("openepm-journal")]
+    typed = [one for one in commands_in(chapter(2)) if "openepm-journal keys " in one]
+    assert len(typed) == 2
     typed += commands_in(chapter(10))
     assert sum("keys rotate" in one for one in typed) == 4
     for command in typed:
@@ -200,6 +202,22 @@ def with_certificate(place: Path) -> Path:
     certificate = next(one for one in commands_in(chapter(8)) if one.startswith("openssl req"))
     assert run(certificate, os.environ, place).returncode == 0
     return place
+
+
+def test_the_second_host_as_the_guide_has_it() -> None:
+    """Each command is there, in an order that works; `tests/deploy` types them on two hosts."""
+    several = chapter(17)
+    relay = commands_in(several[several.index("### Le second hôte") : several.index("### Devant deux hôtes")])
+    ours = [shlex.split(one.partition("openepm-journal ")[2]) for one in relay if " openepm-journal " in f" {one}"]
+    ours = [words for words in ours if words and not words[0].startswith(("/", "-"))]
+    for words in ours:
+        make_parser().parse_args(words)
+    assert [words[0] for words in ours] == ["keys", "verify-store", "signer", "setup", "doctor"]
+    units = {path.name for path in (GUIDE.parent / "backup" / "systemd").iterdir()} | {
+        path.name for path in GUIDE.parent.iterdir()
+    }
+    (enabled,) = [one for one in relay if one.startswith("systemctl enable")]
+    assert set(enabled.split()[3:]) <= units
 
 
 def test_papers_as_the_guide_has_them() -> None:
