@@ -55,8 +55,13 @@ class Asked:
     label: str = ""
     expires_at: datetime | None = None
 
-    def check(self, *, known: Sequence[str], now: datetime) -> None:
-        """Raise OperatorError unless it makes sense; `known` are the categories there are, or will be."""
+    def check(self, *, known: Sequence[str], now: datetime, has_moved: bool) -> None:
+        """Raise OperatorError unless it makes sense; `known` are the categories there are, or will be.
+
+        `has_moved` says that the commune's modules record at another service.
+        """
+        if has_moved and self.role == "module":
+            raise OperatorError(f"{self.tenant} has moved: its modules record at the service it went to")
         if self.role not in CREDENTIAL_ROLES:
             raise OperatorError(f"role {self.role!r}: choose {_enumerate(CREDENTIAL_ROLES)}")
         if not self.categories:
@@ -271,10 +276,8 @@ class Credentials:
         row = self._service.snapshot.tenant(asked.tenant)
         if row is None or row.closed:
             raise OperatorError(f"there is no tenant {asked.tenant}: see openepm-journal tenant list")
-        if row.moved and asked.role == "module":
-            raise OperatorError(f"{asked.tenant} has moved: its modules record at the service it went to")
         known = [category.code for category in self._service.snapshot.categories()]
-        asked.check(known=known, now=self._service.clock.now())
+        asked.check(known=known, now=self._service.clock.now(), has_moved=row.moved)
 
     async def _check_longer(self, asked: Asked) -> None:
         """Refuse a module for what must be handed over, where nothing is."""

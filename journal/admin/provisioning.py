@@ -274,13 +274,16 @@ class _Planner:
             self.plan.categories.append(new)
             return
         days = row.next_retention_days if row.next_retention_days is not None else row.rule_days
-        there = (row.label, row.regime, days, row.needs_authorisation, row.basis, row.legal_basis, row.required_days)
-        asked = (
-            *(new.label, new.regime, new.retention_days, new.needs_authorisation, new.basis, new.named_basis),
-            new.required_days,
-        )
-        names = ("label", "regime", "retention_days", "needs_authorisation", "basis", "legal_basis", "required_days")
-        if differing := [name for name, old, wanted in zip(names, there, asked, strict=True) if old != wanted]:
+        compared = {
+            "label": (row.label, new.label),
+            "regime": (row.regime, new.regime),
+            "retention_days": (days, new.retention_days),
+            "needs_authorisation": (row.needs_authorisation, new.needs_authorisation),
+            "basis": (row.basis, new.basis),
+            "legal_basis": (row.legal_basis, new.named_basis),
+            "required_days": (row.required_days, new.required_days),
+        }
+        if differing := [name for name, (old, wanted) in compared.items() if old != wanted]:
             raise OperatorError(
                 f"category {item.code} is there with another {', another '.join(differing)}: a rule is changed on a "
                 "written instruction, with openepm-journal category set"
@@ -322,7 +325,8 @@ class _Planner:
         if rows := self._credentials.get((item.tenant, item.label)):
             self._compare(asked, rows)
             return
-        asked.check(known=sorted(self._known), now=self._service.clock.now())
+        row = self._tenants.get(item.tenant)  # none of one that the file adds
+        asked.check(known=sorted(self._known), now=self._service.clock.now(), has_moved=row is not None and row.moved)
         if item.role == "module" and item.tenant not in self._handed_over():
             refuse_module(item.tenant, self._longer.intersection(item.categories))
         if self._tokens is None:

@@ -102,6 +102,17 @@ def test_a_move_and_an_end_without_an_export(home: Path, tmp_path: Path) -> None
     assert (
         orjson.loads((tmp_path / "again.json").read_bytes())["chains"] == orjson.loads(inventory.read_bytes())["chains"]
     )
+    # A file that states its modules makes them no credentials that would be refused.
+    stated = tmp_path / "communes.toml"
+    stated.write_text(
+        '[[credential]]\ntenant = "sete"\nlabel = "module"\nrole = "module"\ncategories = ["ecrits"]\n'
+        'source_prefix = "/openepm/"\n',
+        encoding="utf-8",
+    )
+    refused = command(home, "provision", str(stated), "--tokens", str(tmp_path / "tokens"))
+    assert refused.returncode != DONE
+    assert "sete has moved: its modules record at the service it went to" in refused.stderr
+    assert not (tmp_path / "tokens").exists()
     done = command(home, "tenant", "close", "sete", "--without-export")
     assert done.returncode == DONE, done.stderr
     assert "closed without an export" in done.stdout
