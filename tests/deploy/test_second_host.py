@@ -78,7 +78,8 @@ def a_replica_as_the_guide_adds_one(host: CleanHost) -> None:
         if "/srv/openepm-journal/keys" in command:
             host.must(command)
     host.must(f"echo '{REPLICA}' >> {SETTINGS} && systemctl restart openepm-journal")
-    assert "Read-only file system" in host.run("openepm-journal doctor").said
+    assert "is not ready: keys" in host.run("openepm-journal doctor").said
+    assert "Read-only file system" in host.must("journalctl -u openepm-journal -g 'not ready' -n 1")
     host.must("openepm-journal setup && systemctl restart openepm-journal")
     assert "in 2 copies" in host.must("openepm-journal doctor")
 
