@@ -315,6 +315,7 @@ async def test_moving_heads_leaves_their_index_alone(store: Store, owner: asyncp
     counters = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'head'"
     updated = heap_only = 0
     while updated < 50:  # statistics arrive when the backend that made them is idle
+        await asyncio.sleep(0.05)
         updated, heap_only = await owner.fetchrow(counters)
         await owner.execute("SELECT pg_stat_clear_snapshot()")
     assert (updated, heap_only) == (50, 50)
