@@ -12,6 +12,7 @@ from journal.clock import SimulatedClock
 from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, ExpiredCertificateError, NotCoveredError, OperatorError, StoreError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
+from journal.core.times import MAX_RETENTION_DAYS
 from journal.pki import cms
 from journal.pki.certificates import pem_to_der
 from journal.seals.dev_authority import make_development_authority
@@ -271,18 +272,22 @@ async def test_readiness_speaks_of_unsealed_heads(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "twice"),
+    ("days", "twice", "kept"),
     [
-        (66, 14),  # days with two seals, the last ones: open seals are thinned after seven
-        pytest.param(66, 66, marks=pytest.mark.campaign),
-        pytest.param(120, 120, marks=pytest.mark.campaign),
+        (24, 9, 7),  # days with two seals, the last ones: open seals are thinned after seven
+        pytest.param(66, 14, 60, marks=pytest.mark.campaign),
+        pytest.param(66, 66, 60, marks=pytest.mark.campaign),
+        pytest.param(120, 120, 60, marks=pytest.mark.campaign),
     ],
 )
-async def test_bounded_storage(world: World, days: int, twice: int) -> None:
+async def test_bounded_storage(world: World, days: int, twice: int, kept: int) -> None:
     """Over months, close seals stay for ever, open ones a week, and heads as long as a base may be among them."""
     store = world.service.store
     extracts: list[tuple[date, bytes]] = []
     heads: list[int] = []
+    if kept != MAX_RETENTION_DAYS:
+        for row in await store.read_categories():
+            await world.installation.administration.set_category(row.code, instruction="I-1", retention_days=kept)
     for number in range(days):
         await world.travel_to(FIRST_DAY + number * DAY)
         for _ in range(2 if number >= days - twice else 1):
@@ -293,7 +298,7 @@ async def test_bounded_storage(world: World, days: int, twice: int) -> None:
         await store.prune_seal_heads(days=0)
         async with world.superuser() as superuser:
             heads.append(await superuser.fetchval("SELECT count(*) FROM journal.seal_head"))
-        if number % 30 == 29:
+        if number % (kept // 2) == kept // 2 - 1:
             assert await world.audit() == []
             extracts.append((world.today, await world.extract(FIRST_DAY, world.today)))
     seals = await seals_of(world)
@@ -304,11 +309,11 @@ async def test_bounded_storage(world: World, days: int, twice: int) -> None:
         world.verify(extract)
     report = world.verify(await world.extract(FIRST_DAY, world.today))
     assert report.manifest.disclosed == await world.size() - report.manifest.base.size
-    if days > 66:
+    if days > kept + 6:
         with pytest.raises(StoreError, match="no longer kept"):
             await store.read_seal_heads(1)
     # Three heads move on a day: of an entry, of the purge, of the purge's own entry; each chain has one from before.
-    assert max(heads) <= 3 * (60 + 1) + len(opened) + CHAINS
+    assert max(heads) <= 3 * (kept + 1) + len(opened) + CHAINS
     assert await world.audit() == []
 
 
