@@ -20,7 +20,7 @@ from tests.browser.lives import recovery
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CASES = 200
+CASES = 100
 BATCH_CASES = 200
 # Of two faults one verifier may meet the one first, the other the other; it has not happened for long.
 SAME_CLASS_SHARE = 0.95
@@ -89,15 +89,17 @@ def test_they_agree_on_many(verifier: Verifier, part: int) -> None:
     hold(verifier, 10_000 * (part + 1), 10_000 * (part + 2))
 
 
-def test_they_agree_on_losses(verifier: Verifier) -> None:
+@pytest.mark.parametrize("count", [20, pytest.param(300, marks=pytest.mark.campaign)])
+def test_they_agree_on_losses(verifier: Verifier, count: int) -> None:
     """A lost seal made in the very second of the recovery was once a fork to one, lost to the other."""
-    made = [recovery(Random(number)) for number in range(60)]
+    made = [recovery(Random(number)) for number in range(count)]
     subjects = [Case(f"recovery {number}", extract.pack(), known) for number, (extract, known) in enumerate(made)]
     assert compare(verifier, subjects)[1] == []
 
 
-def test_a_file_cut_short_is_refused_by_both(verifier: Verifier) -> None:
+@pytest.mark.parametrize("ends", [50, pytest.param(500, marks=pytest.mark.campaign)])
+def test_a_file_cut_short_is_refused_by_both(verifier: Verifier, ends: int) -> None:
     """Wherever it ends."""
     whole = container("complete")
-    subjects = [Case(f"cut at {end}", whole[:end]) for end in range(0, len(whole), len(whole) // 150)]
+    subjects = [Case(f"cut at {end}", whole[:end]) for end in range(0, len(whole), len(whole) // ends)]
     assert compare(verifier, subjects)[1] == []
