@@ -34,6 +34,7 @@ from journal.document import render
 from journal.signer import connect
 from tests.support import bound, hosts, moved_clock
 from tests.support.clusters import copy_clusters
+from tests.support.hashing import hash_lightly
 from tests.support.loaded import load_commands
 
 if TYPE_CHECKING:
@@ -147,8 +148,9 @@ async def start_signer(control: int, service: str, files: Sequence[Path]) -> Chi
 def fork_children(put: Callable[[object, str, object], None]) -> None:
     """Let this process fork what it would start, signers and makers of documents; `put` sets an attribute.
 
-    It copies PostgreSQL's clusters, from where all that is forked keeps them.
+    It copies PostgreSQL's clusters, from where all that is forked keeps them, and hashes passwords for little.
     """
+    hash_lightly(put)
     copy_clusters(put, lambda: Path(_server()).parent)
     put(render, "_start", DocumentMaker.start)
     put(connect, "_start", start_signer)
