@@ -19,6 +19,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from tests.support import forks
 from tests.support.later import ADDED, make_later
 from tests.support.posting import CLIENTS, posting
 from tests.support.serving import SERVICE_PROGRAM, Site, found_site
@@ -52,7 +53,11 @@ def program_of(tree: Path | None) -> dict[str, str]:
 
 
 async def command(site: Site, tree: Path | None, *words: str, code: int = 0) -> str:
-    """Run a command of one of the two trees, which must end so; return what it says."""
+    """Run a command of one of the two trees, which must end so; return what it says. The installed one's is forked."""
+    if tree is None:
+        done = await asyncio.to_thread(forks.run, words, site.environment)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *SERVICE_PROGRAM,
