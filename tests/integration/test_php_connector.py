@@ -23,6 +23,7 @@ from ingest.problems import KINDS
 from journal.core.entry import TYPE_PREFIX
 from journal.core.faults import CODES
 from journal.core.times import format_time
+from tests.support import forks
 from tests.support.databases import fresh_database
 from tests.support.php import DIRECTORY, Connector
 from tests.support.ports import free_port
@@ -95,10 +96,11 @@ async def python(connector: Connector, subject: str, category: str = CATEGORY) -
 
 
 async def command(connector: Connector, emitter: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of either connector."""
-    by_python = [sys.executable, str(DIRECTORY / "openepm_journal.py")]
-    start = by_python if emitter == "python" else [str(DIRECTORY / "openepm-journal-php")]
-    return await program(*start, *words, "--config", str(connector.config))
+    """Run a command of either connector; that in Python is forked, and run as it is where `python` records."""
+    arguments = [*words, "--config", str(connector.config)]
+    if emitter == "python":
+        return await asyncio.to_thread(forks.run, arguments, os.environ, module="tests.support.emitter")
+    return await program(str(DIRECTORY / "openepm-journal-php"), *arguments)
 
 
 async def status(connector: Connector) -> str:

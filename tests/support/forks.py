@@ -62,15 +62,17 @@ def run(
     *,
     is_bound: bool = False,
     space: str = "",
+    module: str = COMMANDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run openepm-journal to its end in a directory, by default ours, as `subprocess.run` would with captured text.
 
     One that `is_bound` passes over no file's mode, as root's would. `space` is the network namespace that it is in.
+    `module` is another program of a test's, whose `main` takes arguments too.
     """
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as connection:
         out, err = Path(directory) / "out", Path(directory) / "err"
         request = _request(arguments, environment, is_bound=is_bound, space=space)
-        request["directory"] = str(here or Path.cwd())
+        request |= {"module": module, "directory": str(here or Path.cwd())}
         connection.connect(_server())
         connection.sendall(orjson.dumps(request | {"out": str(out), "err": str(err)}))
         connection.shutdown(socket.SHUT_WR)
