@@ -46,6 +46,7 @@ class Plan:
     faults: int
     between_faults: int  # in days
     rules: dict[int, int]  # what is changed of a rule, by the number of the day
+    checks: int  # days from one check of readiness to the next
     audits: tuple[int, ...]  # the days on which the whole store is checked
     asking: int  # how many communes then ask for extracts
     kept_days: int = 60  # of the categories whose rule does not change
@@ -58,6 +59,7 @@ PLAN = Plan(
     faults=25,
     between_faults=4,
     rules={45: 10, 60: 25, 95: 3, 100: 8},
+    checks=2,
     audits=(39, 79),
     asking=2,
 )
@@ -69,6 +71,7 @@ DENSE = Plan(
     faults=10,
     between_faults=2,
     rules={9: 10, 17: 25, 23: 3, 27: 8},
+    checks=4,
     audits=(19,),
     asking=1,
     kept_days=30,
@@ -344,7 +347,7 @@ class Life:
         if number not in self.plan.still:
             await self.record(self.tenants)
         await self.installation.service.sealer.seal_open(even_if_still=False)
-        if number % 2:
+        if number % self.plan.checks == self.plan.checks - 1:
             await self.check(whole=number in self.plan.audits)
         await self.go(midnight(day + DAY) - MILLISECOND, still=True)
         await self.record(self.tenants[:1], (BRIEF, "ecrits"))
