@@ -94,7 +94,7 @@ def several_hosts() -> tuple[list[str], list[str]]:
 
 def carry(first: Path, second: Path, host: CleanHost) -> None:
     """Bring what another machine keeps, or the operator carries: files keep their numbers, as on a disk."""
-    host.must("systemctl stop postgresql")
+    host.must("systemctl stop postgresql postgresql@15-main")
     for place in DATABASE:
         shutil.rmtree(second / place)
         subprocess.run(["cp", "--archive", first / place, second / place], check=True)
