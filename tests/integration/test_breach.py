@@ -156,7 +156,8 @@ async def test_only_what_was_there_when_it_was_asked_for(world: World) -> None:
     (asked,) = found.asked
     assert (asked.category, asked.first, asked.last, asked.is_granted) == (CATEGORY, f"{FIRST}", f"{asked_on}", True)
     assert day_of(asked.at) == asked_on
-    await world.travel_to(FIRST + 60 * DAY)
+    await world.shorten_rules(5)
+    await world.travel_to(FIRST + 5 * DAY)
     await world.seal()
     await world.installation.purger.run(max_days=None)
     await world.seal()
@@ -244,7 +245,8 @@ async def test_a_commune_s_own_journal_that_was_altered(world: World) -> None:
 
 async def test_what_was_purged_since(world: World) -> None:
     """Entries that were there in the period and are purged now are counted by the entries of their purge."""
-    await world.travel_to(FIRST + 60 * DAY)
+    await world.shorten_rules(5)
+    await world.travel_to(FIRST + 5 * DAY)
     await world.seal()
     await world.installation.purger.run(max_days=None)
     await world.seal()
@@ -263,7 +265,8 @@ async def test_what_was_purged_since(world: World) -> None:
 
 async def test_a_purge_that_is_late(world: World) -> None:
     """Days past their limit were there for a thief: they are counted as such, and then as purged since."""
-    await world.travel_to(FIRST + 62 * DAY)
+    await world.shorten_rules(5)
+    await world.travel_to(FIRST + 7 * DAY)
     await world.seal()
     whole = DAYS * PER_DAY
     for purged in (False, True):
@@ -271,14 +274,14 @@ async def test_a_purge_that_is_late(world: World) -> None:
             await world.installation.purger.run(max_days=None)
             await world.seal()
         situation = await gather(world.service, TENANT)
-        found = await examine(situation, suspect(world, suspicion="root", first=FIRST + 62 * DAY))
+        found = await examine(situation, suspect(world, suspicion="root", first=FIRST + 7 * DAY))
         (of_category,) = [one for one in found.exposures if one.category == CATEGORY]
         counted = (of_category.entries, of_category.overdue, of_category.purged_since)
         assert counted == (0, 0, whole) if purged else (0, whole, 0)
         assert of_category.total == whole
         paper = dossier(situation, found, "ab" * 32)
         text = orjson.dumps([one.blocks for one in paper.sections]).decode()
-        assert paper.subtitle.endswith(", le 3\u00a0mai\u00a02026")
+        assert paper.subtitle.endswith(", le 9\u00a0mars\u00a02026")
         (row,) = [row for row in paper.sections[1].blocks[1]["rows"] if row[0][0]["text"] == "Main courante"]
         assert [row[place][0]["text"] for place in (3, 4)] == ["–", "–"]
         assert f"et {whole} {'détruites depuis' if purged else 'au-delà de leur terme, non relues'}" in text

@@ -90,7 +90,8 @@ async def test_a_destroyed_commune(world: World, tmp_path: Path) -> None:
     assert world.verify(await world.extract(FIRST, world.today, tenant=OTHER_TENANT)).manifest.disclosed == 9
     assert set((await world.service.checks.run()).values()) == {None}
     # Days later, the others go on, are purged, and the store is in order.
-    await world.travel_to(FIRST + 61 * DAY)
+    await world.shorten_rules(5)
+    await world.travel_to(world.today + 6 * DAY)
     await world.record(1, tenant=OTHER_TENANT)
     await world.installation.purger.run(max_days=None)
     assert await world.service.store.read_purge_spans() == []
@@ -126,7 +127,8 @@ async def test_the_record(world: World) -> None:
     destroyed = [data for _, subject, data in await told(world, RESERVED_TENANT) if subject == TENANT]
     assert [data["change"] for data in destroyed] == ["destroyed"]
     # When the entry that tells of it is purged, the same, and it is not told again.
-    await world.travel_to(FIRST + 63 * DAY)
+    await world.shorten_rules(5)
+    await world.travel_to(world.today + 6 * DAY)
     await world.installation.purger.run(max_days=None)
     size = await world.size(RESERVED_TENANT, JOURNAL_CATEGORY)
     assert await destroy(world) == record

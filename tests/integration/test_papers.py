@@ -267,7 +267,8 @@ async def test_measures_are_read_from_the_installation(world: World) -> None:
 
 async def test_a_late_purge_is_told(world: World) -> None:
     """Days that are kept past their limit show while they are there, and once they have gone."""
-    await world.travel_to(FIRST + 62 * DAY)
+    await world.shorten_rules(5)
+    await world.travel_to(FIRST + 7 * DAY)
     await world.seal()
     title = "Destruction au terme, avec les clés"
     style, said = states(await measures(await gather(world.service, TENANT)))[title]

@@ -286,8 +286,7 @@ async def test_bounded_storage(world: World, days: int, twice: int, kept: int) -
     extracts: list[tuple[date, bytes]] = []
     heads: list[int] = []
     if kept != MAX_RETENTION_DAYS:
-        for row in await store.read_categories():
-            await world.installation.administration.set_category(row.code, instruction="I-1", retention_days=kept)
+        await world.shorten_rules(kept)
     for number in range(days):
         await world.travel_to(FIRST_DAY + number * DAY)
         for _ in range(2 if number >= days - twice else 1):

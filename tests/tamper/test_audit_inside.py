@@ -227,7 +227,8 @@ async def test_controls(filled: World) -> None:
     await filled.installation.maintenance.prepare()
     assert await look(filled) == []
     assert await passed(filled) == []
-    await filled.travel_to(FIRST + 62 * DAY)
+    await filled.shorten_rules(5)
+    await filled.travel_to(FIRST + 7 * DAY)
     await filled.seal()
     await filled.installation.purger.run(to_the_limit=True)
     assert await look(filled) == []
