@@ -133,9 +133,13 @@ async def test_a_late_purge_is_told_as_late(world: World) -> None:
     assert first.shown == second.shown
 
 
-@pytest.mark.parametrize("nights", [61, pytest.param(120, marks=pytest.mark.campaign)])
-async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> None:
+@pytest.mark.parametrize(
+    ("kept", "nights"),
+    [(10, 11), pytest.param(60, 61, marks=pytest.mark.campaign), pytest.param(60, 120, marks=pytest.mark.campaign)],
+)
+async def test_what_can_be_said_as_time_goes_by(world: World, kept: int, nights: int) -> None:
     """First heads are pruned, then entries are purged: each time less is said, never anything else, at last nothing."""
+    await world.shorten_rules(kept)
     await world.travel_to(FIRST)
     await world.record(4, category="main-courante")
     await live(world, 1)
@@ -144,13 +148,13 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
         await world.record(3, category=category)
     await live(world, 2, first=1)
     early = await attest(world)
-    await purge_all(world, 59)
+    await purge_all(world, kept - 1)
     whole = await attest(world)
     await world.service.store.prune_seal_heads(days=0)
     assert {facts.state for facts in whole.categories} == {"destroyed"}
     assert facts_of(whole, BRIEF) == facts_of(early, BRIEF)
     # The next night, the heads at the close of the day are gone.
-    await purge_all(world, 60)
+    await purge_all(world, kept)
     await world.service.store.prune_seal_heads(days=0)
     pruned = await attest(world)
     assert pruned.closing == whole.closing
@@ -173,13 +177,13 @@ async def test_what_can_be_said_as_time_goes_by(world: World, nights: int) -> No
     key.write_bytes(content)
     copy.write_bytes(content)
     # The night after, the entry that recorded the purge of the brief category is purged.
-    await purge_all(world, 61)
+    await purge_all(world, kept + 1)
     await world.service.store.prune_seal_heads(days=0)
     later = await attest(world)
     assert {facts.code for facts in later.of_state("untold")} == {BRIEF, QUIET}
     assert facts_of(later, "main-courante").count == 4
     assert await world.audit() == []
-    if nights == 61:
+    if nights == kept + 1:
         return
     await purge_all(world, nights)
     await world.service.store.prune_seal_heads(days=0)

@@ -114,9 +114,10 @@ class World:
         await self.installation.maintenance.prepare()
 
     async def shorten_rules(self, days: int) -> None:
-        """Keep every category for so many days from now on: sixty, lived or passed over, take seconds of processor."""
+        """Keep nothing longer than so many days from now on: sixty, lived or passed over, take seconds of processor."""
         for row in await self.service.store.read_categories():
-            await self.installation.administration.set_category(row.code, instruction="I-0", retention_days=days)
+            if row.retention_days > days:
+                await self.installation.administration.set_category(row.code, instruction="I-0", retention_days=days)
 
     async def travel_to(self, day: date, hour: float = 9) -> None:
         """Move every clock to an hour of a day."""
