@@ -118,6 +118,8 @@ async def campaign(
                     await serving.kill()
                     serving = await Serving.start(site, workers=workers, program=program)
                     await serving.ready()
+            # The last of these was sent after the last kill: the database is recovered, for who judges it.
+            await load.acknowledgements(CLIENTS + 1)
             await load.finish()
             assert await serving.stop() == 0
     finally:
