@@ -283,9 +283,11 @@ def test_a_count_that_is_not_right_is_seen() -> None:
     assert kind.verdict == "mismatched part"
 
 
+@pytest.mark.parametrize("size", [1, sweep.SLICE_ENTRIES])
 @pytest.mark.parametrize("more", [-1, 1])
-def test_a_count_of_accesses_of_other_days_is_seen(more: int) -> None:
-    """The manifest counts them, and the entries disclosed bound it."""
+def test_a_count_of_accesses_of_other_days_is_seen(more: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest counts them, and the entries disclosed bound it, be they in one slice or in several."""
+    monkeypatch.setattr(sweep, "SLICE_ENTRIES", size)
     world = World()
     for minutes, day in enumerate((1, 2, 1)):
         world.append(noon(march(2), minutes=minutes), time=f"2026-03-0{day}T08:00:00.000000Z")
