@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from journal.settings import Settings
 
 PURGE_RETRY_SECONDS = 30
+# A look at the lock for destroying keys takes microseconds, on a busy machine a turn of the scheduler.
+LOOKS_LIMIT, LOOK_PAUSE_SECONDS = 200, 0.005
 
 
 class KeyStore:
@@ -175,21 +178,22 @@ class KeyStore:
         make_private_directory(directory)
         descriptor = use_reserve(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError(busy, retry_after_seconds=PURGE_RETRY_SECONDS) from error
+            if not _take(descriptor):
+                raise BusyError(busy, retry_after_seconds=PURGE_RETRY_SECONDS)
             yield
         finally:
             os.close(descriptor)
 
     def is_destroying(self) -> bool:
-        """Tell whether some run holds the lock for destroying keys."""
+        """Tell whether some run holds the lock for destroying keys; a run that begins meanwhile is not hindered."""
         try:
-            with self.destroying():
-                return False
-        except BusyError:
-            return True
+            descriptor = use_reserve(lambda: os.open(self._directories[0], os.O_RDONLY | os.O_DIRECTORY))
+        except FileNotFoundError:
+            return False
+        try:
+            return not _is_shared(descriptor)
+        finally:
+            os.close(descriptor)
 
     @property
     def directories(self) -> tuple[Path, ...]:
@@ -414,6 +418,33 @@ class KeyStore:
         except FencedDayError:
             self._keys.shred(_day_name(category, day))
             raise
+
+
+def _take(descriptor: int) -> bool:
+    """Take the lock for destroying keys; False if another run has it.
+
+    Who only looks whether it is taken shares it for a moment: that is waited for, and is no other run.
+    """
+    for _ in range(LOOKS_LIMIT):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not _is_shared(descriptor):
+                return False
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            time.sleep(LOOK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
+
+
+def _is_shared(descriptor: int) -> bool:
+    """Share the lock for destroying keys; False if a run has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _day_name(category: str, day: date) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from journal.core.errors import (
     KeyStoreError,
     OperatorError,
 )
+from journal.keys import store as store_module
 from journal.keys.last_seal import SealMoment, remember
 from journal.keys.store import KeyStore, open_keystore
 from journal.keys.wrapped import KEY_BYTES, SERVICE_KEY, make_master_key, read_master_key
@@ -597,3 +599,46 @@ async def test_nothing_is_acknowledged_under_a_key_that_a_replica_does_not_take(
 async def submitted(installation: Installation, event: Event) -> None:
     """Have one event recorded."""
     await installation.service.writer.submit(Compartment(SERVICE, TENANT, WORLD_CATEGORY), "test", [event], 1000)
+
+
+def test_a_look_at_the_lock_hinders_no_run(store: KeyStore, directories: list[Path]) -> None:
+    """Looks see a run and not each other; a run that begins while somebody looks is not refused for it."""
+    looking = os.open(directories[0], os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    assert not store.is_destroying()
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        os.close(looking)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("journal.keys.store.time.sleep", pause)
+        with store.destroying():
+            assert pauses == [store_module.LOOK_PAUSE_SECONDS]
+            assert opened(directories).is_destroying()
+            with pytest.raises(BusyError, match="another purge is running"), opened(directories).destroying():
+                pass
+    assert len(pauses) == 1
+    assert not store.is_destroying()
+
+
+def test_a_look_that_does_not_end_is_not_waited_for_for_ever(
+    store: KeyStore, directories: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a process that was stopped in the middle of one."""
+    monkeypatch.setattr(store_module, "LOOK_PAUSE_SECONDS", 0)
+    looking = os.open(directories[0], os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    with pytest.raises(BusyError), store.destroying():
+        pass
+    os.close(looking)
+    with store.destroying():
+        pass
+
+
+def test_a_look_makes_no_key_store(store: KeyStore, directories: list[Path]) -> None:
+    """Where it is not mounted, the audit leaves nothing behind that a mount would hide."""
+    shutil.rmtree(directories[0])
+    assert not store.is_destroying()
+    assert not directories[0].exists()
