@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -107,15 +108,15 @@ async def test_every_call_of_a_command_fails_once(
 ) -> None:
     """A commune added while the n-th sync, rename or link fails: refused or done, and a repeat completes it."""
     site = await found_site(tmp_path, mortal_cluster.dsn())
-    whole, trace = add_commune(site, "c0", number=None)
+    whole, trace = add_commune(site, "c0", failing=None)
     assert whole.returncode == 0, whole.stderr
-    assert len({line.split()[0] for line in trace if KEPT_CALL.search(line)}) == 1
-    calls = sum(KEPT_CALL.search(line) is not None for line in trace)
-    assert calls > PARTS
-    refused, numbers = 0, range(1 + part, calls + 1, PARTS)
+    counts = Counter(found[1] for line in trace if (found := KEPT_CALL.search(line)))
+    calls = [(name, number) for name, count in counts.items() for number in range(1, count + 1)]
+    assert len(calls) > PARTS
+    refused, numbers = 0, range(1 + part, len(calls) + 1, PARTS)
     for number in numbers:
-        first, trace = add_commune(site, f"c{number}", number)
-        assert any("(INJECTED)" in line for line in trace), f"{number} of {calls}"
+        first, trace = add_commune(site, f"c{number}", calls[number - 1])
+        assert any("(INJECTED)" in line for line in trace), calls[number - 1]
         assert "Traceback" not in first.stderr
         if first.returncode != 0:
             refused += 1
@@ -130,8 +131,8 @@ async def test_every_call_of_a_command_fails_once(
     assert await audit(site) == []
     record_property(
         "evidence",
-        f"part {part + 1} of {PARTS}: {len(numbers)} of the {calls} syncs, renames and links of `tenant add` fail once "
-        f"each: {refused} refused, all completed",
+        f"part {part + 1} of {PARTS}: {len(numbers)} of the {len(calls)} syncs, renames and links of `tenant add` fail "
+        f"once each: {refused} refused, all completed",
     )
 
 
@@ -140,10 +141,15 @@ def adding(name: str) -> list[str]:
     return [sys.executable, "-m", "tests.faults.one_thread", "tenant", "add", name, "--name", name]
 
 
-def add_commune(site: Site, name: str, number: int | None) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Add a commune, the call of this number failing if one is given; return how it ended, and the calls."""
+def add_commune(
+    site: Site, name: str, failing: tuple[str, int] | None
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Add a commune, this call, the n-th of its name, failing if one is given; return how it ended, and the calls.
+
+    strace counts the calls of each name, and of each thread, apart.
+    """
     path = site.home / "trace"
     line = ["strace", "-f", "--seccomp-bpf", "-o", str(path), "-e", f"trace={KEPT}"]
-    line += [] if number is None else ["-e", f"inject={KEPT}:error=EIO:when={number}"]
+    line += [] if failing is None else ["-e", f"inject={failing[0]}:error=EIO:when={failing[1]}"]
     done = subprocess.run([*line, *adding(name)], env=site.environment, capture_output=True, text=True, check=False)
     return done, path.read_text(encoding="utf-8").splitlines()
