@@ -1,4 +1,7 @@
-"""`tests/faults/REPORT.md`: what the campaign's cases showed, each on its commit, from the lines that they left."""
+"""`tests/faults/REPORT.md`: what the campaign's cases showed, each on its commit, from the lines that they left.
+
+What the report says of cases that never ran here stays in it: the campaign may be run in parts, on several machines.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from tests.faults.cases import PASSED, Case
 from tests.faults.shown import Shown, add_up, bound_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Shows = Sequence[tuple[Case, Shown]]
 
@@ -47,40 +50,55 @@ def write_report(cases: Iterable[Case]) -> bool:
     passed = [case for case in ordered if case.outcome == PASSED]
     figures = [(case, shown) for case in passed for shown in case.figures]
     failed = [case for case in ordered if case.outcome not in {PASSED, "skipped"}]
-    REPORT.write_text(
-        HEAD
-        + _totals(ordered, failed)
-        + FAULTS
-        + _rows([(case, shown) for case, shown in figures if not shown.broken], _fault_row)
-        + "\n"
-        + CONTROLS
-        + _rows([(case, shown) for case, shown in figures if shown.broken], _control_row)
-        + "\n"
-        + OTHERS
-        + _other_lines(passed),
-        encoding="utf-8",
-    )
+    parts = {
+        FAULTS: _rows([(case, shown) for case, shown in figures if not shown.broken], _fault_row),
+        CONTROLS: _rows([(case, shown) for case, shown in figures if shown.broken], _control_row),
+        OTHERS: _other_lines(passed),
+    }
+    merged = {title: _merge(_earlier(title), lines, title) for title, lines in parts.items()}
+    kept = sum(len(lines) for lines in merged.values()) - sum(len(lines) for lines in parts.values())
+    text = "\n".join(title + "".join(lines) for title, lines in merged.items())
+    REPORT.write_text(HEAD + _totals(ordered, failed, kept) + text, encoding="utf-8")
     return not failed
 
 
-def _totals(cases: list[Case], failed: list[Case]) -> str:
-    """Say how many ran, and name those that failed or could not run."""
+def _earlier(title: str) -> list[str]:
+    """Return the lines that the report has below a title."""
+    text = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
+    return [f"{line}\n" for line in text.partition(title)[2].partition("\n##")[0].splitlines() if line]
+
+
+def _merge(earlier: list[str], lines: list[str], title: str) -> list[str]:
+    """Put what cases here showed in the place of what the report says of the same; all else of it stays."""
+    merged = {_subject(line, title): line for line in [*earlier, *lines]}
+    return list(merged.values()) if title == OTHERS else [merged[subject] for subject in sorted(merged)]
+
+
+def _subject(line: str, title: str) -> tuple[str, ...]:
+    """Return what a line is about: a fault, and on which build."""
+    if title == OTHERS:
+        return (line.partition(": ")[0],)
+    first, second, *_ = (cell.strip() for cell in line.strip("|\n").split("|"))
+    return (first,) if title == FAULTS else (second, first)
+
+
+def _totals(cases: list[Case], failed: list[Case], kept: int) -> str:
+    """Say how many ran, and name those that failed or could not run; and how many lines are of other runs."""
     hours = sum(case.seconds for case in cases) / 3600
     skipped = [case for case in cases if case.outcome == "skipped"]
-    text = (
-        f"{len(cases)} cases, {len(failed)} failed, {len(skipped)} could not run here; {hours:.1f} hours of cases.\n\n"
-    )
+    text = f"{len(cases)} cases, {len(failed)} failed, {len(skipped)} could not run here; {hours:.1f} hours of cases."
+    text += f"\nLines of earlier runs, of cases that did not run again: {kept}." if kept else ""
+    text += "\n\n"
     text += "".join(f"- FAILED: `{case.case}` ({case.commit})\n" for case in failed)
     text += "".join(f"- could not run: `{case.case}`\n" for case in skipped)
     return text + ("\n" if failed or skipped else "")
 
 
-def _rows(figures: Shows, make: object) -> str:
+def _rows(figures: Shows, make: Callable[[Shows], str]) -> list[str]:
     groups: dict[tuple[str, str], list[tuple[Case, Shown]]] = defaultdict(list)
     for case, shown in figures:
         groups[shown.fault, shown.broken].append((case, shown))
-    assert callable(make)
-    return "".join(make(group) for _, group in sorted(groups.items()))
+    return [make(group) for _, group in sorted(groups.items())]
 
 
 def _fault_row(group: Shows) -> str:
@@ -116,7 +134,7 @@ def _commits(group: Shows) -> str:
     return ", ".join(sorted({case.commit for case, _ in group}))
 
 
-def _other_lines(cases: list[Case]) -> str:
+def _other_lines(cases: list[Case]) -> list[str]:
     """Name the cases whose evidence is only a sentence, and count those without, by module."""
     lines: list[str] = []
     silent: dict[str, int] = defaultdict(int)
@@ -124,5 +142,4 @@ def _other_lines(cases: list[Case]) -> str:
         told = {str(shown) for shown in case.figures}
         lines += [f"- {line} ({case.commit})\n" for line in case.evidence if line not in told]
         silent[case.module] += not case.evidence
-    lines += [f"- `{module}`: {count} cases passed\n" for module, count in sorted(silent.items()) if count]
-    return "".join(lines)
+    return lines + [f"- `{module}`: {count} cases passed\n" for module, count in sorted(silent.items()) if count]

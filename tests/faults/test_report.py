@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,33 @@ def test_rows_add_up() -> None:
     text = report.REPORT.read_text(encoding="utf-8")
     assert "| kill -9 | 300 | 30 | 0 | 0 | 0 | 1.00% | c0ffee |  | 7 cut off, start at most 2.0 s |\n" in text
     assert "| an early service | kill -9 | 5 | 2 | 0 | 0 | `test_report.py::broken` | c0ffee |\n" in text
+
+
+def test_what_did_not_run_again_stays() -> None:
+    """A part of the campaign, on another machine, takes the place of its own rows and lines, and of no others."""
+    for fault in ("kill -9", "power cut"):
+        keep(case(fault, Shown(fault=fault, trials=200)))
+        keep(case(f"{fault} broken", Shown(fault=fault, trials=5, lost=2, broken="an early service")))
+    for part in (1, 2):
+        keep(replace(case(f"part[{part}]"), evidence=[f"part {part} of 2: none failed"]))
+    assert report.write_report(read_cases().values())
+    before = report.REPORT.read_text(encoding="utf-8")
+    assert "earlier runs" not in before
+    cases.STATE.unlink()
+    keep(case("kill -9", Shown(fault="kill -9", trials=300)))
+    keep(case("power cut broken", Shown(fault="power cut", trials=6, lost=2, broken="an early service")))
+    keep(replace(case("part[2]"), evidence=["part 2 of 2: 1 failed"]))
+    assert report.write_report(read_cases().values())
+    after = report.REPORT.read_text(encoding="utf-8")
+    changed = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert changed == [
+        "3 cases, 0 failed, 0 could not run here; 0.0 hours of cases.",
+        "Lines of earlier runs, of cases that did not run again: 3.",
+        "| kill -9 | 300 | 0 | 0 | 0 | 0 | 1.00% | c0ffee |  |  |",
+        "| an early service | power cut | 6 | 2 | 0 | 0 | `test_report.py::power cut broken` | c0ffee |",
+        "- part 2 of 2: 1 failed (c0ffee)",
+    ]
+    assert len(after.splitlines()) == len(before.splitlines()) + 1
 
 
 def test_what_failed_is_named() -> None:
