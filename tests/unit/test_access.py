@@ -171,7 +171,7 @@ def test_an_accepted_type_is_returned_in_lower_case(given: str) -> None:
     ],
 )
 def test_another_type_is_refused_with_its_fault(headers: list[tuple[str, str]], code: object, header: str) -> None:
-    """415: which header is at fault, which types are accepted, and how each SDK changes the mode."""
+    """415: which header is at fault, which types are accepted, in words too, and how each SDK changes the mode."""
     request = make_mocked_request("POST", "/", headers=headers)
     with pytest.raises(ProblemError) as caught:
         access.media_type(request, ACCEPTED)
@@ -181,6 +181,7 @@ def test_another_type_is_refused_with_its_fault(headers: list[tuple[str, str]], 
     assert (fault.position, fault.pointer, fault.code, fault.header) == (0, "", code, header)
     accept = {"Accept": "application/json, application/cloudevents+json"}
     assert problem.headers == (accept if code is CONTENT_TYPE else {})
+    assert (" or ".join(ACCEPTED) in problem.detail) is (code is not CONTENT_ENCODING)
     assert problem.members == ({"structured_mode": access.STRUCTURED_MODE} if code is BINARY_MODE else {})
 
 
