@@ -103,9 +103,10 @@ def _patience(listed: Listed, kind: Kind) -> float:
     expected = expected_of(listed)
     if kind.hand_over:
         return SOON_SECONDS
-    if "audit" in expected and "ready" not in expected:
+    # The audit looks once a minute, and on a busy machine takes some seconds then.
+    if "audit" in expected:
         return AUDIT_SECONDS
-    return READY_SECONDS if expected & {"ready", "audit"} else SOON_SECONDS
+    return READY_SECONDS if "ready" in expected else SOON_SECONDS
 
 
 async def _remember(scene: Scene) -> None:
