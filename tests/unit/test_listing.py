@@ -13,6 +13,7 @@ from journal.core.errors import MalformedError
 from journal.extract.listing import (
     LISTED_SEAL_LIMIT_BYTES,
     disclosed_line,
+    disclosed_lines,
     encode_head_answer,
     encode_seals,
     parse_head_answer,
@@ -156,6 +157,13 @@ def test_proof_lines_come_back_as_they_were() -> None:
     assert parse_proof_line(withheld_line(12, b"l" * 32)[:-1]) == (12, False, b"l" * 32)
     assert disclosed_line(3, bytes(16)) == canonical.encode({"index": 3, "salt": "00" * 16}) + b"\n"
     assert withheld_line(3, bytes(32)) == canonical.encode({"index": 3, "leaf": "00" * 32}) + b"\n"
+
+
+def test_lines_written_together_are_those_written_apart() -> None:
+    """The service writes those of many entries at once."""
+    indexes, salts = range(7, 10), [bytes([number]) * 16 for number in range(3)]
+    lines = [disclosed_line(index, salt) for index, salt in zip(indexes, salts, strict=True)]
+    assert disclosed_lines(indexes, salts) == b"".join(lines)
 
 
 @pytest.mark.parametrize(
