@@ -70,8 +70,9 @@ def _earlier(title: str) -> list[str]:
 
 def _merge(earlier: list[str], lines: list[str], title: str) -> list[str]:
     """Put what cases here showed in the place of what the report says of the same; all else of it stays."""
-    merged = {_subject(line, title): line for line in [*earlier, *lines]}
-    return list(merged.values()) if title == OTHERS else [merged[subject] for subject in sorted(merged)]
+    new = {_subject(line, title) for line in lines}
+    merged = [line for line in earlier if _subject(line, title) not in new] + lines
+    return sorted(merged, key=lambda line: _subject(line, title))
 
 
 def _subject(line: str, title: str) -> tuple[str, ...]:

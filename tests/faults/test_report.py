@@ -75,9 +75,11 @@ def test_what_did_not_run_again_stays() -> None:
         keep(case(f"{fault} broken", Shown(fault=fault, trials=5, lost=2, broken="an early service")))
     for part in (1, 2):
         keep(replace(case(f"part[{part}]"), evidence=[f"part {part} of 2: none failed"]))
+        keep(replace(case(f"again[{part}]"), evidence=[f"both: {part}"]))
     assert report.write_report(read_cases().values())
     before = report.REPORT.read_text(encoding="utf-8")
     assert "earlier runs" not in before
+    assert all(f"- both: {part} (c0ffee)\n" in before for part in (1, 2))
     cases.STATE.unlink()
     keep(case("kill -9", Shown(fault="kill -9", trials=300)))
     keep(case("power cut broken", Shown(fault="power cut", trials=6, lost=2, broken="an early service")))
@@ -87,7 +89,7 @@ def test_what_did_not_run_again_stays() -> None:
     changed = [line for line in after.splitlines() if line not in before.splitlines()]
     assert changed == [
         "3 cases, 0 failed, 0 could not run here; 0.0 hours of cases.",
-        "Lines of earlier runs, of cases that did not run again: 3.",
+        "Lines of earlier runs, of cases that did not run again: 5.",
         "| kill -9 | 300 | 0 | 0 | 0 | 0 | 1.00% | c0ffee |  |  |",
         "| an early service | power cut | 6 | 2 | 0 | 0 | `test_report.py::power cut broken` | c0ffee |",
         "- part 2 of 2: 1 failed (c0ffee)",
