@@ -33,8 +33,8 @@ case, types named for `cast`, and what runs when a module is loaded (constants, 
 |---|---|---|---|---|---|---|---|---|---|
 """
 SAMPLES: Final = """
-Where not all mutants of a module are judged, a seed draws them. The tests were mended after the sample of seed 0, not
-after those of the seeds that follow it.
+Where not all mutants of a module are judged, a seed draws them. The tests were mended after the samples of seeds 0 and
+1, not after those of the seeds that follow them.
 
 | Part | Seed | judged | killed | score | drawn |
 |---|---|---|---|---|---|
@@ -129,7 +129,7 @@ def _row(part: str, name: str, counts: Counter[str]) -> str:
 
 
 def _samples(found: Mapping[str, Judged]) -> Iterator[str]:
-    """Tell each seed's sample apart: tests may have been written for the first, and for none drawn after them."""
+    """Tell each seed's sample apart: tests were written for the first two, and for none drawn after them."""
     yield SAMPLES
     for part in SCOPE:
         runs = [(module, run) for module in SCOPE[part] if module in found for run in found[module].runs]
