@@ -73,6 +73,21 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(directory))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, in each process: each gets as many of the tests as the others, one after the other."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = [item for item in items if not item.get_closest_marker("long")]
+    share = len(items) // processes
+    items.clear()
+    for process in range(processes):
+        first = long[process::processes]
+        some = len(short) if process == processes - 1 else share - len(first)
+        items += first + short[:some]
+        del short[:some]
+
+
 def pytest_collection_finish() -> None:
     """Keep all that is loaded out of every later collection of what is not used any more: a tenth of a test's time."""
     gc.collect()

@@ -186,6 +186,7 @@ async def opened_world(server: EmbeddedPostgres, home: Path) -> AsyncIterator[Wo
         )
 
 
+@pytest.mark.long
 async def test_the_database_lost_and_restored(record_property: Callable[[str, object], None]) -> None:
     """Every entry that was streamed when the database was killed is there again, and verifies; backups then go on."""
     with room("barman") as place:

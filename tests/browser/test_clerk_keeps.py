@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ingest.console.sessions import COOKIE
 from journal.core.times import format_time
 from tests.browser.chromium import browser, page_address
@@ -74,6 +76,7 @@ def fetch_open_confirm(address: str, cookie: str, trust: Path, directory: Path, 
 
 
 @some_or_every
+@pytest.mark.long
 async def test_a_clerk_keeps_what_goes(postgres: EmbeddedPostgres, tmp_path: Path, looks: Any) -> None:
     """Key, certificate, file, verdict, code, confirmation: without a command but the host's registration."""
     await asyncio.to_thread(make_key, tmp_path)

@@ -116,6 +116,7 @@ async def fail_over(kind: str, cluster: Patroni, load: Load, draw: random.Random
     ],
 )
 @pytest.mark.timeout(7200)
+@pytest.mark.long
 async def test_failover_under_load(
     kinds: tuple[str, ...],
     changes: dict[str, str],

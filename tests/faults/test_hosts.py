@@ -116,6 +116,7 @@ async def become(site: Site, path: str, status: int, *failing: str) -> None:
         pytest.fail(f"{path} says {told}")
 
 
+@pytest.mark.long
 async def test_services_on_several_hosts(
     cluster: EmbeddedPostgres, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

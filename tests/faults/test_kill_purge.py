@@ -271,6 +271,7 @@ SOME = {
 # A day in one table, and one in three.
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize(("who", "slices"), [("the purge", 1), ("PostgreSQL", 3)])
+@pytest.mark.long
 async def test_killed_at_every_boundary(
     who: str,
     slices: int,

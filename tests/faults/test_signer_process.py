@@ -116,6 +116,7 @@ class Client:
         assert await self.record() == 201
 
 
+@pytest.mark.long
 async def test_a_signer_that_fails_and_comes_back(dsn: str, tmp_path: Path) -> None:
     """Absent, hung, killed, or without its memory: events are taken, nothing is signed, and it heals by itself.
 

@@ -26,6 +26,7 @@ COMMAND = str(Path(sys.executable).with_name("openepm-journal"))
 
 
 @pytest.mark.needs("openssl", "curl", "php")
+@pytest.mark.long
 def test_the_demo_holds_and_what_it_prints_works(tmp_path: Path) -> None:
     """Every step holds; the service left up records the pasted event, and shows it; so it does a page of the sample."""
     environment = os.environ | {"JOURNAL_LISTEN": f"127.0.0.1:{free_port()}", "PYTHONUNBUFFERED": "1"}

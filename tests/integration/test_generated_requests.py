@@ -58,6 +58,7 @@ async def generate(edge: RunningEdge, role: str, phases: str, examples: int, dir
     return int(match.group(1).replace(",", ""))
 
 
+@pytest.mark.long
 async def test_a_sample(sealed: RunningEdge, tmp_path: Path) -> None:
     """Of the role that sends bodies of strangers."""
     assert await generate(sealed, "module", "fuzzing", 6, tmp_path) >= 100

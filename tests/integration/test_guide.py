@@ -87,6 +87,7 @@ class Operator:
         return said
 
 
+@pytest.mark.long
 async def test_what_the_guide_says_to_type(dsn: str, tmp_path: Path) -> None:
     """From the communes that are provisioned to the one that is destroyed."""
     site = await found_site(tmp_path / "var", dsn, tenants=())

@@ -411,6 +411,7 @@ def judge(life: Life, record_property: Callable[[str, object], None]) -> None:
 
 
 @pytest.mark.parametrize("plan", [DENSE, pytest.param(PLAN, marks=pytest.mark.campaign)], ids=["32", "120"])
+@pytest.mark.long
 async def test_days(
     postgres: EmbeddedPostgres, tmp_path: Path, plan: Plan, record_property: Callable[[str, object], None]
 ) -> None:

@@ -159,6 +159,7 @@ async def test_a_request_for_nothing_known(edge: RunningEdge) -> None:
     assert grown["submissions_refused_total"] == {}
 
 
+@pytest.mark.long
 async def test_what_waits_shows(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     """The queue and its limits are there to compare, while the database holds appends up; beyond, it is busy."""
     async with running_edge(postgres, tmp_path, queue_events=40) as edge:

@@ -85,6 +85,7 @@ async def await_ready(site: Site, tree: Path | None) -> None:
 
 
 @pytest.mark.parametrize("rate", [5, pytest.param(100, marks=pytest.mark.campaign)])
+@pytest.mark.long
 async def test_upgraded_and_brought_back_under_load(
     rate: int, dsn: str, tmp_path: Path, later: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -38,9 +38,26 @@ class MailServer:
     recipients: list[str] = field(default_factory=list)
     # Lines that came in clear: with TLS, what anyone on the way has read.
     in_clear: list[bytes] = field(default_factory=list)
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speak with one client."""
+        """Speak with one client, and close its connection however that ends."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            await self._speak(reader, writer)
+        finally:
+            writer.close()
+            self._serving.discard(task)
+
+    async def end(self) -> None:
+        """Close what is open."""
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         is_refused = self.refusals > 0
         self.refusals -= is_refused
@@ -72,7 +89,6 @@ class MailServer:
                     writer.write(b"530 STARTTLS and a password first\r\n")
                 case verb:
                     writer.write(await self._take(verb, line, reader, writer))
-        writer.close()
 
     async def _take(
         self, verb: bytes, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -106,3 +122,4 @@ async def running_mail_server(
     mail.port = server.sockets[0].getsockname()[1]
     async with server:
         yield mail
+    await mail.end()
