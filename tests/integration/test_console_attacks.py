@@ -19,6 +19,7 @@ from ingest.console import pages
 from ingest.console.sessions import COOKIE
 from journal.admin import persons
 from journal.admin.persons import People, RefusedError
+from journal.core.errors import StoreError
 from journal.core.times import day_of, format_day
 from journal.keys.persons import Identity
 from tests.support.console import PASSWORD, REFERENT, Visitor, invited, signed_in
@@ -156,6 +157,11 @@ async def _in_pieces() -> AsyncIterator[bytes]:
     yield b"login=x"
 
 
+async def no_database(*, whole: bool) -> None:
+    """Read nothing."""
+    raise StoreError(f"no answer (whole: {whole})")
+
+
 async def test_a_service_with_a_fault(edge: RunningEdge) -> None:
     """Where the database does not answer, or has not for long, nobody passes, and pages say so in French."""
     visitor, _, invitation = await invited(edge, identity=somebody("fault"))
@@ -170,13 +176,12 @@ async def test_a_service_with_a_fault(edge: RunningEdge) -> None:
         await superuser.execute("ALTER FUNCTION journal.signed_out_once(text) RENAME TO signed_out_at")
         await superuser.close()
     assert (await visitor.get("")).status == 200
-    async with edge.service.snapshot._refreshing:
-        read_at = edge.service.snapshot._read_at
-        edge.service.snapshot._read_at = read_at - SNAPSHOT_LIMIT_SECONDS - 60
-        try:
-            answers = [await visitor.get(""), await Visitor(edge, login=visitor.login).sign_in(code="000000")]
-        finally:
-            edge.service.snapshot._read_at = read_at
+    snapshot = edge.service.snapshot
+    with pytest.MonkeyPatch.context() as patch:
+        async with snapshot._refreshing:  # none is under way
+            patch.setattr(snapshot, "_refresh", no_database)
+            patch.setattr(snapshot, "_read_at", snapshot._read_at - SNAPSHOT_LIMIT_SECONDS - 60)
+        answers = [await visitor.get(""), await Visitor(edge, login=visitor.login).sign_in(code="000000")]
     assert [(answer.status, is_page(answer)) for answer in answers] == [(503, True)] * 2
 
 

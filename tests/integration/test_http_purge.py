@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import subprocess
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -29,9 +30,19 @@ pytestmark = [pytest.mark.world(made_by=brief_world), pytest.mark.usefixtures("n
 
 LARGE, SMALL = 6_000, 400
 DAYS = 7
-# Little is read ahead of who asks, so that the service is still at it when the purge comes.
+# Little is read ahead of who asks, nor held by the kernel, so that the service is still at it when the purge comes.
 AHEAD_BYTES = 4096
+KERNEL_BYTES = 1 << 14
 PIECE_BYTES = 1 << 14
+
+
+def narrow_socket(*_: object) -> socket.socket:
+    """Return a socket that holds little of what is sent."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES)
+    made.setblocking(False)
+    return made
 
 
 @asynccontextmanager
@@ -42,12 +53,17 @@ async def listening(world: World) -> AsyncIterator[aiohttp.ClientSession]:
     )
     runner = Runner(create_app(world.service, None))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    listener = narrow_socket()
+    listener.bind(("127.0.0.1", 0))
+    site = web.SockSite(runner, listener)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     headers = {"Authorization": f"Bearer {token}"}
     try:
-        async with aiohttp.ClientSession(url, headers=headers, read_bufsize=AHEAD_BYTES) as session:
+        connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
+        async with aiohttp.ClientSession(
+            url, headers=headers, read_bufsize=AHEAD_BYTES, connector=connector
+        ) as session:
             yield session
     finally:
         await runner.cleanup()
