@@ -25,6 +25,8 @@ READ_OF_FLOOD: Final = 2
 FLOOD_SHARE: Final = 0.2
 PAUSE_SECONDS: Final = 0.002
 PAUSE_MOST_SECONDS: Final = 0.1
+# So many that submit without flooding are remembered: of two, one is another than the one that floods.
+CALM_KEPT: Final = 2
 # Begins the name of who has not spoken yet: the address follows. No commune's code begins so.
 UNKNOWN: Final = "@"
 # So many connections wait to be read, and of a commune these few in any case: a second or so. What comes beyond is
@@ -47,7 +49,7 @@ class Readers:
         self._count = 0
         self._until = 0.0
         self._pause: asyncio.TimerHandle | None = None
-        # The two communes that were read last without flooding, and when.
+        # The communes that were read last without flooding, and when.
         self._calm: OrderedDict[str, float] = OrderedDict()
         # When what floods is read again; when it was last, and what this process had used of processors by then.
         self._flood_at = 0.0
@@ -88,7 +90,7 @@ class Readers:
         if not speaker.startswith(UNKNOWN):
             self._calm[speaker] = now
             self._calm.move_to_end(speaker)
-            if len(self._calm) > 2:  # noqa: PLR2004  (of two, one is another than the one that floods)
+            if len(self._calm) > CALM_KEPT:
                 self._calm.popitem(last=False)
 
     def _begin(self) -> None:

@@ -80,11 +80,12 @@ class _Parser:
 
     def feed_data(self, data: bytes) -> tuple[Any, bool, bytes]:
         """Parse, and keep from the application what needs it no more."""
-        is_refused = False
+        is_declined = False
         if self._known is not None and (body := self._known.body(data)) is not None:
             if self._connection.take(self._known.head, body):
                 return (), False, b""
-            is_refused = True
+            # The application answers it, from what the parser makes of it.
+            is_declined = True
         was_between, self._is_between, self._known = self._is_between, False, None
         parsed: tuple[Any, bool, bytes] = self._parser.feed_data(data)
         messages, upgraded, tail = parsed
@@ -98,7 +99,7 @@ class _Parser:
         if was_between:
             self._known = Known.of(data, head, body)
             self._is_between = self._known is not None
-        if not is_refused and self._connection.take(head, body):
+        if not is_declined and self._connection.take(head, body):
             self._parser.message_consumed()
             return (), False, b""
         return ((message, self._connection.whole(body)),), False, b""

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 # As the socket of systemd: a connection beyond it looks open to its caller, and what it sends waits for minutes.
 BACKLOG = 4096
 # uvloop accepts one connection of a socket in a turn of the event loop: where turns are long, callers would wait for
-# seconds to be heard. As many copies of the socket accept as many.
+# seconds to be heard. As many copies of the socket accept as many; more would make the turn itself long for the others.
 ACCEPTED_AT_ONCE = 8
 DATABASE_LOOK_SECONDS = 1.0
 # Allocations before a collection, collections before an older generation is collected too: the objects of requests
