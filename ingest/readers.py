@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 # How long a turn of the event loop reads new requests: the writer, which needs several turns for an append, and what
 # keeps the credentials fresh have the rest.
 READING_SECONDS: Final = 0.005
-# A commune of which so many wait while others submit floods. Few of it are read at a time, and only so often that this
-# process uses no more than this share of a processor: the others find turns that are short, and a machine that is free.
+# A commune of which so many wait, and so many times as many as of another that submits, floods. Few of it are read at a
+# time, and only so often that this process uses no more than this share of a processor: the others find turns that are
+# short, and a machine that is free. Where all have as many waiting, there is nobody to keep it free for.
 FLOOD_FROM: Final = 16
+FLOOD_TIMES: Final = 4
 READ_OF_FLOOD: Final = 2
 FLOOD_SHARE: Final = 0.2
 PAUSE_SECONDS: Final = 0.002
 PAUSE_MOST_SECONDS: Final = 0.1
-# So many that submit without flooding are remembered: of two, one is another than the one that floods.
-CALM_KEPT: Final = 2
+# So many that submit are remembered: among a few there is soon one that has little waiting.
+RECENT_KEPT: Final = 8
 # Begins the name of who has not spoken yet: the address follows. No commune's code begins so.
 UNKNOWN: Final = "@"
 # So many connections wait to be read, and of a commune these few in any case: a second or so. What comes beyond is
@@ -49,19 +51,19 @@ class Readers:
         self._count = 0
         self._until = 0.0
         self._pause: asyncio.TimerHandle | None = None
-        # The communes that were read last without flooding, and when.
-        self._calm: OrderedDict[str, float] = OrderedDict()
+        # The communes that were read last: when, and the most that waited of each for a while, which began when.
+        self._recent: OrderedDict[str, tuple[float, int, float]] = OrderedDict()
         # When what floods is read again; when it was last, and what this process had used of processors by then.
         self._flood_at = 0.0
         self._last = 0.0, 0.0
 
     def is_full(self, speaker: str) -> bool:
-        """Tell whether this turn reads no more; what is read is of a speaker that does not flood."""
+        """Tell whether this turn reads no more of a speaker."""
         self._begin()
         now = time.monotonic()
         if self._held or now >= self._until:
             return True
-        self._note_calm(speaker, now)
+        self._note(speaker, 1, now)
         return False
 
     def has_place(self, speaker: str) -> bool:
@@ -80,18 +82,27 @@ class Readers:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _floods(self, speaker: str, line: Sized) -> bool:
-        """Tell whether much of a speaker waits while others submit; a proxy speaks for many."""
-        if len(line) < FLOOD_FROM or speaker == UNKNOWN + PROXY:
+        """Tell whether many times as much of a speaker waits as of another; a proxy speaks for many."""
+        waiting = len(line)
+        if waiting < FLOOD_FROM or speaker == UNKNOWN + PROXY:
             return False
         since = time.monotonic() - RECENT_SECONDS
-        return any(other != speaker and at > since for other, at in self._calm.items())
+        return any(
+            other != speaker and at > since and FLOOD_TIMES * most <= waiting
+            for other, (at, most, _) in self._recent.items()
+        )
 
-    def _note_calm(self, speaker: str, now: float) -> None:
-        if not speaker.startswith(UNKNOWN):
-            self._calm[speaker] = now
-            self._calm.move_to_end(speaker)
-            if len(self._calm) > CALM_KEPT:
-                self._calm.popitem(last=False)
+    def _note(self, speaker: str, waiting: int, now: float) -> None:
+        """Remember that so many of a commune wait, of which one is read."""
+        if speaker.startswith(UNKNOWN):
+            return
+        _, most, begun = self._recent.get(speaker, (now, 0, now))
+        if now - begun > RECENT_SECONDS:
+            most, begun = 0, now
+        self._recent[speaker] = now, max(most, waiting), begun
+        self._recent.move_to_end(speaker)
+        if len(self._recent) > RECENT_KEPT:
+            self._recent.popitem(last=False)
 
     def _begin(self) -> None:
         if not self._until:
@@ -130,15 +141,14 @@ class Readers:
         read: Counter[str] = Counter()
         while held:
             speaker, line = held.popitem(last=False)
-            if not self._floods(speaker, line):
-                self._note_calm(speaker, time.monotonic())
-            elif read[speaker] < most:
+            self._note(speaker, len(line), time.monotonic())
+            if self._floods(speaker, line):
+                if read[speaker] == most:
+                    if not speaker.startswith(UNKNOWN):
+                        self._burden(speaker)
+                    later[speaker] = line
+                    continue
                 read[speaker] += 1
-            else:
-                if not speaker.startswith(UNKNOWN):
-                    self._burden(speaker)
-                later[speaker] = line
-                continue
             connection = line.popleft()
             if line:
                 held[speaker] = line

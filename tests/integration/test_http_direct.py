@@ -509,6 +509,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     """Three make a flood; time is no matter."""
     monkeypatch.setattr(readers, "READING_SECONDS", 60)
     monkeypatch.setattr(readers, "FLOOD_FROM", 3)
+    monkeypatch.setattr(readers, "FLOOD_TIMES", 3)
     monkeypatch.setattr(readers, "FLOOD_SHARE", 1e9)
     monkeypatch.setattr(readers, "PAUSE_SECONDS", 0)
     return Line()
@@ -532,6 +533,29 @@ async def test_a_commune_that_is_alone_does_not_flood(line: Line) -> None:
     line.hold(*["albi"] * 10)
     assert await line.turns(10) == [["albi"] * 10]
     assert line.burdened == set()
+
+
+async def test_communes_that_crowd_alike_do_not_flood(line: Line) -> None:
+    """Where every commune has much waiting, nobody is kept waiting for another; one that has little changes that."""
+    line.hold(*["albi", "castres"] * 10)
+    assert await line.turns(20) == [["albi", "castres"] * 10]
+    assert line.burdened == set()
+    line.hold(*["albi", "castres"] * 10, "sete")
+    first, *_ = await line.turns(21)
+    assert first == ["albi", "castres", "sete", *["albi", "castres"] * readers.READ_OF_FLOOD]
+    assert line.burdened == {"albi", "castres"}
+
+
+async def test_what_crowded_long_ago_counts_no_more(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commune that once had much waiting is protected again a while later."""
+    line.hold(*["albi", "castres"] * 10)
+    await line.turns(20)
+    monkeypatch.setattr(readers, "RECENT_SECONDS", 0)
+    line.hold("castres")
+    await line.turns(1)
+    monkeypatch.undo()
+    assert line.readers._recent["castres"][1] == 1
+    assert line.readers._floods("albi", range(readers.FLOOD_FROM))
 
 
 async def test_what_floods_waits_for_its_share_of_the_processor(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

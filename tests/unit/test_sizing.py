@@ -58,6 +58,7 @@ def test_the_figures_of_an_overload_are_the_services() -> None:
         f"D'une commune, {spaced(direct.WAITING_MOST)} événements envoyés un à un attendent au plus",
         f"; {direct.WAITING_FEW}, quand le plus ancien attend depuis {direct.PATIENCE_SECONDS:g} s".replace(".", ","),
         f"Une commune dont {readers.FLOOD_FROM} requêtes attendent d'être lues",
+        "et quatre fois plus que d'une autre qui envoie",
         "elle est lue deux requêtes à la fois",
         "n'emploie pas plus d'un cinquième d'un processeur",
         f"sont lues {1000 * readers.READING_SECONDS:g} ms à la fois",
@@ -67,7 +68,8 @@ def test_the_figures_of_an_overload_are_the_services() -> None:
         f"Une adresse tient un quart des {spaced(limits.connections)} connexions d'un processus",
     ):
         assert sentence in text
-    assert (readers.READ_OF_FLOOD, readers.FLOOD_SHARE, connections.EACH) == (2, 1 / 5, 4)
+    assert (readers.FLOOD_TIMES, readers.READ_OF_FLOOD, readers.FLOOD_SHARE) == (4, 2, 1 / 5)
+    assert connections.EACH == 4
 
 
 def spaced(number: float) -> str:
