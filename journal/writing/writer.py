@@ -127,6 +127,7 @@ class Writer:
             await self._recall_late(submission, now)
         self._enter(submission, answer_seconds)
         # A caller that goes away does not withdraw its events: others may share their draft.
+        submission.future.add_done_callback(_retrieve)
         return await asyncio.shield(submission.future)
 
     def offer(
@@ -284,6 +285,12 @@ def _refuse(events: Sequence[Event], now: datetime, category: CategoryRow) -> No
         raise PurgedDayError(gone)
     if large := rules.oversize(events):
         raise OversizeEventError(large)
+
+
+def _retrieve(answer: asyncio.Future[Answer]) -> None:
+    """Look at an error whose caller has gone away, or the event loop logs it as one that nobody handles."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _expire(submission: Submission) -> None:

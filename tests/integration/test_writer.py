@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import perf_counter
@@ -576,6 +577,23 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it(rig: Rig) -> None:
     assert await rig.size() == 20
     again = await rig.submit(events)
     assert not any(acknowledgement.created for acknowledgement in again)
+
+
+async def test_a_refusal_of_a_caller_that_went_away_is_no_unhandled_error(rig: Rig) -> None:
+    """Nobody is told it, and the event loop logs nothing."""
+    (event,) = rig.events("a")
+    await rig.submit([event])
+    unhandled: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context["message"]))
+    call = asyncio.create_task(rig.submit([rig.rival(event)]))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    del call
+    await rig.submit(rig.events("b"))
+    gc.collect()
+    assert unhandled == []
 
 
 async def test_closing_writes_what_waits(rig: Rig) -> None:
