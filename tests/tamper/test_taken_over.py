@@ -17,9 +17,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from journal.core.chain import extend, genesis
+from journal.core.entry import Compartment
 from journal.core.errors import OperatorError, SignerError, StoreError
 from journal.core.receipt import parse_receipt_key
 from journal.core.seal import parse_seal
+from journal.database.heads import LeafRun
 from journal.pki import cms, der
 from journal.pki.certificates import parse, pem_to_der
 from journal.seals.evidence import StoredEvidence, proposed
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from journal.database.embedded import EmbeddedPostgres
-    from journal.database.heads import LeafRun, LeafSpan
+    from journal.database.heads import LeafSpan
     from journal.signer.client import SealingSession
 
 SIZE = 20
@@ -63,6 +66,16 @@ class Lying(StoredEvidence):
         self.claimed_leaves: dict[tuple[str, str, int], list[LeafRun]] | None = None
         self.claimed_fence: date | None = None
         self.claimed_days: int | None = None
+        self.claimed_tenants: set[str] = set()
+        self.claimed_ends: set[str] = set()
+
+    async def tenants(self) -> set[str]:
+        """Return the claimed tenants beside those that there are."""
+        return await super().tenants() | self.claimed_tenants
+
+    async def ended_tenants(self) -> set[str]:
+        """Return the claimed ends beside those that there are."""
+        return await super().ended_tenants() | self.claimed_ends
 
     async def leaves(self, spans: Sequence[LeafSpan], since: date | None, through: date | None) -> list[LeafRun]:
         """Return the claimed leaves."""
@@ -145,6 +158,47 @@ async def test_lies_about_leaves_and_purges(world: World) -> None:
     assert isinstance(made, Made)
     assert made.moved == []
     assert await sealed_head(world) == before
+
+
+async def test_what_it_claims_is_sealed(world: World) -> None:
+    """Leaf hashes that it made up, a chain of a tenant that it made up, a rule: the seal states each in public."""
+    evidence = Lying(world)
+    evidence.claimed_tenants, evidence.claimed_days = {"nowhere"}, 2
+    leaf = sha256(b"no entry").digest()
+    state = await world.service.store.seal_state()
+    heads = {row.chain: row for row in await world.service.store.read_seal_heads(state.number)}
+    sealed = heads[TENANT, CATEGORY]
+    forged = sealed._replace(size=SIZE + 1, chain_hash=extend(sealed.chain_hash, leaf), retention_days=2)
+    start = genesis(Compartment(SERVICE, "nowhere", CATEGORY).origin).chain_hash
+    made_up = forged._replace(tenant="nowhere", size=1, chain_hash=extend(start, leaf))
+    evidence.claimed_leaves = {
+        (TENANT, CATEGORY, SIZE): [LeafRun(1, SIZE, leaf)],
+        ("nowhere", CATEGORY, 0): [LeafRun(1, 0, leaf)],
+    }
+    proposal = [*await present(world, **forged._asdict()), ProposedHead(made_up, None)]
+    async with a_session(world, evidence) as session:
+        made = await session.propose(None, proposal, even_if_still=True)
+    assert isinstance(made, Made)
+    assert made.told == []
+    assert {forged, made_up} <= set(made.moved)
+
+
+async def test_a_fence_or_an_end_that_it_claims(world: World) -> None:
+    """A chain begins where a close seal says that a day ended, or, of a tenant said to be destroyed, at its end."""
+    await world.travel_to(world.today + DAY)
+    await world.seal()
+    await world.record(1)
+    for kept_from in (SIZE, SIZE + 1):
+        evidence = Lying(world)
+        if kept_from == SIZE:
+            evidence.claimed_fence = world.today - DAY
+        else:
+            evidence.claimed_ends = {TENANT}
+        async with a_session(world, evidence) as session:
+            made = await session.propose(None, await present(world, kept_from=kept_from), even_if_still=True)
+        assert isinstance(made, Made)
+        assert made.told == []
+        assert [head.kept_from for head in made.moved if head.chain == (TENANT, CATEGORY)] == [kept_from]
 
 
 async def test_two_heads_of_one_chain(world: World) -> None:
@@ -247,6 +301,7 @@ async def test_it_does_not_go_back_in_silence(world: World) -> None:
 
 async def test_what_is_signed_without_being_a_seal(world: World) -> None:
     """A manifest's text is signed, for about now; a seal, of whatever version, or another time, is not."""
+    await world.travel_to(world.today + DAY)
     signer, now = world.service.signer, world.clock.now()
     anchors = pem_to_der(world.settings.trust_path.read_bytes())
     text = b'{"a": "manifest"}'
@@ -256,7 +311,9 @@ async def test_what_is_signed_without_being_a_seal(world: World) -> None:
     for content in (row.text, b"openepm-journal/seal/v2\n"):
         with pytest.raises(SignerError, match="in a sealing session alone"):
             await signer.sign(content, now)
-    for at in (now - timedelta(days=2), now + timedelta(hours=1)):
+    for at in (now - timedelta(hours=23), now + timedelta(minutes=14)):
+        assert await signer.sign(text, at)
+    for at in (now - timedelta(hours=25), now + timedelta(minutes=16)):
         with pytest.raises(OperatorError, match=r"nothing is signed with the time .* the signer's clock says"):
             await signer.sign(text, at)
         with pytest.raises(OperatorError, match="nothing is signed with the time"):
