@@ -46,6 +46,41 @@ def test_a_borrowed_privilege_does_not_answer_for_the_account() -> None:
         assert (foreign / "made").exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "account", "lent"),
+    [
+        ("tenant list", "openepm-journal", "-all,+dac_override"),
+        ("keys backup --to /mnt", "openepm-journal", "-all,+dac_override"),
+        ("keys rotate", "openepm-journal", "-all,+dac_override,+chown"),
+        ("identity show", "openepm-journal-signer", "-all,+dac_override"),
+        ("setup", None, None),
+    ],
+)
+def test_what_a_command_of_root_runs_as(tmp_path: Path, typed: str, account: str | None, lent: str | None) -> None:
+    """The service's account, `identity` the signer's, each with the privileges it needs; `setup` goes on as root."""
+    script = WRAPPER.read_text(encoding="utf-8")
+    for name in ("/opt/openepm-journal/bin/openepm-journal", "/etc/openepm-journal/journal.toml"):
+        script = script.replace(f"={name}\n", f"={tmp_path}/{Path(name).name}\n")
+    (tmp_path / "journal.toml").touch()
+    for name, does in {
+        "setpriv": 'echo setpriv "$@"',
+        "id": "echo root",
+        "openepm-journal": 'echo as it is "$@"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *typed.split()], env=environment, capture_output=True, text=True, check=True
+    )
+    if account is None:
+        assert done.stdout == f"as it is {typed}\n"
+        return
+    expected = f"--reuid={account} --regid=openepm-journal --init-groups --inh-caps={lent} "
+    expected += f"--ambient-caps={lent} --bounding-set={lent} {tmp_path}/openepm-journal {typed}\n"
+    assert done.stdout == f"setpriv {expected}"
+
+
 def test_what_is_writable_is(tmp_path: Path) -> None:
     """And what is absent, or no directory, is named so."""
     assert why_unwritable(tmp_path) is None

@@ -16,6 +16,7 @@ import pytest
 from journal.core.errors import OperatorError
 from journal.database.embedded import OWNER
 from journal.settings import load_settings
+from journal.signer.connect import NOT_SEPARATED
 from tests.support.commands import NOT_RUN, command, plain_line, serving
 from tests.support.ports import free_port
 from tests.support.serving import Serving, found_site
@@ -114,7 +115,10 @@ def test_the_service_protects_itself(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may read it")
 async def test_no_process_of_the_service_shows_a_password(dsn: str, tmp_path: Path) -> None:
-    """Neither the first process nor a worker has it in its environment, its arguments or its log."""
+    """Neither the first process nor a worker has it in its environment, its arguments or its log.
+
+    The log says as well that a signer of the service's own separates nothing.
+    """
     site = await found_site(tmp_path, dsn)
     site = replace(site, dsn=dsn.replace(f"//{OWNER}@", f"//{OWNER}:{PASSWORD}@"))
     assert PASSWORD in site.dsn
@@ -125,7 +129,9 @@ async def test_no_process_of_the_service_shows_a_password(dsn: str, tmp_path: Pa
         for pid in (first, *map(int, children)):
             assert PASSWORD.encode() not in shown(pid, "environ") + shown(pid, "cmdline")
         assert await serving.stop() == 0
-    assert PASSWORD not in (tmp_path / "serve.log").read_text(encoding="utf-8")
+    said = (tmp_path / "serve.log").read_text(encoding="utf-8")
+    assert PASSWORD not in said
+    assert NOT_SEPARATED in said
 
 
 @pytest.mark.parametrize(
