@@ -1,24 +1,32 @@
-"""What README.md lists: commands that can be typed, settings with their defaults, the members that `--json` prints."""
+"""What the two READMEs list: commands as they are typed, settings with their defaults, the members of `--json`."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import sys
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from journal.admin.confirmation import CODE_DIGITS, confirm_handover
 from journal.cli.parser import make_parser
+from journal.pki.certificates import der_to_pem, pem_to_der
 from journal.settings import DEFAULT_SERVICE_NAME, PREFIX, SIGNER_SOCKET, Settings
 from journal.verifier.arguments import make_parser as make_verifier_parser
 from tests.support.addressees import add_person
 from tests.support.commands import command
 from tests.support.communes import SHORT, YEAR, commune, commune_world, receives
 from tests.support.guide import install_commands
-from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, TENANT, make_event
+from tests.support.shell import run
+from tests.support.world import CATEGORY, DAY, FIRST, OTHER_TENANT, SERVICE, TENANT, make_event
 
 if TYPE_CHECKING:
     from journal.database.embedded import EmbeddedPostgres
@@ -137,6 +145,36 @@ async def test_members_of_json(postgres: EmbeddedPostgres, tmp_path: Path) -> No
             name = next(each for each in table if line[: len(each.split())] == each.split())
             found.setdefault(name, set()).update(_names(orjson.loads(done.stdout)))
     assert found == table
+
+
+@pytest.mark.needs("openssl")
+async def test_a_commune_opens_what_it_receives_without_a_browser(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """README.fr.md's commands, typed: the file opens and verifies, its SHA-256 begins with the code that confirms."""
+    holder = commune()
+    french = (ROOT / "README.fr.md").read_text(encoding="utf-8")
+    (opens,) = re.findall(r"^openssl cms -decrypt .*$", french, re.MULTILINE)
+    (verifies,) = re.findall(r"^journal-verify .*$", french, re.MULTILINE)
+    (digest,) = set(re.findall(r"`(sha256sum extrait\.asice)`", french))
+    (fingerprint,) = re.findall(r"`(openssl x509 [^`]*)`", french)
+    async with commune_world(postgres, tmp_path / "home", holder, confirmed=False) as world:
+        await world.record(1, category=SHORT.code)
+        await world.travel_to(FIRST + 3 * DAY)
+        (handed,) = [one for one in await world.installation.handover.run() if one.file.category == SHORT.code]
+        key = holder.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        for name, content in {
+            "FICHIER.asice.p7m": (tmp_path / handed.path).read_bytes(),
+            "certificat.pem": der_to_pem([holder.certificate]),
+            "cle.pem": key,
+            "trust.pem": world.settings.trust_path.read_bytes(),
+        }.items():
+            (tmp_path / name).write_bytes(content)
+        environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        said = {command: run(command, environment, tmp_path) for command in (opens, verifies, digest, fingerprint)}
+        assert {command: done.returncode for command, done in said.items()} == dict.fromkeys(said, 0)
+        assert said[verifies].stdout.startswith("VÉRIFIÉ")
+        trusted = sha256(pem_to_der(world.settings.trust_path.read_bytes())[0]).hexdigest().upper()
+        assert trusted in said[fingerprint].stdout.replace(":", "")
+        await confirm_handover(world.service, TENANT, said[digest].stdout[:CODE_DIGITS])
 
 
 def _names(document: Any) -> set[str]:

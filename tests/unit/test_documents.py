@@ -20,6 +20,7 @@ from journal.admin.confirmation import CODE_DIGITS
 from journal.audit.watch import LOOK_SECONDS
 from journal.choices import INVITATION_HOURS
 from journal.clock import CLOCK_DEPARTURE_LIMIT, CLOCK_TOLERANCE
+from journal.core.entry import OPERATIONS
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from journal.notices.progress import LONG_SECONDS
 from journal.papers.breach import NOTIFY_WITHIN
@@ -136,6 +137,36 @@ def test_what_is_said_in_words_is_that_of_the_code() -> None:
     assert timedelta(minutes=15) == CLOCK_DEPARTURE_LIMIT
     assert pytest.approx(15 * 60) == ATTEMPTS / ATTEMPTS_PER_SECOND
     assert (CLIENT_SECONDS, LOOK_SECONDS, SETTINGS.seal_interval_seconds, EACH) == (30, 60, 60, 4)
+
+
+def plain(text: str) -> str:
+    """Return a text with blanks and apostrophes of one kind."""
+    return " ".join(text.replace("’", "'").replace("\\'", "'").replace("&nbsp;", " ").split())
+
+
+def chapter(title: str) -> str:
+    """Return a chapter of the French README."""
+    return (ROOT / FRENCH_README).read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_what_is_quoted_of_the_screen_is_on_it() -> None:
+    """Buttons, pages, views and refusals that the French README names are spelt as people read them."""
+    screens = [path for part in ("console", "pages") for path in (ROOT / "ingest" / part).rglob("*") if path.is_file()]
+    shown = plain(
+        " ".join(path.read_text(encoding="utf-8") for path in screens if path.suffix in {".html", ".js", ".py"})
+    )
+    said = plain((ROOT / FRENCH_README).read_text(encoding="utf-8"))
+    quoted = re.findall(r"« ([^»]+) »", said) + re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", said)
+    for title in ("Le bureau de la commune", "Lire un extrait"):
+        quoted += [plain(name) for name in re.findall(r"^- \*\*([^*]+)\*\*", chapter(title), re.MULTILINE)]
+    assert len(quoted) > 40
+    assert [words for words in quoted if words not in shown] == []
+
+
+def test_the_operations_that_are_named_exist() -> None:
+    """README gives some of the closed list as examples."""
+    (named,) = re.findall(r"`operation` says what was done in the module \(([^)]+)…", text_of(README))
+    assert set(re.findall(r"`([a-z-]+)`", named)) <= OPERATIONS.keys()
 
 
 def documents() -> list[Path]:
