@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import signal
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger, now, read_ledger
 from tests.faults.load import CUT_OFF, Load
 from tests.faults.oracle import judge
+from tests.support.guide import chapter
 from tests.support.patroni import running_patroni
 from tests.support.serving import Serving, found_site
 
@@ -308,3 +310,39 @@ def site_log(home: Path) -> str:
 def last_seal(home: Path) -> str:
     """Return what the key store remembers of the last seal."""
     return (home / "keys" / "seals" / "last").read_text(encoding="ascii")
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+async def test_what_the_guide_has_one_type(tmp_path: Path) -> None:
+    """Each command about the three hosts is typed as it stands there, and answered as it says."""
+    table = chapter(17).partition("### Exploiter")[2]
+    commands = {line.split()[3]: line for line in re.findall(r"^\|.*\| `(patronictl [^`]*)`", table, re.MULTILINE)}
+    assert list(commands) == ["list", "switchover", "restart", "edit-config", "reload", "reinit"]
+    (slots,) = re.findall(r"`(slots: [^`]*)`", table)
+    editor = tmp_path / "editor"
+    editor.write_text(f"#!/bin/sh\necho '{slots}' >> \"$1\"\n", encoding="ascii")
+    editor.chmod(0o755)
+    async with running_patroni(QUICK) as cluster:
+        primary = await cluster.whole()
+        listed = await cluster.type(primary, commands["list"], "")
+        assert [listed.count(role) for role in ("| Leader ", "| Sync Standby ", "| Replica ")] == [1, 1, 1]
+        said = await cluster.type(primary, commands["edit-config"], "y\n", EDITOR=str(editor))
+        assert "Configuration changed" in said
+        assert "request received" in await cluster.type(primary, commands["reload"], "y\n")
+        await cluster.has_slot(primary, "barman")
+        synchronous = await cluster.synchronous()
+        (other,) = set(cluster.nodes) - {primary, synchronous}
+        (refusal,) = re.findall(r"`(412, [^`]*)`", table)
+        assert refusal in await cluster.type(primary, commands["switchover"], f"\n{other}\n\ny\n")
+        assert "Successfully switched over" in await cluster.type(primary, commands["switchover"], "\n\n\ny\n")
+        assert await cluster.replaced(primary) == synchronous
+        assert await cluster.whole() == synchronous
+        await cluster.has_slot(synchronous, "barman")
+        said = await cluster.type(primary, commands["restart"], "\ny\n\n")
+        assert [f"Success: restart on member {name}" in said for name in cluster.nodes] == [True] * 3
+        leader = await cluster.whole()
+        lost = next(name for name in cluster.nodes if name != leader)
+        said = await cluster.type(leader, commands["reinit"].replace("db2", lost), "y\n")
+        assert f"Success: reinitialize for member {lost}" in said
+        await cluster.whole()

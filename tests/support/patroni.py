@@ -243,6 +243,21 @@ class Patroni:
         ):
             assert answer.status == 200, await answer.text()
 
+    async def type(self, name: str, command: str, answers: str, **variables: str) -> str:
+        """Type a command of the guide on a host, and answer what it asks; return what it says. It must end with 0."""
+        node = self.nodes[name]
+        child = await asyncio.create_subprocess_exec(
+            *self.hosts.command(name),
+            *("bash", "-c", command.replace("/etc/patroni/config.yml", str(node.directory / "patroni.yml"))),
+            env={"PATH": os.environ["PATH"], "HOME": str(node.directory), "LANG": "C.UTF-8", **variables},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await child.communicate(answers.encode())
+        assert child.returncode == 0, said
+        return said.decode()
+
     async def found(self) -> str:
         """Make roles and database on the primary, as `openepm-journal setup` says; return the primary."""
         primary = await self.whole()
@@ -253,6 +268,14 @@ class Patroni:
         await done.communicate(text.encode())
         assert done.returncode == 0
         return primary
+
+    async def has_slot(self, name: str, slot: str) -> None:
+        """Wait until a host has a replication slot."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                if await self.ask(name, f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}'"):
+                    return
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def ask(self, name: str, statement: str) -> Any:
         """Return one value from one host's PostgreSQL."""

@@ -139,6 +139,20 @@ def test_what_is_said_in_words_is_that_of_the_code() -> None:
     assert (CLIENT_SECONDS, LOOK_SECONDS, SETTINGS.seal_interval_seconds, EACH) == (30, 60, 60, 4)
 
 
+def test_the_failovers_of_the_guide_are_those_of_the_report() -> None:
+    """How many, how many events, and the longest time without service."""
+    report = (ROOT / "tests" / "faults" / "REPORT.md").read_text(encoding="utf-8")
+    counted = (
+        r"^- failover under load: (\d+) failovers .* of all .* longest ([\d.]+) s\), .*; (\d+) events acknowledged"
+    )
+    runs = re.findall(counted, report, re.MULTILINE)
+    failovers, events = (sum(int(run[place]) for run in runs) for place in (0, 2))
+    longest = max(float(run[1]) for run in runs)
+    guide = text_of("deploy/GUIDE.fr.md")
+    assert f"{failovers} basculements, {events:_} événements acquittés".replace("_", " ") in guide
+    assert f"25 secondes, {longest:.0f} au plus" in guide
+
+
 def plain(text: str) -> str:
     """Return a text with blanks and apostrophes of one kind."""
     return " ".join(text.replace("’", "'").replace("\\'", "'").replace("&nbsp;", " ").split())
