@@ -10,10 +10,12 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 from collections import Counter
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -23,13 +25,12 @@ from tests.faults.auditing import audit
 from tests.faults.ledger import Ledger, now, read_ledger
 from tests.faults.load import CUT_OFF, Load
 from tests.faults.oracle import judge
-from tests.support.guide import chapter
-from tests.support.patroni import running_patroni
+from tests.support.guide import chapter, commands_in
+from tests.support.patroni import ACCOUNT, running_patroni
 from tests.support.serving import Serving, found_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
 
     from tests.faults.ledger import Line
     from tests.support.patroni import Patroni
@@ -39,6 +40,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes hosts of network namespaces"),
 ]
 
+RESTORE = Path(__file__).parents[2] / "deploy" / "backup" / "restore"
 CLIENTS = 8
 SEED = 20261129
 PACE_SECONDS = 0.25
@@ -310,6 +312,39 @@ def site_log(home: Path) -> str:
 def last_seal(home: Path) -> str:
     """Return what the key store remembers of the last seal."""
     return (home / "keys" / "seals" / "last").read_text(encoding="ascii")
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+async def test_a_restored_database_comes_back() -> None:
+    """As the guide has it: one host takes what Barman has put there, to the last WAL, and the others copy it."""
+    text = chapter(17).partition("### Restaurer sur les trois hôtes")[2]
+    (forget,) = [one for one in commands_in(text) if one.startswith("patronictl ")]
+    (sure,) = re.findall(r"`(Yes [^`]*)`", text)
+    async with running_patroni(QUICK) as cluster:
+        primary = await cluster.whole()
+        await cluster.ask(primary, "CREATE TABLE kept (number integer)")
+        copy = await cluster.copy_base(primary)
+        await cluster.ask(primary, "INSERT INTO kept VALUES (1)")
+        segment = await cluster.ask(primary, "SELECT pg_walfile_name(pg_switch_wal())")
+        shutil.copy(cluster.nodes[primary].directory / "data" / "pg_wal" / segment, copy / "pg_wal")
+        for name, node in cluster.nodes.items():
+            await cluster.stop_patroni(name)
+            (node.directory / "data").rename(node.directory / "data.old")
+        first, *others = cluster.nodes
+        await cluster.type(first, forget, f"openepm-journal\n{sure}\n{primary}\n")
+        # As deploy/backup/restore leaves it.
+        (last,) = re.findall(r'^on_host "(.*)"$', RESTORE.read_text(encoding="utf-8"), re.MULTILINE)
+        data = cluster.nodes[first].directory / "data"
+        prepare = last.replace('\\"', '"').replace("$destination", str(data))
+        await cluster.type(first, f"mv {copy} {data} && {prepare} && chown -R {ACCOUNT}: {data}", "")
+        cluster.start_patroni(first)
+        assert await cluster.replaced("") == first
+        for name in others:
+            cluster.start_patroni(name)
+        assert await cluster.whole() == first
+        assert [await cluster.ask(name, "SELECT count(*) FROM kept") for name in cluster.nodes] == [1, 1, 1]
+        assert await cluster.ask(first, "SHOW synchronous_standby_names") in others
 
 
 @pytest.mark.campaign

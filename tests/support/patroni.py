@@ -40,6 +40,7 @@ FILES = Path(__file__).parents[2] / "deploy" / "ha"
 NAMES = ("db1", "db2", "db3")
 # As the files have them.
 NETWORK = "10.1.0"
+PROGRAMS = "/usr/lib/postgresql/15/bin"
 PASSWORD = "of the tests"
 ACCOUNT = "postgres"
 AS_POSTGRES = ("setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups")
@@ -157,7 +158,32 @@ class Patroni:
         lines = (node.directory / "etcd.env").read_text(encoding="utf-8").splitlines()
         variables = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
         self._run(node, ["etcd"], variables)
+        self.start_patroni(name)
+
+    def start_patroni(self, name: str) -> None:
+        """Start Patroni, which starts PostgreSQL."""
+        node = self.nodes[name]
         self._run(node, ["patroni", str(node.directory / "patroni.yml")], {})
+
+    async def stop_patroni(self, name: str) -> None:
+        """Stop Patroni, as systemd does, and with it PostgreSQL; etcd goes on."""
+        for pid in self._but_etcd(name).get(b"patroni", []):
+            os.kill(pid, signal.SIGTERM)
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                if not self._but_etcd(name):
+                    return
+                await asyncio.sleep(LOOK_SECONDS)
+
+    def _but_etcd(self, name: str) -> dict[bytes, list[int]]:
+        """Return what a host runs beside etcd, by the name of the program."""
+        found: dict[bytes, list[int]] = {}
+        for pid in self.nodes[name].processes():
+            with suppress(OSError):  # it has ended
+                program = Path(f"/proc/{pid}/comm").read_bytes().strip()
+                if program != b"etcd":
+                    found.setdefault(program, []).append(pid)
+        return found
 
     def _run(self, node: Node, command: Sequence[str], variables: Mapping[str, str]) -> None:
         with (node.directory / f"{command[0]}.log").open("ab") as log:
@@ -268,6 +294,13 @@ class Patroni:
         await done.communicate(text.encode())
         assert done.returncode == 0
         return primary
+
+    async def copy_base(self, name: str) -> Path:
+        """Return a base backup of a host's PostgreSQL, taken by the replication protocol."""
+        copy = self._home / "copy"
+        source = f"host={self.nodes[name].address} user=replicator password='{PASSWORD}' sslmode=require"
+        await self.type(name, f'{PROGRAMS}/pg_basebackup -d "{source}" -D {copy} -c fast', "")
+        return copy
 
     async def has_slot(self, name: str, slot: str) -> None:
         """Wait until a host has a replication slot."""
