@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 from datetime import timedelta
@@ -19,6 +20,7 @@ from ingest.examination import BATCH_LIMIT_EVENTS
 from journal.admin.confirmation import CODE_DIGITS
 from journal.audit.watch import LOOK_SECONDS
 from journal.choices import INVITATION_HOURS
+from journal.cli.parser import make_parser
 from journal.clock import CLOCK_DEPARTURE_LIMIT, CLOCK_TOLERANCE
 from journal.core.entry import OPERATIONS
 from journal.core.times import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
@@ -183,6 +185,33 @@ def test_the_operations_that_are_named_exist() -> None:
     assert set(re.findall(r"`([a-z-]+)`", named)) <= OPERATIONS.keys()
 
 
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the commands of a parser by name."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name: each for group in groups for name, each in group.choices.items()}
+
+
+def unknown_to_the_command(typed: str) -> list[str]:
+    """Return the words of a command, as a document names it, that are no command or no option of it."""
+    parser = make_parser()
+    _, *words = typed.split()
+    while words and (commands := commands_of(parser)) and re.fullmatch("[a-z][a-z-]*", words[0]):
+        name = words.pop(0)
+        if name not in commands:
+            return [name]
+        parser = commands[name]
+    options = {option for action in parser._actions for option in action.option_strings}
+    named = [word.partition("=")[0].strip("[],;:)") for word in words if word.startswith("--")]
+    return [option for option in named if option not in options]
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    """As one of its options."""
+    assert unknown_to_the_command("openepm-journal tenant forget albi") == ["forget"]
+    assert unknown_to_the_command("openepm-journal purge --dry-run --now") == ["--now"]
+    assert unknown_to_the_command("openepm-journal purge --dry-run") == []
+
+
 def documents() -> list[Path]:
     """Return every document that is kept."""
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -191,11 +220,13 @@ def documents() -> list[Path]:
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_it_names_is_there(document: Path) -> None:
-    """Every link leads to a file, and every file of ours that is named exists."""
+    """Every link leads to a file, every file of ours that is named exists, and so do commands and their options."""
     text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     text_without_code = re.sub(r"`[^`]*`", "", text)
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)", text_without_code)
     tops = "|".join(sorted({path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}))
     named = [name for name in re.findall(rf"`((?:{tops})/[^`\s*…]+)`", text) if not name.startswith(MADE)]
+    typed = re.findall(r"`(openepm-journal [a-z-][^`]*)`", text)
+    assert {command: unknown for command in typed if (unknown := unknown_to_the_command(command))} == {}
     missing = [name for name in (*links, *named) if not any((base / name).exists() for base in (document.parent, ROOT))]
     assert missing == []
