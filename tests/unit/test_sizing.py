@@ -11,6 +11,7 @@ from ingest import connections, context, direct, readers
 from ingest.access import Limits
 
 GUIDE = (Path(__file__).parents[2] / "deploy" / "GUIDE.fr.md").read_text(encoding="utf-8")
+RESULTS = (Path(__file__).parents[1] / "bench" / "RESULTS.md").read_text(encoding="utf-8")
 COMMUNES = (300, 4_000, 36_000)
 AGENTS_PER_COMMUNE = 27_000 / 4_000
 EVENTS_PER_AGENT, CATEGORIES, DAYS, EVENT_BYTES, PEAK = 500, 5, 60, 328, 12.8
@@ -45,6 +46,18 @@ def test_the_sizing_table_follows_from_the_costs() -> None:
     kept = [one * DAYS * (overhead + EVENT_BYTES) / 1e9 for one in events]
     assert row("Go conservés pendant 60 jours") == pytest.approx(kept, rel=0.02)
     assert row("installations de deux processeurs") == [-(-count // MEASURED_COMMUNES) for count in COMMUNES]
+
+
+def test_the_costs_are_no_better_than_those_measured() -> None:
+    """Of one process, over HTTP; those of the guide may be of a busier machine, not of a better one."""
+    http = RESULTS.partition("\n## http\n")[2].partition("\n## ")[0]
+    measured = re.findall(r"^the service, 1 worker +([\d.]+) +([\d.]+) +[\d.]+ +[\d,]+ ", http, re.MULTILINE)
+    singles, batches = ([float(number) for number in pair] for pair in measured)
+    told_singles = cost(r"un à un, 64 connexions \| (\d+) µs pour le service, (\d+) µs")
+    told_batches = cost(r"lots de 1 000 \| (\d+) µs pour le service, (\d+) µs")
+    for told, found in ((told_singles, singles), (told_batches, batches)):
+        assert sum(found) <= 1.1 * sum(told)
+    assert sum(singles) > 3 * sum(batches)
 
 
 def test_the_figures_of_an_overload_are_the_services() -> None:
