@@ -10,6 +10,7 @@ from unicodedata import normalize
 from urllib.parse import urlencode
 
 import asyncpg
+import orjson
 import pytest
 from argon2 import PasswordHasher
 from structlog.testing import capture_logs
@@ -376,6 +377,14 @@ async def test_what_the_logs_say(edge: RunningEdge) -> None:
         visitor.cookie,
     ):
         assert part not in told, part
+
+
+async def test_it_may_be_switched_off(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Its pages are then no more there than any other that is not."""
+    async with running_edge(postgres, tmp_path, console=False) as edge:
+        answers = [await edge.ask("GET", path) for path in ("/console", "/console/connexion", "/nothing")]
+        assert [answer.status for answer in answers] == [404] * 3
+        assert len({orjson.dumps(answer.json | {"request_id": ""}) for answer in answers}) == 1
 
 
 async def test_under_its_name_alone(
