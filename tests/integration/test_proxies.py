@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import socket
 import ssl
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ from ingest.access import Limits
 from ingest.edge import EDGE
 from ingest.me import BATCH_LIMIT_BYTES
 from tests.support.edge import BATCH, EVENTS, HEAD, SINGLE, Answer, RunningEdge, running_edge
+from tests.support.guide import chapter
 from tests.support.proxies import NAME, Pair, Proxy, make_pair, running_proxy
 from tests.support.refused_events import valid_event
 
@@ -204,6 +206,24 @@ async def test_a_callers_address(front: Front) -> None:
     addresses = front.edge.app[EDGE].gate._failures._buckets
     assert "192.0.2.200" not in addresses
     assert "127.0.0.33" in addresses
+
+
+@pytest.mark.needs("nginx")
+async def test_an_address_behind_a_balancer(postgres: EmbeddedPostgres, tmp_path: Any) -> None:
+    """With the lines that the guide has for it, nginx passes on the address that the balancer says."""
+    (lines,) = re.findall(r"^```nginx\n(.*?)^```$", chapter(17), re.MULTILINE | re.DOTALL)
+    limits = {"  listen 443 ssl;\n  listen [::]:443 ssl;\n": lines.replace("10.1.0.9", "127.0.0.1")}
+    async with (
+        running_edge(postgres, tmp_path / "service", trusted_proxies=("127.0.0.1",)) as edge,
+        running_proxy("nginx", tmp_path / "proxy", edge.port, limits=limits) as proxy,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 443\r\n")
+        await writer.start_tls(proxy.tls(), server_hostname=NAME)
+        writer.write(f"GET {HEAD} HTTP/1.1\r\nHost: {NAME}:{proxy.port}\r\nConnection: close\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+        assert [*edge.app[EDGE].gate._failures._buckets] == ["203.0.113.9"]
 
 
 async def slowly(front: Front, beginning: bytes) -> bytes:
