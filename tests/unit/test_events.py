@@ -282,6 +282,15 @@ class TestBatch:
         decoded = decode_batch(json.dumps(events).encode(), NOW, SOURCE_PREFIX)
         assert [event.canonical for event in decoded] == [canonical.encode(event) for event in events]
 
+    @pytest.mark.parametrize("member", ["role", "name"])
+    @pytest.mark.parametrize("text", [" ", "\u2003", "\u200b", "a\u0007"])
+    def test_one_among_many_is_refused(self, member: str, text: str) -> None:
+        """What all the others are hides nothing: a name that is blank, or holds what is not seen."""
+        events = [valid_event(id=f"e{number}") for number in range(5)]
+        events[3]["data"]["actor"][member] = text
+        error = refusal(json.dumps(events).encode(), batch=True)
+        assert [(fault.position, fault.pointer) for fault in error.faults] == [(3, f"/data/actor/{member}")]
+
     def test_an_empty_batch_is_a_batch(self) -> None:
         """There is nothing in it to refuse."""
         assert decode_batch(b" [ ] ", NOW, SOURCE_PREFIX) == []
@@ -444,6 +453,13 @@ def test_any_spelling_is_kept_in_the_canonical_one(data: st.DataObject, event: d
     assert canonical.decode(decoded.canonical, limit_bytes=EVENT_LIMIT_BYTES) == json.loads(decoded.canonical)
     time = json.loads(decoded.canonical)["time"]
     assert (decoded.time, decoded.time_text) == (parse_time(time), time)
+
+
+@given(st.lists(EVENTS, min_size=2, max_size=4))
+def test_a_batch_holds_what_its_events_are_alone(events: list[dict[str, Any]]) -> None:
+    """What is asked of all of them at once is answered for each."""
+    decoded = decode_batch(json.dumps(events).encode(), NOW, SOURCE_PREFIX)
+    assert decoded == [single(event) for event in events]
 
 
 @pytest.mark.untraced
