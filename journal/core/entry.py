@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,6 @@ from journal.core.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 RESERVED_TENANT = "_service"

@@ -8,7 +8,6 @@ when it was started. A worker ends with the first process: what was under way is
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
     from journal.writing.writer import Writer
 
 LENGTH_BYTES: Final = 4
-_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
 
 
 class Given(NamedTuple):
@@ -39,6 +35,25 @@ class Given(NamedTuple):
     body: bytes
     events: int
     recorded: int
+
+
+class _Submitted(NamedTuple):
+    """What a worker sends: a submission, which the answer names by its number."""
+
+    number: int
+    compartment: tuple[str, str, str]
+    submitted_by: str
+    size_bytes: int
+    answer_seconds: float | None
+    events: list[Event]
+
+
+class _Settled(NamedTuple):
+    """What a worker is sent: what its caller is told, or else `_spell_error` of what is raised."""
+
+    number: int
+    given: Given | None
+    refusal: tuple[str, str, Any] | None
 
 
 async def submit_here(
@@ -62,8 +77,12 @@ def given_of(answer: Answer) -> Given:
 class _Framed(asyncio.Protocol):
     """Messages, each after its length; those of one turn of the event loop are written together."""
 
-    def __init__(self) -> None:
-        self._received = bytearray()
+    def __init__(self, kind: type[Any]) -> None:
+        """Take messages of this kind."""
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+        # The beginning of a message, in the pieces that came, and how much there must be to read on.
+        self._received: list[bytes] = []
+        self._missing = LENGTH_BYTES
         self._due: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
@@ -72,16 +91,21 @@ class _Framed(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        start = 0
-        while len(self._received) - start >= LENGTH_BYTES:
-            first = start + LENGTH_BYTES
-            last = first + int.from_bytes(self._received[start:first], "big")
-            if len(self._received) < last:
+        self._received.append(data)
+        self._missing -= len(data)
+        if self._missing > 0:
+            return
+        received = memoryview(b"".join(self._received))
+        while len(received) >= LENGTH_BYTES:
+            last = LENGTH_BYTES + int.from_bytes(received[:LENGTH_BYTES], "big")
+            if len(received) < last:
+                self._missing = last - len(received)
                 break
-            self.take(_decode(bytes(self._received[first:last])))
-            start = last
-        del self._received[:start]
+            self.take(self._decode(received[LENGTH_BYTES:last]))
+            received = received[last:]
+        else:
+            self._missing = LENGTH_BYTES - len(received)
+        self._received = [bytes(received)]
 
     def close(self) -> None:
         """End the connection."""
@@ -110,7 +134,7 @@ class RemoteWriter(_Framed):
 
     def __init__(self) -> None:
         """Wait for nothing yet."""
-        super().__init__()
+        super().__init__(_Settled)
         self._waiting: dict[int, asyncio.Future[Given]] = {}
         self._number = 0
         self._is_gone = False
@@ -140,11 +164,7 @@ class RemoteWriter(_Framed):
         self._number += 1
         future: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
         self._waiting[self._number] = future
-        texts = [
-            (source, name, (time - _BEGINNING) // _MICROSECOND, action, canonical, sequence, epoch, spelt)
-            for source, name, time, action, canonical, sequence, epoch, spelt in events
-        ]
-        self.send((self._number, compartment, submitted_by, (size_bytes, answer_seconds), texts))
+        self.send((self._number, compartment, submitted_by, size_bytes, answer_seconds, events))
         return future
 
     def take(self, message: Any) -> None:
@@ -154,7 +174,7 @@ class RemoteWriter(_Framed):
         if future.done():
             return
         if refusal is None:
-            future.set_result(Given(*given))
+            future.set_result(given)
         else:
             future.set_exception(_read_error(*refusal))
 
@@ -173,19 +193,14 @@ class WriterServer(_Framed):
 
     def __init__(self, writer: Writer) -> None:
         """Record by this writer."""
-        super().__init__()
+        super().__init__(_Submitted)
         self._writer = writer
         self._under_way: set[asyncio.Future[Any]] = set()
 
     def take(self, message: Any) -> None:
         """Record a submission; others may follow meanwhile."""
-        number, place, submitted_by, (size_bytes, answer_seconds), texts = message
-        compartment = _compartment(*place)
-        events = [
-            Event(source, name, _BEGINNING + time * _MICROSECOND, action, canonical, sequence, epoch, spelt)
-            for source, name, time, action, canonical, sequence, epoch, spelt in texts
-        ]
-        offered = self._offer(compartment, submitted_by, events, size_bytes, answer_seconds)
+        number, place, submitted_by, size_bytes, answer_seconds, events = message
+        offered = self._offer(_compartment(*place), submitted_by, events, size_bytes, answer_seconds)
         self._under_way.add(offered)
         offered.add_done_callback(partial(self._tell, number))
 

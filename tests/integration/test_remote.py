@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from journal.core.entry import Compartment
+from journal.core.entry import Compartment, Event
 from journal.core.errors import (
     AbsentKeyError,
     BusyError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from journal.writing.writer import Writer
     from tests.support.rig import Rig
 
 
@@ -75,6 +77,50 @@ def _receipts(body: bytes) -> list[bytes]:
     """Return the receipts of an answer, as they are spelt there."""
     inside = body[body.index(b'"receipts":[{') + 13 : body.index(b"}]")]
     return [b"{%b}" % text for text in inside.split(b"},{")]
+
+
+class _Noting(asyncio.Transport):
+    """A writer that notes what it is to record, and the way there, which cuts messages into pieces."""
+
+    def __init__(self, piece: int) -> None:
+        super().__init__()
+        self.piece = piece
+        self.server = WriterServer(cast("Writer", self))
+        self.noted: list[list[Event]] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Pass a piece at a time on."""
+        for start in range(0, len(data), self.piece):
+            self.server.data_received(bytes(data[start : start + self.piece]))
+
+    def offer(self, *given: Any, **_: Any) -> asyncio.Future[Any]:
+        """Note the events."""
+        self.noted.append(given[2])
+        return asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("piece", [1, 3, 4, 5, 100, 1_000_000])
+async def test_events_arrive_as_they_left(piece: int) -> None:
+    """Several messages in a row, in whatever pieces they come; each time to its microsecond."""
+    moments = [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 3, 1, 12, 0, 0, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ]
+    events = [
+        Event("urn:a", f"é{place}", moment, "access", b"{}" * place, *more)
+        for moment in moments
+        for place, more in enumerate([(), (None, "", "a time"), (10**16 - 1, "epoch")])
+    ]
+    remote, way = RemoteWriter(), _Noting(piece)
+    remote.connection_made(way)
+    submitted: list[list[Event]] = [events, [], events[3:4], events[5:]]
+    for sent in submitted:
+        remote.offer(Compartment("svc", TENANTS[0], CATEGORY), "module-1", sent, 100, 2.5)
+    await asyncio.sleep(0)
+    assert way.noted == submitted
+    assert all(type(event) is Event and event.time.tzinfo is UTC for event in way.noted[0])
 
 
 async def test_a_writer_that_has_ended_is_told(rig: Rig) -> None:
