@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from journal.core.receipt import receipt_leaf, receipts_paths, receipts_root
+from journal.core.receipt import Receipt, receipt_leaf, receipt_text, receipts_paths, receipts_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable
 
-    from journal.core.receipt import Receipt
+    from journal.core.receipt import Members
     from journal.seals.receipt_key import SignedRoot
     from journal.writing.queue import Submission
 
@@ -30,46 +32,61 @@ class Notary(Protocol):
         ...
 
 
-class Answer(list[Acknowledgement]):
+class Answer(Sequence[Acknowledgement]):
     """What a submission gets back, an acknowledgement per event; `body` is the same for the caller."""
 
     def __init__(
         self,
-        acknowledgements: Iterable[Acknowledgement],
-        texts: Sequence[bytes] = (),
+        receipts: Sequence[Members],
+        texts: Sequence[bytes],
         path: Sequence[bytes] = (),
         signed: SignedRoot | None = None,
         *,
+        known: Container[int] = (),
         recorded: int = 0,
     ) -> None:
-        """Answer these, whose receipts are `texts` in JSON; `path` leads from their root to the signed one.
+        """Answer these receipts, which are `texts` in JSON; `path` leads from their root to the signed one.
 
-        `recorded` events are new; a second copy within a batch counts as known.
+        Those at the positions `known` are of earlier submissions. `recorded` events are new; a second copy within a
+        batch counts as known.
         """
-        super().__init__(acknowledgements)
         self.recorded = recorded
+        self._receipts = receipts
+        self._known = known
         self._texts = texts
         self._path = path
         self._signed = signed
 
+    # Few ask: what goes over HTTP is the body.
+    @cached_property
+    def _acknowledgements(self) -> list[Acknowledgement]:
+        return [
+            Acknowledgement(Receipt._make(receipt), position not in self._known)
+            for position, receipt in enumerate(self._receipts)
+        ]
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return an acknowledgement, or some."""
+        return self._acknowledgements[place]
+
+    def __len__(self) -> int:
+        """Return how many events were submitted."""
+        return len(self._receipts)
+
     @property
     def body(self) -> bytes:
         """The answer in canonical JSON (FORMAT.md, "Receipts"); without a signature, the receipts alone."""
-        receipts = b'"receipts":[%b]' % b",".join(self._texts)
+        receipts = b",".join(self._texts)
         signed = self._signed
         if signed is None:
-            return b"{%b}" % receipts
+            return b"".join((b'{"receipts":[', receipts, b"]}"))
         path = ",".join([f'"{sibling.hex()}"' for sibling in self._path]).encode()
-        return b'{"key":%b,"path":[%b],%b,"signature":"%b","signed_at":"%b"}' % (
-            signed.key,
-            path,
-            receipts,
-            b64encode(signed.signature),
-            signed.signed_at.encode(),
-        )
+        before = b'{"key":%b,"path":[%b],"receipts":[' % (signed.key, path)
+        after = b'],"signature":"%b","signed_at":"%b"}' % (b64encode(signed.signature), signed.signed_at.encode())
+        return b"".join((before, receipts, after))
 
 
-def settle(settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Notary | None) -> None:
+def settle(settled: Iterable[tuple[Submission, dict[int, Members]]], notary: Notary | None) -> None:
     """Answer submissions, unless their callers have gone away: one signature for all.
 
     Each comes with the receipts of its events that were just recorded, by ordinal.
@@ -79,21 +96,22 @@ def settle(settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Not
 
 
 def make(
-    settled: Iterable[tuple[Submission, dict[int, Receipt]]], notary: Notary | None
+    settled: Iterable[tuple[Submission, dict[int, Members]]], notary: Notary | None
 ) -> list[tuple[Submission, Answer]]:
     """Make the answers that `settle` gives."""
     waiting = [
-        (submission, submission.acknowledgements(created), len(created))
+        (submission, submission.receipts(created), len(created))
         for submission, created in settled
         if not submission.future.done()
     ]
-    texts = [[receipt.text for receipt, _ in answers] for _, answers, _ in waiting]
+    texts = [[receipt_text(receipt) for receipt in receipts] for _, receipts, _ in waiting]
     roots = [receipts_root([receipt_leaf(text) for text in of_one]) for of_one in texts if of_one]
     root, paths = receipts_paths(roots) if roots else (b"", [])
     signed = notary.sign(root) if notary is not None and roots else None
     given = iter(paths)
     made: list[tuple[Submission, Answer]] = []
-    for (submission, answers, recorded), of_one in zip(waiting, texts, strict=True):
+    for (submission, receipts, recorded), of_one in zip(waiting, texts, strict=True):
         proof = (next(given), signed) if of_one else ((), None)
-        made.append((submission, Answer(answers, of_one, *proof, recorded=recorded)))
+        known = submission.known_positions()
+        made.append((submission, Answer(receipts, of_one, *proof, known=known, recorded=recorded)))
     return made

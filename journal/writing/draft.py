@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from journal.core.chain import Head
 from journal.core.entry import Compartment, record_frame, time_text
 from journal.core.extending import DRAW_BYTES, extend_by
-from journal.core.receipt import Receipt
 from journal.core.sources import ranges
 from journal.core.times import day_of, format_time
 from journal.database.ingest import AppendBatch
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from journal.core.entry import Frame
     from journal.core.envelope import Box
+    from journal.core.receipt import Members
     from journal.keys.ring import Keyring
     from journal.writing.answers import Answer, Notary
     from journal.writing.queue import Submission
@@ -227,17 +227,16 @@ class Draft:
                     submission.known[ordinal] = created[owner][place]
         answers.settle(created.items(), notary)
 
-    def _created(self) -> dict[Submission, dict[int, Receipt]]:
+    def _created(self) -> dict[Submission, dict[int, Members]]:
         """Return the receipts of the entries, by submission and by the ordinal of their event in it."""
-        created: dict[Submission, dict[int, Receipt]] = {submission: {} for submission in self.submissions}
+        created: dict[Submission, dict[int, Members]] = {submission: {} for submission in self.submissions}
         for compartment, chain in self._chains.items():
             origin, recorded_at = compartment.origin, chain.text
             columns = zip(chain.owners, chain.leaves, chain.hashes, strict=True)
             for index, ((submission, ordinal), leaf, chain_hash) in enumerate(columns, start=chain.base.size):
                 source, name, _, _, canonical, _, _, spelt = submission.events[ordinal]
-                created[submission][ordinal] = Receipt(
-                    source, name, spelt or time_text(canonical), origin, index, recorded_at, leaf, chain_hash
-                )
+                time = spelt or time_text(canonical)
+                created[submission][ordinal] = source, name, time, origin, index, recorded_at, leaf, chain_hash
         return created
 
     def _open_chain(self, compartment: Compartment, head: HeadState, now: datetime) -> _ChainDraft:

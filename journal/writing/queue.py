@@ -13,7 +13,6 @@ from journal.core.entry import SKEW
 from journal.core.errors import BusyError, KnownEventError, OversizeEventError
 from journal.core.faults import BATCH_TOO_LARGE, BODY_TOO_LARGE, ID_REUSED, Fault
 from journal.core.times import day_of
-from journal.writing.answers import Acknowledgement
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from journal.core.entry import Compartment, Event
-    from journal.core.receipt import Receipt
+    from journal.core.receipt import Members
     from journal.writing.answers import Answer
 
 OVERLOAD_RETRY_SECONDS = 2
@@ -48,7 +47,7 @@ class Submission:
     keys: list[bytes]
     places: list[int]
     size_bytes: int
-    known: dict[int, Receipt] = field(default_factory=dict)
+    known: dict[int, Members] = field(default_factory=dict)
     future: asyncio.Future[Answer]
     # Where it is noted until it is answered.
     waits_among: set[Submission] = field(default_factory=set)
@@ -85,17 +84,16 @@ class Submission:
             positions.setdefault(ordinal, position)
         return positions
 
-    def acknowledgements(self, created: dict[int, Receipt]) -> list[Acknowledgement]:
-        """Return the result of each of the caller's events, in order; `created` are those just recorded."""
-        if len(created) == len(self.places):
-            return [Acknowledgement(created[ordinal], True) for ordinal in self.places]
-        by_ordinal = [
-            Acknowledgement(receipt=self.known[ordinal], created=False)
-            if ordinal in self.known
-            else Acknowledgement(receipt=created[ordinal], created=True)
-            for ordinal in range(len(self.events))
-        ]
+    def receipts(self, created: dict[int, Members]) -> list[Members]:
+        """Return the receipt of each of the caller's events, in order; `created` are of those just recorded."""
+        by_ordinal = {**created, **self.known} if self.known else created
         return [by_ordinal[ordinal] for ordinal in self.places]
+
+    def known_positions(self) -> set[int]:
+        """Return the positions of the caller's events that were recorded already."""
+        if not self.known:
+            return set()
+        return {position for position, ordinal in enumerate(self.places) if ordinal in self.known}
 
     def answer(self, answer: Answer) -> None:
         """Give the caller its answer, unless it was told something else."""

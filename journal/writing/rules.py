@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date, datetime
 
-    from journal.core.receipt import Receipt
+    from journal.core.receipt import Members
     from journal.database.ingest import CategoryRow
     from journal.writing.append import Appender
 
@@ -105,7 +105,7 @@ def new_submission(
 class Outlook:
     """What would become of events: the first receipts of those recorded before, and the faults; all by position."""
 
-    known: dict[int, Receipt] = field(default_factory=dict)
+    known: dict[int, Members] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from journal.core.receipt import receipt_text
 from journal.writing import answers
 from tests.bench.append import BATCH_EVENTS
 from tests.bench.processor import seconds_of
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from journal.core.entry import Event
-    from journal.core.receipt import Receipt
+    from journal.core.receipt import Members
     from journal.writing.queue import Submission
     from tests.bench.site import Site
 
-    Settled = Iterable[tuple[Submission, dict[int, Receipt]]]
+    Settled = Iterable[tuple[Submission, dict[int, Members]]]
     Settle = Callable[[Settled, answers.Notary | None], None]
 
 BATCHES, SINGLES = 10, 2_000
@@ -31,8 +32,8 @@ def _settle_bare(settled: Settled, _notary: answers.Notary | None) -> None:
     """Answer with receipts that nothing proves."""
     for submission, created in settled:
         if not submission.future.done():
-            said = submission.acknowledgements(created)
-            submission.future.set_result(answers.Answer(said, [answer.receipt.text for answer in said]))
+            receipts = submission.receipts(created)
+            submission.future.set_result(answers.Answer(receipts, [receipt_text(receipt) for receipt in receipts]))
 
 
 async def _round(site: Site, count: int, size: int, settle: Settle, postmaster: int) -> tuple[float, float]:
