@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from journal.core.envelope import Box
 
 DRAW_BYTES = SALT_BYTES + NONCE_BYTES
+# What a leaf hash is of: its tag, its salt, its record.
+_TAGGED_LIMIT_BYTES = 1 + SALT_BYTES + RECORD_LIMIT_BYTES
 
 
 class Extension(NamedTuple):
@@ -44,20 +46,21 @@ def extend_by(box: Box, head: Head, frame: Frame, events: Iterable[bytes], draws
     leaves: list[bytes] = []
     hashes: list[bytes] = []
     ciphertexts: list[bytes] = []
-    place, longest = 0, 0
+    place = 0
     for event in events:
-        salt, nonce = draws[place : place + SALT_BYTES], draws[place + SALT_BYTES : place + DRAW_BYTES]
-        salted = b"".join((salt, before, event, b',"index":%d' % index, after))
-        place += DRAW_BYTES
-        longest = max(longest, len(salted))
-        leaf = sha256(b"\x00" + salted).digest()
+        middle, end = place + SALT_BYTES, place + DRAW_BYTES
+        salt, nonce = draws[place:middle], draws[middle:end]
+        place = end
+        tagged = b"".join((b"\x00", salt, before, event, b',"index":%d' % index, after))
+        if len(tagged) > _TAGGED_LIMIT_BYTES:
+            raise ValueError("a record is longer than the format allows")
+        leaf = sha256(tagged).digest()
         chain_hash = sha256(b"\x01" + chain_hash + leaf).digest()
         leaves.append(leaf)
         hashes.append(chain_hash)
-        ciphertexts.append(nonce + encrypt(nonce, salt + kept + event, associated + index.to_bytes(8, "big")))
+        remainder = b"".join((salt, kept, event))
+        ciphertexts.append(nonce + encrypt(nonce, remainder, associated + index.to_bytes(8, "big")))
         index += 1
     if place > len(draws):
         raise ValueError("there are too few random bytes")
-    if longest > SALT_BYTES + RECORD_LIMIT_BYTES:
-        raise ValueError("a record is longer than the format allows")
     return Extension(Head(index, chain_hash), leaves, hashes, ciphertexts)
