@@ -113,8 +113,6 @@ def distinct_events(events: Sequence[Event]) -> tuple[list[Event], list[int]]:
 
     Raises KnownEventError naming every position whose (source, id, time) occurs earlier with other content.
     """
-    if len(events) == 1 or len({event[:3] for event in events}) == len(events):
-        return [*events], [*range(len(events))]
     first: dict[tuple[str, str, datetime], int] = {}
     distinct: list[Event] = []
     positions: list[int] = []  # of the first copies
