@@ -316,7 +316,7 @@ async def read_body(request: web.Request, *, limit_bytes: int, limits: Limits, b
         bound.stop()
         try:
             async with asyncio.timeout(limits.body_seconds):
-                return await request.read()
+                return await request.content.read()
         except TimeoutError as error:
             detail = f"The body did not arrive within {limits.body_seconds:g} s."
             raise ProblemError(TIMEOUT, detail, close=True) from error
