@@ -183,7 +183,8 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
         events.append(_event((value.source, value.id, moment, action, canonical, sequence, epoch, value.time)))
     # Each member has one colon, and each text as many as it was sent with, unless a colon was written \u003a:
     # a body with more colons than the canonical bytes has a duplicate member.
-    exact = colons + lines.count(b":") == body.count(b":") and not _ESCAPED_COLON.search(body)
+    may_hide = b"\\" in body and _ESCAPED_COLON.search(body)
+    exact = colons + lines.count(b":") == body.count(b":") and not may_hide
     return events if exact or not diagnosis.repeats_a_member(body) else None
 
 
