@@ -27,6 +27,8 @@ NONCE_BYTES = 12
 
 # Index, leaf hash, ciphertext.
 Row = tuple[int, bytes, bytes]
+# A cipher, and the associated data before the index.
+Parts = tuple[AESGCM, bytes]
 
 _TAG_BYTES = 16
 _CIPHERTEXT_BYTES = NONCE_BYTES + SALT_BYTES + KEPT_BYTES + _TAG_BYTES
@@ -87,8 +89,8 @@ class Box:
         self._origin = origin
 
     @property
-    def parts(self) -> tuple[AESGCM, bytes]:
-        """The cipher, and the associated data before the index: for a loop over many entries."""
+    def parts(self) -> Parts:
+        """What a loop over many entries works with."""
         return AESGCM(self._data_key), self._origin.encode() + b"\0"
 
     def open(self, index: int, ciphertext: bytes, leaf: bytes) -> tuple[bytes, bytes]:

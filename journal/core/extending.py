@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from journal.core.entry import Frame
-    from journal.core.envelope import Box
+    from journal.core.envelope import Parts
 
 DRAW_BYTES = SALT_BYTES + NONCE_BYTES
 # What a leaf hash is of: its tag, its salt, its record.
@@ -33,14 +33,14 @@ class Extension(NamedTuple):
     ciphertexts: list[bytes]
 
 
-def extend_by(box: Box, head: Head, frame: Frame, events: Iterable[bytes], draws: bytes) -> Extension:
+def extend_by(parts: Parts, head: Head, frame: Frame, events: Iterable[bytes], draws: bytes) -> Extension:
     """Extend a chain by the canonical bytes of events, each in the same frame (`entry.record_frame`).
 
-    `draws` are DRAW_BYTES random bytes for each event, never used before: its salt, then its nonce. ValueError if they
-    do not suffice, or a record is longer than RECORD_LIMIT_BYTES.
+    `parts` are those of the box that encrypts them. `draws` are DRAW_BYTES random bytes for each event, never used
+    before: its salt, then its nonce. ValueError if they do not suffice, or a record is longer than RECORD_LIMIT_BYTES.
     """
     before, after, kept = frame
-    cipher, associated = box.parts
+    cipher, associated = parts
     encrypt = cipher.encrypt
     index, chain_hash = head.size, head.chain_hash
     leaves: list[bytes] = []

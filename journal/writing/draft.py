@@ -49,7 +49,6 @@ class _ChainDraft:
 
     __slots__ = (
         "base",
-        "box",
         "ciphertexts",
         "copies",
         "day",
@@ -60,6 +59,7 @@ class _ChainDraft:
         "keys",
         "leaves",
         "owners",
+        "parts",
         "recorded_at",
         "text",
     )
@@ -70,7 +70,7 @@ class _ChainDraft:
         self.recorded_at = recorded_at
         self.text = format_time(recorded_at)
         self.day = day
-        self.box = box
+        self.parts = box.parts
         self.keys: list[bytes] = []
         self.leaves: list[bytes] = []
         self.hashes: list[bytes] = []
@@ -252,7 +252,7 @@ class Draft:
         events = [submission.events[ordinal] for ordinal in ordinals]
         keys = [submission.keys[ordinal] for ordinal in ordinals]
         draws = os.urandom(DRAW_BYTES * len(events))
-        extension = extend_by(chain.box, chain.head, frame, [event.canonical for event in events], draws)
+        extension = extend_by(chain.parts, chain.head, frame, [event.canonical for event in events], draws)
         first = len(chain.keys)
         chain.head = extension.head
         chain.keys += keys

@@ -36,7 +36,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 def encrypt(index: int = 7) -> tuple[bytes, bytes]:
     """Encrypt the entry most tests here use; return its leaf hash too."""
-    made = extend_by(BOX, Head(index, bytes(32)), FRAME, [EVENT], SALT + NONCE)
+    made = extend_by(BOX.parts, Head(index, bytes(32)), FRAME, [EVENT], SALT + NONCE)
     return made.ciphertexts[0], made.leaves[0]
 
 
@@ -70,7 +70,7 @@ def test_ciphertexts_are_those_of_the_vectors() -> None:
         frame = record_frame(parse_origin(ORIGIN), vector["recorded_at"], vector["submitted_by"])
         event, index = vector["event"].encode(), vector["index"]
         assert (frame.kept + event).hex() == vector["remainder"]
-        made = extend_by(BOX, Head(index, bytes(32)), frame, [event], salt + nonce)
+        made = extend_by(BOX.parts, Head(index, bytes(32)), frame, [event], salt + nonce)
         assert made.ciphertexts[0].hex() == vector["ciphertext"]
         leaf = bytes.fromhex(vector["leaf_hash"])
         assert BOX.open(index, made.ciphertexts[0], leaf) == (salt, vector["record"].encode())
@@ -94,7 +94,7 @@ def test_an_entry_opens_in_its_place(
 ) -> None:
     """Opening gives back the record, byte for byte; the nonce precedes the ciphertext."""
     frame = record_frame(parse_origin(ORIGIN), format_time(at.replace(tzinfo=timezone.utc)), name)
-    made = extend_by(BOX, Head(index, bytes(32)), frame, [event], salt + nonce)
+    made = extend_by(BOX.parts, Head(index, bytes(32)), frame, [event], salt + nonce)
     [ciphertext], [leaf] = made.ciphertexts, made.leaves
     record = b'%b%b,"index":%d%b' % (frame.before, event, index, frame.after)
     assert ciphertext[:12] == nonce

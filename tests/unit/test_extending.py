@@ -32,7 +32,7 @@ def test_one_loop_makes_what_the_parts_make(events: list[bytes], size: int, at: 
     """Leaf hashes and chain hashes are those of the functions that define them; what was encrypted opens as records."""
     draws = os.urandom(DRAW_BYTES * len(events))
     head = Head(size, genesis(CHAIN.origin).chain_hash)
-    made = extend_by(BOX, head, record_frame(CHAIN, at, name), events, draws)
+    made = extend_by(BOX.parts, head, record_frame(CHAIN, at, name), events, draws)
     chain_hash = head.chain_hash
     for number, event in enumerate(events):
         draw = draws[DRAW_BYTES * number : DRAW_BYTES * (number + 1)]
@@ -52,13 +52,13 @@ def test_a_record_of_the_longest_is_made_and_no_longer_one() -> None:
     """The limit is that of `encode_record`."""
     frame, head, draws = record_frame(CHAIN, AT, "module-1"), genesis(CHAIN.origin), os.urandom(DRAW_BYTES)
     room = RECORD_LIMIT_BYTES - len(b'%b,"index":0%b' % (frame.before, frame.after))
-    assert len(extend_by(BOX, head, frame, [b"e" * room], draws).leaves) == 1
+    assert len(extend_by(BOX.parts, head, frame, [b"e" * room], draws).leaves) == 1
     with pytest.raises(ValueError, match="longer than the format allows"):
-        extend_by(BOX, head, frame, [b"e" * (room + 1)], draws)
+        extend_by(BOX.parts, head, frame, [b"e" * (room + 1)], draws)
 
 
 def test_random_bytes_must_suffice() -> None:
     """A salt or nonce cut short, or used twice, would be no secret."""
     frame, head = record_frame(CHAIN, AT, "module-1"), genesis(CHAIN.origin)
     with pytest.raises(ValueError, match="too few random bytes"):
-        extend_by(BOX, head, frame, [b"{}", b"{}"], os.urandom(2 * DRAW_BYTES - 1))
+        extend_by(BOX.parts, head, frame, [b"{}", b"{}"], os.urandom(2 * DRAW_BYTES - 1))
