@@ -36,7 +36,7 @@ from ingest.shapes import (
     fault_of_tracestate,
     needs_justification,
 )
-from journal.core.entry import EVENT_LIMIT_BYTES, SKEW, TYPE_PREFIX, Event
+from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, SKEW, TYPE_PREFIX, Event
 from journal.core.errors import MalformedError
 from journal.core.times import normalise_time
 from journal.extract.table import UNSEEN
@@ -50,7 +50,7 @@ SINGLE_LIMIT_BYTES = 4 * EVENT_LIMIT_BYTES
 _SINGLE = msgspec.json.Decoder(CloudEvent)
 _BATCH = msgspec.json.Decoder(list[CloudEvent])
 _ENCODER = msgspec.json.Encoder()
-_PREFIX_LENGTH = len(TYPE_PREFIX)
+_ACTIONS = {TYPE_PREFIX + action: action for action in MODULE_ACTIONS}
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # The canonical spelling, which most send.
@@ -65,6 +65,7 @@ _MAYBE_BLANK = re.compile(r'"\s').search
 _MAYBE_UNSEEN = re.compile(f"[{UNSEEN}]").search
 # As `Event` does, in a third of the time: a named tuple's own way is a function in Python.
 _event = functools.partial(tuple.__new__, Event)
+_moment = datetime.fromisoformat
 _PLAIN_LINES = spellings.PLAIN + b"\n"
 # The escapes that stand for control characters in canonical JSON (RFC 8785 section 3.2.2.2).
 _CONTROL_ESCAPE = re.compile(rb"\\[bfnrtu]")
@@ -102,7 +103,7 @@ def read_usual(body: bytes, now: datetime, source_prefix: str) -> Event | None:
 def read_batch(body: bytes, now: datetime, source_prefix: str) -> Reading:
     """Read at most BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form, and every fault."""
     events = None if diagnosis.is_costly(body) else _read_all(body, now, source_prefix)
-    if events is not None and max((len(event.canonical) for event in events), default=0) <= EVENT_LIMIT_BYTES:
+    if events is not None and max([len(event.canonical) for event in events], default=0) <= EVENT_LIMIT_BYTES:
         return Reading(events, range(len(events)), Faults())
     value = diagnosis.parse(body)
     if isinstance(value, list):
@@ -142,7 +143,7 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
     """Check and normalise what msgspec has decoded; None at the first fault."""
     try:
         moments, colons = _spell_times(values)
-    except MalformedError:
+    except (MalformedError, ValueError, OverflowError):
         return None
     # No canonical form holds a line break: asked of all lines at once, a question costs next to nothing.
     lines = _ENCODER.encode_lines(values)
@@ -154,7 +155,7 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
     fields: set[str] = set()
     events: list[Event] = []
     for value, moment, canonical in zip(values, moments, lines.split(b"\n"), strict=False):
-        data, action = value.data, value.type[_PREFIX_LENGTH:]
+        data, action = value.data, _ACTIONS[value.type]
         if value.source not in sources:
             if fault_of_source(value.source) or not value.source.startswith(source_prefix):
                 return None
@@ -191,16 +192,16 @@ def _accept(values: Sequence[CloudEvent], body: bytes, now: datetime, source_pre
 def _spell_times(values: Iterable[CloudEvent]) -> tuple[list[datetime], int]:
     """Spell the times of events canonically; return them, and how many colons that took away.
 
-    Raises MalformedError.
+    Raises MalformedError, ValueError or OverflowError for what is no time.
     """
     moments: list[datetime] = []
     colons = 0
     for value in values:
         given = value.time
-        value.time, moment = _normalise(given)
-        moments.append(moment)
-        if value.time is not given:
+        if not _CANONICAL_TIME(given):
+            value.time = _normalise(given)
             colons += given.count(":") - value.time.count(":")
+        moments.append(_moment(value.time))
     return moments, colons
 
 
@@ -211,22 +212,15 @@ def _in_utc(hour: str, zone_hours: str) -> str:
     return local.astimezone(UTC).isoformat()[:13]
 
 
-def _normalise(text: str) -> tuple[str, datetime]:
-    """Return a time in its canonical spelling and as a datetime. Raises MalformedError."""
-    try:
-        if _CANONICAL_TIME(text):
-            return text, datetime.fromisoformat(text)
-        match = _USUAL_TIME(text)
-        if match is None:
-            canonical = normalise_time(text)
-        else:
-            hour, rest, fraction, zone_hours = match.groups()
-            if zone_hours is not None:
-                hour = _in_utc(hour, zone_hours)
-            canonical = f"{hour}{rest}.{fraction.ljust(6, '0') if fraction else '000000'}Z"
-        return canonical, datetime.fromisoformat(canonical)
-    except (ValueError, OverflowError) as error:
-        raise MalformedError("not an existing date and time") from error
+def _normalise(text: str) -> str:
+    """Return a time in its canonical spelling. Raises MalformedError, ValueError or OverflowError."""
+    match = _USUAL_TIME(text)
+    if match is None:
+        return normalise_time(text)
+    hour, rest, fraction, zone_hours = match.groups()
+    if zone_hours is not None:
+        hour = _in_utc(hour, zone_hours)
+    return f"{hour}{rest}.{fraction.ljust(6, '0') if fraction else '000000'}Z"
 
 
 def _lacks(value: CloudEvent, action: str) -> bool:
