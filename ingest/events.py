@@ -102,13 +102,20 @@ def read_usual(body: bytes, now: datetime, source_prefix: str) -> Event | None:
 
 def read_batch(body: bytes, now: datetime, source_prefix: str) -> Reading:
     """Read at most BATCH_LIMIT_EVENTS events, each at most EVENT_LIMIT_BYTES in canonical form, and every fault."""
-    events = None if diagnosis.is_costly(body) else _read_all(body, now, source_prefix)
-    if events is not None and max([len(event.canonical) for event in events], default=0) <= EVENT_LIMIT_BYTES:
-        return Reading(events, range(len(events)), Faults())
+    if (reading := read_usual_batch(body, now, source_prefix)) is not None:
+        return reading
     value = diagnosis.parse(body)
     if isinstance(value, list):
         value = [spellings.plain_event(event) for event in value]
     return _examination(now, source_prefix).batch(value)
+
+
+def read_usual_batch(body: bytes, now: datetime, source_prefix: str) -> Reading | None:
+    """Read a batch without faults, in usual spellings; None leaves it to `read_batch`, which takes far longer then."""
+    events = None if diagnosis.is_costly(body) else _read_all(body, now, source_prefix)
+    if events is None or max([len(event.canonical) for event in events], default=0) > EVENT_LIMIT_BYTES:
+        return None
+    return Reading(events, range(len(events)), Faults())
 
 
 def _examination(now: datetime, source_prefix: str) -> Examination:

@@ -13,7 +13,7 @@ from ingest import assistance
 from ingest.access import compartment_of, media_type, read_body
 from ingest.context import bound_of
 from ingest.edge import COUNT
-from ingest.events import SINGLE_LIMIT_BYTES, read_batch, read_single
+from ingest.events import SINGLE_LIMIT_BYTES, read_batch, read_single, read_usual_batch
 from ingest.me import BATCH_LIMIT_BYTES
 from ingest.problems import BAD_REQUEST, ProblemError, absent
 from journal.clock import begun
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
-# Decoding up to here holds the event loop for a few milliseconds; larger bodies are decoded in a thread.
-INLINE_LIMIT_BYTES = 256 * 1024
+# Decoding up to here, a thousand usual events, holds the event loop for a few milliseconds; larger bodies, and those in
+# which faults are to be found, are decoded in a thread.
+INLINE_LIMIT_BYTES = 384 * 1024
 
 
 async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -> web.StreamResponse:
@@ -61,11 +62,13 @@ async def post_events(request: web.Request, edge: Edge, caller: CredentialRow) -
     is_large = kind == BATCH and len(body) > INLINE_LIMIT_BYTES
     async with _turn(edge, caller.tenant, is_large=is_large) as is_alone:
         then, now, prefix = begun(edge.service.clock), edge.service.clock.now(), caller.source_prefix or ""
-        if not is_large:
-            reading = read_single(body, now, prefix) if kind == SINGLE else read_batch(body, now, prefix)
-        else:
+        if kind == SINGLE:
+            reading = read_single(body, now, prefix)
+        elif is_large or (usual := read_usual_batch(body, now, prefix)) is None:
             async with nullcontext() if is_alone else edge.decoding.hold(caller.tenant):
                 reading = await asyncio.to_thread(read_batch, body, now, prefix)
+        else:
+            reading = usual
         request[COUNT] = len(reading.events)
         try:
             if is_dry:
