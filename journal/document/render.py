@@ -159,10 +159,8 @@ async def render(
     }
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            process.stdin.write(frame(orjson.dumps(request)))
-            await process.stdin.drain()
-            process.stdin.write(frame(await _sign(process.stdout, signer, second)))
-            await process.stdin.drain()
+            await _send(process.stdin, orjson.dumps(request))
+            await _send(process.stdin, await _sign(process.stdout, signer, second))
             return await receive_frame(process.stdout)
     except (TimeoutError, EOFError, ValueError, ConnectionError) as error:
         raise DocumentError(f"the document could not be made ({type(error).__name__})") from error
@@ -171,6 +169,15 @@ async def render(
             await _end(process)
         else:
             spare.dismiss(process)
+
+
+async def _send(stream: asyncio.StreamWriter, content: bytes) -> None:
+    """Write one frame. Raises ConnectionError."""
+    # Of a process that has ended, the service's event loop (uvloop) says RuntimeError.
+    if stream.is_closing():
+        raise BrokenPipeError
+    stream.write(frame(content))
+    await stream.drain()
 
 
 async def _sign(output: asyncio.StreamReader, signer: DocumentSigner, second: datetime) -> bytes:

@@ -191,6 +191,15 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
 
+class _Ending(asyncio.StreamReaderProtocol):
+    """What reads a pipe, and lets it be closed at its end: uvloop asks."""
+
+    def eof_received(self) -> bool:
+        """Keep nothing open."""
+        super().eof_received()
+        return False
+
+
 class Service:
     """The same, on the event loop: what tests use of `asyncio.subprocess.Process`, with its log."""
 
@@ -214,7 +223,7 @@ class Service:
         control.setblocking(False)
         stderr = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(log, "rb")
+            lambda: _Ending(stderr), os.fdopen(log, "rb")
         )
         return cls(pid, control, stderr)
 
