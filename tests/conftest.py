@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 
 import sql
 from journal.cli import installation
+from journal.database import cluster
 from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
 from journal.database.store import Store
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 ORIGINS: dict[str, Origin] = {"any": "any", "debian": "distribution", "wheel": "wheel"}
 
 STARTING_SECONDS = 60
+
+# The server of the tests makes thousands of databases: making and dropping one looks at every buffer, and each of its
+# sessions would load the language of our functions.
+FOR_MANY_DATABASES = {"shared_buffers": "32MB", "shared_preload_libraries": "plpgsql"}
 
 # The same examples in every run, so that a commit passes or does not. These machines are noisy: how long an example
 # takes says nothing. `make campaign` looks for others, with the profile `search`.
@@ -125,7 +130,10 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
         _sweep(directory)
     with tempfile.TemporaryDirectory(prefix="oej-test-", dir=directory) as home:
         server = EmbeddedPostgres(Path(home), origin=ORIGINS[pytestconfig.getoption("postgres")])
-        with server, ThreadPoolExecutor(1) as other_thread:
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as other_thread:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(cluster, "SETTINGS", cluster.SETTINGS | FOR_MANY_DATABASES)
+                stack.enter_context(server)
             # The fixtures' own loop stays untouched.
             other_thread.submit(asyncio.run, migrate(server.dsn())).result()
             yield server

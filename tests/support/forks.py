@@ -222,9 +222,7 @@ class Service:
         control, pid, log = _start(arguments, environment, module=module, space=space)
         control.setblocking(False)
         stderr = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: _Ending(stderr), os.fdopen(log, "rb")
-        )
+        await asyncio.get_running_loop().connect_read_pipe(lambda: _Ending(stderr), os.fdopen(log, "rb"))
         return cls(pid, control, stderr)
 
     def send_signal(self, number: int) -> None:

@@ -163,7 +163,7 @@ async def rig_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
             yield rig
 
     kept = await original(postgres, ("rig", _noon()), found)
-    async with fresh_database(postgres, kept.database, ahead=kept.moment - datetime.now(UTC)) as name:
+    async with fresh_database(postgres, kept.database) as name:
         dsn = postgres.dsn(database=name)
         _kept[dsn] = kept
         yield dsn
