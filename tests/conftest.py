@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-import uvloop
 from hypothesis import HealthCheck, settings
 from structlog.testing import capture_logs
 
@@ -75,7 +74,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Put what tests write in memory where there is room: keys and clusters are synced at every step."""
     gc.disable()  # until everything is loaded
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # as the service does
     if (directory := choose_directory()) is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(directory))
 
