@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
+from asyncio.subprocess import PIPE
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +32,7 @@ from tests.support.pdf import base_revision, check_signature, read_text
 from tests.support.signing import local_signer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from tests.support.signing import LocalSigner
@@ -329,3 +333,19 @@ async def test_what_cannot_be_laid_out_is_an_error_of_ours(signer: LocalSigner) 
     """Content the template does not understand ends in a DocumentError, not in a hang."""
     with pytest.raises(DocumentError):
         await render({"service": SERVICE}, signer, AT)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_maker_that_has_ended_is_an_error_of_ours(
+    signer: LocalSigner, monkeypatch: pytest.MonkeyPatch, run: Callable[[Coroutine[Any, Any, bytes]], bytes]
+) -> None:
+    """So the extract goes without its document. The service's event loop, uvloop, has its own error for that."""
+
+    async def start_one_that_ends() -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec("true", stdin=PIPE, stdout=PIPE)
+        await process.wait()
+        return process
+
+    monkeypatch.setattr("journal.document.render._start", start_one_that_ends)
+    with pytest.raises(DocumentError):
+        run(render({"service": SERVICE}, signer, AT))
