@@ -14,10 +14,11 @@ import pytest
 from ingest import direct, readers
 from ingest.access import SNAPSHOT_LIMIT_SECONDS, Limits
 from ingest.app import DRAINS
+from ingest.connections import EACH
 from ingest.direct import Direct
 from ingest.heads import Head
 from ingest.readers import Readers
-from ingest.server import Connection
+from ingest.server import KEEPALIVE_SECONDS, Connection
 from journal.core.errors import BusyError, UnavailableError
 from tests.support.edge import SINGLE, TENANT, RunningEdge, running_edge
 from tests.support.raw import raw, request_head
@@ -573,6 +574,16 @@ async def test_what_floods_waits_for_its_share_of_the_processor(line: Line, monk
     line.hold("castres")
     await line.turns(9)
     assert line.heard.count("albi") == 10
+
+
+async def test_what_floods_is_read_however_busy_the_others_are(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of an address's connections waits to be read until it is closed as idle."""
+    monkeypatch.setattr(readers, "FLOOD_SHARE", 1e-9)
+    line.hold("castres", *["@127.0.0.2"] * 10)
+    async with asyncio.timeout(KEEPALIVE_SECONDS):
+        await line.turns(11)
+    slowest = KEEPALIVE_SECONDS / readers.PAUSE_MOST_SECONDS * readers.READ_OF_FLOOD
+    assert slowest > 3 * Limits().connections // EACH
 
 
 async def test_an_address_that_has_not_spoken_yet_floods_too(line: Line) -> None:

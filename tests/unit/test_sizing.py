@@ -74,6 +74,7 @@ def test_the_figures_of_an_overload_are_the_services() -> None:
         "et quatre fois plus que d'une autre qui envoie",
         "elle est lue deux requêtes à la fois",
         "n'emploie pas plus d'un cinquième d'un processeur",
+        f", et toujours après {1000 * readers.PAUSE_MOST_SECONDS:g} ms",
         f"sont lues {1000 * readers.READING_SECONDS:g} ms à la fois",
         f"s'ajoute aux {context.WAIT_SECONDS} s de la réponse",
         f"{readers.HELD_MOST} attendent ainsi au plus",
