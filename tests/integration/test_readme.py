@@ -138,11 +138,12 @@ async def test_members_of_json(postgres: EmbeddedPostgres, tmp_path: Path) -> No
             await world.record(0, tenant=tenant, category=SHORT.code, events=[event])
         await administration.credentials.add(role="client", tenant=TENANT, categories=[CATEGORY])
         await add_person(world.service, "a.martin@albi.example", tenant=TENANT, categories=[CATEGORY])
-        await world.travel(now)
+        await world.travel(datetime.now(UTC))
         variables = {"JOURNAL_DSN": world.dsn, "JOURNAL_SERVICE_NAME": SERVICE}
         for line in [[*file, "--dry-run"], file, *(name.split() for name in table if name != "provision")]:
             done = command(world.settings.home_path, *line, "--json", **variables)
             name = next(each for each in table if line[: len(each.split())] == each.split())
+            assert done.stdout, (line, done.returncode, done.stderr)
             found.setdefault(name, set()).update(_names(orjson.loads(done.stdout)))
     assert found == table
 
