@@ -289,9 +289,25 @@ async def test_a_missing_partition_is_an_error(store: Store, owner: asyncpg.Conn
     """There is no default partition where entries would hide from the purge."""
     (head,) = await add_chains(store, ["albi"])
     leaf = f"journal.entry_1_{(await store.read_now()).date():%Y%m%d}"
-    await owner.execute(f"DROP TABLE {leaf}")
-    with pytest.raises(StoreError, match="there is no partition"):
+    before = await everything(owner)
+    await owner.execute(f"ALTER TABLE journal.entry_1 DETACH PARTITION {leaf}")
+    with pytest.raises(StoreError, match=f"^there is no partition {leaf.removeprefix('journal.')}$"):
         await store.append(batch([(head, fresh(1))], await store.read_now()))
+    assert await everything(owner) == before
+    await owner.execute(f"DROP TABLE {leaf}")
+    with pytest.raises(StoreError, match=f"^there is no partition {leaf.removeprefix('journal.')}$"):
+        await store.append(batch([(head, fresh(1))], await store.read_now()))
+    assert await everything(owner) == before
+
+
+async def test_a_value_that_no_row_may_have_is_an_error(store: Store, owner: asyncpg.Connection) -> None:
+    """What a column refuses is told as such, not as a missing partition, and nothing is written."""
+    (head,) = await add_chains(store, ["albi"])
+    before = await everything(owner)
+    await owner.execute("ALTER TABLE journal.entry ADD CONSTRAINT none_is_allowed CHECK (index > 9)")
+    with pytest.raises(StoreError, match="none_is_allowed"):
+        await store.append(batch([(head, fresh(1))], await store.read_now()))
+    assert await everything(owner) == before
 
 
 async def test_a_day_whose_partition_is_missing_is_not_skipped_by_the_search(
