@@ -79,7 +79,7 @@ async def test_a_declaration_cut_short_on_a_later_day(postgres: EmbeddedPostgres
         await world.record(1)
         await world.seal()
         number = (await world.service.store.seal_state()).number
-        await world.travel(now)
+        await world.travel(datetime.now(UTC))
         await world.record(1)
         open_keystore(world.settings).raise_fence(CATEGORY, world.today - DAY)
         assert await world.service.sealer.declare_loss() == number
