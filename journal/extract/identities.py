@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # A module that numbers its events anew every day repeats all of its ids: no more are named.
 NAMED = 100
 _SHOWN = 5
-_PARTS, _AT_ONCE = 64, 16
+# So many hashes are compared at once.
+_TOGETHER = 100_000
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,13 @@ class Identities:
         return [Repeated(*name, tuple(indexes)) for name, indexes in found.items() if len(indexes) > 1]
 
     def _again(self) -> set[int]:
-        # In parts, because a set takes ten times the memory of an array; a few at a time, because so many copies are.
+        # In parts, because a set takes ten times the memory of an array.
         found: set[int] = set()
-        for first in range(0, _PARTS, _AT_ONCE):
-            parts = [array("q") for _ in range(_AT_ONCE)]
-            for one in self._hashes:
-                if 0 <= (place := one % _PARTS - first) < _AT_ONCE:
-                    parts[place].append(one)
-            for part in parts:
-                if len(set(part)) < len(part):
-                    found.update(one for one, count in Counter(part).items() if count > 1)
+        parts = 1 + len(self._hashes) // _TOGETHER
+        for number in range(parts):
+            part = [one for one in self._hashes if one % parts == number]
+            if len(set(part)) < len(part):
+                found.update(one for one, count in Counter(part).items() if count > 1)
         return found
 
 
