@@ -5,7 +5,9 @@ It says yes or nothing. Where it says nothing, the walk (`journal.extract.walk`)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from io import BufferedReader, RawIOBase
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Callable
 
 from journal.core.chain import HASH_BYTES, extend_all
 from journal.core.entry import JOURNAL_CATEGORY, RECORD_LIMIT_BYTES, parse_origin
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 SLICE_ENTRIES = 2_000
 SLICE_BYTES = 16 * 2**20
+PIECE_BYTES = 128 * 2**10
 
 # How slices are checked: in this process, like `map`, or in others; answers come in order.
 Run = Callable[["Callable[[Slice], Checked | None]", "Iterable[Slice]"], "Iterator[Checked | None]"]
@@ -149,27 +152,44 @@ class _Cutter:
     """Cuts the content of a member, given in pieces, after so many lines."""
 
     def __init__(self, pieces: Iterator[bytes], limit_bytes: int) -> None:
-        self._pieces = pieces
+        self._content = _Content(pieces)
+        self._lines = BufferedReader(self._content, PIECE_BYTES)
         self._limit_bytes = limit_bytes
-        self._held = b""
 
     def take(self, count: int) -> bytes:
         """Return the next `count` lines, LF included. Raises _NotUsualError if they are not there, or too long."""
-        parts, found, size = [self._held], self._held.count(b"\n"), len(self._held)
-        while found < count:
-            piece = next(self._pieces, None)
-            if piece is None or size > SLICE_BYTES:
-                raise _NotUsualError
-            parts.append(piece)
-            found += piece.count(b"\n")
-            size += len(piece)
-        data = b"".join(parts)
-        *lines, self._held = data.split(b"\n", count)
-        if max(map(len, lines), default=0) > self._limit_bytes:
+        self._content.left_bytes = SLICE_BYTES
+        lines = list(islice(self._lines, count))
+        data, longest = b"".join(lines), max(map(len, lines), default=0) - len(b"\n")
+        is_cut_short = count > 0 and not data.endswith(b"\n")
+        if len(lines) < count or longest > self._limit_bytes or is_cut_short:
             raise _NotUsualError
-        return data[: len(data) - len(self._held)]
+        return data
 
     def end(self) -> None:
         """Read the rest, which is to be nothing. Raises _NotUsualError otherwise."""
-        if self._held or any(self._pieces):
+        self._content.left_bytes = SLICE_BYTES
+        if self._lines.read(1):
             raise _NotUsualError
+
+
+class _Content(RawIOBase):
+    """The content of a member, for what cuts it into lines: it is not read on where one does not end."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        super().__init__()
+        self._pieces = filter(None, pieces)
+        self._rest = memoryview(b"")
+        self.left_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.left_bytes < 0:
+            raise _NotUsualError
+        rest = self._rest or memoryview(next(self._pieces, b""))
+        count = min(len(rest), len(buffer))
+        buffer[:count], self._rest = rest[:count], rest[count:]
+        self.left_bytes -= count
+        return count
