@@ -91,6 +91,8 @@ class Shape:
         if len(self.places) > GROUPS_LIMIT:
             raise UnlearntError
         self.match = _compile(self._pattern, _PLAIN).fullmatch
+        # No match is longer than a line: there are as many as lines only if each is of this shape.
+        self.match_lines = _compile(f"^{self._pattern}$", _PLAIN, re.MULTILINE).findall
         self._escaped: re.Pattern[str] | None = None
         stand_in = Entry(entry.index, entry.recorded_at, "", "", marked["submitted_by"], marked["event"], b"")
         self._texts = table.texts(stand_in)[OPENING_CELLS:]
@@ -221,5 +223,5 @@ def _learn_code(value: str, prefix: str, codes: dict[str, str]) -> str:
     return f'"{re.escape(prefix)}({"|".join(map(re.escape, codes))})"'
 
 
-def _compile(pattern: str, texts: dict[str, str]) -> re.Pattern[str]:
-    return re.compile(pattern.replace(_ANY, texts[_ANY]).replace(_SOME, texts[_SOME]))
+def _compile(pattern: str, texts: dict[str, str], flags: int = 0) -> re.Pattern[str]:
+    return re.compile(pattern.replace(_ANY, texts[_ANY]).replace(_SOME, texts[_SOME]), flags)

@@ -7,6 +7,7 @@ to the walk by entry (`journal.extract.walk`), which alone says what is wrong.
 
 from __future__ import annotations
 
+from array import array
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,7 +55,7 @@ class Checked(NamedTuple):
     earliest: str
     latest: str
     disclosed: Sequence[int]
-    names: list[int]
+    names: array[int]
     kinds: Counter[Kind]
 
 
@@ -72,7 +73,7 @@ def _check(part: Slice, shapes: Shapes) -> Checked | None:
     if proof is None or rest or max(map(len, records), default=0) > RECORD_LIMIT_BYTES:
         return None
     indexes, values = proof
-    read = shapes.read(records, part.entries.decode().split("\n"))
+    read = shapes.read_together(records, part.entries.decode())
     if len(read) != len(indexes) or write_rows(read) != part.rows:
         return None
     times, kinds = _check_members(part, read, indexes), count_kinds(read)
@@ -81,7 +82,7 @@ def _check(part: Slice, shapes: Shapes) -> Checked | None:
     if times is None:
         return None
     earliest, latest = (times[0], times[-1]) if times else ("", "")
-    return Checked(_leaves(values, records), earliest, latest, indexes, names_of(read), kinds)
+    return Checked(_leaves(values, records), earliest, latest, indexes, array("q", names_of(read)), kinds)
 
 
 def _read_proof(part: Slice) -> tuple[Sequence[int], list[bytes]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -178,7 +179,7 @@ def _strictly(part: Slice) -> Checked | None:
     )
     if proof is None or records is None or rows is None or len(proof) != part.size or len(records) != len(rows):
         return None
-    leaves, times, indexes, names, kinds = b"", [""], [], [], Counter[Kind]()
+    leaves, times, indexes, names, kinds = b"", [""], [], array("q"), Counter[Kind]()
     remaining = iter(zip(records, rows, strict=True))
     for index, line in enumerate(proof, part.first):
         found, disclosed, value = parse_proof_line(line)

@@ -151,6 +151,28 @@ def test_no_more_shapes_are_learnt_than_fit(monkeypatch: pytest.MonkeyPatch) -> 
     assert [isinstance(one, Matched) for one in read] == [False, False, False, True, False, False]
 
 
+def test_records_that_are_alike_are_read_in_one_search() -> None:
+    """Whatever comes among them, what is read is the same as one by one: nothing that only a part of them matches."""
+    random = Random(6)
+    alike = [record_of(event(index, subject=f"MC-{index}"), index) for index in range(9)]
+    others = [record_of(usual_event(random, index), index) for index in range(9)]
+    escaped = record_of(event(3, subject='dit "non"'), 3)
+    known, one_by_one = shapes(), shapes()
+    assert known.read_together([], "") == []
+    for records in (alike, alike, others, alike, [*alike[:3], escaped], alike, alike, [alike[0], *others[1:]], []):
+        text = "".join(f"{record.decode()}\n" for record in records)
+        found = known.read_together(records, text)
+        expected = one_by_one.read(records, [record.decode() for record in records])
+        assert [one[1:] if isinstance(one, Matched) else one for one in found] == [
+            one[1:] if isinstance(one, Matched) else one for one in expected
+        ]
+    for change in (b"\n", b"x\n", b"", b"\r"):
+        joined = b"%b\n%b" % (alike[0], alike[1].replace(b"MC-1", b"MC-1" + change))
+        assert known.read_together(alike, "".join(f"{record.decode()}\n" for record in alike))
+        part = slice_of(alike[:2])._replace(entries=joined + b"\n")
+        assert (check(part, known) is None) == bool(change)
+
+
 def test_a_foreign_entry_teaches_nothing() -> None:
     """The shapes of a compartment hold its name: a record of another one is refused, and not learnt."""
     known = shapes()
