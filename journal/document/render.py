@@ -1,24 +1,21 @@
-"""From content to a signed document, made by a process of its own (`worker`)."""
+"""From content to a signed document, made by a process of its own (`makers`, `worker`)."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from base64 import b64encode
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import orjson
 
 from journal.core.errors import JournalError
+from journal.document.makers import Makers
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import Coroutine
     from datetime import datetime
 
+    from journal.document.makers import Maker
     from journal.signer.identity import Certified
 
 
@@ -69,85 +66,19 @@ class DocumentSigner(Protocol):
         ...
 
 
-class Spare:
-    """A process that is started before it is asked for: half a second passes before one can make a document."""
-
-    def __init__(self) -> None:
-        """Start none yet."""
-        self._process: Process | None = None
-        self._starting = asyncio.Lock()
-        # What nobody waits for: starts, and ends.
-        self._later: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        """Start one, unless there is one."""
-        async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                self._process = await _start()
-
-    def prepare(self) -> None:
-        """Start one soon, as `start` does; one that cannot be started now is when it is asked for."""
-
-        async def try_to() -> None:
-            with suppress(OSError):
-                await self.start()
-
-        self._do_later(try_to())
-
-    async def take(self) -> Process:
-        """Return the one that was started, or another."""
-        async with self._starting:
-            process, self._process = self._process, None
-            return process if process is not None and process.returncode is None else await _start()
-
-    def dismiss(self, process: Process) -> None:
-        """End one that was taken; nobody waits until it is gone."""
-        if process.returncode is None:
-            process.kill()
-        self._do_later(_end(process))
-
-    def _do_later(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
-
-    async def close(self) -> None:
-        """End the one that nobody took."""
-        await asyncio.gather(*self._later)
-        async with self._starting:
-            process, self._process = self._process, None
-            if process is not None:
-                await _end(process)
-
-
-async def _start() -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "journal.document.worker", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
-    )
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
-
-
 async def render(
     content: dict[str, Any],
     signer: DocumentSigner,
     at: datetime,
     template: Template = EXTRACT,
     *,
-    spare: Spare | None = None,
+    makers: Makers | None = None,
 ) -> bytes:
-    """Return the document, a tagged PDF signed as PAdES-B-B at the time `at`; the spare process makes it, if given.
+    """Return the document, a tagged PDF signed as PAdES-B-B at the time `at`; one of the makers makes it, if given.
 
     Raises DocumentError, OperatorError, SignerError.
     """
     second = signer.identity.check_valid(at)
-    process = await (_start() if spare is None else spare.take())
-    assert process.stdin is not None
-    assert process.stdout is not None
     request = {
         "certificates": [b64encode(certificate).decode() for certificate in signer.identity.certificates],
         "content": content,
@@ -157,18 +88,26 @@ async def render(
         "standards": template.standards,
         "template": template.name,
     }
+    if makers is not None:
+        return await _ask(await makers.take(), orjson.dumps(request), signer, second)
+    makers = Makers()
+    try:
+        return await _ask(await makers.take(), orjson.dumps(request), signer, second)
+    finally:
+        await makers.close()
+
+
+async def _ask(maker: Maker, request: bytes, signer: DocumentSigner, second: datetime) -> bytes:
+    """Have a maker make what is requested."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            await _send(process.stdin, orjson.dumps(request))
-            await _send(process.stdin, await _sign(process.stdout, signer, second))
-            return await receive_frame(process.stdout)
+            await _send(maker.input, request)
+            await _send(maker.input, await _sign(maker.output, signer, second))
+            return await receive_frame(maker.output)
     except (TimeoutError, EOFError, ValueError, ConnectionError) as error:
         raise DocumentError(f"the document could not be made ({type(error).__name__})") from error
     finally:
-        if spare is None:
-            await _end(process)
-        else:
-            spare.dismiss(process)
+        maker.dismiss()
 
 
 async def _send(stream: asyncio.StreamWriter, content: bytes) -> None:

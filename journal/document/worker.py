@@ -7,16 +7,23 @@ covers and its signed attributes out, their signature in, the document out.
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import re
 import resource
+import select
+import signal
+import socket
 import sys
+import threading
 from base64 import b64decode
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import resources
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typst
 from asn1crypto import x509
@@ -41,8 +48,42 @@ IDENTIFIER_BYTES = 16
 A4_HEIGHT = 297 / 25.4 * 72  # points
 
 
+def fork_makers() -> None:
+    """Fork a maker for each socket that standard input gives, until the service ends or closes it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service has it too, and may end what it is at
+    signal.signal(signal.SIGCHLD, _forget_ended)
+    gc.freeze()
+    with socket.socket(fileno=sys.stdin.fileno()) as control:
+        while (given := socket.recv_fds(control, 1, 1))[0]:
+            (maker,) = given[1]
+            if os.fork() == 0:
+                _become(maker)
+            os.close(maker)
+
+
+def _forget_ended(*_: object) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _become(descriptor: int) -> NoReturn:
+    """Be a maker, with this socket as standard input and output."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.dup2(descriptor, sys.stdin.fileno())
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)
+        main()
+        status = 0
+    finally:
+        os._exit(status)
+
+
 def main() -> None:
     """Make the document. Equal requests give equal bytes, except for the signature: fonts and time are fixed."""
+    threading.Thread(target=_end_with_service, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     request = json.loads(read_frame(sys.stdin.buffer))
     made_at = datetime.fromtimestamp(request["made_at"], UTC)
@@ -56,6 +97,14 @@ def main() -> None:
         name=request["content"]["service"],
     )
     _send(_sign(laid_out, certificates, metadata, made_at, place))
+
+
+def _end_with_service() -> None:
+    """End this process as soon as nobody is at the other end of standard input."""
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), select.POLLRDHUP)
+    poll.poll()
+    os._exit(1)
 
 
 def _lay_out(request: dict[str, Any], made_at: datetime) -> tuple[bytes, fields.SigFieldSpec | None]:
@@ -172,4 +221,4 @@ def _covered(document: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    fork_makers()

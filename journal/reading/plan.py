@@ -9,7 +9,7 @@ from unicodedata import normalize
 from journal.core import canonical, faults
 from journal.core.errors import RequestError, StoreError
 from journal.core.times import day_of, format_day
-from journal.document.render import Spare
+from journal.document.makers import Makers
 from journal.extract.manifest import FIRST_DAY, PURPOSES, Filter, Request
 from journal.reading.entitlement import check_entitled
 from journal.reading.planner import Planner
@@ -94,7 +94,7 @@ class Extraction:
         self._reader = reader
         self._signer = signer
         self._clock = clock
-        self._spare = Spare()
+        self._makers = Makers()
         self._folder = folder
         self._planner = Planner(
             store=store,
@@ -194,13 +194,13 @@ class Extraction:
             keyring=self._keyring,
             signer=self._signer,
             clock=self._clock,
-            spare=self._spare,
+            makers=self._makers,
             folder=self._folder,
         )
 
     async def close(self) -> None:
         """End what waits for the next extract."""
-        await self._spare.close()
+        await self._makers.close()
 
     async def _check_compartment(self, compartment: Compartment) -> None:
         """Raise RequestError for a compartment that is not there, or that ended: nothing can be recorded of it."""

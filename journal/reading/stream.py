@@ -24,7 +24,7 @@ from journal.core import faults
 from journal.core.errors import EmptyError, StoreError, VerificationError
 from journal.core.times import day_of, overdue_through
 from journal.document.content import Circumstances, document_content
-from journal.document.render import DocumentError, Spare, render
+from journal.document.render import DocumentError, render
 from journal.extract import layout, table
 from journal.extract.listing import encode_seals
 from journal.extract.manifest import Filter, Lateness, Manifest
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from journal.clock import Clock
     from journal.core.chain import Head
     from journal.core.entry import Compartment
+    from journal.document.makers import Makers
     from journal.extract.grounds import Authorisation, Person, Rule
     from journal.extract.manifest import Request
     from journal.extract.numbering import SourceNumbers
@@ -97,11 +98,11 @@ class ExtractStream:
         keyring: Keyring,
         signer: SignerClient,
         clock: Clock,
-        spare: Spare,
+        makers: Makers,
         folder: Path,
     ) -> None:
         """Prepare; `chunks` does the work, and keeps in `folder` what comes late in the container."""
-        self._spare = spare
+        self._makers = makers
         self._plan = plan
         self._selection = selection
         self._purpose = purpose
@@ -155,7 +156,7 @@ class ExtractStream:
             raise StoreError(f"{self._plan.ranges[0].day} reached its limit while the extract was being made")
 
     async def _container(self) -> AsyncGenerator[bytes, None]:
-        await self._spare.start()
+        await self._makers.start()
         container = ContainerWriter()
         yield container.add(layout.MIMETYPE, layout.MIMETYPE_CONTENT)
         with _Aside(layout.PROOF, self._folder) as proof, _Aside(layout.TABLE, self._folder) as rows:
@@ -188,7 +189,7 @@ class ExtractStream:
         yield container.add(layout.SIGNATURE, await self._signer.sign(digests, manifest.issued_at))
         yield container.close()
         # For the next extract, and only now: while it starts, it takes a processor.
-        self._spare.prepare()
+        self._makers.prepare()
 
     async def _packed(self, container: ContainerWriter, proof: _Aside, rows: _Aside) -> AsyncGenerator[bytes, None]:
         """Yield the deflated records of each page that gives some; the rest of the page is kept aside."""
@@ -230,7 +231,7 @@ class ExtractStream:
         )
         try:
             content = await asyncio.to_thread(document_content, manifest, self._made.gathered, circumstances)
-            return await render(content, self._signer, manifest.issued_at, spare=self._spare)
+            return await render(content, self._signer, manifest.issued_at, makers=self._makers)
         except DocumentError as error:
             log.error("an extract goes without its document", reason=str(error))
             return None

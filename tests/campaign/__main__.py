@@ -18,7 +18,7 @@ from pathlib import Path
 
 from journal.database import binaries, cluster
 from journal.database.embedded import EmbeddedPostgres
-from journal.document import render
+from journal.document import makers
 from tests.campaign import logged
 from tests.campaign.play import Result, play
 from tests.campaign.report import REPORT, judge, read_report, write_report
@@ -42,7 +42,7 @@ FIXED = ("fsync", "full_page_writes", "synchronous_commit", "data_sync_retry")
 def quiet() -> None:
     """Log nothing; make no documents, which are not what is tampered with."""
     logged.keep_quiet()
-    render._start = start_nothing
+    makers.start_origin = start_nothing
     cluster.SETTINGS = {name: value for name, value in cluster.SETTINGS.items() if name not in FIXED}  # type: ignore[misc]
 
 

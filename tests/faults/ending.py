@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from journal.cli.installation import open_service
 from journal.cli.logs import configure_logs
 from journal.clock import SimulatedClock
-from journal.document import render
+from journal.document import makers
 from tests.support.documents import start_nothing
 from tests.support.ending import PEM
 from tests.support.forkserver import processes
@@ -36,7 +36,7 @@ async def end(dsn: str, settings: Settings, offset: timedelta, step: str, root: 
 def main(dsn: str, settings: Settings, offset: timedelta, step: str, root: Path, begins: Connection) -> None:
     """Be the process."""
     configure_logs(quiet=True)
-    render._start = start_nothing
+    makers.start_origin = start_nothing
     asyncio.run(end(dsn, settings, offset, step, root, begins))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from journal.cli.installation import open_service
 from journal.cli.logs import configure_logs
 from journal.clock import SimulatedClock
-from journal.document import render
+from journal.document import makers
 from tests.support.documents import start_nothing
 from tests.support.forkserver import processes
 
@@ -30,7 +30,7 @@ async def hand_over(dsn: str, settings: Settings, offset: timedelta, begins: Con
 def main(dsn: str, settings: Settings, offset: timedelta, begins: Connection) -> None:
     """Be the process."""
     configure_logs(quiet=True)
-    render._start = start_nothing
+    makers.start_origin = start_nothing
     asyncio.run(hand_over(dsn, settings, offset, begins))
 
 

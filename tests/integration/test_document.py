@@ -6,7 +6,6 @@ import asyncio
 import re
 import shutil
 import subprocess
-from asyncio.subprocess import PIPE
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from journal.extract.numbering import SourceNumbers
 from journal.extract.purges import IN_TIME, PurgedDays
 from journal.pki.trust import Anchor
 from journal.seals.dev_authority import make_development_authority
-from tests.support.documents import AT, FIRST, GONE, SERVICE, make_content, make_entry
+from tests.support.documents import AT, FIRST, GONE, SERVICE, make_content, make_entry, start_nothing
 from tests.support.pdf import base_revision, check_signature, read_text
 from tests.support.signing import local_signer
 
@@ -340,12 +339,6 @@ def test_a_maker_that_has_ended_is_an_error_of_ours(
     signer: LocalSigner, monkeypatch: pytest.MonkeyPatch, run: Callable[[Coroutine[Any, Any, bytes]], bytes]
 ) -> None:
     """So the extract goes without its document. The service's event loop, uvloop, has its own error for that."""
-
-    async def start_one_that_ends() -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec("true", stdin=PIPE, stdout=PIPE)
-        await process.wait()
-        return process
-
-    monkeypatch.setattr("journal.document.render._start", start_one_that_ends)
+    monkeypatch.setattr("journal.document.makers.start_origin", start_nothing)
     with pytest.raises(DocumentError):
         run(render({"service": SERVICE}, signer, AT))

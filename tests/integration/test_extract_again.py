@@ -96,7 +96,7 @@ async def made_twice(world: World, *, disclose: bool = True, **asked: Any) -> li
             keyring=opened._keyring,
             signer=opened._signer,
             clock=clock,
-            spare=opened._spare,
+            makers=opened._makers,
             folder=opened._folder,
         )
         whole = b"".join([chunk async for chunk in stream.chunks()])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from journal.core.canonical import encode
-from journal.document import render
+from journal.document import makers
 from journal.pki.certificates import der_to_pem
 from retention.outbox import Outbox
 from tests.support.communes import commune, opened
@@ -102,7 +102,7 @@ async def rows_of(world: World, tenant: str = TENANT) -> int:
 
 def make_no_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let extracts go without their documents, which takes a tenth of the time, and proves as much."""
-    monkeypatch.setattr(render, "_start", start_nothing)
+    monkeypatch.setattr(makers, "start_origin", start_nothing)
 
 
 class StopError(Exception):

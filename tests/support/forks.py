@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import orjson
 
-from journal.document import render
+from journal.document import makers
+from journal.document.makers import Maker
 from journal.signer import connect
 from tests.support import bound, hosts, moved_clock
 from tests.support.clusters import copy_clusters
@@ -120,26 +121,30 @@ class Child:
         return self.returncode
 
 
-class DocumentMaker(Child):
-    """A maker of documents, with its standard input and output."""
+class DocumentMakers:
+    """What makers of documents are forked from, in place of one that has loaded nothing else."""
 
-    stdin: asyncio.StreamWriter
-    stdout: asyncio.StreamReader
+    def __init__(self) -> None:
+        """Fork none yet."""
+        self._made: list[Child] = []
 
     @classmethod
     async def start(cls) -> Self:
-        """Start one."""
+        """Begin."""
+        return cls()
+
+    async def fork(self) -> Maker:
+        """Fork one, with a socket as its standard input and output."""
         ours, theirs = socket.socketpair()
         with theirs:
-            child = cls(DOCUMENTS, [], [theirs.fileno()])
-        child.stdout, child.stdin = await asyncio.open_unix_connection(sock=ours)
-        return child
+            self._made.append(Child(DOCUMENTS, [], [theirs.fileno()]))
+        return await Maker.at(ours)
 
-    async def wait(self) -> int:
-        """Wait for its end; return its status."""
-        status = await super().wait()
-        self.stdin.close()
-        return status
+    async def close(self) -> None:
+        """End all of them."""
+        for child in self._made:
+            child.kill()
+            await child.wait()
 
 
 async def start_signer(control: int, service: str, files: Sequence[Path]) -> Child:
@@ -154,7 +159,7 @@ def fork_children(put: Callable[[object, str, object], None]) -> None:
     """
     hash_lightly(put)
     copy_clusters(put, lambda: Path(_server()).parent)
-    put(render, "_start", DocumentMaker.start)
+    put(makers, "start_origin", DocumentMakers.start)
     put(connect, "_start", start_signer)
 
 
