@@ -101,15 +101,16 @@ class Service:
             store=store, keyring=keyring, service=name, clock=clock, instruments=self.instruments
         )
         self.alarms = Alarms(self.chronicle, clock, self.instruments, sources)
+        self.reader = Reader(store=store, keyring=keyring, service_name=name, trust_path=settings.trust_path)
         self.sealer = Sealer(
             store=store,
             keystore=keyring.keystore,
             signer=signer,
             clock=clock,
             tell=self._tell_refusals,
+            follow=self.reader.follow,
         )
         self.stamper = Stamper.configured(settings, store=store, service_name=name, clock=clock)
-        self.reader = Reader(store=store, keyring=keyring, service_name=name, trust_path=settings.trust_path)
         self.extraction = Extraction(
             store=store,
             keyring=keyring,

@@ -94,10 +94,43 @@ class Trie:
                 end = middle
         return siblings
 
+    def changed(self, leaves: Iterable[tuple[bytes, bytes]]) -> Trie:
+        """Return the tree of the same origins with other leaves for some; KeyError for one that is not in it.
+
+        Only what is above those leaves is hashed.
+        """
+        other = Trie()
+        other._keys, other._leaves, other._branches = self._keys, bytearray(self._leaves), bytearray(self._branches)
+        places: list[int] = []
+        for key, leaf in sorted(leaves):
+            place = bisect_left(self._keys, key)
+            if self._keys[place : place + 1] != [key]:
+                raise KeyError(key)
+            other._leaves[HASH_BYTES * place : HASH_BYTES * (place + 1)] = leaf
+            places.append(place)
+        if places:
+            other._rehash(0, len(self._keys), places)
+        other._root = other._at(0, len(self._keys), 0)
+        return other
+
+    def _rehash(self, first: int, end: int, places: Sequence[int]) -> None:
+        """Hash the branches between the leaves from `first` to `end` anew that are above these places."""
+        if end - first == 1:
+            return
+        branching = _shared(self._keys[first], self._keys[end - 1])
+        middle = self._middle(first, end, branching)
+        right = bisect_left(places, middle)
+        if right > 0:
+            self._rehash(first, middle, places[:right])
+        if right < len(places):
+            self._rehash(middle, end, places[right:])
+        node = _node(self._at(first, middle, branching + 1), self._at(middle, end, branching + 1))
+        self._branches[HASH_BYTES * (middle - 1) : HASH_BYTES * middle] = node
+
     def _build(self, leaves: list[tuple[bytes, bytes]]) -> None:
         """Hash from left to right: what branches deeper than the next leaf does is whole."""
         keys = self._keys = [key for key, _ in leaves]
-        self._leaves = b"".join([leaf for _, leaf in leaves])
+        self._leaves = bytearray().join([leaf for _, leaf in leaves])
         numbers = [int.from_bytes(key, "big") for key in keys]
         shared = [DEPTH_LIMIT - (one ^ other).bit_length() for one, other in zip(numbers, numbers[1:])]
         if DEPTH_LIMIT in shared:
@@ -117,7 +150,7 @@ class Trie:
                 depth = above
             self._root = _lift(node, key, depth, until + 1)
             waiting.append((until, self._root, place))
-        self._branches = b"".join(branches)
+        self._branches = bytearray().join(branches)
 
     def _middle(self, first: int, end: int, depth: int) -> int:
         """Return the first position in [first, end) whose key has bit `depth` set, or `end`.
@@ -132,10 +165,10 @@ class Trie:
         if first == end:
             return EMPTY_ROOT
         if end - first == 1:
-            return self._leaves[HASH_BYTES * first : HASH_BYTES * end]
+            return bytes(self._leaves[HASH_BYTES * first : HASH_BYTES * end])
         branching = _shared(self._keys[first], self._keys[end - 1])
         between = self._middle(first, end, branching) - 1
-        node = self._branches[HASH_BYTES * between : HASH_BYTES * (between + 1)]
+        node = bytes(self._branches[HASH_BYTES * between : HASH_BYTES * (between + 1)])
         return _lift(node, self._keys[first], branching, depth)
 
 

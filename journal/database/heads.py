@@ -9,7 +9,10 @@ from journal.core.seal import SealedHead, head_leaf
 from journal.core.tree import Trie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+# A head that moved costs as much as so many that are hashed with all others.
+FEW = 8
 
 
 # A tuple: there are as many as chains, at every seal.
@@ -63,10 +66,31 @@ def sealed_head(service_name: str, head: SealHeadRow) -> SealedHead:
 
 def seal_tree(service_name: str, heads: Iterable[SealHeadRow]) -> Trie:
     """Return the tree over the heads of a seal. ValueError if one is not valid, or two are of one chain."""
-    return Trie(leaves=_leaves(service_name, heads))
+    return Trie(leaves=seal_leaves(service_name, heads))
 
 
-def _leaves(service_name: str, heads: Iterable[SealHeadRow]) -> list[tuple[bytes, bytes]]:
+class SealTrees:
+    """Grows the trees of seals, each of the one before where few heads have moved."""
+
+    def __init__(self, service_name: str) -> None:
+        """Have grown none."""
+        self._service_name = service_name
+        self._rows: dict[tuple[str, str], SealHeadRow] = {}
+        self._tree = Trie()
+
+    def grow(self, heads: Sequence[SealHeadRow]) -> Trie:
+        """Return the tree over the heads of a seal. Raises as `seal_tree`."""
+        rows = {head[:2]: head for head in heads}
+        moved = [row for chain, row in rows.items() if self._rows.get(chain) != row]
+        if len(rows) == len(heads) >= FEW * len(moved) and rows.keys() == self._rows.keys():
+            tree = self._tree.changed(seal_leaves(self._service_name, moved))
+        else:
+            tree = seal_tree(self._service_name, heads)
+        self._rows, self._tree = rows, tree
+        return tree
+
+
+def seal_leaves(service_name: str, heads: Iterable[SealHeadRow]) -> list[tuple[bytes, bytes]]:
     """Return key and leaf of each head, without the values that `sealed_head` makes: there are as many as chains."""
     start = Compartment(service_name, "tenant", "category").origin.removesuffix("tenant/category")
     leaves: list[tuple[bytes, bytes]] = []

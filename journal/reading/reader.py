@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from journal.core.errors import NotCoveredError, StoreError
+from journal.core.seal import parse_seal
 from journal.core.times import format_day, format_seconds
 from journal.core.tree import Trie
-from journal.database.heads import SealHeadRow, seal_tree, sealed_head
+from journal.database.heads import SealHeadRow, seal_leaves, seal_tree, sealed_head
 from journal.extract.listing import ListedSeal, encode_head_answer
 from journal.reading.sources import read_sources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -35,6 +36,8 @@ PAGE_ENTRIES = 1_000
 # Two trees with their heads where there are 20,000 chains; the one in use stays, whatever its size.
 CACHED_BYTES = 20 * 1024 * 1024
 HEAD_BYTES = 215
+# So many heads that moved since are put into an earlier tree; of more, all are read.
+FOLLOWED_HEADS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +78,17 @@ class Reader:
         self._service_name = service_name
         self._trust_path = trust_path
         self._trees: OrderedDict[int, Sealed] = OrderedDict()
+        self._moved: dict[int, Sequence[SealHeadRow]] = {}
+
+    def follow(self, number: int, moved: Sequence[SealHeadRow]) -> None:
+        """Take note of the heads in which a new seal differs from the one before."""
+        self._moved[number] = moved
+        while sum(map(len, self._moved.values())) > FOLLOWED_HEADS:
+            del self._moved[min(self._moved)]
 
     async def chain_seal(self, seal: SealRow, compartment: Compartment) -> ChainSeal | None:
         """Return a seal with the head and path of the compartment's chain; None where that chain is not in it."""
-        tree, heads = await self._tree(seal.number)
+        tree, heads = await self._tree(seal)
         place = bisect_left(heads, chain := (compartment.tenant, compartment.category))
         if place == len(heads) or heads[place].chain != chain:
             return None
@@ -164,17 +174,39 @@ class Reader:
             if category.code in heads
         ]
 
-    async def _tree(self, number: int) -> Sealed:
+    async def _tree(self, seal: SealRow) -> Sealed:
         """Return the seal's tree and its heads; recently used ones are cached."""
+        number = seal.number
         found = self._trees.get(number)
         if found is None:
-            rows = await self._store.read_seal_heads(number)
-            found = self._trees[number] = await asyncio.to_thread(grow, self._service_name, rows)
+            found = self._followed(seal)
+            if found is None:
+                rows = await self._store.read_seal_heads(number)
+                found = await asyncio.to_thread(grow, self._service_name, rows)
+            self._trees[number] = found
             while len(self._trees) > 1 and sum(map(_size_bytes, self._trees.values())) > CACHED_BYTES:
                 self._trees.popitem(last=False)
         else:
             self._trees.move_to_end(number)
         return found
+
+    def _followed(self, seal: SealRow) -> Sealed | None:
+        """Return them made of those of an earlier seal and of what has moved since; None where that is not known."""
+        number, moved = seal.number, dict[tuple[str, str], SealHeadRow]()
+        while number in self._moved and number not in self._trees:
+            moved = {row.chain: row for row in self._moved[number]} | moved
+            number -= 1
+        if number not in self._trees:
+            return None
+        tree, heads = self._trees[number][0], self._trees[number][1].copy()
+        for chain, row in moved.items():
+            place = bisect_left(heads, chain)
+            if place == len(heads) or heads[place].chain != chain:
+                return None
+            heads[place] = row
+        tree = tree.changed(seal_leaves(self._service_name, moved.values()))
+        # Should anything have been overlooked, everything is read.
+        return (tree, heads) if tree.root == parse_seal(seal.text).root else None
 
 
 def grow(service_name: str, rows: Iterable[SealHeadRow]) -> Sealed:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import date
 
+    from journal.database.heads import SealHeadRow
     from journal.database.ingest import HeadRow
     from journal.database.store import Store
     from journal.keys.store import KeyStore
@@ -76,10 +77,12 @@ class Sealer:
         signer: SignerClient,
         clock: Clock,
         tell: Callable[[Sequence[HeldChain]], Awaitable[None]] | None = None,
+        follow: Callable[[int, Sequence[SealHeadRow]], None] | None = None,
     ) -> None:
         """Have seals made by this signer; the key store remembers the last one.
 
-        Chains that no longer follow from what was signed are told to `tell`.
+        Chains that no longer follow from what was signed are told to `tell`, and the heads that moved in a new seal,
+        with its number, to `follow`.
         """
         self._store = store
         self._keystore = keystore
@@ -87,6 +90,7 @@ class Sealer:
         self._evidence = StoredEvidence(store, keystore)
         self._clock = clock
         self._tell = tell
+        self._follow = follow
         self._guard = ClockGuard(clock)
         self._lock = asyncio.Lock()
         self._last_number = 0
@@ -297,6 +301,8 @@ class Sealer:
         except StoreError as error:
             await self._raise_unless_overtaken(session, error, state)
             return _AGAIN
+        if self._follow is not None:
+            self._follow(row.number, found.moved)
         await session.done()
         self._last_number = seal.number
         declared, self._declared = self._declared, None

@@ -18,7 +18,6 @@ from journal.clock import CLOCK_DEPARTURE_LIMIT, CLOCK_TOLERANCE, CLOSE_GRACE, M
 from journal.core.errors import OperatorError, SignerError, StoreError, VerificationError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.core.times import day_of, format_day, format_seconds, midnight
-from journal.database.heads import seal_tree
 from journal.pki import cms
 from journal.pki.certificates import pem_to_der
 from journal.signer.evidence import HeldChain, close_digest
@@ -223,7 +222,7 @@ class Session:
             # The clock may be slightly behind that of the last seal: times never decrease.
             sealed_at = max(sealed_at, last.sealed_at)
         try:
-            tree = await asyncio.to_thread(seal_tree, identity.service, heads)
+            tree = await asyncio.to_thread(self._signer.trees.grow, heads)
         except ValueError as error:
             raise StoreError(f"the heads that are stored cannot be sealed ({error}): run verify-store") from error
         seal = Seal(

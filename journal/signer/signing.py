@@ -11,6 +11,7 @@ from journal.clock import CLOCK_DEPARTURE_LIMIT, Clock, ClockGuard
 from journal.core.errors import OperatorError, SignerError, VerificationError
 from journal.core.receipt import ReceiptKey
 from journal.core.times import format_seconds
+from journal.database.heads import SealTrees
 from journal.signer.identity import to_second
 from journal.signer.judge import Judge
 from journal.signer.protocol import CONTENT_LIMIT_BYTES, DOCUMENT_LIMIT_BYTES, View
@@ -40,6 +41,7 @@ class Signer:
         self.memory = memory
         self.trust_path = trust_path
         self.guard = ClockGuard(clock)
+        self.trees = SealTrees(identity.service)
         self.judge = Judge(memory=memory, service_name=identity.service)
         # Chains that do not follow any more, until a client was told.
         self.untold: list[HeldChain] = []

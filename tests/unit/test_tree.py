@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from journal.core.errors import MalformedError
 from journal.core.seal import EMPTY_ROOT, SealedHead, parse_head
 from journal.core.tree import Trie, root_from_path
-from journal.database.heads import SealHeadRow, seal_tree, sealed_head
+from journal.database.heads import FEW, SealHeadRow, SealTrees, seal_tree, sealed_head
 
 if TYPE_CHECKING:
     import random
@@ -265,3 +265,47 @@ def test_its_size_grows_with_its_chains() -> None:
     """A cache of trees is bounded by this: nothing for none, and the same for every chain."""
     sizes = [Trie([make_head(number) for number in range(count)]).size_bytes for count in (0, 1, 3)]
     assert sizes[0] == 0 < sizes[1] == sizes[2] / 3
+
+
+@given(heads=HEADS, other=st.data())
+def test_a_changed_tree_is_the_one_of_the_changed_heads(heads: list[SealedHead], other: st.DataObject) -> None:
+    """Its root, its paths, and what is changed of it again; the tree that it was made of stays as it is."""
+    tree = Trie(heads)
+    root = tree.root
+    for _ in range(2):
+        some = other.draw(st.lists(st.sampled_from(heads), unique=True)) if heads else []
+        moved = {head.origin: replace(head, size=head.size + 1) for head in some}
+        heads = [moved.get(head.origin, head) for head in heads]
+        changed, whole = (
+            tree.changed((sha256(head.origin.encode()).digest(), head.leaf) for head in moved.values()),
+            Trie(heads),
+        )
+        assert (changed.root, changed.chains) == (whole.root, whole.chains)
+        assert [changed.path(head.origin) for head in heads] == [whole.path(head.origin) for head in heads]
+        assert tree.root == root
+        tree, root = changed, changed.root
+
+
+def test_a_chain_that_is_not_in_the_tree_cannot_change() -> None:
+    """Nor can one of a tree without chains."""
+    head = make_head(3)
+    leaf = (sha256(head.origin.encode()).digest(), head.leaf)
+    for tree in (Trie(), Trie([make_head(1), make_head(2)])):
+        with pytest.raises(KeyError):
+            tree.changed([leaf])
+
+
+def test_the_trees_of_seals_are_those_of_their_heads() -> None:
+    """Whether few heads move or many, chains come or go, or the heads of a seal cannot be sealed."""
+    trees = SealTrees("s.fr")
+    rows = [SealHeadRow(f"t{number}", "c", number, sha256(b"%d" % number).digest(), 0, 60) for number in range(FEW * 3)]
+    for moved in (0, 0, 1, 3, 2, FEW * 3, 1):
+        rows = [row._replace(size=row.size + 1) if place < moved else row for place, row in enumerate(rows)]
+        assert trees.grow(rows).root == seal_tree("s.fr", rows).root
+    for other in (rows[1:], rows, [*rows, rows[0]._replace(tenant="new")], [*rows[1:], rows[0]._replace(tenant="new")]):
+        assert trees.grow(other).root == seal_tree("s.fr", other).root
+    for wrong in ([*rows, rows[0]], [*rows[1:], rows[0]._replace(size=-1)]):
+        trees.grow(rows)
+        with pytest.raises(ValueError, match=r"origin|size|head"):
+            trees.grow(wrong)
+        assert trees.grow(rows).root == seal_tree("s.fr", rows).root
