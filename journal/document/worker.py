@@ -46,6 +46,8 @@ SIGNATURE_BYTES = 4 * 1024
 DIGITS = 2
 IDENTIFIER_BYTES = 16
 A4_HEIGHT = 297 / 25.4 * 72  # points
+# Those of typst alone; read once, before makers are forked.
+FONTS = typst.Fonts(include_system_fonts=False)
 
 
 def fork_makers() -> None:
@@ -114,7 +116,7 @@ def _lay_out(request: dict[str, Any], made_at: datetime) -> tuple[bytes, fields.
         compiler = typst.Compiler(
             path,
             root=path.parent,
-            font_paths=[],
+            font_paths=FONTS,
             ignore_system_fonts=True,
             sys_inputs={"data": json.dumps(request["content"], ensure_ascii=False)},
         )
