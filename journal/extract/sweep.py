@@ -186,7 +186,7 @@ class _Content(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self.left_bytes < 0:
+        if self.left_bytes <= 0:
             raise _NotUsualError
         rest = self._rest or memoryview(next(self._pieces, b""))
         count = min(len(rest), len(buffer))
