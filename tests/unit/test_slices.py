@@ -173,6 +173,26 @@ def test_records_that_are_alike_are_read_in_one_search() -> None:
         assert (check(part, known) is None) == bool(change)
 
 
+@pytest.mark.parametrize("trials", [300, pytest.param(100_000, marks=pytest.mark.campaign)])
+def test_one_changed_among_records_that_are_alike_is_judged_as_strictly(trials: int) -> None:
+    """Wherever it is changed: the search finds as many lines as there are records only where each is right."""
+    random, known = Random(7), shapes()
+    alike = [record_of(event(index, subject=f"MC-{index}"), index) for index in range(SIZE)]
+    right, accepted = slice_of(alike), 0
+    assert agree(right, known)
+    for _ in range(trials):
+        assert agree(right, known)
+        assert known._only is not None
+        records = alike.copy()
+        place = random.randrange(SIZE)
+        records[place] = change_record(random, records[place])
+        part = slice_of(records)
+        if random.random() < 0.2:
+            part = part._replace(entries=change_record(random, right.entries))
+        accepted += agree(part, known)
+    assert trials / 20 < accepted < trials * 0.9
+
+
 def test_a_foreign_entry_teaches_nothing() -> None:
     """The shapes of a compartment hold its name: a record of another one is refused, and not learnt."""
     known = shapes()
