@@ -75,18 +75,19 @@ class SealTrees:
     def __init__(self, service_name: str) -> None:
         """Have grown none."""
         self._service_name = service_name
-        self._rows: dict[tuple[str, str], SealHeadRow] = {}
-        self._tree = Trie()
+        # Together, as threads may take turns.
+        self._last: tuple[dict[tuple[str, str], SealHeadRow], Trie] = {}, Trie()
 
     def grow(self, heads: Sequence[SealHeadRow]) -> Trie:
         """Return the tree over the heads of a seal. Raises as `seal_tree`."""
         rows = {head[:2]: head for head in heads}
-        moved = [row for chain, row in rows.items() if self._rows.get(chain) != row]
-        if len(rows) == len(heads) >= FEW * len(moved) and rows.keys() == self._rows.keys():
-            tree = self._tree.changed(seal_leaves(self._service_name, moved))
+        known, last = self._last
+        moved = [row for chain, row in rows.items() if known.get(chain) != row]
+        if len(rows) == len(heads) >= FEW * len(moved) and rows.keys() == known.keys():
+            tree = last.changed(seal_leaves(self._service_name, moved))
         else:
             tree = seal_tree(self._service_name, heads)
-        self._rows, self._tree = rows, tree
+        self._last = rows, tree
         return tree
 
 
