@@ -1232,16 +1232,20 @@ END
 $$;
 
 -- The leaf hashes of chains, straight from the days' tables: of each chain asked those of the indexes from `low` up
--- to, not including, `high`, in the tables of the days from `since` to `through` (null: all there are). A row for
--- each chain and day that has any: the place of the chain in what was asked, the first index, the hashes joined in
--- their order. The caller checks that they are complete.
+-- to, not including, `high`, in the tables of the days from `since` to `through` (null: all there are). Each of these
+-- columns is a text, its values separated by commas. A row for each chain and day that has any: the place of the chain
+-- in what was asked, the first index, the hashes joined in their order. The caller checks that they are complete.
 CREATE FUNCTION journal.read_leaves(
-    chain_tenant text[], chain_category text[], low bigint[], high bigint[], since date, through date)
+    tenants text, categories text, lows text, highs text, since date, through date)
   RETURNS TABLE (place integer, first_index bigint, leaves bytea)
   LANGUAGE plpgsql STABLE SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
+  chain_tenant CONSTANT text[] := string_to_array(tenants, ',');
+  chain_category CONSTANT text[] := string_to_array(categories, ',');
+  low CONSTANT bigint[] := string_to_array(lows, ',')::bigint[];
+  high CONSTANT bigint[] := string_to_array(highs, ',')::bigint[];
   leaf record;
 BEGIN
   FOR leaf IN
@@ -1276,14 +1280,17 @@ AS $$
     FROM journal.seal AS s WHERE s.day >= since ORDER BY s.day DESC
 $$;
 
--- Store a seal if its number is the next one; false, and nothing stored, if another sealer was faster.
+-- Store a seal if its number is the next one; false, and nothing stored, if another sealer was faster. Of the heads
+-- that moved, each column is a text, its values separated by commas, and their hashes are joined.
 CREATE FUNCTION journal.put_seal(
     of_number bigint, of_day date, at timestamptz, seal_text bytea, seal_signature bytea,
-    head_tenant text[], head_category text[], head_size bigint[], head_hash bytea[], head_kept_from bigint[],
-    head_retention_days smallint[]) RETURNS boolean
+    head_tenants text, head_categories text, head_sizes text, heads_kept_from text, heads_retention_days text,
+    head_hashes bytea) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  head_tenant CONSTANT text[] := string_to_array(head_tenants, ',');
+  head_category CONSTANT text[] := string_to_array(head_categories, ',');
   service record;
   sealed_day date;
 BEGIN
@@ -1309,9 +1316,12 @@ BEGIN
   INSERT INTO journal.seal (number, day, sealed_at, text, signature)
   VALUES (of_number, of_day, at, seal_text, seal_signature);
   INSERT INTO journal.seal_head (number, tenant, category, size, chain_hash, kept_from, retention_days)
-  SELECT of_number, h.tenant, h.category, h.size, h.hash, h.kept_from, h.retention_days
-    FROM unnest(head_tenant, head_category, head_size, head_hash, head_kept_from, head_retention_days)
-           AS h (tenant, category, size, hash, kept_from, retention_days);
+  SELECT of_number, h.tenant, h.category, h.size, substr(head_hashes, 32 * h.place::integer - 31, 32), h.kept_from,
+         h.retention_days
+    FROM unnest(head_tenant, head_category, string_to_array(head_sizes, ',')::bigint[],
+                string_to_array(heads_kept_from, ',')::bigint[],
+                string_to_array(heads_retention_days, ',')::smallint[]) WITH ORDINALITY
+           AS h (tenant, category, size, kept_from, retention_days, place);
   RETURN true;
 END
 $$;

@@ -38,7 +38,7 @@ SELECT tenant, category, size, chain_hash, recorded_at, kept_from, retention_day
 SELECT pg_catalog.current_setting('synchronous_standby_names') FROM journal.flush()
 
 -- name: read_leaves
--- The leaf hashes between two sizes of many chains.
+-- The leaf hashes between two sizes of many chains, whose columns are texts.
 SELECT place, first_index, leaves FROM journal.read_leaves($1, $2, $3, $4, $5, $6)
 
 -- name: close_seals
@@ -46,7 +46,7 @@ SELECT place, first_index, leaves FROM journal.read_leaves($1, $2, $3, $4, $5, $
 SELECT number, day, sealed_at, text, signature FROM journal.close_seals($1)
 
 -- name: put_seal
--- Compare-and-swap on the number.
+-- Compare-and-swap on the number; the columns of the heads are texts.
 SELECT journal.put_seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
 -- name: thin_seals

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from datetime import date
 
-    from journal.database.heads import SealHeadRow
-    from journal.database.ingest import HeadRow
+    from journal.database.heads import HeadRow, SealHeadRow
 
 _ONE_DAY = timedelta(days=1)
 

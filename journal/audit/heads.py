@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from journal.audit.expected import ExpectedChains
     from journal.audit.findings import Findings
-    from journal.database.heads import SealHeadRow
-    from journal.database.ingest import CategoryRow, HeadRow
+    from journal.database.heads import HeadRow, SealHeadRow
+    from journal.database.ingest import CategoryRow
     from journal.service import Service
 
 PAGE_HEADS = 1_000

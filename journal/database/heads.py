@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - msgspec reads this type
 from typing import TYPE_CHECKING, NamedTuple
 
 from journal.core.entry import SLUG, Compartment, is_tenant
@@ -30,6 +31,25 @@ class SealHeadRow(NamedTuple):
     def chain(self) -> tuple[str, str]:
         """Return which chain it is."""
         return self.tenant, self.category
+
+
+# A tuple: there are as many as chains, at every seal.
+class HeadRow(NamedTuple):
+    """The head of a chain. `recorded_at` is None while it is empty, and in heads of a closed day that changed since."""
+
+    tenant: str
+    category: str
+    size: int
+    chain_hash: bytes
+    recorded_at: datetime | None
+    kept_from: int
+    retention_days: int
+
+    @property
+    def sealed(self) -> SealHeadRow:
+        """Return it as a seal states it."""
+        tenant, category, size, chain_hash, _, kept_from, retention_days = self
+        return SealHeadRow(tenant, category, size, chain_hash, kept_from, retention_days)
 
 
 # A tuple, as the next one: there are as many as chains that moved.

@@ -11,11 +11,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import sql
 from journal.core.errors import StoreError
 from journal.database.facts import SERVICE_NAME, SuspendedError
+from journal.database.heads import HeadRow
 from journal.database.pools import UNREPLICATED, Pools, make_durable, readable
 
 if TYPE_CHECKING:
@@ -112,19 +113,6 @@ class AppendResult:
     chains: Sequence[int] = ()
     database_now: datetime | None = None
     flushed: asyncio.Task[None] | None = None
-
-
-# A tuple: there are as many as chains, at every seal.
-class HeadRow(NamedTuple):
-    """The head of a chain. `recorded_at` is None while it is empty, and in heads of a closed day that changed since."""
-
-    tenant: str
-    category: str
-    size: int
-    chain_hash: bytes
-    recorded_at: datetime | None
-    kept_from: int
-    retention_days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

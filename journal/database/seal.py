@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 import sql
 from journal.core.errors import StoreError
-from journal.database.heads import LeafRun, LeafSpan, SealHeadRow
-from journal.database.ingest import HeadRow
+from journal.database.heads import HeadRow, LeafRun, LeafSpan, SealHeadRow
 from journal.database.pools import Pools, make_durable, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import date, datetime
 
     import asyncpg
 
-# About a millisecond's work.
+# A millisecond's work or two: the event loop stands still for no longer.
 STEP_ROWS: Final = 1_000
+_TEXT_COLUMNS: Final = ("tenant", "category", "size", "kept_from", "retention_days")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,8 @@ class SealStatements(Pools):
             with readable():
                 await connection.execute(statements["close_day"], day)
                 # Nothing can be appended to the day from here on, so its heads are read without a lock.
-                heads = await _heads(connection.fetch(statements["closed_heads"], day))
+                async with connection.transaction(readonly=True):
+                    heads = await _heads(connection, statements["closed_heads"], day)
             await make_durable(connection, "seal", must_replicate=self.must_replicate)
             return heads
 
@@ -111,7 +113,8 @@ class SealStatements(Pools):
 
         In the order of days; what is missing is left out.
         """
-        rows = await self._fetch("seal", "read_leaves", *_columns(spans, LeafSpan), since, through)
+        columns = [await _text(map(attrgetter(name), spans)) for name in LeafSpan._fields]
+        rows = await self._fetch("seal", "read_leaves", *columns, since, through)
         return [LeafRun(*row) for row in rows]
 
     async def heads_of_seal(self, number: int) -> list[SealHeadRow]:
@@ -141,8 +144,10 @@ class SealStatements(Pools):
         A chain never sealed before must be in `moved`, even an empty one. StoreError if the `day` of a close seal is
         not the next to be sealed, or for an open seal while the day before has no close seal.
         """
-        columns = _columns(moved, SealHeadRow)
-        stored: bool = await self._fetch_value("seal", "put_seal", number, day, sealed_at, text, signature, *columns)
+        columns = [await _text(map(attrgetter(name), moved)) for name in _TEXT_COLUMNS]
+        hashes = b"".join([head.chain_hash for head in moved])
+        arguments = (number, day, sealed_at, text, signature, *columns, hashes)
+        stored: bool = await self._fetch_value("seal", "put_seal", *arguments)
         return stored
 
     async def thin_seals(self, before: datetime) -> int:
@@ -180,17 +185,19 @@ class SealStatements(Pools):
         return removed
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], kind: type[LeafSpan | SealHeadRow]) -> list[Sequence[Any]]:
-    """Return rows of a kind as one sequence for each of its members."""
-    return list(zip(*rows, strict=True)) if rows else [()] * len(kind._fields)
+async def _text(values: Iterable[object]) -> str:
+    """Return a column as text: the driver would encode an array element by element, and hold the event loop."""
+    text = ",".join(map(str, values))
+    await asyncio.sleep(0)
+    return text
 
 
-async def _heads(reading: Awaitable[Sequence[asyncpg.Record]]) -> list[HeadRow]:
-    """Return heads of all chains, without holding the event loop."""
-    rows, heads = await reading, list[HeadRow]()
-    for start in range(0, len(rows), STEP_ROWS):
-        heads += [HeadRow(*row) for row in rows[start : start + STEP_ROWS]]
-        await asyncio.sleep(0)
+async def _heads(connection: asyncpg.Connection, statement: str, *arguments: object) -> list[HeadRow]:
+    """Return heads of all chains, some at a time: nothing else is done while the driver decodes rows."""
+    heads: list[HeadRow] = []
+    cursor = await connection.cursor(statement, *arguments)
+    while rows := await cursor.fetch(STEP_ROWS):
+        heads += [HeadRow(*row) for row in rows]
     return heads
 
 
@@ -209,6 +216,6 @@ async def _read_state(connection: asyncpg.Connection, *, heads: bool) -> SealSta
         close_day=None if close is None else close["day"],
         first_day=service["first_day"],
         closed_day=service["closed_day"],
-        heads=await _heads(connection.fetch(statements["live_heads"])) if heads else [],
+        heads=await _heads(connection, statements["live_heads"]) if heads else [],
         now=await connection.fetchval(statements["read_now"]),
     )

@@ -6,15 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from journal.core.errors import KeyStoreError, StoreError, UnavailableError
-from journal.database.heads import SealHeadRow
-from journal.signer.evidence import ProposedHead, Rule, StoredSeal
+from journal.signer.evidence import Rule, StoredSeal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
 
-    from journal.database.heads import LeafRun, LeafSpan
-    from journal.database.ingest import HeadRow
+    from journal.database.heads import LeafRun, LeafSpan, SealHeadRow
     from journal.database.store import Store
     from journal.keys.store import KeyStore
 
@@ -80,11 +78,3 @@ class StoredEvidence:
         """Return the signature of the last stored seal; of none, nothing."""
         row = await self._store.last_seal()
         return row.signature if row is not None else b""
-
-
-def proposed(heads: Sequence[HeadRow]) -> list[ProposedHead]:
-    """Return heads as they are proposed to the signer."""
-    return [
-        ProposedHead(SealHeadRow(tenant, category, size, chain_hash, kept_from, days), recorded_at)
-        for tenant, category, size, chain_hash, recorded_at, kept_from, days in heads
-    ]

@@ -28,7 +28,7 @@ from journal.core.seal import parse_seal
 from journal.core.times import MAX_RETENTION_DAYS, day_of, format_seconds, midnight
 from journal.database.seal import SealRow, SealState
 from journal.keys.last_seal import SealMoment, remember
-from journal.seals.evidence import StoredEvidence, proposed
+from journal.seals.evidence import StoredEvidence
 from journal.signer.evidence import StoredSeals
 from journal.signer.memory import describe_older
 from journal.signer.protocol import Still
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import date
 
-    from journal.database.heads import SealHeadRow
-    from journal.database.ingest import HeadRow
+    from journal.database.heads import HeadRow, SealHeadRow
     from journal.database.store import Store
     from journal.keys.store import KeyStore
     from journal.signer.client import SealingSession, SignerClient
@@ -287,7 +286,7 @@ class Sealer:
         even_if_still: bool = True,
     ) -> _Attempt:
         """Have the next seal made and store it."""
-        found = await session.propose(day, await asyncio.to_thread(proposed, heads), even_if_still=even_if_still)
+        found = await session.propose(day, heads, even_if_still=even_if_still)
         self._untold += found.told
         if isinstance(found, Still):
             return _Attempt(is_final=not found.again)

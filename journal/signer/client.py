@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from journal.core.errors import JournalError, SignerError
 from journal.signer import protocol
 from journal.signer.memory import LOCK_SECONDS
-from journal.signer.protocol import Message, decode_reply, encode, error_of, receive
+from journal.signer.protocol import CHAINS_AT_ONCE, Message, Still, decode_reply, encode, error_of, receive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import date, datetime
 
-    from journal.signer.evidence import Evidence, ProposedHead, StoredSeals
+    from journal.database.heads import HeadRow, SealHeadRow
+    from journal.signer.evidence import Evidence, HeldChain, StoredSeals
     from journal.signer.identity import Certified
-    from journal.signer.protocol import Made, Reply, Still, View
+    from journal.signer.protocol import Reply, View
 
 Wanted = TypeVar("Wanted", bound=Message)
 
@@ -129,7 +131,7 @@ class _Exchange:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, remedy: str) -> None:
         self._reader = reader
         self._writer = writer
-        self._remedy = remedy
+        self.remedy = remedy
 
     async def ask(
         self,
@@ -171,17 +173,17 @@ class _Exchange:
         try:
             reply = await asyncio.to_thread(decode_reply, await receive(self._reader, seconds))
         except TimeoutError as error:
-            raise SignerError(f"the signer has not answered for {seconds:.0f} s: {self._remedy}") from error
+            raise SignerError(f"the signer has not answered for {seconds:.0f} s: {self.remedy}") from error
         except (EOFError, OSError) as error:
-            raise SignerError(f"the signer has ended while it was asked: {self._remedy}") from error
+            raise SignerError(f"the signer has ended while it was asked: {self.remedy}") from error
         except SignerError as error:
-            raise SignerError(f"what answers as the signer says {error}: {self._remedy}") from error
+            raise SignerError(f"what answers as the signer says {error}: {self.remedy}") from error
         if isinstance(reply, protocol.Failure):
             raise error_of(reply)
         return reply
 
     def _strange(self, reply: Reply) -> JournalError:
-        return SignerError(f"what answers as the signer says {type(reply).__name__} out of turn: {self._remedy}")
+        return SignerError(f"what answers as the signer says {type(reply).__name__} out of turn: {self.remedy}")
 
 
 async def _gather(evidence: Evidence, question: Reply) -> Message | None:
@@ -207,6 +209,16 @@ async def _gather(evidence: Evidence, question: Reply) -> Message | None:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A seal, with the heads that moved since the last stored one; `told` are chains newly held back."""
+
+    text: bytes
+    signature: bytes
+    moved: list[SealHeadRow]
+    told: list[HeldChain]
+
+
 class SealingSession:
     """The exclusive use of the signer's memory, until its block ends."""
 
@@ -219,11 +231,22 @@ class SealingSession:
         """Have the last stored seals compared with those that were signed. Raises OperatorError where they differ."""
         await self._exchange.ask(protocol.Compare(stored=stored), protocol.Ok, evidence=self._evidence)
 
-    async def propose(self, day: date | None, heads: Sequence[ProposedHead], *, even_if_still: bool) -> Made | Still:
+    async def propose(self, day: date | None, heads: Sequence[HeadRow], *, even_if_still: bool) -> Sealed | Still:
         """Have the next seal made over these heads, after `compare`. Raises OperatorError, StoreError."""
-        request = protocol.Propose(day=day, heads=list(heads), even_if_still=even_if_still)
-        kinds = protocol.Made | protocol.Still
-        return await self._exchange.ask(request, kinds, evidence=self._evidence)  # type: ignore[arg-type]
+        for start in range(0, len(heads), CHAINS_AT_ONCE):
+            await self._exchange.ask(protocol.Offer(heads=list(heads[start : start + CHAINS_AT_ONCE])), protocol.Ok)
+        request = protocol.Propose(day=day, even_if_still=even_if_still)
+        kinds: Any = protocol.Made | protocol.Still
+        found: protocol.Made | Still = await self._exchange.ask(request, kinds, evidence=self._evidence)
+        if isinstance(found, Still):
+            return found
+        if found.moved and max(found.moved) >= len(heads):
+            raise SignerError(f"what answers as the signer has sealed another head: {self._exchange.remedy}")
+        moved = found.instead
+        for start in range(0, len(found.moved), CHAINS_AT_ONCE):
+            moved += [heads[place].sealed for place in found.moved[start : start + CHAINS_AT_ONCE]]
+            await asyncio.sleep(0)
+        return Sealed(text=found.text, signature=found.signature, moved=moved, told=found.told)
 
     async def done(self) -> None:
         """Tell that the seal just made is stored."""

@@ -7,17 +7,16 @@ that were signed; tenants, rules, fences and ends are a claim, which seals then 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime  # noqa: TC003 - msgspec reads these types
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from datetime import date  # noqa: TC003 - msgspec reads this type
+from typing import TYPE_CHECKING, Protocol
 
 from journal.core.seal import NOTHING_HASH
-from journal.database.heads import SealHeadRow  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from journal.core.seal import Seal
-    from journal.database.heads import LeafRun, LeafSpan
+    from journal.database.heads import LeafRun, LeafSpan, SealHeadRow
 
 Chain = tuple[str, str]
 
@@ -33,14 +32,6 @@ class StoredSeals:
     text: bytes | None
     close_text: bytes | None
     closed_day: date
-
-
-# A tuple: there are as many as chains, at every seal.
-class ProposedHead(NamedTuple):
-    """The head of a chain that is to be sealed, and when its last entry was recorded (None: it has none)."""
-
-    head: SealHeadRow
-    recorded_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,14 +23,15 @@ from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.seal import parse_seal
 from journal.core.times import MAX_RETENTION_DAYS, day_of
 from journal.database.heads import LeafSpan, SealHeadRow, seal_tree
+from journal.signer.protocol import CHAINS_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
     from journal.core.seal import Seal
-    from journal.database.heads import LeafRun
-    from journal.signer.evidence import Chain, Evidence, ProposedHead, Rule
+    from journal.database.heads import HeadRow, LeafRun
+    from journal.signer.evidence import Chain, Evidence, Rule
     from journal.signer.memory import Memory
 
 LEAVES_AT_ONCE = 200_000
@@ -89,7 +90,7 @@ class Judge:
         # Sizes at close seals, by the digest of their text: needed at every seal while a first kept index is refused.
         self._sizes_at: dict[bytes, dict[Chain, int]] = {}
 
-    async def judge(self, heads: Sequence[ProposedHead], moment: Moment, evidence: Evidence) -> Judgement:
+    async def judge(self, heads: Sequence[HeadRow], moment: Moment, evidence: Evidence) -> Judgement:
         """Return what is signed of these heads. Raises what the evidence raises."""
         result: dict[Chain, SealHeadRow] = {}
         new: list[SealHeadRow] = []
@@ -97,8 +98,8 @@ class Judge:
         refusals: list[Refusal] = []
         latest = moment.now + CLOCK_DEPARTURE_LIMIT
         signed = self._memory.signed
-        for row, recorded_at in heads:
-            chain = row[:2]
+        for head in heads:
+            chain, row, recorded_at = head[:2], head.sealed, head.recorded_at
             good = signed.get(chain)
             result[chain] = row
             if row == good:
@@ -266,7 +267,7 @@ def _part(walks: Sequence[_Walk]) -> list[LeafSpan]:
     """Return what is read next of the first of these chains: a bounded number of entries."""
     part: list[LeafSpan] = []
     left = LEAVES_AT_ONCE
-    for walk in walks:
+    for walk in walks[:CHAINS_AT_ONCE]:
         if left == 0:
             break
         tenant, category, size = walk.row[:3]

@@ -6,8 +6,8 @@ A message is a frame: its length (4 bytes, big-endian, at most 48 MiB), then JSO
 1. The signer greets: `greeting`, with the service's name and the SHA-256 of its certificate.
 2. The client sends a request: `look`, `sign`, `sign-document` or `vouch-for-key`, answered at once; or `begin`, from
    which on it alone uses the signer's memory, until it closes the connection. Then come `compare` (the last stored
-   seals), `propose` (heads, for which the signer makes, remembers and signs a seal), `done` (the seal is stored),
-   `learn` and `leave`.
+   seals), `offer` (some of the heads), `propose` (the signer makes, remembers and signs a seal over all that were
+   offered), `done` (the seal is stored), `learn` and `leave`.
 3. While it answers `compare`, `propose` or `learn`, the signer may send an `ask-…`; the client sends the `evidence`.
 4. What cannot be done, a message that is none, and one out of turn are answered with `failure`, and the connection is
    closed.
@@ -31,13 +31,17 @@ from journal.core.errors import (
     SignerError,
     StoreError,
 )
-from journal.database.heads import LeafRun, LeafSpan, SealHeadRow  # noqa: TC001 - msgspec reads these types
-from journal.signer.evidence import HeldChain, ProposedHead, Rule, StoredSeal, StoredSeals  # noqa: TC001
+from journal.database.heads import HeadRow, LeafRun, LeafSpan, SealHeadRow  # noqa: TC001 - msgspec reads these types
+from journal.signer.evidence import HeldChain, Rule, StoredSeal, StoredSeals  # noqa: TC001
 
 LENGTH_BYTES = 4
 FRAME_LIMIT_BYTES = 48 * 1024 * 1024
 CONTENT_LIMIT_BYTES = 4 * 1024 * 1024
 DOCUMENT_LIMIT_BYTES = 32 * 1024 * 1024
+# Of these, a message is encoded or decoded in a millisecond or two: the client's event loop stands still for no longer.
+CHAINS_AT_ONCE = 1_000
+# As many as the memory's file can hold of some million chains.
+HEADS_LIMIT = 1_000_000
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Found = TypeVar("Found")
@@ -99,11 +103,19 @@ class Compare(Message):
     stored: StoredSeals
 
 
+class Offer(Message):
+    """Add heads to those that are proposed next."""
+
+    heads: list[HeadRow]
+
+
 class Propose(Message):
-    """Propose heads for the next seal: the close seal of `day`, or an open one, made only if a head moved or asked."""
+    """Propose the offered heads for the next seal: the close seal of `day`, or an open one.
+
+    An open one is made only if a head moved, or `even_if_still`.
+    """
 
     day: date | None
-    heads: list[ProposedHead]
     even_if_still: bool
 
 
@@ -156,11 +168,16 @@ class Still(Message):
 
 
 class Made(Message):
-    """A seal, with the heads that moved since the last stored one; `told` are chains newly held back."""
+    """A seal; `told` are chains newly held back.
+
+    `moved` are the places, from 0, of the offered heads that are in it and not in the last stored one, `instead` such
+    heads that were not offered.
+    """
 
     text: bytes
     signature: bytes
-    moved: list[SealHeadRow]
+    moved: list[Annotated[int, msgspec.Meta(ge=0)]]
+    instead: list[SealHeadRow]
     told: list[HeldChain]
 
 
@@ -263,7 +280,7 @@ class LastSignature(Message, tag="evidence"):
     found: bytes
 
 
-Request = Look | Sign | SignDocument | VouchForKey | Begin | Compare | Propose | Done | Learn | Leave
+Request = Look | Sign | SignDocument | VouchForKey | Begin | Compare | Offer | Propose | Done | Learn | Leave
 Question = AskTenants | AskRules | AskFences | AskEnded | AskLeaves | AskCloses | AskHeads | AskSignature
 Reply = Greeting | Ok | Signature | Delegation | View | Still | Made | Left | Failure | Question
 

@@ -94,8 +94,10 @@ async def _step(session: Session, request: Request) -> Message:
     match request:
         case protocol.Compare():
             await session.compare(request.stored)
+        case protocol.Offer():
+            session.offer(request.heads)
         case protocol.Propose():
-            return await session.propose(request.day, request.heads, even_if_still=request.even_if_still)
+            return await session.propose(request.day, even_if_still=request.even_if_still)
         case protocol.Done():
             await session.done()
         case protocol.Learn():

@@ -23,14 +23,14 @@ from journal.pki.certificates import pem_to_der
 from journal.signer.evidence import HeldChain, close_digest
 from journal.signer.judge import Judgement, Moment, states
 from journal.signer.memory import LEARN, LEAVE
-from journal.signer.protocol import Made, Still
+from journal.signer.protocol import HEADS_LIMIT, Made, Still
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
 
-    from journal.database.heads import SealHeadRow
-    from journal.signer.evidence import Evidence, ProposedHead, StoredSeals
+    from journal.database.heads import HeadRow, SealHeadRow
+    from journal.signer.evidence import Evidence, StoredSeals
     from journal.signer.signing import Signer
 
 log = structlog.get_logger()
@@ -56,6 +56,7 @@ class Session:
         self._memory = signer.memory
         self._evidence = evidence
         self._compared: _Compared | None = None
+        self._offered: list[HeadRow] = []
 
     async def compare(self, stored: StoredSeals) -> None:
         """Compare the stored seals with what was signed. Raises OperatorError where they differ."""
@@ -79,15 +80,23 @@ class Session:
                 self._memory.done(pending.number, pending.digest)
                 return
 
-    async def propose(self, day: date | None, heads: Sequence[ProposedHead], *, even_if_still: bool) -> Made | Still:
-        """Make, remember and sign the next seal over these heads: the close seal of `day`, or an open one.
+    def offer(self, heads: Sequence[HeadRow]) -> None:
+        """Add heads to those that are proposed next. Raises SignerError if they are too many."""
+        if len(self._offered) + len(heads) > HEADS_LIMIT:
+            raise SignerError(f"more than {HEADS_LIMIT} heads are not sealed")
+        self._offered += heads
+
+    async def propose(self, day: date | None, *, even_if_still: bool) -> Made | Still:
+        """Make, remember and sign the next seal over the offered heads: the close seal of `day`, or an open one.
 
         Raises OperatorError, StoreError if the heads cannot be sealed, SignerError without a `compare` before.
         """
         compared, self._compared = self._compared, None
+        heads, self._offered = self._offered, []
         if compared is None:
             raise SignerError("heads are proposed after the stored seals were compared")
-        if len({head[:2] for head, _ in heads}) != len(heads):
+        places = {head[:2]: place for place, head in enumerate(heads)}
+        if len(places) != len(heads):
             raise StoreError("the heads that are stored cannot be sealed (a chain has two heads): run verify-store")
         now = self._signer.guard.check()
         if day is not None:
@@ -100,7 +109,14 @@ class Session:
         if day is None and not even_if_still and not moved:
             return Still(again=False, told=self._tell())
         text, signature = await self._make(compared, day, judgement.heads, moved)
-        return Made(text=text, signature=signature, moved=moved, told=self._tell())
+        made = Made(text=text, signature=signature, moved=[], instead=[], told=self._tell())
+        for head in moved:
+            place = places.get(head[:2])
+            if place is not None and heads[place].sealed == head:
+                made.moved.append(place)
+            else:
+                made.instead.append(head)
+        return made
 
     async def done(self) -> None:
         """Remember that the database has the seal just made. Raises SignerError if none was made."""
@@ -178,9 +194,7 @@ class Session:
             ) from error
         return heads
 
-    async def _examine(
-        self, last: Seal | None, day: date | None, heads: Sequence[ProposedHead], now: datetime
-    ) -> Judgement:
+    async def _examine(self, last: Seal | None, day: date | None, heads: Sequence[HeadRow], now: datetime) -> Judgement:
         """Compare the heads with what was signed, and remember which do not follow."""
         if last is None:
             since = None

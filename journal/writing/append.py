@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from journal.clock import Clock
     from journal.core.entry import Compartment
-    from journal.database.ingest import AppendBatch, AppendResult, HeadRow, KnownEntry
+    from journal.database.heads import HeadRow
+    from journal.database.ingest import AppendBatch, AppendResult, KnownEntry
     from journal.database.store import Store
     from journal.keys.ring import Keyring
     from journal.writing.answers import Notary

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from journal.core.errors import StoreError, UnavailableError
-from journal.database.ingest import AppendBatch, HeadRow, append_arguments
+from journal.database.ingest import AppendBatch, append_arguments
 from tests.support.appending import TENANTS, Appending
 from tests.support.chains import (
     CATEGORY,
@@ -34,6 +34,7 @@ from tests.support.chains import (
 )
 
 if TYPE_CHECKING:
+    from journal.database.heads import HeadRow
     from journal.database.store import Store
     from tests.support.clocks import MoveClock
 

@@ -33,7 +33,7 @@ from tests.support.slices import use_slices
 if TYPE_CHECKING:
     from datetime import date
 
-    from journal.database.ingest import HeadRow
+    from journal.database.heads import HeadRow
     from tests.support.clocks import MoveClock
 
 

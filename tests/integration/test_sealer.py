@@ -13,9 +13,11 @@ from journal.core.entry import JOURNAL_CATEGORY, RESERVED_TENANT, Compartment
 from journal.core.errors import BusyError, ExpiredCertificateError, NotCoveredError, OperatorError, StoreError
 from journal.core.seal import NOTHING_HASH, Seal, parse_seal
 from journal.core.times import MAX_RETENTION_DAYS
+from journal.database import seal as store
 from journal.pki import cms
 from journal.pki.certificates import pem_to_der
 from journal.seals.dev_authority import make_development_authority
+from journal.signer import client, judge
 from journal.status.checks import STALE_SEAL
 from tests.support.world import CATEGORY, DAY, OTHER_TENANT, SERVICE, START, TENANT, World, new_world
 
@@ -128,6 +130,23 @@ async def test_every_chain_is_in_every_seal(world: World) -> None:
     first = await world.service.store.read_seal(1)
     assert first is not None
     assert await world.service.reader.chain_seal(first, Compartment(SERVICE, "castres", CATEGORY)) is None
+
+
+async def test_more_chains_than_go_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads are read, offered and compared some at a time: each chain is in the seal where it stands."""
+    for module, name in ((store, "STEP_ROWS"), (client, "CHAINS_AT_ONCE"), (judge, "CHAINS_AT_ONCE")):
+        monkeypatch.setattr(module, name, 2)
+    await world.seal()
+    sizes = {(TENANT, CATEGORY): 1, (OTHER_TENANT, CATEGORY): 2, (TENANT, "assistance"): 3, (TENANT, "ecrits"): 4}
+    for (tenant, category), size in sizes.items():
+        await world.record(size, tenant=tenant, category=category)
+    await world.seal()
+    last = (await seals_of(world))[-1]
+    assert last.chains == CHAINS
+    assert {chain: await head_at(world, last, *chain) for chain in sizes} == sizes
+    await world.travel_to(FIRST_DAY + DAY)
+    await world.seal()
+    assert await world.audit() == []
 
 
 async def test_nothing_is_sealed_of_a_day_before_the_last_is_closed(world: World) -> None:

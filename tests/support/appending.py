@@ -13,12 +13,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from journal.core.errors import UnavailableError
-from journal.database.ingest import AppendBatch, AppendResult, HeadRow
+from journal.database.heads import HeadRow
 from journal.database.store import Store
 from tests.support.chains import CATEGORY, Pending, advanced, batch, durable, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from journal.database.ingest import AppendBatch, AppendResult
 
 CHAINS = 6
 ROUNDS = 40

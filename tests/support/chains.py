@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from journal.core.chain import Head, extend, genesis
 from journal.core.entry import Compartment
-from journal.database.ingest import AppendBatch, AppendResult, HeadRow
+from journal.database.ingest import AppendBatch, AppendResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from journal.database.heads import HeadRow
     from journal.database.read import EntryRow
     from journal.database.store import Store
 

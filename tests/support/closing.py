@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from journal.database.ingest import HeadRow
+    from journal.database.heads import HeadRow
     from journal.database.store import Store
 
 

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from journal.signer.evidence import ProposedHead
+    from journal.database.heads import HeadRow
 
 
-async def _obey(_: Judge, heads: Sequence[ProposedHead], *__: object) -> Judgement:
-    return Judgement(heads=[proposed.head for proposed in heads], refusals=[])
+async def _obey(_: Judge, heads: Sequence[HeadRow], *__: object) -> Judgement:
+    return Judgement(heads=[head.sealed for head in heads], refusals=[])
 
 
 def let_the_signer_obey(monkeypatch: pytest.MonkeyPatch) -> None:

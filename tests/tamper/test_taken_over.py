@@ -22,13 +22,15 @@ from journal.core.entry import Compartment
 from journal.core.errors import OperatorError, SignerError, StoreError
 from journal.core.receipt import parse_receipt_key
 from journal.core.seal import parse_seal
-from journal.database.heads import LeafRun
+from journal.database.heads import HeadRow, LeafRun
 from journal.pki import cms, der
 from journal.pki.certificates import parse, pem_to_der
-from journal.seals.evidence import StoredEvidence, proposed
-from journal.signer import protocol, server
-from journal.signer.evidence import ProposedHead, Rule, StoredSeals
-from journal.signer.protocol import FRAME_LIMIT_BYTES, Made, Still
+from journal.seals.evidence import StoredEvidence
+from journal.signer import client, protocol, server
+from journal.signer import session as session_module
+from journal.signer.client import Sealed
+from journal.signer.evidence import Rule, StoredSeals
+from journal.signer.protocol import FRAME_LIMIT_BYTES, Still
 from tests.support.world import CATEGORY, DAY, SERVICE, TENANT, World, copied, new_world
 
 if TYPE_CHECKING:
@@ -102,13 +104,10 @@ async def stored_seals(world: World, number: int | None = None) -> StoredSeals:
     return StoredSeals(number=row.number, text=row.text, close_text=state.close_text, closed_day=state.closed_day)
 
 
-async def present(world: World, **changed: Any) -> list[ProposedHead]:
+async def present(world: World, **changed: Any) -> list[HeadRow]:
     """Return the present heads, with the one of the chain changed."""
-    heads = proposed((await world.service.store.seal_state()).heads)
-    return [
-        found._replace(head=found.head._replace(**changed)) if found.head.chain == (TENANT, CATEGORY) else found
-        for found in heads
-    ]
+    heads = (await world.service.store.seal_state()).heads
+    return [head._replace(**changed) if head.sealed.chain == (TENANT, CATEGORY) else head for head in heads]
 
 
 @asynccontextmanager
@@ -142,7 +141,7 @@ async def test_a_head_that_does_not_follow(world: World, changed: dict[str, Any]
     """It is not in the seal that is signed: the head that was signed before is."""
     async with a_session(world) as session:
         made = await session.propose(None, await present(world, **changed), even_if_still=True)
-    assert isinstance(made, Made)
+    assert isinstance(made, Sealed)
     assert made.moved == []
     assert [why in held.reason for held in made.told] == [True]
 
@@ -155,7 +154,7 @@ async def test_lies_about_leaves_and_purges(world: World) -> None:
     before = await sealed_head(world)
     async with a_session(world, evidence) as session:
         made = await session.propose(None, await present(world, **changed), even_if_still=True)
-    assert isinstance(made, Made)
+    assert isinstance(made, Sealed)
     assert made.moved == []
     assert await sealed_head(world) == before
 
@@ -175,10 +174,10 @@ async def test_what_it_claims_is_sealed(world: World) -> None:
         (TENANT, CATEGORY, SIZE): [LeafRun(1, SIZE, leaf)],
         ("nowhere", CATEGORY, 0): [LeafRun(1, 0, leaf)],
     }
-    proposal = [*await present(world, **forged._asdict()), ProposedHead(made_up, None)]
+    proposal = [*await present(world, **forged._asdict()), HeadRow(*made_up[:4], None, *made_up[4:])]
     async with a_session(world, evidence) as session:
         made = await session.propose(None, proposal, even_if_still=True)
-    assert isinstance(made, Made)
+    assert isinstance(made, Sealed)
     assert made.told == []
     assert {forged, made_up} <= set(made.moved)
 
@@ -196,7 +195,7 @@ async def test_a_fence_or_an_end_that_it_claims(world: World) -> None:
             evidence.claimed_ends = {TENANT}
         async with a_session(world, evidence) as session:
             made = await session.propose(None, await present(world, kept_from=kept_from), even_if_still=True)
-        assert isinstance(made, Made)
+        assert isinstance(made, Sealed)
         assert made.told == []
         assert [head.kept_from for head in made.moved if head.chain == (TENANT, CATEGORY)] == [kept_from]
 
@@ -210,6 +209,16 @@ async def test_two_heads_of_one_chain(world: World) -> None:
                 await session.propose(None, twice, even_if_still=True)
 
 
+async def test_more_heads_than_are_sealed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are refused before they fill the signer's memory, however few come at once."""
+    heads = await present(world)
+    monkeypatch.setattr(session_module, "HEADS_LIMIT", len(heads) - 1)
+    monkeypatch.setattr(client, "CHAINS_AT_ONCE", 1)
+    async with a_session(world) as session:
+        with pytest.raises(SignerError, match=f"more than {len(heads) - 1} heads are not sealed"):
+            await session.propose(None, heads, even_if_still=True)
+
+
 async def test_a_seal_that_is_stored_after_another_was_made(world: World) -> None:
     """Whichever of two seals of one number is stored, the signer knows it, and sealing goes on.
 
@@ -221,7 +230,7 @@ async def test_a_seal_that_is_stored_after_another_was_made(world: World) -> Non
         await world.record(entries)
         async with a_session(world) as session:
             proposed = await session.propose(None, await present(world), even_if_still=True)
-        assert isinstance(proposed, Made)
+        assert isinstance(proposed, Sealed)
         made.append(proposed)
     for late, is_stored in zip(made, (True, False), strict=True):
         seal = parse_seal(late.text)
@@ -242,11 +251,11 @@ async def test_two_seals_of_one_number(world: World) -> None:
         # Another proposal in the same session needs a comparison first.
         with pytest.raises(SignerError, match="proposed after the stored seals were compared"):
             await session.propose(None, forgotten, even_if_still=True)
-    (head,) = [found.head for found in forgotten if found.head.chain == (TENANT, CATEGORY)]
+    (head,) = [found.sealed for found in forgotten if found.sealed.chain == (TENANT, CATEGORY)]
     async with a_session(world) as session:
         second = await session.propose(None, await present(world, size=SIZE + 1), even_if_still=True)
-    assert isinstance(first, Made)
-    assert isinstance(second, Made)
+    assert isinstance(first, Sealed)
+    assert isinstance(second, Sealed)
     assert parse_seal(first.text).number == parse_seal(second.text).number == 3
     assert [moved for moved in second.moved if moved.chain == head.chain] == [head]
     assert "it is shorter than it was" in second.told[0].reason
@@ -295,7 +304,7 @@ async def test_it_does_not_go_back_in_silence(world: World) -> None:
     async with world.another_process() as other, other.service.signer.session(evidence) as session:
         await session.compare(earlier)
         made = await session.propose(None, await present(world), even_if_still=True)
-    assert isinstance(made, Made)
+    assert isinstance(made, Sealed)
     assert (parse_seal(made.text).number, parse_seal(made.text).recovered_from) == (3, 2)
 
 
