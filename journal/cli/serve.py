@@ -211,6 +211,13 @@ def run_forever(installation: Installation) -> None:
         service.watch("stamper", service.stamper.run())
 
 
+def collect_seldom() -> None:
+    """Have no collection walk what the start has made, which stays, and few what comes after it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTIONS)
+
+
 @asynccontextmanager
 async def listening(
     installation: Installation, listener: socket.socket, *, is_held: bool = False
@@ -220,10 +227,7 @@ async def listening(
     If a supervisor holds the listener too, clients with an open connection are then asked to open another one, which
     waits for the next process: nothing they send is refused.
     """
-    # What the start has made stays: no collection walks it again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTIONS)
+    collect_seldom()
     service = installation.service
     papers = Papers(service, partial(look, installation))
     runner = Runner(create_app(service, attest=Attestations(service).issue, slip=Slips(service).issue, papers=papers))

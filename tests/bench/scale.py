@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 import asyncpg
 
 from journal.cli.installation import open_server, open_service, prepare
+from journal.cli.serve import collect_seldom
 from journal.clock import SystemClock
 from journal.core.entry import Compartment
 from journal.settings import Settings
@@ -104,6 +105,7 @@ async def measure_scale(chains: int, entries: int, runs: int) -> None:
             await installation.service.receipt_keys.prepare()
             country = Country(installation, dsn)
             country.take_chains(chains)
+            collect_seldom()  # as `serve` does
             await _measure_chains(country, server.pid or 0, runs)
             await _measure_seals(country, runs)
             await _measure_looks(country)
