@@ -30,6 +30,7 @@ from tests.support.chains import SERVICE
 from tests.support.databases import fresh_database
 from tests.support.ending import make_no_documents
 from tests.support.forks import fork_children
+from tests.support.loops import Policy
 from tests.support.memory import choose_directory
 from tests.support.rig import rig_database
 from tests.support.world import World, new_world
@@ -72,8 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Put what tests write in memory where there is room: keys and clusters are synced at every step."""
+    """Choose the service's event loop, and put what tests write in memory where there is room: it is synced."""
     gc.disable()  # until everything is loaded
+    asyncio.set_event_loop_policy(Policy())
     if (directory := choose_directory()) is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(directory))
 

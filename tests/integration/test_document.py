@@ -31,7 +31,7 @@ from tests.support.pdf import base_revision, check_signature, read_text
 from tests.support.signing import local_signer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.signing import LocalSigner
@@ -334,11 +334,12 @@ async def test_what_cannot_be_laid_out_is_an_error_of_ours(signer: LocalSigner) 
         await render({"service": SERVICE}, signer, AT)
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("policy", [asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])
 def test_a_maker_that_has_ended_is_an_error_of_ours(
-    signer: LocalSigner, monkeypatch: pytest.MonkeyPatch, run: Callable[[Coroutine[Any, Any, bytes]], bytes]
+    signer: LocalSigner, monkeypatch: pytest.MonkeyPatch, policy: Callable[[], asyncio.AbstractEventLoopPolicy]
 ) -> None:
     """So the extract goes without its document. The service's event loop, uvloop, has its own error for that."""
     monkeypatch.setattr("journal.document.makers.start_origin", start_nothing)
+    monkeypatch.setattr(asyncio.events, "_event_loop_policy", policy())
     with pytest.raises(DocumentError):
-        run(render({"service": SERVICE}, signer, AT))
+        asyncio.run(render({"service": SERVICE}, signer, AT))

@@ -196,6 +196,15 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
 
+class _Ending(asyncio.StreamReaderProtocol):
+    """What reads a pipe, and lets it be closed at its end: uvloop asks."""
+
+    def eof_received(self) -> bool:
+        """Keep nothing open."""
+        super().eof_received()
+        return False
+
+
 class Service:
     """The same, on the event loop: what tests use of `asyncio.subprocess.Process`, with its log."""
 
@@ -218,9 +227,7 @@ class Service:
         control, pid, log = _start(arguments, environment, module=module, space=space)
         control.setblocking(False)
         stderr = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(log, "rb")
-        )
+        await asyncio.get_running_loop().connect_read_pipe(lambda: _Ending(stderr), os.fdopen(log, "rb"))
         return cls(pid, control, stderr)
 
     def send_signal(self, number: int) -> None:
