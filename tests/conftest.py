@@ -27,7 +27,7 @@ from journal.database.embedded import SUPERUSER, EmbeddedPostgres
 from journal.database.migrate import migrate
 from journal.database.store import Store
 from tests.support.chains import SERVICE
-from tests.support.databases import fresh_database
+from tests.support.databases import fresh_database, kept_superuser
 from tests.support.ending import make_no_documents
 from tests.support.forks import fork_children
 from tests.support.loops import Policy
@@ -136,7 +136,8 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
                 stack.enter_context(server)
             # The fixtures' own loop stays untouched.
             other_thread.submit(asyncio.run, migrate(server.dsn())).result()
-            yield server
+            with kept_superuser(server):
+                yield server
 
 
 @pytest.fixture

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-import asyncpg
-
-from journal.database.embedded import SUPERUSER
-from tests.support.databases import copy_database
+from tests.support.databases import copy_database, superuser_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -84,9 +81,6 @@ async def _keep(postgres: EmbeddedPostgres, make: Make) -> Original:
     async with make(home) as made:
         await made.service.close()
         moment = made.clock.now()
-        superuser = await asyncpg.connect(postgres.dsn(SUPERUSER, database="postgres"))
-        try:
+        async with superuser_of(postgres) as superuser:
             await copy_database(superuser, made.database, name)
-        finally:
-            await superuser.close()
         return Original(database=name, home=home, moment=moment, settings=made.service.settings)
