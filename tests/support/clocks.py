@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from journal.database.store import Store
+
     # What moves the clock of a test's database, by the keywords of a timedelta.
     MoveClock = Callable[..., Awaitable[None]]
 
@@ -29,6 +31,14 @@ def hold_time(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let time pass for a service only as a test moves its clock's offset, however slow the machine is."""
     moment, offset = clock.monotonic(), clock.offset
     monkeypatch.setattr(clock, "monotonic", lambda: moment + (clock.offset - offset).total_seconds())
+
+
+async def move_database(store: Store, ahead: timedelta) -> None:
+    """Move the simulated clock of a service's database in a session of the service: one for this would cost more."""
+    async with store.borrow("owner") as owner:
+        await owner.execute("BEGIN READ WRITE")
+        await owner.execute("UPDATE journal.simulated_clock SET ahead = $1", ahead)
+        await owner.execute("COMMIT")
 
 
 class StillClock(SimulatedClock):

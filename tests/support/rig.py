@@ -18,6 +18,7 @@ from journal.core.times import format_time
 from journal.database.refusals import read_place
 from journal.settings import Settings
 from journal.writing.writer import Writer
+from tests.support.clocks import move_database
 from tests.support.copies import Original, original
 from tests.support.databases import fresh_database
 
@@ -126,7 +127,7 @@ class Rig:
     async def travel(self, moment: datetime) -> None:
         """Move the service's clock and the database's to a moment, and prepare the days around it."""
         self.clock.offset = moment - datetime.now(UTC)
-        await simulate_clock(self.dsn, self.clock.offset)
+        await move_database(self.service.store, self.clock.offset)
         await self.service.snapshot.refresh()
         await self.installation.maintenance.prepare()
 

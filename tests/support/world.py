@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from journal.audit.run import Audit
-from journal.cli.installation import Installation, open_service, prepare, simulate_clock
+from journal.cli.installation import Installation, open_service, prepare
 from journal.clock import SimulatedClock
 from journal.core import canonical
 from journal.core.entry import Compartment, Event
@@ -27,6 +27,7 @@ from journal.extract.verify import verify_extract
 from journal.pki.certificates import pem_to_der
 from journal.reading.plan import ExtractRequest
 from journal.settings import NO_SIGNER_SOCKET, Settings
+from tests.support.clocks import move_database
 from tests.support.copies import holds_something, original
 from tests.support.databases import fresh_database
 
@@ -109,7 +110,7 @@ class World:
         if self.has_travelled or not timedelta(0) < self.clock.now() - moment < SETTING_UP:
             self.clock.offset = moment - datetime.now(UTC)
         self.has_travelled = True
-        await simulate_clock(self.dsn, self.clock.offset)
+        await move_database(self.service.store, self.clock.offset)
         await self.service.snapshot.refresh()
         await self.installation.maintenance.prepare()
 
