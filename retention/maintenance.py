@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -14,7 +15,8 @@ from journal.keys.files import describe
 from journal.status.restored import lacks_last_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
+    from datetime import date
 
     from journal.clock import Clock
     from journal.database.store import Store
@@ -49,19 +51,22 @@ class Maintenance:
         taken = await politely(self._clock, self._store.recorded_days)
         if await lacks_last_seal(self._store, self._keystore):
             taken |= {(row.category, row.day) for row in await self._store.partitions()}
-        for category in await self._store.read_categories():
-            for day in days:
-                is_used = (category.code, day) in taken
-                try:
-                    await asyncio.to_thread(self._keystore.make_day_key, category.code, day, is_used=is_used)
-                except (KeyStoreError, OSError) as error:
-                    log.error("no key was made", category=category.code, reason=describe(error))
+        codes = [category.code for category in await self._store.read_categories()]
+        # In one thread, one after the other: a thread for each would take longer than most keys, which are there.
+        await asyncio.to_thread(self._make_keys, codes, days, taken)
         await politely(self._clock, lambda: self._store.ensure_partitions(DAYS_AHEAD))
         # Last: a failed repair must not stop the preparation of the next days.
         try:
             await asyncio.to_thread(self._keystore.repair)
         except (KeyStoreError, OSError) as error:
             log.error("the key store's copies could not all be repaired", reason=describe(error))
+
+    def _make_keys(self, categories: Iterable[str], days: Iterable[date], taken: set[tuple[str, date]]) -> None:
+        for category, day in product(categories, days):
+            try:
+                self._keystore.make_day_key(category, day, is_used=(category, day) in taken)
+            except (KeyStoreError, OSError) as error:
+                log.error("no key was made", category=category, reason=describe(error))
 
     async def run(self) -> None:
         """Prepare for ever, every hour."""
