@@ -44,9 +44,9 @@ ORIGINS: dict[str, Origin] = {"any": "any", "debian": "distribution", "wheel": "
 
 STARTING_SECONDS = 60
 
-# The server of the tests makes thousands of databases: making and dropping one looks at every buffer, and each of its
-# sessions would load the language of our functions.
-FOR_MANY_DATABASES = {"shared_buffers": "32MB", "shared_preload_libraries": "plpgsql"}
+# The server of the tests makes thousands of databases: making and dropping one looks at every buffer, each of its
+# sessions would load the language of our functions, and none lives long enough to be vacuumed.
+FOR_MANY_DATABASES = {"shared_buffers": "32MB", "shared_preload_libraries": "plpgsql", "autovacuum": "off"}
 
 # The same examples in every run, so that a commit passes or does not. These machines are noisy: how long an example
 # takes says nothing. `make campaign` looks for others, with the profile `search`.
