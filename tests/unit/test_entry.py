@@ -316,6 +316,13 @@ def test_an_event_may_have_no_sequence() -> None:
     assert event.sequence is None
 
 
+@pytest.mark.parametrize("spelt", [TIME, ""])
+def test_an_event_says_its_time_as_its_bytes_spell_it(spelt: str) -> None:
+    """Whoever made it may have told how."""
+    event = Event("s", "i", parse_time(TIME), "access", canonical.encode({"time": TIME}), spelt=spelt)
+    assert event.time_text == TIME
+
+
 @given(events=st.lists(st.tuples(st.sampled_from(["a", "b", "é"]), st.text(min_size=1, max_size=5)), max_size=6))
 def test_many_event_keys_are_those_of_each(events: list[tuple[str, str]]) -> None:
     """What they share is hashed once; in `journal`, an event is the same at another time."""

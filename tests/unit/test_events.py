@@ -444,6 +444,7 @@ def spellings(draw: st.DrawFn, value: Any) -> str:
     return "{" + draw(space) + f"{draw(space)},{draw(space)}".join(members) + draw(space) + "}"
 
 
+@pytest.mark.untraced
 @given(st.data(), EVENTS)
 def test_any_spelling_is_kept_in_the_canonical_one(data: st.DataObject, event: dict[str, Any]) -> None:
     """Whatever the order, white space and escapes, the bytes kept are those of RFC 8785."""
@@ -455,6 +456,7 @@ def test_any_spelling_is_kept_in_the_canonical_one(data: st.DataObject, event: d
     assert (decoded.time, decoded.time_text) == (parse_time(time), time)
 
 
+@pytest.mark.untraced
 @given(st.lists(EVENTS, min_size=2, max_size=4))
 def test_a_batch_holds_what_its_events_are_alone(events: list[dict[str, Any]]) -> None:
     """What is asked of all of them at once is answered for each."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.untraced
+
 TESTS = Path(__file__).parents[1]
 
 
