@@ -293,7 +293,7 @@ async def test_readiness_speaks_of_unsealed_heads(world: World) -> None:
 @pytest.mark.parametrize(
     ("days", "twice", "kept"),
     [
-        (24, 9, 7),  # days with two seals, the last ones: open seals are thinned after seven
+        (18, 9, 5),  # days with two seals, the last ones: open seals are thinned after seven
         pytest.param(66, 14, 60, marks=pytest.mark.campaign),
         pytest.param(66, 66, 60, marks=pytest.mark.campaign),
         pytest.param(120, 120, 60, marks=pytest.mark.campaign),
