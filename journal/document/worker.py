@@ -76,7 +76,8 @@ def _become(descriptor: int) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(descriptor, sys.stdin.fileno())
         os.dup2(descriptor, sys.stdout.fileno())
-        os.close(descriptor)
+        # uvloop leaves a second descriptor of the socket that gives makers: held here, it would seem to be read still.
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         main()
         status = 0
     finally:
