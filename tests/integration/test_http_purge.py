@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.world(made_by=brief_world), pytest.mark.usefixtures("no_documents")]
 
 # More than all buffers in between hold, some 190 kB compressed: what is purged meanwhile is still to be read.
-LARGE, SMALL = 16_000, 400
+LARGE, SMALL = 24_000, 400
 DAYS = 7
 # Little is read ahead of who asks, nor held by the kernel, so that the service is still at it when the purge comes.
 AHEAD_BYTES = 4096
