@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 # A head that moved costs as much as so many that are hashed with all others.
-FEW = 8
+MOVED_COST = 8
 
 
 # A tuple: there are as many as chains, at every seal.
@@ -103,7 +103,7 @@ class SealTrees:
         rows = {head[:2]: head for head in heads}
         known, last = self._last
         moved = [row for chain, row in rows.items() if known.get(chain) != row]
-        if len(rows) == len(heads) >= FEW * len(moved) and rows.keys() == known.keys():
+        if len(rows) == len(heads) >= MOVED_COST * len(moved) and rows.keys() == known.keys():
             tree = last.changed(seal_leaves(self._service_name, moved))
         else:
             tree = seal_tree(self._service_name, heads)

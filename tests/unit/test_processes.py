@@ -48,53 +48,6 @@ def test_little_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(spread(process_of, range(20))) == {os.getpid()}
 
 
-@pytest.fixture
-def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let others do the work, on any machine."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-
-
-def turned(work: tuple[int, bytes]) -> tuple[int, bytes]:
-    """Return what is as long as the work."""
-    return -work[0], work[1][::-1]
-
-
-@pytest.mark.usefixtures("two_processors")
-def test_what_is_long_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the memory that is shared, as much as it holds; a work that is longer is done here, in its turn."""
-    monkeypatch.setattr("journal.verifier.processes.MEMORY_BYTES", 20_000)
-    works = [(number, os.urandom(number % 7 * 5_000 + number)) for number in range(40)]
-    assert list(spread(turned, works)) == list(map(turned, works))
-
-
-def refused(number: int) -> int:
-    """Fail for one of the works, and end the process for another."""
-    if number == MISSING:
-        os._exit(1)
-    if number == WRONG:
-        raise KeyError(number)
-    return number
-
-
-WRONG, MISSING = 7, 9
-
-
-@pytest.mark.usefixtures("two_processors")
-def test_an_error_is_raised_where_the_answer_would_be() -> None:
-    """The answers before it come; processes that are at work then end."""
-    answers = spread(refused, range(MISSING))
-    assert [next(answers) for _ in range(WRONG)] == list(range(WRONG))
-    with pytest.raises(KeyError):
-        next(answers)
-
-
-@pytest.mark.usefixtures("two_processors")
-def test_a_process_that_is_killed_is_no_answer() -> None:
-    """Whatever it had found is not known: nothing is said of it."""
-    with pytest.raises(RuntimeError):
-        list(spread(refused, [0, 1, MISSING, 2, 3, 4, 5]))
-
-
 def test_work_is_taken_a_little_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """An extract is never read whole before its first slices are checked."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from journal.core.errors import MalformedError
 from journal.core.seal import EMPTY_ROOT, SealedHead, parse_head
 from journal.core.tree import Trie, root_from_path
-from journal.database.heads import FEW, SealHeadRow, SealTrees, seal_tree, sealed_head
+from journal.database.heads import MOVED_COST, SealHeadRow, SealTrees, seal_tree, sealed_head
 
 if TYPE_CHECKING:
     import random
@@ -298,8 +298,11 @@ def test_a_chain_that_is_not_in_the_tree_cannot_change() -> None:
 def test_the_trees_of_seals_are_those_of_their_heads() -> None:
     """Whether few heads move or many, chains come or go, or the heads of a seal cannot be sealed."""
     trees = SealTrees("s.fr")
-    rows = [SealHeadRow(f"t{number}", "c", number, sha256(b"%d" % number).digest(), 0, 60) for number in range(FEW * 3)]
-    for moved in (0, 0, 1, 3, 2, FEW * 3, 1):
+    rows = [
+        SealHeadRow(f"t{number}", "c", number, sha256(b"%d" % number).digest(), 0, 60)
+        for number in range(MOVED_COST * 3)
+    ]
+    for moved in (0, 0, 1, 3, 2, MOVED_COST * 3, 1):
         rows = [row._replace(size=row.size + 1) if place < moved else row for place, row in enumerate(rows)]
         assert trees.grow(rows).root == seal_tree("s.fr", rows).root
     for other in (rows[1:], rows, [*rows, rows[0]._replace(tenant="new")], [*rows[1:], rows[0]._replace(tenant="new")]):
