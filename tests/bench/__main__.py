@@ -24,12 +24,12 @@ from tests.bench.purge import LARGE_ENTRIES, SMALL_ENTRIES, measure_purges
 from tests.bench.receipts import measure_receipts
 from tests.bench.report import write_section
 from tests.bench.scale import CHAINS as CHAINS_OF_ALL
-from tests.bench.scale import ENTRIES, measure_scale
+from tests.bench.scale import ENTRIES, measure_days, measure_scale
 from tests.bench.site import CHAINS, Site
 
 RUNS = 3
 SECONDS = 2.0
-SUBJECTS = ("http", "append", "receipts", "extract", "purge", "connector", "scale")
+SUBJECTS = ("http", "append", "receipts", "extract", "purge", "connector", "scale", "days")
 SHORT = ("http", "append", "extract")
 
 
@@ -73,6 +73,9 @@ async def run(arguments: argparse.Namespace) -> None:
     if "scale" in subjects:
         await measure_scale(arguments.chains, arguments.filled, runs)
         write_section("scale", take_printed())
+    if "days" in subjects:
+        await measure_days(arguments.chains, arguments.filled, runs)
+        write_section("days", take_printed())
     if "connector" in subjects and shutil.which("php"):
         await measure_connector(arguments.pages)
         write_section("connector", take_printed())
@@ -89,7 +92,9 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=LARGE_ENTRIES, help="entries of a large one")
     parser.add_argument("--pages", type=int, default=1_000, help="pages of a module, in each state of the journal")
     parser.add_argument("--chains", type=int, default=CHAINS_OF_ALL, help="chains of the largest installation")
-    parser.add_argument("--filled", type=int, default=ENTRIES, help="entries that its days hold in the end")
+    parser.add_argument(
+        "--filled", type=int, default=ENTRIES, help="entries that one of its days, or all of them, hold"
+    )
     parser.add_argument("--runs", type=int, default=RUNS)
     uvloop.run(run(parser.parse_args()))
 

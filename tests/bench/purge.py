@@ -16,8 +16,8 @@ PostgreSQL writes and made durable, on the same file system, all at once.
 What submitters notice is held against the quiet moments between, and against the moments in which those files are
 unlinked: what the file system makes everyone wait for then, no purge can spare them.
 
-The rows are put straight into the partition, in chains of communes that nobody knows, so neither do the seals: the
-purge looks at no row, which is the point. Some entries of every day are recorded as entries are.
+The rows are put straight into the partition: the purge looks at no row, which is the point. Some entries of every day
+are recorded as entries are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
@@ -35,13 +35,14 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from journal.admin.administration import NewCategory
-from journal.cli.installation import open_database, open_service, prepare, simulate_clock
+from journal.cli.installation import open_database, open_service, prepare
 from journal.clock import SimulatedClock
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.settings import Settings
 from retention.maintenance import DAYS_AHEAD
 from retention.purge import REST_SECONDS
 from retention.purge_steps import Step
+from tests.bench.days import TABLES, fill_day, find_leaf, travel
 from tests.bench.figures import say, show
 from tests.bench.generator import RATE_PER_SECOND, Generator
 from tests.bench.site import Site
@@ -54,7 +55,6 @@ SMALL_ENTRIES = 10_000
 LARGE_ENTRIES = 1_000_000
 CATEGORY = "breve"
 RETENTION_DAYS = 2
-BULK_COMMUNES = 200  # those whose rows are many: more than slices, so that none of them is much larger
 WRITER = 0  # the commune that submits
 BASELINE_SECONDS = 3.0
 # PostgreSQL's: what was written in large pieces is unlinked sooner.
@@ -63,15 +63,6 @@ DAY = timedelta(days=1)
 # Made ahead, before the first large day was there.
 DAYS_WITHOUT_SLICES = DAYS_AHEAD
 
-FILL = """
-INSERT INTO journal.{leaf} (index, day, tenant, category, event_key, leaf_hash, chain_hash, ciphertext)
-SELECT n / {communes}, $2, $3 || n % {communes}, $4, decode(md5(n::text), 'hex'), sha256(n::text::bytea),
-       sha256(n::text::bytea), decode(repeat(md5(n::text), 27), 'hex')
-  FROM generate_series(0::bigint, $1::bigint - 1) AS n
-"""
-TABLES = """
-SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE isleaf
-"""
 WATCH = """
 CREATE FUNCTION pg_temp.seconds_under_lock(leaf oid, parent oid) RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE
@@ -138,17 +129,17 @@ class PurgeBench:
         await self._site.installation.administration.add_category(category)
         start = datetime.now(UTC) - len(sizes) * DAY
         for number, entries in enumerate(sizes):
-            await self._travel(start + number * DAY)
+            await travel(self._site, self._clock, start + number * DAY)
             await self._site.submit(self._site.compartment(WRITER, CATEGORY), self._site.make(10))
             await self._site.service.sealer.seal_open(even_if_still=False)
-            await self._fill((start + number * DAY).date(), entries)
-        await self._travel(datetime.now(UTC))
+            await fill_day(self._superuser, CATEGORY, (start + number * DAY).date(), entries)
+        await travel(self._site, self._clock, datetime.now(UTC))
         await self._site.service.sealer.seal_open(even_if_still=False)
 
     async def purge(self, entries: int, generator: Generator, into: Purges) -> list[float]:
         """Purge the oldest day, and note what that took; return the latencies of the moment before."""
         [due, *_] = await self._site.installation.purger.due()
-        leaf = await self._leaf(due.day)
+        leaf = await find_leaf(self._superuser, CATEGORY, due.day)
         tables = await self._superuser.fetch(TABLES, leaf)
         files = await table_files(self._superuser, leaf)
         await self._superuser.execute("CHECKPOINT")
@@ -182,24 +173,6 @@ class PurgeBench:
         await generator.settle(until)
         into.latencies += generator.latencies(since, until)
         return generator.latencies(quiet_since, quiet_since + BASELINE_SECONDS)
-
-    async def _travel(self, moment: datetime) -> None:
-        self._clock.offset = moment - datetime.now(UTC)
-        await simulate_clock(self._site.dsn, self._clock.offset)
-        await self._site.service.snapshot.refresh()
-        await self._site.installation.maintenance.prepare()
-
-    async def _leaf(self, day: date) -> str:
-        number = await self._superuser.fetchval("SELECT id FROM journal.category WHERE code = $1", CATEGORY)
-        return f"journal.entry_{number}_{day:%Y%m%d}"
-
-    async def _fill(self, day: date, entries: int) -> None:
-        leaf = await self._leaf(day)
-        # A day two months old was vacuumed long ago: a vacuum that begins now would only be in the way.
-        for (table,) in await self._superuser.fetch(TABLES, leaf):
-            await self._superuser.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-        fill = FILL.format(leaf=leaf.removeprefix("journal."), communes=BULK_COMMUNES)
-        await self._superuser.execute(fill, entries, day, "bulk", CATEGORY)
 
     async def unlink(self, generator: Generator, into: Purges) -> None:
         """Unlink files like those of the days that were purged, and note what that took."""
