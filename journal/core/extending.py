@@ -1,7 +1,7 @@
 """Entries made in one loop: record, leaf hash, chain hash and ciphertext of each event that extends a chain.
 
-The same bytes as `entry.encode_record`, `chain.leaf_hash`, `chain.extend` and `envelope.Box.encrypt` make one by one,
-the last of the record's remainder; what they share is made once, and nothing is called twice: there is no hotter loop.
+The first three are those of `entry.encode_record`, `chain.leaf_hash` and `chain.extend`, and `envelope.Box` opens the
+ciphertexts. What entries share is made once, and nothing is called twice: there is no hotter loop.
 """
 
 from __future__ import annotations

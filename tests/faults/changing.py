@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from journal.settings import Settings
 
-OPERATIONS_LIMIT = 100
 CATEGORY = "assistance"
 
 

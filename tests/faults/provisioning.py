@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from journal.settings import Settings
 
 Kill = tuple[int, str]
-OPERATIONS_LIMIT = 200
 
 
 class _Counter:
