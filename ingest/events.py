@@ -71,22 +71,6 @@ _PLAIN_LINES = spellings.PLAIN + b"\n"
 _CONTROL_ESCAPE = re.compile(rb"\\[bfnrtu]")
 
 
-def decode_single(body: bytes, now: datetime, source_prefix: str) -> Event:
-    """Decode one event, as `read_single` does. Raises MisshapenEventError, OversizeEventError or InvalidEventError."""
-    return _accepted(read_single(body, now, source_prefix))[0]
-
-
-def decode_batch(body: bytes, now: datetime, source_prefix: str) -> Sequence[Event]:
-    """Decode a batch, as `read_batch` does. Raises MisshapenEventError, OversizeEventError or InvalidEventError."""
-    return _accepted(read_batch(body, now, source_prefix))
-
-
-def _accepted(reading: Reading) -> Sequence[Event]:
-    if reading.faults.count:
-        raise reading.faults.error()
-    return reading.events
-
-
 def read_single(body: bytes, now: datetime, source_prefix: str) -> Reading:
     """Read one event, at most EVENT_LIMIT_BYTES in canonical form, or its faults; `now` is aware, in UTC."""
     if (event := read_usual(body, now, source_prefix)) is not None:

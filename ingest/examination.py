@@ -32,11 +32,10 @@ _SHAPE = diagnosis.shape_of(CloudEvent)
 class Faults:
     """Faults, of which the first FAULTS_LIMIT by position are kept, and all are counted."""
 
-    def __init__(self, found: Iterable[Fault] = ()) -> None:
-        """Start with these."""
+    def __init__(self) -> None:
+        """Start with none."""
         self._kept: list[Fault] = []
         self.count = 0
-        self.extend(found)
 
     def extend(self, found: Iterable[Fault]) -> None:
         """Add faults."""

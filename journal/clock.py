@@ -67,10 +67,9 @@ class ClockGuard:
     clock.
     """
 
-    def __init__(self, clock: Clock, limit: timedelta = CLOCK_DEPARTURE_LIMIT) -> None:
+    def __init__(self, clock: Clock) -> None:
         """Take the present difference of the two clocks as correct."""
         self._clock = clock
-        self._limit = limit
         self._start = begun(clock)
 
     def departure(self) -> timedelta:
@@ -81,7 +80,7 @@ class ClockGuard:
         """Return the wall clock's time. Raises OperatorError if it has departed by more than the limit."""
         now = self._clock.now()
         departure = abs(now - timedelta(seconds=self._clock.monotonic()) - self._start)
-        if departure > self._limit:
+        if departure > CLOCK_DEPARTURE_LIMIT:
             minutes = int(departure.total_seconds() // 60)
             raise OperatorError(
                 f"the system clock was moved by {minutes} minutes while the service ran: nothing more "

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 OPENING_BYTES = 16
 _OPENING = re.compile(f"[0-9a-f]{{{2 * OPENING_BYTES}}}").fullmatch
 _INVITATION = re.compile(r"([0-9a-f]{12})_([A-Za-z0-9_-]{43})").fullmatch
+# What is still being recorded of refused attempts.
 _BACKGROUND: set[asyncio.Task[None]] = set()
 
 
@@ -64,11 +65,6 @@ async def post_sign_in(console: Console, request: web.Request) -> web.StreamResp
     response = _see_other(ROOT)
     Session.new(row, console.now()).give(response, console.people.mac, console.now())
     return response
-
-
-def in_background() -> list[asyncio.Task[None]]:
-    """Return what is still being recorded of refused attempts."""
-    return list(_BACKGROUND)
 
 
 def _tell_later(console: Console, row: PersonRow) -> None:

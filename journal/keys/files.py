@@ -140,12 +140,12 @@ def make_private_directory(directory: Path) -> None:
         sync_directory(path.parent)
 
 
-def create_durably(path: Path, content: bytes, *, mode: int = PRIVATE) -> bool:
+def create_durably(path: Path, content: bytes) -> bool:
     """Create the file whole and durable; False, and nothing is written, if it exists already.
 
     Of several processes that race, exactly one gets True, and no reader ever sees a partial file.
     """
-    temporary = _write_temporary(path, content, mode)
+    temporary = _write_temporary(path, content, PRIVATE)
     try:
         os.link(temporary, path)
     except FileExistsError:

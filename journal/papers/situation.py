@@ -146,10 +146,9 @@ def entry_name(index: int) -> str:
     return f"entrée n° {french_number(index)} du journal de la commune"
 
 
-def last_of(entries: Collection[Entry], *changes: str, subject: str | None = None) -> Entry | None:
-    """Return the last entry of one of these changes, of a subject if one is given."""
-    found = [entry for entry in entries if entry.event.get("data", {}).get("change") in changes]
-    found = [entry for entry in found if subject is None or entry.event["subject"] == subject]
+def last_of(entries: Collection[Entry], change: str) -> Entry | None:
+    """Return the last entry of a change."""
+    found = [entry for entry in entries if entry.event.get("data", {}).get("change") == change]
     return found[-1] if found else None
 
 

@@ -64,7 +64,6 @@ class Stamper:
         trust_path: Path,
         service_name: str,
         clock: Clock,
-        interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         """Use this authority, whose trust anchors are `tsa_anchors` (DER).
 
@@ -76,7 +75,6 @@ class Stamper:
         self._trust_path = trust_path
         self._service_name = service_name
         self._clock = clock
-        self._interval_seconds = interval_seconds
         self._told = ""
         # The days whose close seal had lost its time-stamp, as far as this process has seen.
         self.lost: list[date] = []
@@ -172,7 +170,7 @@ class Stamper:
         failures = 0
         while True:
             failures = 0 if await self._try() else failures + 1
-            seconds = min(self._interval_seconds * 2 ** min(failures, 16), RETRY_LIMIT_SECONDS)
+            seconds = min(INTERVAL_SECONDS * 2 ** min(failures, 16), RETRY_LIMIT_SECONDS)
             # Jitter, so that many services do not retry one authority at the same moment.
             await self._clock.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  (no secret)
 

@@ -1,4 +1,4 @@
-"""The writer: events in, receipts out, once the database has committed them.
+"""The writer: events in, receipts out, once the entries are on the disk.
 
 Group commit without delay: everything that waits when the connection is free goes into one append. While that
 commits, the next draft is computed from the heads it will leave, and unless little waits it is appended while the one
@@ -54,7 +54,7 @@ ANSWER_LIMIT_SECONDS = 30.0
 
 
 class Writer:
-    """Takes submissions from any number of requests and appends them, one draft at a time."""
+    """Takes submissions from any number of requests and appends them."""
 
     def __init__(
         self,
@@ -90,11 +90,6 @@ class Writer:
         self._light_at = float("-inf")
         self._closing = False
 
-    @property
-    def waiting_events(self) -> int:
-        """Return how many events wait to be drafted."""
-        return self._queue.events
-
     def takes_turns(self, tenant: str) -> bool:
         """Tell whether a tenant submits so much, while others submit too, that few of its requests go on at a time."""
         return self._queue.is_heavy(tenant) and self._others_submit()
@@ -117,7 +112,7 @@ class Writer:
     ) -> Answer:
         """Record the events, all or none, and return an acknowledgement for each, in order, within `answer_seconds`.
 
-        Returns only once they are committed. Raises InvalidEventError (time too far ahead), OversizeEventError,
+        Returns only once they are durable. Raises InvalidEventError (time too far ahead), OversizeEventError,
         PurgedDayError, LateEventError, KnownEventError, BusyError (full, closing, the database writes nothing, or not
         known whether they are recorded: submit the same events again), OperatorError (clock), StoreError (no such
         compartment).

@@ -303,7 +303,7 @@ async def test_what_does_not_sign_in(edge: RunningEdge) -> None:
     blocked = await Visitor(edge, login=visitor.login).sign_in(code="000000")
     assert blocked.status == 429
     assert "Retry-After" in blocked.headers
-    await asyncio.gather(*sign_in.in_background())
+    await asyncio.gather(*sign_in._BACKGROUND)
     assert "sign-in refused" in await told(edge, row.id)
 
 

@@ -200,7 +200,7 @@ class TestTooMuch:
             async with connection.transaction():
                 await connection.execute("LOCK TABLE journal.head IN ACCESS EXCLUSIVE MODE")
                 waiting: list[asyncio.Task[Any]] = []
-                while edge.service.writer.waiting_events < 5:
+                while edge.service.writer._queue.events < 5:
                     waiting.append(asyncio.create_task(edge.post(fresh(f"first {len(waiting)}"))))
                     await edge.ask("GET", "/healthz")
                 answer = await edge.post([fresh(f"{number}") for number in range(10)])

@@ -167,7 +167,7 @@ async def test_what_waits_shows(postgres: EmbeddedPostgres, tmp_path: Path) -> N
         posts: list[asyncio.Task[Answer]] = []
         async with asyncio.timeout(30):
             # One append is under way, the next is drafted: what comes after them waits. A scrape would wait too.
-            while edge.service.writer.waiting_events < 3:
+            while edge.service.writer._queue.events < 3:
                 posts.append(asyncio.create_task(edge.post(fresh(f"{len(posts)}"), Prefer="wait=30")))
                 # Three that came at once may still be drafted.
                 for _ in range(2):

@@ -411,14 +411,14 @@ async def test_the_queue_is_bounded_in_events(rig: Rig) -> None:
     assert caught.value.retry_after_seconds > 0
     waiting.append(asyncio.create_task(rig.submit(rig.events(*range(50)), tenant=CASTRES, writer=writer)))
     await asyncio.sleep(0)
-    assert writer.waiting_events == 100
+    assert writer._queue.events == 100
     with pytest.raises(BusyError):
         await rig.submit(rig.events("other"), tenant=CASTRES, writer=writer)
     async with running(writer):
         assert [indexes(acknowledgements) for acknowledgements in await asyncio.gather(*waiting)] == [
             list(range(50))
         ] * 2
-    assert writer.waiting_events == 0
+    assert writer._queue.events == 0
 
 
 async def test_the_queue_is_bounded_in_bytes(rig: Rig) -> None:
@@ -444,7 +444,7 @@ async def test_room_is_given_back(rig: Rig) -> None:
                 *(rig.submit(rig.events(f"{turn}-{number}"), writer=writer) for number in range(10)),
                 return_exceptions=True,
             )
-    assert (writer.waiting_events, writer._queue.bytes) == (0, 0)
+    assert (writer._queue.events, writer._queue.bytes) == (0, 0)
 
 
 async def test_a_flood_does_not_hold_up_other_communes(rig: Rig) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ingest.events import decode_batch
 from journal.audit.run import Audit
 from journal.cli.installation import Installation, open_service, prepare, simulate_clock
 from journal.clock import SimulatedClock
@@ -21,6 +20,7 @@ from journal.writing.writer import Writer
 from tests.support.clocks import move_database
 from tests.support.copies import Original, original
 from tests.support.databases import fresh_database
+from tests.support.decoding import decode_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.events import decode_batch, decode_single
 from ingest.examination import BATCH_LIMIT_EVENTS, FAULTS_LIMIT
 from ingest.shapes import FITTING, fault_of_name
 from ingest.spellings import PLAIN
@@ -22,6 +21,7 @@ from journal.core.entry import EVENT_LIMIT_BYTES, MODULE_ACTIONS, OPERATIONS
 from journal.core.errors import InvalidEventError, MalformedError, MisshapenEventError, OversizeEventError
 from journal.core.times import normalise_time, parse_time
 from journal.extract.table import UNSEEN
+from tests.support.decoding import decode_batch, decode_single
 from tests.support.refused_events import (
     REFUSED,
     SOURCE_PREFIX,
