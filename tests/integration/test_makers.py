@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from journal.core.errors import SignerError
-from journal.document.makers import Makers, start_origin
+from journal.document.makers import Makers, Origin, start_origin
 from journal.document.render import render
 from journal.seals.dev_authority import make_development_authority
 from tests.support.documents import AT, SERVICE, make_content, make_entry
@@ -109,6 +110,20 @@ async def test_a_maker_ends_with_its_document(makers: Makers, tmp_path: Path, mo
         await render(make_content([make_entry(0)]), signer, AT, makers=makers)
     (ended,) = ends
     await ended
+
+
+async def test_a_maker_writes_no_file(makers: Makers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents come from processes that cannot write a byte to one."""
+
+    async def start_confined() -> Origin:
+        origin = await start_origin()
+        resource.prlimit(origin._process.pid, resource.RLIMIT_FSIZE, (0, 0))  # type: ignore[attr-defined]
+        return origin
+
+    monkeypatch.setattr("journal.document.makers.start_origin", start_confined)
+    make_development_authority(tmp_path, SERVICE, AT)
+    content = make_content([make_entry(index) for index in range(1_000)])
+    assert (await render(content, local_signer(tmp_path), AT, makers=makers)).startswith(b"%PDF-")
 
 
 async def test_they_end_with_the_service() -> None:
