@@ -40,7 +40,7 @@ CONTENT_LIMIT_BYTES = 4 * 1024 * 1024
 DOCUMENT_LIMIT_BYTES = 32 * 1024 * 1024
 # Of these, a message is encoded or decoded in a millisecond or two: the client's event loop stands still for no longer.
 CHAINS_AT_ONCE = 1_000
-# As many as the memory's file can hold of some million chains.
+# More than a country has chains: no client fills the signer's memory by what it offers.
 HEADS_LIMIT = 1_000_000
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
