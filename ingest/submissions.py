@@ -1,4 +1,4 @@
-"""`POST /v1/categories/{category}/events`: events in, receipts out, once they are committed."""
+"""`POST /v1/categories/{category}/events`: events in, receipts out, once they are durable."""
 
 from __future__ import annotations
 

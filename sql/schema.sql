@@ -7,7 +7,7 @@
 --
 -- Nothing here is personal in clear: `ciphertext` is encrypted, keys of events and sources are keyed hashes.
 --
--- Two advisory locks, written as constants, because a constant costs less than a call:
+-- Three advisory locks (migrate.sql has a fourth), written as constants, because a constant costs less than a call:
 --   7304680770881318763  orders appends against what ends a day (its close, its fence) or a tenant. Appends
 --                        hold it shared for their transaction, the others take it exclusively: once they
 --                        return, no append into the day is under way, and every later one sees the new limit.
@@ -1821,8 +1821,7 @@ $$;
 -- Hand-over before purge.
 
 -- What the database says is handed over or lapsed of a category, after the last day that is wholly purged: the
--- caller
--- holds each row against its mac.
+-- caller holds each row against its mac.
 CREATE FUNCTION journal.read_handovers(of_category text)
   RETURNS TABLE (tenant text, is_lapse boolean, first_day date, last_day date, base_size bigint, base_hash bytea,
                  head_size bigint, head_hash bytea, file_bytes bigint, file_sha256 bytea,
