@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -24,11 +23,11 @@ from ingest.edge import EDGE
 from ingest.events import read_usual
 from ingest.problems import ProblemError, about, problem_of, response_of
 from ingest.readers import Readers
-from journal.core.entry import JOURNAL_CATEGORY, Compartment
+from journal.core.entry import JOURNAL_CATEGORY
 from journal.core.errors import BusyError, JournalError, SubmissionError
 from journal.writing.deadlines import Deadlines
 from journal.writing.queue import OVERLOAD_RETRY_SECONDS
-from journal.writing.remote import Given, given_of
+from journal.writing.remote import Given, given_of, named_compartment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +52,6 @@ STEP_REFUSALS: Final = 1
 STEP_SECONDS: Final = 0.002
 _REASONS: Final = {200: "OK", 201: "Created"}
 _RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
-_compartment = lru_cache(maxsize=32_768)(Compartment)
 
 
 class Direct:
@@ -95,7 +93,7 @@ class Direct:
         asked = Asked(self, connection, head, body, caller.id)
         event = read_usual(body, service.clock.now(), caller.source_prefix or "")
         if event is not None and not assistance.check(category, [event]):
-            compartment = _compartment(service.name, caller.tenant, category)
+            compartment = named_compartment(service.name, caller.tenant, category)
             try:
                 answer = service.offer(compartment, caller.id, [event], len(body), asked.seconds + MARGIN_SECONDS)
             except BusyError as error:

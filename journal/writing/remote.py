@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from journal.writing.writer import Writer
 
 LENGTH_BYTES: Final = 4
+# What is checked once needs no second look: there are as many as chains.
+named_compartment = lru_cache(maxsize=32_768)(Compartment)
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -200,7 +202,7 @@ class WriterServer(_Framed):
     def take(self, message: Any) -> None:
         """Record a submission; others may follow meanwhile."""
         number, place, submitted_by, size_bytes, answer_seconds, events = message
-        offered = self._offer(_compartment(*place), submitted_by, events, size_bytes, answer_seconds)
+        offered = self._offer(named_compartment(*place), submitted_by, events, size_bytes, answer_seconds)
         self._under_way.add(offered)
         offered.add_done_callback(partial(self._tell, number))
 
@@ -235,10 +237,6 @@ class WriterServer(_Framed):
             raise  # for the log of the event loop
         else:
             self.send((number, answer if isinstance(answer, Given) else given_of(answer), None))
-
-
-# What is checked once needs no second look: there are as many as chains.
-_compartment = lru_cache(maxsize=32_768)(Compartment)
 
 
 async def serve_worker(writer: Writer, ours: socket.socket) -> WriterServer:
