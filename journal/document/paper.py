@@ -134,11 +134,6 @@ def digest(hexadecimal: str) -> Lines:
     return [{"style": "hash", "text": hexadecimal}]
 
 
-def typed(text: str) -> Lines:
-    """Return what is typed, as it stands."""
-    return [{"style": "typed", "text": text}]
-
-
 def paragraphs(*texts: str) -> Block:
     """Return paragraphs."""
     return {"kind": "text", "texts": [typeset(text) for text in texts]}
