@@ -16,7 +16,7 @@ from journal.reading.planner import Planner
 from journal.reading.stream import ExtractStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from datetime import date
     from pathlib import Path
 
@@ -105,17 +105,6 @@ class Extraction:
             lateness_days=lateness_days,
         )
 
-    async def extract(
-        self, compartment: Compartment, request: ExtractRequest, *, requested_by: str, disclose: bool
-    ) -> AsyncIterator[bytes]:
-        """Record the request, then return the container's bytes, to be read to the end.
-
-        Raises RequestError (invalid request) and OperatorError (nothing can be signed) before anything is recorded;
-        BusyError (a purge is under way). A StoreError while streaming means that the bytes must be discarded: a
-        truncated container is never valid.
-        """
-        return (await self.open(compartment, request, requested_by=requested_by, disclose=disclose)).chunks()
-
     async def open(
         self,
         compartment: Compartment,
@@ -125,9 +114,12 @@ class Extraction:
         disclose: bool,
         before_purge: bool = False,
     ) -> ExtractStream:
-        """Record the request and fix what the extract will hold; errors as for `extract`.
+        """Record the request, then return the stream of the container, to be read to its end.
 
-        `before_purge`, for the hand-over: include days whose purge only a pending shorter rule allows.
+        `before_purge`, for the hand-over: include days whose purge only a pending shorter rule allows. Raises
+        RequestError (the request is refused, and recorded as refused), OperatorError (nothing can be signed, and
+        nothing is recorded), BusyError (a purge is under way). A StoreError while it streams means that the bytes must
+        be discarded: a truncated container is never valid.
         """
         selection = await self.check(
             compartment, request, requested_by=requested_by, disclose=disclose, before_purge=before_purge

@@ -78,9 +78,9 @@ class Extracts:
         )
         entries = await self._site.size(number)
         started = time.perf_counter()
-        chunks = await service.extraction.extract(
-            self._site.compartment(number), request, requested_by="bench", disclose=True
-        )
+        chunks = (
+            await service.extraction.open(self._site.compartment(number), request, requested_by="bench", disclose=True)
+        ).chunks()
         path = self._path if not (number or account) else self._path.with_suffix(".other")
         with path.open("wb") as file:
             async for chunk in chunks:

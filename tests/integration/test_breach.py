@@ -61,9 +61,11 @@ def exposed(breach: Breach) -> dict[str, tuple[Any, ...]]:
 async def ask(world: World, holder: str, first: date, last: date, **asked: Any) -> None:
     """Have an extract made with a credential, whole."""
     request = ExtractRequest(from_day=first, to_day=last, purpose="lawfulness", requester="x", person=PERSON)
-    stream = await world.service.extraction.extract(
-        Compartment(SERVICE, TENANT, CATEGORY), request, requested_by=holder, **{"disclose": True} | asked
-    )
+    stream = (
+        await world.service.extraction.open(
+            Compartment(SERVICE, TENANT, CATEGORY), request, requested_by=holder, **{"disclose": True} | asked
+        )
+    ).chunks()
     assert [chunk async for chunk in stream]
 
 

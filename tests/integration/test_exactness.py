@@ -85,7 +85,9 @@ async def begin(installation: Installation, *, first: date = FIRST, disclose: bo
     """Begin an extract of the first two days."""
     request = ExtractRequest(from_day=first, to_day=FIRST + DAY, **(ALL | asked))
     compartment = Compartment(SERVICE, TENANT, BRIEF)
-    return await installation.service.extraction.extract(compartment, request, requested_by="test", disclose=disclose)
+    return (
+        await installation.service.extraction.open(compartment, request, requested_by="test", disclose=disclose)
+    ).chunks()
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.campaign)])

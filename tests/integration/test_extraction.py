@@ -216,9 +216,9 @@ async def test_the_request_is_recorded_before_a_byte(history: History) -> None:
         person=PERSON,
     )
     compartment = Compartment(SERVICE, TENANT, CATEGORY)
-    chunks = await history.world.service.extraction.extract(
-        compartment, request, requested_by="credential-7", disclose=True
-    )
+    chunks = (
+        await history.world.service.extraction.open(compartment, request, requested_by="credential-7", disclose=True)
+    ).chunks()
     assert await history.world.size(category=JOURNAL_CATEGORY) == before + 1
     await chunks.aclose()  # type: ignore[attr-defined]  # a generator
     extract = await history.world.extract(TODAY, TODAY, category=JOURNAL_CATEGORY)
@@ -268,9 +268,11 @@ async def test_many_pages_while_others_write(world: World) -> None:
     for _ in range(5):
         await world.record(500)
     request = ExtractRequest(from_day=FIRST, to_day=FIRST, purpose="lawfulness", requester="DPD", person=PERSON)
-    chunks = await world.service.extraction.extract(
-        Compartment(SERVICE, TENANT, CATEGORY), request, requested_by="test", disclose=True
-    )
+    chunks = (
+        await world.service.extraction.open(
+            Compartment(SERVICE, TENANT, CATEGORY), request, requested_by="test", disclose=True
+        )
+    ).chunks()
     content = b""
     async for chunk in chunks:
         content += chunk
@@ -330,9 +332,11 @@ async def test_what_is_gone(world: World, harm: str) -> None:
     expected = AbsentKeyError if harm == "key" else StoreError
     async with world.another_process() as installation:
         request = ExtractRequest(from_day=FIRST, to_day=DAYS[1], purpose="lawfulness", requester="DPD", person=PERSON)
-        chunks = await installation.service.extraction.extract(
-            Compartment(SERVICE, TENANT, CATEGORY), request, requested_by="test", disclose=True
-        )
+        chunks = (
+            await installation.service.extraction.open(
+                Compartment(SERVICE, TENANT, CATEGORY), request, requested_by="test", disclose=True
+            )
+        ).chunks()
         got: list[bytes] = []
         with pytest.raises(expected):
             await read(chunks, got)
@@ -366,7 +370,9 @@ async def test_a_rewritten_history(world: World) -> None:
         events = [make_event(world.clock.now() - timedelta(minutes=1)) for _ in range(5)]
         await rewritten.service.writer.submit(compartment, "test", events, 5000)
         request = ExtractRequest(from_day=FIRST, to_day=FIRST, purpose="lawfulness", requester="DPD", person=PERSON)
-        chunks = await rewritten.service.extraction.extract(compartment, request, requested_by="t", disclose=True)
+        chunks = (
+            await rewritten.service.extraction.open(compartment, request, requested_by="t", disclose=True)
+        ).chunks()
         extract = b"".join([chunk async for chunk in chunks])
     world.verify(extract)
     with pytest.raises(ForkError):

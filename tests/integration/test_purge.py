@@ -241,7 +241,7 @@ async def test_a_database_from_a_backup(world: World) -> None:
     store.raise_fence(BRIEF, FIRST)
     store.shred_day_key(BRIEF, FIRST)
     async with world.another_process() as restored:
-        chunks = restored.service.extraction.extract(
+        chunks = restored.service.extraction.open(
             Compartment(SERVICE, TENANT, BRIEF),
             ExtractRequest(from_day=FIRST, to_day=FIRST + DAY, purpose="lawfulness", requester="DPD", person=PERSON),
             requested_by="test",
@@ -581,9 +581,11 @@ async def test_purged_while_an_extract_is_read(world: World) -> None:
     await world.record(2500, category=BRIEF)
     await world.travel_to(FIRST + 2 * DAY)
     request = ExtractRequest(from_day=FIRST, to_day=FIRST + DAY, purpose="lawfulness", requester="DPD", person=PERSON)
-    chunks = await world.service.extraction.extract(
-        Compartment(SERVICE, TENANT, BRIEF), request, requested_by=SUBMITTED_BY, disclose=True
-    )
+    chunks = (
+        await world.service.extraction.open(
+            Compartment(SERVICE, TENANT, BRIEF), request, requested_by=SUBMITTED_BY, disclose=True
+        )
+    ).chunks()
     got = [await anext(chunks), await anext(chunks)]
     await world.installation.purger.run()
     with pytest.raises(JournalError):

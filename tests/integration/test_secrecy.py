@@ -38,7 +38,9 @@ async def ask_for_extract(rig: Rig, markers: Markers) -> bytes:
         even_if_empty=True,
         account=markers.draw(),
     )
-    chunks = await rig.service.extraction.extract(rig.compartment(), request, requested_by="client", disclose=True)
+    chunks = (
+        await rig.service.extraction.open(rig.compartment(), request, requested_by="client", disclose=True)
+    ).chunks()
     return b"".join([chunk async for chunk in chunks])
 
 

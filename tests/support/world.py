@@ -150,9 +150,11 @@ class World:
         """Return an extract, whole."""
         values: dict[str, Any] = {"purpose": "lawfulness", "requester": "DPD", "person": PERSON} | asked
         request = ExtractRequest(from_day=first, to_day=last, **values)
-        chunks = await self.service.extraction.extract(
-            Compartment(SERVICE, tenant, category), request, requested_by="test", disclose=disclose
-        )
+        chunks = (
+            await self.service.extraction.open(
+                Compartment(SERVICE, tenant, category), request, requested_by="test", disclose=disclose
+            )
+        ).chunks()
         return b"".join([chunk async for chunk in chunks])
 
     def verify(self, extract: bytes, *, known: Iterable[bytes] = ()) -> Report:

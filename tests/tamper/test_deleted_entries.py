@@ -51,7 +51,9 @@ async def forget_from(superuser: asyncpg.Connection, index: int) -> None:
 async def extracted(rig: Rig, day: date) -> bytes:
     """Return the extract of a day."""
     request = ExtractRequest(from_day=day, to_day=day, purpose="lawfulness", requester="DPD", person=PERSON)
-    chunks = await rig.service.extraction.extract(rig.compartment(), request, requested_by="test", disclose=True)
+    chunks = (
+        await rig.service.extraction.open(rig.compartment(), request, requested_by="test", disclose=True)
+    ).chunks()
     return b"".join([chunk async for chunk in chunks])
 
 
