@@ -27,7 +27,7 @@ _NOW = ": openepm-journal purge does it now, unless it waits for a hand-over"
 
 
 class Attestations:
-    """Makes the attestations of one service; writes nothing."""
+    """Makes the attestations of one service."""
 
     def __init__(self, service: Service) -> None:
         """Attest purges of this service."""
