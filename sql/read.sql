@@ -44,7 +44,7 @@ SELECT tenant, category, source_key, name, last, numbers, events, missing, missi
 
 -- name: read_rhythms
 -- How often sources are to send something.
-SELECT tenant, category, source_key, name, minutes, declared_at FROM journal.read_rhythms($1)
+SELECT tenant, category, source_key, name, minutes, declared_at FROM journal.read_rhythms()
 
 -- name: count_elsewhere
 -- Entries of accesses on days of a period, recorded on others.

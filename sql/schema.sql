@@ -2373,15 +2373,14 @@ AS $$
    ORDER BY g.tenant, g.category, g.source_key
 $$;
 
--- The rhythms that sources are to keep, of one tenant or all, of those whose contract runs.
-CREATE FUNCTION journal.read_rhythms(of_tenant text)
+-- The rhythms that sources are to keep, of tenants whose contract runs.
+CREATE FUNCTION journal.read_rhythms()
   RETURNS TABLE (tenant text, category text, source_key bytea, name bytea, minutes integer, declared_at timestamptz)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT r.tenant, r.category, r.source_key, r.name, r.minutes, r.declared_at
     FROM journal.source_rhythm AS r
     JOIN journal.tenant AS t ON t.code = r.tenant AND t.closed_at IS NULL AND t.moved_at IS NULL
-   WHERE of_tenant IS NULL OR r.tenant = of_tenant
    ORDER BY r.tenant, r.category, r.source_key
 $$;
 

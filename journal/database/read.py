@@ -155,9 +155,9 @@ class ReadStatements(Pools):
         """Return what numbers say of every source that ever numbered its events, of one tenant or category or all."""
         return [SourceRow(**row) for row in await self._fetch("read", "read_sources", tenant, category)]
 
-    async def read_rhythms(self, tenant: str | None = None) -> list[RhythmRow]:
-        """Return the rhythms declared, of one tenant or all."""
-        return [RhythmRow(**row) for row in await self._fetch("read", "read_rhythms", tenant)]
+    async def read_rhythms(self) -> list[RhythmRow]:
+        """Return the rhythms declared."""
+        return [RhythmRow(**row) for row in await self._fetch("read", "read_rhythms")]
 
     async def count_elsewhere(self, tenant: str, category: str, first: date, last: date) -> int:
         """Return how many entries still kept are of accesses on these days, but recorded on others."""
