@@ -20,6 +20,7 @@ from ingest.verifier_page import assemble
 from journal.pki.certificates import der_to_pem
 from tests.support import stamps
 from tests.support.extracts import ANCHORS
+from tests.support.memory import choose_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,7 +105,7 @@ class Outcome:
 @cache
 def page_address() -> str:
     """Return the address of the page, as it is released, in a file that goes with this process."""
-    directory = Path(tempfile.mkdtemp())
+    directory = Path(tempfile.mkdtemp(dir=choose_directory()))
     atexit.register(shutil.rmtree, directory)
     path = directory / PAGE_NAME
     path.write_bytes(assemble())
@@ -116,7 +117,7 @@ def browser() -> Iterator[BrowserContext]:
     """Run a browser of its own, which forgets everything afterwards."""
     if CHROMIUM is None:
         pytest.fail("these tests need Chromium: apt-get install chromium")
-    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(dir=choose_directory()) as profile, sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, headless=True, args=list(FLAGS), locale="fr-FR", timezone_id="UTC"
         )

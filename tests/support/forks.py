@@ -37,6 +37,7 @@ from tests.support import bound, hosts, moved_clock
 from tests.support.clusters import copy_clusters
 from tests.support.hashing import hash_lightly
 from tests.support.loaded import load_commands
+from tests.support.memory import choose_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +71,10 @@ def run(
     One that `is_bound` passes over no file's mode, as root's would. `space` is the network namespace that it is in.
     `module` is another program of a test's, whose `main` takes arguments too.
     """
-    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as connection:
+    with (
+        tempfile.TemporaryDirectory(dir=Path(_server()).parent) as directory,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
         out, err = Path(directory) / "out", Path(directory) / "err"
         request = _request(arguments, environment, is_bound=is_bound, space=space)
         request |= {"module": module, "directory": str(here or Path.cwd())}
@@ -274,7 +278,8 @@ def _server() -> str:
     """Start the process from which commands are forked, unless it is this one; return its address."""
     if _served:
         return _served[0]
-    directory = tempfile.mkdtemp(prefix="oej-forks-")
+    # Clusters are kept in it, of 46 MB each: on a disk, writing one takes a second of processor.
+    directory = tempfile.mkdtemp(prefix="oej-forks-", dir=choose_directory())
     address = f"{directory}/socket"
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
