@@ -16,6 +16,7 @@ SCOPE: Final = {
         "journal/core/canonical.py",
         "journal/core/chain.py",
         "journal/core/envelope.py",
+        "journal/core/extending.py",
         "journal/core/receipt.py",
         "journal/core/seal.py",
         "journal/core/tree.py",

@@ -88,6 +88,13 @@ def test_the_corpus_is_large() -> None:
     assert len(CASES["respelt"]) >= 25
 
 
+def test_a_fault_after_a_container_is_found() -> None:
+    """Beside it, and in a list as in an object."""
+    for value in ({"a": {}, "b": "\ud800"}, [[], "\ud800"], {"a": [[], 0.5]}):
+        with pytest.raises(ValueError, match=r"surrogate|integer"):
+            canonical.encode(value)
+
+
 @pytest.mark.parametrize(
     ("data", "pointer", "reason"),
     [

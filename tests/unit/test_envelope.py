@@ -103,6 +103,18 @@ def test_an_entry_opens_in_its_place(
     assert BOX.open(index, ciphertext, leaf) == (salt, record)
 
 
+def test_entries_of_several_batches_open_together() -> None:
+    """What one batch shares is not what the next one does: each entry opens to its own record, whatever came before."""
+    frames = [record_frame(parse_origin(ORIGIN), f"2026-03-14T08:00:0{second}.250000Z", "k3f9") for second in range(3)]
+    head, rows, records = Head(0, bytes(32)), [], []
+    for place, frame in enumerate([frames[0], frames[0], frames[1], frames[2], frames[2], frames[0]]):
+        made = extend_by(BOX.parts, head, frame, [EVENT], SALT + NONCE)
+        rows.append((place, made.leaves[0], made.ciphertexts[0]))
+        records.append(b'%b%b,"index":%d%b' % (frame.before, EVENT, place, frame.after))
+        head = made.head
+    assert BOX.open_all(rows) == ([SALT] * len(rows), records)
+
+
 @given(INDEXES, INDEXES)
 def test_it_opens_at_no_other_index(index: int, other: int) -> None:
     """An entry moved within its chain does not open."""

@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tests.support.extracts import Extract
 
 OTHER_KEY = authority.new_key(61)
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "v1" / "core.json").read_text())["receipts"]
 
 
 def lived() -> World:
@@ -112,6 +114,11 @@ class TestBytes:
             alone["path"] = [sibling.hex() for sibling in path] + value["path"]
             assert checked(canonical.encode(alone)).receipts == whole.receipts[place : place + 1]
         assert own == receipts_root([receipt_leaf(receipt.text) for receipt in whole.receipts])
+
+    def test_leaves_are_those_of_the_vectors(self) -> None:
+        """An independent SHA-256 gives the same leaf of each receipt."""
+        for receipt in VECTORS["receipts"]:
+            assert receipt_leaf(receipt["text"].encode()).hex() == receipt["leaf"]
 
     def test_a_delegation_is_read_as_it_is_written(self) -> None:
         """Its text begins like no other that is signed."""

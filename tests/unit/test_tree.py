@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,7 +265,7 @@ def test_a_row_that_is_no_head_makes_no_tree(change: dict[str, Any]) -> None:
 def test_its_size_grows_with_its_chains() -> None:
     """A cache of trees is bounded by this: nothing for none, and the same for every chain."""
     sizes = [Trie([make_head(number) for number in range(count)]).size_bytes for count in (0, 1, 3)]
-    assert sizes[0] == 0 < sizes[1] == sizes[2] / 3
+    assert sizes[0] == 0 < len(make_head(0).origin) < sizes[1] == sizes[2] / 3
 
 
 @given(heads=HEADS, other=st.data())
@@ -284,6 +285,15 @@ def test_a_changed_tree_is_the_one_of_the_changed_heads(heads: list[SealedHead],
         assert [changed.path(head.origin) for head in heads] == [whole.path(head.origin) for head in heads]
         assert tree.root == root
         tree, root = changed, changed.root
+
+
+def test_every_pair_of_chains_changes_as_it_is_built() -> None:
+    """However many bits of their places two chains share: a tree that does not branch at its root is lifted to it."""
+    heads = [make_head(number) for number in range(12)]
+    for one, other in combinations(heads, 2):
+        moved = replace(one, size=one.size + 1)
+        changed = Trie([one, other]).changed([(sha256(one.origin.encode()).digest(), moved.leaf)])
+        assert changed.root == Trie([moved, other]).root
 
 
 def test_a_chain_that_is_not_in_the_tree_cannot_change() -> None:
