@@ -207,13 +207,13 @@ class Session:
         judgement = await self._signer.judge.judge(heads, moment, self._evidence)
         held = {refusal.chain: str(refusal) for refusal in judgement.refusals}
         if held != self._memory.held_back:
-            known = self._memory.held_back.keys()
+            known = self._memory.held_back
+            await asyncio.to_thread(self._memory.hold_back, held)
             self._signer.untold += [
                 HeldChain(tenant=refusal.chain[0], category=refusal.chain[1], reason=str(refusal))
                 for refusal in judgement.refusals
                 if refusal.chain not in known
             ]
-            await asyncio.to_thread(self._memory.hold_back, held)
         return judgement
 
     def _tell(self) -> list[HeldChain]:
