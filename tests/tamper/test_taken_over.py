@@ -215,8 +215,24 @@ async def test_more_heads_than_are_sealed(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(session_module, "HEADS_LIMIT", len(heads) - 1)
     monkeypatch.setattr(client, "CHAINS_AT_ONCE", 1)
     async with a_session(world) as session:
-        with pytest.raises(SignerError, match=f"more than {len(heads) - 1} heads are not sealed"):
+        with pytest.raises(SignerError, match=f"more than {len(heads) - 1} heads.* are not sealed"):
             await session.propose(None, heads, even_if_still=True)
+
+
+async def test_longer_heads_than_are_sealed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes of them are refused, however few they are; those of the proposal before do not count."""
+    heads, code, fit = await present(world), "x" * 10_000, 9
+    long = [heads[0]._replace(tenant=f"{number}{code}") for number in range(fit + 1)]
+    monkeypatch.setattr(client, "CHAINS_AT_ONCE", 1)
+    monkeypatch.setattr(session_module, "HEADS_LIMIT_BYTES", len(long) * len(code))
+    async with a_session(world) as session:
+        for _ in range(2):
+            await session.compare(await stored_seals(world))
+            made = await session.propose(None, [*heads, *long[:fit]], even_if_still=True)
+            assert isinstance(made, Sealed)
+            assert made.moved == []
+        with pytest.raises(SignerError, match=f"or {len(long) * len(code)} bytes of them, are not sealed"):
+            await session.propose(None, long, even_if_still=True)
 
 
 async def test_a_seal_that_is_stored_after_another_was_made(world: World) -> None:
