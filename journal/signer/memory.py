@@ -292,8 +292,6 @@ class Memory:
     def done(self, number: int, digest: bytes) -> None:
         """Remember that the database has the seal that was about to be stored."""
         self._append({"kind": "done", "number": number, "digest": digest.hex()}, is_durable=False)
-        if self._position > 2 * self._start_bytes + COMPACTION_BYTES:
-            self.rewrite()
 
     def hold_back(self, held: Mapping[Chain, str]) -> None:
         """Remember which chains do not follow from their last signed head, and why."""
@@ -324,6 +322,9 @@ class Memory:
                 os.close(descriptor)
             self._position += len(line)
             self._apply(record)
+            # Also where no seal is ever stored: each that is made is remembered.
+            if self._position > 2 * self._start_bytes + COMPACTION_BYTES:
+                self.rewrite()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

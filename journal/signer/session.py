@@ -209,13 +209,14 @@ class Session:
         judgement = await self._signer.judge.judge(heads, moment, self._evidence)
         held = {refusal.chain: str(refusal) for refusal in judgement.refusals}
         if held != self._memory.held_back:
-            known = self._memory.held_back
-            await asyncio.to_thread(self._memory.hold_back, held)
+            # Those of an attempt that failed are still to be told, once.
+            known = self._memory.held_back.keys() | {(chain.tenant, chain.category) for chain in self._signer.untold}
             self._signer.untold += [
                 HeldChain(tenant=refusal.chain[0], category=refusal.chain[1], reason=str(refusal))
                 for refusal in judgement.refusals
                 if refusal.chain not in known
             ]
+            await asyncio.to_thread(self._memory.hold_back, held)
         return judgement
 
     def _tell(self) -> list[HeldChain]:

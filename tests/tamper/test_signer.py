@@ -503,6 +503,26 @@ async def test_the_memory_stays_small(world: World, monkeypatch: pytest.MonkeyPa
     assert (await problem(world), await world.audit()) == ("", [])
 
 
+async def test_the_memory_stays_small_while_no_seal_is_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each seal that is made is remembered, the last ones are kept; what was signed counts, and sealing goes on."""
+    monkeypatch.setattr(memory, "COMPACTION_BYTES", 1000)
+    monkeypatch.setattr(memory, "PENDING_KEPT", 3)
+    sizes = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_seal", killed)
+        for _ in range(40):
+            with pytest.raises(OSError, match="killed"):
+                await world.seal()
+            sizes.append(world.settings.signer_state_path.stat().st_size)
+    assert sum(later < earlier for earlier, later in pairwise(sizes)) > 1
+    async with world.superuser() as superuser:
+        await shorten(world, superuser)
+    async with world.another_process() as other:
+        await other.service.sealer.seal_open(even_if_still=True)
+    assert await sealed_size(world) == SEALED + OPEN_SEALED + UNSEALED
+    assert "it is shorter than it was" in await problem(world)
+
+
 async def test_a_memory_that_cannot_be_written(world: World, tmp_path: Path) -> None:
     """What must be done is said."""
     (tmp_path / "file").write_bytes(b"")
