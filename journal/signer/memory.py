@@ -303,6 +303,10 @@ class Memory:
 
     def _append(self, record: dict[str, Any], *, is_durable: bool) -> None:
         with self._writing():
+            if not self.exists:
+                raise OperatorError(
+                    f"the signer's memory {self.path} was taken away or altered while it was used: nothing is sealed"
+                )
             line = self._line(record)
             descriptor = os.open(self.path, os.O_WRONLY)
             try:

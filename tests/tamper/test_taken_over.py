@@ -235,6 +235,24 @@ async def test_longer_heads_than_are_sealed(world: World, monkeypatch: pytest.Mo
             await session.propose(None, long, even_if_still=True)
 
 
+async def test_a_memory_that_is_exchanged_during_a_session(world: World) -> None:
+    """What is not its own is neither signed by nor written over, whoever looks at it in between."""
+    path = world.settings.signer_state_path
+    for content in (b"another file\n", None):
+        kept = path.read_bytes()
+        async with a_session(world) as session:
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+            assert "memory" in "".join(await world.service.sealer.problems())
+            with pytest.raises(OperatorError, match="was taken away or altered while it was used"):
+                await session.propose(None, await present(world), even_if_still=True)
+        assert (path.read_bytes() if path.exists() else None) == content
+        path.write_bytes(kept)
+    await world.seal()
+    assert await world.audit() == []
+
+
 async def test_a_seal_that_is_stored_after_another_was_made(world: World) -> None:
     """Whichever of two seals of one number is stored, the signer knows it, and sealing goes on.
 
