@@ -235,6 +235,20 @@ async def test_longer_heads_than_are_sealed(world: World, monkeypatch: pytest.Mo
             await session.propose(None, long, even_if_still=True)
 
 
+async def test_heads_that_nobody_proposed(world: World) -> None:
+    """What a session offered and left is in no other's seal: there, the chains are as they were signed."""
+    await world.record(5)
+    offer = protocol.Offer(heads=await present(world))
+    async with a_session(world) as session:
+        await session._exchange.ask(offer, protocol.Ok)
+    async with a_session(world) as session:
+        made = await session.propose(None, [], even_if_still=True)
+    assert isinstance(made, Sealed)
+    assert made.moved == []
+    assert {held.reason.partition(": ")[2].partition(" (")[0] for held in made.told} == {"its head is gone"}
+    assert len(made.told) == len(offer.heads)
+
+
 async def test_a_memory_that_is_exchanged_during_a_session(world: World) -> None:
     """What is not its own is neither signed by nor written over, whoever looks at it in between."""
     path = world.settings.signer_state_path
