@@ -88,6 +88,7 @@ class Judge:
         self._memory = memory
         self._service_name = service_name
         # Sizes at close seals, by the digest of their text: needed at every seal while a first kept index is refused.
+        # Those that the last seal needed: days go by.
         self._sizes_at: dict[bytes, dict[Chain, int]] = {}
 
     async def judge(self, heads: Sequence[HeadRow], moment: Moment, evidence: Evidence) -> Judgement:
@@ -193,6 +194,7 @@ class Judge:
         self, moves: Sequence[_Move], fences: Mapping[str, date], moment: Moment, evidence: Evidence
     ) -> set[Chain]:
         """Return the chains that begin where a fenced day ended, by its close seal, and those of destroyed tenants."""
+        known, self._sizes_at = self._sizes_at, {}
         rows = [move.row for move in moves if move.good is not None and move.row.kept_from > move.good.kept_from]
         if not rows:
             return set()
@@ -207,6 +209,8 @@ class Judge:
         for seal in await evidence.close_seals(oldest):
             if sha256(seal.text).digest() != digest or seal.day is None:
                 break
+            if digest in known:
+                self._sizes_at[digest] = known[digest]
             digest = parse_seal(seal.text).previous_close
             asked = [chain for chain, row in waiting.items() if seal.day <= fences[row.category]]
             sizes = await self._sizes(seal.number, seal.text, asked, evidence) if asked else {}

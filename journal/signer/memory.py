@@ -22,7 +22,7 @@ import fcntl
 import hmac
 import os
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -36,7 +36,7 @@ from journal.database.heads import SealHeadRow
 from journal.keys.files import PRIVATE, make_private_directory, replace_durably
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -262,7 +262,7 @@ class Memory:
 
     def rewrite(self) -> None:
         """Write the whole memory anew, under the present key; `held` must be."""
-        with self._reading:
+        with self._writing():
             self._mac = b""
             line = self._line(
                 {
@@ -292,8 +292,6 @@ class Memory:
     def done(self, number: int, digest: bytes) -> None:
         """Remember that the database has the seal that was about to be stored."""
         self._append({"kind": "done", "number": number, "digest": digest.hex()}, is_durable=False)
-        if self._position > 2 * self._start_bytes + COMPACTION_BYTES:
-            self.rewrite()
 
     def hold_back(self, held: Mapping[Chain, str]) -> None:
         """Remember which chains do not follow from their last signed head, and why."""
@@ -304,21 +302,46 @@ class Memory:
         self._append({"kind": "leave", "until": format_seconds(until)}, is_durable=True)
 
     def _append(self, record: dict[str, Any], *, is_durable: bool) -> None:
-        with self._reading:
+        with self._writing():
+            if not self.exists:
+                raise OperatorError(
+                    f"the signer's memory {self.path} was taken away or altered while it was used: nothing is sealed"
+                )
             line = self._line(record)
             descriptor = os.open(self.path, os.O_WRONLY)
             try:
                 # Over whatever a process that was ended has left half written.
                 os.ftruncate(descriptor, self._position)
-                written = 0
-                while written < len(line):
-                    written += os.pwrite(descriptor, line[written:], self._position + written)
-                if is_durable:
-                    os.fsync(descriptor)
+                try:
+                    written = 0
+                    while written < len(line):
+                        written += os.pwrite(descriptor, line[written:], self._position + written)
+                    if is_durable:
+                        os.fsync(descriptor)
+                except OSError:
+                    with suppress(OSError):
+                        os.ftruncate(descriptor, self._position)
+                    raise
             finally:
                 os.close(descriptor)
             self._position += len(line)
             self._apply(record)
+            # Also where no seal is ever stored: each that is made is remembered.
+            if self._position > 2 * self._start_bytes + COMPACTION_BYTES:
+                self.rewrite()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Forget all that is not known to be in the file, if it cannot be written: it is then read anew, whole.
+
+        The next record's MAC would otherwise cover one that is not there, and the file pass for altered.
+        """
+        with self._reading:
+            try:
+                yield
+            except BaseException:
+                self._reset()
+                raise
 
     def _line(self, record: Mapping[str, Any]) -> bytes:
         payload = orjson.dumps(record)

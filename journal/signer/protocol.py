@@ -42,6 +42,8 @@ DOCUMENT_LIMIT_BYTES = 32 * 1024 * 1024
 CHAINS_AT_ONCE = 1_000
 # More than a country has chains: no client fills the signer's memory by what it offers.
 HEADS_LIMIT = 1_000_000
+# What they take in messages, together: a head has some 140 bytes, but the codes in it may be of any length.
+HEADS_LIMIT_BYTES = 192 * 1024 * 1024
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Found = TypeVar("Found")

@@ -83,19 +83,19 @@ class Server:
                 async with signer.session(connection, is_lost=request.is_lost) as session:
                     await connection.send(protocol.Ok())
                     while True:
-                        step = decode_request(await connection.receive())
-                        await connection.send(await _step(session, step))
+                        content = await connection.receive()
+                        await connection.send(await _step(session, decode_request(content), len(content)))
             case _:
                 raise _out_of_turn(request)
 
 
-async def _step(session: Session, request: Request) -> Message:
-    """Do one step of a session; return the answer."""
+async def _step(session: Session, request: Request, size: int) -> Message:
+    """Do one step of a session, asked for in so many bytes; return the answer."""
     match request:
         case protocol.Compare():
             await session.compare(request.stored)
         case protocol.Offer():
-            session.offer(request.heads)
+            session.offer(request.heads, size)
         case protocol.Propose():
             return await session.propose(request.day, even_if_still=request.even_if_still)
         case protocol.Done():

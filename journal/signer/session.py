@@ -23,7 +23,7 @@ from journal.pki.certificates import pem_to_der
 from journal.signer.evidence import HeldChain, close_digest
 from journal.signer.judge import Judgement, Moment, states
 from journal.signer.memory import LEARN, LEAVE
-from journal.signer.protocol import HEADS_LIMIT, Made, Still
+from journal.signer.protocol import HEADS_LIMIT, HEADS_LIMIT_BYTES, Made, Still
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,7 @@ class Session:
         self._evidence = evidence
         self._compared: _Compared | None = None
         self._offered: list[HeadRow] = []
+        self._offered_bytes = 0
 
     async def compare(self, stored: StoredSeals) -> None:
         """Compare the stored seals with what was signed. Raises OperatorError where they differ."""
@@ -80,10 +81,11 @@ class Session:
                 self._memory.done(pending.number, pending.digest)
                 return
 
-    def offer(self, heads: Sequence[HeadRow]) -> None:
-        """Add heads to those that are proposed next. Raises SignerError if they are too many."""
-        if len(self._offered) + len(heads) > HEADS_LIMIT:
-            raise SignerError(f"more than {HEADS_LIMIT} heads are not sealed")
+    def offer(self, heads: Sequence[HeadRow], size: int) -> None:
+        """Add heads, of so many bytes, to those that are proposed next. Raises SignerError if they are too many."""
+        self._offered_bytes += size
+        if len(self._offered) + len(heads) > HEADS_LIMIT or self._offered_bytes > HEADS_LIMIT_BYTES:
+            raise SignerError(f"more than {HEADS_LIMIT} heads, or {HEADS_LIMIT_BYTES} bytes of them, are not sealed")
         self._offered += heads
 
     async def propose(self, day: date | None, *, even_if_still: bool) -> Made | Still:
@@ -92,7 +94,7 @@ class Session:
         Raises OperatorError, StoreError if the heads cannot be sealed, SignerError without a `compare` before.
         """
         compared, self._compared = self._compared, None
-        heads, self._offered = self._offered, []
+        heads, self._offered, self._offered_bytes = self._offered, [], 0
         if compared is None:
             raise SignerError("heads are proposed after the stored seals were compared")
         places = {head[:2]: place for place, head in enumerate(heads)}
@@ -207,7 +209,8 @@ class Session:
         judgement = await self._signer.judge.judge(heads, moment, self._evidence)
         held = {refusal.chain: str(refusal) for refusal in judgement.refusals}
         if held != self._memory.held_back:
-            known = self._memory.held_back.keys()
+            # Those of an attempt that failed are still to be told, once.
+            known = self._memory.held_back.keys() | {(chain.tenant, chain.category) for chain in self._signer.untold}
             self._signer.untold += [
                 HeldChain(tenant=refusal.chain[0], category=refusal.chain[1], reason=str(refusal))
                 for refusal in judgement.refusals

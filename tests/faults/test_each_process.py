@@ -33,7 +33,9 @@ SEED = 20261129
 FOUND_LIMIT_SECONDS = 300
 # Longer than the service waits for an answer: what it gave up may then still be written.
 STOPPED_SECONDS, STOPPED_LONG_SECONDS, LONG_EVERY = 2.0, 24.0, 7
-OWN = ("the first process, which writes", "a worker", "the signer")
+OWN = ("the first process, which writes", "a worker", SIGNER := "the signer")
+# Not forked, as others of the tests are: its signer is its child, by its own name.
+AS_IT_IS = ("-P", *SERVICE_PROGRAM)
 TRIALS = 20
 POSTMASTER = "the postmaster"
 KILLED = [*OWN, *BACKENDS]
@@ -100,6 +102,7 @@ async def campaign(
     draw = random.Random(seed)
     ledger = Ledger(site.home / "ledger")
     workers = 1 if program != SERVICE_PROGRAM else 2
+    program = AS_IT_IS if target == SIGNER else program
     serving = await Serving.start(site, workers=workers, program=program)
     try:
         await serving.ready()
@@ -143,7 +146,7 @@ async def find(site: Site, database: EmbeddedPostgres, serving: Serving, target:
             found = [serving.process.pid] if target == OWN[0] else []
             if target == "a worker":
                 found = workers_of(serving.process.pid)
-            elif target == "the signer":
+            elif target == SIGNER:
                 found = signers_of(serving.process.pid)
             elif target == POSTMASTER:
                 found = [pid for pid in [database.pid] if pid]

@@ -1,4 +1,4 @@
-"""Each disk full under load, then with room again: data, WAL, keys, PostgreSQL's log."""
+"""Each disk full under load, then with room again: data, WAL, keys, PostgreSQL's log, the signer's memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ SEED = 20261201
 TRIALS = 5
 UNAVAILABLE = 503
 STOPPED_LIMIT_SECONDS = 300
+LOOK_SECONDS = 0.2
 NOISE = "SELECT pg_logical_emit_message(true, 'fill', repeat(md5(random()::text), 1000000))"
 # Where it is below the server's directory or the service's, its size, and whether nothing can be recorded without it.
 DISKS = {
@@ -42,7 +44,9 @@ DISKS = {
     "WAL": ("postgresql/data/pg_wal", "200m", True),
     "keys": ("keys", "2m", False),
     "PostgreSQL's log": ("postgresql/log", "2m", False),
+    (MEMORY := "the signer's memory"): ("identity", "2m", False),
 }
+NOT_SEALED, LAST_SEAL = "no seal was made", "SELECT max(number) FROM journal.seal"
 
 
 @pytest.fixture
@@ -62,6 +66,7 @@ async def test_a_full_disk(
     """Without room nothing is acknowledged that is not kept; with room again it goes on."""
     where, size, is_needed = DISKS[which]
     site = await found_site(tmp_path, database.dsn())
+    site = replace(site, variables={"JOURNAL_SEAL_INTERVAL_SECONDS": "1"})
     directory = (database._root.parent if where.startswith("postgresql") else site.home) / where
     ledger = Ledger(tmp_path / "ledger")
     counts = {"answered 503": 0, "acknowledged while full": 0, "restarts of the database by hand": 0}
@@ -78,6 +83,8 @@ async def test_a_full_disk(
                     await refused(site, load, which)
                 else:
                     await load.acknowledgements(20)
+                if which == MEMORY:
+                    await unsealed(site)
                 counts["acknowledged while full"] += load.statuses.get(CREATED, 0) - before
                 filler.unlink()
                 if database.pid is None:
@@ -85,6 +92,8 @@ async def test_a_full_disk(
                     database.stop()
                     await restart(database)
                     counts["restarts of the database by hand"] += 1
+                if which == MEMORY:
+                    await sealed(site)
                 await load.acknowledgements(3)
             await load.finish()
             assert await serving.stop() == 0
@@ -112,6 +121,27 @@ def small(database: EmbeddedPostgres, directory: Path, size: str) -> Iterator[No
         yield
 
 
+async def unsealed(site: Site) -> None:
+    """Wait until once more no seal could be made."""
+    log = site.home / "serve.log"
+    before = log.read_text().count(NOT_SEALED)
+    async with asyncio.timeout(STOPPED_LIMIT_SECONDS):
+        while log.read_text().count(NOT_SEALED) == before:  # noqa: ASYNC110  (a file tells nobody that it changes)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def sealed(site: Site) -> None:
+    """Wait for the next seal."""
+    connection = await asyncpg.connect(site.superuser_dsn)
+    try:
+        before = await connection.fetchval(LAST_SEAL)
+        async with asyncio.timeout(STOPPED_LIMIT_SECONDS):
+            while await connection.fetchval(LAST_SEAL) == before:  # noqa: ASYNC110  (the table tells nobody)
+                await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        await connection.close()
+
+
 async def refused(site: Site, load: Load, which: str) -> None:
     """Wait until a client is told to come back; the last pages and the WAL's segment under way must be full first."""
     async with asyncio.timeout(STOPPED_LIMIT_SECONDS):
@@ -123,5 +153,5 @@ async def refused(site: Site, load: Load, which: str) -> None:
                     await connection.execute(NOISE)
                 finally:
                     await connection.close()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(LOOK_SECONDS)
         await answered

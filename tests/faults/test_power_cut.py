@@ -19,6 +19,7 @@ from journal.cli.installation import open_service
 from journal.clock import SystemClock
 from journal.core.errors import OperatorError
 from journal.database import cluster
+from journal.database.cluster import Cluster
 from journal.database.embedded import EmbeddedPostgres
 from tests.faults.auditing import audit
 from tests.faults.disk import disk
@@ -27,6 +28,7 @@ from tests.faults.load import CUT_OFF, NOT_SENT, Load
 from tests.faults.oracle import Judgement, judge
 from tests.faults.postmaster import restart
 from tests.faults.shown import show
+from tests.support.clusters import MAKE
 from tests.support.rig import SOURCE
 from tests.support.serving import CATEGORIES, Serving, found_site
 
@@ -73,8 +75,9 @@ class Host:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    """A PostgreSQL on a disk of its own."""
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A PostgreSQL on a disk of its own, made as the product does: what copies one for tests syncs nothing."""
+    monkeypatch.setattr(Cluster, "make", MAKE)
     with disk("3G") as made:
         database = EmbeddedPostgres(made.place)
         database.start()

@@ -41,6 +41,7 @@ DATABASE: Final = {
     "2": "BindComplete",
     "D": "DataRow",
     "C": "CommandComplete",
+    "s": "PortalSuspended",
     "Z": "ReadyForQuery",
     "R": "Authentication",
     "S": "ParameterStatus",

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+import sql
 from journal.clock import SystemClock
 from journal.core.errors import LockedError, StoreError
+from journal.database.ingest import append_arguments
 from journal.database.purge import DayFigures
 from journal.database.store import Store
 from retention.maintenance import politely
@@ -20,6 +22,7 @@ from tests.support.chains import (
     CATEGORY,
     add_chains,
     append,
+    batch,
     fresh,
     genesis_of,
     midnight_after,
@@ -274,6 +277,27 @@ async def test_a_drop_that_waits_stops_no_other_day(
         with pytest.raises(LockedError):
             await dropping
     await reader.close()
+
+
+async def test_an_append_under_way_delays_the_drop(
+    store: Store, owner: asyncpg.Connection, dsn: str, past_day: tuple[list[HeadRow], date]
+) -> None:
+    """It goes by the table that all days share: the purge gives up at once, what queued behind it is recorded."""
+    (albi, castres), day = past_day
+    await store.raise_fence(CATEGORY, day)
+    made = batch([(albi, fresh(4))], await store.read_now())
+    writer = await asyncpg.connect(dsn)
+    async with writer.transaction():
+        await writer.fetch(sql.load("ingest")["append"], *append_arguments(made))
+        dropping = asyncio.create_task(drop(store, day))
+        await until_waiting(owner, "relation", dropping)
+        assert (await append(store, castres, fresh(2))).size == castres.size + 2
+        with pytest.raises(LockedError):
+            await dropping
+    await writer.close()
+    await drop(store, day)
+    assert day not in await days_of(store)
+    assert len(await read_chain(store, albi, day + timedelta(days=1))) == 4
 
 
 async def test_how_much_of_a_day_there_is(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import shutil
 from asyncio.subprocess import PIPE
@@ -206,6 +207,9 @@ async def test_the_first_index_kept(postgres: EmbeddedPostgres, tmp_path: Path) 
         assert await problem(world) == ""
         (row,) = await world.service.store.read_heads([TENANT], [BRIEF])
         assert row.kept_from == 8
+        connector: Any = world.service.signer._connector
+        looked_up = connector._server._signer.judge._sizes_at
+        assert len(looked_up) <= 1  # it does not grow day by day
         for kept_from in (0, 6, 9, 10):
             async with world.superuser() as superuser:
                 await superuser.execute(
@@ -502,6 +506,26 @@ async def test_the_memory_stays_small(world: World, monkeypatch: pytest.MonkeyPa
     assert (await problem(world), await world.audit()) == ("", [])
 
 
+async def test_the_memory_stays_small_while_no_seal_is_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each seal that is made is remembered, the last ones are kept; what was signed counts, and sealing goes on."""
+    monkeypatch.setattr(memory, "COMPACTION_BYTES", 1000)
+    monkeypatch.setattr(memory, "PENDING_KEPT", 3)
+    sizes = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_seal", killed)
+        for _ in range(40):
+            with pytest.raises(OSError, match="killed"):
+                await world.seal()
+            sizes.append(world.settings.signer_state_path.stat().st_size)
+    assert sum(later < earlier for earlier, later in pairwise(sizes)) > 1
+    async with world.superuser() as superuser:
+        await shorten(world, superuser)
+    async with world.another_process() as other:
+        await other.service.sealer.seal_open(even_if_still=True)
+    assert await sealed_size(world) == SEALED + OPEN_SEALED + UNSEALED
+    assert "it is shorter than it was" in await problem(world)
+
+
 async def test_a_memory_that_cannot_be_written(world: World, tmp_path: Path) -> None:
     """What must be done is said."""
     (tmp_path / "file").write_bytes(b"")
@@ -511,6 +535,60 @@ async def test_a_memory_that_cannot_be_written(world: World, tmp_path: Path) -> 
     with pytest.raises(OperatorError, match="make its directory writable for the service, or set JOURNAL_SIGNER_STATE"):
         async with other.held():
             pass
+
+
+class Full:
+    """The module `os` as the signer's memory has it on a full disk: one of its calls fails, the others do not."""
+
+    def __init__(self, call: str) -> None:
+        """Let this call fail, and a write after half of it; `open` for the memory alone, not for its lock."""
+        self._call = call
+        self.failed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the module has."""
+        return getattr(os, name) if name != self._call else self._fail
+
+    def _fail(self, *arguments: Any) -> Any:
+        if self._call == "open" and arguments[1] != os.O_WRONLY:
+            return os.open(*arguments)
+        if self._call == "pwrite" and not self.failed:
+            self.failed += 1
+            descriptor, content, place = arguments
+            return os.pwrite(descriptor, content[: len(content) // 2], place)
+        self.failed += 1
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def seal_often(world: World) -> None:
+    """Seal until the memory is written anew, if its records need be no longer than what they say."""
+    for _ in range(5):
+        await world.seal()
+
+
+@pytest.mark.parametrize("call", ["open", "ftruncate", "pwrite", "fsync", "replace_durably"])
+async def test_a_memory_without_room(world: World, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Wherever a write of it fails, nothing is signed; with room again it goes on, in every process, and is whole."""
+    full = Full(call)
+    async with world.superuser() as superuser:
+        await shorten(world, superuser)
+    with monkeypatch.context() as patch:
+        if call == "replace_durably":
+            patch.setattr(memory, call, full._fail)
+            patch.setattr(memory, "COMPACTION_BYTES", 0)
+        patch.setattr(memory, "os", full)
+        for _ in range(3):
+            await world.record(1, tenant=OTHER_TENANT)
+            with pytest.raises(OperatorError, match="the signer cannot use its files"):
+                await seal_often(world)
+    assert full.failed >= 3
+    for _ in range(2):
+        await world.record(1, tenant=OTHER_TENANT)
+        await world.seal()
+    async with world.another_process() as other:
+        assert "it is shorter than it was" in ((await other.service.checks.run())["seals"] or "")
+        assert await other.service.sealer.seal_open(even_if_still=True) is not None
+    assert len(await alarms(world)) == 1
 
 
 async def test_a_new_signing_key(world: World) -> None:

@@ -215,8 +215,56 @@ async def test_more_heads_than_are_sealed(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(session_module, "HEADS_LIMIT", len(heads) - 1)
     monkeypatch.setattr(client, "CHAINS_AT_ONCE", 1)
     async with a_session(world) as session:
-        with pytest.raises(SignerError, match=f"more than {len(heads) - 1} heads are not sealed"):
+        with pytest.raises(SignerError, match=f"more than {len(heads) - 1} heads.* are not sealed"):
             await session.propose(None, heads, even_if_still=True)
+
+
+async def test_longer_heads_than_are_sealed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes of them are refused, however few they are; those of the proposal before do not count."""
+    heads, code, fit = await present(world), "x" * 10_000, 9
+    long = [heads[0]._replace(tenant=f"{number}{code}") for number in range(fit + 1)]
+    monkeypatch.setattr(client, "CHAINS_AT_ONCE", 1)
+    monkeypatch.setattr(session_module, "HEADS_LIMIT_BYTES", len(long) * len(code))
+    async with a_session(world) as session:
+        for _ in range(2):
+            await session.compare(await stored_seals(world))
+            made = await session.propose(None, [*heads, *long[:fit]], even_if_still=True)
+            assert isinstance(made, Sealed)
+            assert made.moved == []
+        with pytest.raises(SignerError, match=f"or {len(long) * len(code)} bytes of them, are not sealed"):
+            await session.propose(None, long, even_if_still=True)
+
+
+async def test_heads_that_nobody_proposed(world: World) -> None:
+    """What a session offered and left is in no other's seal: there, the chains are as they were signed."""
+    await world.record(5)
+    offer = protocol.Offer(heads=await present(world))
+    async with a_session(world) as session:
+        await session._exchange.ask(offer, protocol.Ok)
+    async with a_session(world) as session:
+        made = await session.propose(None, [], even_if_still=True)
+    assert isinstance(made, Sealed)
+    assert made.moved == []
+    assert {held.reason.partition(": ")[2].partition(" (")[0] for held in made.told} == {"its head is gone"}
+    assert len(made.told) == len(offer.heads)
+
+
+async def test_a_memory_that_is_exchanged_during_a_session(world: World) -> None:
+    """What is not its own is neither signed by nor written over, whoever looks at it in between."""
+    path = world.settings.signer_state_path
+    for content in (b"another file\n", None):
+        kept = path.read_bytes()
+        async with a_session(world) as session:
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+            assert "memory" in "".join(await world.service.sealer.problems())
+            with pytest.raises(OperatorError, match="was taken away or altered while it was used"):
+                await session.propose(None, await present(world), even_if_still=True)
+        assert (path.read_bytes() if path.exists() else None) == content
+        path.write_bytes(kept)
+    await world.seal()
+    assert await world.audit() == []
 
 
 async def test_a_seal_that_is_stored_after_another_was_made(world: World) -> None:
