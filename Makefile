@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_TESTS ?= tests/integration
-# Two more than there are processors: many tests wait for a process to start, or to be killed. Unit tests only compute.
+# Four more than there are processors: many tests wait for a process to start, or to be killed. Unit tests only compute.
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
-WORKERS ?= $(shell expr $(PROCESSORS) + 2)
+WORKERS ?= $(shell expr $(PROCESSORS) + 4)
 # How long make campaign may take (0: as long as it takes), and what is added to the seeds of its cases.
 MINUTES ?= 0
 SEED ?= 0
