@@ -50,6 +50,9 @@ PATIENCE_SECONDS: Final = 1.5
 # Refusals are sent so many in each step: five hundred a second, and fewer where the event loop is late.
 STEP_REFUSALS: Final = 1
 STEP_SECONDS: Final = 0.002
+# While a light request waits for its answer, the next refusal is put off, so long at most: looked for this often.
+STEP_MOST_SECONDS: Final = 0.003
+LOOK_SECONDS: Final = 0.001
 _REASONS: Final = {200: "OK", 201: "Created"}
 _RECEIPT: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json"}
 
@@ -64,8 +67,11 @@ class Direct:
         self.deadlines: Deadlines[Asked] = Deadlines(Asked.expire)
         # By commune, oldest first: what the writer has.
         self.waiting: dict[str, OrderedDict[Asked, None]] = {}
-        self.readers = Readers(self.edge.service.writer.burden)
+        # How many of them are of communes that do not submit much while others do: they are answered first.
+        self.light = 0
+        self.readers = Readers(self.edge.service.writer.burden, lambda: self.light > 0)
         self._refused: deque[tuple[Asked, BaseException]] = deque()
+        self._refused_at = 0.0
 
     def caller(self, head: Head) -> CredentialRow | None:
         """Return the credential of a request, if it may be answered here. Raises UnavailableError if none is known."""
@@ -102,7 +108,8 @@ class Direct:
             except Exception:  # noqa: BLE001  (raised again where it is answered)
                 answer = None
             if answer is not None:
-                asked.wait(self.waiting.setdefault(caller.tenant, OrderedDict()))
+                is_light = not service.writer.takes_turns(caller.tenant)
+                asked.wait(self.waiting.setdefault(caller.tenant, OrderedDict()), is_light=is_light)
                 answer.add_done_callback(asked.settle)
                 return asked
         self.edge.rate.give_back(caller.id)
@@ -134,15 +141,23 @@ class Direct:
             raise BusyError("too many events of this commune wait", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
 
     def refuse(self, asked: Asked, error: BaseException) -> None:
-        """Refuse in turn: a flood of refusals leaves the time to record, and who asks again at once waits here."""
+        """Refuse in turn: a flood of refusals leaves the time to record, and who asks again at once waits here.
+
+        None is sent between a light request and its answer, but as often as STEP_MOST_SECONDS say.
+        """
         self._refused.append((asked, error))
         if len(self._refused) == 1:
             asyncio.get_running_loop().call_later(STEP_SECONDS, self._send_refusals)
 
     def _send_refusals(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self.light and loop.time() < self._refused_at + STEP_MOST_SECONDS:
+            loop.call_later(LOOK_SECONDS, self._send_refusals)
+            return
+        self._refused_at = loop.time()
         due = [self._refused.popleft() for _ in range(min(STEP_REFUSALS, len(self._refused)))]
         if self._refused:
-            asyncio.get_running_loop().call_later(STEP_SECONDS, self._send_refusals)
+            loop.call_later(STEP_SECONDS, self._send_refusals)
         for asked, error in due:
             asked.refuse(error)
 
@@ -158,6 +173,7 @@ class Asked:
         "_count",
         "_direct",
         "_head",
+        "_is_light",
         "_is_settled",
         "_request_id",
         "_started_at",
@@ -183,6 +199,7 @@ class Asked:
         self._count = count
         self._started_at = direct.edge.service.clock.monotonic()
         self._request_id = head.request_id or context.new_identifier()
+        self._is_light = False
         self._is_settled = False
         self._among: OrderedDict[Asked, None] = OrderedDict()
         self._waits_among: set[Asked] = set()
@@ -197,8 +214,10 @@ class Asked:
         """How long it has waited."""
         return self._direct.edge.service.clock.monotonic() - self._started_at
 
-    def wait(self, among: OrderedDict[Asked, None]) -> None:
+    def wait(self, among: OrderedDict[Asked, None], *, is_light: bool) -> None:
         """Wait among these, for as long as the caller does."""
+        self._is_light = is_light
+        self._direct.light += is_light
         self._among = among
         among[self] = None
         self._waits_among = self._direct.deadlines.add(self, self.seconds - context.ANSWERING_SECONDS)
@@ -245,6 +264,8 @@ class Asked:
         edge.instruments.refused(problem.kind.name, self._count or 0)
 
     def _leave(self) -> None:
+        self._direct.light -= self._is_light
+        self._is_light = False
         self._is_settled = True
         self._waits_among.discard(self)
         self._among.pop(self, None)

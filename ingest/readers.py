@@ -46,9 +46,13 @@ class Readers:
     one that floods keeps no other waiting.
     """
 
-    def __init__(self, burden: Callable[[str], None]) -> None:
-        """Begin with a turn that has read nothing; `burden` is told of each commune that floods."""
+    def __init__(self, burden: Callable[[str], None], serves_others: Callable[[], bool]) -> None:
+        """Begin with a turn that has read nothing.
+
+        `burden` is told of each commune that floods; `serves_others` tells whether another waits for an answer.
+        """
         self._burden = burden
+        self._serves_others = serves_others
         self._held: OrderedDict[str, deque[Connection]] = OrderedDict()
         self._count = 0
         self._until = 0.0
@@ -120,7 +124,7 @@ class Readers:
         self._until = now + READING_SECONDS
         held, self._held = self._held, OrderedDict()
         later: dict[str, deque[Connection]] = {}
-        most = READ_OF_FLOOD if now >= self._flood_at else 0
+        most = READ_OF_FLOOD if self._is_due(now) else 0
         try:
             self._read(held, later, most)
         finally:
@@ -158,6 +162,15 @@ class Readers:
             connection.read_held()
             if time.monotonic() >= self._until:
                 break
+
+    def _is_due(self, now: float) -> bool:
+        """Tell whether what floods is read now: not before an answer that another waits for, unless it takes long."""
+        if now < self._flood_at:
+            return False
+        if now >= self._last[0] + PAUSE_MOST_SECONDS or not self._serves_others():
+            return True
+        self._flood_at = now + PAUSE_SECONDS
+        return False
 
     def _put_off_flood(self) -> None:
         """Read what floods again once this process has used no more than its share since the last time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -487,7 +488,9 @@ class Line:
         """Begin with none."""
         self.heard: list[str] = []
         self.burdened: set[str] = set()
-        self.readers = Readers(self.burdened.add)
+        # Whether another commune waits for an answer.
+        self.is_serving = False
+        self.readers = Readers(self.burdened.add, lambda: self.is_serving)
 
     def hold(self, *speakers: str) -> None:
         """Have these wait."""
@@ -586,6 +589,62 @@ async def test_what_floods_is_read_however_busy_the_others_are(line: Line, monke
     assert slowest > 3 * Limits().connections // EACH
 
 
+async def test_what_floods_is_not_read_before_the_answer_of_another(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are; it is read once that is answered, or where that takes long."""
+    monkeypatch.setattr(readers, "PAUSE_MOST_SECONDS", 3600)
+    line.readers._last = time.monotonic(), 0
+    line.is_serving = True
+    line.hold(*["albi"] * 10)
+    for _ in range(5):
+        line.hold("castres")
+        assert await line.turns(1) == [["castres"]]
+    line.is_serving = False
+    await line.turns(10)
+    assert line.heard.count("albi") == 10
+    line.is_serving = True
+    line.hold("castres", *["albi"] * 10)
+    monkeypatch.setattr(readers, "PAUSE_MOST_SECONDS", 0)
+    await line.turns(11)
+    assert line.heard.count("albi") == 20
+
+
+async def test_no_refusal_is_sent_before_the_answer_of_another(
+    own_edge: RunningEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is once that is answered, or where that takes long; who is answered waits no more."""
+    looks: asyncio.Queue[Direct] = asyncio.Queue()
+    send = Direct._send_refusals
+
+    def look(found: Direct) -> None:
+        send(found)
+        looks.put_nowait(found)
+
+    monkeypatch.setattr(Direct, "_send_refusals", look)
+    with monkeypatch.context() as crowd:
+        crowd.setattr(Readers, "is_full", lambda *_: True)
+        crowd.setattr(Readers, "has_place", lambda *_: False)
+        assert await refusals(own_edge, fresh("beyond"), (SINGLE,))
+        found = looks.get_nowait()
+        crowd.setattr(direct, "STEP_MOST_SECONDS", 3600)
+        found.light += 1
+        refused = asyncio.create_task(refusals(own_edge, fresh("beyond"), (SINGLE,)))
+        async with asyncio.timeout(60):
+            for _ in range(3):
+                await looks.get()
+            assert not refused.done()
+            assert len(found._refused) == 1
+            found.light -= 1
+            assert [status for status, *_ in await refused] == [503]
+            found.light += 1
+            crowd.setattr(direct, "STEP_MOST_SECONDS", 0)
+            assert [status for status, *_ in await refusals(own_edge, fresh("beyond"), (SINGLE,))] == [503]
+            found.light -= 1
+    assert (await own_edge.post(fresh("within"))).status == 201
+    assert found.light == 0
+
+
 async def test_an_address_that_has_not_spoken_yet_floods_too(line: Line) -> None:
     """Its connections are read as those of one commune; a proxy's, which are of many, are read at once."""
     line.hold("castres", *["@proxy"] * 5, *["@127.0.0.2"] * 5)
@@ -602,7 +661,7 @@ async def test_where_too_many_wait_to_be_read(
     """The next request is refused at once, its body unread; a few of each commune have a place in any case."""
     monkeypatch.setattr(readers, "HELD_MOST", 2)
     monkeypatch.setattr(readers, "HELD_FEW", 1)
-    line = Readers(lambda _: None)
+    line = Readers(lambda _: None, lambda: False)
     for commune in ("albi", "albi"):
         assert line.has_place(commune)
         line.hold(Speaker(commune, []))  # type: ignore[arg-type]
