@@ -595,6 +595,8 @@ async def test_what_floods_is_not_read_before_the_answer_of_another(
     """Others are; it is read once that is answered, or where that takes long."""
     monkeypatch.setattr(readers, "PAUSE_MOST_SECONDS", 3600)
     line.readers._last = time.monotonic(), 0
+    line.hold("castres")
+    await line.turns(1)
     line.is_serving = True
     line.hold(*["albi"] * 10)
     for _ in range(5):
