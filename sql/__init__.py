@@ -1,7 +1,7 @@
 """The SQL of the journal: the schema, and named statements, one file per database role.
 
-`schema.sql` is the database as it is. A new database is made from it, until a release keeps a copy of it as
-`migrations/0001_baseline.sql`; from then on migrations make the database, and bring older ones forward.
+`schema.sql` is the database as it is. `migrations` make it, and bring older databases forward: the first one,
+`0001_baseline.sql`, is the database of the first release.
 
 A file of statements holds blocks. Each begins with `-- name: <name>`, then a line (or more) of intent, then one
 statement with `$n` parameters. Nothing is ever assembled in Python.
@@ -13,12 +13,10 @@ import re
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-BASELINE: Final = "0001_baseline.sql"
 
 _BLOCK = re.compile(r"^-- name: ([a-z_]+)\n((?:-- .+\n)+)((?:(?!-- name: ).*\n?)+)", re.MULTILINE)
 
@@ -29,11 +27,9 @@ def read(name: str) -> str:
 
 
 def read_migrations() -> list[tuple[str, bytes]]:
-    """Return (file name, content) of every migration, in order; `schema.sql` alone until a release keeps a baseline."""
-    directory = resources.files("sql").joinpath("migrations")
-    files = [file for file in directory.iterdir() if file.name.endswith(".sql")] if directory.is_dir() else []
-    kept = [(file.name, file.read_bytes()) for file in sorted(files, key=lambda file: file.name)]
-    return kept or [(BASELINE, read("schema.sql").encode())]
+    """Return (file name, content) of every migration, in order."""
+    files = [file for file in resources.files("sql").joinpath("migrations").iterdir() if file.name.endswith(".sql")]
+    return [(file.name, file.read_bytes()) for file in sorted(files, key=lambda file: file.name)]
 
 
 @cache

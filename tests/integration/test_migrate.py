@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FILES = sql.read_migrations()
 NAMES = [name for name, _ in FILES]
+# Those of releases, with their SHA-256: each new one is added here.
+RELEASED = {"0001_baseline.sql": "f8ada9bec9a9bfb6bf7ddca8a6de7c9a84dc3a5536ca72aa1f220f6bdcc93dbf"}
 # With what later releases bring.
 LATER = [
     *FILES,
@@ -37,6 +40,11 @@ async def empty(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     yield postgres.dsn(database="empty")
     await superuser.execute("DROP DATABASE empty WITH (FORCE)")
     await superuser.close()
+
+
+def test_no_released_file_changes() -> None:
+    """A database that one of them made would be refused."""
+    assert {name: sha256(content).hexdigest() for name, content in FILES} == RELEASED
 
 
 async def test_every_file_is_applied_once(empty: str) -> None:
