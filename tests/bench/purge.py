@@ -42,9 +42,9 @@ from journal.settings import Settings
 from retention.maintenance import DAYS_AHEAD
 from retention.purge import REST_SECONDS
 from retention.purge_steps import Step
-from tests.bench.days import TABLES, fill_day, find_leaf, travel
 from tests.bench.figures import say, show
 from tests.bench.generator import RATE_PER_SECOND, Generator
+from tests.bench.past_days import TABLES, fill_day, find_leaf, travel
 from tests.bench.site import Site
 from tests.support.relations import table_files
 

@@ -23,9 +23,9 @@ from journal.core.entry import Compartment
 from journal.database.embedded import OWNER, SUPERUSER
 from journal.settings import Settings
 from tests.bench.costs import Found, Row, table
-from tests.bench.days import fill_day, travel
 from tests.bench.facts import fill
 from tests.bench.figures import say, show
+from tests.bench.past_days import fill_day, travel
 from tests.bench.site import Site
 
 if TYPE_CHECKING:
